@@ -1,0 +1,12 @@
+"""What can go wrong with the embedded PostgreSQL; each message says what to do."""
+
+from django.db.utils import OperationalError
+
+OTHER_DATABASE = "Or set DATABASE_URL to a PostgreSQL 15 or newer: postgresql://user:password@host:5432/database"
+
+
+class EmbeddedDatabaseError(OperationalError):
+    """The embedded PostgreSQL cannot be used; to callers it is a database that cannot be reached."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}\n{OTHER_DATABASE}")

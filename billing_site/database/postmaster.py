@@ -1,0 +1,67 @@
+"""The server's main process, as its pid file and the system tell of it."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Postmaster:
+    """What `postmaster.pid` says: the process and the data directory that it was started with."""
+
+    pid: int
+    data_directory: str
+    file: Path
+
+    def is_alive(self) -> bool:
+        """Tell whether that process runs and is a PostgreSQL; a zombie is dead, and so is a pid used anew since."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass  # It exists; whether it is a PostgreSQL is still to be seen.
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+            command = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+        except FileNotFoundError:
+            if Path("/proc/self").exists():
+                return False
+            state, command = _state_and_command(pid=self.pid)
+        return state[:1] not in ("Z", "X", "") and "postgres" in command and self.data_directory in command
+
+    def stop(self, *, attempts: int) -> bool:
+        """Ask for a fast shutdown (sessions are ended, everything is written) and wait; tell whether it is gone."""
+        for _attempt in range(attempts):
+            if not self.is_alive():
+                return True
+            if _attempt == 0:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGINT)
+            time.sleep(POLL_SECONDS)
+        return False
+
+
+def read_postmaster(*, cluster: Path) -> Postmaster | None:
+    """Return what the cluster's pid file says, None where there is no (complete) one."""
+    file = cluster / "postmaster.pid"
+    try:
+        lines = file.read_text().splitlines()
+        return Postmaster(pid=abs(int(lines[0])), data_directory=lines[1], file=file)
+    except (FileNotFoundError, IndexError, ValueError):
+        return None
+
+
+def _state_and_command(*, pid: int) -> tuple[str, str]:
+    """Return a process's state and command line where there is no /proc (macOS)."""
+    answer = subprocess.run(
+        ["ps", "-ww", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    state, _, command = answer.stdout.strip().partition(" ")
+    return state, command
