@@ -18,6 +18,7 @@ UNFINISHED_PREFIX = "unfinished-"
 SETTINGS_FILE = "billing.conf"
 LOG_BYTES_MAX = 10_000_000
 START_ATTEMPTS = 100
+START_SECONDS_MAX = 300
 SECONDS_BETWEEN_ATTEMPTS = 0.2
 # After a kill -9 of the server its orphans need a moment to notice, and until then a new server refuses to start.
 PASSING_REFUSALS = ("still in use", "lock file")
@@ -64,7 +65,7 @@ def start_server(*, layout: Layout) -> None:
     for _attempt in range(START_ATTEMPTS):
         _forget_dead_postmaster(layout=layout)
         position = layout.log.stat().st_size
-        start = ["start", "-D", str(layout.cluster), "-l", str(layout.log), "-w", "-t", "60", "-s"]
+        start = ["start", "-D", str(layout.cluster), "-l", str(layout.log), "-w", "-t", str(START_SECONDS_MAX), "-s"]
         started = account.run(command=[binaries.path("pg_ctl"), *start], directory=layout.cluster)
         if started.returncode == 0:
             return
@@ -106,6 +107,8 @@ def _prepare(*, layout: Layout, account: Account) -> None:
     """Write the server's settings and make the folders of its socket and log."""
     socket_directory = layout.make_socket_directory()
     account.own(socket_directory)
+    if layout.run_directory_note.exists():
+        account.own(layout.run_directory_note)
     layout.log.parent.mkdir(mode=0o700, exist_ok=True)
     account.own(layout.log.parent)
     if layout.log.exists() and layout.log.stat().st_size > LOG_BYTES_MAX:

@@ -11,21 +11,27 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 from billing_site.database.cluster import start_server
-from billing_site.database.errors import EmbeddedDatabaseError
+from billing_site.database.errors import DatabaseInUseError, EmbeddedDatabaseError
 from billing_site.database.layout import PORT, Layout
 from billing_site.database.locks import held_alone, hold_shared, holders, is_held
 from billing_site.database.postmaster import Postmaster, read_postmaster
 from billing_site.database.settings import EMBEDDED_DATABASE, EMBEDDED_USER
 
 MAINTENANCE_DATABASE = "postgres"
-PROBE_TIMEOUT_SECONDS = 5
-ANSWER_ATTEMPTS = 300
+PROBE_TIMEOUT_SECONDS = 2
+ANSWER_ATTEMPTS = 600
 STOP_ATTEMPTS = 3000
 SECONDS_BETWEEN_ATTEMPTS = 0.1
+STATUS_QUERY = """
+    select current_setting('server_version'),
+           (select sum(pg_database_size(oid))::bigint from pg_database),
+           (select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid())
+"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class EmbeddedServer:
     """One data folder's server, seen from this process."""
 
     def __init__(self, *, data_dir: Path) -> None:
-        self.layout = Layout(data_dir=data_dir)
+        self.layout = Layout(data_dir=data_dir.resolve())
         self._users_lock: int | None = None
         self._exit_is_arranged = False
         self._guard = threading.RLock()
@@ -85,25 +91,32 @@ class EmbeddedServer:
                     self._stop()
 
     def stop(self) -> bool:
-        """Stop the server whoever uses it; tell whether it ran. It is started again by whoever connects next."""
-        with self._guard:
-            self._make_home()
-            with held_alone(path=self.layout.start_lock):
-                self.layout.keep_marker.unlink(missing_ok=True)
-                return self._stop()
+        """Stop the server; tell whether it ran. Raises DatabaseInUseError where other processes use it.
+
+        For a process that has not joined: the lock that tells of others is ours too once we have.
+        """
+        assert self._users_lock is None, "a user leaves; it does not stop the server"
+        self._make_home()
+        with held_alone(path=self.layout.start_lock):
+            if is_held(path=self.layout.users_lock):
+                raise DatabaseInUseError(pids=self.other_users())
+            self.layout.keep_marker.unlink(missing_ok=True)
+            return self._stop()
+
+    def stop_under_its_users(self) -> bool:
+        """Stop the server whoever uses it; tell whether it ran. Whoever connects next starts it again."""
+        self._make_home()
+        with held_alone(path=self.layout.start_lock):
+            self.layout.keep_marker.unlink(missing_ok=True)
+            return self._stop()
 
     def keep(self) -> None:
-        """Let the server run on when its last user leaves."""
+        """Let the server run on when its last user leaves, and start again whenever it is needed, until `stop`."""
         self.layout.keep_marker.touch()
 
-    def others(self) -> tuple[int, ...]:
-        """Return the pids of the other processes that use the server."""
+    def other_users(self) -> tuple[int, ...]:
+        """Return the pids of the other processes that use the server, as far as the system tells."""
         return tuple(pid for pid in holders(path=self.layout.users_lock) if pid != os.getpid())
-
-    def is_used_by_others(self) -> bool:
-        """Tell whether any other process uses the server. This process must not have joined."""
-        assert self._users_lock is None, "we ourselves hold the lock that tells"
-        return self.layout.users_lock.exists() and is_held(path=self.layout.users_lock)
 
     def status(self) -> ServerStatus:
         """Describe the server without starting it."""
@@ -111,17 +124,12 @@ class EmbeddedServer:
         if postmaster is None or not postmaster.is_alive():
             postmaster = None
         version, database_bytes, sessions = "", 0, 0
-        with contextlib.suppress(psycopg.OperationalError, FileNotFoundError):
-            with self._connect() as connection:
-                row = connection.execute(
-                    "select current_setting('server_version'), (select sum(pg_database_size(oid)) from pg_database),"
-                    " (select count(*) from pg_stat_activity where backend_type = 'client backend'"
-                    " and pid <> pg_backend_pid())"
-                ).fetchone()
-                assert row is not None, "an aggregate query always answers with a row"
-                version, database_bytes, sessions = row[0], int(row[1]), row[2]
+        with contextlib.suppress(psycopg.OperationalError, FileNotFoundError), self._connect() as connection:
+            row = connection.execute(STATUS_QUERY).fetchone()
+            assert row is not None, "an aggregate query always answers with a row"
+            version, database_bytes, sessions = row
         kept = self.layout.keep_marker.exists()
-        return ServerStatus(postmaster, version, database_bytes, sessions, self.others(), kept)
+        return ServerStatus(postmaster, version, database_bytes, sessions, self.other_users(), kept)
 
     def _renew_guard(self) -> None:
         """Give a forked child a guard of its own: another thread of the parent may have held the old one."""
@@ -187,7 +195,7 @@ class EmbeddedServer:
             return "too many clients" in str(error) or "connection slots" in str(error)
         return True
 
-    def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
+    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """Connect to the maintenance database of the server, which is not started for it."""
         return psycopg.connect(
             host=str(self.layout.socket_directory()),
@@ -222,4 +230,6 @@ _servers_guard = threading.Lock()
 def embedded_server(*, data_dir: Path) -> EmbeddedServer:
     """Return this process's one view of the server of a data folder."""
     with _servers_guard:
-        return _servers.setdefault(data_dir, EmbeddedServer(data_dir=data_dir))
+        if data_dir not in _servers:
+            _servers[data_dir] = EmbeddedServer(data_dir=data_dir)
+        return _servers[data_dir]

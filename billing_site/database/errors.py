@@ -10,3 +10,11 @@ class EmbeddedDatabaseError(OperationalError):
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{message}\n{OTHER_DATABASE}")
+
+
+class DatabaseInUseError(Exception):
+    """The server was to be stopped, but other processes use it; `pids` names those that the system tells of."""
+
+    def __init__(self, *, pids: tuple[int, ...]) -> None:
+        super().__init__(f"the embedded PostgreSQL is in use by {len(pids) or 'other'} processes")
+        self.pids = pids

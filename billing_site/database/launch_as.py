@@ -1,4 +1,6 @@
-"""Give up root, keep at most one capability, and become another program: `launch_as.py UID GID CAPABILITY DIR PROGRAM ...`
+"""Give up root, keep at most one capability, and become another program.
+
+Called as `launch_as.py UID GID CAPABILITY DIR PROGRAM ARGUMENT...`.
 
 PostgreSQL refuses to run as root. This file is run by path in a fresh interpreter (it imports nothing of the project),
 because changing the user inside a process with threads is not safe and because after the change the interpreter itself
@@ -68,9 +70,9 @@ def main(arguments: list[str]) -> None:
         become(uid=uid, gid=gid, capability=capability)
         os.umask(0o077)
         os.chdir(directory)
-        os.execv(program[0], program)
+        os.execv(program[0], program)  # noqa: S606
     except OSError as error:
-        print(f"cannot start {program[0]} as uid {uid}: {error}", file=sys.stderr)
+        sys.stderr.write(f"cannot start {program[0]} as uid {uid}: {error}\n")
         sys.exit(CANNOT_LAUNCH)
 
 

@@ -85,6 +85,7 @@ class Layout:
             directory = self.socket_directory()
         except FileNotFoundError:
             directory = Path(tempfile.mkdtemp(prefix=RUN_DIRECTORY_PREFIX, dir="/tmp"))
+            self.run_directory_note.unlink(missing_ok=True)
             self.run_directory_note.write_text(str(directory))
         directory.mkdir(mode=0o700, exist_ok=True)
         return directory

@@ -29,7 +29,7 @@ class Postmaster:
             pass  # It exists; whether it is a PostgreSQL is still to be seen.
         try:
             state = Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-            command = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            command = command_line(pid=self.pid)
         except FileNotFoundError:
             if Path("/proc/self").exists():
                 return False
@@ -38,12 +38,13 @@ class Postmaster:
 
     def stop(self, *, attempts: int) -> bool:
         """Ask for a fast shutdown (sessions are ended, everything is written) and wait; tell whether it is gone."""
+        if not self.is_alive():
+            return True
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGINT)
         for _attempt in range(attempts):
             if not self.is_alive():
                 return True
-            if _attempt == 0:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGINT)
             time.sleep(POLL_SECONDS)
         return False
 
@@ -52,10 +53,18 @@ def read_postmaster(*, cluster: Path) -> Postmaster | None:
     """Return what the cluster's pid file says, None where there is no (complete) one."""
     file = cluster / "postmaster.pid"
     try:
-        lines = file.read_text().splitlines()
+        lines = file.read_text(errors="replace").splitlines()
         return Postmaster(pid=abs(int(lines[0])), data_directory=lines[1], file=file)
     except (FileNotFoundError, IndexError, ValueError):
         return None
+
+
+def command_line(*, pid: int) -> str:
+    """Return a process's command line as Linux tells it, arguments separated by blanks; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
+    except OSError:
+        return ""
 
 
 def _state_and_command(*, pid: int) -> tuple[str, str]:

@@ -25,12 +25,14 @@ def database_settings(*, database_url: str, data_dir: Path) -> dict[str, Any]:
             "ENGINE": EMBEDDED_ENGINE,
             "NAME": EMBEDDED_DATABASE,
             "USER": EMBEDDED_USER,
-            "EMBEDDED_DATA_DIR": str(data_dir.absolute()),
+            "EMBEDDED_DATA_DIR": str(data_dir.resolve()),
             **reuse,
         }
 
     if not re.match(r"(postgres|postgresql|psql|pgsql)://", database_url):
-        raise ValueError("DATABASE_URL must start with postgresql:// (the product runs on PostgreSQL 15 or newer only).")
+        raise ValueError(
+            "DATABASE_URL must start with postgresql:// (the product runs on PostgreSQL 15 or newer only)."
+        )
     named: dict[str, Any] = dict(environ.Env.db_url_config(database_url))
     if not named.get("NAME"):
         raise ValueError("DATABASE_URL names no database: postgresql://user:password@host:5432/DATABASE")

@@ -15,5 +15,9 @@ class DatabaseClient(client.DatabaseClient):
         server = self.connection.embedded_server  # type: ignore[attr-defined]
         address = server.join()
         self.executable_name = find_binaries(cluster_major=server.layout.cluster_major()).path("psql")
-        self.connection.settings_dict = {**self.connection.settings_dict, "HOST": address["host"], "PORT": address["port"]}
+        self.connection.settings_dict = {
+            **self.connection.settings_dict,
+            "HOST": address["host"],
+            "PORT": address["port"],
+        }
         super().runshell(parameters)
