@@ -1,0 +1,29 @@
+"""The audit trail of rows that people may change: who, when, what and why (S0-113), append-only."""
+
+from typing import Any
+
+import pgtrigger
+from django.db import models
+from simple_history.models import HistoricalRecords
+
+from billing_site.kernel.model import append_only
+
+
+def tracked(**options: Any) -> HistoricalRecords:
+    """Return a history for a model: every save writes a row with actor and reason."""
+    return HistoricalRecords(history_change_reason_field=models.TextField(null=True), **options)
+
+
+def guard_history(*tracked_models: type[models.Model]) -> None:
+    """Make the history tables of these models append-only in the database too."""
+    for model in tracked_models:
+        pgtrigger.register(*append_only(noun=f"history rows of {model._meta.verbose_name_plural}"))(
+            model.history.model  # type: ignore[attr-defined]
+        )
+
+
+def save_with_reason(row: models.Model, *, actor: str, reason: str) -> None:
+    """Save a tracked row; its history says who did it and why."""
+    assert actor and reason, "a change without actor and reason cannot be audited"
+    row._change_reason = f"{actor}: {reason}"  # type: ignore[attr-defined]
+    row.save()

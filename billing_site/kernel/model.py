@@ -1,0 +1,145 @@
+"""What models share: triggers that carve rows in stone, and money columns."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import pgtrigger
+from django.db import models
+from django.db.models.functions import Round
+from djmoney.models.fields import MoneyField
+from moneyed import list_all_currencies
+
+from billing_site.kernel.money import exponent
+
+# 38 significant digits, 12 after the point: quantities and unit prices.
+EXACT_DIGITS = 38
+EXACT_PLACES = 12
+# Rounded amounts: up to three decimals (KWD), 16 before the point.
+AMOUNT_DIGITS = 19
+AMOUNT_PLACES = 3
+
+CURRENCIES_BY_EXPONENT = {
+    decimals: sorted(
+        currency.code for currency in list_all_currencies() if currency.sub_unit and exponent(currency.code) == decimals
+    )
+    for decimals in (0, 2, 3)
+}
+
+
+def exact_field(**options: Any) -> "models.DecimalField[Decimal, Decimal]":
+    """Return a column for a quantity or a unit price: numeric(38, 12)."""
+    return models.DecimalField(max_digits=EXACT_DIGITS, decimal_places=EXACT_PLACES, **options)
+
+
+def append_only(*, noun: str) -> list[pgtrigger.Trigger]:
+    """Return triggers that refuse UPDATE, DELETE and TRUNCATE of every row, whoever asks."""
+    message = f"{noun} are append-only: write a new row instead"
+    return [
+        pgtrigger.Trigger(
+            name="append_only",
+            when=pgtrigger.Before,
+            operation=pgtrigger.Update | pgtrigger.Delete,
+            func=f"RAISE EXCEPTION '{message}' USING ERRCODE = 'integrity_constraint_violation'; RETURN NULL;",
+        ),
+        never_truncated(noun=noun),
+    ]
+
+
+def never_truncated(*, noun: str) -> pgtrigger.Trigger:
+    """Return a statement trigger that refuses TRUNCATE."""
+    return pgtrigger.Trigger(
+        name="never_truncated",
+        level=pgtrigger.Statement,
+        when=pgtrigger.Before,
+        operation=pgtrigger.Truncate,
+        func=f"RAISE EXCEPTION '{noun} cannot be truncated' USING ERRCODE = 'integrity_constraint_violation'; RETURN NULL;",
+    )
+
+
+def carved(*, noun: str, while_open: str, free_columns: Sequence[str]) -> list[pgtrigger.Trigger]:
+    """Return triggers that freeze a row once it has left its open state.
+
+    `while_open` is an SQL condition on OLD under which the row may still change or go; after that
+    only `free_columns` may change. Every other column is compared, those added later included.
+    """
+    free = ", ".join(f"'{column}'" for column in free_columns) or "''"
+    return [
+        pgtrigger.Trigger(
+            name="carved_in_stone",
+            when=pgtrigger.Before,
+            operation=pgtrigger.Update | pgtrigger.Delete,
+            func=f"""
+                IF ({while_open}) THEN
+                    IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+                    RETURN NEW;
+                END IF;
+                IF TG_OP = 'DELETE' THEN
+                    RAISE EXCEPTION '{noun} % cannot be deleted', OLD.id USING ERRCODE = 'integrity_constraint_violation';
+                END IF;
+                IF to_jsonb(OLD) - ARRAY[{free}]::text[] IS DISTINCT FROM to_jsonb(NEW) - ARRAY[{free}]::text[] THEN
+                    RAISE EXCEPTION '{noun} % cannot be changed', OLD.id USING ERRCODE = 'integrity_constraint_violation';
+                END IF;
+                RETURN NEW;
+            """,
+        ),
+        never_truncated(noun=noun),
+    ]
+
+
+def frozen_with_parent(*, noun: str, parent_column: str, open_parent: str) -> list[pgtrigger.Trigger]:
+    """Return triggers by which rows may be added, changed or removed only while their parent is open.
+
+    `open_parent` is an SQL query that finds the parent of the row `{row}` while it is open; it
+    should lock the parent (FOR SHARE), so that nobody closes it at the same moment.
+    """
+
+    def refuse_unless_open(row: str) -> str:
+        return f"""
+            PERFORM 1 FROM ({open_parent.format(row=row)}) open_parent;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION '{noun} % cannot be added, changed or removed', {row}.{parent_column}
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+        """
+
+    return [
+        pgtrigger.Trigger(
+            name="frozen_with_parent_on_insert",
+            when=pgtrigger.Before,
+            operation=pgtrigger.Insert,
+            func=f"{refuse_unless_open('NEW')} RETURN NEW;",
+        ),
+        pgtrigger.Trigger(
+            name="frozen_with_parent",
+            when=pgtrigger.Before,
+            operation=pgtrigger.Update | pgtrigger.Delete,
+            func=f"""
+                {refuse_unless_open("OLD")}
+                IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+                {refuse_unless_open("NEW")}
+                RETURN NEW;
+            """,
+        ),
+        never_truncated(noun=noun),
+    ]
+
+
+def money_field(**options: Any) -> MoneyField:
+    """Return a column for a rounded amount whose currency is the row's one `currency` column."""
+    options.setdefault("default_currency", None)
+    return MoneyField(
+        max_digits=AMOUNT_DIGITS,
+        decimal_places=AMOUNT_PLACES,
+        currency_field_name="currency",
+        **options,
+    )
+
+
+def fits_currency(*fields: str, name: str) -> models.CheckConstraint:
+    """Return a constraint by which the amounts are whole minor units of the row's currency (S0-107)."""
+    condition = models.Q()
+    for field in fields:
+        condition &= models.Q(currency__in=CURRENCIES_BY_EXPONENT[3]) | models.Q(**{field: Round(field, precision=2)})
+        condition &= ~models.Q(currency__in=CURRENCIES_BY_EXPONENT[0]) | models.Q(**{field: Round(field, precision=0)})
+    return models.CheckConstraint(condition=condition, name=name)

@@ -1,0 +1,223 @@
+"""All settings: defaults that run from a fresh clone, overridden by the environment (`.env.example` lists every name)."""
+
+import secrets
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+
+from billing_site.database.settings import database_settings
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+DATA_DIR = Path(env.str("BILLING_DATA_DIR", default=str(BASE_DIR / ".data")))
+
+
+def _secret_key() -> str:
+    """Return SECRET_KEY from the environment, or the one kept in the data folder (made on first use)."""
+    given = env.str("SECRET_KEY", default="")
+    if given:
+        return given
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
+    path = DATA_DIR / "secret_key"
+    try:
+        with path.open("x") as file:
+            path.chmod(0o600)
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    return path.read_text().strip()
+
+
+SECRET_KEY = _secret_key()
+DEBUG = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]", "testserver"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# The address under which customers reach us: in e-mails, portal links, webhooks of the sandbox.
+PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
+
+INSTALLED_APPS = [
+    "billing_site.backoffice.apps.BackofficeConfig",
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.simple_history",
+    "billing_site.backoffice.apps.BackofficeAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "simple_history",
+    "pgtrigger",
+    "djmoney",
+    "djstripe",
+    "django_q",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "billing_site",
+    "billing_site.api",
+    "billing_site.portal",
+    "billing_site.sandbox",
+    "metering",
+    "invoicing",
+    "dunning",
+    "marketplaces",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
+]
+
+ROOT_URLCONF = "billing_site.urls"
+WSGI_APPLICATION = "billing_site.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# DATABASE_URL names any PostgreSQL from 15 on; without it the project runs its own in the data folder.
+DATABASES = {"default": database_settings(database_url=env.str("DATABASE_URL", default=""), data_dir=DATA_DIR)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "admin:login"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "billing_site" / "static"]
+WHITENOISE_USE_FINDERS = True
+
+# Money
+CURRENCIES = ("EUR", "USD", "GBP", "CHF", "SEK", "JPY", "KWD", "CAD", "AUD", "INR")
+DEFAULT_CURRENCY = env.str("DEFAULT_CURRENCY", default="EUR")
+
+# The seller, as printed on invoices.
+SELLER = {
+    "name": env.str("SELLER_NAME", default="Example Inference GmbH"),
+    "address": env.str("SELLER_ADDRESS", default="Musterstraße 1\n10115 Berlin\nGermany"),
+    "email": env.str("SELLER_EMAIL", default="billing@example.com"),
+    "tax_id": env.str("SELLER_TAX_ID", default=""),
+    "bank": env.str("SELLER_BANK", default=""),
+}
+INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV")
+
+# Stripe: without a key everything that would go to Stripe goes to our own sandbox on loopback.
+SANDBOX_BIND = env.str("SANDBOX_BIND", default="127.0.0.1:12111")
+SANDBOX_SECRET_KEY = "sk_test_sandbox000000000000000000"
+SANDBOX_WEBHOOK_SECRET = "whsec_sandbox000000000000000000"
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="") or SANDBOX_SECRET_KEY
+STRIPE_IS_SANDBOX = STRIPE_SECRET_KEY == SANDBOX_SECRET_KEY
+STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", default="") or (
+    SANDBOX_WEBHOOK_SECRET if STRIPE_IS_SANDBOX else ""
+)
+STRIPE_LIVE_MODE = STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))
+STRIPE_TEST_SECRET_KEY = "" if STRIPE_LIVE_MODE else STRIPE_SECRET_KEY
+STRIPE_LIVE_SECRET_KEY = STRIPE_SECRET_KEY if STRIPE_LIVE_MODE else ""
+STRIPE_API_HOST = f"http://{SANDBOX_BIND}" if STRIPE_IS_SANDBOX else "https://api.stripe.com"
+STRIPE_TIMEOUT_SECONDS = env.int("STRIPE_TIMEOUT_SECONDS", default=20)
+DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
+
+# Jobs: the ORM broker on the same database, so that a job queued in a transaction commits or vanishes with it.
+# The retry clock starts when a row is handed to the pusher, hence: queue_limit = workers, bulk = 1,
+# and retry > timeout * (queue_limit / workers + 1) + a margin.
+JOB_WORKERS = env.int("JOB_WORKERS", default=2)
+Q_CLUSTER = {
+    "name": "billing",
+    "orm": "default",
+    "workers": JOB_WORKERS,
+    "queue_limit": JOB_WORKERS,
+    "bulk": 1,
+    "poll": 0.2,
+    "timeout": env.int("JOB_TIMEOUT_SECONDS", default=120),
+    "retry": env.int("JOB_RETRY_SECONDS", default=270),
+    "max_attempts": 20,
+    "ack_failures": False,
+    "save_limit": 1000,
+    "catch_up": False,
+    "recycle": 500,
+    "label": "Jobs",
+    "log_level": env.str("JOB_LOG_LEVEL", default="WARNING"),
+}
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+EMAIL_BACKEND = env.str("EMAIL_BACKEND", default="django.core.mail.backends.console.EmailBackend")
+
+# Ingest limits (one request)
+EVENTS_PER_REQUEST_MAX = 10_000
+REQUEST_BYTES_MAX = env.int("REQUEST_BYTES_MAX", default=16 * 1024 * 1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BYTES_MAX
+
+PORTAL_LINK_MAX_AGE = timedelta(days=env.int("PORTAL_LINK_DAYS", default=7))
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["billing_site.api.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["billing_site.api.authentication.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["billing_site.api.parsers.ExactJSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "billing_site.api.paging.CursorPaging",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "billing_site.api.errors.problem_response",
+    "PAGE_SIZE": 50,
+    "UNAUTHENTICATED_USER": None,
+    "COERCE_DECIMAL_TO_STRING": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Billing back office",
+    "DESCRIPTION": "Usage in, invoices out, every number explained.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": [],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+SIMPLE_HISTORY_REVERT_DISABLED = True
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="WARNING")},
+}
+
+from billing_site.backoffice.theme import UNFOLD  # noqa: E402, F401

@@ -1,0 +1,203 @@
+"""The catalog file: read strictly, every mistake told with its place."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from billing_site.kernel.errors import FieldError, InvalidFields
+from billing_site.kernel.money import exponent
+from invoicing.core.contract import Cadence, Price
+from invoicing.core.definition import definition_of, price_from_definition
+
+PRICE_IDENTITY = ("key", "name", "meter", "currency")
+
+
+@dataclass(frozen=True)
+class MeterEntry:
+    """One meter of the file."""
+
+    key: str
+    name: str
+    event_type: str
+    aggregation: str = "sum"
+    value_property: str = ""
+    unit: str = "unit"
+
+
+@dataclass(frozen=True)
+class ProductEntry:
+    """One product of the file."""
+
+    key: str
+    name: str
+
+
+@dataclass(frozen=True)
+class PriceEntry:
+    """One price of a plan in one currency."""
+
+    key: str
+    name: str
+    meter: str
+    currency: str
+    price: Price
+
+    def document(self) -> dict[str, Any]:
+        """Return the canonical form, as in the catalog file."""
+        identity = {"key": self.key, "name": self.name, "meter": self.meter or None, "currency": self.currency}
+        return identity | definition_of(self.price)
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """One plan with its rate card."""
+
+    key: str
+    name: str
+    product: str
+    cadence: Cadence
+    prices: tuple[PriceEntry, ...]
+
+    def rate_card(self) -> dict[str, Any]:
+        """Return what a plan version consists of, canonical: its digest tells whether a new version is needed."""
+        return {"cadence": self.cadence.value, "prices": [price.document() for price in self.prices]}
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A whole catalog file."""
+
+    meters: tuple[MeterEntry, ...]
+    products: tuple[ProductEntry, ...]
+    plans: tuple[PlanEntry, ...]
+
+
+def read_catalog(*, document: Any) -> Catalog:
+    """Read a catalog document strictly; raises InvalidFields with the path of each mistake."""
+    reader = _Reader()
+    root = reader.mapping(document, "", known=("meters", "products", "plans"))
+    catalog = Catalog(
+        meters=tuple(reader.meter(*entry) for entry in reader.entries(root, "meters")),
+        products=tuple(reader.product(*entry) for entry in reader.entries(root, "products")),
+        plans=tuple(reader.plan(*entry) for entry in reader.entries(root, "plans")),
+    )
+    reader.raise_if_wrong()
+    return catalog
+
+
+class _Reader:
+    """Collects every mistake instead of stopping at the first."""
+
+    def __init__(self) -> None:
+        self.errors: list[FieldError] = []
+
+    def wrong(self, field: str, code: str, message: str) -> None:
+        self.errors.append(FieldError(field or "catalog", code, message))
+
+    def raise_if_wrong(self) -> None:
+        if self.errors:
+            raise InvalidFields(tuple(self.errors))
+
+    def mapping(self, value: Any, path: str, *, known: Sequence[str]) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            self.wrong(path, "wrong_type", "must be an object")
+            return {}
+        for name in value:
+            if name not in known:
+                self.wrong(_join(path, str(name)), "unknown", f"is not known here; known are {', '.join(known)}")
+        return value
+
+    def entries(self, parent: Mapping[str, Any], name: str, path: str = "") -> list[tuple[Any, str]]:
+        value = parent.get(name, [])
+        if not isinstance(value, list):
+            self.wrong(_join(path, name), "wrong_type", "must be a list")
+            return []
+        entries = [(entry, f"{_join(path, name)}[{index}]") for index, entry in enumerate(value)]
+        if name != "prices":
+            keys = [entry.get("key") for entry in value if isinstance(entry, Mapping)]
+            for key in {str(key) for key in keys if keys.count(key) > 1}:
+                self.wrong(_join(path, name), "duplicate", f"holds the key {key!r} twice")
+        return entries
+
+    def text(self, entry: Mapping[str, Any], name: str, path: str, *, default: str | None = None) -> str:
+        value = entry.get(name, default)
+        if value is None:
+            self.wrong(_join(path, name), "required", "is missing")
+            return ""
+        if not isinstance(value, str) or (default is None and not value.strip()) or len(value) > 200 or "\x00" in value:
+            self.wrong(_join(path, name), "wrong_type", "must be a text of 1 to 200 characters")
+            return ""
+        return value
+
+    def meter(self, value: Any, path: str) -> MeterEntry:
+        names = ("key", "name", "event_type", "aggregation", "value_property", "unit")
+        entry = self.mapping(value, path, known=names)
+        key = self.text(entry, "key", path)
+        aggregation = self.text(entry, "aggregation", path, default="sum")
+        if aggregation not in ("sum", "count"):
+            self.wrong(_join(path, "aggregation"), "unknown", "must be sum or count")
+        return MeterEntry(
+            key=key,
+            name=self.text(entry, "name", path, default=key),
+            event_type=self.text(entry, "event_type", path),
+            aggregation=aggregation,
+            value_property=self.text(entry, "value_property", path, default=""),
+            unit=self.text(entry, "unit", path, default="unit"),
+        )
+
+    def product(self, value: Any, path: str) -> ProductEntry:
+        entry = self.mapping(value, path, known=("key", "name"))
+        key = self.text(entry, "key", path)
+        return ProductEntry(key=key, name=self.text(entry, "name", path, default=key))
+
+    def plan(self, value: Any, path: str) -> PlanEntry:
+        entry = self.mapping(value, path, known=("key", "name", "product", "cadence", "prices"))
+        key = self.text(entry, "key", path)
+        cadence = self.text(entry, "cadence", path, default="month")
+        cadences = [member.value for member in Cadence]
+        if cadence not in cadences:
+            self.wrong(_join(path, "cadence"), "unknown", f"must be one of {', '.join(cadences)}")
+            cadence = "month"
+        prices = tuple(self.price(*price) for price in self.entries(entry, "prices", path))
+        if not prices:
+            self.wrong(_join(path, "prices"), "required", "must hold at least one price")
+        identities = [(price.key, price.currency) for price in prices]
+        for price_key, currency in sorted({pair for pair in identities if identities.count(pair) > 1}):
+            self.wrong(_join(path, "prices"), "duplicate", f"holds {price_key!r} in {currency} twice")
+        return PlanEntry(
+            key=key,
+            name=self.text(entry, "name", path, default=key),
+            product=self.text(entry, "product", path),
+            cadence=Cadence(cadence),
+            prices=prices,
+        )
+
+    def price(self, value: Any, path: str) -> PriceEntry:
+        entry = value if isinstance(value, Mapping) else self.mapping(value, path, known=())
+        key = self.text(entry, "key", path)
+        currency = self.text(entry, "currency", path)
+        try:
+            exponent(currency)
+        except KeyError:
+            self.wrong(_join(path, "currency"), "unknown", "must be an ISO 4217 code such as EUR")
+        definition = {name: member for name, member in entry.items() if name not in PRICE_IDENTITY}
+        try:
+            price = price_from_definition(definition, field=path)
+        except InvalidFields as problem:
+            self.errors.extend(problem.errors)
+            price = _ANY_PRICE
+        meter = self.text(entry, "meter", path, default="") if entry.get("meter") is not None else ""
+        if not meter and price.model.value != "flat":
+            self.wrong(_join(path, "meter"), "required", "is missing: a price of usage names its meter")
+        if meter and price.model.value == "flat":
+            self.wrong(_join(path, "meter"), "not_allowed", "does not belong to a flat price")
+        return PriceEntry(
+            key=key, name=self.text(entry, "name", path, default=key), meter=meter, currency=currency, price=price
+        )
+
+
+_ANY_PRICE = price_from_definition({"model": "flat", "unit_amount": "0"})
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,158 @@
+"""What is sold: products, plans with immutable versions, and their prices."""
+
+from django.db import models
+
+from billing_site.kernel.history import tracked
+from billing_site.kernel.model import carved, exact_field, frozen_with_parent
+from invoicing.core.contract import Cadence, PriceModel
+from metering.models import Meter
+
+
+def _choices(kinds: type[PriceModel] | type[Cadence]) -> list[tuple[str, str]]:
+    return [(kind.value, kind.value.replace("_", " ").capitalize()) for kind in kinds]
+
+
+class Product(models.Model):
+    """What is sold."""
+
+    key = models.SlugField(max_length=100, unique=True)
+    name = models.CharField(max_length=200)
+    history = tracked()
+
+    objects = models.Manager["Product"]()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Plan(models.Model):
+    """A named offer; what it costs is in its versions."""
+
+    key = models.SlugField(max_length=100, unique=True)
+    name = models.CharField(max_length=200)
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="plans")
+    history = tracked()
+
+    objects = models.Manager["Plan"]()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PlanVersion(models.Model):
+    """One state of a plan; immutable with all its prices from the moment it is published."""
+
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    cadence = models.CharField(max_length=20, choices=_choices(Cadence), default=Cadence.MONTH.value)
+    digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the published rate card.")
+    published_at = models.DateTimeField(null=True, blank=True, help_text="Empty: a draft that may still change.")
+    history = tracked()
+
+    objects = models.Manager["PlanVersion"]()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["plan", "number"], name="plan_version_number_is_unique"),
+            models.CheckConstraint(
+                condition=models.Q(published_at__isnull=True) | ~models.Q(digest=""),
+                name="plan_version_is_published_with_its_digest",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(cadence__in=[cadence.value for cadence in Cadence]), name="plan_cadence_is_known"
+            ),
+        ]
+        triggers = carved(noun="published plan versions", while_open="OLD.published_at IS NULL", free_columns=[])
+
+    def __str__(self) -> str:
+        return f"{self.plan.name} v{self.number}"
+
+
+class Price(models.Model):
+    """The rate of one thing in one currency, as part of a plan version."""
+
+    plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="prices")
+    key = models.SlugField(max_length=100, help_text="Stable name within the plan: input_tokens.")
+    name = models.CharField(max_length=200, help_text="As on the invoice line.")
+    meter = models.ForeignKey(
+        Meter, null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="Empty: a fixed fee."
+    )
+    currency = models.CharField(max_length=3)
+    position = models.PositiveSmallIntegerField(default=0)
+    model = models.CharField(max_length=30, choices=_choices(PriceModel))
+    unit_amount = exact_field(null=True, blank=True)
+    package_size = exact_field(null=True, blank=True)
+    package_amount = exact_field(null=True, blank=True)
+    free_units = exact_field(default=0)
+    rate = exact_field(null=True, blank=True, help_text="A fraction of one: 0.029 is 2.9 %.")
+    minimum_amount = exact_field(null=True, blank=True)
+    maximum_amount = exact_field(null=True, blank=True)
+
+    objects = models.Manager["Price"]()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["plan_version", "key", "currency"], name="price_is_one_per_currency"),
+            models.CheckConstraint(
+                condition=models.Q(model__in=[model.value for model in PriceModel]), name="price_model_is_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(model=PriceModel.FLAT.value) | models.Q(meter__isnull=False),
+                name="price_of_usage_has_a_meter",
+            ),
+            models.CheckConstraint(condition=models.Q(free_units__gte=0), name="price_free_units_are_not_negative"),
+            models.CheckConstraint(
+                condition=models.Q(rate__isnull=True) | models.Q(rate__gte=0, rate__lte=1),
+                name="price_rate_is_a_fraction",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(maximum_amount__isnull=True)
+                | models.Q(minimum_amount__isnull=True)
+                | models.Q(minimum_amount__lte=models.F("maximum_amount")),
+                name="price_minimum_is_not_above_maximum",
+            ),
+        ]
+        triggers = frozen_with_parent(
+            noun="prices of the published plan version",
+            parent_column="plan_version_id",
+            open_parent="SELECT 1 FROM invoicing_planversion version"
+            " WHERE version.id = {row}.plan_version_id AND version.published_at IS NULL FOR SHARE",
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.currency})"
+
+
+class PriceTier(models.Model):
+    """The rate up to and including a bound."""
+
+    price = models.ForeignKey(Price, on_delete=models.CASCADE, related_name="tiers")
+    position = models.PositiveSmallIntegerField()
+    up_to = exact_field(null=True, blank=True, help_text="Empty: without bound; only in the last tier.")
+    unit_amount = exact_field(default=0)
+    flat_amount = exact_field(default=0)
+    rate = exact_field(default=0)
+
+    objects = models.Manager["PriceTier"]()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["price", "position"], name="price_tier_position_is_unique"),
+            models.CheckConstraint(
+                condition=models.Q(up_to__isnull=True) | models.Q(up_to__gt=0), name="price_tier_bound_is_positive"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(unit_amount__gte=0, flat_amount__gte=0, rate__gte=0, rate__lte=1),
+                name="price_tier_amounts_are_not_negative",
+            ),
+        ]
+        triggers = frozen_with_parent(
+            noun="tiers of the published price",
+            parent_column="price_id",
+            open_parent="SELECT 1 FROM invoicing_price price"
+            " JOIN invoicing_planversion version ON version.id = price.plan_version_id"
+            " WHERE price.id = {row}.price_id AND version.published_at IS NULL FOR SHARE OF version",
+        )
+
+    def __str__(self) -> str:
+        return f"up to {self.up_to}"

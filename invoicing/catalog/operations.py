@@ -1,0 +1,175 @@
+"""What may happen to the catalog: loaded from a file, a version published, never edited after that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from billing_site.kernel.digest import digest_of
+from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
+from billing_site.kernel.history import save_with_reason
+from invoicing.catalog.document import Catalog, PlanEntry, PriceEntry, read_catalog
+from invoicing.catalog.mapping import core_price, price_columns, tier_rows
+from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
+from invoicing.core.contract import Cadence
+from metering.models import Meter
+from metering.operations import create_meter
+
+
+@dataclass
+class LoadSummary:
+    """What loading a catalog did, in words: `plan pro v2`."""
+
+    created: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+
+
+@transaction.atomic
+def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reason: str) -> LoadSummary:
+    """Bring meters, products and plans to what the document says; the same document again changes nothing.
+
+    A plan whose prices differ from its newest published version gets a new version, published at
+    `at`; running subscriptions keep theirs. Raises InvalidFields with the path of each mistake,
+    Conflict where a meter would change its meaning.
+    """
+    catalog = read_catalog(document=document)
+    _check_references(catalog)
+    summary = LoadSummary()
+    for entry in catalog.meters:
+        existed = Meter.objects.filter(key=entry.key).exists()
+        create_meter(
+            key=entry.key,
+            name=entry.name,
+            event_type=entry.event_type,
+            aggregation=entry.aggregation,
+            value_property=entry.value_property,
+            unit=entry.unit,
+            actor=actor,
+            reason=reason,
+        )
+        (summary.unchanged if existed else summary.created).append(f"meter {entry.key}")
+    for product in catalog.products:
+        _load_named(Product, product.key, {"name": product.name}, summary, actor=actor, reason=reason)
+    for plan in catalog.plans:
+        _load_plan(plan, at=at, summary=summary, actor=actor, reason=reason)
+    return summary
+
+
+@transaction.atomic
+def publish_version(*, version_id: int, at: datetime, actor: str, reason: str) -> PlanVersion:
+    """Publish a draft version: from now on it and its prices are immutable.
+
+    Raises Conflict if it is published already, InvalidFields if its rate card cannot be rated.
+    """
+    version = PlanVersion.objects.select_for_update().select_related("plan__product").get(pk=version_id)
+    if version.published_at is not None:
+        raise Conflict(f"{version} is published already")
+    read_catalog(document={"plans": [plan_document(version=version)]})
+    version.digest = digest_of(_rate_card(version))
+    version.published_at = at
+    save_with_reason(version, actor=actor, reason=reason)
+    return version
+
+
+def plan_document(*, version: PlanVersion) -> dict[str, Any]:
+    """Return a plan version as it would stand in a catalog file."""
+    return {
+        "key": version.plan.key,
+        "name": version.plan.name,
+        "product": version.plan.product.key,
+        **_rate_card(version),
+    }
+
+
+def _rate_card(version: PlanVersion) -> dict[str, Any]:
+    prices = version.prices.select_related("meter").prefetch_related("tiers").order_by("position", "id")
+    return {
+        "cadence": Cadence(version.cadence).value,
+        "prices": [
+            PriceEntry(
+                key=price.key,
+                name=price.name,
+                meter=price.meter.key if price.meter else "",
+                currency=price.currency,
+                price=core_price(price=price),
+            ).document()
+            for price in prices
+        ],
+    }
+
+
+def _check_references(catalog: Catalog) -> None:
+    meters = {meter.key for meter in catalog.meters} | set(Meter.objects.values_list("key", flat=True))
+    products = {product.key for product in catalog.products} | set(Product.objects.values_list("key", flat=True))
+    errors = []
+    for index, plan in enumerate(catalog.plans):
+        if plan.product not in products:
+            errors.append(FieldError(f"plans[{index}].product", "unknown", f"there is no product {plan.product!r}"))
+        errors += [
+            FieldError(f"plans[{index}].prices[{place}].meter", "unknown", f"there is no meter {price.meter!r}")
+            for place, price in enumerate(plan.prices)
+            if price.meter and price.meter not in meters
+        ]
+    if errors:
+        raise InvalidFields(tuple(errors))
+
+
+def _load_named(
+    model: type[Product] | type[Plan],
+    key: str,
+    columns: dict[str, Any],
+    summary: LoadSummary,
+    *,
+    actor: str,
+    reason: str,
+) -> Product | Plan:
+    noun = f"{model._meta.verbose_name} {key}"
+    row = model._default_manager.filter(key=key).first()
+    if row is None:
+        row = model(key=key, **columns)
+        summary.created.append(noun)
+    elif any(getattr(row, name) != value for name, value in columns.items()):
+        for name, value in columns.items():
+            setattr(row, name, value)
+        summary.changed.append(noun)
+    else:
+        summary.unchanged.append(noun)
+        return row
+    save_with_reason(row, actor=actor, reason=reason)
+    return row
+
+
+def _load_plan(entry: PlanEntry, *, at: datetime, summary: LoadSummary, actor: str, reason: str) -> None:
+    columns = {"name": entry.name, "product": Product.objects.get(key=entry.product)}
+    quiet = LoadSummary()
+    plan = _load_named(Plan, entry.key, columns, quiet, actor=actor, reason=reason)
+    assert isinstance(plan, Plan)
+    digest = digest_of(entry.rate_card())
+    newest = plan.versions.filter(published_at__isnull=False).order_by("-number").first()
+    if newest is not None and newest.digest == digest:
+        summary.unchanged += quiet.unchanged
+        summary.changed += quiet.changed
+        return
+
+    last = plan.versions.order_by("-number").first()
+    version = PlanVersion(plan=plan, number=last.number + 1 if last else 1, cadence=entry.cadence.value)
+    save_with_reason(version, actor=actor, reason=reason)
+    meters = {meter.key: meter for meter in Meter.objects.filter(key__in={price.meter for price in entry.prices})}
+    for position, price in enumerate(entry.prices):
+        row = Price.objects.create(
+            plan_version=version,
+            position=position,
+            key=price.key,
+            name=price.name,
+            meter=meters.get(price.meter),
+            currency=price.currency,
+            **price_columns(price=price.price),
+        )
+        PriceTier.objects.bulk_create(tier_rows(row=row, price=price.price))
+    publish_version(version_id=version.pk, at=at, actor=actor, reason=reason)
+    version.refresh_from_db()
+    assert version.digest == digest, "what was stored must be what the file says"
+    (summary.changed if last else summary.created).append(f"plan {entry.key} v{version.number}")

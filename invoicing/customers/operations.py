@@ -1,0 +1,153 @@
+"""What may happen to a customer: created once, changed with actor and reason."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+
+from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
+from billing_site.kernel.history import save_with_reason
+from billing_site.kernel.money import exponent
+from invoicing.customers.models import Customer, SettlementChannel
+
+KEY_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$")
+CHANGEABLE = (
+    "name",
+    "email",
+    "timezone",
+    "address",
+    "tax_id",
+    "settlement_channel",
+    "net_terms_days",
+    "payment_method",
+)
+TEXT_LIMITS = {"name": 300, "email": 254, "address": 2000, "tax_id": 50, "payment_method": 100}
+
+
+@transaction.atomic
+def create_customer(
+    *,
+    key: str,
+    name: str,
+    email: str,
+    currency: str,
+    timezone: str = "UTC",
+    address: str = "",
+    tax_id: str = "",
+    settlement_channel: str = "stripe",
+    net_terms_days: int = 14,
+    payment_method: str = "",
+    actor: str,
+    reason: str,
+) -> Customer:
+    """Create the customer that usage events name by `key` (S0-122).
+
+    The same key with the same content a second time returns the customer that exists; with other
+    content it is a Conflict. Raises InvalidFields naming each field that is wrong.
+    """
+    fields = {
+        "key": key,
+        "name": name,
+        "email": email,
+        "currency": currency,
+        "timezone": timezone,
+        "address": address,
+        "tax_id": tax_id,
+        "settlement_channel": settlement_channel,
+        "net_terms_days": net_terms_days,
+        "payment_method": payment_method,
+    }
+    check_customer_fields(fields)
+    customer = Customer(**fields)
+    try:
+        with transaction.atomic():
+            save_with_reason(customer, actor=actor, reason=reason)
+    except IntegrityError:
+        return _existing_customer(fields)
+    return customer
+
+
+@transaction.atomic
+def change_customer(*, customer: Customer, changes: Mapping[str, Any], actor: str, reason: str) -> Customer:
+    """Change a customer's fields (never key or currency); raises InvalidFields naming each field that is wrong."""
+    unknown = [
+        FieldError(name, "not_changeable", f"cannot be changed; changeable are {', '.join(CHANGEABLE)}")
+        for name in changes
+        if name not in CHANGEABLE
+    ]
+    if unknown:
+        raise InvalidFields(tuple(unknown))
+    check_customer_fields(changes)
+    locked = Customer.objects.select_for_update().get(pk=customer.pk)
+    if all(getattr(locked, name) == value for name, value in changes.items()):
+        return locked
+    for name, value in changes.items():
+        setattr(locked, name, value)
+    save_with_reason(locked, actor=actor, reason=reason)
+    return locked
+
+
+def check_customer_fields(fields: Mapping[str, Any]) -> None:
+    """Raise InvalidFields naming each of the given fields that cannot be accepted."""
+    errors = [
+        error
+        for name, value in fields.items()
+        if (error := _check_text(name, value) or _check_field(name, value)) is not None
+    ]
+    if errors:
+        raise InvalidFields(tuple(errors))
+
+
+def _check_text(name: str, value: Any) -> FieldError | None:
+    if name == "net_terms_days":
+        return None
+    if not isinstance(value, str):
+        return FieldError(name, "wrong_type", "must be a string")
+    if "\x00" in value:
+        return FieldError(name, "invalid", "must not contain the NUL character")
+    limit = TEXT_LIMITS.get(name)
+    if limit is not None and len(value) > limit:
+        return FieldError(name, "too_long", f"must have at most {limit} characters")
+    return None
+
+
+def _check_field(name: str, value: Any) -> FieldError | None:  # noqa: PLR0911
+    if name == "key" and not KEY_PATTERN.match(value):
+        return FieldError(name, "invalid", "use 1 to 100 letters, digits and _ . : -, beginning with a letter or digit")
+    if name == "name" and not value.strip():
+        return FieldError(name, "required", "must not be empty")
+    if name == "email" and value:
+        try:
+            validate_email(value)
+        except ValidationError:
+            return FieldError(name, "invalid", "must be an e-mail address")
+    if name == "currency":
+        try:
+            exponent(value)
+        except KeyError:
+            return FieldError(name, "unknown", "must be an ISO 4217 code such as EUR")
+    if name == "timezone":
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            return FieldError(name, "unknown", "must be an IANA time zone such as Europe/Berlin")
+    if name == "settlement_channel" and value not in SettlementChannel.values:
+        return FieldError(name, "unknown", f"must be one of {', '.join(SettlementChannel.values)}")
+    if name == "net_terms_days" and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 365):
+        return FieldError(name, "invalid", "must be a whole number of days from 0 to 365")
+    return None
+
+
+def _existing_customer(fields: Mapping[str, Any]) -> Customer:
+    customer = Customer.objects.get(key=fields["key"])
+    different = sorted(name for name, value in fields.items() if getattr(customer, name) != value)
+    if different:
+        raise Conflict(
+            f"customer {customer.key} exists already with another {', '.join(different)}: change it instead",
+            field="key",
+        )
+    return customer

@@ -1,0 +1,349 @@
+"""The invoice as a document: a frozen description in, a PDF/A-3b out, the same bytes every time.
+
+Nothing here knows a model, a clock or the network: whoever prints maps the invoice to an `InvoiceDocument`
+first. All words and figures are put into their final form here; `templates/invoice/invoice.typ` only places them.
+"""
+
+import json
+import re
+import threading
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import noto_cjk_sans_jp_regular  # type: ignore[import-untyped]
+import typst
+from moneyed import Money
+
+from billing_site.kernel.digest import digest_of
+from billing_site.kernel.money import is_rounded, total
+from invoicing.invoices.printed_text import (
+    UNDRAWABLE,
+    date_text,
+    line_of,
+    lines_of,
+    money_text,
+    period_text,
+    quantity_text,
+    shortened,
+)
+
+TEMPLATE: Final = Path(__file__).resolve().parents[2] / "templates" / "invoice" / "invoice.typ"
+# Whatever changes the bytes without changing the template belongs into the ETag.
+PRINTED_BY: Final = ("typst", "noto-cjk-sans-jp-regular")
+PDF_STANDARD: Final = "a-3b"
+
+# A line with its tiers moves to the next page as a whole, unless it is so long that it may not fit on one.
+STEPS_TOGETHER_MAX: Final = 14
+CHARACTERS_TOGETHER_MAX: Final = 1200
+
+
+@dataclass(frozen=True)
+class DocumentSeller:
+    """Who asks for the money; `address` and `bank` may have several lines."""
+
+    name: str
+    address: str
+    email: str
+    tax_id: str
+    bank: str
+
+
+@dataclass(frozen=True)
+class DocumentCustomer:
+    """Who owes it, as copied onto the invoice; `address` may have several lines."""
+
+    name: str
+    address: str
+    email: str
+    tax_id: str
+
+
+@dataclass(frozen=True)
+class DocumentStep:
+    """One tier or package of a line: "First 1,000,000", 1000000, "EUR 0.00002", EUR 20.00.
+
+    The amount may be finer than the currency's minor unit; it is printed in full. `quantity` is None for a flat fee.
+    """
+
+    text: str
+    quantity: Decimal | None
+    price: str
+    amount: Money
+
+
+@dataclass(frozen=True)
+class DocumentLine:
+    """One invoice line; `explanation` says in plain words how the amount came about, `unit_amount` is final text."""
+
+    position: int
+    description: str
+    explanation: str
+    quantity: Decimal
+    unit: str
+    unit_amount: str
+    amount: Money
+    steps: tuple[DocumentStep, ...] = ()
+
+
+@dataclass(frozen=True)
+class InvoiceDocument:
+    """All that is printed on an invoice, and nothing else.
+
+    A draft has no number and no dates of its own. The period runs from its first to its last day, both included,
+    in the customer's `time_zone`. `status` is the word of the invoice's state ("issued", "paid", "void", ...).
+    """
+
+    seller: DocumentSeller
+    customer: DocumentCustomer
+    number: str | None
+    status: str
+    issue_date: date | None
+    due_date: date | None
+    period_first_date: date
+    period_last_date: date
+    time_zone: str
+    currency: str
+    lines: tuple[DocumentLine, ...]
+    subtotal: Money
+    total: Money
+    amount_paid: Money
+    amount_due: Money
+    payment_note: str
+    proof_digest: str
+    locale: str = "en"
+
+    def __post_init__(self) -> None:
+        assert self.locale == "en", f"no words for the locale {self.locale!r} yet"
+        assert self.period_first_date <= self.period_last_date, "the period ends before it begins"
+        assert self.number is None or self.issue_date is not None, "an issued invoice has an issue date"
+        figures = (self.subtotal, self.total, self.amount_paid, self.amount_due, *(line.amount for line in self.lines))
+        assert all(figure.currency.code == self.currency and is_rounded(figure) for figure in figures), (
+            "every figure is in the invoice's currency and rounded"
+        )
+        assert total((line.amount for line in self.lines), self.currency) == self.subtotal, (
+            "the lines must add up to the subtotal"
+        )
+
+    @property
+    def is_draft(self) -> bool:
+        """Say whether the invoice has no number yet."""
+        return self.number is None
+
+    @property
+    def is_void(self) -> bool:
+        """Say whether the invoice was declared void."""
+        return self.status.lower() == "void"
+
+
+def render_pdf(*, document: InvoiceDocument) -> bytes:
+    """Print the document as PDF/A-3b; the same document gives the same bytes, on every machine and at any time.
+
+    Characters that no bundled font can draw come out as □.
+    """
+    content = _content(document)
+    while True:
+        try:
+            return _compile(content)
+        except typst.TypstError as error:
+            missing = _undrawable_clusters(error)
+            cleaned = _without(content, missing)
+            if cleaned == content:
+                raise
+            content = cleaned
+
+
+def document_etag(*, document: InvoiceDocument) -> str:
+    """Return 64 hexadecimal digits that change whenever the bytes of `render_pdf` would: an HTTP ETag without quotes."""
+    return digest_of({"content": _content(document), "printer": _printer()})
+
+
+def _content(document: InvoiceDocument) -> dict[str, Any]:
+    """Return what the template places: every text final, every user's text a plain string or list of pieces."""
+    dated = document.issue_date or document.period_last_date
+    return {
+        "locale": document.locale,
+        "dated": [dated.year, dated.month, dated.day],
+        "title": "Draft invoice" if document.is_draft else "Invoice",
+        "number": line_of(document.number or "not yet issued"),
+        "name": f"Invoice {document.number}" if document.number else "Draft invoice",
+        "status": "" if document.is_draft else line_of(document.status.capitalize()),
+        "watermark": "VOID" if document.is_void else "DRAFT" if document.is_draft else "",
+        "seller": {
+            "name": line_of(document.seller.name),
+            "address": lines_of(document.seller.address),
+            "email": line_of(document.seller.email),
+            "tax_id": line_of(document.seller.tax_id),
+        },
+        "customer": {
+            "name": line_of(document.customer.name),
+            "short_name": shortened(document.customer.name),
+            "address": lines_of(document.customer.address),
+            "email": line_of(document.customer.email),
+            "tax_id": line_of(document.customer.tax_id),
+        },
+        "headline": _headline(document),
+        "facts": _facts(document),
+        "lines": [_line_content(line) for line in document.lines],
+        "totals": _totals(document),
+        "payment": _payment(document),
+        "proof": document.proof_digest,
+    }
+
+
+def _line_content(line: DocumentLine) -> dict[str, Any]:
+    words = [line.description, line.explanation, *(step.text + step.price for step in line.steps)]
+    return {
+        "may_break": len(line.steps) > STEPS_TOGETHER_MAX or sum(map(len, words)) > CHARACTERS_TOGETHER_MAX,
+        "position": str(line.position),
+        "description": line_of(line.description),
+        "explanation": line_of(line.explanation),
+        "quantity": quantity_text(quantity=line.quantity),
+        "unit": line_of(line.unit),
+        "unit_amount": line_of(line.unit_amount),
+        "amount": money_text(money=line.amount),
+        "steps": [
+            {
+                "text": line_of(step.text),
+                "quantity": "" if step.quantity is None else quantity_text(quantity=step.quantity),
+                "price": line_of(step.price),
+                "amount": money_text(money=step.amount),
+            }
+            for step in line.steps
+        ],
+    }
+
+
+def _headline(document: InvoiceDocument) -> list[str]:
+    """Return the one figure that the reader looks for, and the words over it."""
+    if document.is_void:
+        return ["Void, nothing is due", money_text(money=Money(0, document.currency))]
+    if document.is_draft:
+        return ["Total so far, not yet due", money_text(money=document.total)]
+    if document.amount_due.amount < 0:
+        return ["In your favour", money_text(money=_negated(document.amount_due))]
+    if document.amount_due.amount > 0:
+        return ["Amount due", money_text(money=document.amount_due)]
+    words = "Paid in full, nothing is due" if document.amount_paid.amount > 0 else "Nothing is due"
+    return [words, money_text(money=document.amount_due)]
+
+
+def _negated(money: Money) -> Money:
+    return Money(money.amount.copy_negate(), money.currency)
+
+
+def _facts(document: InvoiceDocument) -> list[list[Any]]:
+    """Return the dates that matter, most urgent first: kind, label, text."""
+    facts: list[list[Any]] = []
+    if document.due_date and not document.is_void:
+        facts.append(["strong", "Due date", date_text(day=document.due_date)])
+    period = period_text(first=document.period_first_date, last=document.period_last_date)
+    facts.append(["strong", "Billing period", period])
+    if document.issue_date:
+        facts.append(["plain", "Issue date", date_text(day=document.issue_date)])
+    facts.append(["plain", "Time zone", line_of(document.time_zone)])
+    return facts
+
+
+def _totals(document: InvoiceDocument) -> list[list[str]]:
+    """Return the rows under the table: kind, label, figure."""
+    rows = [
+        ["plain", "Subtotal", money_text(money=document.subtotal)],
+        ["strong", "Total", money_text(money=document.total)],
+    ]
+    if document.is_draft:
+        return rows
+    if document.amount_paid.amount:
+        rows.append(["plain", "Paid", money_text(money=_negated(document.amount_paid))])
+    due = Money(0, document.currency) if document.is_void else document.amount_due
+    rows.append(["due", "Amount due", money_text(money=due)])
+    return rows
+
+
+def _payment(document: InvoiceDocument) -> dict[str, Any]:
+    """Return how to pay, or one sentence why nothing has to be paid; never instructions to pay what is not due."""
+    if document.is_void:
+        return _nothing_to_pay("This invoice is void. Please do not pay it.")
+    if document.is_draft:
+        return _nothing_to_pay("This is a draft. Figures may still change, and nothing is due until it is issued.")
+    if document.amount_due.amount < 0:
+        return _nothing_to_pay("Please pay nothing: the amount is in your favour.")
+    if document.amount_due.amount == 0:
+        is_paid = document.amount_paid.amount > 0
+        return _nothing_to_pay("Paid in full. Thank you." if is_paid else "Nothing has to be paid for this period.")
+    return {
+        "note": lines_of(document.payment_note),
+        "bank": lines_of(document.seller.bank),
+        "reference": line_of(document.number or ""),
+        "may_break": len(document.payment_note) > CHARACTERS_TOGETHER_MAX,
+    }
+
+
+def _nothing_to_pay(sentence: str) -> dict[str, Any]:
+    return {"note": [sentence], "bank": [], "reference": "", "may_break": False}
+
+
+def _undrawable_clusters(error: typst.TypstError) -> frozenset[str]:
+    """Return the characters (with their marks) that the compiler says no font can draw; empty for any other error.
+
+    Plain ASCII is never among them: it may be reported beside a foreign character, and it stands in every figure.
+    """
+    found: set[str] = set()
+    for quoted in re.findall(r'the text `"(.+?)"` could not be displayed', error.diagnostic):
+        cluster = re.sub(r"\\u\{([0-9a-f]+)\}", lambda match: chr(int(match[1], 16)), quoted)
+        if not cluster.isascii():
+            found.add(cluster)
+    return frozenset(found)
+
+
+def _without(content: Any, missing: frozenset[str]) -> Any:
+    """Return the content with every missing cluster replaced in every text."""
+    if isinstance(content, str):
+        for cluster in sorted(missing, key=lambda cluster: (-len(cluster), cluster)):
+            content = content.replace(cluster, UNDRAWABLE)
+        return content
+    if isinstance(content, list):
+        return [_without(member, missing) for member in content]
+    if isinstance(content, dict):
+        return {key: _without(member, missing) for key, member in content.items()}
+    return content
+
+
+_compiling = threading.Lock()
+
+
+def _compile(content: dict[str, Any]) -> bytes:
+    """Compile the template with the content; one at a time, for the process has one compiler with one set of inputs."""
+    dated = datetime.combine(date(*content["dated"]), time(), UTC)
+    with _compiling:
+        pdf = _compiler().compile(
+            format="pdf",
+            sys_inputs={"document": json.dumps(content, ensure_ascii=False)},
+            pdf_standards=PDF_STANDARD,
+            timestamp=dated,
+        )
+    assert isinstance(pdf, bytes), "a PDF is one file"
+    return pdf
+
+
+@cache
+def _compiler() -> typst.Compiler:
+    """Return the process's compiler; only fonts that come with pinned wheels, so that every machine prints the same."""
+    font_folder = Path(noto_cjk_sans_jp_regular.__file__).parent
+    return typst.Compiler(
+        input=TEMPLATE,
+        root=TEMPLATE.parent,
+        font_paths=typst.Fonts(include_system_fonts=False, font_paths=[font_folder]),
+        ignore_system_fonts=True,
+    )
+
+
+@cache
+def _printer() -> dict[str, str]:
+    """Return what, besides the content, decides about the bytes: template, standard, engine and fonts."""
+    versions = {name: metadata.version(name) for name in PRINTED_BY}
+    return {**versions, "standard": PDF_STANDARD, "template": digest_of(TEMPLATE.read_text(encoding="utf-8"))}

@@ -1,0 +1,257 @@
+"""Invoices: drafts that may change, and issued documents carved in stone."""
+
+import pgtrigger
+from django.db import models
+from django.db.models.functions import Now
+
+from billing_site.kernel.history import tracked
+from billing_site.kernel.model import (
+    carved,
+    exact_field,
+    fits_currency,
+    frozen_with_parent,
+    money_field,
+    never_truncated,
+)
+from invoicing.catalog.models import Price
+from invoicing.customers.models import Customer
+from invoicing.subscriptions.models import Subscription
+
+
+class InvoiceStatus(models.TextChoices):
+    """The life of an invoice; `invoices/lifecycle.py` says which may follow which."""
+
+    DRAFT = "draft", "Draft"
+    ISSUED = "issued", "Issued"
+    PAID = "paid", "Paid"
+    VOID = "void", "Void"
+
+
+class InvoiceSeries(models.Model):
+    """A gapless sequence of invoice numbers; its row is locked while a number is taken."""
+
+    prefix = models.CharField(max_length=30, unique=True, help_text="INV-2026")
+    next_number = models.PositiveIntegerField(default=1)
+    last_seal = models.CharField(max_length=64, blank=True, help_text="The seal of the newest invoice of the series.")
+
+    objects = models.Manager["InvoiceSeries"]()
+
+    class Meta:
+        verbose_name_plural = "invoice series"
+        triggers = [
+            pgtrigger.Trigger(
+                name="counts_by_one",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Update | pgtrigger.Delete,
+                func="""
+                    IF TG_OP = 'DELETE' OR NEW.prefix <> OLD.prefix
+                       OR NEW.next_number NOT IN (OLD.next_number, OLD.next_number + 1) THEN
+                        RAISE EXCEPTION 'invoice series % counts by one and stays', OLD.prefix
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            never_truncated(noun="invoice series"),
+        ]
+
+    def __str__(self) -> str:
+        return self.prefix
+
+
+class BillingRun(models.Model):
+    """One pass over the customers whose periods are due."""
+
+    as_of = models.DateTimeField(help_text="Periods that ended by then are billed.")
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    drafted_count = models.PositiveIntegerField(default=0)
+    issued_count = models.PositiveIntegerField(default=0)
+    failures = models.JSONField(default=list, help_text="Customers that could not be billed, and why.")
+
+    objects = models.Manager["BillingRun"]()
+
+    def __str__(self) -> str:
+        return f"as of {self.as_of:%Y-%m-%d %H:%M}"
+
+
+class Invoice(models.Model):
+    """What a customer owes for one period. From issue on only its settlement may change."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invoices")
+    billing_run = models.ForeignKey(BillingRun, null=True, on_delete=models.PROTECT, related_name="invoices")
+    series = models.ForeignKey(InvoiceSeries, null=True, blank=True, on_delete=models.PROTECT, related_name="invoices")
+    number = models.CharField(max_length=40, null=True, blank=True, unique=True)
+    status = models.CharField(max_length=20, choices=InvoiceStatus, default=InvoiceStatus.DRAFT)
+    currency = models.CharField(max_length=3)
+    subtotal = money_field()
+    total = money_field()
+    amount_paid = money_field()
+    period_start = models.DateTimeField()
+    period_end = models.DateTimeField()
+    timezone = models.CharField(max_length=60, default="UTC")
+    drafted_at = models.DateTimeField()
+    issued_at = models.DateTimeField(null=True, blank=True)
+    due_date = models.DateField(null=True, blank=True)
+    paid_at = models.DateTimeField(null=True, blank=True)
+    # Copied at issue: an invoice does not change when the customer moves.
+    customer_name = models.CharField(max_length=300)
+    customer_email = models.EmailField(blank=True)
+    customer_address = models.TextField(blank=True)
+    customer_tax_id = models.CharField(max_length=50, blank=True)
+    seller = models.JSONField(default=dict)
+    settlement_channel = models.CharField(max_length=20)
+    content_digest = models.CharField(max_length=64, help_text="SHA-256 of the assembled invoice.")
+    previous_seal = models.CharField(
+        max_length=64, blank=True, help_text="The seal of the invoice before it in the series."
+    )
+    seal = models.CharField(
+        max_length=64, blank=True, help_text="SHA-256 of the issued document and the previous seal."
+    )
+    history = tracked()
+
+    objects = models.Manager["Invoice"]()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer", "period_start", "period_end"],
+                condition=~models.Q(status="void"),
+                name="invoice_is_one_per_customer_and_period",
+            ),
+            models.CheckConstraint(condition=models.Q(status__in=InvoiceStatus.values), name="invoice_status_is_known"),
+            models.CheckConstraint(
+                condition=models.Q(
+                    status="draft", number__isnull=True, issued_at__isnull=True, series__isnull=True, seal=""
+                )
+                | (
+                    ~models.Q(status="draft")
+                    & models.Q(
+                        number__isnull=False, issued_at__isnull=False, due_date__isnull=False, series__isnull=False
+                    )
+                    & ~models.Q(seal="")
+                ),
+                name="invoice_is_issued_with_number_dates_and_seal",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(period_end__gt=models.F("period_start")), name="invoice_period_lasts"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(status="paid")
+                | models.Q(amount_paid__gte=models.F("total"), paid_at__isnull=False),
+                name="invoice_is_paid_in_full",
+            ),
+            fits_currency("subtotal", "total", "amount_paid", name="invoice_amounts_fit_its_currency"),
+        ]
+        indexes = [
+            models.Index(fields=["status", "due_date"], name="invoice_by_status"),
+            models.Index(fields=["period_end"], name="invoice_by_period"),
+            models.Index(fields=["issued_at"], name="invoice_by_issue"),
+        ]
+        triggers = [
+            *carved(
+                noun="issued invoice",
+                while_open="OLD.status = 'draft'",
+                free_columns=["status", "amount_paid", "paid_at"],
+            ),
+            pgtrigger.Trigger(
+                name="follows_its_lifecycle",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Update,
+                func="""
+                    IF OLD.status <> NEW.status AND (OLD.status, NEW.status) NOT IN (
+                        ('draft', 'issued'), ('issued', 'paid'), ('issued', 'void')
+                    ) THEN
+                        RAISE EXCEPTION 'invoice % cannot go from % to %', OLD.id, OLD.status, NEW.status
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    IF OLD.status <> 'draft' AND NEW.amount_paid < OLD.amount_paid THEN
+                        RAISE EXCEPTION 'payments of invoice % cannot be taken back', OLD.id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            pgtrigger.Trigger(
+                name="begins_as_a_draft",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert,
+                func="""
+                    IF NEW.status <> 'draft' THEN
+                        RAISE EXCEPTION 'an invoice begins as a draft'
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            pgtrigger.Trigger(
+                name="total_is_the_sum_of_its_lines",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                timing=pgtrigger.Deferred,
+                declare=[("line_sum", "numeric"), ("stray", "integer")],
+                func="""
+                    SELECT coalesce(sum(amount), 0), count(*) FILTER (WHERE currency <> NEW.currency)
+                      INTO line_sum, stray FROM invoicing_invoiceline WHERE invoice_id = NEW.id;
+                    IF (line_sum <> NEW.subtotal OR stray > 0)
+                       AND EXISTS (SELECT 1 FROM invoicing_invoice WHERE id = NEW.id AND total = NEW.total
+                                      AND subtotal = NEW.subtotal) THEN
+                        RAISE EXCEPTION 'invoice %: lines sum to %, subtotal says %', NEW.id, line_sum, NEW.subtotal
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.number or f"Draft for {self.customer_name}"
+
+
+class InvoiceLine(models.Model):
+    """One rated charge, with the inputs and the steps that make it provable."""
+
+    invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="lines")
+    position = models.PositiveIntegerField()
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="invoice_lines")
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="invoice_lines")
+    description = models.CharField(max_length=300)
+    meter_key = models.CharField(max_length=100, blank=True)
+    unit = models.CharField(max_length=50, blank=True)
+    quantity = exact_field()
+    currency = models.CharField(max_length=3)
+    amount = money_field()
+    service_start = models.DateTimeField()
+    service_end = models.DateTimeField()
+    window_count = models.PositiveIntegerField(default=0)
+    event_count = models.PositiveBigIntegerField(default=0)
+    windows_digest = models.CharField(max_length=64, blank=True)
+    known_through = models.BigIntegerField(
+        default=0, help_text="Events up to this number were known when it was rated."
+    )
+    rated = models.JSONField(help_text="Inputs and steps of the rating, canonical.")
+    digest = models.CharField(max_length=64, help_text="SHA-256 of the whole line.")
+
+    objects = models.Manager["InvoiceLine"]()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["invoice", "position"], name="invoice_line_position_is_unique"),
+            models.UniqueConstraint(
+                fields=["invoice", "subscription", "price", "service_start"], name="invoice_line_charges_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(service_end__gt=models.F("service_start")), name="invoice_line_service_lasts"
+            ),
+            models.CheckConstraint(condition=models.Q(quantity__gte=0), name="invoice_line_quantity_is_not_negative"),
+            fits_currency("amount", name="invoice_line_amount_fits_its_currency"),
+        ]
+        triggers = frozen_with_parent(
+            noun="lines of issued invoice",
+            parent_column="invoice_id",
+            open_parent="SELECT 1 FROM invoicing_invoice invoice"
+            " WHERE invoice.id = {row}.invoice_id AND invoice.status = 'draft' FOR SHARE",
+        )
+
+    def __str__(self) -> str:
+        return self.description

@@ -1,0 +1,107 @@
+"""Words and figures as an invoice prints them: English numbers and dates, and people's text made safe to set."""
+
+import re
+import unicodedata
+from datetime import date
+from decimal import Decimal
+from typing import Final
+
+from moneyed import Money
+
+from billing_site.kernel.money import exponent, plain
+
+MINUS: Final = "\N{MINUS SIGN}"
+EN_DASH: Final = "\N{EN DASH}"
+# Stands for a character that no bundled font can draw: PDF/A refuses missing glyphs, a customer must not be refused.
+UNDRAWABLE: Final = "\N{WHITE SQUARE}"
+# A word longer than this may break anywhere, so that it never runs into the next column.
+WORD_LENGTH_MAX: Final = 22
+# A page header names the customer on one line.
+SHORTENED_LENGTH_MAX: Final = 60
+MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+
+def money_text(*, money: Money) -> str:
+    """Write money for people: "EUR 1,234.50", "JPY −900"; digits beyond the minor unit are kept, never rounded."""
+    return f"{money.currency.code} {amount_text(amount=money.amount, decimals_min=exponent(money.currency.code))}"
+
+
+def quantity_text(*, quantity: Decimal) -> str:
+    """Write a quantity for people: "15,000,000", "10.5", "−3"."""
+    return amount_text(amount=quantity, decimals_min=0)
+
+
+def amount_text(*, amount: Decimal, decimals_min: int) -> str:
+    """Write a decimal with thousands separated by commas and at least so many decimals; nothing is rounded."""
+    # Not abs(amount): Decimal's signs round to 28 digits, copy_abs does not.
+    whole, _, decimals = plain(amount.copy_abs()).partition(".")
+    decimals = decimals.ljust(decimals_min, "0")
+    sign = MINUS if amount < 0 else ""
+    return f"{sign}{int(whole):,}" + (f".{decimals}" if decimals else "")
+
+
+def date_text(*, day: date) -> str:
+    """Write a date so that no country misreads it: "1 November 2026"."""
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def period_text(*, first: date, last: date) -> str:
+    """Write a span of days, both included, without repeating month and year: "1 – 31 October 2026"."""
+    if first == last:
+        return date_text(day=first)
+    if (first.year, first.month) == (last.year, last.month):
+        return f"{first.day} {EN_DASH} {date_text(day=last)}"
+    if first.year == last.year:
+        return f"{first.day} {MONTHS[first.month - 1]} {EN_DASH} {date_text(day=last)}"
+    return f"{date_text(day=first)} {EN_DASH} {date_text(day=last)}"
+
+
+def line_of(text: str) -> str | list[str]:
+    """Return text for one paragraph: white space collapsed, and in pieces if a word is too long to fit a column."""
+    return _pieces(" ".join(_drawable(text).split()))
+
+
+def lines_of(text: str) -> list[str | list[str]]:
+    """Return the non-empty lines of a text, each as `line_of` does."""
+    return [line_of(line) for line in text.splitlines() if line.strip()]
+
+
+def shortened(text: str) -> str | list[str]:
+    """Return a text short enough for one line of a page header, in the shape that `line_of` returns."""
+    words = " ".join(_drawable(text).split())
+    return _pieces(words if len(words) <= SHORTENED_LENGTH_MAX else words[: SHORTENED_LENGTH_MAX - 1].rstrip() + "…")
+
+
+def _drawable(text: str) -> str:
+    """Return composed text without control, formatting, private and unassigned characters.
+
+    Direction overrides would let a customer's name reverse the figures beside it.
+    """
+    kept = []
+    for character in unicodedata.normalize("NFC", text):
+        category = unicodedata.category(character)
+        if character.isspace():
+            kept.append(" ")
+        elif category in ("Co", "Cs", "Cn"):
+            kept.append(UNDRAWABLE)
+        elif category not in ("Cc", "Cf"):
+            kept.append(character)
+    return "".join(kept)
+
+
+def _pieces(text: str) -> str | list[str]:
+    """Cut a text between all characters of its overlong words; the template allows a line break at each cut."""
+    if all(len(word) <= WORD_LENGTH_MAX for word in text.split(" ")):
+        return text
+    pieces: list[str] = []
+    for word in re.split(r"(?<= )", text):
+        pieces += [word] if len(word) <= WORD_LENGTH_MAX else _clusters(word)
+    return pieces
+
+
+def _clusters(word: str) -> list[str]:
+    """Split a word into characters, each with the marks that combine with it."""
+    return re.findall(r"[^\u0300-\u036f][\u0300-\u036f]*|[\u0300-\u036f]+", word)

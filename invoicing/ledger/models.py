@@ -1,0 +1,113 @@
+"""The books: accounts, journal entries and postings, append-only and balanced by the database."""
+
+import pgtrigger
+from django.db import models
+from django.db.models.functions import Now
+
+from billing_site.kernel.model import append_only, fits_currency, money_field
+
+
+class Account(models.Model):
+    """A place in the books that money is in or owed from."""
+
+    class Kind(models.TextChoices):
+        ASSET = "asset", "Asset"
+        LIABILITY = "liability", "Liability"
+        REVENUE = "revenue", "Revenue"
+        EXPENSE = "expense", "Expense"
+
+    code = models.CharField(max_length=20, unique=True)
+    name = models.CharField(max_length=100)
+    kind = models.CharField(max_length=20, choices=Kind)
+
+    objects = models.Manager["Account"]()
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.name}"
+
+
+class JournalEntry(models.Model):
+    """One business fact in the books; its postings sum to zero (S0-118). `reference` with `kind` is the idempotency key."""
+
+    class Kind(models.TextChoices):
+        ISSUE = "issue", "Invoice issued"
+        PAYMENT = "payment", "Payment received"
+        REVERSAL = "reversal", "Reversal"
+
+    kind = models.CharField(max_length=20, choices=Kind)
+    reference = models.CharField(
+        max_length=200, help_text="What it stands for: an invoice number, a payment reference."
+    )
+    currency = models.CharField(max_length=3)
+    description = models.CharField(max_length=300)
+    occurred_at = models.DateTimeField(help_text="When the fact happened (UTC).")
+    recorded_at = models.DateTimeField(db_default=Now(), help_text="When it was written down (UTC).")
+    recorded_in = models.BigIntegerField(
+        db_default=models.Func(function="txid_current"),
+        editable=False,
+        help_text="The transaction that wrote it: only that one may add postings.",
+    )
+
+    objects = models.Manager["JournalEntry"]()
+
+    class Meta:
+        verbose_name_plural = "journal entries"
+        constraints = [models.UniqueConstraint(fields=["kind", "reference"], name="journal_entry_is_made_once")]
+        indexes = [models.Index(fields=["occurred_at"], name="journal_entry_by_time")]
+        triggers = [
+            *append_only(noun="journal entries"),
+            pgtrigger.Trigger(
+                name="has_balanced_postings",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert,
+                timing=pgtrigger.Deferred,
+                declare=[("stray", "integer"), ("number", "integer"), ("balance", "numeric")],
+                func="""
+                    SELECT count(*), coalesce(sum(amount), 0), count(*) FILTER (WHERE currency <> NEW.currency)
+                      INTO number, balance, stray
+                      FROM invoicing_posting WHERE entry_id = NEW.id;
+                    IF number < 2 OR balance <> 0 OR stray > 0 THEN
+                        RAISE EXCEPTION 'journal entry % % does not balance: % postings, sum %, % in another currency',
+                            NEW.kind, NEW.reference, number, balance, stray
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.reference}"
+
+
+class Posting(models.Model):
+    """One side of a journal entry: a debit is positive, a credit negative."""
+
+    entry = models.ForeignKey(JournalEntry, on_delete=models.PROTECT, related_name="postings")
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="postings")
+    currency = models.CharField(max_length=3)
+    amount = money_field(help_text="Debit positive, credit negative.")
+
+    objects = models.Manager["Posting"]()
+
+    class Meta:
+        constraints = [fits_currency("amount", name="posting_amount_fits_its_currency")]
+        triggers = [
+            *append_only(noun="postings"),
+            pgtrigger.Trigger(
+                name="written_with_its_entry",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert,
+                func="""
+                    IF NOT EXISTS (SELECT 1 FROM invoicing_journalentry
+                                    WHERE id = NEW.entry_id AND recorded_in = txid_current()) THEN
+                        RAISE EXCEPTION 'journal entry % is closed: reverse it with a new one', NEW.entry_id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.amount}"

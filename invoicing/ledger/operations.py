@@ -1,0 +1,57 @@
+"""What may happen in the books: an entry is posted once, balanced, for ever."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import transaction
+from moneyed import Money
+
+from billing_site.kernel import money
+from invoicing.core.posting import BANK, RECEIVABLE, REVENUE, STRIPE_CLEARING, PostingLine
+from invoicing.ledger.models import Account, JournalEntry, Posting
+
+CHART_OF_ACCOUNTS = {
+    BANK: ("Bank", Account.Kind.ASSET),
+    STRIPE_CLEARING: ("Stripe clearing", Account.Kind.ASSET),
+    RECEIVABLE: ("Receivable", Account.Kind.ASSET),
+    REVENUE: ("Revenue", Account.Kind.REVENUE),
+}
+
+
+def ensure_accounts() -> dict[str, Account]:
+    """Make sure that every account of the chart exists and return them by code."""
+    Account.objects.bulk_create(
+        [Account(code=code, name=name, kind=kind) for code, (name, kind) in CHART_OF_ACCOUNTS.items()],
+        ignore_conflicts=True,
+    )
+    return {account.code: account for account in Account.objects.filter(code__in=CHART_OF_ACCOUNTS)}
+
+
+@transaction.atomic
+def post_entry(
+    *, kind: str, reference: str, postings: Sequence[PostingLine], description: str, occurred_at: datetime
+) -> JournalEntry:
+    """Write one balanced journal entry (S0-118); the same kind and reference a second time changes nothing.
+
+    Debits are positive, credits negative. The database refuses an entry that does not sum to zero.
+    """
+    assert postings, "an entry without postings says nothing"
+    currency = postings[0].amount.currency.code
+    assert money.total((line.amount for line in postings), currency) == Money(0, currency), "debits must equal credits"
+
+    entry, created = JournalEntry.objects.get_or_create(
+        kind=kind,
+        reference=reference,
+        defaults={"currency": currency, "description": description, "occurred_at": occurred_at},
+    )
+    if created:
+        accounts = {account.code: account for account in Account.objects.filter(code__in={p.account for p in postings})}
+        if len(accounts) < len({line.account for line in postings}):
+            accounts = ensure_accounts()
+        Posting.objects.bulk_create(
+            [
+                Posting(entry=entry, account=accounts[line.account], currency=currency, amount=line.amount)
+                for line in postings
+            ]
+        )
+    return entry

@@ -1,0 +1,33 @@
+"""Django's index of this app's models; each lives in its slice."""
+
+from billing_site.kernel.history import guard_history
+from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries
+from invoicing.ledger.models import Account, JournalEntry, Posting
+from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
+from invoicing.subscriptions.models import Subscription
+
+__all__ = [
+    "Account",
+    "BillingRun",
+    "Customer",
+    "Invoice",
+    "InvoiceLine",
+    "InvoiceSeries",
+    "JournalEntry",
+    "Payment",
+    "PaymentFailure",
+    "Plan",
+    "PlanVersion",
+    "Posting",
+    "Price",
+    "PriceTier",
+    "Product",
+    "PushIntent",
+    "StripeCustomer",
+    "StripeNotice",
+    "Subscription",
+]
+
+guard_history(Customer, Product, Plan, PlanVersion, Subscription, Invoice)

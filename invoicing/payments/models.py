@@ -1,0 +1,130 @@
+"""Money in: pushes to Stripe, Stripe's notices, payments and refusals."""
+
+import uuid
+
+from django.db import models
+from django.db.models.functions import Now
+
+from billing_site.kernel.model import append_only, fits_currency, money_field
+from invoicing.customers.models import Customer, SettlementChannel
+from invoicing.invoices.models import Invoice
+
+
+class StripeCustomer(models.Model):
+    """Which Stripe customer stands for ours."""
+
+    customer = models.OneToOneField(Customer, on_delete=models.PROTECT, related_name="stripe_customer")
+    stripe_id = models.CharField(max_length=100, unique=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects = models.Manager["StripeCustomer"]()
+
+    def __str__(self) -> str:
+        return self.stripe_id
+
+
+class PushStatus(models.TextChoices):
+    """How far a push is."""
+
+    PENDING = "pending", "Pending"
+    PUSHED = "pushed", "Pushed"
+    REFUSED = "refused", "Refused"
+
+
+class PushIntent(models.Model):
+    """The decision to push one invoice to Stripe, written before the first call; its key makes every call idempotent."""
+
+    invoice = models.OneToOneField(Invoice, on_delete=models.PROTECT, related_name="push")
+    key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    status = models.CharField(max_length=20, choices=PushStatus, default=PushStatus.PENDING)
+    stripe_invoice_id = models.CharField(max_length=100, null=True, blank=True, unique=True)
+    attempt_count = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(blank=True)
+    next_attempt_at = models.DateTimeField(help_text="When the sweep queues it again if it is still pending.")
+    created_at = models.DateTimeField(db_default=Now())
+    pushed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = models.Manager["PushIntent"]()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(status="pushed")
+                | models.Q(stripe_invoice_id__isnull=False, pushed_at__isnull=False),
+                name="push_is_done_with_its_stripe_invoice",
+            ),
+        ]
+        indexes = [models.Index(fields=["status", "next_attempt_at"], name="push_by_status")]
+
+    def __str__(self) -> str:
+        return f"push of {self.invoice_id}"
+
+
+class StripeNotice(models.Model):
+    """One verified webhook delivery, stored once per Stripe event before anything is done about it."""
+
+    event_id = models.CharField(max_length=100, unique=True)
+    event_type = models.CharField(max_length=100)
+    object_id = models.CharField(max_length=100, blank=True)
+    body = models.JSONField()
+    received_at = models.DateTimeField(db_default=Now())
+    delivery_count = models.PositiveIntegerField(default=1)
+    processed_at = models.DateTimeField(null=True, blank=True)
+    outcome = models.CharField(max_length=300, blank=True)
+    attempt_count = models.PositiveIntegerField(default=0)
+    last_error = models.TextField(blank=True)
+
+    objects = models.Manager["StripeNotice"]()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["received_at"], condition=models.Q(processed_at__isnull=True), name="notice_waiting")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event_type} {self.event_id}"
+
+
+class Payment(models.Model):
+    """Money that arrived for an invoice; `reference` is unique in its channel."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="payments")
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="payments")
+    channel = models.CharField(max_length=20, choices=SettlementChannel)
+    reference = models.CharField(max_length=200)
+    currency = models.CharField(max_length=3)
+    amount = money_field()
+    received_at = models.DateTimeField()
+    recorded_at = models.DateTimeField(db_default=Now())
+    reason = models.CharField(max_length=300, blank=True)
+
+    objects = models.Manager["Payment"]()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["channel", "reference"], name="payment_is_recorded_once"),
+            models.CheckConstraint(condition=models.Q(amount__gt=0), name="payment_is_positive"),
+            fits_currency("amount", name="payment_amount_fits_its_currency"),
+        ]
+        triggers = append_only(noun="payments")
+
+    def __str__(self) -> str:
+        return f"{self.reference} {self.amount}"
+
+
+class PaymentFailure(models.Model):
+    """An attempt to collect that was refused, with the reason for the customer and for us."""
+
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="payment_failures")
+    reference = models.CharField(max_length=200, unique=True)
+    code = models.CharField(max_length=100)
+    message = models.CharField(max_length=500)
+    occurred_at = models.DateTimeField()
+
+    objects = models.Manager["PaymentFailure"]()
+
+    class Meta:
+        triggers = append_only(noun="payment failures")
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
