@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import environ
 
@@ -36,5 +37,8 @@ def database_settings(*, database_url: str, data_dir: Path) -> dict[str, Any]:
     named: dict[str, Any] = dict(environ.Env.db_url_config(database_url))
     if not named.get("NAME"):
         raise ValueError("DATABASE_URL names no database: postgresql://user:password@host:5432/DATABASE")
+    socket_folder = re.match(r"\w+://(?:[^@/]*@)?(%2F[^:/?]+)", database_url, re.IGNORECASE)
+    if socket_folder:
+        named["HOST"] = unquote(socket_folder.group(1))
     named["ENGINE"] = "django.db.backends.postgresql"
     return {**reuse, **named}

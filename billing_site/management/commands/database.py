@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from billing_site.database.embedded import EmbeddedServer
 from billing_site.database.errors import DatabaseInUseError, EmbeddedDatabaseError
@@ -24,16 +24,19 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the three actions."""
-        actions = parser.add_subparsers(dest="action", required=True)
-        actions.add_parser("start", help="start it and leave it running until `database stop`")
-        stop = actions.add_parser("stop", help="stop it; refused while other processes use it")
-        stop.add_argument(
+        parser.add_argument(
+            "action",
+            choices=["start", "stop", "status"],
+            help="start: leave it running until `stop`; stop: refused while other processes use it;"
+            " status: exit status 0 if it runs, 3 if it does not",
+        )
+        parser.add_argument(
             "--force", action="store_true", help="stop it under its users; their next connection starts it"
         )
-        actions.add_parser("status", help="describe it; exit status 0 if it runs, 3 if it does not")
 
-    def handle(self, *args: Any, action: str, force: bool = False, **options: Any) -> None:
+    def handle(self, *args: Any, action: str, force: bool, **options: Any) -> None:
         """Do the one action."""
+        connection = connections[DEFAULT_DB_ALIAS]
         if not isinstance(connection, DatabaseWrapper):
             raise CommandError(
                 "The database is external: DATABASE_URL names it, so there is no embedded PostgreSQL to"

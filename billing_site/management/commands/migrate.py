@@ -20,6 +20,7 @@ class Command(migrate.Command):
         """Migrate, one process at a time."""
         connection = connections[options["database"]]
         with migrating_alone(connection=connection):
+            self.verbosity = options["verbosity"]
             if not any(options.get(errand) for errand in OTHER_ERRANDS):
                 self._create_tables_at_once(connection=connection, app_label=options["app_label"])
             super().handle(*args, **options)
@@ -28,4 +29,5 @@ class Command(migrate.Command):
         """Take the short way where the targets of this run include dj-stripe and the database is new."""
         leaves = MigrationLoader(connection).graph.leaf_nodes()
         targets = [key for key in leaves if app_label in (None, key[0])]
-        create_tables_at_once(connection=connection, targets=targets)
+        if create_tables_at_once(connection=connection, targets=targets) and self.verbosity >= 1:
+            self.stdout.write("The database is new: the tables of dj-stripe were created at once.")
