@@ -1,0 +1,207 @@
+"""One request in, one answer out: key, faults, idempotency, one transaction, Stripe's errors; no socket in here."""
+
+import json
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils.html import escape
+
+from billing_site.kernel.clock import now
+from billing_site.kernel.digest import digest_of
+from billing_site.sandbox import control, faults
+from billing_site.sandbox.models import SandboxRequest
+from billing_site.sandbox.stripe import store
+from billing_site.sandbox.stripe.call import Call
+from billing_site.sandbox.stripe.errors import Refusal, invalid
+from billing_site.sandbox.stripe.events import API_VERSION, record_news
+from billing_site.sandbox.stripe.forms import Params, decode_form
+from billing_site.sandbox.stripe.presentation import expanded, presented
+from billing_site.sandbox.stripe.routes import find_route
+
+logger = logging.getLogger(__name__)
+
+BODY_BYTES_MAX = 1024 * 1024
+KEY_LENGTH_MAX = 255
+
+
+@dataclass(frozen=True)
+class Request:
+    """What came over the wire; header names are in lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back; `lost` means that the effect stays but the client never hears of it."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+    lost: bool = False
+    content_type: str = "application/json"
+
+    def encoded(self) -> bytes:
+        """Return the body as bytes."""
+        return self.body.encode() if isinstance(self.body, str) else json.dumps(self.body, indent=2).encode()
+
+
+def answer(request: Request) -> Answer:
+    """Answer one request, whatever it is; no exception leaves this function."""
+    request_id = f"req_{secrets.token_hex(7)}"
+    try:
+        given = _dispatch(request, request_id)
+    except Refusal as refusal:
+        given = _refused(refusal)
+    except Exception:
+        logger.exception("The sandbox failed on %s %s", request.method, request.path)
+        if not connection.in_atomic_block:
+            connection.close()
+        given = _refused(Refusal(500, type="api_error", message="An unknown error occurred in the sandbox."))
+    about = {"Request-Id": request_id, "Stripe-Version": request.headers.get("stripe-version", API_VERSION)}
+    return Answer(given.status, given.body, {**about, **given.headers}, given.lost, given.content_type)
+
+
+def _dispatch(request: Request, request_id: str) -> Answer:
+    if request.method == "GET" and request.path.startswith("/i/"):
+        return _hosted_page(request.path.split("/")[2])
+    _check_key(request.headers.get("authorization", ""))
+    tree = decode_form(request.query if request.method == "GET" else _form(request))
+    ours = control.ROUTES.get((request.method, request.path))
+    if ours:
+        return Answer(200, ours(Params(tree)))
+    if faults.strikes(faults.HTTP_500):
+        raise Refusal(500, type="api_error", message="A fault that was ordered: http_500.")
+    if faults.strikes(faults.RATE_LIMIT):
+        message = "A fault that was ordered: rate_limit."
+        refusal = Refusal(429, type="invalid_request_error", code="rate_limit", message=message)
+        return Answer(429, refusal.body, {"Retry-After": "1"})
+    given = _carry_out(request, tree, request_id)
+    if request.method == "POST" and given.status < 400 and faults.strikes(faults.TIMEOUT_AFTER_EFFECT):
+        return Answer(given.status, given.body, given.headers, lost=True)
+    return given
+
+
+def _carry_out(request: Request, tree: dict[str, Any], request_id: str) -> Answer:
+    found = find_route(request.method, request.path)
+    if found is None:
+        message = f"Unrecognized request URL ({request.method}: {request.path[:200]}). The sandbox knows only a part."
+        raise invalid(message, status=404)
+    route, ids = found
+    expand = tree.pop("expand", [])
+    if not isinstance(expand, list) or not all(isinstance(path, str) for path in expand):
+        raise invalid("Invalid array", param="expand")
+    key = request.headers.get("idempotency-key") if request.method == "POST" else None
+    if key is not None and not 0 < len(key) <= KEY_LENGTH_MAX:
+        raise invalid(f"Idempotency keys have 1 to {KEY_LENGTH_MAX} characters.", param="Idempotency-Key")
+    base_url = f"http://{request.headers.get('host') or settings.SANDBOX_BIND}"
+    call = Call(Params(tree), request.path, request_id, key, base_url)
+
+    def run() -> tuple[int, Any]:
+        try:
+            body = expanded(presented(route(call, *ids)), expand)
+            status = 200
+        except Refusal as refusal:
+            if not refusal.keeps_effects:
+                raise
+            status, body = refusal.status, refusal.body
+        record_news(call)
+        return status, body
+
+    if key is None:
+        with transaction.atomic():
+            return Answer(*run())
+    return _once(request, key, digest_of({"params": tree, "expand": expand}), request_id, run)
+
+
+def _once(request: Request, key: str, digest: str, request_id: str, run: Callable[[], tuple[int, Any]]) -> Answer:
+    """Carry out a request under its idempotency key, or repeat the answer that it got before.
+
+    The effect, its events and the record of the key are one transaction. What was refused without an
+    effect is not recorded and may be tried again with the same key.
+    """
+    with transaction.atomic():
+        if not _lock_key(key):
+            message = "There is currently another in-progress request using this Idempotency-Key."
+            raise Refusal(409, type="idempotency_error", code="idempotency_key_in_use", message=message)
+        before = SandboxRequest.objects.filter(idempotency_key=key).first()
+        if before is None:
+            status, body = run()
+            SandboxRequest.objects.create(
+                idempotency_key=key,
+                method=request.method,
+                path=request.path,
+                digest=digest,
+                request_id=request_id,
+                status=status,
+                response=body,
+                created_at=now(),
+            )
+            return Answer(status, body, {"Idempotency-Key": key})
+    if (before.method, before.path, before.digest) != (request.method, request.path, digest):
+        message = (
+            "Keys for idempotent requests can only be used with the same parameters they were first used with. "
+            f"Try using a key other than '{key}' if you meant to execute a different request."
+        )
+        raise Refusal(400, type="idempotency_error", message=message)
+    replayed = {"Idempotency-Key": key, "Idempotent-Replayed": "true", "Original-Request": before.request_id}
+    return Answer(before.status, before.response, replayed)
+
+
+def _lock_key(key: str) -> bool:
+    number = int.from_bytes(sha256(key.encode()).digest()[:8], signed=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+        return bool(cursor.fetchone()[0])
+
+
+def _check_key(authorization: str) -> None:
+    scheme, _, secret = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        message = (
+            "You did not provide an API key. You need to provide it in the Authorization header, using Bearer auth."
+        )
+        raise Refusal(401, type="invalid_request_error", message=message)
+    if not secrets.compare_digest(secret.strip().encode(), settings.SANDBOX_SECRET_KEY.encode()):
+        shown = f"{secret[:8]}{'*' * 8}{secret[-4:]}" if len(secret) > 16 else "*" * len(secret)
+        raise Refusal(401, type="invalid_request_error", message=f"Invalid API Key provided: {shown}")
+
+
+def _form(request: Request) -> str:
+    if len(request.body) > BODY_BYTES_MAX:
+        raise invalid("The request body is too large.", status=413)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    if request.body and kind not in ("", "application/x-www-form-urlencoded"):
+        raise invalid(f"Invalid content type: {kind[:100]}; requests are form-encoded.")
+    try:
+        return request.body.decode("ascii")
+    except UnicodeDecodeError:
+        raise invalid("The request's parameters are not form-encoded.") from None
+
+
+def _refused(refusal: Refusal) -> Answer:
+    return Answer(refusal.status, refusal.body)
+
+
+def _hosted_page(invoice_id: str) -> Answer:
+    """Answer the hosted page of an invoice: a plain note, since nobody can pay here by hand."""
+    invoice = store.find("invoice", invoice_id)
+    if invoice is None:
+        return Answer(404, "No such invoice.", content_type="text/plain; charset=utf-8")
+    due = f"{invoice['amount_remaining']} minor units of {invoice['currency'].upper()}"
+    page = (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Sandbox invoice</title>"
+        f"<h1>{escape(invoice['number'] or invoice_id)}</h1>"
+        f"<p>This is the sandbox, not Stripe. Status: {escape(invoice['status'])}; still due: {escape(due)}.</p></html>"
+    )
+    return Answer(200, page, content_type="text/html; charset=utf-8")

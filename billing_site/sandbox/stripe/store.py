@@ -1,0 +1,114 @@
+"""Stripe's objects in our table: made, found, locked, saved and listed."""
+
+import secrets
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from billing_site.kernel.clock import now
+from billing_site.sandbox.models import SandboxObject
+from billing_site.sandbox.stripe.errors import no_such
+from billing_site.sandbox.stripe.forms import Params
+
+ALPHABET = string.ascii_letters + string.digits
+PREFIXES = {
+    "customer": "cus",
+    "payment_method": "pm",
+    "invoice": "in",
+    "invoiceitem": "ii",
+    "line_item": "il",
+    "invoice_payment": "inpay",
+    "payment_intent": "pi",
+    "charge": "ch",
+    "balance_transaction": "txn",
+    "event": "evt",
+    "webhook_endpoint": "we",
+}
+PAGE_DEFAULT, PAGE_MAX = 10, 100
+
+Body = dict[str, Any]
+
+
+def timestamp() -> int:
+    """Return the present second as Stripe writes times."""
+    return int(now().timestamp())
+
+
+def new_id(kind: str) -> str:
+    """Return a fresh id with the prefix of its kind."""
+    return f"{PREFIXES[kind]}_" + "".join(secrets.choice(ALPHABET) for _ in range(24))
+
+
+def create(kind: str, body: Body) -> Body:
+    """Keep a new object; its id is made here unless the body has one."""
+    body = {"id": new_id(kind), **body, "object": kind}
+    SandboxObject.objects.create(id=body["id"], kind=kind, body=body, created_at=now())
+    return body
+
+
+def find(kind: str, object_id: str) -> Body | None:
+    """Return one object as it is stored, or None."""
+    return SandboxObject.objects.filter(kind=kind, id=object_id).values_list("body", flat=True).first()
+
+
+def retrieve(kind: str, object_id: str, *, param: str = "id") -> Body:
+    """Return one object as it is stored; refuses where there is none, naming the parameter."""
+    body = find(kind, object_id)
+    if body is None:
+        raise no_such(kind, object_id, param=param)
+    return body
+
+
+def lock(kind: str, object_id: str, *, param: str = "id") -> Body:
+    """Return one object and keep others from changing it until the request is done."""
+    held = SandboxObject.objects.select_for_update().filter(kind=kind, id=object_id).first()
+    if held is None:
+        raise no_such(kind, object_id, param=param)
+    return held.body
+
+
+def save(body: Body) -> Body:
+    """Keep the changed body of an object."""
+    changed = SandboxObject.objects.filter(id=body["id"]).update(body=body)
+    assert changed == 1, f"{body['id']} was never created"
+    return body
+
+
+def matching(kind: str, **members: Any) -> list[Body]:
+    """Return the objects of a kind whose bodies have these members, oldest first."""
+    found = SandboxObject.objects.filter(kind=kind, body__contains=members)
+    return list(found.order_by("position").values_list("body", flat=True))
+
+
+def page(kind: str, params: Params, *, url: str, members: Mapping[str, Any], oldest_first: bool = False) -> Body:
+    """Return one page in Stripe's list shape, newest first, between the given cursors."""
+    limit = params.integer("limit", low=1, high=PAGE_MAX) or PAGE_DEFAULT
+    created = params.hash("created")
+    after, before = params.text("starting_after"), params.text("ending_before")
+    rows = SandboxObject.objects.filter(kind=kind, body__contains=dict(members))
+    for bound in ("gt", "gte", "lt", "lte"):
+        moment = created.integer(bound) if created else None
+        if moment is not None:
+            rows = rows.filter(**{f"body__created__{bound}": moment})
+    if created:
+        created.refuse_the_rest()
+    forwards = "gt" if oldest_first else "lt"
+    backwards = "lt" if oldest_first else "gt"
+    if after:
+        rows = rows.filter(**{f"position__{forwards}": _position(kind, after, param="starting_after")})
+    if before:
+        rows = rows.filter(**{f"position__{backwards}": _position(kind, before, param="ending_before")})
+    natural = "position" if oldest_first else "-position"
+    reverse = "-position" if oldest_first else "position"
+    found = list(rows.order_by(reverse if before else natural).values_list("body", flat=True)[: limit + 1])
+    bodies = found[:limit]
+    if before:
+        bodies.reverse()
+    return {"object": "list", "data": bodies, "has_more": len(found) > limit, "url": url}
+
+
+def _position(kind: str, object_id: str, *, param: str) -> int:
+    position = SandboxObject.objects.filter(kind=kind, id=object_id).values_list("position", flat=True).first()
+    if position is None:
+        raise no_such(kind, object_id, param=param)
+    return position
