@@ -1,6 +1,16 @@
-"""The contract as the core sees it (the author of core completes this file)."""
+"""The words of the pure core: a contract as rating sees it, and what rating makes of it."""
 
+from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
+
+from moneyed import Money
+
+from billing_site.kernel.period import Period
+
+# Stored with every rated line; whatever changes a figure or a word of a line changes this too.
+ENGINE_VERSION = "1"
 
 
 class PriceModel(StrEnum):
@@ -22,3 +32,156 @@ class Cadence(StrEnum):
     MONTH = "month"
     QUARTER = "quarter"
     YEAR = "year"
+
+
+class StepKind(StrEnum):
+    """What one rung of the written-out arithmetic is about."""
+
+    FLAT_FEE = "flat_fee"
+    UNITS = "units"
+    TIER = "tier"
+    TIER_REACHED = "tier_reached"
+    PACKAGES = "packages"
+    PERCENTAGE = "percentage"
+    TRUE_UP = "true_up"
+    CAP = "cap"
+
+
+@dataclass(frozen=True)
+class Tier:
+    """The rate up to and including a bound; `up_to` None is without bound and stands last."""
+
+    up_to: Decimal | None
+    unit_amount: Decimal = Decimal(0)
+    flat_amount: Decimal = Decimal(0)
+    rate: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Price:
+    """How a quantity is priced; only the members of its model are set. `rate` is a fraction of one."""
+
+    model: PriceModel
+    unit_amount: Decimal | None = None
+    tiers: tuple[Tier, ...] = ()
+    package_size: Decimal | None = None
+    package_amount: Decimal | None = None
+    free_units: Decimal = Decimal(0)
+    rate: Decimal | None = None
+    minimum_amount: Decimal | None = None
+    maximum_amount: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Charge:
+    """A price in a contract, for one service period.
+
+    `reference` is unique within a snapshot. `share` is the service period's part of the full
+    billing period (1 for a whole one): it prorates what is owed per period, never usage.
+    """
+
+    reference: str
+    name: str
+    price: Price
+    meter: str | None
+    unit: str
+    subscription: str
+    service_period: Period
+    share: Fraction = Fraction(1)
+
+    def __post_init__(self) -> None:
+        assert 0 < self.share <= 1, f"a share is a part of a period: {self.share}"
+        assert self.meter is not None or self.price.model is PriceModel.FLAT, "a price of usage needs a meter"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a meter counted for a charge, and the evidence: windows, events, and how far they were known."""
+
+    meter: str
+    quantity: Decimal
+    window_count: int
+    event_count: int
+    windows_digest: str
+    known_through: int
+
+
+@dataclass(frozen=True)
+class ContractSnapshot:
+    """All charges of a customer for one billing period, in the order of the document."""
+
+    customer: str
+    currency: str
+    period: Period
+    charges: tuple[Charge, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rung of the written-out arithmetic; `amount` is exact.
+
+    `quantity` is how much of the usage this rung prices; over all rungs that is what was not free.
+    `count` is what `unit_amount` is multiplied by: the quantity, or the number of started packages.
+    amount = count × unit_amount + quantity × rate + flat_amount × share; on the rungs TRUE_UP and
+    CAP `flat_amount` is the bound and the amount what is missing to it (negative for a cap).
+    """
+
+    kind: StepKind
+    quantity: Decimal
+    amount: Fraction
+    unit_amount: Decimal = Decimal(0)
+    flat_amount: Decimal = Decimal(0)
+    rate: Decimal = Decimal(0)
+    count: Decimal = Decimal(0)
+    up_to: Decimal | None = None
+    text: str = ""
+    arithmetic: str = ""
+
+
+@dataclass(frozen=True)
+class PricedQuantity:
+    """A quantity and its exact price, rung by rung: the amounts of the steps sum to `unrounded_amount`."""
+
+    quantity: Decimal
+    free_quantity: Decimal
+    unrounded_amount: Fraction
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class RatedLine:
+    """A charge with its quantity, exact amount, rounded amount and the steps in between."""
+
+    reference: str
+    description: str
+    explanation: str
+    subscription: str
+    meter: str | None
+    quantity: Decimal
+    free_quantity: Decimal
+    unit: str
+    price: Price
+    share: Fraction
+    unrounded_amount: Fraction
+    amount: Money
+    steps: tuple[Step, ...]
+    service_period: Period
+    usage: Usage | None
+
+    @property
+    def currency(self) -> str:
+        """The ISO 4217 code of the line."""
+        return str(self.amount.currency.code)
+
+
+@dataclass(frozen=True)
+class AssembledInvoice:
+    """An invoice before it is stored: lines in order, totals, and the digest of all of it."""
+
+    customer: str
+    currency: str
+    period: Period
+    lines: tuple[RatedLine, ...]
+    subtotal: Money
+    total: Money
+    digest: str = field(repr=False)
