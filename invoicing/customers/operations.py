@@ -15,10 +15,10 @@ from billing_site.kernel.money import exponent
 from invoicing.customers.models import Customer, SettlementChannel
 
 KEY_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$")
+# Key, currency and time zone stay: events, prices and the bounds of billed periods hang on them.
 CHANGEABLE = (
     "name",
     "email",
-    "timezone",
     "address",
     "tax_id",
     "settlement_channel",
@@ -73,7 +73,7 @@ def create_customer(
 
 @transaction.atomic
 def change_customer(*, customer: Customer, changes: Mapping[str, Any], actor: str, reason: str) -> Customer:
-    """Change a customer's fields (never key or currency); raises InvalidFields naming each field that is wrong."""
+    """Change a customer's fields (never key, currency or time zone); raises InvalidFields naming each field that is wrong."""
     unknown = [
         FieldError(name, "not_changeable", f"cannot be changed; changeable are {', '.join(CHANGEABLE)}")
         for name in changes

@@ -1,0 +1,168 @@
+"""What may happen to an invoice: drafted, refreshed while a draft, issued once, settled."""
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db import transaction
+from moneyed import Money
+
+from billing_site.kernel.errors import Conflict
+from billing_site.kernel.history import save_with_reason
+from billing_site.kernel.money import from_minor_units, is_rounded
+from invoicing.core.assembly import AssembledInvoice
+from invoicing.core.proof import line_document
+from invoicing.customers.models import Customer
+from invoicing.invoices.lifecycle import move
+from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceStatus
+from invoicing.invoices.numbering import locked_series, number_of
+from invoicing.invoices.sealing import invoice_seal, line_digest
+from invoicing.subscriptions.snapshot import ContractSource
+
+
+@transaction.atomic
+def save_draft(
+    *,
+    customer: Customer,
+    assembled: AssembledInvoice,
+    sources: dict[str, ContractSource],
+    run: BillingRun | None,
+    at: datetime,
+    actor: str,
+    reason: str,
+) -> Invoice:
+    """Keep an assembled invoice as the one draft of its customer and period.
+
+    A draft that says the same stays untouched, one that says something else gets the new lines,
+    and an invoice that is issued already is returned as it is.
+    """
+    # The customer's row serialises billing of one customer; the unique constraint is the guarantee.
+    Customer.objects.select_for_update().get(pk=customer.pk)
+    invoice = (
+        Invoice.objects.select_for_update()
+        .filter(customer=customer, period_start=assembled.period.start, period_end=assembled.period.end)
+        .exclude(status=InvoiceStatus.VOID)
+        .first()
+    )
+    if invoice is not None and (invoice.status != InvoiceStatus.DRAFT or invoice.content_digest == assembled.digest):
+        return invoice
+
+    if invoice is None:
+        invoice = Invoice(
+            customer=customer,
+            period_start=assembled.period.start,
+            period_end=assembled.period.end,
+            drafted_at=at,
+            currency=assembled.currency,
+            amount_paid=Money(0, assembled.currency),
+        )
+    else:
+        invoice.lines.all().delete()
+    invoice.billing_run = run
+    invoice.subtotal = assembled.subtotal
+    invoice.total = assembled.total
+    invoice.content_digest = assembled.digest
+    _copy_parties(invoice, customer)
+    save_with_reason(invoice, actor=actor, reason=reason)
+    InvoiceLine.objects.bulk_create(_lines(invoice, assembled, sources))
+    return invoice
+
+
+@transaction.atomic
+def issue(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
+    """Give a draft its number, dates and seal; from now on the document is carved in stone.
+
+    Numbers are gapless per series: number, seal and issue commit together or not at all. Issuing
+    an issued invoice again changes nothing; raises Conflict for a void one.
+    """
+    invoice = Invoice.objects.select_for_update().select_related("customer").get(pk=invoice_id)
+    if invoice.status in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
+        return invoice
+    _copy_parties(invoice, invoice.customer)
+    series = locked_series(issued_at=at, timezone=invoice.timezone)
+    move(invoice=invoice, to=InvoiceStatus.ISSUED)
+    invoice.series = series
+    invoice.number = number_of(series=series, ordinal=series.next_number)
+    invoice.issued_at = at
+    invoice.due_date = at.astimezone(ZoneInfo(invoice.timezone)).date() + timedelta(
+        days=invoice.customer.net_terms_days
+    )
+    invoice.previous_seal = series.last_seal
+    digests = list(invoice.lines.order_by("position").values_list("digest", flat=True))
+    invoice.seal = invoice_seal(invoice=invoice, line_digests=digests)
+    save_with_reason(invoice, actor=actor, reason=reason)
+    series.next_number += 1
+    series.last_seal = invoice.seal
+    series.save(update_fields=["next_number", "last_seal"])
+    return invoice
+
+
+@transaction.atomic
+def apply_payment(*, invoice_id: int, amount: Money, paid_at: datetime, actor: str, reason: str) -> Invoice:
+    """Add a payment to what an issued invoice has received; at the total it becomes paid.
+
+    The caller records the payment itself and makes sure that it is applied once. Raises Conflict
+    for a draft or void invoice, another currency, or more than is due.
+    """
+    assert is_rounded(amount), f"a payment is whole minor units: {amount}"
+    invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
+    if invoice.status not in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
+        raise Conflict(f"invoice {invoice} is {invoice.status}: it cannot be paid", field="invoice")
+    if amount.currency.code != invoice.currency:
+        raise Conflict(
+            f"invoice {invoice} is in {invoice.currency}, the payment in {amount.currency}", field="currency"
+        )
+    if amount > invoice.total - invoice.amount_paid:
+        due = invoice.total - invoice.amount_paid
+        raise Conflict(
+            f"invoice {invoice} has {due.amount} {due.currency} due, less than {amount.amount}", field="amount"
+        )
+    invoice.amount_paid = invoice.amount_paid + amount
+    if invoice.status == InvoiceStatus.ISSUED and invoice.amount_paid == invoice.total:
+        move(invoice=invoice, to=InvoiceStatus.PAID)
+        invoice.paid_at = paid_at
+    save_with_reason(invoice, actor=actor, reason=reason)
+    return invoice
+
+
+def nothing_due(*, invoice: Invoice) -> bool:
+    """Say whether an issued invoice needs no payment at all."""
+    return invoice.status == InvoiceStatus.ISSUED and invoice.total == from_minor_units(0, invoice.currency)
+
+
+def _copy_parties(invoice: Invoice, customer: Customer) -> None:
+    invoice.timezone = customer.timezone
+    invoice.customer_name = customer.name
+    invoice.customer_email = customer.email
+    invoice.customer_address = customer.address
+    invoice.customer_tax_id = customer.tax_id
+    invoice.settlement_channel = customer.settlement_channel
+    invoice.seller = dict(settings.SELLER)
+
+
+def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, ContractSource]) -> list[InvoiceLine]:
+    lines = []
+    for position, rated in enumerate(assembled.lines, start=1):
+        source = sources[rated.reference]
+        line = InvoiceLine(
+            invoice=invoice,
+            position=position,
+            subscription=source.subscription,
+            price=source.price,
+            description=rated.description,
+            meter_key=rated.meter or "",
+            unit=rated.unit,
+            quantity=rated.quantity,
+            currency=assembled.currency,
+            amount=rated.amount,
+            service_start=rated.service_period.start,
+            service_end=rated.service_period.end,
+            window_count=rated.usage.window_count if rated.usage else 0,
+            event_count=rated.usage.event_count if rated.usage else 0,
+            windows_digest=rated.usage.windows_digest if rated.usage else "",
+            known_through=rated.usage.known_through if rated.usage else 0,
+            rated=line_document(line=rated),
+        )
+        line.digest = line_digest(line=line)
+        lines.append(line)
+    return lines

@@ -1,0 +1,52 @@
+"""What may be asked about invoices."""
+
+from datetime import datetime
+
+from django.db.models import Count, QuerySet, Sum
+from moneyed import Money
+
+from billing_site.kernel.errors import NotFound
+from billing_site.kernel.money import round_money
+from invoicing.invoices.models import Invoice, InvoiceStatus
+
+OWED = (InvoiceStatus.ISSUED, InvoiceStatus.PAID)
+
+
+def invoice_by_number(*, number: str) -> Invoice:
+    """Return the invoice with this number; raises NotFound."""
+    try:
+        return Invoice.objects.select_related("customer").get(number=number)
+    except Invoice.DoesNotExist:
+        raise NotFound(f"there is no invoice {number!r}", field="number") from None
+
+
+def drafts() -> QuerySet[Invoice]:
+    """Return the invoices that are not issued yet, oldest first."""
+    return Invoice.objects.filter(status=InvoiceStatus.DRAFT).select_related("customer").order_by("drafted_at", "id")
+
+
+def overdue(*, at: datetime) -> QuerySet[Invoice]:
+    """Return issued invoices that were due before the day of `at` (UTC), longest overdue first."""
+    return (
+        Invoice.objects.filter(status=InvoiceStatus.ISSUED, due_date__lt=at.date())
+        .select_related("customer")
+        .order_by("due_date", "id")
+    )
+
+
+def totals_by_currency(*, invoices: QuerySet[Invoice]) -> list[tuple[int, Money, Money]]:
+    """Return (count, total, paid) for each currency among the invoices."""
+    rows = (
+        invoices.order_by()
+        .values("currency")
+        .annotate(number_of=Count("id"), total_sum=Sum("total"), paid_sum=Sum("amount_paid"))
+        .order_by("currency")
+    )
+    return [
+        (
+            row["number_of"],
+            round_money(row["total_sum"], row["currency"]),
+            round_money(row["paid_sum"], row["currency"]),
+        )
+        for row in rows
+    ]

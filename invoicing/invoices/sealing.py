@@ -1,0 +1,62 @@
+"""Digests over lines and invoices: what was issued can be told from what the tables say today."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from billing_site.kernel.digest import digest_of
+from billing_site.kernel.money import plain, wire
+from invoicing.invoices.models import Invoice, InvoiceLine
+
+
+def line_digest(*, line: InvoiceLine) -> str:
+    """Return the SHA-256 over every column of a line that says what is charged and why."""
+    return digest_of(
+        {
+            "position": line.position,
+            "subscription": line.subscription_id,
+            "price": line.price_id,
+            "description": line.description,
+            "meter": line.meter_key,
+            "unit": line.unit,
+            "quantity": plain(line.quantity),
+            "amount": wire(line.amount),
+            "service_start": _time(line.service_start),
+            "service_end": _time(line.service_end),
+            "window_count": line.window_count,
+            "event_count": line.event_count,
+            "windows_digest": line.windows_digest,
+            "known_through": line.known_through,
+            "rated": line.rated,
+        }
+    )
+
+
+def invoice_seal(*, invoice: Invoice, line_digests: list[str]) -> str:
+    """Return the SHA-256 over the issued document, its lines and the seal before it in the series."""
+    assert invoice.issued_at and invoice.due_date and invoice.number, "only an issued invoice is sealed"
+    document: dict[str, Any] = {
+        "number": invoice.number,
+        "customer": invoice.customer_id,
+        "currency": invoice.currency,
+        "subtotal": wire(invoice.subtotal),
+        "total": wire(invoice.total),
+        "period_start": _time(invoice.period_start),
+        "period_end": _time(invoice.period_end),
+        "timezone": invoice.timezone,
+        "issued_at": _time(invoice.issued_at),
+        "due_date": invoice.due_date.isoformat(),
+        "customer_name": invoice.customer_name,
+        "customer_email": invoice.customer_email,
+        "customer_address": invoice.customer_address,
+        "customer_tax_id": invoice.customer_tax_id,
+        "seller": invoice.seller,
+        "settlement_channel": invoice.settlement_channel,
+        "content_digest": invoice.content_digest,
+        "lines": line_digests,
+        "previous_seal": invoice.previous_seal,
+    }
+    return digest_of(document)
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,86 @@
+"""`manage.py bill --as-of TIME`: one billing run."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from billing_site.kernel import clock
+from billing_site.kernel.arguments import moment
+from billing_site.kernel.errors import BillingError
+from invoicing.invoices.printed_text import money_text
+from invoicing.workflows.run_billing import RunReport, draft_billing, issue_billing, preview_billing
+
+
+class Command(BaseCommand):
+    """One billing run."""
+
+    help = "Bill every period that ended by --as-of: drafts by default, issued with --issue. Running it again makes nothing new."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options of interfaces.md."""
+        parser.add_argument("--as-of", type=moment, required=True, help="Periods that ended by then are billed.")
+        parser.add_argument("--customer", default="", metavar="KEY", help="Only this customer.")
+        parser.add_argument("--dry-run", action="store_true", help="Compute and print, write nothing.")
+        parser.add_argument("--issue", action="store_true", help="Issue the invoices, not only drafts.")
+        parser.add_argument("--at", type=moment, default=None, help="The moment of issue; default now.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the billing and print its invoices."""
+        if options["dry_run"] and options["issue"]:
+            raise CommandError("--dry-run and --issue contradict each other: choose one")
+        at = options["at"] or clock.now()
+        console = Console()
+        try:
+            report = self._run(options, at)
+        except BillingError as problem:
+            raise CommandError(str(problem)) from problem
+        console.print(_table(report))
+        for failure in report.failures:
+            console.print(f"[red]not billed[/red]: {failure.customer}: {failure.message}", soft_wrap=True)
+        if report.failures:
+            raise CommandError(f"{len(report.failures)} could not be billed; the others are done")
+
+    def _run(self, options: dict[str, Any], at: Any) -> RunReport:
+        as_of, customer = options["as_of"], options["customer"]
+        if options["dry_run"]:
+            return preview_billing(as_of=as_of, customer_key=customer)
+        if not options["issue"]:
+            return draft_billing(as_of=as_of, at=at, customer_key=customer)
+        columns = TextColumn("billing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("billing", total=None)
+            return issue_billing(
+                as_of=as_of,
+                at=at,
+                customer_key=customer,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+
+
+def _table(report: RunReport) -> Table:
+    table = Table(title="Invoices", title_justify="left")
+    for heading in ("Number", "Customer", "Period", "Status"):
+        table.add_column(heading, no_wrap=heading != "Customer")
+    table.add_column("Total", justify="right", no_wrap=True)
+    for invoice in report.invoices:
+        table.add_row(
+            invoice.number or "-",
+            invoice.customer_name,
+            f"{invoice.period_start:%Y-%m-%d} .. {invoice.period_end:%Y-%m-%d}",
+            invoice.status,
+            money_text(money=invoice.total),
+        )
+    for preview in report.previews:
+        assembled = preview.assembled
+        table.add_row(
+            "-",
+            assembled.customer,
+            f"{assembled.period.start:%Y-%m-%d} .. {assembled.period.end:%Y-%m-%d}",
+            "preview",
+            money_text(money=assembled.total),
+        )
+    return table

@@ -1,0 +1,32 @@
+"""`manage.py verify`: is every number still what it was proven to be?"""
+
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from rich.console import Console
+from rich.table import Table
+
+from invoicing.workflows.verify import CHECKS, verify
+
+
+class Command(BaseCommand):
+    """Verify books, numbers, seals, lines and events."""
+
+    help = "Check seals, balanced books, gapless numbers, conservation of events and re-rating; exit 1 with a table if anything differs."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run every check; exit 1 if anything was found."""
+        findings = verify()
+        console = Console()
+        if not findings:
+            names = ", ".join(check.__name__.removeprefix("check_").replace("_", " ") for check in CHECKS)
+            console.print(f"[green]all equal[/green]: {names}", soft_wrap=True)
+            return
+        table = Table(title=f"{len(findings)} findings", title_justify="left")
+        for heading in ("Check", "Subject", "Difference"):
+            table.add_column(heading, overflow="fold")
+        for finding in findings:
+            table.add_row(finding.check, finding.subject, finding.message)
+        console.print(table)
+        sys.exit(1)

@@ -1,0 +1,111 @@
+"""From the stored invoice to the document that is printed."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from moneyed import Money
+
+from billing_site.kernel.money import exponent
+from invoicing.customers.models import SettlementChannel
+from invoicing.invoices.document import (
+    DocumentCustomer,
+    DocumentLine,
+    DocumentSeller,
+    DocumentStep,
+    InvoiceDocument,
+)
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.invoices.printed_text import amount_text
+
+
+def document_of(*, invoice: Invoice) -> InvoiceDocument:
+    """Return what is printed on an invoice: copied parties, lines with their steps, what is due."""
+    zone = ZoneInfo(invoice.timezone)
+    seller: Mapping[str, str] = invoice.seller
+    return InvoiceDocument(
+        seller=DocumentSeller(
+            name=seller.get("name", ""),
+            address=seller.get("address", ""),
+            email=seller.get("email", ""),
+            tax_id=seller.get("tax_id", ""),
+            bank=seller.get("bank", ""),
+        ),
+        customer=DocumentCustomer(
+            name=invoice.customer_name,
+            address=invoice.customer_address,
+            email=invoice.customer_email,
+            tax_id=invoice.customer_tax_id,
+        ),
+        number=invoice.number,
+        status=invoice.status,
+        issue_date=invoice.issued_at.astimezone(zone).date() if invoice.issued_at else None,
+        due_date=invoice.due_date,
+        period_first_date=invoice.period_start.astimezone(zone).date(),
+        period_last_date=(invoice.period_end.astimezone(zone) - timedelta(microseconds=1)).date(),
+        time_zone=invoice.timezone,
+        currency=invoice.currency,
+        lines=tuple(_line(line) for line in invoice.lines.order_by("position")),
+        subtotal=invoice.subtotal,
+        total=invoice.total,
+        amount_paid=invoice.amount_paid,
+        amount_due=_amount_due(invoice),
+        payment_note=_payment_note(invoice),
+        proof_digest=invoice.seal or invoice.content_digest,
+    )
+
+
+def _amount_due(invoice: Invoice) -> Money:
+    if invoice.status == InvoiceStatus.VOID:
+        return Money(0, invoice.currency)
+    return invoice.total - invoice.amount_paid
+
+
+def _payment_note(invoice: Invoice) -> str:
+    if invoice.settlement_channel == SettlementChannel.STRIPE:
+        return "We charge the payment method that you have given us; there is nothing you need to do."
+    return "Please transfer the amount due and name the invoice number."
+
+
+def _line(line: InvoiceLine) -> DocumentLine:
+    steps = tuple(_step(step, line.currency) for step in line.rated["steps"])
+    return DocumentLine(
+        position=line.position,
+        description=line.description,
+        explanation=line.rated["explanation"],
+        quantity=line.quantity,
+        unit=line.unit,
+        unit_amount=_unit_price(line.rated["steps"], line.currency),
+        amount=line.amount,
+        steps=steps if len(steps) > 1 else (),
+    )
+
+
+def _unit_price(steps: list[dict[str, Any]], currency: str) -> str:
+    """Return the one price that a line has; nothing where the steps tell different ones."""
+    if len(steps) != 1:
+        return ""
+    return _price_text(steps[0], currency)
+
+
+def _step(step: dict[str, Any], currency: str) -> DocumentStep:
+    quantity = Decimal(step["quantity"])
+    return DocumentStep(
+        text=step["text"],
+        quantity=quantity or None,
+        price=_price_text(step, currency),
+        amount=Money(Decimal(step["amount"]), currency),
+    )
+
+
+def _price_text(step: dict[str, Any], currency: str) -> str:
+    rate, unit, flat = (Decimal(step[name]) for name in ("rate", "unit_amount", "flat_amount"))
+    if rate:
+        return f"{amount_text(amount=rate * 100, decimals_min=0)} %"
+    if unit:
+        return f"{currency} {amount_text(amount=unit, decimals_min=exponent(currency))}"
+    if flat:
+        return f"{currency} {amount_text(amount=flat, decimals_min=exponent(currency))}"
+    return ""

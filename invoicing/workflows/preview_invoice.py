@@ -1,0 +1,23 @@
+"""The invoice as it would be: the running period up to a moment."""
+
+from datetime import datetime
+
+from billing_site.kernel.errors import NotFound
+from invoicing.customers.queries import customer_by_key
+from invoicing.subscriptions.snapshot import periods_running
+from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
+from metering.rollup import roll_up
+
+
+def preview_invoice(*, customer_key: str, as_of: datetime) -> ComputedInvoice:
+    """Compute the invoice of the period that runs at `as_of`, with the usage before that moment.
+
+    It is the same computation as the billing run's, without writing the result. Raises NotFound
+    for an unknown customer or one without a subscription at that moment.
+    """
+    customer = customer_by_key(key=customer_key)
+    periods = periods_running(customer=customer, moment=as_of)
+    if not periods:
+        raise NotFound(f"{customer_key} has no subscription at {as_of.isoformat()}", field="as_of")
+    roll_up()
+    return compute_invoice(customer=customer, period=periods[0], until=as_of)

@@ -1,0 +1,156 @@
+"""Verify the whole house: books, numbers, seals, lines, conservation of events, guards of the database."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pgtrigger
+from django.db import connection
+from django.db.models import Sum
+from moneyed import Money
+
+from billing_site.kernel.money import plain, total
+from invoicing.core.posting import RECEIVABLE
+from invoicing.invoices.models import Invoice, InvoiceSeries, InvoiceStatus
+from invoicing.invoices.numbering import number_of
+from invoicing.invoices.sealing import invoice_seal
+from invoicing.ledger.models import JournalEntry
+from invoicing.ledger.queries import trial_balance, unbalanced_entries
+from invoicing.workflows.explain_invoice import prove_invoice
+from metering.queries import conservation
+from metering.rollup import roll_up
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it must be: which check found it, about what, and how it differs."""
+
+    check: str
+    subject: str
+    message: str
+
+
+def verify() -> list[Finding]:
+    """Run every check and return what differs; an empty list means that all is well."""
+    roll_up()
+    return [finding for check in CHECKS for finding in check()]
+
+
+def check_books_balance() -> Iterator[Finding]:
+    """Every journal entry balances, and so does each currency as a whole (S0-118)."""
+    for entry in unbalanced_entries():
+        yield Finding("books balance", f"journal entry {entry}", "its debits and credits differ")
+    balances = trial_balance()
+    for currency in sorted({balance.amount.currency.code for balance in balances}):
+        rest = total((b.amount for b in balances if b.amount.currency.code == currency), currency)
+        if rest.amount:
+            yield Finding("books balance", currency, f"the trial balance is off by {rest.amount}")
+
+
+def check_invoices_are_booked() -> Iterator[Finding]:
+    """Every issued invoice and every payment is in the books with its amount, and the receivable is what is unpaid."""
+    issued = Invoice.objects.exclude(status=InvoiceStatus.DRAFT)
+    booked = dict(
+        JournalEntry.objects.filter(kind=JournalEntry.Kind.ISSUE, postings__account__code=RECEIVABLE)
+        .annotate(amount=Sum("postings__amount"))
+        .values_list("reference", "amount")
+    )
+    for invoice in issued.annotate(received=Sum("payments__amount")).order_by("id"):
+        if booked.get(invoice.number) != invoice.total.amount:
+            yield Finding(
+                "invoices are booked",
+                f"invoice {invoice.number}",
+                f"total {invoice.total}, booked {booked.get(invoice.number)}",
+            )
+        if (invoice.received or 0) != invoice.amount_paid.amount:
+            yield Finding(
+                "invoices are booked",
+                f"invoice {invoice.number}",
+                f"paid {invoice.amount_paid.amount}, payments sum to {invoice.received or 0}",
+            )
+    unpaid: dict[str, Money] = {}
+    for invoice in issued.filter(status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID)):
+        unpaid[invoice.currency] = unpaid.get(invoice.currency, Money(0, invoice.currency)) + (
+            invoice.total - invoice.amount_paid
+        )
+    receivable = {b.amount.currency.code: b.amount for b in trial_balance() if b.account == RECEIVABLE}
+    for currency in sorted(set(unpaid) | set(receivable)):
+        left, right = unpaid.get(currency, Money(0, currency)), receivable.get(currency, Money(0, currency))
+        if left != right:
+            yield Finding(
+                "invoices are booked", currency, f"unpaid invoices {left.amount}, receivable account {right.amount}"
+            )
+
+
+def check_numbers_are_gapless() -> Iterator[Finding]:
+    """Each series numbers its invoices 1, 2, 3 ... without gap or repetition."""
+    for series in InvoiceSeries.objects.order_by("prefix"):
+        expected = {number_of(series=series, ordinal=ordinal) for ordinal in range(1, series.next_number)}
+        found = set(series.invoices.values_list("number", flat=True))
+        for number in sorted(expected - found):
+            yield Finding("numbers are gapless", f"invoice {number}", "is missing")
+        for number in sorted(found - expected):
+            yield Finding("numbers are gapless", f"invoice {number}", f"does not belong to series {series.prefix}")
+
+
+def check_seals_hold() -> Iterator[Finding]:
+    """Each invoice is what was sealed at issue, and carries the seal of the one before it."""
+    for series in InvoiceSeries.objects.order_by("prefix"):
+        previous = ""
+        for invoice in series.invoices.prefetch_related("lines").order_by("number"):
+            lines = sorted(invoice.lines.all(), key=lambda line: line.position)
+            if invoice.previous_seal != previous:
+                yield Finding("seals hold", f"invoice {invoice.number}", "the chain is broken before it")
+            if invoice_seal(invoice=invoice, line_digests=[line.digest for line in lines]) != invoice.seal:
+                yield Finding("seals hold", f"invoice {invoice.number}", "it is not the document that was issued")
+            if total((line.amount for line in lines), invoice.currency) != invoice.subtotal:
+                yield Finding("seals hold", f"invoice {invoice.number}", "its lines do not sum to its subtotal")
+            previous = invoice.seal
+        if series.last_seal != previous:
+            yield Finding("seals hold", f"series {series.prefix}", "the newest invoice is missing or replaced")
+
+
+def check_lines_rate_again() -> Iterator[Finding]:
+    """Each issued line, counted from raw events and rated again, is the same to the last digit."""
+    for invoice in Invoice.objects.exclude(status=InvoiceStatus.DRAFT).select_related("customer").order_by("id"):
+        for proof in prove_invoice(invoice=invoice):
+            subject = f"invoice {invoice.number} line {proof.line.position} ({proof.line.description})"
+            for difference in proof.differences:
+                yield Finding("lines rate again", subject, difference)
+
+
+def check_events_are_conserved() -> Iterator[Finding]:
+    """Every accepted event is in a window of its meter, or listed with the reason why not."""
+    for row in conservation():
+        if not row.balanced:
+            yield Finding(
+                "events are conserved",
+                f"meter {row.meter}",
+                f"{row.accepted} accepted, {row.aggregated} aggregated, {row.listed} listed; "
+                f"sum of events {plain(row.event_sum)}, of windows {plain(row.window_sum)}",
+            )
+
+
+def check_guards_are_on() -> Iterator[Finding]:
+    """Every trigger that carves rows in stone exists and is enabled."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, tgname, tgenabled FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
+            " WHERE NOT tgisinternal AND tgname LIKE 'pgtrigger_%'"
+        )
+        enabled = {(table, name): state == "O" for table, name, state in cursor.fetchall()}
+    for model, trigger in pgtrigger.registered():
+        place = (model._meta.db_table, trigger.get_pgid(model))
+        if not enabled.get(place, False):
+            state = "is switched off" if place in enabled else "is missing"
+            yield Finding("guards are on", f"trigger {trigger.name} on {model._meta.db_table}", state)
+
+
+CHECKS = (
+    check_guards_are_on,
+    check_books_balance,
+    check_invoices_are_booked,
+    check_numbers_are_gapless,
+    check_seals_hold,
+    check_lines_rate_again,
+    check_events_are_conserved,
+)
