@@ -6,8 +6,8 @@ from typing import Any
 
 
 def canonical(document: Any) -> bytes:
-    """Write a JSON document as canonical bytes: sorted keys, no spaces, UTF-8, no floats."""
-    _refuse_floats(document)
+    """Write a JSON document as canonical bytes: sorted keys, no spaces, UTF-8, no floats, keys are text."""
+    _refuse_ambiguity(document)
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -16,11 +16,13 @@ def digest_of(document: Any) -> str:
     return hashlib.sha256(canonical(document)).hexdigest()
 
 
-def _refuse_floats(document: Any) -> None:
+def _refuse_ambiguity(document: Any) -> None:
+    """Refuse what JSON would write inexactly or in the same way as something else: floats, keys that are not text."""
     assert not isinstance(document, float), f"a float cannot be part of a proof: {document!r}"
     if isinstance(document, dict):
-        for member in document.values():
-            _refuse_floats(member)
+        for key, member in document.items():
+            assert isinstance(key, str), f"a key of a proof is text: {key!r}"
+            _refuse_ambiguity(member)
     elif isinstance(document, list | tuple):
         for member in document:
-            _refuse_floats(member)
+            _refuse_ambiguity(member)

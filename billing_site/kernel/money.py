@@ -5,7 +5,7 @@ currency's minor unit, halves away from zero, and totals are sums of rounded lin
 """
 
 from collections.abc import Iterable, Sequence
-from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
+from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 
 from moneyed import CurrencyDoesNotExist, Money, get_currency
@@ -38,7 +38,9 @@ def round_money(amount: Decimal | Fraction, currency: str) -> Money:
         whole = (abs(scaled) + Fraction(1, 2)).__floor__() * (1 if scaled >= 0 else -1)
         return Money(EXACT.scaleb(Decimal(whole), -exponent(currency)), currency)
     assert amount.is_finite(), f"not an amount: {amount}"
-    return Money(amount.quantize(minor_unit(currency), rounding=ROUND_HALF_UP, context=EXACT), currency)
+    rounded = amount.quantize(minor_unit(currency), rounding=ROUND_HALF_UP, context=EXACT)
+    # -0.001 rounds to -0.00; money knows no negative zero.
+    return Money(rounded if rounded else rounded.copy_abs(), currency)
 
 
 def is_rounded(money: Money) -> bool:
@@ -49,31 +51,33 @@ def is_rounded(money: Money) -> bool:
 def to_minor_units(money: Money) -> int:
     """Return the amount as an integer of ISO minor units; it must be rounded already."""
     assert is_rounded(money), f"not rounded: {money.amount} {money.currency}"
-    return int(money.amount.scaleb(exponent(money.currency.code)))
+    return int(EXACT.scaleb(money.amount, exponent(money.currency.code)))
 
 
 def from_minor_units(units: int, currency: str) -> Money:
     """Return the money that an integer of ISO minor units stands for."""
-    return Money(Decimal(units).scaleb(-exponent(currency)), currency)
+    return Money(EXACT.scaleb(Decimal(units), -exponent(currency)), currency)
 
 
 def total(amounts: Iterable[Money], currency: str) -> Money:
     """Add amounts of one currency; an empty sum is zero of that currency."""
-    result = Money(Decimal(0), currency)
+    result = Decimal(0)
     for amount in amounts:
         assert amount.currency.code == currency, f"{amount.currency} in a sum of {currency}"
-        result += amount
-    return round_money(result.amount, currency)
+        result = EXACT.add(result, amount.amount)
+    return round_money(result, currency)
 
 
 def allocate(money: Money, weights: Sequence[Decimal]) -> list[Money]:
     """Split a rounded amount by weights so that the parts sum to the whole.
 
-    Largest remainder first, ties to the earlier part. Weights are not negative and not all zero.
+    Largest remainder first, ties to the earlier part; a negative amount mirrors the positive one,
+    so that a credit undoes an allocation part by part. Weights are not negative and not all zero.
     """
     assert weights and all(weight >= 0 for weight in weights) and any(weights), "weights must be positive"
     currency = money.currency.code
-    units = to_minor_units(money)
+    signed_units = to_minor_units(money)
+    units, sign = abs(signed_units), -1 if signed_units < 0 else 1
     whole = sum((Fraction(weight) for weight in weights), Fraction(0))
     shares = [units * Fraction(weight) / whole for weight in weights]
     parts = [share.__floor__() for share in shares]
@@ -81,18 +85,40 @@ def allocate(money: Money, weights: Sequence[Decimal]) -> list[Money]:
     for index in by_remainder[: units - sum(parts)]:
         parts[index] += 1
     assert sum(parts) == units, "the parts must sum to the whole"
-    return [from_minor_units(part, currency) for part in parts]
+    return [from_minor_units(sign * part, currency) for part in parts]
 
 
-def plain(number: Decimal) -> str:
-    """Write a decimal without exponent and without trailing zeros: 1E+6 → 1000000, 1.50 → 1.5."""
-    with localcontext(EXACT):
-        text = format(number, "f")
+def plain(number: Decimal | Fraction) -> str:
+    """Write a number exactly, without exponent and trailing zeros: 1E+6 → 1000000, 1.50 → 1.5.
+
+    A fraction that no decimal can express is written as one, in lowest terms: 290/31.
+    """
+    if isinstance(number, Fraction):
+        return _plain_fraction(number)
+    text = format(number, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
 
 
+def _plain_fraction(number: Fraction) -> str:
+    twos = fives = 0
+    rest = number.denominator
+    while rest % 2 == 0:
+        rest, twos = rest // 2, twos + 1
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    if rest != 1:
+        return f"{number.numerator}/{number.denominator}"
+    places = max(twos, fives)
+    if places == 0:
+        return str(number.numerator)
+    digits = str(abs(number.numerator) * 10**places // number.denominator).rjust(places + 1, "0")
+    return f"{'-' if number < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+
+
 def wire(money: Money) -> dict[str, str]:
-    """Write money as on the wire: {"amount": "12.30", "currency": "EUR"}."""
-    return {"amount": format(money.amount, f".{exponent(money.currency.code)}f"), "currency": money.currency.code}
+    """Write rounded money as on the wire: {"amount": "12.30", "currency": "EUR"}."""
+    currency = money.currency.code
+    assert is_rounded(money), f"not rounded: {money.amount} {currency}; writing it would round it a second way"
+    return {"amount": format(money.amount, f".{exponent(currency)}f"), "currency": currency}
