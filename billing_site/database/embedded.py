@@ -4,12 +4,13 @@ The protocol is in README.md beside this file. In one line: `users.lock` is held
 the server, and whoever wants to start or stop it holds `start.lock` alone meanwhile.
 """
 
-import atexit
 import contextlib
+import errno
 import os
 import threading
 import time
 from dataclasses import dataclass
+from multiprocessing import util as processes
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ PROBE_TIMEOUT_SECONDS = 2
 ANSWER_ATTEMPTS = 600
 STOP_ATTEMPTS = 3000
 SECONDS_BETWEEN_ATTEMPTS = 0.1
+# Below zero: after this process has waited for its children (the job cluster's main process does so while it exits).
+AFTER_THE_CHILDREN = -100
 STATUS_QUERY = """
     select current_setting('server_version'),
            (select sum(pg_database_size(oid))::bigint from pg_database),
@@ -57,9 +60,9 @@ class EmbeddedServer:
     def __init__(self, *, data_dir: Path) -> None:
         self.layout = Layout(data_dir=data_dir.resolve())
         self._users_lock: int | None = None
-        self._exit_is_arranged = False
         self._guard = threading.RLock()
-        os.register_at_fork(after_in_child=self._renew_guard)
+        os.register_at_fork(after_in_child=self._begin_as_forked_child)
+        processes.register_after_fork(self, EmbeddedServer._begin_as_forked_child)
 
     def join(self) -> dict[str, str | int]:
         """Become a user of the server, starting it if need be, and return where to connect.
@@ -75,10 +78,13 @@ class EmbeddedServer:
         """Make sure, by connecting, that the server answers, and that this process is counted among its users."""
         with self._guard:
             self._make_home()
-            with held_alone(path=self.layout.start_lock):
-                self._take_share()
-                self._start_unless_it_answers()
-                self._create_database_if_missing()
+            try:
+                with held_alone(path=self.layout.start_lock):
+                    self._take_share()
+                    self._start_unless_it_answers()
+                    self._create_database_if_missing()
+            except PermissionError as error:
+                raise self._not_ours(error) from error
 
     def leave(self) -> None:
         """Stop being a user; the last one stops the server unless it was asked to stay (`database start`)."""
@@ -131,9 +137,18 @@ class EmbeddedServer:
         kept = self.layout.keep_marker.exists()
         return ServerStatus(postmaster, version, database_bytes, sessions, self.other_users(), kept)
 
-    def _renew_guard(self) -> None:
-        """Give a forked child a guard of its own: another thread of the parent may have held the old one."""
+    def _begin_as_forked_child(self) -> None:
+        """Give a forked child a guard of its own (another thread of the parent may have held the old one), and an end.
+
+        It shares its parent's share. Called twice in children of multiprocessing, which forget what was arranged first.
+        """
         self._guard = threading.RLock()
+        if self._users_lock is not None:
+            self._arrange_to_leave()
+
+    def _arrange_to_leave(self) -> None:
+        """Leave at the end of this process; `atexit` is too early for parents, and is not called in forked workers."""
+        processes.Finalize(None, self._leave_at_exit, exitpriority=AFTER_THE_CHILDREN)
 
     def _make_home(self) -> None:
         """Make the folders above the cluster; those that exist keep their modes."""
@@ -141,11 +156,16 @@ class EmbeddedServer:
             self.layout.home.mkdir(parents=True, exist_ok=True)
             # Without write access here nothing that follows can work.
             if not os.access(self.layout.home, os.W_OK | os.X_OK):
-                raise PermissionError(13, "not yours to write", str(self.layout.home))
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.layout.home))
         except OSError as error:
-            raise EmbeddedDatabaseError(
-                f"The data folder cannot be used: {error}.\nSet BILLING_DATA_DIR to a folder of your own."
-            ) from error
+            raise self._not_ours(error) from error
+
+    def _not_ours(self, error: OSError) -> EmbeddedDatabaseError:
+        """Return the error for a data folder that another user made, or that cannot be made."""
+        return EmbeddedDatabaseError(
+            f"The data folder cannot be used by this user (uid {os.geteuid()}): {error}.\n"
+            "Set BILLING_DATA_DIR to a folder of your own, or run as the user who made this one."
+        )
 
     def _take_share(self) -> None:
         """Hold users.lock shared (once), and arrange that leaving happens at the end of this process."""
@@ -155,9 +175,7 @@ class EmbeddedServer:
         if self._users_lock is not None:
             os.close(self._users_lock)  # The data folder was removed and made anew under us.
         self._users_lock = hold_shared(path=path)
-        if not self._exit_is_arranged:
-            atexit.register(self._leave_at_exit)
-            self._exit_is_arranged = True
+        self._arrange_to_leave()
 
     def _give_share_back(self) -> None:
         """Close our copy of the share; forked children that have one keep the server running."""
@@ -166,8 +184,8 @@ class EmbeddedServer:
         self._users_lock = None
 
     def _leave_at_exit(self) -> None:
-        """Leave without a traceback: the data folder may have been removed before its last user ended."""
-        with contextlib.suppress(FileNotFoundError):
+        """Leave without a traceback: the data folder may have been removed, or never been ours to use."""
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             self.leave()
 
     def _start_unless_it_answers(self) -> None:

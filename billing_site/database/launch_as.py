@@ -10,10 +10,13 @@ still finds its libraries by rpath. DIR becomes the working directory, entered w
 """
 
 import ctypes
+import errno
 import os
 import sys
 
 PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAPABILITY_VERSION_3 = 0x20080522
@@ -44,6 +47,9 @@ def become(*, uid: int, gid: int, capability: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True) if capability >= 0 else None
     if libc is not None:
         check(result=libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), call="prctl(PR_SET_KEEPCAPS)")
+        # Without this bit access(2), by which PostgreSQL looks for its own programs, leaves capabilities out of account.
+        # Setting it needs CAP_SETPCAP; where we lack that and it matters, `main` finds out.
+        libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
@@ -62,7 +68,10 @@ def become(*, uid: int, gid: int, capability: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Drop, enter the directory, exec; exit 126 with one line on standard error where that is not possible."""
+    """Drop, enter the directory, exec; exit 126 with one line on standard error where that is not possible.
+
+    The program is looked at as PostgreSQL's programs look at each other, so that a trial with `--version` tells.
+    """
     uid, gid, capability = (int(argument) for argument in arguments[:3])
     directory, program = arguments[3], arguments[4:]
     assert uid != 0 and gid != 0, "launching as root is what this program exists to prevent"
@@ -70,6 +79,8 @@ def main(arguments: list[str]) -> None:
         become(uid=uid, gid=gid, capability=capability)
         os.umask(0o077)
         os.chdir(directory)
+        if not os.access(program[0], os.R_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         os.execv(program[0], program)  # noqa: S606
     except OSError as error:
         sys.stderr.write(f"cannot start {program[0]} as uid {uid}: {error}\n")

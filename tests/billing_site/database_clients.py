@@ -1,6 +1,7 @@
 """Processes that use an embedded PostgreSQL of their own through the real backend, for the tests of its life cycle."""
 
 import ast
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -18,9 +19,9 @@ PATIENCE_SECONDS = 60
 class Client:
     """A process that runs one SQL statement a line, as a web worker does: reconnecting where its connection broke."""
 
-    def __init__(self, *, data_dir: Path, fork: bool = False) -> None:
+    def __init__(self, *, data_dir: Path, role: str = "plain") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.billing_site.database_clients", str(data_dir), "fork" if fork else ""],
+            [sys.executable, "-m", "tests.billing_site.database_clients", str(data_dir), role],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -72,21 +73,37 @@ def wait_until(condition: Callable[[], object]) -> None:
     raise AssertionError("what was waited for did not happen")
 
 
-def main(data_dir: str, fork: str) -> None:
-    """Answer statements until the input ends."""
+def main(data_dir: str, role: str) -> None:
+    """Answer statements until the input ends; in the role of a plain process, or of one that forks before.
+
+    forked: the parent uses the server, forks with os.fork and leaves first; the child answers.
+    cluster: the parent uses the server, a multiprocessing child answers, the parent waits for it while it exits.
+    worker: only a forked multiprocessing child uses the server.
+    """
     from django.conf import settings
 
     from billing_site.database.settings import database_settings
 
     settings.configure(DATABASES={"default": database_settings(database_url="", data_dir=Path(data_dir))}, USE_TZ=True)
-    from django.db import DatabaseError, connection
+    from django.db import connection
 
-    if fork:
+    if role in ("forked", "cluster"):
         connection.ensure_connection()
         connection.close()
-        if os.fork():
-            sys.exit(0)  # The parent leaves first, in the orderly way; the child works on.
-    for statement in sys.stdin:
+    if role == "forked" and os.fork():
+        sys.exit(0)
+    if role in ("cluster", "worker"):
+        child = multiprocessing.get_context("fork").Process(target=answer_statements, args=(os.dup(0),))
+        child.start()
+        sys.exit(0)
+    answer_statements(0)
+
+
+def answer_statements(source: int) -> None:
+    """Run what comes in, line by line, and print its rows."""
+    from django.db import DatabaseError, connection
+
+    for statement in os.fdopen(source):
         connection.close_if_unusable_or_obsolete()
         try:
             with connection.cursor() as cursor:

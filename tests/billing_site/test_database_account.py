@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import stat
+import subprocess
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -66,6 +67,28 @@ def test_for_root_in_a_folder_closed_to_others_the_server_keeps_one_right_and_no
 
 
 @as_root
+@pytest.mark.parametrize("mode", ["go+rX", "go-rwx"], ids=["usual modes", "umask 077"])
+def test_for_root_the_programs_may_lie_in_a_closed_folder_too(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    clone = open_folder / "clone"
+    clone.mkdir(mode=0o700)
+    copied = copy_binaries(folder=clone)
+    subprocess.run(["chmod", "-R", mode, *clone.iterdir()], check=True)
+    monkeypatch.setattr(binaries, "candidate_folders", lambda: [copied])
+    server = EmbeddedServer(data_dir=clone / "data")
+
+    server.join()
+
+    rights = rights_of_the_server(data_dir=clone / "data")
+    server.leave()
+    assert rights["uid"] != 0
+    assert rights["capabilities"] in (1 << CAP_DAC_READ_SEARCH, 1 << CAP_DAC_OVERRIDE)
+    assert stat.S_IMODE(clone.stat().st_mode) == 0o700
+    assert running_postmaster(data_dir=clone / "data") is None
+
+
+@as_root
 def test_root_runs_the_server_of_a_user_as_that_user(open_folder: Path) -> None:
     cluster = open_folder / "cluster"
     cluster.mkdir()
@@ -125,14 +148,20 @@ def lend_reachable_binaries(*, user: pwd.struct_passwd, folder: Path, monkeypatc
     folders = binaries.candidate_folders()
     someone = Account(uid=user.pw_uid, gid=user.pw_gid)
     if someone.run(command=[str(folders[0] / "postgres"), "--version"], directory=folder).returncode != 0:
-        package = folders[0].parents[1]
-        copy = folder / package.name / folders[0].parent.name
-        shutil.copytree(folders[0].parent, copy)
-        libraries = package.with_name(f"{package.name}.libs")
-        if libraries.is_dir():
-            shutil.copytree(libraries, folder / libraries.name)
-        folders = [copy / "bin"]
+        folders = [copy_binaries(folder=folder)]
     monkeypatch.setattr(binaries, "candidate_folders", lambda: folders)
+
+
+def copy_binaries(*, folder: Path) -> Path:
+    """Copy the installation that would be used, with the libraries that the wheel keeps beside it."""
+    installation = binaries.candidate_folders()[0].parent
+    package = installation.parent
+    copy = folder / package.name / installation.name
+    shutil.copytree(installation, copy)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / libraries.name)
+    return copy / "bin"
 
 
 def outcome_in_a_forked_child(work: Callable[[], None]) -> str:

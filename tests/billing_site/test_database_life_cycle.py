@@ -68,13 +68,23 @@ def test_when_all_were_killed_the_next_command_joins_the_server_and_stops_it(dat
 
 
 def test_a_forked_child_keeps_the_server_after_its_parent_has_left(data_dir: Path) -> None:
-    client = Client(data_dir=data_dir, fork=True)
+    client = Client(data_dir=data_dir, role="forked")
     start = client.ask(START_TIME)
     client.process.wait(timeout=30)  # the parent; the child has its input and output
 
     assert client.ask(START_TIME) == start
     client.end()
     wait_until(lambda: running_postmaster(data_dir=data_dir) is None)
+
+
+@pytest.mark.parametrize("role", ["cluster", "worker"])
+def test_workers_and_the_process_that_waits_for_them_stop_the_server_at_their_end(data_dir: Path, role: str) -> None:
+    client = Client(data_dir=data_dir, role=role)
+    assert client.ask("select 1") == [("1",)]
+
+    assert client.end() == 0
+
+    assert running_postmaster(data_dir=data_dir) is None
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["postmaster", "every process of the server"])
