@@ -46,6 +46,11 @@ class StepKind(StrEnum):
     TRUE_UP = "true_up"
     CAP = "cap"
 
+    @property
+    def is_bound(self) -> bool:
+        """Say whether the rung lifts to the minimum or cuts at the maximum instead of pricing usage."""
+        return self in (StepKind.TRUE_UP, StepKind.CAP)
+
 
 @dataclass(frozen=True)
 class Tier:

@@ -1,0 +1,63 @@
+"""Postings: which accounts an event of the business touches; debits are positive, credits negative (S0-118)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from moneyed import Money
+
+from billing_site.kernel.money import is_rounded, total
+
+BANK = "1000"
+STRIPE_CLEARING = "1100"
+RECEIVABLE = "1200"
+REVENUE = "4000"
+
+ACCOUNT_NAMES = {
+    BANK: "Bank",
+    STRIPE_CLEARING: "Stripe clearing",
+    RECEIVABLE: "Receivable",
+    REVENUE: "Revenue",
+}
+# Where the money of a settlement channel arrives: card payments at Stripe first, transfers at the bank.
+CASH_ACCOUNTS = {"stripe": STRIPE_CLEARING, "manual": BANK}
+
+
+@dataclass(frozen=True)
+class PostingLine:
+    """One side of a journal entry: a debit if positive, a credit if negative."""
+
+    account: str
+    amount: Money
+
+    def __post_init__(self) -> None:
+        assert self.account in ACCOUNT_NAMES, f"no such account: {self.account}"
+        assert is_rounded(self.amount), f"the books hold whole minor units: {self.amount}"
+
+
+def postings_for_issue(*, total: Money, currency: str) -> tuple[PostingLine, ...]:
+    """An invoice is issued: the customer owes its total, and it is earned."""
+    return _transfer(total, currency, debit=RECEIVABLE, credit=REVENUE)
+
+
+def postings_for_payment(*, amount: Money, channel: str) -> tuple[PostingLine, ...]:
+    """A payment arrives over a channel of CASH_ACCOUNTS, and the customer owes that much less."""
+    assert channel in CASH_ACCOUNTS, f"money arrives over {tuple(CASH_ACCOUNTS)}, not {channel}"
+    return _transfer(amount, amount.currency.code, debit=CASH_ACCOUNTS[channel], credit=RECEIVABLE)
+
+
+def postings_for_reversal(*, postings: Sequence[PostingLine]) -> tuple[PostingLine, ...]:
+    """An entry is taken back: the same accounts with every sign turned."""
+    assert postings, "an entry without postings cannot be reversed"
+    return _balanced(
+        tuple(PostingLine(line.account, line.amount * -1) for line in postings), postings[0].amount.currency.code
+    )
+
+
+def _transfer(amount: Money, currency: str, *, debit: str, credit: str) -> tuple[PostingLine, ...]:
+    assert amount.amount >= 0, f"a negative amount is a reversal or a credit note: {amount}"
+    return _balanced((PostingLine(debit, amount), PostingLine(credit, amount * -1)), currency)
+
+
+def _balanced(postings: tuple[PostingLine, ...], currency: str) -> tuple[PostingLine, ...]:
+    assert total((line.amount for line in postings), currency).amount == 0, "debits must equal credits"
+    return postings

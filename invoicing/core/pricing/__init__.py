@@ -1,0 +1,75 @@
+"""What a price makes of a quantity: one file a family of models, one dispatch, one law of conservation."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+
+from billing_site.kernel.money import EXACT
+from invoicing.core.contract import Price, PricedQuantity, PriceModel, Step
+from invoicing.core.pricing.bounds import within_bounds
+from invoicing.core.pricing.flat import price_flat, price_per_unit
+from invoicing.core.pricing.package import price_packages
+from invoicing.core.pricing.percentage import price_graduated_percentage, price_percentage
+from invoicing.core.pricing.tiered import price_graduated, price_volume
+from invoicing.core.wording import Words, step_arithmetic, step_text
+
+ModelFunction = Callable[[Price, Decimal, Fraction], list[Step]]
+
+MODELS: dict[PriceModel, ModelFunction] = {
+    PriceModel.FLAT: lambda price, quantity, share: price_flat(price=price, quantity=quantity, share=share),
+    PriceModel.PER_UNIT: lambda price, quantity, share: price_per_unit(price=price, quantity=quantity),
+    PriceModel.GRADUATED: lambda price, quantity, share: price_graduated(
+        tiers=price.tiers, quantity=quantity, share=share
+    ),
+    PriceModel.VOLUME: lambda price, quantity, share: price_volume(tiers=price.tiers, quantity=quantity, share=share),
+    PriceModel.PACKAGE: lambda price, quantity, share: price_packages(price=price, quantity=quantity),
+    PriceModel.PERCENTAGE: lambda price, quantity, share: price_percentage(price=price, quantity=quantity),
+    PriceModel.GRADUATED_PERCENTAGE: lambda price, quantity, share: price_graduated_percentage(
+        tiers=price.tiers, quantity=quantity, share=share
+    ),
+}
+
+
+def price_quantity(
+    *, price: Price, quantity: Decimal, share: Fraction = Fraction(1), unit: str = "", currency: str = ""
+) -> PricedQuantity:
+    """Price a quantity exactly and write out how (S0-063..068).
+
+    Free units come off first; tiers and packages see the rest. Flat fees, minimum and maximum are
+    per billing period and count by `share`; nothing else does. `unit` and `currency` only flavour
+    the texts. Rounding is the caller's, once per line.
+    """
+    assert quantity.is_finite() and quantity >= 0, "a negative aggregate is a metering bug, not a refund"
+    assert 0 < share <= 1, f"a share is a part of a period: {share}"
+
+    free = min(price.free_units, quantity)
+    steps = MODELS[price.model](price, EXACT.subtract(quantity, free), share)
+    steps = within_bounds(steps=steps, minimum=price.minimum_amount, maximum=price.maximum_amount, share=share)
+    words = Words(unit=unit, currency=currency, share=share, package_size=price.package_size)
+
+    amount = sum((step.amount for step in steps), Fraction(0))
+    priced = sum((Fraction(step.quantity) for step in steps), Fraction(0))
+    assert priced + Fraction(free) == Fraction(quantity), "every unit is priced once or free"
+    assert amount >= 0, "a price never pays the customer"
+    assert all(step.amount == _amount_of(step, share=share) for step in steps if not step.kind.is_bound), (
+        "each rung says how its amount came about"
+    )
+    return PricedQuantity(
+        quantity=quantity,
+        free_quantity=free,
+        unrounded_amount=amount,
+        steps=tuple(
+            replace(
+                step,
+                text=step_text(step=step, is_first=position == 0, words=words),
+                arithmetic=step_arithmetic(step=step, words=words),
+            )
+            for position, step in enumerate(steps)
+        ),
+    )
+
+
+def _amount_of(step: Step, *, share: Fraction) -> Fraction:
+    units = Fraction(step.count) * Fraction(step.unit_amount)
+    return units + Fraction(step.quantity) * Fraction(step.rate) + Fraction(step.flat_amount) * share

@@ -1,0 +1,26 @@
+"""Minimum and maximum of a price: each is a rung of its own, never a silent correction."""
+
+from decimal import Decimal
+from fractions import Fraction
+
+from invoicing.core.contract import Step, StepKind
+
+
+def within_bounds(
+    *, steps: list[Step], minimum: Decimal | None, maximum: Decimal | None, share: Fraction
+) -> list[Step]:
+    """Add the true-up to the minimum or the cut at the maximum, where the steps fall short or exceed.
+
+    Both are promises per billing period, so a partial period owes its share of them.
+    """
+    assert minimum is None or maximum is None or minimum <= maximum, "the minimum is not above the maximum"
+    amount = sum((step.amount for step in steps), Fraction(0))
+    if minimum is not None and amount < Fraction(minimum) * share:
+        return [*steps, _bound(StepKind.TRUE_UP, minimum, Fraction(minimum) * share - amount)]
+    if maximum is not None and amount > Fraction(maximum) * share:
+        return [*steps, _bound(StepKind.CAP, maximum, Fraction(maximum) * share - amount)]
+    return steps
+
+
+def _bound(kind: StepKind, bound: Decimal, difference: Fraction) -> Step:
+    return Step(kind=kind, quantity=Decimal(0), flat_amount=bound, amount=difference)

@@ -1,0 +1,133 @@
+"""Proof: a rated line as a document that holds all its inputs, and the same rating done again from them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from billing_site.kernel.errors import BillingError
+from billing_site.kernel.money import plain, wire
+from billing_site.kernel.period import Period, as_utc
+from invoicing.core.contract import ENGINE_VERSION, Charge, RatedLine, Step, Usage
+from invoicing.core.definition import definition_of, price_from_definition
+from invoicing.core.rating import rate_charge
+from invoicing.core.wording import displayed_amount
+
+
+class UnknownEngine(BillingError):
+    """A line was rated by an engine that this program does not have."""
+
+    code = "unknown_engine"
+
+
+def line_document(*, line: RatedLine) -> dict[str, Any]:
+    """Return a line as a canonical JSON document: inputs, steps, exact and rounded amount, words.
+
+    Numbers are decimal strings, an amount that no decimal can express a fraction ("290/31").
+    """
+    return {
+        "inputs": line_inputs(line=line),
+        "description": line.description,
+        "explanation": line.explanation,
+        "quantity": plain(line.quantity),
+        "free_quantity": plain(line.free_quantity),
+        "steps": [step_document(step=step) for step in line.steps],
+        "unrounded_amount": plain(line.unrounded_amount),
+        "amount": wire(line.amount),
+    }
+
+
+def line_inputs(*, line: RatedLine) -> dict[str, Any]:
+    """Return everything that the rating of a line depended on, and the evidence for its quantity."""
+    return {
+        "engine": ENGINE_VERSION,
+        "reference": line.reference,
+        "name": line.description,
+        "subscription": line.subscription,
+        "service_period": period_document(period=line.service_period),
+        "share": plain(line.share),
+        "currency": line.currency,
+        "price": definition_of(line.price),
+        "meter": line.meter,
+        "unit": line.unit,
+        "usage": None if line.usage is None else usage_document(usage=line.usage),
+    }
+
+
+def rated_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Rate a stored line once more from its inputs alone; byte-identical to the stored document or wrong (S0-147..151).
+
+    Raises UnknownEngine where the line was rated by another engine.
+    """
+    if inputs["engine"] != ENGINE_VERSION:
+        raise UnknownEngine(f"the line was rated by engine {inputs['engine']}, this is engine {ENGINE_VERSION}")
+    charge = Charge(
+        reference=inputs["reference"],
+        name=inputs["name"],
+        price=price_from_definition(inputs["price"]),
+        meter=inputs["meter"],
+        unit=inputs["unit"],
+        subscription=inputs["subscription"],
+        service_period=Period(_moment(inputs["service_period"]["start"]), _moment(inputs["service_period"]["end"])),
+        share=Fraction(inputs["share"]),
+    )
+    usage = None if inputs["usage"] is None else _usage(inputs["usage"])
+    return line_document(line=rate_charge(charge=charge, usage=usage, currency=inputs["currency"]))
+
+
+def step_document(*, step: Step) -> dict[str, Any]:
+    """Return one step as a canonical JSON document.
+
+    `amount` is always a decimal for display; where none is exact (a prorated fee), `exact_amount`
+    is the fraction that it stands for.
+    """
+    return {
+        "kind": step.kind.value,
+        "text": step.text,
+        "arithmetic": step.arithmetic,
+        "quantity": plain(step.quantity),
+        "count": plain(step.count),
+        "unit_amount": plain(step.unit_amount),
+        "flat_amount": plain(step.flat_amount),
+        "rate": plain(step.rate),
+        "up_to": None if step.up_to is None else plain(step.up_to),
+        "amount": plain(displayed_amount(amount=step.amount)),
+        "exact_amount": plain(step.amount),
+    }
+
+
+def usage_document(*, usage: Usage) -> dict[str, Any]:
+    """Return usage and its evidence as a canonical JSON document."""
+    return {
+        "meter": usage.meter,
+        "quantity": plain(usage.quantity),
+        "window_count": usage.window_count,
+        "event_count": usage.event_count,
+        "windows_digest": usage.windows_digest,
+        "known_through": usage.known_through,
+    }
+
+
+def period_document(*, period: Period) -> dict[str, str]:
+    """Return a period as two RFC 3339 moments in UTC."""
+    return {"start": _text(period.start), "end": _text(period.end)}
+
+
+def _usage(document: Mapping[str, Any]) -> Usage:
+    return Usage(
+        meter=document["meter"],
+        quantity=Decimal(document["quantity"]),
+        window_count=document["window_count"],
+        event_count=document["event_count"],
+        windows_digest=document["windows_digest"],
+        known_through=document["known_through"],
+    )
+
+
+def _text(moment: datetime) -> str:
+    return as_utc(moment).isoformat().replace("+00:00", "Z")
+
+
+def _moment(text: str) -> datetime:
+    return as_utc(datetime.fromisoformat(text))

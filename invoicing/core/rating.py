@@ -1,0 +1,69 @@
+"""Rating: a charge and its usage become a line, exact first and rounded once."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from billing_site.kernel.errors import BillingError
+from billing_site.kernel.money import round_money
+from invoicing.core.contract import Charge, ContractSnapshot, RatedLine, Usage
+from invoicing.core.pricing import price_quantity
+from invoicing.core.wording import Words, line_explanation
+
+# A charge without a meter is due once per billing period.
+ONCE = Decimal(1)
+
+
+class UsageMissing(BillingError):
+    """A metered charge was to be rated without its usage; zero usage must be said, not guessed."""
+
+    code = "usage_missing"
+
+
+def rate(*, snapshot: ContractSnapshot, usage: Mapping[str, Usage]) -> tuple[RatedLine, ...]:
+    """Rate every charge of a contract with the usage of its meter, in the contract's order."""
+    return tuple(
+        rate_charge(
+            charge=charge,
+            usage=usage.get(charge.meter) if charge.meter is not None else None,
+            currency=snapshot.currency,
+        )
+        for charge in snapshot.charges
+    )
+
+
+def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedLine:
+    """Rate one charge; a metered one needs its usage, and raises UsageMissing without.
+
+    The exact amount is rounded here and nowhere else, halves away from zero, to the minor unit.
+    """
+    if charge.meter is None:
+        assert usage is None, "a charge without a meter has no usage"
+        quantity = ONCE
+    elif usage is None:
+        raise UsageMissing(f"{charge.reference}: the usage of meter {charge.meter} is missing")
+    else:
+        assert usage.meter == charge.meter, f"usage of {usage.meter} for a charge on {charge.meter}"
+        quantity = usage.quantity
+
+    priced = price_quantity(
+        price=charge.price, quantity=quantity, share=charge.share, unit=charge.unit, currency=currency
+    )
+    amount = round_money(priced.unrounded_amount, currency)
+    words = Words(unit=charge.unit, currency=currency, share=charge.share, package_size=charge.price.package_size)
+    return RatedLine(
+        reference=charge.reference,
+        description=charge.name,
+        explanation=line_explanation(model=charge.price.model, priced=priced, words=words, amount=amount),
+        subscription=charge.subscription,
+        meter=charge.meter,
+        quantity=quantity,
+        free_quantity=priced.free_quantity,
+        unit=charge.unit,
+        price=charge.price,
+        share=charge.share,
+        unrounded_amount=priced.unrounded_amount,
+        amount=amount,
+        steps=priced.steps,
+        service_period=charge.service_period,
+        usage=usage,
+    )

@@ -1,0 +1,186 @@
+"""Plain words for rated lines and their steps; what the customer reads is stored with the line."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from moneyed import Money
+
+from billing_site.kernel.money import EXACT, exponent, plain, round_money
+from invoicing.core.contract import PricedQuantity, PriceModel, Step, StepKind
+
+# A share with a greater denominator is shown to people as a percentage; the arithmetic keeps it exact.
+READABLE_DENOMINATOR_MAX = 366
+APPROXIMATE_PLACES = 6
+
+MODEL_SENTENCES = {
+    PriceModel.FLAT: "",
+    PriceModel.PER_UNIT: "Every unit costs the same.",
+    PriceModel.GRADUATED: "Each unit is charged at the rate of the tier it falls in.",
+    PriceModel.VOLUME: "All units are charged at the rate of the tier reached.",
+    PriceModel.PACKAGE: "Units are sold in packages; a started package counts as a whole one.",
+    PriceModel.PERCENTAGE: "A percentage of the amount is charged.",
+    PriceModel.GRADUATED_PERCENTAGE: "Each part of the amount is charged at the percentage of its tier.",
+}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What texts need to know beside the figures; unit and currency may be empty."""
+
+    unit: str
+    currency: str
+    share: Fraction
+    package_size: Decimal | None
+
+
+def step_text(*, step: Step, is_first: bool, words: Words) -> str:
+    """Say what a step is: "First 1,000,000 actions at USD 25.00 per million"."""
+    measured = quantity_text(quantity=step.quantity, unit=words.unit)
+    match step.kind:
+        case StepKind.FLAT_FEE:
+            return f"Flat fee of {_money(step.flat_amount, words)} for {_share(words.share)}the billing period"
+        case StepKind.UNITS:
+            return f"{measured} {_rate(step, words)}"
+        case StepKind.TIER:
+            return f"{'First' if is_first else 'Next'} {measured} {_rate(step, words)}"
+        case StepKind.TIER_REACHED:
+            return f"All {measured} {_rate(step, words)}"
+        case StepKind.PACKAGES:
+            assert words.package_size is not None, "packages have a size"
+            noun = "package" if step.count == 1 else "packages"
+            size = quantity_text(quantity=words.package_size, unit=words.unit)
+            return f"{grouped(plain(step.count))} {noun} of {size} at {_money(step.unit_amount, words)} each"
+        case StepKind.PERCENTAGE:
+            return f"{_percent(step.rate)} of {measured}"
+        case StepKind.TRUE_UP:
+            return f"True-up to {_share(words.share)}the minimum of {_money(step.flat_amount, words)}"
+        case StepKind.CAP:
+            return f"Capped at {_share(words.share)}the maximum of {_money(step.flat_amount, words)}"
+
+
+def step_arithmetic(*, step: Step, words: Words) -> str:
+    """Write a step out: "9,000,000 × 0.00002 = 180.00"."""
+    flat = amount_text(amount=step.flat_amount, currency=words.currency)
+    flat += f" × {plain(words.share)}" if words.share != 1 else ""
+    result = _result(step.amount, words)
+    if step.kind.is_bound:
+        before = Fraction(step.flat_amount) * words.share - step.amount
+        return f"{flat} − {amount_text(amount=before, currency=words.currency)} {result}"
+    if step.kind is StepKind.FLAT_FEE:
+        return flat if words.share == 1 else f"{flat} {result}"
+    if step.rate:
+        product = f"{grouped(plain(step.quantity))} × {plain(step.rate)}"
+    else:
+        count = step.quantity if step.kind is StepKind.TIER else step.count
+        product = f"{grouped(plain(count))} × {amount_text(amount=step.unit_amount, currency=words.currency)}"
+    return f"{product} + {flat} {result}" if step.flat_amount else f"{product} {result}"
+
+
+def line_explanation(*, model: PriceModel, priced: PricedQuantity, words: Words, amount: Money) -> str:
+    """Explain a whole line in a few plain sentences: what was used, what was free, how it is charged, what was rounded."""
+    sentences = []
+    if model is PriceModel.FLAT:
+        sentences.append(f"{priced.steps[0].text}.")
+    else:
+        used = quantity_text(quantity=priced.quantity, unit=words.unit)
+        free = grouped(plain(priced.free_quantity))
+        sentences.append(f"{used} used, {free} of them free." if priced.free_quantity else f"{used} used.")
+        sentences.append(MODEL_SENTENCES[model])
+    sentences += [f"{step.text}." for step in priced.steps if step.kind.is_bound]
+    if priced.unrounded_amount != Fraction(amount.amount):
+        exact = amount_text(amount=priced.unrounded_amount, currency=words.currency)
+        rounded = amount_text(amount=amount.amount, currency=words.currency)
+        sentences.append(f"{words.currency} {exact} is rounded to {words.currency} {rounded}.")
+    return " ".join(sentences)
+
+
+def amount_text(*, amount: Decimal | Fraction, currency: str) -> str:
+    """Write an amount in full, with at least the currency's decimals: 1,234.50, 0.0000375, ≈ 15.903226."""
+    shown = displayed_amount(amount=Fraction(amount))
+    text = plain(shown)
+    if shown != amount:
+        return f"≈ {grouped(text)}"
+    whole, _, decimals = text.partition(".")
+    decimals = decimals.ljust(exponent(currency) if currency else 0, "0")
+    return grouped(f"{whole}.{decimals}" if decimals else whole)
+
+
+def displayed_amount(*, amount: Fraction) -> Fraction:
+    """Return the amount itself where a decimal can say it exactly, otherwise six decimals of it, for display only."""
+    return _approximate(amount, places=APPROXIMATE_PLACES) if "/" in plain(amount) else amount
+
+
+def quantity_text(*, quantity: Decimal, unit: str) -> str:
+    """Write a quantity with its unit: 1 query, 15,000,000 actions, 10.5 GB."""
+    text = grouped(plain(quantity))
+    return f"{text} {unit if quantity == 1 else plural(unit)}" if unit else text
+
+
+def plural(unit: str) -> str:
+    """Return the plural of an English noun; symbols such as GB or kWh stay as they are."""
+    if not unit or unit.split()[-1] != unit.split()[-1].lower() or not unit[-1].isalpha() or len(unit) == 1:
+        return unit
+    if unit.endswith("y") and unit[-2] not in "aeiou":
+        return f"{unit[:-1]}ies"
+    if unit.endswith(("ss", "x", "ch", "sh")):
+        return f"{unit}es"
+    return unit if unit.endswith("s") else f"{unit}s"
+
+
+def grouped(text: str) -> str:
+    """Put commas between the thousands of a plain number: 1234567.5 → 1,234,567.5; a minus becomes a true one."""
+    sign, digits = ("−", text[1:]) if text.startswith("-") else ("", text)
+    whole, point, decimals = digits.partition(".")
+    return f"{sign}{int(whole):,}{point}{decimals}"
+
+
+def _money(amount: Decimal, words: Words) -> str:
+    text = amount_text(amount=amount, currency=words.currency)
+    return f"{words.currency} {text}" if words.currency else text
+
+
+def _rate(step: Step, words: Words) -> str:
+    """Say what a unit costs: "at USD 25.00 per million plus a flat fee of USD 10.00"."""
+    parts = []
+    if step.rate:
+        parts.append(f"at {_percent(step.rate)}")
+    elif step.unit_amount:
+        parts.append(f"at {_unit_price(step.unit_amount, words)}")
+    if step.flat_amount:
+        share = _share(words.share)
+        parts.append(f"{'plus' if parts else 'for'} {share}a flat fee of {_money(step.flat_amount, words)}")
+    return " ".join(parts) or "free of charge"
+
+
+def _unit_price(unit_amount: Decimal, words: Words) -> str:
+    """Quote a tiny unit price for as many units as make it payable: USD 0.00002 → USD 20.00 per million."""
+    if words.currency:
+        for lot, name in ((1, "each"), (1_000, "per 1,000"), (1_000_000, "per million")):
+            price = EXACT.multiply(unit_amount, Decimal(lot))
+            if round_money(price, words.currency).amount == price:
+                return f"{_money(price, words)} {name}"
+    return f"{_money(unit_amount, words)} each"
+
+
+def _percent(rate: Decimal) -> str:
+    return f"{plain(EXACT.multiply(rate, Decimal(100)))} %"
+
+
+def _share(share: Fraction) -> str:
+    """Say "17/31 of " before what is owed per billing period; nothing for a whole one."""
+    if share == 1:
+        return ""
+    if share.denominator <= READABLE_DENOMINATOR_MAX:
+        return f"{share} of "
+    return f"{plain(_approximate(share * 100, places=2))} % of "
+
+
+def _result(amount: Fraction, words: Words) -> str:
+    text = amount_text(amount=amount, currency=words.currency)
+    return text if text.startswith("≈") else f"= {text}"
+
+
+def _approximate(number: Fraction, *, places: int) -> Fraction:
+    units = (abs(number) * 10**places + Fraction(1, 2)).__floor__()
+    return Fraction(units if number >= 0 else -units, 10**places)
