@@ -135,6 +135,8 @@ SELLER = {
     "tax_id": env.str("SELLER_TAX_ID", default=""),
     "bank": env.str("SELLER_BANK", default=""),
 }
+# Whether the hourly billing run issues what it drafts; otherwise people look at the drafts first.
+BILLING_AUTO_ISSUE = env.bool("BILLING_AUTO_ISSUE", default=False)
 INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV")
 
 # Stripe: without a key everything that would go to Stripe goes to our own sandbox on loopback.

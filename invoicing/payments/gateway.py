@@ -1,25 +1,28 @@
 """The only module that calls Stripe's SDK: plain values in, frozen dataclasses out, no word of our business."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 import stripe
 from django.conf import settings
 from moneyed import Money
+from stripe.params import InvoiceCreateParams
 
 from billing_site.kernel.errors import Malformed
-from billing_site.kernel.period import Period
-from invoicing.payments.minor_units import from_stripe_minor_units, stripe_minor_units
+from invoicing.payments.minor_units import NotRepresentable, stripe_minor_units
 from invoicing.payments.remote import (
     CardDeclined,
     GatewayRefused,
     GatewayUnavailable,
+    NewLine,
     RemoteEvent,
     RemoteInvoice,
     SignatureInvalid,
+    member_of,
+    remote_event,
+    remote_invoice,
 )
 
 # A caller's attempt is one job, which is itself repeated; more retries here would only hold a worker.
@@ -29,22 +32,17 @@ PAYMENT = "payments.data.payment.payment_intent"
 FINISHED = ("paid", "void", "uncollectible")
 
 
-def ensure_customer(*, reference: str, name: str, email: str, payment_method: str | None, idempotency_key: str) -> str:
+def ensure_customer(
+    *, reference: str, name: str, email: str, payment_method: str | None, idempotency_key: str, known_as: str = ""
+) -> str:
     """Return the id of Stripe's customer for our reference, made or brought up to date; raises CardDeclined.
 
+    `known_as` is the id where we know it already; otherwise it is looked for by e-mail and reference.
     A given payment method is attached and becomes the default one for invoices.
     """
     with stripe_errors():
         customers = _client().v1.customers
-        found = (
-            [
-                known.id
-                for known in customers.list({"email": email, "limit": 100}).auto_paging_iter()
-                if (known.metadata or {}) and _text(known.metadata, "reference") == reference
-            ]
-            if email
-            else []
-        )
+        found = [known_as] if known_as else _customers_with(reference=reference, email=email)
         if found:
             customer = found[0]
             customers.update(customer, {"name": name, "email": email})
@@ -76,42 +74,44 @@ def create_invoice(
     Without `due_at` the customer's default payment method is charged when we say so; with it the
     invoice is one that the customer pays by its due date.
     """
-    how: dict[str, Any] = {"collection_method": "charge_automatically"}
+    draft: InvoiceCreateParams = {
+        "customer": customer,
+        "currency": currency.lower(),
+        "number": number,
+        "metadata": dict(metadata),
+        "auto_advance": False,
+        "pending_invoice_items_behavior": "exclude",
+        "collection_method": "charge_automatically",
+    }
     if due_at is not None:
-        how = {"collection_method": "send_invoice", "due_date": int(due_at.timestamp())}
+        draft |= {"collection_method": "send_invoice", "due_date": int(due_at.timestamp())}
     with stripe_errors():
-        created = _client().v1.invoices.create(
+        created = _client().v1.invoices.create(draft, {"idempotency_key": idempotency_key})
+    return remote_invoice(created)
+
+
+def add_invoice_lines(*, invoice: str, lines: Sequence[NewLine], idempotency_key: str) -> RemoteInvoice:
+    """Add lines of rounded amounts to a draft in one request: all of them are there afterwards, or none."""
+    with stripe_errors():
+        changed = _client().v1.invoices.add_lines(
+            invoice,
             {
-                "customer": customer,
-                "currency": currency.lower(),
-                "number": number,
-                "metadata": dict(metadata),
-                "auto_advance": False,
-                "pending_invoice_items_behavior": "exclude",
-                **how,
+                "lines": [
+                    {
+                        "amount": stripe_minor_units(line.amount),
+                        "description": line.description,
+                        "period": {
+                            "start": int(line.period.start.timestamp()),
+                            "end": int(line.period.end.timestamp()),
+                        },
+                    }
+                    for line in lines
+                ],
+                "expand": [PAYMENT],
             },
             {"idempotency_key": idempotency_key},
         )
-    return _remote_invoice(created)
-
-
-def add_invoice_line(
-    *, invoice: str, customer: str, amount: Money, description: str, period: Period, idempotency_key: str
-) -> str:
-    """Add one line of a rounded amount to a draft; returns the id of its invoice item. The period is half-open."""
-    with stripe_errors():
-        item = _client().v1.invoice_items.create(
-            {
-                "invoice": invoice,
-                "customer": customer,
-                "currency": amount.currency.code.lower(),
-                "amount": _minor_units(amount),
-                "description": description,
-                "period": {"start": int(period.start.timestamp()), "end": int(period.end.timestamp())},
-            },
-            {"idempotency_key": idempotency_key},
-        )
-    return item.id
+    return remote_invoice(changed)
 
 
 def finalize_invoice(*, invoice: str, expected_total: Money, idempotency_key: str) -> RemoteInvoice:
@@ -129,7 +129,7 @@ def finalize_invoice(*, invoice: str, expected_total: Money, idempotency_key: st
         finalized = _client().v1.invoices.finalize_invoice(
             invoice, {"auto_advance": False, "expand": [PAYMENT]}, {"idempotency_key": idempotency_key}
         )
-    return _remote_invoice(finalized)
+    return remote_invoice(finalized)
 
 
 def pay_invoice(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
@@ -142,22 +142,13 @@ def pay_invoice(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
         return present
     with stripe_errors():
         paid = _client().v1.invoices.pay(invoice, {"expand": [PAYMENT]}, {"idempotency_key": idempotency_key})
-    return _remote_invoice(paid)
-
-
-def void_invoice(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
-    """Void an open invoice for good."""
-    with stripe_errors():
-        voided = _client().v1.invoices.void_invoice(
-            invoice, {"expand": [PAYMENT]}, {"idempotency_key": idempotency_key}
-        )
-    return _remote_invoice(voided)
+    return remote_invoice(paid)
 
 
 def retrieve_invoice(invoice: str) -> RemoteInvoice:
     """Return the present state of one invoice."""
     with stripe_errors():
-        return _remote_invoice(_client().v1.invoices.retrieve(invoice, {"expand": [PAYMENT]}))
+        return remote_invoice(_client().v1.invoices.retrieve(invoice, {"expand": [PAYMENT]}))
 
 
 def find_invoices_by_metadata(*, customer: str, key: str, value: str) -> list[RemoteInvoice]:
@@ -166,7 +157,7 @@ def find_invoices_by_metadata(*, customer: str, key: str, value: str) -> list[Re
         found = [
             known.id
             for known in _client().v1.invoices.list({"customer": customer, "limit": 100}).auto_paging_iter()
-            if _text(known.metadata, key) == value
+            if member_of(known.metadata, key) == value
         ]
     return [retrieve_invoice(invoice) for invoice in found]
 
@@ -174,18 +165,29 @@ def find_invoices_by_metadata(*, customer: str, key: str, value: str) -> list[Re
 def retrieve_event(event: str) -> RemoteEvent:
     """Return one of the last thirty days' events by its id."""
     with stripe_errors():
-        return _remote_event(_client().v1.events.retrieve(event).to_dict())
+        return remote_event(_client().v1.events.retrieve(event).to_dict())
 
 
 def verified_event(*, payload: bytes, signature: str) -> RemoteEvent:
     """Return the event of a webhook whose signature is ours; raises SignatureInvalid, Malformed."""
+    if not settings.STRIPE_WEBHOOK_SECRET:
+        # An empty secret would let everybody sign.
+        raise SignatureInvalid("Webhooks cannot be verified: STRIPE_WEBHOOK_SECRET is not set.")
     try:
         event = stripe.Webhook.construct_event(payload, signature, settings.STRIPE_WEBHOOK_SECRET)
-        return _remote_event(event.to_dict())
+        return remote_event(event.to_dict())
     except stripe.SignatureVerificationError as error:
         raise SignatureInvalid(f"The webhook is not signed by Stripe for us: {error.user_message}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Malformed("The webhook's body is not a Stripe event.") from error
+
+
+def _customers_with(*, reference: str, email: str) -> list[str]:
+    """Return the ids of the customers made for our reference; Stripe can look for them by e-mail only."""
+    if not email:
+        return []
+    found = _client().v1.customers.list({"email": email, "limit": 100}).auto_paging_iter()
+    return [known.id for known in found if member_of(known.metadata, "reference") == reference]
 
 
 @contextmanager
@@ -193,8 +195,10 @@ def stripe_errors() -> Iterator[None]:
     """Turn the SDK's exceptions into ours."""
     try:
         yield
+    except NotRepresentable as error:
+        raise GatewayRefused(str(error), param="amount", code="amount_not_representable") from error
     except stripe.CardError as error:
-        decline_code = (error.error and getattr(error.error, "decline_code", "")) or ""
+        decline_code = str(getattr(error.error, "decline_code", None) or "")
         raise CardDeclined(_message(error), code=error.code or "card_declined", decline_code=decline_code) from error
     except (stripe.InvalidRequestError, stripe.IdempotencyError) as error:
         raise GatewayRefused(_message(error), param=getattr(error, "param", "") or "", code=error.code or "") from error
@@ -220,60 +224,6 @@ def _client_for(secret_key: str, host: str, timeout_seconds: int) -> stripe.Stri
         max_network_retries=NETWORK_RETRIES,
         http_client=stripe.RequestsClient(timeout=timeout_seconds),
     )
-
-
-def _minor_units(amount: Money) -> int:
-    try:
-        return stripe_minor_units(amount)
-    except ValueError as error:
-        raise GatewayRefused(str(error), param="amount", code="amount_not_representable") from error
-
-
-def _remote_invoice(invoice: stripe.Invoice) -> RemoteInvoice:
-    currency = invoice.currency.upper()
-    intent = _payment_intent(invoice)
-    failure = intent and intent.last_payment_error
-    return RemoteInvoice(
-        id=invoice.id,
-        customer=_id(invoice.customer),
-        number=invoice.number or "",
-        status=invoice.status or "draft",
-        currency=currency,
-        total=from_stripe_minor_units(invoice.total, currency),
-        amount_paid=from_stripe_minor_units(invoice.amount_paid, currency),
-        payment_reference=(_id(intent.latest_charge) or intent.id) if intent else "",
-        failure_message=(failure.message or "") if failure else "",
-        hosted_url=invoice.hosted_invoice_url or "",
-        metadata=invoice.metadata.to_dict() if invoice.metadata else {},
-    )
-
-
-def _payment_intent(invoice: stripe.Invoice) -> stripe.PaymentIntent | None:
-    """Return the expanded payment intent that paid the invoice, or is to pay it."""
-    payments = invoice.payments.data if getattr(invoice, "payments", None) is not None else []
-    for payment in sorted(payments, key=lambda payment: (payment.status != "paid", not payment.is_default)):
-        intent = getattr(payment.payment, "payment_intent", None)
-        if isinstance(intent, stripe.PaymentIntent):
-            return intent
-    return None
-
-
-def _remote_event(body: dict[str, Any]) -> RemoteEvent:
-    return RemoteEvent(
-        id=body["id"],
-        type=body["type"],
-        object_id=body["data"]["object"].get("id", ""),
-        created_at=datetime.fromtimestamp(body["created"], tz=UTC),
-        body=body,
-    )
-
-
-def _id(reference: Any) -> str:
-    return reference if isinstance(reference, str) else getattr(reference, "id", "") or ""
-
-
-def _text(metadata: Any, key: str) -> str:
-    return metadata[key] if metadata is not None and key in metadata else ""
 
 
 def _message(error: stripe.StripeError) -> str:

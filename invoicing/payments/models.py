@@ -11,10 +11,16 @@ from invoicing.invoices.models import Invoice
 
 
 class StripeCustomer(models.Model):
-    """Which Stripe customer stands for ours."""
+    """Which Stripe customer stands for ours, and what Stripe was last told about it."""
 
     customer = models.OneToOneField(Customer, on_delete=models.PROTECT, related_name="stripe_customer")
     stripe_id = models.CharField(max_length=100, unique=True)
+    told_digest = models.CharField(
+        max_length=64, blank=True, help_text="SHA-256 of name, e-mail and payment method as Stripe was told last."
+    )
+    payment_method = models.CharField(
+        max_length=100, blank=True, help_text="What Stripe charges; empty if there is none or the bank refused it."
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     objects = models.Manager["StripeCustomer"]()
@@ -39,6 +45,9 @@ class PushIntent(models.Model):
     status = models.CharField(max_length=20, choices=PushStatus, default=PushStatus.PENDING)
     stripe_invoice_id = models.CharField(max_length=100, null=True, blank=True, unique=True)
     attempt_count = models.PositiveIntegerField(default=0)
+    retry_count = models.PositiveIntegerField(
+        default=0, help_text="How often people sent it again after a refusal; part of every idempotency key."
+    )
     last_error = models.TextField(blank=True)
     next_attempt_at = models.DateTimeField(help_text="When the sweep queues it again if it is still pending.")
     created_at = models.DateTimeField(db_default=Now())
@@ -73,12 +82,17 @@ class StripeNotice(models.Model):
     outcome = models.CharField(max_length=300, blank=True)
     attempt_count = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
+    next_attempt_at = models.DateTimeField(
+        db_default=Now(), help_text="When the sweep queues it again if it is still unprocessed."
+    )
 
     objects = models.Manager["StripeNotice"]()
 
     class Meta:
         indexes = [
-            models.Index(fields=["received_at"], condition=models.Q(processed_at__isnull=True), name="notice_waiting")
+            models.Index(
+                fields=["next_attempt_at"], condition=models.Q(processed_at__isnull=True), name="notice_waiting"
+            )
         ]
 
     def __str__(self) -> str:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from moneyed import Money
 
 from billing_site.kernel.errors import BillingError
+from billing_site.kernel.period import Period
+from invoicing.payments.minor_units import from_stripe_minor_units
 
 
 class GatewayUnavailable(BillingError):
@@ -50,6 +52,15 @@ class SignatureInvalid(BillingError):
 
 
 @dataclass(frozen=True)
+class NewLine:
+    """A line to be added to a draft at Stripe."""
+
+    amount: Money
+    description: str
+    period: Period
+
+
+@dataclass(frozen=True)
 class RemoteInvoice:
     """An invoice as Stripe holds it at this moment.
 
@@ -65,6 +76,7 @@ class RemoteInvoice:
     total: Money
     amount_paid: Money
     payment_reference: str
+    failure_code: str
     failure_message: str
     hosted_url: str
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -79,3 +91,56 @@ class RemoteEvent:
     object_id: str
     created_at: datetime
     body: Mapping[str, Any]
+
+
+def remote_invoice(invoice: Any) -> RemoteInvoice:
+    """Read an invoice of the SDK whose payments were expanded to their payment intents."""
+    currency = invoice.currency.upper()
+    intent = _payment_intent(invoice)
+    failure = intent.last_payment_error if intent else None
+    return RemoteInvoice(
+        id=invoice.id,
+        customer=_id(invoice.customer),
+        number=invoice.number or "",
+        status=invoice.status or "draft",
+        currency=currency,
+        total=from_stripe_minor_units(invoice.total, currency),
+        amount_paid=from_stripe_minor_units(invoice.amount_paid, currency),
+        payment_reference=(_id(intent.latest_charge) or intent.id) if intent else "",
+        failure_code=member_of(failure, "decline_code") or member_of(failure, "code"),
+        failure_message=member_of(failure, "message"),
+        hosted_url=invoice.hosted_invoice_url or "",
+        metadata=invoice.metadata.to_dict() if invoice.metadata else {},
+    )
+
+
+def _payment_intent(invoice: Any) -> Any:
+    """Return the expanded payment intent that paid the invoice, or is to pay it."""
+    payments = getattr(invoice, "payments", None)
+    for payment in sorted(
+        payments.data if payments else [], key=lambda payment: (payment.status != "paid", not payment.is_default)
+    ):
+        intent = getattr(payment.payment, "payment_intent", None)
+        if member_of(intent, "object") == "payment_intent":
+            return intent
+    return None
+
+
+def remote_event(body: dict[str, Any]) -> RemoteEvent:
+    """Read an event's JSON; raises KeyError, TypeError, AttributeError where it is none."""
+    return RemoteEvent(
+        id=body["id"],
+        type=body["type"],
+        object_id=body["data"]["object"].get("id", ""),
+        created_at=datetime.fromtimestamp(body["created"], tz=UTC),
+        body=body,
+    )
+
+
+def _id(reference: Any) -> str:
+    return reference if isinstance(reference, str) else getattr(reference, "id", "") or ""
+
+
+def member_of(source: Any, name: str) -> str:
+    """Return a text member of one of the SDK's objects, "" where it is absent or null."""
+    return (source[name] or "") if source is not None and name in source else ""

@@ -1,0 +1,76 @@
+"""Intake of Stripe's news: verified, stored once, a job queued, all before the answer; what it means is found out later."""
+
+import logging
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import F
+
+from billing_site.kernel.errors import Conflict, Malformed, NotFound
+from billing_site.kernel.jobs import queue
+from invoicing.payments import gateway
+from invoicing.payments.models import StripeNotice
+from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX
+
+logger = logging.getLogger(__name__)
+
+JOB = "invoicing.tasks.follow_notice"
+# Stripe's ids and types are far shorter; the columns are as long as this.
+NAME_LENGTH_MAX = 100
+
+
+def receive_notice(*, payload: bytes, signature: str, at: datetime) -> StripeNotice:
+    """Verify one webhook delivery, store it and queue its job in one transaction (S0-049..055).
+
+    A repeated event is counted, nothing more (S0-101, S0-116). Raises SignatureInvalid and Malformed.
+    """
+    event = gateway.verified_event(payload=payload, signature=signature)
+    if max(len(event.id), len(event.type), len(event.object_id)) > NAME_LENGTH_MAX:
+        raise Malformed("The webhook's names are longer than Stripe's.")
+    with transaction.atomic():
+        notice, created = StripeNotice.objects.get_or_create(
+            event_id=event.id,
+            defaults={
+                "event_type": event.type,
+                "object_id": event.object_id,
+                "body": event.body,
+                "received_at": at,
+                "next_attempt_at": at + QUEUE_PATIENCE,
+            },
+        )
+        if created:
+            queue(JOB, notice.pk)
+        else:
+            StripeNotice.objects.filter(pk=notice.pk).update(delivery_count=F("delivery_count") + 1)
+            notice.delivery_count += 1
+    return notice
+
+
+@transaction.atomic
+def sweep_notices(*, at: datetime) -> int:
+    """Queue the notices whose next attempt is due: after a failure, a killed worker, a lost job; returns how many."""
+    due = list(
+        StripeNotice.objects.select_for_update(skip_locked=True)
+        .filter(processed_at__isnull=True, next_attempt_at__lte=at)
+        .order_by("next_attempt_at", "id")
+        .values_list("id", flat=True)[:SWEEP_MAX]
+    )
+    for notice_id in due:
+        queue(JOB, notice_id)
+    StripeNotice.objects.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
+    return len(due)
+
+
+@transaction.atomic
+def dismiss_notice(*, notice_id: int, at: datetime, actor: str, reason: str) -> StripeNotice:
+    """Close a notice that people have dealt with by hand; raises NotFound, and Conflict for one that is closed."""
+    assert actor and reason, "who dismissed it, and why, is its outcome"
+    notice = StripeNotice.objects.select_for_update().filter(pk=notice_id).first()
+    if notice is None:
+        raise NotFound("there is no such notice", field="notice")
+    if notice.processed_at is not None:
+        raise Conflict(f"the notice is closed already: {notice.outcome}", field="notice")
+    notice.processed_at = at
+    notice.outcome = f"dismissed by {actor}: {reason}"[:300]
+    notice.save(update_fields=["processed_at", "outcome"])
+    return notice

@@ -1,0 +1,81 @@
+"""What may be asked about money coming in: how pushes and notices stand, and who paid what."""
+
+from dataclasses import dataclass
+
+from django.db.models import Count, Q, QuerySet
+
+from invoicing.customers.models import Customer
+from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus, StripeNotice
+
+
+@dataclass(frozen=True)
+class PaymentHealth:
+    """How many pushes and notices are where; `delayed` ones have failed at least once and will be tried again."""
+
+    pushes_pending: int
+    pushes_delayed: int
+    pushes_refused: int
+    pushes_done: int
+    notices_waiting: int
+    notices_delayed: int
+
+
+def payment_health() -> PaymentHealth:
+    """Return the counts that tell whether the way to Stripe and back is clear (S3-029); two queries."""
+    pushes = PushIntent.objects.aggregate(
+        pending=Count("id", filter=Q(status=PushStatus.PENDING)),
+        delayed=Count("id", filter=Q(status=PushStatus.PENDING, attempt_count__gt=0)),
+        refused=Count("id", filter=Q(status=PushStatus.REFUSED)),
+        done=Count("id", filter=Q(status=PushStatus.PUSHED)),
+    )
+    notices = unprocessed_notices().aggregate(waiting=Count("id"), delayed=Count("id", filter=Q(attempt_count__gt=0)))
+    return PaymentHealth(
+        pushes_pending=pushes["pending"],
+        pushes_delayed=pushes["delayed"],
+        pushes_refused=pushes["refused"],
+        pushes_done=pushes["done"],
+        notices_waiting=notices["waiting"],
+        notices_delayed=notices["delayed"],
+    )
+
+
+def refused_pushes() -> QuerySet[PushIntent]:
+    """Return the pushes that wait for people, oldest first; each says why in `last_error`."""
+    return (
+        PushIntent.objects.filter(status=PushStatus.REFUSED)
+        .select_related("invoice__customer")
+        .order_by("created_at", "id")
+    )
+
+
+def delayed_pushes() -> QuerySet[PushIntent]:
+    """Return the pushes that were tried and have to be tried again, next attempt first."""
+    return (
+        PushIntent.objects.filter(status=PushStatus.PENDING, attempt_count__gt=0)
+        .select_related("invoice__customer")
+        .order_by("next_attempt_at", "id")
+    )
+
+
+def unprocessed_notices() -> QuerySet[StripeNotice]:
+    """Return the notices that nothing has been done about yet, oldest first."""
+    return StripeNotice.objects.filter(processed_at__isnull=True).order_by("received_at", "id")
+
+
+def delayed_notices() -> QuerySet[StripeNotice]:
+    """Return the notices that could not be followed when they were tried; `last_error` says why."""
+    return unprocessed_notices().filter(attempt_count__gt=0).exclude(last_error="")
+
+
+def payments_of(*, customer: Customer) -> QuerySet[Payment]:
+    """Return what a customer has paid, latest first."""
+    return Payment.objects.filter(customer=customer).select_related("invoice").order_by("-received_at", "-id")
+
+
+def failures_of(*, customer: Customer) -> QuerySet[PaymentFailure]:
+    """Return the refused attempts to collect from a customer, latest first."""
+    return (
+        PaymentFailure.objects.filter(invoice__customer=customer)
+        .select_related("invoice")
+        .order_by("-occurred_at", "-id")
+    )

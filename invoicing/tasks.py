@@ -1,0 +1,53 @@
+"""Background jobs of invoicing: each reads the clock and makes one call; all may run twice, at once, or after a crash."""
+
+from django.conf import settings
+
+from billing_site.kernel.clock import now
+from billing_site.kernel.jobs import RegularJob
+from invoicing.payments import intake, mirror, push
+from invoicing.workflows import follow_stripe
+from invoicing.workflows.run_billing import draft_billing, issue_billing
+
+REGULAR_JOBS = (
+    RegularJob(name="Sweep pushes and notices", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
+    RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
+    RegularJob(name="Bill what is due", task="invoicing.tasks.bill_what_is_due", cron="7 * * * *"),
+)
+
+
+def push_invoice(intent_id: int) -> str:
+    """Push one issued invoice to Stripe."""
+    return push.push_invoice(intent_id=intent_id, at=now()).status
+
+
+def follow_notice(notice_id: int) -> str:
+    """Act on one notice of Stripe's."""
+    return follow_stripe.follow_notice(notice_id=notice_id, at=now()).outcome
+
+
+def follow_invoice(intent_id: int) -> str:
+    """Compare one pushed invoice with Stripe."""
+    return follow_stripe.follow_invoice(intent_id=intent_id, at=now())
+
+
+def mirror_object(object_kind: str, object_id: str) -> None:
+    """Store an object of Stripe's in dj-stripe's tables."""
+    mirror.mirror(object_kind=object_kind, object_id=object_id)
+
+
+def sweep_payments() -> str:
+    """Queue again what a failure or a crash has left behind."""
+    at = now()
+    return f"{push.sweep_pushes(at=at)} pushes, {intake.sweep_notices(at=at)} notices"
+
+
+def sweep_open_invoices() -> str:
+    """Queue a comparison with Stripe for every invoice that is still open."""
+    return f"{follow_stripe.sweep_open_invoices(at=now())} invoices"
+
+
+def bill_what_is_due() -> str:
+    """Draft the invoices of the periods that have ended; issue them too where BILLING_AUTO_ISSUE says so."""
+    at = now()
+    report = (issue_billing if settings.BILLING_AUTO_ISSUE else draft_billing)(as_of=at, at=at)
+    return f"{len(report.invoices)} invoices, {len(report.failures)} failures"

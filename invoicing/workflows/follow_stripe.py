@@ -1,0 +1,191 @@
+"""Follow Stripe: from its notices, and from a daily look, bring our invoices to the state that is true there.
+
+A notice only says that something may have changed. What counts is the object's present state, fetched
+when the notice is followed; so order, repetition and age of notices do not matter (S1-044..047).
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+from moneyed import Money
+
+from billing_site.kernel.errors import Conflict
+from billing_site.kernel.jobs import queue
+from billing_site.kernel.money import wire
+from invoicing.customers.models import SettlementChannel
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.payments import gateway
+from invoicing.payments.models import PushIntent, PushStatus, StripeCustomer, StripeNotice
+from invoicing.payments.operations import record_failure
+from invoicing.payments.patience import next_attempt_after
+from invoicing.payments.push import INTENT_METADATA
+from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RemoteInvoice
+from invoicing.workflows.settle_payment import settle_payment
+
+logger = logging.getLogger(__name__)
+
+MIRROR_JOB = "invoicing.tasks.mirror_object"
+# What else of a customer of ours is kept in dj-stripe's tables.
+MIRRORED_KINDS = ("customer", "payment_intent", "payment_method", "charge")
+REFUSED_EVENTS = ("invoice.payment_failed", "invoice.payment_action_required")
+ACTION_REQUIRED = ("authentication_required", "The customer has to confirm this payment with the bank.")
+# A push this old whose invoice is still open is looked at, in case that a notice was lost (S1-049..051).
+NOTICE_IS_LATE = timedelta(hours=1)
+
+
+def follow_notice(*, notice_id: int, at: datetime) -> StripeNotice:
+    """Find out what a notice means now, act on it once, and write down the outcome in words.
+
+    Payment, books, invoice and outcome are one transaction; no transaction is open while Stripe is
+    asked. What cannot be done now stays unprocessed, with the reason and the time of the next attempt.
+    """
+    notice = StripeNotice.objects.get(pk=notice_id)
+    if notice.processed_at is not None:
+        return notice
+    notice.attempt_count += 1
+    notice.next_attempt_at = next_attempt_after(attempt_count=notice.attempt_count, at=at)
+    with transaction.atomic(durable=True):
+        StripeNotice.objects.filter(pk=notice_id).update(
+            attempt_count=F("attempt_count") + 1, next_attempt_at=notice.next_attempt_at
+        )
+    try:
+        return _follow(notice, at=at)
+    except (GatewayUnavailable, GatewayRefused, Conflict) as error:
+        logger.warning("notice %s has to wait: %s", notice.event_id, error)
+        notice.last_error = error.message
+        StripeNotice.objects.filter(pk=notice_id, processed_at__isnull=True).update(last_error=notice.last_error)
+        return notice
+
+
+def follow_invoice(*, intent_id: int, at: datetime) -> str:
+    """Bring one pushed invoice to its present state at Stripe without a notice; returns the outcome in words."""
+    intent = PushIntent.objects.select_related("invoice").get(pk=intent_id)
+    if intent.stripe_invoice_id is None or intent.invoice.status != InvoiceStatus.ISSUED:
+        return "nothing to do"
+    present = gateway.retrieve_invoice(intent.stripe_invoice_id)
+    with transaction.atomic(durable=True):
+        return _apply(present, invoice_id=intent.invoice_id, cause="", happened_at=at)
+
+
+@transaction.atomic
+def sweep_open_invoices(*, at: datetime) -> int:
+    """Queue a look at every pushed invoice that is still open here; returns how many (S1-039, S3-034)."""
+    waiting = PushIntent.objects.filter(
+        status=PushStatus.PUSHED, pushed_at__lte=at - NOTICE_IS_LATE, invoice__status=InvoiceStatus.ISSUED
+    )
+    intents = list(waiting.order_by("id").values_list("id", flat=True))
+    for intent_id in intents:
+        queue("invoicing.tasks.follow_invoice", intent_id)
+    return len(intents)
+
+
+def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
+    subject = notice.body["data"]["object"]
+    kind = subject.get("object", "")
+    happened_at = datetime.fromtimestamp(notice.body["created"], tz=UTC)
+    if kind != "invoice":
+        return _close(notice, at=at, outcome=_other_outcome(notice, kind, subject))
+    intent = _intent_of(subject)
+    if intent is None:
+        return _close(notice, at=at, outcome="ignored: not an invoice of ours")
+    if intent.invoice.status == InvoiceStatus.PAID:
+        return _close(notice, at=at, outcome="stale: the invoice is paid already")
+
+    present = gateway.retrieve_invoice(notice.object_id)
+    with transaction.atomic(durable=True):
+        if not _lock_unprocessed(notice):
+            return notice
+        outcome = _apply(
+            present, invoice_id=intent.invoice_id, cause=notice.event_type, happened_at=happened_at, actor="stripe"
+        )
+        queue(MIRROR_JOB, "invoice", present.id)
+        return _close(notice, at=at, outcome=outcome)
+
+
+def _apply(
+    present: RemoteInvoice, *, invoice_id: int, cause: str, happened_at: datetime, actor: str = "daily look"
+) -> str:
+    """Do what the present state asks for; raises Conflict where Stripe and we cannot both be right."""
+    if present.status == "paid":
+        return _settle(present, invoice_id=invoice_id, cause=cause, received_at=happened_at, actor=actor)
+    if present.status in ("void", "uncollectible"):
+        raise Conflict(f"the invoice is {present.status} at Stripe, but not here", field="status")
+    if cause in REFUSED_EVENTS:
+        action = ACTION_REQUIRED if not present.failure_code else (present.failure_code, present.failure_message)
+        code, message = action
+        _, new = record_failure(
+            invoice_id=invoice_id,
+            reference=present.payment_reference or f"{present.id}:{happened_at.isoformat()}",
+            code=code,
+            message=message,
+            occurred_at=happened_at,
+        )
+        return f"payment refused ({code}): {message}" if new else f"payment refused ({code}), as recorded already"
+    return f"nothing to do: the invoice is {present.status} at Stripe"
+
+
+def _settle(present: RemoteInvoice, *, invoice_id: int, cause: str, received_at: datetime, actor: str) -> str:
+    invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
+    if invoice.status == InvoiceStatus.PAID:
+        return "stale: the invoice is paid already"
+    if present.amount_paid == Money(0, present.currency):
+        raise Conflict(
+            "Stripe calls the invoice paid but received nothing: record how it was paid by hand", field="amount"
+        )
+    settle_payment(
+        invoice_id=invoice_id,
+        channel=SettlementChannel.STRIPE,
+        reference=present.payment_reference or present.id,
+        amount=present.amount_paid,
+        received_at=received_at,
+        reason=f"{cause or 'found paid at Stripe'} ({present.id})",
+        actor=actor,
+    )
+    paid = wire(present.amount_paid)
+    since = "stale, but since then " if cause in REFUSED_EVENTS else ""
+    return f"{since}paid {paid['currency']} {paid['amount']}"
+
+
+def _other_outcome(notice: StripeNotice, kind: str, subject: Mapping[str, Any]) -> str:
+    """Keep what belongs to a customer of ours; the rest has no consequence here."""
+    owner = notice.object_id if kind == "customer" else subject.get("customer")
+    if kind not in MIRRORED_KINDS or not isinstance(owner, str):
+        return f"ignored: nothing here depends on {notice.event_type}"
+    if not StripeCustomer.objects.filter(stripe_id=owner).exists():
+        return "ignored: not a customer of ours"
+    if subject.get("deleted"):
+        return "ignored: it was deleted at Stripe"
+    queue(MIRROR_JOB, kind, notice.object_id)
+    return "mirrored"
+
+
+def _intent_of(subject: Mapping[str, Any]) -> PushIntent | None:
+    """Return the push of an invoice at Stripe: by its id, or by what we wrote on it if the id is not recorded yet."""
+    intents = PushIntent.objects.select_related("invoice")
+    known = intents.filter(stripe_invoice_id=subject.get("id")).first()
+    if known is not None:
+        return known
+    try:
+        key = UUID((subject.get("metadata") or {}).get(INTENT_METADATA, ""))
+    except ValueError:
+        return None
+    return intents.filter(key=key, stripe_invoice_id__isnull=True).first()
+
+
+def _lock_unprocessed(notice: StripeNotice) -> bool:
+    """Lock a notice for closing; False where another worker has closed it meanwhile."""
+    return StripeNotice.objects.select_for_update().filter(pk=notice.pk, processed_at__isnull=True).exists()
+
+
+def _close(notice: StripeNotice, *, at: datetime, outcome: str) -> StripeNotice:
+    logger.info("notice %s (%s): %s", notice.event_id, notice.event_type, outcome)
+    notice.processed_at, notice.outcome, notice.last_error = at, outcome[:300], ""
+    StripeNotice.objects.filter(pk=notice.pk, processed_at__isnull=True).update(
+        processed_at=at, outcome=notice.outcome, last_error=""
+    )
+    return notice

@@ -1,0 +1,77 @@
+"""Settle a payment: the record, the books and the invoice, in one transaction, once."""
+
+from datetime import datetime
+
+from django.db import transaction
+from moneyed import Money
+
+from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
+from billing_site.kernel.money import is_rounded
+from invoicing.core.posting import BANK, STRIPE_CLEARING, postings_for_payment
+from invoicing.customers.models import SettlementChannel
+from invoicing.invoices.models import Invoice
+from invoicing.invoices.operations import apply_payment
+from invoicing.ledger.models import JournalEntry
+from invoicing.ledger.operations import post_entry
+from invoicing.payments.models import Payment
+from invoicing.payments.operations import record_payment
+
+# The journal's reference is the channel and this, in 200 characters.
+REFERENCE_LENGTH_MAX = 190
+ARRIVES_AT = {SettlementChannel.STRIPE.value: STRIPE_CLEARING, SettlementChannel.MANUAL.value: BANK}
+
+
+@transaction.atomic
+def settle_payment(
+    *,
+    invoice_id: int,
+    channel: str,
+    reference: str,
+    amount: Money,
+    received_at: datetime,
+    reason: str = "",
+    actor: str = "",
+) -> Payment:
+    """Record money that arrived for an issued invoice, post it and apply it; a second time changes nothing (S0-101).
+
+    `reference` is unique in its channel: Stripe's charge, or the reference of a bank transfer. Raises
+    InvalidInput for an amount that is no payment, NotFound for an unknown invoice, and Conflict for a
+    draft or void invoice, another currency, more than is due, or a reference that stands for another payment.
+    """
+    _check(channel=channel, reference=reference, amount=amount)
+    invoice = Invoice.objects.select_for_update().filter(pk=invoice_id).first()
+    if invoice is None:
+        raise NotFound("there is no such invoice", field="invoice")
+    if amount.currency.code != invoice.currency:
+        message = f"invoice {invoice} is in {invoice.currency}, the payment in {amount.currency}"
+        raise Conflict(message, field="currency")
+    payment, created = record_payment(
+        invoice=invoice, channel=channel, reference=reference, amount=amount, received_at=received_at, reason=reason
+    )
+    if not created:
+        return payment
+    post_entry(
+        kind=JournalEntry.Kind.PAYMENT,
+        reference=f"{channel}:{reference}",
+        postings=postings_for_payment(amount=amount, currency=invoice.currency, into=ARRIVES_AT[channel]),
+        description=f"Payment {reference} for invoice {invoice.number}"[:300],
+        occurred_at=received_at,
+    )
+    apply_payment(
+        invoice_id=invoice.pk,
+        amount=amount,
+        paid_at=received_at,
+        actor=actor or channel,
+        reason=reason or f"payment {reference}",
+    )
+    return payment
+
+
+def _check(*, channel: str, reference: str, amount: Money) -> None:
+    if channel not in SettlementChannel.values:
+        raise InvalidInput(f"must be one of {', '.join(SettlementChannel.values)}", field="channel")
+    if not reference or len(reference) > REFERENCE_LENGTH_MAX or "\x00" in reference:
+        message = f"must have 1 to {REFERENCE_LENGTH_MAX} characters: it keeps a payment from being recorded twice"
+        raise InvalidInput(message, field="reference")
+    if amount.amount <= 0 or not is_rounded(amount):
+        raise InvalidInput(f"must be a positive number of whole minor units of {amount.currency}", field="amount")
