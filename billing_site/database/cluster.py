@@ -1,6 +1,5 @@
 """Making the cluster once and starting the server on it; called by one process at a time (start.lock)."""
 
-import contextlib
 import os
 import shutil
 import tempfile
@@ -10,7 +9,7 @@ from pathlib import Path
 from billing_site.database.account import Account, account_that_reaches, server_account
 from billing_site.database.binaries import Binaries, find_binaries
 from billing_site.database.errors import EmbeddedDatabaseError
-from billing_site.database.layout import PORT, Layout
+from billing_site.database.layout import PORT, SOCKET_NAME, Layout
 from billing_site.database.postmaster import read_postmaster
 from billing_site.database.settings import EMBEDDED_USER
 
@@ -126,11 +125,13 @@ def _prepare(*, layout: Layout, account: Account) -> None:
 
 
 def _forget_dead_postmaster(*, layout: Layout) -> None:
-    """Remove the pid file of a server that is no more: PostgreSQL itself takes a zombie, or a pid in new use, for alive.
+    """Remove the two lock files of a server that is no more.
 
-    Should any of its children still run, the new server finds their shared memory and refuses to start.
+    PostgreSQL itself takes a zombie, or a pid in new use, for alive; and where process 1 reaps nobody's children, as in
+    many containers, a zombie stays for ever. Should any child of the dead server still run, the new one finds their
+    shared memory and refuses to start.
     """
     postmaster = read_postmaster(cluster=layout.cluster)
-    if postmaster is not None and not postmaster.is_alive():
-        with contextlib.suppress(FileNotFoundError):
-            postmaster.file.unlink()
+    if postmaster is None or not postmaster.is_alive():
+        (layout.cluster / "postmaster.pid").unlink(missing_ok=True)
+        (layout.socket_directory() / f"{SOCKET_NAME}.lock").unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PORT = 5432
+SOCKET_NAME = f".s.PGSQL.{PORT}"
 # 108 bytes with the closing zero on Linux, 104 on macOS.
 SOCKET_PATH_BYTES_MAX = 103
 RUN_DIRECTORY_PREFIX = "billing-pg-"
@@ -66,7 +67,7 @@ class Layout:
         Raises FileNotFoundError where the path is too long for a socket and there is no trustworthy run directory.
         """
         inside = self.home / "socket"
-        if len(os.fsencode(inside / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES_MAX:
+        if len(os.fsencode(inside / SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX:
             return inside
         noted = Path(self.run_directory_note.read_text())
         folder = noted.lstat()

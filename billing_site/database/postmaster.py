@@ -17,7 +17,6 @@ class Postmaster:
 
     pid: int
     data_directory: str
-    file: Path
 
     def is_alive(self) -> bool:
         """Tell whether that process runs and is a PostgreSQL; a zombie is dead, and so is a pid used anew since."""
@@ -54,7 +53,7 @@ def read_postmaster(*, cluster: Path) -> Postmaster | None:
     file = cluster / "postmaster.pid"
     try:
         lines = file.read_text(errors="replace").splitlines()
-        return Postmaster(pid=abs(int(lines[0])), data_directory=lines[1], file=file)
+        return Postmaster(pid=abs(int(lines[0])), data_directory=lines[1])
     except (FileNotFoundError, IndexError, ValueError):
         return None
 

@@ -1,6 +1,7 @@
 """Processes that use an embedded PostgreSQL of their own through the real backend, for the tests of its life cycle."""
 
 import ast
+import ctypes
 import multiprocessing
 import os
 import subprocess
@@ -9,11 +10,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import django
+
 from billing_site.database.layout import Layout
 from billing_site.database.postmaster import Postmaster, read_postmaster
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Client:
@@ -79,14 +83,18 @@ def main(data_dir: str, role: str) -> None:
     forked: the parent uses the server, forks with os.fork and leaves first; the child answers.
     cluster: the parent uses the server, a multiprocessing child answers, the parent waits for it while it exits.
     worker: only a forked multiprocessing child uses the server.
+    careless: the server becomes a child of this process, which never reaps it (like process 1 in many containers).
     """
     from django.conf import settings
 
     from billing_site.database.settings import database_settings
 
     settings.configure(DATABASES={"default": database_settings(database_url="", data_dir=Path(data_dir))}, USE_TZ=True)
+    django.setup()
     from django.db import connection
 
+    if role == "careless":
+        assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
     if role in ("forked", "cluster"):
         connection.ensure_connection()
         connection.close()

@@ -109,6 +109,22 @@ def test_after_a_kill_of_the_server_the_next_connection_works_and_acknowledged_r
     assert running_postmaster(data_dir=data_dir) is None
 
 
+def test_a_server_whose_zombie_nobody_reaps_is_replaced(data_dir: Path) -> None:
+    client = Client(data_dir=data_dir, role="careless")
+    start = client.ask(START_TIME)
+    killed = running_postmaster(data_dir=data_dir)
+    assert killed
+    os.kill(killed.pid, signal.SIGKILL)
+    wait_until(lambda: Path(f"/proc/{killed.pid}/stat").read_text().split()[2] == "Z")
+
+    answers = [client.ask(START_TIME), client.ask(START_TIME)]
+
+    assert answers[1] not in (start, "OperationalError")
+    assert Path(f"/proc/{killed.pid}/stat").read_text().split()[2] == "Z"
+    assert client.end() == 0
+    assert running_postmaster(data_dir=data_dir) is None
+
+
 def test_a_set_up_that_was_killed_half_way_is_begun_anew(data_dir: Path) -> None:
     killed = Client(data_dir=data_dir)
     killed.send("select 1")
@@ -241,9 +257,9 @@ def test_a_zombie_and_a_pid_in_new_use_are_not_the_server(tmp_path: Path) -> Non
     pid = os.posix_spawn("/bin/false", ["postgres", "-D", str(tmp_path)], {})
     wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
 
-    assert not Postmaster(pid=pid, data_directory=str(tmp_path), file=tmp_path).is_alive()
+    assert not Postmaster(pid=pid, data_directory=str(tmp_path)).is_alive()
     os.waitpid(pid, 0)
-    assert not Postmaster(pid=os.getpid(), data_directory=str(tmp_path), file=tmp_path).is_alive()
+    assert not Postmaster(pid=os.getpid(), data_directory=str(tmp_path)).is_alive()
 
 
 def test_a_share_lasts_until_the_last_forked_copy_is_closed_and_the_start_lock_does_not(tmp_path: Path) -> None:
