@@ -1,9 +1,11 @@
 """The sandbox's own small server: one process, a thread for each connection, connections kept open."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from socket import SHUT_RD, socket
+from threading import Thread, current_thread
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.db import DatabaseError, connection
@@ -19,6 +21,25 @@ class SandboxServer(ThreadingHTTPServer):
 
     daemon_threads = True
     request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__(address, Handler)
+        self._open: dict[Thread, socket] = {}
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Remember the connection while it is open."""
+        self._open[current_thread()] = request
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            del self._open[current_thread()]
+
+    def hang_up(self) -> None:
+        """Close the connections that clients keep open, and wait for the requests in progress."""
+        for thread, connected in list(self._open.items()):
+            with suppress(OSError):
+                connected.shutdown(SHUT_RD)
+            thread.join(timeout=5)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -98,7 +119,7 @@ def _keep_connection() -> None:
 @contextmanager
 def running(*, host: str, port: int) -> Iterator[SandboxServer]:
     """Serve and deliver in threads of this process; port 0 takes a free one, `server_port` tells which."""
-    server = SandboxServer((host, port), Handler)
+    server = SandboxServer((host, port))
     deliverer = Deliverer()
     listener = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="sandbox-listener", daemon=True)
     listener.start()
@@ -108,6 +129,7 @@ def running(*, host: str, port: int) -> Iterator[SandboxServer]:
     finally:
         server.shutdown()
         server.server_close()
+        server.hang_up()
         deliverer.stop()
         listener.join(timeout=5)
         deliverer.join(timeout=15)

@@ -9,13 +9,17 @@ from decimal import Decimal
 
 from moneyed import Money
 
-from billing_site.kernel.money import round_money
+from billing_site.kernel.money import EXACT, round_money
 
 ZERO_DECIMAL = frozenset(
     ["BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"]
 )
 TWO_DECIMALS_WRITTEN_NONE_USED = frozenset(("ISK", "UGX"))
 THREE_DECIMAL = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
+
+
+class NotRepresentable(ValueError):
+    """An amount that Stripe has no integer for."""
 
 
 def stripe_exponent(currency: str) -> int:
@@ -33,18 +37,18 @@ def stripe_step(currency: str) -> int:
 
 
 def stripe_minor_units(money: Money) -> int:
-    """Return the amount as Stripe's integer; raises ValueError where Stripe cannot express it."""
+    """Return the amount as Stripe's integer; raises NotRepresentable where Stripe cannot express it."""
     currency = money.currency.code
-    units = money.amount.scaleb(stripe_exponent(currency))
+    units = money.amount.scaleb(stripe_exponent(currency), context=EXACT)
     if units != units.to_integral_value() or int(units) % stripe_step(currency):
         smallest = Decimal(stripe_step(currency)).scaleb(-stripe_exponent(currency))
-        raise ValueError(f"Stripe charges {currency} in steps of {smallest}; {money.amount} is none of them.")
+        raise NotRepresentable(f"Stripe charges {currency} in steps of {smallest}; {money.amount} is none of them.")
     return int(units)
 
 
 def from_stripe_minor_units(units: int, currency: str) -> Money:
     """Return the money that Stripe's integer stands for."""
-    exact = Decimal(units).scaleb(-stripe_exponent(currency))
+    exact = Decimal(units).scaleb(-stripe_exponent(currency), context=EXACT)
     money = round_money(exact, currency)
     assert money.amount == exact, f"{units} minor units of {currency} are not a whole number of ISO minor units"
     return money

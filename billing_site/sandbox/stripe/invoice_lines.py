@@ -8,6 +8,8 @@ from billing_site.sandbox.stripe.forms import Params
 from billing_site.sandbox.stripe.store import Body
 
 LINES_ON_INVOICE = 10
+# docs.stripe.com/changelog/2016-02-22/no-more-than-250-invoice-items
+ITEMS_MAX = 250
 
 
 def create_item(call: Call) -> Body:
@@ -80,15 +82,13 @@ def list_lines(call: Call, invoice_id: str) -> Body:
 
 def first_lines(invoice_id: str) -> Body:
     """Return the list that an invoice object carries: its first ten lines."""
-    page = store.page(
+    return store.page(
         "line_item",
         Params({"limit": str(LINES_ON_INVOICE)}),
         url=f"/v1/invoices/{invoice_id}/lines",
         members={"invoice": invoice_id},
         oldest_first=True,
     )
-    page["total_count"] = len(page["data"]) if not page["has_more"] else len(lines_of(invoice_id))
-    return page
 
 
 def lines_of(invoice_id: str) -> list[Body]:
@@ -113,8 +113,11 @@ def put_on_invoice(item: Body, invoice: Body) -> Body:
 
 
 def recount(invoice: Body) -> Body:
-    """Set a draft's amounts to the sum of its lines."""
-    total = sum(line["amount"] for line in lines_of(invoice["id"]))
+    """Set a draft's amounts to the sum of its lines, which are not too many."""
+    lines = lines_of(invoice["id"])
+    if len(lines) > ITEMS_MAX:
+        raise invalid(f"An invoice has at most {ITEMS_MAX} items.")
+    total = sum(line["amount"] for line in lines)
     invoice.update({"subtotal": total, "subtotal_excluding_tax": total, "total": total, "total_excluding_tax": total})
     invoice.update({"amount_due": max(total, 0), "amount_remaining": max(total, 0)})
     return store.save(invoice)

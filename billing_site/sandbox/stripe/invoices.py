@@ -183,7 +183,7 @@ def _blank(customer: Body, *, currency: str) -> Body:
         "default_payment_method default_source description due_date effective_at ending_balance footer from_invoice "
         "hosted_invoice_url invoice_pdf last_finalization_error latest_revision next_payment_attempt number "
         "on_behalf_of parent receipt_number rendering shipping_cost shipping_details statement_descriptor test_clock "
-        "threshold_reason webhooks_delivered_at"
+        "webhooks_delivered_at"
     )
     zero = (
         "amount_due amount_overpaid amount_paid amount_remaining amount_shipping attempt_count "

@@ -1,0 +1,119 @@
+"""Every object that the sandbox returns fits the installed SDK, and has the members of Stripe's published examples."""
+
+import inspect
+import json
+
+import pytest
+import stripe
+from stripe._object_classes import get_object_class
+
+from tests.billing_site.sandbox.running import listening, running_sandbox
+from tests.contract.stripe_types import misfits
+
+LISTS = {
+    "balance_transaction": "/v1/balance_transactions",
+    "charge": "/v1/charges",
+    "customer": "/v1/customers",
+    "event": "/v1/events",
+    "invoice": "/v1/invoices",
+    "invoice_payment": "/v1/invoice_payments",
+    "invoiceitem": "/v1/invoiceitems",
+    "payment_intent": "/v1/payment_intents",
+    "webhook_endpoint": "/v1/webhook_endpoints",
+}
+# What Stripe returns on request only; the published examples show some of it.
+ON_REQUEST = {"charge": {"refunds"}}
+
+
+@pytest.fixture
+def sandbox(transactional_db, settings, monkeypatch):
+    with listening(settings), running_sandbox(settings, monkeypatch) as client:
+        yield client
+
+
+@pytest.fixture
+def objects(sandbox):
+    """Return everything that is there after each thing that can happen has happened."""
+    payer, debtor = sandbox.customer(), sandbox.customer("pm_card_chargeCustomerFail")
+    sandbox.post("/v1/webhook_endpoints", {"url": "https://example.com/hook", "enabled_events[]": "charge.refunded"})
+    sandbox.post("/v1/invoices", {"customer": payer, "collection_method": "send_invoice", "days_until_due": 14})
+    sandbox.post(f"/v1/invoices/{sandbox.open_invoice(payer)}/pay")
+    sandbox.post(f"/v1/invoices/{sandbox.open_invoice(payer)}/void")
+    sandbox.post(f"/v1/invoices/{sandbox.open_invoice(payer, amount=0)}", {"metadata[a]": "b"})
+    failed = sandbox.open_invoice(debtor)
+    sandbox.call("POST", f"/v1/invoices/{failed}/pay")
+    confirmed = sandbox.open_invoice(sandbox.customer("pm_card_threeDSecure2Required"))
+    sandbox.call("POST", f"/v1/invoices/{confirmed}/pay")
+    found = {"account": [sandbox.get("/v1/account")]}
+    for kind, path in LISTS.items():
+        page = sandbox.get(path, limit=100)
+        assert page["data"] and not page["has_more"], kind
+        found[kind] = page["data"]
+    found["payment_method"] = sandbox.get("/v1/payment_methods", customer=payer)["data"]
+    found["line_item"] = [line for invoice in found["invoice"] for line in invoice["lines"]["data"]]
+    return found
+
+
+def test_every_object_fits_the_types_of_the_installed_sdk(objects):
+    wrong = [
+        line
+        for kind, bodies in objects.items()
+        for body in bodies
+        for line in misfits(body, get_object_class("V1", kind))
+    ]
+
+    assert wrong == []
+    assert all(body["object"] == kind for kind, bodies in objects.items() for body in bodies)
+
+
+def test_every_event_tells_of_an_object_that_fits(objects):
+    subjects = [event["data"]["object"] for event in objects["event"]]
+
+    wrong = [line for subject in subjects for line in misfits(subject, get_object_class("V1", subject["object"]))]
+
+    assert wrong == []
+
+
+def test_expanded_objects_fit_too(sandbox, objects):
+    invoices = [
+        sandbox.get(
+            f"/v1/invoices/{invoice['id']}", **{"expand[]": ["payments.data.payment.payment_intent", "customer"]}
+        )
+        for invoice in objects["invoice"]
+    ]
+    charges = [
+        sandbox.get(f"/v1/charges/{charge['id']}", **{"expand[]": ["balance_transaction", "payment_intent.customer"]})
+        for charge in objects["charge"]
+    ]
+
+    assert [line for invoice in invoices for line in misfits(invoice, stripe.Invoice)] == []
+    assert [line for charge in charges for line in misfits(charge, stripe.Charge)] == []
+    assert {type(invoice["customer"]) for invoice in invoices} == {dict}
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("kind", [*sorted(set(LISTS) - {"invoice_payment"}), "account", "line_item", "payment_method"])
+def test_objects_have_the_members_of_stripe_s_published_examples(objects, shared, kind):
+    examples = json.loads((shared / "contracts" / "stripe" / "fixtures.json").read_text())["resources"]
+    known_to_sdk = set(inspect.get_annotations(get_object_class("V1", kind)))
+
+    expected = (set(examples[kind]) & known_to_sdk) - ON_REQUEST.get(kind, set())
+
+    assert [sorted(expected - set(body)) for body in objects[kind] if expected - set(body)] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"total": "1"}, "Invoice.total: not a int"),
+        ({"status": "opened"}, "Invoice.status: 'opened' is none of"),
+        ({"paid": True}, "Invoice.paid: the SDK knows no such member"),
+        ({"issuer": {"type": "nobody"}}, "Invoice.issuer.type: 'nobody' is none of"),
+        ({"lines": []}, "Invoice.lines: not a list object"),
+    ],
+)
+def test_the_comparison_itself_notices_mistakes(objects, change, complaint):
+    wrong = misfits({**objects["invoice"][0], **change}, stripe.Invoice)
+
+    assert len(wrong) == 1
+    assert wrong[0].startswith(complaint)
