@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from fractions import Fraction
+from datetime import datetime
 
 from billing_site.kernel.period import Period, as_utc
 from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import Price
 from invoicing.core.contract import Cadence, Charge, ContractSnapshot
-from invoicing.core.cycle import billing_periods, calendar_anchor
+from invoicing.core.cycle import billing_periods, calendar_anchor, period_containing, share_of
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.models import Anchor, Subscription
 
@@ -46,10 +45,8 @@ def period_at(*, subscription: Subscription, moment: datetime) -> Period | None:
     """Return the billing period in which the subscription is in force at the moment, or None."""
     if moment < subscription.started_at or (subscription.ended_at is not None and subscription.ended_at <= moment):
         return None
-    return next(
-        (period for period in _all_periods(subscription, until=moment) if moment in period),
-        None,
-    )
+    anchor, cadence, timezone = _terms(subscription)
+    return period_containing(anchor=anchor, cadence=cadence, timezone=timezone, moment=moment)
 
 
 def periods_due(*, customer: Customer, until: datetime) -> list[Period]:
@@ -73,13 +70,12 @@ def contract_at(*, customer: Customer, period: Period) -> Contract:
     charges: list[Charge] = []
     sources: dict[str, ContractSource] = {}
     for subscription in _subscriptions(customer):
-        if period not in set(_all_periods(subscription, until=period.start)):
+        if period not in _all_periods(subscription, until=period.start):
             continue
         in_force = Period(as_utc(subscription.started_at), as_utc(subscription.ended_at or period.end))
         service = period.intersection(in_force) if in_force.start < period.end else None
         if service is None:
             continue
-        share = Fraction(service.duration // _MICROSECOND, period.duration // _MICROSECOND)
         for price in _prices(subscription, currency=customer.currency):
             charge = Charge(
                 reference=f"{subscription.key}/{price.key}",
@@ -89,7 +85,7 @@ def contract_at(*, customer: Customer, period: Period) -> Contract:
                 unit=price.meter.unit if price.meter else "",
                 subscription=subscription.key,
                 service_period=service,
-                share=share,
+                share=share_of(service=service, period=period),
             )
             charges.append(charge)
             sources[charge.reference] = ContractSource(subscription, price)
@@ -97,9 +93,6 @@ def contract_at(*, customer: Customer, period: Period) -> Contract:
         customer=customer.key, currency=customer.currency, period=period, charges=tuple(charges)
     )
     return Contract(snapshot, sources)
-
-
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def _subscriptions(customer: Customer) -> list[Subscription]:
@@ -117,10 +110,14 @@ def _prices(subscription: Subscription, *, currency: str) -> list[Price]:
 
 def _all_periods(subscription: Subscription, *, until: datetime) -> Iterator[Period]:
     """Yield the periods from the start of the subscription to the one that holds `until`."""
+    anchor, cadence, timezone = _terms(subscription)
+    return billing_periods(anchor=anchor, cadence=cadence, timezone=timezone, until=until)
+
+
+def _terms(subscription: Subscription) -> tuple[datetime, Cadence, str]:
     timezone = subscription.customer.timezone
     cadence = Cadence(subscription.plan_version.cadence)
     anchor = as_utc(subscription.started_at)
     if subscription.anchor == Anchor.CALENDAR:
         anchor = calendar_anchor(start=anchor, cadence=cadence, timezone=timezone)
-    for period in billing_periods(anchor=anchor, cadence=cadence, timezone=timezone, until=until):
-        yield period
+    return anchor, cadence, timezone

@@ -1,0 +1,298 @@
+"""Billing runs: every period that is due becomes one invoice, however often and by how many it is run."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+from moneyed import Money
+
+from invoicing.catalog.operations import load_catalog
+from invoicing.invoices.models import Invoice, InvoiceSeries, InvoiceStatus
+from invoicing.ledger.models import JournalEntry
+from invoicing.workflows.preview_invoice import preview_invoice
+from invoicing.workflows.run_billing import draft_billing, issue_billing, preview_billing
+from invoicing.workflows.verify import verify
+from tests.factories import (
+    AUGUST,
+    JULY,
+    MILLION_TIERS,
+    SEPTEMBER,
+    a_customer,
+    a_plan,
+    a_subscription,
+    amounts,
+    usd_fee,
+    usd_per_action,
+    use,
+)
+
+pytestmark = pytest.mark.django_db
+
+BILLED_AT = AUGUST + timedelta(days=1)
+
+
+def test_a_month_of_usage_becomes_one_issued_invoice_with_number_due_date_and_books() -> None:
+    a_plan()
+    a_subscription(a_customer(net_terms_days=30))
+    use("cust_acme", "1500", at=JULY + timedelta(days=3))
+    use("cust_acme", "0.5", at=AUGUST - timedelta(microseconds=1))
+    use("cust_acme", "7", at=AUGUST)
+
+    report = issue_billing(as_of=AUGUST, at=BILLED_AT)
+
+    [invoice] = report.invoices
+    assert (invoice.number, invoice.status) == ("INV-2026-00001", InvoiceStatus.ISSUED)
+    assert invoice.due_date.isoformat() == "2026-09-01"
+    assert amounts(invoice.lines.order_by("position")) == ["29.00", "15.01"], (
+        "1500.5 × 0.01 = 15.005, half away from zero"
+    )
+    assert invoice.total == Money("44.01", "USD")
+    entry = JournalEntry.objects.get(kind="issue", reference=invoice.number)
+    assert sorted(posting.amount.amount for posting in entry.postings.all()) == [Decimal("-44.01"), Decimal("44.01")]
+    assert verify() == []
+
+
+@pytest.mark.requirement("S0-131")
+def test_a_second_run_makes_nothing_new() -> None:
+    a_plan()
+    a_subscription(a_customer())
+    issue_billing(as_of=AUGUST, at=BILLED_AT)
+
+    again = issue_billing(as_of=AUGUST, at=BILLED_AT + timedelta(days=1))
+
+    assert again.invoices == []
+    assert Invoice.objects.count() == 1
+    assert JournalEntry.objects.count() == 1
+    assert InvoiceSeries.objects.get().next_number == 2
+
+
+def test_months_that_were_missed_are_caught_up_one_invoice_each() -> None:
+    a_plan()
+    a_subscription(a_customer(), started_at=datetime(2026, 5, 1, tzinfo=UTC))
+
+    report = issue_billing(as_of=AUGUST, at=BILLED_AT)
+
+    assert [invoice.period_start.month for invoice in report.invoices] == [5, 6, 7]
+    assert [invoice.number for invoice in report.invoices] == ["INV-2026-00001", "INV-2026-00002", "INV-2026-00003"]
+
+
+def test_a_draft_takes_in_usage_that_arrives_before_it_is_issued() -> None:
+    a_plan("pro", usd_per_action("1"))
+    a_subscription(a_customer())
+    use("cust_acme", "10", at=JULY)
+    [draft] = draft_billing(as_of=AUGUST, at=BILLED_AT).invoices
+    use("cust_acme", "5", at=JULY + timedelta(hours=2))
+
+    [refreshed] = draft_billing(as_of=AUGUST, at=BILLED_AT).invoices
+
+    assert (draft.pk, draft.total.amount) == (refreshed.pk, Decimal(10))
+    assert refreshed.total.amount == 15
+    assert refreshed.status == InvoiceStatus.DRAFT
+    assert refreshed.number is None
+    assert not JournalEntry.objects.exists()
+
+
+def test_a_draft_that_says_the_same_stays_untouched() -> None:
+    a_plan()
+    a_subscription(a_customer())
+    [draft] = draft_billing(as_of=AUGUST, at=BILLED_AT).invoices
+    lines = list(draft.lines.values_list("id", flat=True))
+
+    draft_billing(as_of=AUGUST, at=BILLED_AT + timedelta(hours=1))
+
+    assert list(draft.lines.values_list("id", flat=True)) == lines
+    assert draft.history.count() == 1
+
+
+@pytest.mark.requirement("S0-102")
+def test_usage_that_arrives_after_issue_leaves_the_invoice_and_its_proof_alone() -> None:
+    a_plan("pro", usd_per_action("1"))
+    a_subscription(a_customer())
+    use("cust_acme", "10", at=JULY)
+    [invoice] = issue_billing(as_of=AUGUST, at=BILLED_AT).invoices
+
+    use("cust_acme", "5", at=JULY + timedelta(hours=2))
+    issue_billing(as_of=AUGUST, at=BILLED_AT)
+
+    invoice.refresh_from_db()
+    assert invoice.total.amount == 10
+    assert verify() == []
+
+
+@pytest.mark.requirement("S0-070")
+def test_fifteen_million_actions_on_graduated_tiers_are_billed_280() -> None:
+    a_plan("pro", usd_per_action(model="graduated", tiers=MILLION_TIERS, unit_amount=None) | {"unit_amount": None})
+    a_subscription(a_customer())
+    use("cust_acme", "15000000", at=JULY + timedelta(days=9))
+
+    [invoice] = issue_billing(as_of=AUGUST, at=BILLED_AT).invoices
+
+    assert invoice.total == Money("280", "USD")
+
+
+@pytest.mark.requirement("S0-071")
+def test_fifteen_million_actions_on_volume_tiers_are_billed_225() -> None:
+    price = usd_per_action(model="volume", tiers=MILLION_TIERS)
+    del price["unit_amount"]
+    a_plan("pro", price)
+    a_subscription(a_customer())
+    use("cust_acme", "15000000", at=JULY + timedelta(days=9))
+
+    [invoice] = issue_billing(as_of=AUGUST, at=BILLED_AT).invoices
+
+    assert invoice.total == Money("225", "USD")
+
+
+@pytest.mark.parametrize(
+    ("plan", "fee", "included", "overage", "queries", "expected"),
+    [
+        pytest.param("starter", "29", "10000", "0.001", "12500", "31.50", marks=pytest.mark.requirement("S1-029")),
+        pytest.param("pro", "99", "100000", "0.0008", "100001", "99.00", marks=pytest.mark.requirement("S1-030")),
+        pytest.param(
+            "enterprise", "499", "1000000", "0.0005", "3000000", "1499.00", marks=pytest.mark.requirement("S1-031")
+        ),
+    ],
+)
+def test_the_three_plans_bill_their_fee_and_the_overage(
+    plan: str, fee: str, included: str, overage: str, queries: str, expected: str
+) -> None:
+    a_plan(plan, usd_fee(fee), usd_per_action(overage, free_units=included))
+    a_subscription(a_customer(), plan=plan)
+    use("cust_acme", queries, at=JULY + timedelta(days=1))
+
+    [invoice] = issue_billing(as_of=AUGUST, at=BILLED_AT).invoices
+
+    assert invoice.total == Money(expected, "USD")
+
+
+def test_preview_and_dry_run_say_what_the_run_then_does_and_write_no_invoice() -> None:
+    a_plan()
+    a_subscription(a_customer())
+    use("cust_acme", "1234", at=JULY + timedelta(days=1))
+
+    preview = preview_invoice(customer_key="cust_acme", as_of=AUGUST - timedelta(microseconds=1))
+    dry = preview_billing(as_of=AUGUST)
+
+    assert not Invoice.objects.exists()
+    [invoice] = issue_billing(as_of=AUGUST, at=BILLED_AT).invoices
+    assert dry.previews[0].assembled.total == invoice.total
+    assert preview.assembled.total == invoice.total
+
+
+@pytest.mark.requirement("S0-104")
+def test_a_subscription_that_starts_within_the_month_pays_the_share_of_its_fee() -> None:
+    a_plan("pro", usd_fee("31"))
+    a_subscription(a_customer(), started_at=datetime(2026, 7, 22, tzinfo=UTC))
+
+    [invoice] = issue_billing(as_of=AUGUST, at=BILLED_AT).invoices
+
+    assert invoice.total == Money("10", "USD"), "10 of 31 days"
+
+
+def test_months_begin_at_midnight_of_the_customers_zone() -> None:
+    a_plan("pro", usd_per_action("1"))
+    customer = a_customer(timezone="Asia/Kolkata")
+    a_subscription(customer, started_at=datetime(2026, 6, 30, 18, 30, tzinfo=UTC))
+    use("cust_acme", "1", at=datetime(2026, 6, 30, 18, 29, 59, tzinfo=UTC))
+    use("cust_acme", "10", at=datetime(2026, 6, 30, 18, 30, tzinfo=UTC))
+    use("cust_acme", "100", at=datetime(2026, 7, 31, 18, 29, 59, 999999, tzinfo=UTC))
+    use("cust_acme", "1000", at=datetime(2026, 7, 31, 18, 30, tzinfo=UTC))
+
+    [invoice] = issue_billing(as_of=AUGUST, at=BILLED_AT).invoices
+
+    assert invoice.total.amount == 110
+    assert verify() == []
+
+
+@pytest.mark.requirement("S1-070")
+def test_a_changed_price_makes_a_new_version_and_leaves_running_subscriptions_alone() -> None:
+    a_plan("pro", usd_fee("10"))
+    a_subscription(a_customer("cust_old"))
+    a_plan("pro", usd_fee("20"), at=JULY)
+    a_subscription(a_customer("cust_new"))
+
+    report = issue_billing(as_of=AUGUST, at=BILLED_AT)
+
+    assert [invoice.total.amount for invoice in report.invoices] == [10, 20]
+
+
+def test_the_same_catalog_again_changes_nothing() -> None:
+    document = {
+        "products": [{"key": "p", "name": "P"}],
+        "plans": [{"key": "pro", "name": "Pro", "product": "p", "prices": [usd_fee("10.50")]}],
+    }
+    load_catalog(document=document, at=JULY, actor="test", reason="first")
+
+    summary = load_catalog(document=document, at=AUGUST, actor="test", reason="again")
+
+    assert (summary.created, summary.changed) == ([], [])
+
+
+def test_a_customer_that_cannot_be_billed_is_told_and_does_not_hold_up_the_others() -> None:
+    a_plan("pro", usd_per_action("1"))
+    clash = a_customer("cust_clash")
+    a_subscription(clash, key="one")
+    a_subscription(clash, key="two")
+    a_subscription(a_customer("cust_fine"))
+
+    report = issue_billing(as_of=AUGUST, at=BILLED_AT)
+
+    assert [invoice.customer.key for invoice in report.invoices] == ["cust_fine"]
+    [failure] = report.failures
+    assert failure.customer == "cust_clash"
+    assert "would both charge the usage of meter actions" in failure.message
+
+
+def test_an_invoice_over_nothing_is_paid_at_once() -> None:
+    a_plan("pro", usd_per_action("1"))
+    a_subscription(a_customer())
+
+    [invoice] = issue_billing(as_of=AUGUST, at=BILLED_AT).invoices
+
+    assert (invoice.status, invoice.total.amount) == (InvoiceStatus.PAID, 0)
+    assert verify() == []
+
+
+@pytest.mark.parametrize(("currency", "expected"), [("JPY", "1235"), ("KWD", "1234.568"), ("EUR", "1234.57")])
+@pytest.mark.requirement("S0-120")
+def test_a_line_is_rounded_once_to_the_currencys_exponent(currency: str, expected: str) -> None:
+    a_plan("pro", usd_per_action("1") | {"currency": currency})
+    a_subscription(a_customer(currency=currency))
+    use("cust_acme", "1234.5678", at=JULY)
+
+    [invoice] = issue_billing(as_of=AUGUST, at=BILLED_AT).invoices
+
+    assert invoice.total == Money(expected, currency)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.requirement("S3-035")
+def test_four_runs_at_once_issue_each_invoice_once_without_a_gap_in_the_numbers() -> None:
+    a_plan()
+    for number in range(8):
+        a_subscription(a_customer(f"cust_{number}"))
+    problems: list[BaseException] = []
+    barrier = threading.Barrier(4)
+
+    def run() -> None:
+        try:
+            barrier.wait()
+            issue_billing(as_of=SEPTEMBER, at=SEPTEMBER)
+        except BaseException as problem:
+            problems.append(problem)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert problems == []
+    numbers = sorted(Invoice.objects.values_list("number", flat=True))
+    assert numbers == [f"INV-2026-{ordinal:05d}" for ordinal in range(1, 17)]
+    assert JournalEntry.objects.count() == 16
+    assert verify() == []
