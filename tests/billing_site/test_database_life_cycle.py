@@ -3,6 +3,7 @@
 import os
 import signal
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,12 +187,14 @@ def test_a_run_directory_that_others_can_enter_is_not_used(data_dir: Path) -> No
     private.rmdir()
 
 
-def test_a_folder_with_blanks_and_quotes_in_its_name_works(data_dir: Path) -> None:
-    odd = data_dir.parent / 'it\'s "odd", $HOME' / "data"
-    client = Client(data_dir=odd)
+def test_a_folder_with_blanks_and_quotes_in_its_name_works() -> None:
+    with tempfile.TemporaryDirectory(prefix='it\'s "odd", $HOME ', dir="/tmp") as odd:
+        client = Client(data_dir=Path(odd))
 
-    assert client.ask("show unix_socket_directories") != "OperationalError"
-    assert client.end() == 0
+        assert client.ask("select count(*) from pg_stat_activity where datname = 'billing'") == [("1",)]
+        assert Layout(data_dir=Path(odd)).socket_directory().is_relative_to(odd), "short enough to lie inside"
+        assert client.end() == 0
+        assert running_postmaster(data_dir=Path(odd)) is None
 
 
 def test_the_server_speaks_utc_and_writes_to_disk(data_dir: Path) -> None:
