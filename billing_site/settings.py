@@ -71,6 +71,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "billing_site.api.middleware.MachineFaceMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -79,6 +80,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
+    "billing_site.api.middleware.IdempotencyMiddleware",
 ]
 
 ROOT_URLCONF = "billing_site.urls"
@@ -189,15 +191,20 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BYTES_MAX
 
 PORTAL_LINK_MAX_AGE = timedelta(days=env.int("PORTAL_LINK_DAYS", default=7))
 
+# Requests per API key and web process: 1000/s, 60/min, 100/h; empty: no limit.
+API_RATE_LIMIT = env.str("API_RATE_LIMIT", default="1000/s")
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["billing_site.api.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["billing_site.api.authentication.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["billing_site.api.parsers.ExactJSONParser"],
     "DEFAULT_PAGINATION_CLASS": "billing_site.api.paging.CursorPaging",
+    "DEFAULT_THROTTLE_CLASSES": ["billing_site.api.throttling.KeyRate"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "billing_site.api.negotiation.LenientNegotiation",
+    "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "billing_site.api.errors.problem_response",
-    "PAGE_SIZE": 50,
     "UNAUTHENTICATED_USER": None,
     "COERCE_DECIMAL_TO_STRING": True,
 }
@@ -211,6 +218,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": True, "validatorUrl": None},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "billing_site.api.schema.add_common_answers",
+    ],
+    "COMPONENT_SPLIT_REQUEST": True,
 }
 
 SIMPLE_HISTORY_REVERT_DISABLED = True

@@ -8,4 +8,5 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("portal/", include("billing_site.portal.urls")),
+    path("", include("billing_site.api.urls")),
 ]

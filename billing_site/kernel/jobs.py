@@ -6,9 +6,23 @@ at least once, so every job must have one effect however often it runs.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from django_q.models import Schedule
+from django.db.models import Count, Min
+from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
+
+# The scheduler looks every half minute; a schedule that is later than this has nobody to run it.
+LATE_AFTER = timedelta(seconds=120)
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """How many jobs wait for a worker, for how long the oldest one, and whether a worker seems to be there."""
+
+    waiting: int
+    oldest_seconds: int
+    worker_is_alive: bool
 
 
 @dataclass(frozen=True)
@@ -36,3 +50,15 @@ def ensure_schedules(jobs: Iterable[RegularJob]) -> None:
         if not created and (schedule.func, schedule.cron) != (job.task, job.cron):
             schedule.func, schedule.cron = job.task, job.cron
             schedule.save(update_fields=["func", "cron"])
+
+
+def queue_state(*, at: datetime) -> QueueState:
+    """Return the state of the queue at a moment.
+
+    A worker runs in another process: that schedules are punctual and no job waits long is the proof of its life.
+    """
+    waiting = OrmQ.objects.filter(lock__lte=at).aggregate(count=Count("id"), oldest=Min("lock"))
+    due = Schedule.objects.exclude(repeats=0).aggregate(next=Min("next_run"))["next"]
+    oldest = max(timedelta(0), at - waiting["oldest"]) if waiting["oldest"] else timedelta(0)
+    punctual = due is not None and at - due <= LATE_AFTER
+    return QueueState(waiting["count"], int(oldest.total_seconds()), punctual and oldest <= LATE_AFTER)

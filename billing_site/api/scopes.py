@@ -1,0 +1,13 @@
+"""What an API key may be allowed to do: one list, by exact name."""
+
+RESOURCES = {
+    "customers": "customers and their terms",
+    "subscriptions": "which plan is in force for whom",
+    "plans": "the catalog: plans, versions and prices",
+    "meters": "what is counted and how",
+    "events": "usage events",
+    "usage": "what the meters counted",
+    "prices": "what a price makes of a quantity",
+    "invoices": "invoices, previews, explanations and PDFs",
+}
+SCOPES = tuple(f"{resource}:{verb}" for resource in RESOURCES for verb in ("read", "write"))
