@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils.html import escape
 
 from billing_site.kernel.clock import now
@@ -63,10 +63,13 @@ def answer(request: Request) -> Answer:
         given = _dispatch(request, request_id)
     except Refusal as refusal:
         given = _refused(refusal)
+    except DatabaseError as error:
+        logger.warning("The sandbox lost %s %s to the database: %s", request.method, request.path, error)
+        _forget_connection()
+        given = _refused(Refusal(500, type="api_error", message="The sandbox has lost its database; try again."))
     except Exception:
         logger.exception("The sandbox failed on %s %s", request.method, request.path)
-        if not connection.in_atomic_block:
-            connection.close()
+        _forget_connection()
         given = _refused(Refusal(500, type="api_error", message="An unknown error occurred in the sandbox."))
     about = {"Request-Id": request_id, "Stripe-Version": request.headers.get("stripe-version", API_VERSION)}
     return Answer(given.status, given.body, {**about, **given.headers}, given.lost, given.content_type)
@@ -163,6 +166,12 @@ def _lock_key(key: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
         return bool(cursor.fetchone()[0])
+
+
+def _forget_connection() -> None:
+    """Begin the next request on a fresh connection; one that a test's transaction holds is left alone."""
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 def _check_key(authorization: str) -> None:

@@ -16,6 +16,8 @@ class Command(BaseCommand):
     """Serves until Ctrl-C or SIGTERM."""
 
     help = "Run the sandbox that stands in for Stripe (loopback only)."
+    # Nothing of the product's addresses or admin runs here.
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
