@@ -6,12 +6,14 @@ from fractions import Fraction
 
 from moneyed import Money
 
-from billing_site.kernel.money import EXACT, exponent, plain, round_money
+from billing_site.kernel.money import EXACT, exponent, minor_unit, plain, round_money
 from invoicing.core.contract import PricedQuantity, PriceModel, Step, StepKind
 
 # A share with a greater denominator is shown to people as a percentage; the arithmetic keeps it exact.
 READABLE_DENOMINATOR_MAX = 366
 APPROXIMATE_PLACES = 6
+# A unit price is quoted for the first lot that makes it whole minor units, and enough of them to be read at a glance.
+LOTS = ((1, "each", 1), (1_000, "per 1,000", 10), (1_000_000, "per million", 1))
 
 MODEL_SENTENCES = {
     PriceModel.FLAT: "",
@@ -89,9 +91,8 @@ def line_explanation(*, model: PriceModel, priced: PricedQuantity, words: Words,
         sentences.append(MODEL_SENTENCES[model])
     sentences += [f"{step.text}." for step in priced.steps if step.kind.is_bound]
     if priced.unrounded_amount != Fraction(amount.amount):
-        exact = amount_text(amount=priced.unrounded_amount, currency=words.currency)
-        rounded = amount_text(amount=amount.amount, currency=words.currency)
-        sentences.append(f"{words.currency} {exact} is rounded to {words.currency} {rounded}.")
+        exact, rounded = _money(priced.unrounded_amount, words), _money(amount.amount, words)
+        sentences.append(f"{exact[0].upper()}{exact[1:]} is rounded to {rounded}.")
     return " ".join(sentences)
 
 
@@ -135,9 +136,11 @@ def grouped(text: str) -> str:
     return f"{sign}{int(whole):,}{point}{decimals}"
 
 
-def _money(amount: Decimal, words: Words) -> str:
+def _money(amount: Decimal | Fraction, words: Words) -> str:
+    """Write an amount with its currency: USD 25.00, about USD 15.903226."""
     text = amount_text(amount=amount, currency=words.currency)
-    return f"{words.currency} {text}" if words.currency else text
+    about = "about " if text.startswith("≈") else ""
+    return f"{about}{words.currency} {text.removeprefix('≈ ')}" if words.currency else text
 
 
 def _rate(step: Step, words: Words) -> str:
@@ -154,11 +157,11 @@ def _rate(step: Step, words: Words) -> str:
 
 
 def _unit_price(unit_amount: Decimal, words: Words) -> str:
-    """Quote a tiny unit price for as many units as make it payable: USD 0.00002 → USD 20.00 per million."""
+    """Quote a tiny unit price for as many units as make it a readable amount: USD 0.00002 → USD 20.00 per million."""
     if words.currency:
-        for lot, name in ((1, "each"), (1_000, "per 1,000"), (1_000_000, "per million")):
+        for lot, name, minor_units_min in LOTS:
             price = EXACT.multiply(unit_amount, Decimal(lot))
-            if round_money(price, words.currency).amount == price:
+            if round_money(price, words.currency).amount == price >= minor_units_min * minor_unit(words.currency):
                 return f"{_money(price, words)} {name}"
     return f"{_money(unit_amount, words)} each"
 
