@@ -64,7 +64,7 @@ def step_text(*, step: Step, is_first: bool, words: Words) -> str:
 def step_arithmetic(*, step: Step, words: Words) -> str:
     """Write a step out: "9,000,000 × 0.00002 = 180.00"."""
     flat = amount_text(amount=step.flat_amount, currency=words.currency)
-    flat += f" × {plain(words.share)}" if words.share != 1 else ""
+    flat += f" × {words.share}" if words.share != 1 else ""
     result = _result(step.amount, words)
     if step.kind.is_bound:
         before = Fraction(step.flat_amount) * words.share - step.amount

@@ -1,0 +1,62 @@
+"""Every event of the business balances: debits positive, credits negative, sum zero."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from moneyed import Money
+
+from billing_site.kernel.money import from_minor_units, total
+from invoicing.core.posting import (
+    BANK,
+    RECEIVABLE,
+    REVENUE,
+    STRIPE_CLEARING,
+    PostingLine,
+    postings_for_issue,
+    postings_for_payment,
+    postings_for_reversal,
+)
+
+
+def eur(amount: str) -> Money:
+    return Money(Decimal(amount), "EUR")
+
+
+def test_an_issued_invoice_is_owed_and_earned() -> None:
+    assert postings_for_issue(total=eur("280.00"), currency="EUR") == (
+        PostingLine(RECEIVABLE, eur("280.00")),
+        PostingLine(REVENUE, eur("-280.00")),
+    )
+
+
+@pytest.mark.parametrize(("channel", "account"), [("stripe", STRIPE_CLEARING), ("manual", BANK)])
+def test_a_payment_moves_from_the_receivable_to_where_the_money_is(channel: str, account: str) -> None:
+    assert postings_for_payment(amount=eur("280.00"), channel=channel) == (
+        PostingLine(account, eur("280.00")),
+        PostingLine(RECEIVABLE, eur("-280.00")),
+    )
+
+
+@given(units=st.integers(0, 10**18), currency=st.sampled_from(["EUR", "JPY", "KWD"]))
+def test_an_entry_and_its_reversal_leave_nothing(units: int, currency: str) -> None:
+    """S0-118."""
+    entry = postings_for_issue(total=from_minor_units(units, currency), currency=currency)
+
+    reversal = postings_for_reversal(postings=entry)
+
+    for account in (RECEIVABLE, REVENUE):
+        amounts = [line.amount for line in (*entry, *reversal) if line.account == account]
+        assert total(amounts, currency).amount == 0
+
+
+def test_a_negative_invoice_an_unknown_account_and_unrounded_money_are_bugs() -> None:
+    with pytest.raises(AssertionError, match="credit note"):
+        postings_for_issue(total=eur("-1"), currency="EUR")
+    with pytest.raises(AssertionError, match="no such account"):
+        PostingLine("9999", eur("1"))
+    with pytest.raises(AssertionError, match="whole minor units"):
+        PostingLine(BANK, eur("0.001"))
+    with pytest.raises(AssertionError, match="USD"):
+        postings_for_issue(total=eur("1"), currency="USD")
