@@ -51,7 +51,11 @@ class CursorPaging(BasePagination):
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Describe a page for OpenAPI."""
-        cursor = {"type": ["string", "null"], "description": "A value for `cursor`; null where there is no such page."}
+        cursor = {
+            "type": "string",
+            "nullable": True,
+            "description": "A value for `cursor`; null where there is no such page.",
+        }
         return {
             "type": "object",
             "required": ["data", "next", "previous"],

@@ -1,12 +1,17 @@
 """The addresses of the machine face."""
 
-from django.urls import path
+from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from billing_site.api.health import health
+from invoicing.api.pdf import InvoicePdfView
+from invoicing.api.webhooks import receive_stripe_webhook
 
 urlpatterns = [
     path("health", health, name="health"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/", include("invoicing.api.urls")),
+    path("billing/invoices/<str:number>/pdf", InvoicePdfView.as_view(), name="invoice-pdf"),
+    path("webhooks/stripe", receive_stripe_webhook, name="stripe-webhook"),
 ]

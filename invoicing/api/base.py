@@ -1,11 +1,12 @@
 """What the views of this face share."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
-from billing_site.kernel.errors import InvalidInput, NotFound
+from billing_site.kernel.errors import InvalidInput, Malformed, NotFound
 
 PAGING_PARAMETERS = ("cursor", "limit")
 
@@ -27,7 +28,9 @@ def check_customer_visible(request: Request, *, key: str, field: str) -> None:
 
 
 def read(serializer: BaseSerializer[Any]) -> dict[str, Any]:
-    """Return the validated content of a request body."""
+    """Return the validated content of a request body; raises Malformed where it is no object, ValidationError."""
+    if not isinstance(serializer.initial_data, Mapping):
+        raise Malformed("the body must be a JSON object")
     serializer.is_valid(raise_exception=True)
     content: dict[str, Any] = serializer.validated_data
     return content

@@ -10,7 +10,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from moneyed import Money
 from rest_framework import serializers
-from rest_framework.exceptions import ParseError
 
 from billing_site.kernel.money import plain, wire
 
@@ -31,10 +30,8 @@ class StrictSerializer(serializers.Serializer[Any]):
     """A serializer that refuses what it does not know, instead of ignoring a misspelt field."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """Read an object; raises ValidationError naming unknown fields too, ParseError if it is none."""
+        """Read an object; raises ValidationError naming unknown fields too."""
         if not isinstance(data, Mapping):
-            if self.parent is None:
-                raise ParseError("the body must be a JSON object")
             raise serializers.ValidationError("must be an object", code="wrong_type")
         known = ", ".join(self.fields)
         errors: dict[str, Any] = {
@@ -109,6 +106,15 @@ class MomentField(serializers.DateTimeField):
     def to_representation(self, value: datetime) -> str:
         """Write the time with a Z."""
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class RawField(serializers.Field[Any, Any, Any, Any]):
+    """Whatever was sent; the operation that is called reads it and tells what is wrong."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return it."""
+        return data
 
 
 @extend_schema_field(MONEY_SCHEMA)

@@ -1,0 +1,131 @@
+"""Customers over HTTP (S1-098)."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
+from rest_framework import generics, serializers
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from invoicing.api.base import actor_of, bound_customer, check_customer_visible, filters_of, read
+from invoicing.api.fields import MomentField, StrictSerializer, TextField, WholeField
+from invoicing.customers.models import Customer, SettlementChannel
+from invoicing.customers.operations import change_customer, create_customer
+from invoicing.customers.queries import customer_by_key
+
+REQUEST_EXAMPLE = {
+    "key": "cust_acme",
+    "name": "Acme GmbH",
+    "email": "billing@acme.example",
+    "currency": "EUR",
+    "timezone": "Europe/Berlin",
+    "address": "Hauptstraße 1\n10115 Berlin",
+    "tax_id": "DE123456789",
+    "settlement_channel": "stripe",
+    "net_terms_days": 14,
+}
+ANSWER_EXAMPLE = REQUEST_EXAMPLE | {"payment_method": "", "created_at": "2026-08-01T09:00:00Z"}
+
+
+class CustomerTerms(StrictSerializer):
+    """What may change about a customer."""
+
+    name = TextField(required=False, max_length=300)
+    email = TextField(required=False, allow_blank=True)
+    address = TextField(required=False, allow_blank=True, help_text="Lines separated by line feeds.")
+    tax_id = TextField(required=False, allow_blank=True)
+    settlement_channel = serializers.ChoiceField(required=False, choices=SettlementChannel.choices)
+    net_terms_days = WholeField(required=False, min_value=0, max_value=365, help_text="From issue to due date.")
+    payment_method = TextField(required=False, allow_blank=True, help_text="Stripe's payment method: pm_…")
+
+
+class NewCustomer(CustomerTerms):
+    """A customer to be created; key, currency and time zone stay for ever."""
+
+    key = TextField(max_length=100, help_text="The customer_id on usage events.")
+    name = TextField(max_length=300)
+    email = TextField(allow_blank=True)
+    currency = TextField(help_text="ISO 4217.")
+    timezone = TextField(required=False, help_text="IANA name; billing periods begin at midnight there. Default UTC.")
+
+
+class CustomerSerializer(serializers.ModelSerializer[Customer]):
+    """A customer as it is."""
+
+    created_at = MomentField()
+
+    class Meta:
+        model = Customer
+        fields = ("key", "name", "email", "currency", "timezone", "address", "tax_id", "settlement_channel")
+        fields += ("net_terms_days", "payment_method", "created_at")
+
+
+@extend_schema_view(get=extend_schema(operation_id="list_customers", summary="List customers, newest first"))
+class CustomersView(generics.ListAPIView[Customer]):
+    """All customers."""
+
+    scopes = {"GET": "customers:read", "POST": "customers:write"}
+    customer_bound = ("GET",)
+    serializer_class = CustomerSerializer
+
+    def get_queryset(self) -> QuerySet[Customer]:
+        """Return the customers that the caller may see."""
+        filters_of(self.request, known=())
+        customers = Customer.objects.all()
+        bound = bound_customer(self.request)
+        return customers.filter(key=bound) if bound else customers
+
+    @extend_schema(
+        operation_id="create_customer",
+        summary="Create a customer",
+        description="The same key and content a second time is the customer that exists; other content is a 409.",
+        request=NewCustomer,
+        responses={201: CustomerSerializer},
+        examples=[
+            OpenApiExample("Acme", value=REQUEST_EXAMPLE, request_only=True),
+            OpenApiExample("Acme", value=ANSWER_EXAMPLE, response_only=True),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Create a customer."""
+        fields = read(NewCustomer(data=request.data))
+        customer = create_customer(**fields, actor=actor_of(request), reason="created over the API")
+        customer.refresh_from_db(fields=["created_at"])
+        return Response(CustomerSerializer(customer).data, status=201)
+
+
+class CustomerView(generics.GenericAPIView[Customer]):
+    """One customer."""
+
+    scopes = {"GET": "customers:read", "PATCH": "customers:write"}
+    customer_bound = ("GET", "PATCH")
+    serializer_class = CustomerSerializer
+
+    @extend_schema(operation_id="get_customer", summary="Read a customer", responses=CustomerSerializer)
+    def get(self, request: Request, key: str) -> Response:
+        """Return the customer."""
+        return Response(CustomerSerializer(self._customer(key)).data)
+
+    @extend_schema(
+        operation_id="change_customer",
+        summary="Change a customer",
+        request=CustomerTerms,
+        responses=CustomerSerializer,
+        examples=[OpenApiExample("New terms", value={"net_terms_days": 30}, request_only=True)],
+    )
+    def patch(self, request: Request, key: str) -> Response:
+        """Change the fields that are given."""
+        customer = self._customer(key)
+        changes: dict[str, Any] = read(CustomerTerms(data=request.data))
+        if bound_customer(request) and not set(changes) <= {"name", "email", "address", "tax_id"}:
+            raise PermissionDenied("a key that is bound to a customer cannot change terms of payment")
+        changed = change_customer(
+            customer=customer, changes=changes, actor=actor_of(request), reason="changed over the API"
+        )
+        return Response(CustomerSerializer(changed).data)
+
+    def _customer(self, key: str) -> Customer:
+        check_customer_visible(self.request, key=key, field="key")
+        return customer_by_key(key=key, field="key")

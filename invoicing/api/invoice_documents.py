@@ -1,0 +1,197 @@
+"""Invoices as they go over the wire."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from invoicing.api.fields import MomentField, MoneyField, PeriodSerializer, QuantityField
+from invoicing.core.contract import AssembledInvoice, RatedLine
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
+
+MONTH_EXAMPLE = {"start": "2026-07-31T22:00:00Z", "end": "2026-08-31T22:00:00Z"}
+STEP_EXAMPLE = {
+    "text": "First 1,000,000",
+    "quantity": "1000000",
+    "unit_amount": "0.00002",
+    "flat_amount": "0",
+    "rate": "0",
+    "amount": "20",
+}
+LINE_EXAMPLE = {
+    "position": 1,
+    "description": "Tokens",
+    "explanation": "1,000,000 × EUR 0.00002",
+    "subscription": "sub_acme_pro",
+    "meter": "tokens",
+    "unit": "token",
+    "quantity": "1000000",
+    "amount": {"amount": "20.00", "currency": "EUR"},
+    "service_period": MONTH_EXAMPLE,
+    "steps": [STEP_EXAMPLE],
+}
+INVOICE_EXAMPLE = {
+    "number": "INV-2026-00042",
+    "customer_id": "cust_acme",
+    "status": "paid",
+    "currency": "EUR",
+    "period": MONTH_EXAMPLE,
+    "timezone": "Europe/Berlin",
+    "subtotal": {"amount": "20.00", "currency": "EUR"},
+    "total": {"amount": "20.00", "currency": "EUR"},
+    "amount_paid": {"amount": "20.00", "currency": "EUR"},
+    "amount_due": {"amount": "0.00", "currency": "EUR"},
+    "drafted_at": "2026-09-01T00:07:00Z",
+    "issued_at": "2026-09-01T00:07:00Z",
+    "due_date": "2026-09-15",
+    "paid_at": "2026-09-01T00:08:12Z",
+    "settlement_channel": "stripe",
+    "seal": "9f2c0b7c1d0e4d5fa1c3b5e7092a4c6e8f0b1d3f5a7c9e1b3d5f7092a4c6e8f0",
+    "lines": [LINE_EXAMPLE],
+}
+PREVIEW_EXAMPLE = {
+    "customer_id": "cust_acme",
+    "as_of": "2026-08-15T12:00:00Z",
+    "currency": "EUR",
+    "period": MONTH_EXAMPLE,
+    "subtotal": {"amount": "20.00", "currency": "EUR"},
+    "total": {"amount": "20.00", "currency": "EUR"},
+    "lines": [LINE_EXAMPLE],
+}
+
+
+class StepSerializer(serializers.Serializer[Any]):
+    """One rung of the written-out arithmetic."""
+
+    text = serializers.CharField()
+    quantity = serializers.CharField()
+    unit_amount = serializers.CharField()
+    flat_amount = serializers.CharField()
+    rate = serializers.CharField()
+    amount = serializers.CharField(help_text="Exact; a fraction such as 1/3 where it has no end.")
+
+
+class LineSerializer(serializers.ModelSerializer[InvoiceLine]):
+    """A stored line."""
+
+    explanation = serializers.CharField(source="rated.explanation")
+    subscription = serializers.CharField(source="subscription.key")
+    meter = serializers.CharField(source="meter_key", allow_blank=True, help_text="Empty: a fixed fee.")
+    quantity = QuantityField()
+    amount = MoneyField()
+    service_period = serializers.SerializerMethodField()
+    steps = StepSerializer(many=True, source="rated.steps")
+
+    class Meta:
+        model = InvoiceLine
+        fields = ("position", "description", "explanation", "subscription", "meter", "unit")
+        fields += ("quantity", "amount", "service_period", "steps")
+
+    @extend_schema_field(PeriodSerializer)
+    def get_service_period(self, line: InvoiceLine) -> Any:
+        """Return when it was delivered."""
+        return PeriodSerializer({"start": line.service_start, "end": line.service_end}).data
+
+
+class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
+    """An invoice without its lines."""
+
+    customer_id = serializers.CharField(source="customer.key")
+    number = serializers.CharField(allow_null=True, help_text="Null: a draft.")
+    status = serializers.ChoiceField(choices=InvoiceStatus.choices)
+    period = serializers.SerializerMethodField()
+    subtotal = MoneyField()
+    total = MoneyField()
+    amount_paid = MoneyField()
+    amount_due = serializers.SerializerMethodField()
+    drafted_at = MomentField()
+    issued_at = MomentField(allow_null=True)
+    paid_at = MomentField(allow_null=True)
+
+    class Meta:
+        model = Invoice
+        fields: tuple[str, ...] = ("number", "customer_id", "status", "currency", "period", "timezone")
+        fields += ("subtotal", "total", "amount_paid", "amount_due")
+        fields += ("drafted_at", "issued_at", "due_date", "paid_at", "settlement_channel", "seal")
+
+    @extend_schema_field(PeriodSerializer)
+    def get_period(self, invoice: Invoice) -> Any:
+        """Return what it covers."""
+        return PeriodSerializer({"start": invoice.period_start, "end": invoice.period_end}).data
+
+    @extend_schema_field(MoneyField)
+    def get_amount_due(self, invoice: Invoice) -> dict[str, str]:
+        """Return what is still owed; nothing of a void invoice."""
+        due = invoice.total - (invoice.total if invoice.status == InvoiceStatus.VOID else invoice.amount_paid)
+        return MoneyField().to_representation(due)
+
+
+class InvoiceWithLines(InvoiceSerializer):
+    """An invoice with its lines."""
+
+    lines = LineSerializer(many=True)
+
+    class Meta(InvoiceSerializer.Meta):
+        fields = (*InvoiceSerializer.Meta.fields, "lines")
+
+
+class PreviewLineSerializer(serializers.Serializer[RatedLine]):
+    """A line as it would be."""
+
+    position = serializers.SerializerMethodField()
+    description = serializers.CharField()
+    explanation = serializers.CharField()
+    subscription = serializers.CharField()
+    meter = serializers.SerializerMethodField(help_text="Empty: a fixed fee.")
+    unit = serializers.CharField(allow_blank=True)
+    quantity = QuantityField()
+    amount = MoneyField()
+    service_period = PeriodSerializer()
+    steps = serializers.SerializerMethodField()
+
+    def get_position(self, line: RatedLine) -> int:
+        """Return the place on the document."""
+        return int(self.context["positions"][line.reference])
+
+    def get_meter(self, line: RatedLine) -> str:
+        """Return the meter's key."""
+        return line.meter or ""
+
+    @extend_schema_field(StepSerializer(many=True))
+    def get_steps(self, line: RatedLine) -> list[dict[str, str]]:
+        """Return the written-out arithmetic."""
+        number = QuantityField().to_representation
+        return [
+            {
+                "text": step.text,
+                "quantity": number(step.quantity),
+                "unit_amount": number(step.unit_amount),
+                "flat_amount": number(step.flat_amount),
+                "rate": number(step.rate),
+                "amount": number(step.amount),
+            }
+            for step in line.steps
+        ]
+
+
+class PreviewSerializer(serializers.Serializer[AssembledInvoice]):
+    """An invoice as it would be."""
+
+    customer_id = serializers.CharField(source="customer")
+    as_of = serializers.SerializerMethodField()
+    currency = serializers.CharField()
+    period = PeriodSerializer()
+    subtotal = MoneyField()
+    total = MoneyField()
+    lines = serializers.SerializerMethodField()
+
+    @extend_schema_field(MomentField)
+    def get_as_of(self, invoice: AssembledInvoice) -> str:
+        """Return the moment of knowledge."""
+        return MomentField().to_representation(self.context["as_of"])
+
+    @extend_schema_field(PreviewLineSerializer(many=True))
+    def get_lines(self, invoice: AssembledInvoice) -> Any:
+        """Return the lines in the order of the document."""
+        positions = {line.reference: place for place, line in enumerate(invoice.lines, start=1)}
+        return PreviewLineSerializer(invoice.lines, many=True, context={"positions": positions}).data

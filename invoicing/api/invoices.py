@@ -1,0 +1,158 @@
+"""Invoices over HTTP: read, previewed, explained."""
+
+import re
+
+from django.db.models import CharField, F, Func, Prefetch, QuerySet, Value
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework import generics
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing_site.kernel.errors import InvalidInput, NotFound
+from invoicing.api.base import bound_customer, check_customer_visible, filters_of, read
+from invoicing.api.fields import MomentField, StrictSerializer, TextField
+from invoicing.api.invoice_documents import (
+    INVOICE_EXAMPLE,
+    PREVIEW_EXAMPLE,
+    InvoiceSerializer,
+    InvoiceWithLines,
+    PreviewSerializer,
+)
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.invoices.queries import invoice_by_number
+from invoicing.workflows.explain_invoice import explain_invoice
+from invoicing.workflows.preview_invoice import preview_invoice
+
+MONTH = re.compile(r"20\d\d-(0[1-9]|1[0-2])")
+
+
+class InvoiceQuestion(StrictSerializer):
+    """Whose invoice, and as of when."""
+
+    customer_id = TextField(max_length=100, help_text="The customer's key.")
+    as_of = MomentField(help_text="The period that runs at this moment, with the usage before it.")
+
+
+@extend_schema_view(
+    get=extend_schema(
+        operation_id="list_invoices",
+        summary="List invoices, newest first",
+        parameters=[
+            OpenApiParameter("customer_id", str, description="Only this customer's."),
+            OpenApiParameter("status", str, enum=InvoiceStatus.values),
+            OpenApiParameter("period", str, description="The month in which the period begins, there: `2026-07`."),
+        ],
+    )
+)
+class InvoicesView(generics.ListAPIView[Invoice]):
+    """All invoices; drafts only for keys that are not bound to a customer."""
+
+    scopes = {"GET": "invoices:read"}
+    customer_bound = ("GET",)
+    serializer_class = InvoiceSerializer
+
+    def get_queryset(self) -> QuerySet[Invoice]:
+        """Return the invoices that the caller may see and asks for."""
+        filters = filters_of(self.request, known=("customer_id", "status", "period"))
+        invoices = Invoice.objects.select_related("customer")
+        if bound := bound_customer(self.request):
+            invoices = invoices.filter(customer__key=bound).exclude(status=InvoiceStatus.DRAFT)
+        if "customer_id" in filters:
+            invoices = invoices.filter(customer__key=filters["customer_id"])
+        if "status" in filters:
+            if filters["status"] not in InvoiceStatus.values:
+                raise InvalidInput(f"must be one of {', '.join(InvoiceStatus.values)}", field="status", code="unknown")
+            invoices = invoices.filter(status=filters["status"])
+        if "period" in filters:
+            invoices = _of_month(invoices, filters["period"])
+        return invoices
+
+
+class InvoiceView(generics.GenericAPIView[Invoice]):
+    """One issued invoice."""
+
+    scopes = {"GET": "invoices:read"}
+    customer_bound = ("GET",)
+    serializer_class = InvoiceWithLines
+
+    @extend_schema(
+        operation_id="get_invoice",
+        summary="Read an invoice with its lines",
+        examples=[OpenApiExample("Paid", value=INVOICE_EXAMPLE, response_only=True)],
+    )
+    def get(self, request: Request, number: str) -> Response:
+        """Return the invoice."""
+        lines = InvoiceLine.objects.select_related("subscription").order_by("position")
+        invoice = (
+            Invoice.objects.select_related("customer")
+            .prefetch_related(Prefetch("lines", lines))
+            .get(pk=visible_invoice(request, number=number).pk)
+        )
+        return Response(InvoiceWithLines(invoice).data)
+
+
+class InvoiceExplanationView(generics.GenericAPIView[Invoice]):
+    """Why one invoice is what it is."""
+
+    scopes = {"GET": "invoices:read"}
+    customer_bound = ("GET",)
+    serializer_class = InvoiceSerializer
+
+    @extend_schema(
+        operation_id="explain_invoice",
+        summary="Explain an invoice",
+        description="Per line: price, tiers, quantity, windows, number and digest of the raw events, the amount rated"
+        " again now, and whether all of it is equal.",
+        responses=OpenApiResponse(OpenApiTypes.OBJECT, description="The explanation."),
+    )
+    def get(self, request: Request, number: str) -> Response:
+        """Return the explanation."""
+        visible_invoice(request, number=number)
+        return Response(explain_invoice(number=number))
+
+
+class InvoicePreviewView(generics.GenericAPIView[Invoice]):
+    """The invoice as it would be."""
+
+    scopes = {"POST": "invoices:read"}
+    customer_bound = ("POST",)
+    serializer_class = InvoiceQuestion
+
+    @extend_schema(
+        operation_id="preview_invoice",
+        summary="Preview an invoice",
+        description="The same computation as the billing run's; nothing is stored.",
+        responses=PreviewSerializer,
+        examples=[
+            OpenApiExample(
+                "Acme, in mid-August",
+                value={"customer_id": "cust_acme", "as_of": "2026-08-15T12:00:00Z"},
+                request_only=True,
+            ),
+            OpenApiExample("Acme, in mid-August", value=PREVIEW_EXAMPLE, response_only=True),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Return the invoice of the running period up to a moment."""
+        question = read(InvoiceQuestion(data=request.data))
+        check_customer_visible(request, key=question["customer_id"], field="customer_id")
+        computed = preview_invoice(customer_key=question["customer_id"], as_of=question["as_of"])
+        return Response(PreviewSerializer(computed.assembled, context={"as_of": question["as_of"]}).data)
+
+
+def visible_invoice(request: Request, *, number: str) -> Invoice:
+    """Return the invoice if the caller may see it; raises NotFound in the same words where not."""
+    invoice = invoice_by_number(number=number)
+    if bound_customer(request) not in ("", invoice.customer.key):
+        raise NotFound(f"there is no invoice {number!r}", field="number")
+    return invoice
+
+
+def _of_month(invoices: QuerySet[Invoice], month: str) -> QuerySet[Invoice]:
+    """Keep the invoices whose period begins in a month, by the clock of the invoice's own time zone."""
+    if not MONTH.fullmatch(month):
+        raise InvalidInput("must be a month such as 2026-07", field="period")
+    local = Func(F("timezone"), F("period_start"), function="timezone")
+    name = Func(local, Value("YYYY-MM"), function="to_char", output_field=CharField())
+    return invoices.annotate(period_month=name).filter(period_month=month)

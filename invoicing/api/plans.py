@@ -1,0 +1,180 @@
+"""The catalog's plans over HTTP, in the shape of a catalog file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import Prefetch, QuerySet
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_field, extend_schema_view
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing_site.kernel import clock
+from billing_site.kernel.errors import FieldError, InvalidFields, Malformed, NotFound
+from invoicing.api.base import actor_of, filters_of
+from invoicing.api.fields import MomentField
+from invoicing.api.prices import PRICE_HELP
+from invoicing.catalog.document import PriceEntry
+from invoicing.catalog.mapping import core_price
+from invoicing.catalog.models import Plan, PlanVersion, Price
+from invoicing.catalog.operations import load_catalog
+
+REQUEST_EXAMPLE = {
+    "key": "pro",
+    "name": "Pro",
+    "product": {"key": "platform", "name": "Platform"},
+    "cadence": "month",
+    "prices": [
+        {"key": "base", "name": "Base fee", "currency": "EUR", "model": "flat", "unit_amount": "49"},
+        {
+            "key": "tokens",
+            "name": "Tokens",
+            "meter": "tokens",
+            "currency": "EUR",
+            "model": "graduated",
+            "tiers": [
+                {"up_to": "1000000", "unit_amount": "0.00002"},
+                {"up_to": None, "unit_amount": "0.000015"},
+            ],
+        },
+    ],
+}
+ENTRY_PATH = "plans[0]."
+
+
+class PriceDocument(serializers.Serializer[Any]):
+    """A price as in a catalog file; which members there are depends on its model."""
+
+    key = serializers.CharField()
+    name = serializers.CharField(required=False)
+    meter = serializers.CharField(required=False, allow_null=True, help_text="Not with a flat price.")
+    currency = serializers.CharField()
+    model = serializers.CharField(help_text=PRICE_HELP)
+
+
+class PlanDocument(serializers.Serializer[Any]):
+    """A plan as in a catalog file."""
+
+    key = serializers.CharField()
+    name = serializers.CharField(required=False)
+    product = serializers.JSONField(help_text='The key of a product, or a new one: {"key": …, "name": …}.')
+    cadence = serializers.ChoiceField(required=False, choices=["week", "month", "quarter", "year"])
+    prices = PriceDocument(many=True)
+
+
+class PlanVersionSerializer(serializers.ModelSerializer[PlanVersion]):
+    """A published version with its prices."""
+
+    published_at = MomentField()
+    prices = serializers.SerializerMethodField()
+
+    class Meta:
+        model = PlanVersion
+        fields = ("number", "cadence", "published_at", "digest", "prices")
+
+    @extend_schema_field(PriceDocument(many=True))
+    def get_prices(self, version: PlanVersion) -> list[dict[str, Any]]:
+        """Return the prices as they would stand in a catalog file."""
+        return [
+            PriceEntry(
+                key=price.key,
+                name=price.name,
+                meter=price.meter.key if price.meter else "",
+                currency=price.currency,
+                price=core_price(price=price),
+            ).document()
+            for price in version.prices.all()
+        ]
+
+
+class PlanSerializer(serializers.ModelSerializer[Plan]):
+    """A plan with its published versions, newest first."""
+
+    product = serializers.CharField(source="product.key")
+    versions = PlanVersionSerializer(many=True)
+
+    class Meta:
+        model = Plan
+        fields = ("key", "name", "product", "versions")
+
+
+@extend_schema_view(
+    get=extend_schema(operation_id="list_plans", summary="List plans with their published versions, newest first")
+)
+class PlansView(generics.ListAPIView[Plan]):
+    """All plans."""
+
+    scopes = {"GET": "plans:read", "POST": "plans:write"}
+    customer_bound = ("GET",)
+    serializer_class = PlanSerializer
+
+    def get_queryset(self) -> QuerySet[Plan]:
+        """Return the plans with everything that is shown of them, in five queries."""
+        filters_of(self.request, known=())
+        return _plans()
+
+    @extend_schema(
+        operation_id="load_plan",
+        summary="Create a plan, or give it a new version",
+        description="Prices that differ from the newest version make a new one, published at once; running"
+        " subscriptions keep theirs. The same document again changes nothing.",
+        request=PlanDocument,
+        responses={201: PlanSerializer},
+        examples=[OpenApiExample("Pro", value=REQUEST_EXAMPLE, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        """Bring one plan to what the document says."""
+        document = request.data
+        if not isinstance(document, Mapping):
+            raise Malformed("the body must be a JSON object")
+        try:
+            load_catalog(
+                document=_catalog_of(document),
+                at=clock.now(),
+                actor=actor_of(request),
+                reason="loaded over the API",
+            )
+        except InvalidFields as problem:
+            raise InvalidFields(tuple(_without_place(error) for error in problem.errors)) from None
+        return Response(PlanSerializer(_plan(str(document["key"]))).data, status=201)
+
+
+class PlanView(generics.GenericAPIView[Plan]):
+    """One plan."""
+
+    scopes = {"GET": "plans:read"}
+    customer_bound = ("GET",)
+    serializer_class = PlanSerializer
+
+    @extend_schema(operation_id="get_plan", summary="Read a plan with its published versions")
+    def get(self, request: Request, key: str) -> Response:
+        """Return the plan."""
+        return Response(PlanSerializer(_plan(key)).data)
+
+
+def _plans() -> QuerySet[Plan]:
+    prices = Price.objects.select_related("meter").prefetch_related("tiers").order_by("position", "id")
+    versions = PlanVersion.objects.filter(published_at__isnull=False).order_by("-number")
+    return Plan.objects.select_related("product").prefetch_related(
+        Prefetch("versions", versions.prefetch_related(Prefetch("prices", prices)))
+    )
+
+
+def _plan(key: str) -> Plan:
+    plan = _plans().filter(key=key).first()
+    if plan is None:
+        raise NotFound(f"there is no plan {key!r}", field="key")
+    return plan
+
+
+def _catalog_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the catalog document that holds this one plan, and its product where that is spelt out."""
+    product = document.get("product")
+    if not isinstance(product, Mapping):
+        return {"plans": [document]}
+    return {"products": [product], "plans": [{**document, "product": product.get("key")}]}
+
+
+def _without_place(error: FieldError) -> FieldError:
+    field = error.field.removeprefix(ENTRY_PATH).replace("products[0]", "product")
+    return FieldError(field, error.code, error.message)

@@ -1,0 +1,167 @@
+"""Subscriptions over HTTP (S1-099)."""
+
+from uuid import uuid4
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing_site.kernel.errors import NotFound
+from invoicing.api.base import actor_of, bound_customer, filters_of, read
+from invoicing.api.fields import MomentField, StrictSerializer, TextField, WholeField
+from invoicing.catalog.queries import published_version
+from invoicing.customers.queries import customer_by_key
+from invoicing.subscriptions.cancel import end_subscription
+from invoicing.subscriptions.models import Anchor, Subscription
+from invoicing.subscriptions.start import start_subscription
+
+REQUEST_EXAMPLE = {
+    "key": "sub_acme_pro",
+    "customer_id": "cust_acme",
+    "plan": "pro",
+    "started_at": "2026-08-01T00:00:00+02:00",
+    "anchor": "calendar",
+}
+ANSWER_EXAMPLE = REQUEST_EXAMPLE | {
+    "version": 1,
+    "started_at": "2026-07-31T22:00:00Z",
+    "ended_at": None,
+    "created_at": "2026-07-20T09:00:00Z",
+}
+VERSION_LAST = 2**31 - 1
+
+
+class NewSubscription(StrictSerializer):
+    """A plan to be put in force for a customer."""
+
+    key = TextField(required=False, max_length=100, help_text="Your name for it; one is made where it is missing.")
+    customer_id = TextField(max_length=100, help_text="The customer's key.")
+    plan = TextField(max_length=100, help_text="The plan's key.")
+    version = WholeField(
+        required=False, min_value=1, max_value=VERSION_LAST, help_text="Default: the newest published version."
+    )
+    started_at = MomentField()
+    anchor = serializers.ChoiceField(required=False, choices=Anchor.choices, help_text="Default: calendar.")
+
+
+class SubscriptionEnd(StrictSerializer):
+    """When a subscription ends, and why."""
+
+    ended_at = MomentField(help_text="The first moment without it.")
+    reason = TextField(max_length=500)
+
+
+class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
+    """A subscription as it is."""
+
+    customer_id = serializers.CharField(source="customer.key")
+    plan = serializers.CharField(source="plan_version.plan.key")
+    version = serializers.IntegerField(source="plan_version.number")
+    started_at = MomentField()
+    ended_at = MomentField(allow_null=True)
+    created_at = MomentField()
+
+    class Meta:
+        model = Subscription
+        fields = ("key", "customer_id", "plan", "version", "anchor", "started_at", "ended_at", "created_at")
+
+
+@extend_schema_view(
+    get=extend_schema(
+        operation_id="list_subscriptions",
+        summary="List subscriptions, newest first",
+        parameters=[OpenApiParameter("customer_id", str, description="Only this customer's.")],
+    )
+)
+class SubscriptionsView(generics.ListAPIView[Subscription]):
+    """All subscriptions."""
+
+    scopes = {"GET": "subscriptions:read", "POST": "subscriptions:write"}
+    customer_bound = ("GET",)
+    serializer_class = SubscriptionSerializer
+
+    def get_queryset(self) -> QuerySet[Subscription]:
+        """Return the subscriptions that the caller may see and asks for."""
+        filters = filters_of(self.request, known=("customer_id",))
+        keys = {key for key in (bound_customer(self.request), filters.get("customer_id")) if key}
+        found = Subscription.objects.select_related("customer", "plan_version__plan")
+        for key in keys:
+            found = found.filter(customer__key=key)
+        return found
+
+    @extend_schema(
+        operation_id="start_subscription",
+        summary="Start a subscription",
+        request=NewSubscription,
+        responses={201: SubscriptionSerializer},
+        examples=[
+            OpenApiExample("Pro for Acme", value=REQUEST_EXAMPLE, request_only=True),
+            OpenApiExample("Pro for Acme", value=ANSWER_EXAMPLE, response_only=True),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Put a plan in force for a customer."""
+        wanted = read(NewSubscription(data=request.data))
+        subscription = start_subscription(
+            key=wanted.get("key", f"sub_{uuid4().hex}"),
+            customer=customer_by_key(key=wanted["customer_id"]),
+            plan_version=published_version(plan_key=wanted["plan"], number=wanted.get("version")),
+            started_at=wanted["started_at"],
+            anchor=wanted.get("anchor", Anchor.CALENDAR.value),
+            actor=actor_of(request),
+            reason="started over the API",
+        )
+        return Response(SubscriptionSerializer(_subscription(request, subscription.key)).data, status=201)
+
+
+class SubscriptionView(generics.GenericAPIView[Subscription]):
+    """One subscription."""
+
+    scopes = {"GET": "subscriptions:read"}
+    customer_bound = ("GET",)
+    serializer_class = SubscriptionSerializer
+
+    @extend_schema(operation_id="get_subscription", summary="Read a subscription")
+    def get(self, request: Request, key: str) -> Response:
+        """Return the subscription."""
+        return Response(SubscriptionSerializer(_subscription(request, key)).data)
+
+
+class SubscriptionEndView(generics.GenericAPIView[Subscription]):
+    """The end of one subscription."""
+
+    scopes = {"POST": "subscriptions:write"}
+    serializer_class = SubscriptionEnd
+
+    @extend_schema(
+        operation_id="end_subscription",
+        summary="End a subscription",
+        description="Its last period is billed up to the end.",
+        responses=SubscriptionSerializer,
+        examples=[
+            OpenApiExample(
+                "At the end of the month",
+                value={"ended_at": "2026-09-01T00:00:00+02:00", "reason": "moved to another plan"},
+                request_only=True,
+            )
+        ],
+    )
+    def post(self, request: Request, key: str) -> Response:
+        """Let the subscription end."""
+        end = read(SubscriptionEnd(data=request.data))
+        ended = end_subscription(
+            subscription=_subscription(request, key),
+            ended_at=end["ended_at"],
+            actor=actor_of(request),
+            reason=end["reason"],
+        )
+        return Response(SubscriptionSerializer(_subscription(request, ended.key)).data)
+
+
+def _subscription(request: Request, key: str) -> Subscription:
+    found = Subscription.objects.select_related("customer", "plan_version__plan").filter(key=key).first()
+    if found is None or bound_customer(request) not in ("", found.customer.key):
+        raise NotFound(f"there is no subscription {key!r}", field="key")
+    return found

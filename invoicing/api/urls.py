@@ -1,0 +1,20 @@
+"""The addresses of this face, below /api/v1/."""
+
+from django.urls import path
+
+from invoicing.api import customers, invoices, plans, prices, subscriptions
+
+urlpatterns = [
+    path("customers", customers.CustomersView.as_view()),
+    path("customers/<str:key>", customers.CustomerView.as_view()),
+    path("subscriptions", subscriptions.SubscriptionsView.as_view()),
+    path("subscriptions/<str:key>", subscriptions.SubscriptionView.as_view()),
+    path("subscriptions/<str:key>/end", subscriptions.SubscriptionEndView.as_view()),
+    path("plans", plans.PlansView.as_view()),
+    path("plans/<str:key>", plans.PlanView.as_view()),
+    path("prices/preview", prices.PricePreviewView.as_view()),
+    path("invoices", invoices.InvoicesView.as_view()),
+    path("invoices/preview", invoices.InvoicePreviewView.as_view()),
+    path("invoices/<str:number>", invoices.InvoiceView.as_view()),
+    path("invoices/<str:number>/explain", invoices.InvoiceExplanationView.as_view()),
+]
