@@ -10,7 +10,7 @@ from billing_site.database.account import Account, account_that_reaches, server_
 from billing_site.database.binaries import Binaries, find_binaries
 from billing_site.database.errors import EmbeddedDatabaseError
 from billing_site.database.layout import PORT, SOCKET_NAME, Layout
-from billing_site.database.postmaster import read_postmaster
+from billing_site.database.postmaster import read_postmaster, server_name
 from billing_site.database.settings import EMBEDDED_USER
 
 UNFINISHED_PREFIX = "unfinished-"
@@ -64,8 +64,7 @@ def start_server(*, layout: Layout) -> None:
     for _attempt in range(START_ATTEMPTS):
         _forget_dead_postmaster(layout=layout)
         position = layout.log.stat().st_size
-        start = ["start", "-D", str(layout.cluster), "-l", str(layout.log), "-w", "-t", str(START_SECONDS_MAX), "-s"]
-        started = account.run(command=[binaries.path("pg_ctl"), *start], directory=layout.cluster)
+        started = account.run(command=_start_command(layout=layout, binaries=binaries), directory=layout.home)
         if started.returncode == 0:
             return
         said = layout.log.read_bytes()[position:].decode(errors="replace")
@@ -75,6 +74,17 @@ def start_server(*, layout: Layout) -> None:
     raise EmbeddedDatabaseError(
         f"The embedded PostgreSQL does not start. Its log ({layout.log}) ends with:\n{said[-2000:]}{started.stderr}"
     )
+
+
+def _start_command(*, layout: Layout, binaries: Binaries) -> list[str]:
+    """Return the command line of pg_ctl, to be run in `home`.
+
+    The paths are relative because pg_ctl puts them between double quotes for a shell, and a folder may be named `$HOME`.
+    """
+    folder, log = (str(path.relative_to(layout.home)) for path in (layout.cluster, layout.log))
+    options = f"-c cluster_name={server_name(data_directory=str(layout.cluster))}"
+    waiting = ["-w", "-t", str(START_SECONDS_MAX), "-s"]
+    return [binaries.path("pg_ctl"), "start", "-D", folder, "-l", log, "-o", options, *waiting]
 
 
 def _make_cluster(*, layout: Layout, binaries: Binaries, account: Account) -> None:

@@ -64,10 +64,11 @@ class Layout:
     def socket_directory(self) -> Path:
         """Return the folder in which the server's socket lies (when it runs) and in which clients look for it.
 
-        Raises FileNotFoundError where the path is too long for a socket and there is no trustworthy run directory.
+        Raises FileNotFoundError where the path cannot be that of a socket and there is no trustworthy run directory.
         """
         inside = self.home / "socket"
-        if len(os.fsencode(inside / SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX:
+        # A comma separates hosts to libpq and cannot be escaped.
+        if len(os.fsencode(inside / SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX and "," not in str(inside):
             return inside
         noted = Path(self.run_directory_note.read_text())
         folder = noted.lstat()

@@ -1,6 +1,7 @@
 """The server's main process, as its pid file and the system tell of it."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -33,7 +34,11 @@ class Postmaster:
             if Path("/proc/self").exists():
                 return False
             state, command = _state_and_command(pid=self.pid)
-        return state[:1] not in ("Z", "X", "") and "postgres" in command and self.data_directory in command
+        return (
+            state[:1] not in ("Z", "X", "")
+            and "postgres" in command
+            and server_name(data_directory=self.data_directory) in command
+        )
 
     def stop(self, *, attempts: int) -> bool:
         """Ask for a fast shutdown (sessions are ended, everything is written) and wait; tell whether it is gone."""
@@ -48,11 +53,16 @@ class Postmaster:
         return False
 
 
+def server_name(*, data_directory: str) -> str:
+    """Return the name (`cluster_name`) under which the server of a data directory is started, so that it is recognised."""
+    return f"billing-{hashlib.sha256(data_directory.encode(errors='surrogateescape')).hexdigest()[:16]}"
+
+
 def read_postmaster(*, cluster: Path) -> Postmaster | None:
     """Return what the cluster's pid file says, None where there is no (complete) one."""
     file = cluster / "postmaster.pid"
     try:
-        lines = file.read_text(errors="replace").splitlines()
+        lines = file.read_text(errors="surrogateescape").splitlines()
         return Postmaster(pid=abs(int(lines[0])), data_directory=lines[1])
     except (FileNotFoundError, IndexError, ValueError):
         return None

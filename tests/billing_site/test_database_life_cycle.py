@@ -14,7 +14,7 @@ from billing_site.database.embedded import EmbeddedServer
 from billing_site.database.errors import DatabaseInUseError
 from billing_site.database.layout import Layout
 from billing_site.database.locks import held_alone, hold_shared, is_held
-from billing_site.database.postmaster import Postmaster
+from billing_site.database.postmaster import Postmaster, server_name
 from tests.billing_site.database_clients import Client, running_postmaster, wait_until
 
 START_TIME = "select pg_postmaster_start_time()"
@@ -187,14 +187,19 @@ def test_a_run_directory_that_others_can_enter_is_not_used(data_dir: Path) -> No
     private.rmdir()
 
 
-def test_a_folder_with_blanks_and_quotes_in_its_name_works() -> None:
-    with tempfile.TemporaryDirectory(prefix='it\'s "odd", $HOME ', dir="/tmp") as odd:
+@pytest.mark.parametrize(
+    ("name", "is_inside"), [('it\'s "odd" $HOME ', True), ("a,b", False)], ids=["blanks, quotes, dollar", "comma"]
+)
+def test_a_folder_with_an_odd_name_works(name: str, is_inside: bool) -> None:
+    with tempfile.TemporaryDirectory(prefix=name, dir="/tmp") as odd:
         client = Client(data_dir=Path(odd))
 
         assert client.ask("select count(*) from pg_stat_activity where datname = 'billing'") == [("1",)]
-        assert Layout(data_dir=Path(odd)).socket_directory().is_relative_to(odd), "short enough to lie inside"
+        socket_directory = Layout(data_dir=Path(odd)).socket_directory()
+        assert socket_directory.is_relative_to(odd) == is_inside
         assert client.end() == 0
         assert running_postmaster(data_dir=Path(odd)) is None
+        socket_directory.rmdir()
 
 
 def test_the_server_speaks_utc_and_writes_to_disk(data_dir: Path) -> None:
@@ -257,7 +262,7 @@ def test_a_server_that_refuses_to_start_is_told_with_its_own_words(data_dir: Pat
 
 
 def test_a_zombie_and_a_pid_in_new_use_are_not_the_server(tmp_path: Path) -> None:
-    pid = os.posix_spawn("/bin/false", ["postgres", "-D", str(tmp_path)], {})
+    pid = os.posix_spawn("/bin/false", ["postgres", server_name(data_directory=str(tmp_path))], {})
     wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
 
     assert not Postmaster(pid=pid, data_directory=str(tmp_path)).is_alive()
