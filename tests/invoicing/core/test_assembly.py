@@ -44,6 +44,14 @@ def test_a_later_mark_without_new_events_is_the_same_invoice() -> None:
     assert assembled(known_through=9).digest == assembled(known_through=1000).digest
 
 
+def test_an_invoice_in_yen_sums_to_whole_yen() -> None:
+    contract = snapshot(base_fee("2900"), charge({"model": "per_unit", "unit_amount": "0.5"}), currency="JPY")
+
+    invoice = assemble(snapshot=contract, lines=rate(snapshot=contract, usage={"actions": usage("3")}))
+
+    assert wire(invoice.total) == {"amount": "2902", "currency": "JPY"}
+
+
 def test_a_contract_without_charges_is_an_invoice_over_nothing() -> None:
     invoice = assemble(snapshot=snapshot(), lines=())
 

@@ -192,6 +192,14 @@ def test_wall_time_that_happens_twice_means_its_first_occurrence_unless_it_is_th
     assert other.end == utc("2026-10-25T00:30+00:00")
 
 
+def test_an_anchor_in_the_doubled_hour_does_not_choose_the_second_occurrence_for_ever() -> None:
+    anchor = utc("2026-10-25T01:30+00:00")  # 02:30 in Berlin for the second time; so is 25 October 2037.
+
+    periods = billing_periods(anchor=anchor, cadence=Cadence.YEAR, timezone="Europe/Berlin", until=FOREVER)
+
+    assert next(islice(periods, 11, None)).start == utc("2037-10-25T00:30+00:00")
+
+
 def test_days_without_a_midnight_begin_when_the_clock_says_so_and_later_ones_at_midnight() -> None:
     """Damascus 2005: clocks went from 00:00 to 01:00 on 1 April."""
     anchor = calendar_anchor(
