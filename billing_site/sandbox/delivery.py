@@ -92,14 +92,15 @@ class Deliverer(threading.Thread):
 
     def _try(self, delivery: SandboxDelivery) -> bool:
         """Try one delivery; False where nobody listens at the address."""
-        if faults.strikes(faults.DROP_WEBHOOKS):
+        ordered = faults.outstanding()
+        if faults.strikes(faults.DROP_WEBHOOKS, ordered):
             self._note(delivery, SandboxDelivery.State.DROPPED, "dropped on demand")
             return True
-        if faults.strikes(faults.DELAY_WEBHOOKS):
+        if faults.strikes(faults.DELAY_WEBHOOKS, ordered):
             delivery.next_attempt_at = now() + timedelta(seconds=DELAY_SECONDS)
             delivery.save(update_fields=["next_attempt_at"])
             return True
-        copies = 2 if faults.strikes(faults.DUPLICATE_WEBHOOKS) else 1
+        copies = 2 if faults.strikes(faults.DUPLICATE_WEBHOOKS, ordered) else 1
         try:
             outcome = [self._send(delivery) for _ in range(copies)][-1]
         except requests.ConnectionError:

@@ -19,8 +19,10 @@ def order(*, kind: str, times: int) -> None:
     SandboxFault.objects.update_or_create(kind=kind, defaults={"times_left": times})
 
 
-def strikes(kind: str) -> bool:
-    """Use up one strike of a kind; False where none is left."""
+def strikes(kind: str, among: dict[str, int]) -> bool:
+    """Use up one strike of a kind, if it is among the outstanding ones; False where none is left."""
+    if kind not in among:
+        return False
     return SandboxFault.objects.filter(kind=kind, times_left__gt=0).update(times_left=F("times_left") - 1) == 1
 
 

@@ -83,14 +83,16 @@ def _dispatch(request: Request, request_id: str) -> Answer:
     ours = control.ROUTES.get((request.method, request.path))
     if ours:
         return Answer(200, ours(Params(tree)))
-    if faults.strikes(faults.HTTP_500):
+    ordered = faults.outstanding()
+    if faults.strikes(faults.HTTP_500, ordered):
         raise Refusal(500, type="api_error", message="A fault that was ordered: http_500.")
-    if faults.strikes(faults.RATE_LIMIT):
+    if faults.strikes(faults.RATE_LIMIT, ordered):
         message = "A fault that was ordered: rate_limit."
         refusal = Refusal(429, type="invalid_request_error", code="rate_limit", message=message)
         return Answer(429, refusal.body, {"Retry-After": "1"})
     given = _carry_out(request, tree, request_id)
-    if request.method == "POST" and given.status < 400 and faults.strikes(faults.TIMEOUT_AFTER_EFFECT):
+    had_effect = request.method == "POST" and given.status < 400
+    if had_effect and faults.strikes(faults.TIMEOUT_AFTER_EFFECT, ordered):
         return Answer(given.status, given.body, given.headers, lost=True)
     return given
 

@@ -17,7 +17,13 @@ class SandboxObject(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["kind", "position"], name="sandbox_object_kind"),
-            GinIndex(fields=["body"], name="sandbox_object_body", opclasses=["jsonb_path_ops"]),
+            # Events are large, many, and never searched by what is in them.
+            GinIndex(
+                fields=["body"],
+                name="sandbox_object_body",
+                opclasses=["jsonb_path_ops"],
+                condition=~models.Q(kind="event"),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

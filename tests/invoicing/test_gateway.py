@@ -174,6 +174,26 @@ def test_a_sandbox_that_is_not_there_asks_to_try_again_later(settings):
         gateway.retrieve_invoice("in_1")
 
 
+def test_a_customer_without_a_card_gets_an_invoice_with_a_due_date(sandbox):
+    due_at = datetime(2036, 9, 1, tzinfo=UTC)
+
+    invoice = gateway.create_invoice(
+        customer=customer_with(None), currency="EUR", number="INV-1", metadata={}, due_at=due_at, idempotency_key="one"
+    )
+
+    present = sandbox.get(f"/v1/invoices/{invoice.id}")
+    assert (present["collection_method"], present["due_date"]) == ("send_invoice", int(due_at.timestamp()))
+
+
+def test_an_event_can_be_fetched_again(sandbox):
+    invoice = gateway.pay_invoice(invoice=opened(customer_with("pm_card_visa")).id, idempotency_key="pay")
+    (known,) = sandbox.get("/v1/events", type="invoice.paid")["data"]
+
+    event = gateway.retrieve_event(known["id"])
+
+    assert (event.type, event.object_id) == ("invoice.paid", invoice.id)
+
+
 def test_an_invoice_that_does_not_exist_is_refused(sandbox):
     with pytest.raises(GatewayRefused) as caught:
         gateway.retrieve_invoice("in_1")

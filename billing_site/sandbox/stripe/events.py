@@ -1,8 +1,5 @@
 """Events: what happened, and to which addresses it is on its way."""
 
-from datetime import datetime
-from functools import partial
-
 from django.conf import settings
 from django.db import transaction
 
@@ -50,34 +47,36 @@ def record_news(call: Call) -> None:
     if not call.news:
         return
     registered = webhook_endpoints.enabled()
-    for event_type, subject in call.news:
-        targets = [("", settings.SANDBOX_WEBHOOK_URL)] if event_type in SUBSCRIBED else []
-        targets += [
-            (endpoint["id"], endpoint["url"])
-            for endpoint in registered
-            if not {"*", event_type}.isdisjoint(endpoint["enabled_events"])
-        ]
-        event = _create(call, event_type, subject, pending=len(targets))
-        _queue(event["id"], targets, at=now())
-    transaction.on_commit(partial(alarm.ring))
-
-
-def _create(call: Call, event_type: str, subject: Body, *, pending: int) -> Body:
-    return store.create(
+    targets = [_targets(event_type, registered) for event_type, _ in call.news]
+    events = store.create_all(
         "event",
-        {
-            "api_version": API_VERSION,
-            "created": store.timestamp(),
-            "data": {"object": presented(subject)},
-            "livemode": False,
-            "pending_webhooks": pending,
-            "request": {"id": call.request_id, "idempotency_key": call.idempotency_key},
-            "type": event_type,
-        },
+        [
+            {
+                "api_version": API_VERSION,
+                "created": store.timestamp(),
+                "data": {"object": presented(subject)},
+                "livemode": False,
+                "pending_webhooks": len(addresses),
+                "request": {"id": call.request_id, "idempotency_key": call.idempotency_key},
+                "type": event_type,
+            }
+            for (event_type, subject), addresses in zip(call.news, targets, strict=True)
+        ],
     )
-
-
-def _queue(event_id: str, targets: list[tuple[str, str]], *, at: datetime) -> None:
+    at = now()
     SandboxDelivery.objects.bulk_create(
-        SandboxDelivery(event=event_id, endpoint=endpoint, url=url, next_attempt_at=at) for endpoint, url in targets
+        SandboxDelivery(event=event["id"], endpoint=endpoint, url=url, next_attempt_at=at)
+        for event, addresses in zip(events, targets, strict=True)
+        for endpoint, url in addresses
     )
+    transaction.on_commit(alarm.ring)
+
+
+def _targets(event_type: str, registered: list[Body]) -> list[tuple[str, str]]:
+    """Return the endpoints that want an event, with their addresses; the product's own has no id."""
+    own = [("", settings.SANDBOX_WEBHOOK_URL)] if event_type in SUBSCRIBED else []
+    return own + [
+        (endpoint["id"], endpoint["url"])
+        for endpoint in registered
+        if not {"*", event_type}.isdisjoint(endpoint["enabled_events"])
+    ]

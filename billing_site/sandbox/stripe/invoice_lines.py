@@ -31,9 +31,9 @@ def create_item(call: Call) -> Body:
         raise invalid(message, param="currency")
     item = _item(params, currency=currency, customer=customer or (invoice or {})["customer"])
     params.refuse_the_rest()
-    item = store.create("invoiceitem", item)
+    item = store.create("invoiceitem", {**item, "invoice": invoice["id"] if invoice else None})
     if invoice:
-        item = put_on_invoice(item, invoice)
+        store.create("line_item", _line(item))
         recount(invoice)
     call.announce("invoiceitem.created", item)
     return item
@@ -46,10 +46,12 @@ def add_lines(call: Call, invoice_id: str) -> Body:
     if not lines:
         raise missing_parameter("lines")
     call.params.refuse_the_rest()
+    items = []
     for given in lines:
         item = _item(given, currency=invoice["currency"], customer=invoice["customer"])
         given.refuse_the_rest()
-        put_on_invoice(store.create("invoiceitem", item), invoice)
+        items.append({**item, "invoice": invoice["id"]})
+    store.create_all("line_item", [_line(item) for item in store.create_all("invoiceitem", items)])
     recount(invoice)
     call.announce("invoice.updated", invoice)
     return invoice
@@ -106,7 +108,7 @@ def lock_draft(invoice_id: str, *, param: str) -> Body:
 
 
 def put_on_invoice(item: Body, invoice: Body) -> Body:
-    """Make a line of an item; the caller recounts the invoice."""
+    """Make a line of an item that waited; the caller recounts the invoice."""
     item["invoice"] = invoice["id"]
     store.create("line_item", _line(item))
     return store.save(item)

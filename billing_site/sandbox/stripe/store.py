@@ -2,7 +2,7 @@
 
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from billing_site.kernel.clock import now
@@ -41,9 +41,17 @@ def new_id(kind: str) -> str:
 
 def create(kind: str, body: Body) -> Body:
     """Keep a new object; its id is made here unless the body has one."""
-    body = {"id": new_id(kind), **body, "object": kind}
-    SandboxObject.objects.create(id=body["id"], kind=kind, body=body, created_at=now())
-    return body
+    return create_all(kind, [body])[0]
+
+
+def create_all(kind: str, bodies: Iterable[Body]) -> list[Body]:
+    """Keep new objects of one kind in their order."""
+    created_at = now()
+    kept = [{"id": new_id(kind), **body, "object": kind} for body in bodies]
+    SandboxObject.objects.bulk_create(
+        SandboxObject(id=body["id"], kind=kind, body=body, created_at=created_at) for body in kept
+    )
+    return kept
 
 
 def find(kind: str, object_id: str) -> Body | None:
