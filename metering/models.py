@@ -1,5 +1,7 @@
 """What is true about usage: meters, events as they were accepted, and their sums per hour."""
 
+from decimal import Decimal
+
 import pgtrigger
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
@@ -97,7 +99,8 @@ class UsageWindow(models.Model):
     meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="windows")
     customer_id = models.CharField(max_length=100)
     start = models.DateTimeField(help_text="The start of the hour (UTC).")
-    value = exact_field()
+    # Wide enough for as many of the greatest quantities as there are event numbers: a sum never overflows.
+    value: "models.DecimalField[Decimal, Decimal]" = models.DecimalField(max_digits=60, decimal_places=12)
     event_count = models.BigIntegerField()
     last_event = models.BigIntegerField(help_text="The greatest event number in this window.")
 

@@ -1,0 +1,50 @@
+"""What may be asked about usage: what was used, what is billed, how it is proved, what did not arrive."""
+
+from metering.queries.billing import MeterUsage, billing_usage
+from metering.queries.control import (
+    Backlog,
+    Conservation,
+    CustomerEvents,
+    Unmatched,
+    backlog,
+    conservation,
+    customers_with_usage,
+    events_of_unknown_customers,
+    unmatched_events,
+)
+from metering.queries.proof import (
+    KnownEvent,
+    KnownWindow,
+    LateUsage,
+    events_as_known,
+    late_usage,
+    usage_as_known,
+    windows_as_known,
+)
+from metering.queries.usage import Granularity, Window, meter_by_key, usage_between, usage_windows
+
+__all__ = [
+    "Backlog",
+    "Conservation",
+    "CustomerEvents",
+    "Granularity",
+    "KnownEvent",
+    "KnownWindow",
+    "LateUsage",
+    "MeterUsage",
+    "Unmatched",
+    "Window",
+    "backlog",
+    "billing_usage",
+    "conservation",
+    "customers_with_usage",
+    "events_as_known",
+    "events_of_unknown_customers",
+    "late_usage",
+    "meter_by_key",
+    "unmatched_events",
+    "usage_as_known",
+    "usage_between",
+    "usage_windows",
+    "windows_as_known",
+]
