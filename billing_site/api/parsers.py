@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import IO, Any
 
 from django.conf import settings
@@ -57,10 +57,13 @@ def exact_json(body: bytes) -> Any:
 
 
 def _exact(text: str) -> Decimal:
-    number = Decimal(text)
-    if len(text) > DIGITS_MAX or abs(number.adjusted()) > DIGITS_MAX:
-        raise Malformed(f"the number {text[:30]} has too many digits")
-    return number
+    try:
+        number = Decimal(text[:DIGITS_MAX])
+        if len(text) <= DIGITS_MAX and abs(number.adjusted()) <= DIGITS_MAX:
+            return number
+    except InvalidOperation:  # an exponent beyond what Decimal can hold
+        pass
+    raise Malformed(f"the number {text[:30]} has too many digits")
 
 
 def _whole(text: str) -> int:
@@ -87,19 +90,15 @@ def _check_members(document: Any) -> None:
     nul: list[FieldError] = []
     level: list[tuple[str, Any]] = [("", document)]
     for _ in range(DEPTH_MAX + 1):
-        if not level:
-            break
-        deeper: list[tuple[str, Any]] = []
-        for path, value in level:
-            if isinstance(value, str):
-                if not _storable(value):
-                    nul.append(FieldError(path or "body", "invalid", "must not contain the NUL character"))
-            elif isinstance(value, dict | list):
-                deeper.extend(_members(path, value))
-        level = deeper
-    else:
-        if level:
-            raise Malformed(f"the body is nested deeper than {DEPTH_MAX} levels")
+        nul += [
+            FieldError(path or "body", "invalid", "must not contain the NUL character")
+            for path, value in level
+            if isinstance(value, str) and not _storable(value)
+        ]
+        containers = [(path, value) for path, value in level if isinstance(value, dict | list)]
+        level = [member for path, value in containers for member in _members(path, value)]
+    if containers:
+        raise Malformed(f"the body is nested deeper than {DEPTH_MAX} levels")
     if nul:
         raise InvalidFields(tuple(nul[:100]))
 
