@@ -20,6 +20,11 @@ def push_invoice(intent_id: int) -> str:
     return push.push_invoice(intent_id=intent_id, at=now()).status
 
 
+def withdraw_invoice(intent_id: int) -> str:
+    """Void at Stripe what was paid another way."""
+    return push.withdraw_invoice(intent_id=intent_id).status
+
+
 def follow_notice(notice_id: int) -> str:
     """Act on one notice of Stripe's."""
     return follow_stripe.follow_notice(notice_id=notice_id, at=now()).outcome

@@ -17,7 +17,8 @@ WEBHOOK_BYTES_MAX = 1024 * 1024
 def receive_stripe_webhook(request: HttpRequest) -> JsonResponse:
     """Answer 200 once the notice is stored, 400 to what Stripe did not sign; any 5xx makes Stripe send it again."""
     try:
-        if int(request.META.get("CONTENT_LENGTH") or 0) > WEBHOOK_BYTES_MAX:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not length.isdecimal() or int(length) > WEBHOOK_BYTES_MAX:
             raise TooLarge(f"a webhook has at most {WEBHOOK_BYTES_MAX} bytes")
         notice = receive_notice(payload=request.body, signature=request.headers.get("Stripe-Signature", ""), at=now())
     except BillingError as error:

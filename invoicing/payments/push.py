@@ -36,6 +36,7 @@ from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnava
 logger = logging.getLogger(__name__)
 
 JOB = "invoicing.tasks.push_invoice"
+WITHDRAWAL_JOB = "invoicing.tasks.withdraw_invoice"
 # The metadata by which an invoice at Stripe is known to be ours, and which one.
 INTENT_METADATA = "push_intent"
 # What people can do about the refusals that they will meet, by Stripe's error code.
@@ -121,6 +122,30 @@ def sweep_pushes(*, at: datetime) -> int:
         queue(JOB, intent_id)
     PushIntent.objects.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
     return len(due)
+
+
+def plan_withdrawal(*, invoice_id: int) -> None:
+    """Queue the withdrawal of an invoice that was paid another way: open at Stripe, it could be paid again (S1-036)."""
+    assert connection.in_atomic_block, "the job commits with the payment, or not at all"
+    for intent in PushIntent.objects.filter(invoice_id=invoice_id, stripe_invoice_id__isnull=False):
+        queue(WITHDRAWAL_JOB, intent.pk)
+
+
+def withdraw_invoice(*, intent_id: int) -> RemoteInvoice:
+    """Void an invoice at Stripe that is paid here; one that is a draft or closed there is left as it is.
+
+    Raises GatewayUnavailable, also while a worker is pushing it: the job has to come again.
+    """
+    with _only_worker(intent_id) as alone:
+        if not alone:
+            raise GatewayUnavailable("The invoice is being pushed at this moment.")
+        intent = PushIntent.objects.select_related("invoice").get(pk=intent_id)
+        assert intent.invoice.status == InvoiceStatus.PAID, "only what is paid is withdrawn"
+        assert intent.stripe_invoice_id, "there is nothing at Stripe to withdraw"
+        present = gateway.retrieve_invoice(intent.stripe_invoice_id)
+        if present.status != "open":
+            return present
+        return gateway.void_invoice(invoice=present.id, idempotency_key=_key(intent, "void"))
 
 
 def _push(intent: PushIntent, *, at: datetime) -> None:

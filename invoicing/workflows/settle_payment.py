@@ -7,18 +7,18 @@ from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
 from billing_site.kernel.money import is_rounded
-from invoicing.core.posting import BANK, STRIPE_CLEARING, postings_for_payment
+from invoicing.core.posting import postings_for_payment
 from invoicing.customers.models import SettlementChannel
-from invoicing.invoices.models import Invoice
+from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.operations import apply_payment
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.models import Payment
 from invoicing.payments.operations import record_payment
+from invoicing.payments.push import plan_withdrawal
 
 # The journal's reference is the channel and this, in 200 characters.
 REFERENCE_LENGTH_MAX = 190
-ARRIVES_AT = {SettlementChannel.STRIPE.value: STRIPE_CLEARING, SettlementChannel.MANUAL.value: BANK}
 
 
 @transaction.atomic
@@ -53,17 +53,19 @@ def settle_payment(
     post_entry(
         kind=JournalEntry.Kind.PAYMENT,
         reference=f"{channel}:{reference}",
-        postings=postings_for_payment(amount=amount, currency=invoice.currency, into=ARRIVES_AT[channel]),
+        postings=postings_for_payment(amount=amount, channel=channel),
         description=f"Payment {reference} for invoice {invoice.number}"[:300],
         occurred_at=received_at,
     )
-    apply_payment(
+    settled = apply_payment(
         invoice_id=invoice.pk,
         amount=amount,
         paid_at=received_at,
         actor=actor or channel,
         reason=reason or f"payment {reference}",
     )
+    if channel != SettlementChannel.STRIPE and settled.status == InvoiceStatus.PAID:
+        plan_withdrawal(invoice_id=invoice.pk)
     return payment
 
 
