@@ -4,9 +4,13 @@ import secrets
 from datetime import timedelta
 from pathlib import Path
 
+import django_stubs_ext
 import environ
 
 from billing_site.database.settings import database_settings
+
+# Lets forms and admins name their model: ModelForm[Customer].
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -39,7 +43,6 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
 
 INSTALLED_APPS = [
-    "billing_site.backoffice.apps.BackofficeConfig",
     "unfold",
     "unfold.contrib.filters",
     "unfold.contrib.simple_history",
@@ -67,6 +70,8 @@ INSTALLED_APPS = [
     "invoicing",
     "dunning",
     "marketplaces",
+    # Last: it dresses the admins that the apps above have registered.
+    "billing_site.backoffice.apps.BackofficeConfig",
 ]
 
 MIDDLEWARE = [
@@ -227,6 +232,8 @@ SPECTACULAR_SETTINGS = {
 }
 
 SIMPLE_HISTORY_REVERT_DISABLED = True
+# dj-stripe asks for a webhook endpoint of its own; ours is payments/intake.py.
+SILENCED_SYSTEM_CHECKS = ["djstripe.W002"]
 
 LOGGING = {
     "version": 1,

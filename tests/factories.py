@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from django.db import connection
+
 from invoicing.catalog.operations import load_catalog
 from invoicing.catalog.queries import published_version
 from invoicing.customers.models import Customer
@@ -120,3 +122,10 @@ def an_event(
 def amounts(lines: Sequence[Any]) -> list[str]:
     """The amounts of invoice lines as text, in the order of the document."""
     return [f"{line.amount.amount:.2f}" for line in lines]
+
+
+def settle_constraints() -> None:
+    """Let the deferred triggers have their say now, as a commit would."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")

@@ -19,12 +19,14 @@ EXACT_PLACES = 12
 AMOUNT_DIGITS = 19
 AMOUNT_PLACES = 3
 
-CURRENCIES_BY_EXPONENT = {
-    decimals: sorted(
-        currency.code for currency in list_all_currencies() if currency.sub_unit and exponent(currency.code) == decimals
-    )
-    for decimals in (0, 2, 3)
-}
+
+def _currencies_with(decimals: int) -> list[str]:
+    known = (currency.code for currency in list_all_currencies())
+    return sorted(code for code in known if code not in FOUR_DECIMALS and exponent(code) == decimals)
+
+
+FOUR_DECIMALS = ("CLF", "UYW")
+CURRENCIES_BY_EXPONENT = {decimals: _currencies_with(decimals) for decimals in (0, 2, 3)}
 
 
 def exact_field(**options: Any) -> "models.DecimalField[Decimal, Decimal]":

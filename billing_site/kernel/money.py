@@ -14,16 +14,23 @@ from moneyed import CurrencyDoesNotExist, Money, get_currency
 EXACT = Context(prec=100)
 
 
+DECIMALS_MAX = 3
+
+
 def exponent(currency: str) -> int:
     """Return the number of decimals of an ISO 4217 currency: 2 for EUR, 0 for JPY, 3 for KWD (S0-107).
 
-    Raises KeyError for a code that is not a currency.
+    Raises KeyError for a code that is not a currency we can hold: columns of amounts have three
+    decimals, so that the two accounting units with four (CLF, UYW) are refused at the door.
     """
     try:
         sub_unit = get_currency(currency).sub_unit
     except CurrencyDoesNotExist:
         raise KeyError(currency) from None
-    return len(str(sub_unit)) - 1
+    decimals = len(str(sub_unit)) - 1
+    if decimals > DECIMALS_MAX:
+        raise KeyError(currency)
+    return decimals
 
 
 def minor_unit(currency: str) -> Decimal:

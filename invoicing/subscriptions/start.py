@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
@@ -38,6 +39,11 @@ def start_subscription(
                 "plan", "no_price", f"{plan_version} has no price in {customer.currency}, the customer's currency"
             )
         )
+    if started_at.utcoffset() is None:
+        errors.append(FieldError("started_at", "naive", "has no offset: write 2026-08-01T00:00:00Z"))
+    elif (clash := _metered_already(key, customer, plan_version, started_at)) is not None:
+        message = f"{clash} charges the same meter from then on: end it before this one begins"
+        errors.append(FieldError("plan", "metered_already", message))
     if not key or len(key) > 100:
         errors.append(FieldError("key", "invalid", "must have 1 to 100 characters"))
     if errors:
@@ -61,3 +67,18 @@ def start_subscription(
             raise Conflict(f"subscription {key} exists already with other terms", field="key") from None
         return existing
     return subscription
+
+
+def _metered_already(
+    key: str, customer: Customer, plan_version: PlanVersion, started_at: datetime
+) -> Subscription | None:
+    """Return a subscription that would charge the same usage: each event is rated once (peers: polar#6779)."""
+    # The customer's row serialises two starts at once.
+    Customer.objects.select_for_update().get(pk=customer.pk)
+    meters = plan_version.prices.filter(currency=customer.currency, meter__isnull=False).values("meter")
+    return (
+        customer.subscriptions.exclude(key=key)
+        .filter(Q(ended_at__isnull=True) | Q(ended_at__gt=started_at))
+        .filter(plan_version__prices__meter__in=meters, plan_version__prices__currency=customer.currency)
+        .first()
+    )

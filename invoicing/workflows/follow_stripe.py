@@ -30,6 +30,7 @@ from invoicing.workflows.settle_payment import settle_payment
 logger = logging.getLogger(__name__)
 
 MIRROR_JOB = "invoicing.tasks.mirror_object"
+LOOK_JOB = "invoicing.tasks.follow_invoice"
 # What else of a customer of ours is kept in dj-stripe's tables.
 MIRRORED_KINDS = ("customer", "payment_intent", "payment_method", "charge")
 REFUSED_EVENTS = ("invoice.payment_failed", "invoice.payment_action_required")
@@ -80,7 +81,7 @@ def sweep_open_invoices(*, at: datetime) -> int:
     )
     intents = list(waiting.order_by("id").values_list("id", flat=True))
     for intent_id in intents:
-        queue("invoicing.tasks.follow_invoice", intent_id)
+        queue(LOOK_JOB, intent_id)
     return len(intents)
 
 

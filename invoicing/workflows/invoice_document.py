@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from moneyed import Money
 
-from billing_site.kernel.money import EXACT, exponent
+from billing_site.kernel.money import exponent
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.document import (
     DocumentCustomer,
@@ -96,16 +96,8 @@ def _step(step: dict[str, Any], currency: str) -> DocumentStep:
         text=step["text"],
         quantity=quantity or None,
         price=_price_text(step, currency),
-        amount=Money(_decimal(step["amount"]), currency),
+        amount=Money(Decimal(step["amount"]), currency),
     )
-
-
-def _decimal(exact: str) -> Decimal:
-    """Return an exact amount for print; one that no decimal can express is cut to six more digits than it is paid in."""
-    numerator, _, denominator = exact.partition("/")
-    if not denominator:
-        return Decimal(numerator)
-    return EXACT.divide(Decimal(numerator), Decimal(denominator)).quantize(Decimal("0.00000001"))
 
 
 def _price_text(step: dict[str, Any], currency: str) -> str:

@@ -8,9 +8,13 @@ import pytest
 from django.db import connection
 from moneyed import Money
 
+from billing_site.kernel.errors import InvalidFields
+from billing_site.kernel.history import save_with_reason
 from invoicing.catalog.operations import load_catalog
 from invoicing.invoices.models import Invoice, InvoiceSeries, InvoiceStatus
 from invoicing.ledger.models import JournalEntry
+from invoicing.subscriptions.cancel import end_subscription
+from invoicing.subscriptions.models import Subscription
 from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.run_billing import draft_billing, issue_billing, preview_billing
 from invoicing.workflows.verify import verify
@@ -233,8 +237,10 @@ def test_the_same_catalog_again_changes_nothing() -> None:
 def test_a_customer_that_cannot_be_billed_is_told_and_does_not_hold_up_the_others() -> None:
     a_plan("pro", usd_per_action("1"))
     clash = a_customer("cust_clash")
-    a_subscription(clash, key="one")
-    a_subscription(clash, key="two")
+    first = a_subscription(clash, key="one")
+    # start_subscription refuses the second: this one came in behind its back
+    second = Subscription(key="two", customer=clash, plan_version=first.plan_version, started_at=JULY)
+    save_with_reason(second, actor="test", reason="behind the back")
     a_subscription(a_customer("cust_fine"))
 
     report = issue_billing(as_of=AUGUST, at=BILLED_AT)
@@ -243,6 +249,18 @@ def test_a_customer_that_cannot_be_billed_is_told_and_does_not_hold_up_the_other
     [failure] = report.failures
     assert failure.customer == "cust_clash"
     assert "would both charge the usage of meter actions" in failure.message
+
+
+def test_two_subscriptions_that_charge_the_same_usage_are_refused() -> None:
+    a_plan("pro", usd_per_action("1"))
+    customer = a_customer()
+    first = a_subscription(customer, key="one")
+
+    with pytest.raises(InvalidFields, match="one charges the same meter"):
+        a_subscription(customer, key="two", anchor="anniversary", started_at=AUGUST)
+
+    end_subscription(subscription=first, ended_at=AUGUST, actor="test", reason="moves to another")
+    a_subscription(customer, key="two", started_at=AUGUST)
 
 
 def test_an_invoice_over_nothing_is_paid_at_once() -> None:

@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection, transaction
 
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.run_billing import draft_billing, issue_billing
-from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, use
+from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, settle_constraints, use
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,9 @@ def issued() -> Invoice:
     a_plan()
     a_subscription(a_customer())
     use("cust_acme", "1500", at=JULY + timedelta(days=3))
-    return issue_billing(as_of=AUGUST, at=AUGUST + timedelta(days=1)).invoices[0]
+    [invoice] = issue_billing(as_of=AUGUST, at=AUGUST + timedelta(days=1)).invoices
+    settle_constraints()
+    return invoice
 
 
 @pytest.fixture
@@ -31,7 +33,9 @@ def draft() -> Invoice:
     a_plan()
     a_subscription(a_customer())
     use("cust_acme", "1500", at=JULY + timedelta(days=3))
-    return draft_billing(as_of=AUGUST, at=AUGUST + timedelta(days=1)).invoices[0]
+    [invoice] = draft_billing(as_of=AUGUST, at=AUGUST + timedelta(days=1)).invoices
+    settle_constraints()
+    return invoice
 
 
 def columns_of(table: str) -> list[tuple[str, str]]:
@@ -47,7 +51,7 @@ def another_value(column: str, kind: str) -> str:
     """An SQL expression of the column's type that differs from what stands there."""
     match kind:
         case "character varying" | "text":
-            return f"coalesce({column}, '') || 'x'" if column not in ("currency", "status") else "'EUR'"
+            return f"CASE WHEN {column} = 'EUR' THEN 'JPY' ELSE 'EUR' END"
         case "jsonb":
             return "'{\"forged\": true}'::jsonb"
         case "date":
@@ -68,7 +72,7 @@ def test_no_column_of_an_issued_invoice_can_be_changed_but_its_settlement(issued
     columns = [pair for pair in columns_of("invoicing_invoice") if pair[0] not in SETTLEMENT_COLUMNS]
 
     for column, kind in columns:
-        with pytest.raises(IntegrityError, match="cannot be changed|cannot be"):
+        with pytest.raises(IntegrityError, match="cannot be"):
             run_sql(f"UPDATE invoicing_invoice SET {column} = {another_value(column, kind)} WHERE id = {issued.pk}")
 
     assert len(columns) > 20, "the attack must try every column"

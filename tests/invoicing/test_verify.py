@@ -9,7 +9,7 @@ from django.db import connection
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.run_billing import issue_billing
 from invoicing.workflows.verify import verify
-from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, use
+from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, settle_constraints, use
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +20,9 @@ def invoice() -> Invoice:
     a_subscription(a_customer())
     use("cust_acme", "1500", at=JULY + timedelta(days=3), key="first")
     use("cust_acme", "1", at=JULY + timedelta(days=4), key="second")
-    return issue_billing(as_of=AUGUST, at=AUGUST).invoices[0]
+    [invoice] = issue_billing(as_of=AUGUST, at=AUGUST).invoices
+    settle_constraints()
+    return invoice
 
 
 def behind_the_triggers(statement: str) -> None:

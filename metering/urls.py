@@ -1,0 +1,3 @@
+"""The addresses of metering, relative to /api/v1/."""
+
+urlpatterns = []
