@@ -145,9 +145,7 @@ def _timestamp(value: Any, *, received_at: datetime) -> datetime:
 def _quantity(value: Any) -> Decimal:
     quantity = read_number(value)
     if quantity is None:
-        raise InvalidInput(
-            'must be a decimal number such as 12.5 or "12.5"', field="quantity", code="not_a_number"
-        )
+        raise InvalidInput('must be a decimal number such as 12.5 or "12.5"', field="quantity", code="not_a_number")
     if quantity < 0:
         raise InvalidInput("must not be negative", field="quantity", code="negative")
     if not fits(quantity):
