@@ -1,5 +1,7 @@
 """Django's registration of the admin site and of the pages around it."""
 
+from importlib import import_module
+
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 
@@ -16,3 +18,8 @@ class BackofficeAdminConfig(AdminConfig):
     """django.contrib.admin with our site as `admin.site`."""
 
     default_site = "billing_site.backoffice.site.BackofficeSite"
+
+    def ready(self) -> None:
+        """Let every app register its admin, then dress those of other packages."""
+        super().ready()
+        import_module("billing_site.backoffice.other_packages")

@@ -1,0 +1,92 @@
+"""What stands in the sidebar, and who may see it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+
+@dataclass(frozen=True)
+class Item:
+    """One entry: where it leads (a view of the admin) and the permission that shows it ("" for everyone)."""
+
+    title: str
+    icon: str
+    view: str
+    permission: str = ""
+
+
+def _list(title: str, icon: str, app: str, model: str) -> Item:
+    return Item(title, icon, f"{app}_{model}_changelist", f"{app}.view_{model}")
+
+
+GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
+    (
+        "Work",
+        (
+            Item("Needs you", "inbox", "index"),
+            Item("Search", "search", "backoffice_search"),
+            Item("Changes", "history", "backoffice_changes"),
+        ),
+    ),
+    (
+        "Customers and contracts",
+        (
+            _list("Customers", "groups", "invoicing", "customer"),
+            _list("Subscriptions", "event_repeat", "invoicing", "subscription"),
+            _list("Plans", "sell", "invoicing", "plan"),
+            _list("Products", "category", "invoicing", "product"),
+        ),
+    ),
+    (
+        "Usage",
+        (
+            _list("Meters", "speed", "metering", "meter"),
+            _list("Usage events", "data_object", "metering", "usageevent"),
+        ),
+    ),
+    (
+        "Invoices and money",
+        (
+            _list("Invoices", "receipt_long", "invoicing", "invoice"),
+            _list("Payments", "payments", "invoicing", "payment"),
+            _list("Payment failures", "credit_card_off", "invoicing", "paymentfailure"),
+            _list("Pushes to Stripe", "upload", "invoicing", "pushintent"),
+            _list("Billing runs", "playlist_play", "invoicing", "billingrun"),
+        ),
+    ),
+    (
+        "Books",
+        (
+            _list("Journal", "menu_book", "invoicing", "journalentry"),
+            Item("Trial balance", "balance", "backoffice_trial_balance", "invoicing.view_posting"),
+        ),
+    ),
+    (
+        "System",
+        (
+            _list("Stripe notices", "webhook", "invoicing", "stripenotice"),
+            _list("Jobs waiting", "pending_actions", "django_q", "ormq"),
+            _list("Jobs that failed", "error", "django_q", "failure"),
+            _list("Job schedule", "schedule", "django_q", "schedule"),
+            _list("API keys", "key", "api", "apikey"),
+            _list("Stripe mirror", "sync_alt", "djstripe", "invoice"),
+            _list("People", "person", "auth", "user"),
+            _list("Roles", "shield_person", "auth", "group"),
+        ),
+    ),
+)
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the sidebar of the signed-in person: the groups that hold something for them."""
+    return [
+        {"title": title, "items": entries}
+        for title, items in GROUPS
+        if (entries := [_entry(item) for item in items if not item.permission or request.user.has_perm(item.permission)])
+    ]
+
+
+def _entry(item: Item) -> dict[str, Any]:
+    return {"title": item.title, "icon": item.icon, "link": reverse(f"admin:{item.view}")}

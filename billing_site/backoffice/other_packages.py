@@ -1,0 +1,84 @@
+"""Other packages' admins in our clothes: their forms show their inputs, and what nobody needs here is hidden."""
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django_q.admin import FailAdmin, QueueAdmin, ScheduleAdmin, TaskAdmin
+from django_q.models import Failure, OrmQ, Schedule, Success
+from djstripe import models as stripe_mirror
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from billing_site.display.admin import ReadOnlyAdmin, StaffAdmin
+
+# Mirrored objects of Stripe that help to find out what Stripe knows; the other fifty are hidden.
+MIRRORED = ("Customer", "Invoice", "PaymentIntent", "Charge", "PaymentMethod", "BalanceTransaction")
+
+for model in list(admin.site._registry):
+    if model._meta.app_label in ("djstripe", "django_q") or model in (User, Group):
+        admin.site.unregister(model)
+
+
+@admin.register(User)
+class PersonAdmin(UserAdmin, StaffAdmin):
+    """People who sign in."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class RoleAdmin(GroupAdmin, ModelAdmin):
+    """Roles and what they may do."""
+
+
+class MirrorAdmin(ReadOnlyAdmin):
+    """An object as Stripe last told it; never edited here."""
+
+    list_display = ("id", "created", "livemode")
+    search_fields = ("id",)
+    ordering = ("-created",)
+    fields = ("id", "created", "livemode", "stripe_text")
+    readonly_fields = fields
+    empty_message = "Stripe's notices bring its objects here."
+
+    @admin.display(description="As Stripe told it")
+    def stripe_text(self, row: Any) -> SafeString:
+        """Show the stored object."""
+        return format_html('<pre class="bo-code">{}</pre>', json.dumps(row.stripe_data, indent=2, ensure_ascii=False))
+
+
+for name in MIRRORED:
+    admin.site.register(getattr(stripe_mirror, name), type(f"{name}Admin", (MirrorAdmin,), {}))
+
+
+@admin.register(OrmQ)
+class WaitingJobAdmin(QueueAdmin, ReadOnlyAdmin):
+    """Jobs that wait or run."""
+
+    empty_message = "No job waits: the worker has taken them all."
+
+
+@admin.register(Success)
+class DoneJobAdmin(TaskAdmin, ReadOnlyAdmin):
+    """Jobs that ended well."""
+
+    empty_message = "Jobs that ended well stand here for a while."
+
+
+@admin.register(Failure)
+class FailedJobAdmin(FailAdmin, ReadOnlyAdmin):
+    """Jobs that failed; they may be queued again."""
+
+    empty_message = "No job has failed."
+
+
+@admin.register(Schedule)
+class JobScheduleAdmin(ScheduleAdmin, ReadOnlyAdmin):
+    """What runs when; the tables of RegularJob in the code decide, so it is read-only."""

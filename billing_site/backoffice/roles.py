@@ -1,0 +1,54 @@
+"""Who may do what: two groups, and the permissions for deeds that move money.
+
+Finance looks at everything, changes customers and the catalog, issues invoices, sends refused ones again and records
+bank transfers. Support looks at everything and changes nothing. `serve` and `demo` call `ensure_roles`; running it
+again changes nothing but adding what is missing, so that a permission that was taken away by hand must be taken from
+the person, not from the group.
+"""
+
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django.db.models import Model
+
+from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import Invoice
+from invoicing.payments.models import PushIntent
+from invoicing.subscriptions.models import Subscription
+
+FINANCE, SUPPORT = "Finance", "Support"
+
+# Deeds beyond Django's add, change, delete and view.
+DEEDS: tuple[tuple[type[Model], str, str], ...] = (
+    (Invoice, "issue_invoice", "Can issue invoices"),
+    (Invoice, "record_transfer", "Can record bank transfers"),
+    (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
+    (PlanVersion, "publish_planversion", "Can publish plan versions"),
+)
+SEEN_APPS = ("invoicing", "metering", "dunning", "marketplaces")
+EDITED: tuple[type[Model], ...] = (Customer, Subscription, Product, Plan, PlanVersion, Price, PriceTier)
+
+
+@transaction.atomic
+def ensure_roles() -> None:
+    """Make sure that the deeds' permissions and the groups Finance and Support exist with what they need."""
+    deeds = [_deed(model, codename, name) for model, codename, name in DEEDS]
+    seen = Permission.objects.filter(content_type__app_label__in=SEEN_APPS, codename__startswith="view_")
+    edited = Permission.objects.filter(
+        content_type__in=ContentType.objects.get_for_models(*EDITED).values(),
+        codename__regex=r"^(add|change)_",
+    ) | Permission.objects.filter(
+        content_type__in=ContentType.objects.get_for_models(Price, PriceTier).values(), codename__startswith="delete_"
+    )
+    finance, _ = Group.objects.get_or_create(name=FINANCE)
+    support, _ = Group.objects.get_or_create(name=SUPPORT)
+    finance.permissions.add(*seen, *edited, *deeds)
+    support.permissions.add(*seen)
+
+
+def _deed(model: type[Model], codename: str, name: str) -> Permission:
+    permission, _ = Permission.objects.get_or_create(
+        content_type=ContentType.objects.get_for_model(model), codename=codename, defaults={"name": name}
+    )
+    return permission

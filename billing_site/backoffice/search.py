@@ -1,0 +1,151 @@
+"""One search over customers, invoices, usage events, Stripe ids and amounts."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from hashlib import sha256
+from uuid import UUID
+
+from django.db.models import Q
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from billing_site.display.figures import money, quantity
+from billing_site.display.pills import pill
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import Invoice
+from invoicing.payments.models import Payment, PushIntent, StripeNotice
+from invoicing.subscriptions.models import Subscription
+from metering.models import UsageEvent
+
+HITS_MAX = 12
+AMOUNT_MAX = Decimal(10) ** 16
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One thing that was found."""
+
+    title: str
+    detail: SafeString | str
+    url: str
+
+
+@dataclass(frozen=True)
+class HitGroup:
+    """What was found of one kind; `exact` where the term is the very key of its only hit."""
+
+    name: str
+    hits: list[Hit]
+    exact: bool = False
+
+
+def search_everything(*, term: str, allowed: Callable[[str], bool]) -> list[HitGroup]:
+    """Return what the term finds, by kind, at most HITS_MAX each; events by whole key only, so that it stays fast."""
+    searches: tuple[tuple[str, str, Callable[[str], HitGroup]], ...] = (
+        ("Customers", "invoicing.view_customer", _customers),
+        ("Invoices", "invoicing.view_invoice", _invoices),
+        ("Subscriptions", "invoicing.view_subscription", _subscriptions),
+        ("Payments", "invoicing.view_payment", _payments),
+        ("Stripe", "invoicing.view_stripenotice", _stripe),
+        ("Usage events", "metering.view_usageevent", _events),
+    )
+    groups = [search(term) for _, permission, search in searches if allowed(permission)]
+    return [group for group in groups if group.hits]
+
+
+def _page(model: str, pk: object, *, app: str = "invoicing") -> str:
+    return reverse(f"admin:{app}_{model}_change", args=[pk])
+
+
+def _is_exact(term: str, keys: Iterable[str | None]) -> bool:
+    return [key.lower() if key else "" for key in keys] == [term.lower()]
+
+
+def _customers(term: str) -> HitGroup:
+    found = Customer.objects.filter(
+        Q(key__icontains=term) | Q(name__icontains=term) | Q(email__icontains=term) | Q(stripe_customer__stripe_id=term)
+    ).order_by("name", "id")[:HITS_MAX]
+    hits = [Hit(customer.name, f"{customer.key}, {customer.currency}", _page("customer", customer.pk)) for customer in found]
+    return HitGroup("Customers", hits, exact=_is_exact(term, [customer.key for customer in found]))
+
+
+def _invoices(term: str) -> HitGroup:
+    wanted = Q(number__icontains=term) | Q(push__stripe_invoice_id=term)
+    amount = amount_in(term)
+    if amount is not None:
+        wanted |= Q(total=amount)
+    found = Invoice.objects.filter(wanted).order_by("-period_end", "-id")[:HITS_MAX]
+    hits = [
+        Hit(
+            invoice.number or f"draft {invoice.pk}",
+            pill(invoice.status) + " " + money(invoice.total) + f" {invoice.customer_name}",
+            _page("invoice", invoice.pk),
+        )
+        for invoice in found
+    ]
+    return HitGroup("Invoices", hits, exact=_is_exact(term, [invoice.number for invoice in found]))
+
+
+def _subscriptions(term: str) -> HitGroup:
+    found = Subscription.objects.filter(key__icontains=term).select_related("customer").order_by("key")[:HITS_MAX]
+    hits = [Hit(one.key, one.customer.name, _page("subscription", one.pk)) for one in found]
+    return HitGroup("Subscriptions", hits)
+
+
+def _payments(term: str) -> HitGroup:
+    wanted = Q(reference__iexact=term)
+    amount = amount_in(term)
+    if amount is not None:
+        wanted |= Q(amount=amount)
+    found = Payment.objects.filter(wanted).select_related("invoice").order_by("-received_at", "-id")[:HITS_MAX]
+    hits = [
+        Hit(payment.reference, money(payment.amount) + f" for {payment.invoice}", _page("payment", payment.pk))
+        for payment in found
+    ]
+    return HitGroup("Payments", hits)
+
+
+def _stripe(term: str) -> HitGroup:
+    notices = StripeNotice.objects.filter(Q(event_id=term) | Q(object_id=term)).order_by("-received_at")[:HITS_MAX]
+    hits = [Hit(one.event_id, f"{one.event_type}: {one.outcome}", _page("stripenotice", one.pk)) for one in notices]
+    pushes = PushIntent.objects.filter(stripe_invoice_id=term).select_related("invoice")[:HITS_MAX]
+    hits += [Hit(str(one.stripe_invoice_id), f"push of {one.invoice}", _page("pushintent", one.pk)) for one in pushes]
+    return HitGroup("Stripe", hits)
+
+
+def _events(term: str) -> HitGroup:
+    """Find events by their whole idempotency key; there is no index for parts of keys."""
+    found = events_by_key(term=term)
+    hits = [
+        Hit(
+            event.event_id,
+            f"{event.event_type} of {event.customer_id}: {quantity(event.quantity)}",
+            _page("usageevent", event.pk, app="metering"),
+        )
+        for event in found
+    ]
+    return HitGroup("Usage events", hits)
+
+
+def events_by_key(*, term: str) -> list[UsageEvent]:
+    """Return the events with this idempotency key, through the unique index: one probe for each known customer."""
+    if len(term) > 255:
+        return []
+    keys = [_dedup_key(key, term) for key in Customer.objects.values_list("key", flat=True)]
+    return list(UsageEvent.objects.filter(dedup_key__in=keys).order_by("id")[:HITS_MAX])
+
+
+def _dedup_key(customer_id: str, idempotency_key: str) -> UUID:
+    """Return the unique key of an event as ingest makes it: half of SHA-256 over customer, NUL, idempotency key."""
+    return UUID(sha256(f"{customer_id}\x00{idempotency_key}".encode()).hexdigest()[:32])
+
+
+def amount_in(term: str) -> Decimal | None:
+    """Read an amount as people write it (1,234.50 or EUR 1234.5); None where the term is none."""
+    text = term.upper().replace(",", "").replace(" ", "").lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ€$£¥")
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and abs(amount) < AMOUNT_MAX else None

@@ -1,0 +1,98 @@
+"""How templates write money, quantities, times and states."""
+
+from datetime import date, datetime
+from decimal import Decimal
+
+from django import template
+from django.utils.safestring import SafeString
+from moneyed import Money
+
+from billing_site.display import figures, pills
+from billing_site.kernel.money import plain
+
+register = template.Library()
+
+
+@register.filter
+def money(amount: Money | None) -> SafeString:
+    """Write money: EUR 1,234.50."""
+    return figures.NOTHING if amount is None else figures.money(amount)
+
+
+@register.filter
+def money_lines(amounts: list[Money]) -> SafeString:
+    """Write one line per currency."""
+    return figures.money_list(amounts)
+
+
+@register.filter
+def quantity(amount: Decimal | int | str, unit: str = "") -> str:
+    """Write a quantity with thin separators, and its unit where one is given."""
+    return figures.quantity(Decimal(amount), unit)
+
+
+@register.filter
+def bare(amount: Decimal) -> str:
+    """Write a number without separators and trailing zeros."""
+    return plain(amount)
+
+
+@register.filter
+def moment(at: datetime | None) -> SafeString:
+    """Write a time with its zone."""
+    return figures.NOTHING if at is None else figures.moment(at)
+
+
+@register.filter
+def day(value: date | None) -> SafeString:
+    """Write a calendar date."""
+    return figures.NOTHING if value is None else figures.day(value)
+
+
+@register.simple_tag
+def age(since: datetime, at: datetime) -> str:
+    """Write how long ago something was."""
+    return figures.age(since=since, at=at)
+
+
+@register.simple_tag
+def pill(word: str, why: str = "") -> SafeString:
+    """Write a state as a pill."""
+    return pills.pill(word, why=why)
+
+
+@register.filter
+def percent(value: Decimal) -> str:
+    """Write a percentage: 93.1 %, without its sign where an arrow says it."""
+    return f"{plain(abs(value))} %"
+
+
+@register.filter
+def figure(amount: Decimal, currency: str) -> SafeString:
+    """Write a bare amount in a currency."""
+    return figures.figure(amount=amount, currency=currency)
+
+
+@register.filter
+def negated(amount: Money) -> Money:
+    """Turn a credit into a positive amount for the column of credits."""
+    return -amount
+
+
+@register.filter
+def period(row: object) -> str:
+    """Write the billed or service period of an invoice in its own zone."""
+    return figures.period_text(start=row.period_start, end=row.period_end, timezone=row.timezone)  # type: ignore[attr-defined]
+
+
+@register.simple_tag
+def service(line: object, timezone: str) -> str:
+    """Write a line's service period in the invoice's zone."""
+    return figures.period_text(start=line.service_start, end=line.service_end, timezone=timezone)  # type: ignore[attr-defined]
+
+
+@register.simple_tag
+def invoice_pill(invoice: object, at: datetime) -> SafeString:
+    """Write the state of an invoice as a pill."""
+    state = pills.invoice_state(status=invoice.status, due_date=invoice.due_date, at=at)  # type: ignore[attr-defined]
+    return pills.pill(state)

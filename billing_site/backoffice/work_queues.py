@@ -1,0 +1,225 @@
+"""The work that waits for people: each kind with its number, its oldest, its money by currency, and why it waits."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.db.models import Count, DecimalField, F, Max, Min, OuterRef, Q, Subquery, Sum
+from django.urls import reverse
+from moneyed import Money
+
+from billing_site.backoffice.usage_problems import late_lines
+from billing_site.kernel.money import round_money
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.queries import overdue
+from invoicing.customers.models import Customer
+from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
+from metering.queries import events_of_unknown_customers, unmatched_events
+
+WHY_LENGTH = 120
+DUE = DecimalField(max_digits=19, decimal_places=3)
+
+
+@dataclass(frozen=True)
+class WorkQueue:
+    """One kind of work that waits for a person."""
+
+    name: str
+    link: str
+    empty: str
+    count: int = 0
+    oldest: datetime | None = None
+    money: tuple[Money, ...] = ()
+    why: str = ""
+
+
+def work_queues(*, at: datetime) -> list[WorkQueue]:
+    """Return every kind of work, in the order in which it should be looked at."""
+    return [
+        draft_queue(),
+        *push_queues(),
+        failed_payments_queue(),
+        overdue_queue(at=at),
+        *usage_queues(),
+        notice_queue(),
+    ]
+
+
+def _list(model: str, query: str = "", *, app: str = "invoicing") -> str:
+    return reverse(f"admin:{app}_{model}_changelist") + (f"?{query}" if query else "")
+
+
+def _amounts(rows: Iterable[dict[str, object]], *, name: str = "amount") -> tuple[Money, ...]:
+    sums: dict[str, Decimal] = {}
+    for row in rows:
+        currency, amount = str(row["currency"]), row[name]
+        assert isinstance(amount, Decimal)
+        sums[currency] = sums.get(currency, Decimal(0)) + amount
+    return tuple(round_money(amount, currency) for currency, amount in sorted(sums.items()))
+
+
+def draft_queue() -> WorkQueue:
+    """Return the drafts."""
+    rows = list(
+        Invoice.objects.filter(status=InvoiceStatus.DRAFT)
+        .values("currency")
+        .annotate(number_of=Count("id"), oldest=Min("drafted_at"), amount=Sum("total"))
+    )
+    return WorkQueue(
+        name="Drafts to issue",
+        link=_list("invoice", "state=draft"),
+        empty="Billing runs put drafts here for review before they are issued.",
+        count=sum(row["number_of"] for row in rows),
+        oldest=min((row["oldest"] for row in rows), default=None),
+        money=_amounts(rows),
+        why="nobody has issued them yet",
+    )
+
+
+def push_queues() -> list[WorkQueue]:
+    """Return the invoices that did not reach Stripe: refused for good, and failing again and again."""
+    rows = list(
+        PushIntent.objects.exclude(status=PushStatus.PUSHED)
+        .values("status", currency=F("invoice__currency"))
+        .annotate(
+            number_of=Count("id"),
+            failing=Count("id", filter=~Q(last_error="")),
+            oldest=Min("created_at"),
+            amount=Sum("invoice__total"),
+            error=Max("last_error"),
+        )
+    )
+    refused = [row for row in rows if row["status"] == PushStatus.REFUSED]
+    failing = [row for row in rows if row["status"] == PushStatus.PENDING and row["failing"]]
+    return [
+        WorkQueue(
+            name="Pushes that Stripe refused",
+            link=_list("pushintent", "status__exact=refused"),
+            empty="An invoice that Stripe refuses for good stands here until someone mends it and retries.",
+            count=sum(row["number_of"] for row in refused),
+            oldest=min((row["oldest"] for row in refused), default=None),
+            money=_amounts(refused),
+            why=_first_error(refused),
+        ),
+        WorkQueue(
+            name="Pushes that keep failing",
+            link=_list("pushintent", "state=failing"),
+            empty="A push that failed and is tried again stands here.",
+            count=sum(row["failing"] for row in failing),
+            oldest=min((row["oldest"] for row in failing), default=None),
+            money=_amounts(failing),
+            why=_first_error(failing),
+        ),
+    ]
+
+
+def _first_error(rows: list[dict[str, str]]) -> str:
+    text = max((row["error"] for row in rows), default="")
+    return text if len(text) <= WHY_LENGTH else text[: WHY_LENGTH - 1] + "…"
+
+
+def failed_payments_queue() -> WorkQueue:
+    """Return the unpaid invoices whose charge was declined, by the newest reason."""
+    newest = PaymentFailure.objects.filter(invoice=OuterRef("pk")).order_by("-occurred_at")
+    rows = list(
+        Invoice.objects.filter(status=InvoiceStatus.ISSUED)
+        .annotate(code=Subquery(newest.values("code")[:1]), failed_at=Subquery(newest.values("occurred_at")[:1]))
+        .filter(code__isnull=False)
+        .values("currency", "code")
+        .annotate(number_of=Count("id"), oldest=Min("failed_at"), amount=Sum(F("total") - F("amount_paid"), output_field=DUE))
+        .order_by("-number_of")
+    )
+    codes: dict[str, int] = {}
+    for row in rows:
+        codes[row["code"]] = codes.get(row["code"], 0) + row["number_of"]
+    return WorkQueue(
+        name="Payments that failed",
+        link=_list("invoice", "state=failed"),
+        empty="An unpaid invoice whose charge was declined stands here with the bank's reason.",
+        count=sum(row["number_of"] for row in rows),
+        oldest=min((row["oldest"] for row in rows), default=None),
+        money=_amounts(rows),
+        why=", ".join(f"{code.replace('_', ' ')} {number}" for code, number in list(codes.items())[:3]),
+    )
+
+
+def overdue_queue(*, at: datetime) -> WorkQueue:
+    """Return the unpaid invoices past their due date."""
+    rows = list(
+        overdue(at=at)
+        .order_by()
+        .values("currency")
+        .annotate(
+            number_of=Count("id"),
+            due=Min("due_date"),
+            amount=Sum(F("total") - F("amount_paid"), output_field=DUE),
+            manual=Count("id", filter=Q(settlement_channel="manual")),
+        )
+    )
+    oldest = min((row["due"] for row in rows), default=None)
+    manual = sum(row["manual"] for row in rows)
+    return WorkQueue(
+        name="Overdue invoices",
+        link=_list("invoice", "state=overdue"),
+        empty="An issued invoice that is unpaid after its due date stands here.",
+        count=sum(row["number_of"] for row in rows),
+        oldest=datetime(oldest.year, oldest.month, oldest.day, tzinfo=at.tzinfo) if oldest else None,
+        money=_amounts(rows),
+        why=f"past their due date{f', {manual} by bank transfer' if manual else ''}",
+    )
+
+
+def notice_queue() -> WorkQueue:
+    """Return the notices from Stripe that nobody has acted on."""
+    row = StripeNotice.objects.filter(processed_at__isnull=True).aggregate(
+        number_of=Count("id"), oldest=Min("received_at"), error=Max("last_error")
+    )
+    return WorkQueue(
+        name="Stripe notices not processed",
+        link=_list("stripenotice", "state=waiting"),
+        empty="A notice from Stripe stands here until the worker has acted on it.",
+        count=row["number_of"],
+        oldest=row["oldest"],
+        why=row["error"] or "the worker has not taken them yet",
+    )
+
+
+
+
+def usage_queues() -> list[WorkQueue]:
+    """Return the usage that no invoice holds: late, of unknown customers, counted by no meter."""
+    page = reverse("admin:backoffice_usage_problems")
+    late = late_lines()
+    unknown = events_of_unknown_customers(known_keys=list(Customer.objects.values_list("key", flat=True)))
+    unmatched = unmatched_events()
+    return [
+        WorkQueue(
+            name="Usage that came after its invoice",
+            link=f"{page}#late",
+            empty="Events that arrive for a period already billed stand here until they are credited or billed.",
+            count=sum(line.event_count for line in late),
+            oldest=min((line.first_received_at for line in late), default=None),
+            why=f"on {len(late)} invoice {'line' if len(late) == 1 else 'lines'}",
+        ),
+        WorkQueue(
+            name="Usage of unknown customers",
+            link=f"{page}#unknown",
+            empty="Events that name a customer who does not exist are kept and stand here.",
+            count=sum(one.event_count for one in unknown),
+            oldest=min((one.first_timestamp for one in unknown), default=None),
+            why=_named([one.customer_id for one in unknown]),
+        ),
+        WorkQueue(
+            name="Events that no meter counts",
+            link=f"{page}#unmatched",
+            empty="Events of a type without a meter, or without the number to sum, stand here.",
+            count=sum(one.event_count for one in unmatched),
+            oldest=None,
+            why=_named(sorted({one.event_type for one in unmatched})),
+        ),
+    ]
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

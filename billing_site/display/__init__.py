@@ -1,0 +1,1 @@
+"""How every page for staff writes the same thing the same way; knows the kernel only."""

@@ -1,0 +1,178 @@
+"""What every list and page of the admin shares: read-only documents, histories, and actions that confirm with a reason."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from billing_site.display.changes import changes_of, with_previous
+from billing_site.kernel.errors import BillingError
+
+HISTORY_LENGTH = 200
+
+
+class ReasonForm(forms.Form):
+    """Why something is done; it stands in the history beside who did it."""
+
+    reason = forms.CharField(
+        max_length=300,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text="It stands in the history beside your name.",
+    )
+
+    def clean_reason(self) -> str:
+        """Refuse a reason of blanks."""
+        reason = str(self.cleaned_data["reason"]).strip()
+        if not reason:
+            raise forms.ValidationError("Say why.")
+        return reason
+
+
+class StaffAdmin(ModelAdmin):
+    """A list and a page in the house's manner."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    empty_value_display = "–"
+    compressed_fields = True
+    warn_unsaved_form = True
+    empty_message = ""
+
+    def page_context(self, request: HttpRequest, *, title: str, row: Model | None = None, **context: Any) -> dict[str, Any]:
+        """Return what every page of this model needs beside its own content."""
+        return {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": title,
+            "object": row,
+            "is_popup": False,
+            **context,
+        }
+
+    def row_or_404(self, request: HttpRequest, object_id: str) -> Any:
+        """Return the row that this user may see."""
+        row = self.get_object(request, object_id)
+        if row is None:
+            raise Http404(f"there is no {self.opts.verbose_name} {object_id}")
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        return row
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Tell an empty list what will fill it."""
+        context = {"empty_message": self.empty_message, **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nothing in the books, the catalog or the customer list is deleted."""
+        return False
+
+
+class ReadOnlyAdmin(StaffAdmin):
+    """A list of facts: looked at, never edited."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Facts come from operations."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Facts stay."""
+        return False
+
+
+class TrackedAdmin(StaffAdmin):
+    """A model with history: its history page shows each change with actor and reason."""
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show who changed this row, when, what and why, newest first."""
+        row = self.row_or_404(request, object_id)
+        context = self.page_context(request, title=f"History of {row}", row=row, changes=history_of(row))
+        return TemplateResponse(request, "backoffice/history.html", context)
+
+
+def history_of(row: Any) -> list[Any]:
+    """Return the newest changes of one tracked row, at most HISTORY_LENGTH."""
+    return changes_of(rows=with_previous(history=row.history.order_by("-history_id"))[:HISTORY_LENGTH])
+
+
+def actor_of(request: HttpRequest) -> str:
+    """Return the name under which the signed-in person stands in histories."""
+    return request.user.get_username()
+
+
+def confirmation(
+    request: HttpRequest,
+    *,
+    admin: StaffAdmin,
+    title: str,
+    effect: str | SafeString,
+    form: forms.Form,
+    submit: str,
+    back: str,
+    items: Sequence[Any] = (),
+    warnings: Sequence[str] = (),
+    hidden: Sequence[tuple[str, str]] = (),
+    dangerous: bool = False,
+    row: Model | None = None,
+) -> TemplateResponse:
+    """Show what an action will do, in numbers, and ask for its reason before it runs."""
+    context = admin.page_context(
+        request,
+        title=title,
+        row=row,
+        effect=effect,
+        form=form,
+        submit=submit,
+        back=back,
+        items=items,
+        warnings=warnings,
+        hidden=hidden,
+        dangerous=dangerous,
+    )
+    return TemplateResponse(request, "backoffice/confirm.html", context)
+
+
+def show_selected(request: HttpRequest, queryset: QuerySet[Any], *, action: str) -> list[tuple[str, str]]:
+    """Return the hidden fields that carry an action's selection through its confirmation."""
+    return [
+        ("action", action),
+        ("confirmed", "1"),
+        *(("_selected_action", str(pk)) for pk in queryset.values_list("pk", flat=True)),
+    ]
+
+
+def attempt(request: HttpRequest, act: Callable[[], Any], *, done: Callable[[Any], str]) -> Any:
+    """Run one operation; tell its success, or the anticipated failure with the word that nothing has changed."""
+    try:
+        result = act()
+    except BillingError as problem:
+        messages.error(request, f"Nothing has changed: {problem.message}")
+        return None
+    messages.success(request, done(result))
+    return result
+
+
+def add_field_errors(form: forms.Form, problem: BillingError) -> None:
+    """Put an operation's complaints beside the fields that they are about."""
+    told = False
+    for error in problem.field_errors:
+        if error.field in form.fields:
+            form.add_error(error.field, error.message)
+            told = True
+    if not told:
+        form.add_error(None, problem.message)
+
+
+def go(url: str) -> HttpResponseRedirect:
+    """Answer with a redirect to a page of ours."""
+    return HttpResponseRedirect(url)

@@ -1,0 +1,105 @@
+"""The history of tracked rows in words: who changed what, when and why."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+from django.db.models import OuterRef, QuerySet, Subquery
+
+VERBS = {"+": "created", "~": "changed", "-": "deleted"}
+SHOWN_LENGTH = 120
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    """One field that a change touched."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row of a history: the deed, its time, who did it and the reason given."""
+
+    model: str
+    subject: str
+    object_id: Any
+    verb: str
+    at: datetime
+    actor: str
+    reason: str
+    fields: tuple[FieldChange, ...]
+
+
+def changes_of(*, rows: Iterable[Any]) -> list[Change]:
+    """Return history rows in words, in the order given; rows come from `with_previous`, so no query is made here."""
+    listed = list(rows)
+    if not listed:
+        return []
+    model = type(listed[0])
+    previous = {row.pk: row for row in model._default_manager.filter(pk__in={row.previous_row for row in listed} - {None})}
+    return [_change(row, previous.get(row.previous_row)) for row in listed]
+
+
+def with_previous(*, history: QuerySet[Any]) -> QuerySet[Any]:
+    """Add to each history row the number of the row before it of the same object, and its user."""
+    model = history.model
+    key = model.tracked_fields[0].model._meta.pk.attname if hasattr(model, "tracked_fields") else "id"
+    earlier = (
+        model._default_manager.filter(**{key: OuterRef(key)}, history_id__lt=OuterRef("history_id"))
+        .order_by("-history_id")
+        .values("history_id")[:1]
+    )
+    return history.select_related("history_user").annotate(previous_row=Subquery(earlier))
+
+
+def _change(row: Any, before: Any | None) -> Change:
+    actor, reason = _actor_and_reason(row)
+    tracked = row.instance_type
+    return Change(
+        model=str(tracked._meta.verbose_name),
+        subject=str(_instance_name(row)),
+        object_id=getattr(row, tracked._meta.pk.attname),
+        verb=VERBS[row.history_type],
+        at=row.history_date,
+        actor=actor,
+        reason=reason,
+        fields=tuple(_field_changes(row, before)) if before is not None else (),
+    )
+
+
+def _instance_name(row: Any) -> str:
+    for name in ("number", "key", "name"):
+        if getattr(row, name, None):
+            return str(getattr(row, name))
+    return f"#{getattr(row, row.instance_type._meta.pk.attname)}"
+
+
+def _actor_and_reason(row: Any) -> tuple[str, str]:
+    """Split "actor: reason" as `kernel.history.save_with_reason` writes it; without it the signed-in user stands."""
+    text = row.history_change_reason or ""
+    user = row.history_user.get_username() if row.history_user_id and row.history_user else ""
+    actor, separator, reason = text.partition(": ")
+    if not separator:
+        return user or "unknown", text
+    return actor, reason
+
+
+def _field_changes(row: Any, before: Any) -> Iterable[FieldChange]:
+    for field in row.tracked_fields:
+        old, new = getattr(before, field.attname), getattr(row, field.attname)
+        if old != new:
+            yield FieldChange(str(field.verbose_name), _text(field, old), _text(field, new))
+
+
+def _text(field: "models.Field[Any, Any]", value: Any) -> str:
+    if value is None or value == "":
+        return "nothing"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    text = str(dict(field.flatchoices).get(value, value))
+    return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 1] + "…"

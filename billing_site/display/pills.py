@@ -1,0 +1,57 @@
+"""A state is a word in a coloured pill: the same word, colour and mark everywhere, readable without colour."""
+
+from datetime import date, datetime
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+GREY, BLUE, GREEN, RED, AMBER, STRUCK = "grey", "blue", "green", "red", "amber", "struck"
+
+# The marks say the same as the colours, for print and for eyes that do not tell them apart.
+MARKS = {GREY: "○", BLUE: "●", GREEN: "✓", RED: "!", AMBER: "◐", STRUCK: "×"}
+
+TONES = {
+    "draft": GREY,
+    "held": AMBER,
+    "issued": BLUE,
+    "paid": GREEN,
+    "overdue": RED,
+    "void": STRUCK,
+    "pending": AMBER,
+    "pushed": GREEN,
+    "refused": RED,
+    "waiting": AMBER,
+    "processed": GREEN,
+    "failed": RED,
+    "done": GREEN,
+    "running": GREEN,
+    "planned": GREY,
+    "ended": GREY,
+    "published": BLUE,
+    "active": GREEN,
+    "revoked": STRUCK,
+    "equal": GREEN,
+    "different": RED,
+    "balanced": GREEN,
+    "unbalanced": RED,
+    "ok": GREEN,
+    "late": AMBER,
+    "stopped": RED,
+    "unknown": GREY,
+}
+
+
+def pill(word: str, *, why: str = "", tone: str = "") -> SafeString:
+    """Write a state as a pill; the tone follows from the word, `why` stands beside it."""
+    shade = tone or TONES.get(word, GREY)
+    mark = format_html(
+        '<span class="bo-pill bo-pill-{}"><span aria-hidden="true">{}</span> {}</span>', shade, MARKS[shade], word
+    )
+    return format_html('{} <span class="bo-why">{}</span>', mark, why) if why else mark
+
+
+def invoice_state(*, status: str, due_date: date | None, at: datetime) -> str:
+    """Return the word for an invoice: its status, or "overdue" once it is issued, unpaid and past its due date."""
+    if status == "issued" and due_date is not None and due_date < at.date():
+        return "overdue"
+    return status

@@ -1,0 +1,80 @@
+/* Keyboard (/ j k enter ?), times in the reader's zone, rows that open in place. No dependency. */
+(function () {
+  "use strict";
+  var current = null;
+
+  function rows() {
+    return Array.prototype.filter.call(
+      document.querySelectorAll("#result_list tr.data-row, .bo-table[data-list] tbody tr:not(.bo-detail)"),
+      function (row) { return row.offsetParent !== null || row.getClientRects().length; }
+    );
+  }
+  function search() {
+    return document.querySelector("#bo-search, #searchbar, #main input[type=search], #main input[name=q]");
+  }
+  function move(step) {
+    var list = rows();
+    if (!list.length) { return; }
+    var index = current ? list.indexOf(current) : -1;
+    index = index < 0 ? (step > 0 ? 0 : list.length - 1) : Math.max(0, Math.min(list.length - 1, index + step));
+    if (current) { current.classList.remove("bo-current"); current.removeAttribute("aria-current"); }
+    current = list[index];
+    current.classList.add("bo-current");
+    current.setAttribute("aria-current", "true");
+    current.scrollIntoView({ block: "nearest" });
+  }
+  function open() {
+    var door = current && (current.querySelector(".bo-toggle") || current.querySelector("th a, td a"));
+    if (door) { door.click(); }
+  }
+  function help() {
+    var dialog = document.getElementById("bo-keys");
+    if (!dialog) {
+      dialog = document.createElement("dialog");
+      dialog.id = "bo-keys";
+      dialog.className = "bo-keys";
+      dialog.setAttribute("aria-label", "Keyboard");
+      dialog.innerHTML =
+        "<h2 class='bo-h1'>Keyboard</h2><dl><dt><kbd>/</kbd></dt><dd>Search</dd>" +
+        "<dt><kbd>j</kbd> <kbd>k</kbd></dt><dd>Next and previous row</dd>" +
+        "<dt><kbd>enter</kbd></dt><dd>Open the row</dd>" +
+        "<dt><kbd>?</kbd></dt><dd>This list</dd></dl>" +
+        "<form method='dialog'><button class='bo-button'>Close</button></form>";
+      document.body.appendChild(dialog);
+    }
+    if (dialog.open) { dialog.close(); } else { dialog.showModal(); }
+  }
+  document.addEventListener("keydown", function (event) {
+    var target = event.target;
+    var typing = target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
+    if (event.ctrlKey || event.metaKey || event.altKey) { return; }
+    if (typing) { if (event.key === "Escape") { target.blur(); } return; }
+    if (event.key === "/") { var box = search(); if (box) { event.preventDefault(); box.focus(); box.select(); } }
+    else if (event.key === "j") { move(1); }
+    else if (event.key === "k") { move(-1); }
+    else if (event.key === "?") { help(); }
+    else if (event.key === "Enter" && current && target === document.body) { open(); }
+  });
+
+  var format = null;
+  function localise(root) {
+    format = format || new Intl.DateTimeFormat("en-GB", {
+      year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZoneName: "short"
+    });
+    root.querySelectorAll("time[datetime]:not([data-local])").forEach(function (time) {
+      var part = {};
+      format.formatToParts(new Date(time.dateTime)).forEach(function (piece) { part[piece.type] = piece.value; });
+      time.textContent = part.year + "-" + part.month + "-" + part.day + " " + part.hour + ":" + part.minute + " " + part.timeZoneName;
+      time.dataset.local = "yes";
+    });
+  }
+  document.addEventListener("click", function (event) {
+    var toggle = event.target.closest(".bo-toggle");
+    if (!toggle) { return; }
+    var detail = document.getElementById(toggle.getAttribute("aria-controls"));
+    detail.hidden = !detail.hidden;
+    toggle.setAttribute("aria-expanded", String(!detail.hidden));
+  });
+  document.addEventListener("DOMContentLoaded", function () { localise(document); });
+  document.addEventListener("htmx:afterSwap", function (event) { localise(event.target); });
+})();

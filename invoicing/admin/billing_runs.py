@@ -1,0 +1,61 @@
+"""Billing runs: what each pass over the customers drafted, issued and could not bill."""
+
+
+from django.contrib import admin
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from billing_site.display.admin import ReadOnlyAdmin
+from billing_site.display.figures import NOTHING, link, moment
+from billing_site.display.pills import pill
+from invoicing.invoices.models import BillingRun
+
+
+@admin.register(BillingRun)
+class BillingRunAdmin(ReadOnlyAdmin):
+    """One pass of billing."""
+
+    list_display = ("run", "as_of", "started", "state", "drafted_count", "issued_count", "invoices", "failed")
+    ordering = ("-id",)
+    fields = ("as_of", "started", "finished", "drafted_count", "issued_count", "invoices", "failure_list")
+    readonly_fields = fields
+    empty_message = "Each `manage.py bill` and each scheduled run leaves a row here."
+
+    @admin.display(description="Run", ordering="id")
+    def run(self, run: BillingRun) -> str:
+        """Show its number."""
+        return f"Run {run.pk}"
+
+    @admin.display(description="Started", ordering="started_at")
+    def started(self, run: BillingRun) -> SafeString:
+        """Show when it began."""
+        return moment(run.started_at)
+
+    @admin.display(description="Finished", ordering="finished_at")
+    def finished(self, run: BillingRun) -> SafeString:
+        """Show when it ended."""
+        return moment(run.finished_at) if run.finished_at else NOTHING
+
+    @admin.display(description="State")
+    def state(self, run: BillingRun) -> SafeString:
+        """Show whether it ended, and how."""
+        if run.finished_at is None:
+            return pill("late", why="has not ended")
+        return pill("failed", why=f"{len(run.failures)} customers") if run.failures else pill("done")
+
+    @admin.display(description="Invoices")
+    def invoices(self, run: BillingRun) -> SafeString:
+        """Link to its invoices."""
+        return link(f"{reverse('admin:invoicing_invoice_changelist')}?billing_run__id__exact={run.pk}", "show")
+
+    @admin.display(description="Not billed")
+    def failed(self, run: BillingRun) -> int:
+        """Count the customers that it could not bill."""
+        return len(run.failures)
+
+    @admin.display(description="Not billed, and why")
+    def failure_list(self, run: BillingRun) -> SafeString:
+        """List the customers that it could not bill."""
+        rows = ((failure.get("customer", ""), failure.get("message", "")) for failure in run.failures)
+        return format_html("<ul>{}</ul>", format_html_join("", "<li>{}: {}</li>", rows)) if run.failures else NOTHING

@@ -1,0 +1,367 @@
+"""Products, plans, versions and prices: drafts are edited and published, published versions only looked at."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
+from unfold.decorators import action
+
+from billing_site.display.admin import ReasonForm, StaffAdmin, TrackedAdmin, actor_of, attempt, confirmation, go, history_of
+from billing_site.display.figures import NOTHING, link
+from billing_site.display.pills import pill
+from billing_site.kernel.clock import now
+from billing_site.kernel.errors import BillingError
+from billing_site.kernel.history import save_with_reason
+from invoicing.admin.price_words import price_in_words
+from invoicing.catalog.document import read_catalog
+from invoicing.catalog.draft import draft_next_version
+from invoicing.catalog.mapping import core_price
+from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
+from invoicing.catalog.operations import plan_document, publish_version
+from invoicing.core.definition import definition_of
+from invoicing.subscriptions.models import Subscription
+from invoicing.workflows.price_preview import preview_price
+
+PUBLISH = "invoicing.publish_planversion"
+
+
+class NamedAdmin(TrackedAdmin):
+    """A product or plan: a key that stays and a name that may change."""
+
+    search_fields = ("key", "name")
+    ordering = ("name",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """Keep the key: files and the API name rows by it."""
+        return ("key",) if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save with actor and reason in the history."""
+        reason = f"{'changed' if change else 'created'} in the back office"
+        save_with_reason(obj, actor=actor_of(request), reason=reason)
+
+
+@admin.register(Product)
+class ProductAdmin(NamedAdmin):
+    """What is sold."""
+
+    list_display = ("key", "name", "plan_count")
+    fields = ("key", "name")
+    empty_message = "Products come from `manage.py load_catalog` or are created here."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Count the plans of each product."""
+        queryset: QuerySet[Any] = super().get_queryset(request)
+        return queryset.annotate(number_of_plans=Count("plans"))
+
+    @admin.display(description="Plans", ordering="number_of_plans")
+    def plan_count(self, product: Any) -> SafeString:
+        """Link to the product's plans."""
+        plans = reverse("admin:invoicing_plan_changelist") + f"?product__id__exact={product.pk}"
+        return link(plans, product.number_of_plans)
+
+
+@admin.register(Plan)
+class PlanAdmin(NamedAdmin):
+    """A named offer and its versions."""
+
+    list_display = ("key", "name", "product", "newest", "subscriber_count")
+    list_filter = ("product",)
+    list_select_related = ("product",)
+    fields = ("key", "name", "product")
+    change_form_outer_after_template = "backoffice/plan_versions.html"
+    empty_message = "Plans come from `manage.py load_catalog` or are created here."
+    actions_detail = ("draft_version",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Add the newest published version and how many subscriptions run."""
+        newest = PlanVersion.objects.filter(plan=OuterRef("pk"), published_at__isnull=False).order_by("-number")
+        running = (
+            Subscription.objects.filter(_running(), plan_version__plan=OuterRef("pk"))
+            .order_by()
+            .values("plan_version__plan")
+            .annotate(number=Count("pk"))
+        )
+        queryset: QuerySet[Any] = super().get_queryset(request)
+        return queryset.annotate(
+            newest_number=Subquery(newest.values("number")[:1]),
+            newest_id=Subquery(newest.values("pk")[:1]),
+            number_of_subscribers=Subquery(running.values("number")),
+        )
+
+    @admin.display(description="Published", ordering="newest_number")
+    def newest(self, plan: Any) -> SafeString:
+        """Link to the newest published version."""
+        if plan.newest_id is None:
+            return NOTHING
+        return link(reverse("admin:invoicing_planversion_change", args=[plan.newest_id]), f"v{plan.newest_number}")
+
+    @admin.display(description="Subscriptions", ordering="number_of_subscribers")
+    def subscriber_count(self, plan: Any) -> SafeString:
+        """Link to the running subscriptions of any version."""
+        return _subscribers(f"plan_version__plan__id__exact={plan.pk}", plan.number_of_subscribers or 0)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the versions below the form."""
+        versions = [
+            (
+                version,
+                "published" if version.published_at else "draft",
+                _subscribers(f"plan_version__id__exact={version.pk}", version.number_of_subscribers),
+            )
+            for version in PlanVersion.objects.filter(plan_id=object_id)
+            .annotate(number_of_subscribers=Count("subscriptions", filter=_running("subscriptions__")))
+            .order_by("-number")
+        ]
+        return super().change_view(request, object_id, form_url, {"versions": versions, **(extra_context or {})})
+
+    @action(description="Draft the next version", url_path="draft")
+    def draft_version(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Copy the newest version into a draft, after confirmation."""
+        plan = self.row_or_404(request, object_id)
+        if not request.user.has_perm("invoicing.add_planversion"):
+            raise PermissionDenied
+        form = ReasonForm(request.POST or None)
+        page = reverse("admin:invoicing_plan_change", args=[plan.pk])
+        if request.method == "POST" and form.is_valid():
+            version = attempt(
+                request,
+                lambda: draft_next_version(plan_id=plan.pk, actor=actor_of(request), reason=form.cleaned_data["reason"]),
+                done=lambda drafted: f"{drafted} is a draft: edit its prices, then publish it.",
+            )
+            return go(reverse("admin:invoicing_planversion_change", args=[version.pk]) if version else page)
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Draft the next version of {plan.name}",
+            effect="The newest version is copied with its prices and tiers. Nobody is charged by a draft.",
+            form=form,
+            submit="Make the draft",
+            back=page,
+            row=plan,
+        )
+
+
+@admin.register(PlanVersion)
+class PlanVersionAdmin(TrackedAdmin):
+    """One state of a plan: a page of prices in words; a draft can be edited and published."""
+
+    list_display = ("plan", "number", "state", "cadence", "published_at")
+    list_filter = ("plan",)
+    list_select_related = ("plan",)
+    search_fields = ("plan__key", "plan__name")
+    ordering = ("plan__name", "-number")
+    fields = ("cadence",)
+    actions_detail = ("publish",)
+
+    @admin.display(description="State")
+    def state(self, version: PlanVersion) -> SafeString:
+        """Show whether it is a draft."""
+        return pill("published" if version.published_at else "draft")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Versions are drafted from the plan's page."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Only drafts change."""
+        is_draft = not isinstance(obj, PlanVersion) or obj.published_at is None
+        return is_draft and bool(super().has_change_permission(request, obj))
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save the draft with actor and reason."""
+        save_with_reason(obj, actor=actor_of(request), reason="draft edited in the back office")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the rate card in words; the form for the cadence opens with ?edit=1."""
+        if "edit" in request.GET or request.method == "POST":
+            return super().change_view(request, object_id, form_url, extra_context)
+        version = self.row_or_404(request, object_id)
+        prices = version.prices.select_related("meter").prefetch_related("tiers").order_by("currency", "position", "id")
+        context = self.page_context(
+            request,
+            title=str(version),
+            row=version,
+            state="published" if version.published_at else "draft",
+            prices=[(price, price_in_words(price=price, cadence=version.cadence)) for price in prices],
+            subscribers=_subscribers(
+                f"plan_version__id__exact={version.pk}", version.subscriptions.filter(_running()).count()
+            ),
+            problems=_problems(version) if version.published_at is None else [],
+            may_change=self.has_change_permission(request, version),
+            may_publish=version.published_at is None and request.user.has_perm(PUBLISH),
+            changes=history_of(version),
+        )
+        return TemplateResponse(request, "backoffice/plan_version.html", context)
+
+    @action(description="Publish", url_path="publish")
+    def publish(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Publish the draft after a confirmation that says what changes for whom."""
+        version = self.row_or_404(request, object_id)
+        if not request.user.has_perm(PUBLISH):
+            raise PermissionDenied
+        page = reverse("admin:invoicing_planversion_change", args=[version.pk])
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            attempt(
+                request,
+                lambda: publish_version(
+                    version_id=version.pk, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
+                ),
+                done=lambda published: f"{published} is published and immutable; new subscriptions can start on it.",
+            )
+            return go(page)
+        older = Subscription.objects.filter(_running(), plan_version__plan=version.plan).count()
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Publish {version}",
+            effect=f"{version.prices.count()} prices become immutable. {older} running subscriptions of "
+            f"{version.plan.name} keep the version that they have; new ones can start on this one.",
+            form=form,
+            submit=f"Publish version {version.number}",
+            back=page,
+            warnings=_problems(version),
+            row=version,
+        )
+
+
+class TierInline(TabularInline):
+    """The tiers of a price, in order."""
+
+    model = PriceTier
+    extra = 0
+    fields = ("position", "up_to", "unit_amount", "flat_amount", "rate")
+    ordering = ("position",)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Tiers change with a draft only."""
+        return _is_open(obj) and bool(super().has_add_permission(request, obj))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Tiers change with a draft only."""
+        return _is_open(obj) and bool(super().has_change_permission(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Tiers of a draft may go."""
+        return self.has_change_permission(request, obj)
+
+
+@admin.register(Price)
+class PriceAdmin(StaffAdmin):
+    """One price: edited while its version is a draft, and tried with any quantity."""
+
+    list_display = ("name", "plan_version", "currency", "model", "words")
+    list_filter = ("currency", "model", "plan_version__plan")
+    list_select_related = ("plan_version__plan", "meter")
+    search_fields = ("key", "name", "plan_version__plan__name")
+    ordering = ("plan_version__plan__name", "-plan_version__number", "currency", "position")
+    inlines = (TierInline,)
+    change_form_outer_before_template = "backoffice/price_preview.html"
+    fieldsets = (
+        (None, {"fields": ("plan_version", ("key", "name"), ("meter", "currency", "position"))}),
+        (
+            "Rate",
+            {
+                "fields": (
+                    "model",
+                    ("unit_amount", "rate"),
+                    ("package_size", "package_amount"),
+                    "free_units",
+                    ("minimum_amount", "maximum_amount"),
+                )
+            },
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Load what the words need."""
+        queryset: QuerySet[Any] = super().get_queryset(request)
+        return queryset.prefetch_related("tiers")
+
+    @admin.display(description="In words")
+    def words(self, price: Price) -> str:
+        """Say what it costs."""
+        return " ".join(price_in_words(price=price, cadence=price.plan_version.cadence))
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Prices change with a draft only."""
+        return _is_open(obj) and bool(super().has_change_permission(request, obj))
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Offer drafts only: published versions take no price."""
+        if db_field.name == "plan_version":
+            options["queryset"] = PlanVersion.objects.filter(published_at__isnull=True).select_related("plan")
+        return super().formfield_for_foreignkey(db_field, request, **options)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Put the words and the live preview above the form."""
+        price = self.get_object(request, object_id)
+        context = {"price_words": price_in_words(price=price, cadence=price.plan_version.cadence)} if price else {}
+        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
+
+    def get_urls(self) -> list[Any]:
+        """Add the address that answers the live preview."""
+        from django.urls import path
+
+        preview = path(
+            "<int:price_id>/preview/", self.admin_site.admin_view(self.preview), name="invoicing_price_preview"
+        )
+        return [preview, *super().get_urls()]
+
+    def preview(self, request: HttpRequest, price_id: int) -> HttpResponse:
+        """Answer what the stored price makes of a quantity, as a fragment of HTML."""
+        price = self.row_or_404(request, str(price_id))
+        quantity = request.GET.get("quantity", "").replace(" ", "").replace(",", "")
+        context: dict[str, Any] = {"price": price}
+        try:
+            context["preview"] = preview_price(
+                definition=definition_of(core_price(price=price)), quantity=quantity, currency=price.currency
+            )
+        except BillingError as problem:
+            context["problem"] = problem.message
+        return TemplateResponse(request, "backoffice/price_preview_result.html", context)
+
+    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """End on the version's page, where the price stands in words."""
+        return go(reverse("admin:invoicing_planversion_change", args=[obj.plan_version_id]))
+
+    response_post_save_add = response_post_save_change
+
+
+def _running(prefix: str = "") -> Q:
+    at = now()
+    return Q(**{f"{prefix}started_at__lte": at}) & (
+        Q(**{f"{prefix}ended_at__isnull": True}) | Q(**{f"{prefix}ended_at__gt": at})
+    )
+
+
+def _subscribers(query: str, number: int) -> SafeString:
+    return link(f"{reverse('admin:invoicing_subscription_changelist')}?state=running&{query}", number)
+
+
+def _is_open(price: Any) -> bool:
+    return not isinstance(price, Price) or price.plan_version.published_at is None
+
+
+def _problems(version: PlanVersion) -> list[str]:
+    """Return what keeps a draft from being published."""
+    try:
+        read_catalog(document={"plans": [plan_document(version=version)]})
+    except BillingError as problem:
+        return [f"{error.field}: {error.message}" for error in problem.field_errors] or [problem.message]
+    except AssertionError as problem:
+        return [str(problem) or "a price is not complete"]
+    return []

@@ -1,0 +1,129 @@
+"""The data of a customer's page: what is owed, what runs, what was billed and paid, who changed what."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import F, Sum
+from moneyed import Money
+
+from billing_site.display.admin import history_of
+from billing_site.display.figures import period_text
+from billing_site.display.pills import invoice_state
+from billing_site.kernel.errors import BillingError
+from billing_site.kernel.money import round_money
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.payments.models import Payment, PaymentFailure
+from invoicing.subscriptions.models import Subscription
+from invoicing.workflows.preview_invoice import preview_invoice
+
+ROWS = 24
+
+
+@dataclass(frozen=True)
+class InvoiceRow:
+    """An invoice as lists show it: with its state as a word and its period in its own zone."""
+
+    invoice: Invoice
+    state: str
+    period: str
+    due: Money
+
+
+@dataclass(frozen=True)
+class RunningPeriod:
+    """The running period so far, or why there is none."""
+
+    lines: tuple[Any, ...] = ()
+    total: Money | None = None
+    period: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class CustomerPage:
+    """Everything on the page."""
+
+    at: datetime
+    balances: list[Money]
+    overdue_count: int
+    subscriptions: list[tuple[Subscription, str]]
+    invoices: list[InvoiceRow]
+    payments: list[Payment]
+    failures: list[PaymentFailure]
+    running: RunningPeriod
+    changes: list[Any]
+
+
+def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
+    """Return the page of one customer as of `at`."""
+    invoices = list(customer.invoices.order_by("-period_end", "-id")[:ROWS])
+    owed = (
+        Invoice.objects.filter(customer=customer, status=InvoiceStatus.ISSUED)
+        .values("currency")
+        .annotate(amount=Sum(F("total") - F("amount_paid"), output_field=Invoice._meta.get_field("total")))
+        .order_by("currency")
+    )
+    subscriptions = customer.subscriptions.select_related("plan_version__plan").order_by("-started_at", "-id")
+    return CustomerPage(
+        at=at,
+        balances=[round_money(_bare(row["amount"]), row["currency"]) for row in owed],
+        overdue_count=sum(
+            1
+            for due_date in Invoice.objects.filter(customer=customer, status=InvoiceStatus.ISSUED).values_list(
+                "due_date", flat=True
+            )
+            if due_date and due_date < at.date()
+        ),
+        subscriptions=[(subscription, subscription_state(subscription, at=at)) for subscription in subscriptions],
+        invoices=[invoice_row(invoice, at=at) for invoice in invoices],
+        payments=list(customer.payments.select_related("invoice").order_by("-received_at", "-id")[:ROWS]),
+        failures=list(
+            PaymentFailure.objects.filter(invoice__customer=customer)
+            .select_related("invoice")
+            .order_by("-occurred_at", "-id")[:ROWS]
+        ),
+        running=_running(customer, at=at),
+        changes=history_of(customer),
+    )
+
+
+def subscription_state(subscription: Subscription, *, at: datetime) -> str:
+    """Return the word for a subscription at a moment."""
+    if subscription.started_at > at:
+        return "planned"
+    if subscription.ended_at is not None and subscription.ended_at <= at:
+        return "ended"
+    return "running"
+
+
+def invoice_row(invoice: Invoice, *, at: datetime) -> InvoiceRow:
+    """Return an invoice as lists show it."""
+    return InvoiceRow(
+        invoice=invoice,
+        state=invoice_state(status=invoice.status, due_date=invoice.due_date, at=at),
+        period=period_text(start=invoice.period_start, end=invoice.period_end, timezone=invoice.timezone),
+        due=amount_due(invoice),
+    )
+
+
+def amount_due(invoice: Invoice) -> Money:
+    """Return what is still owed: nothing on drafts and void invoices."""
+    if invoice.status in (InvoiceStatus.DRAFT, InvoiceStatus.VOID):
+        return Money(0, invoice.currency)
+    return invoice.total - invoice.amount_paid
+
+
+def _running(customer: Customer, *, at: datetime) -> RunningPeriod:
+    try:
+        computed = preview_invoice(customer_key=customer.key, as_of=at)
+    except BillingError as problem:
+        return RunningPeriod(problem=problem.message)
+    assembled = computed.assembled
+    period = period_text(start=assembled.period.start, end=assembled.period.end, timezone=customer.timezone)
+    return RunningPeriod(lines=tuple(assembled.lines), total=assembled.total, period=period)
+
+
+def _bare(amount: Any) -> Any:
+    return getattr(amount, "amount", amount)

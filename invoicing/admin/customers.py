@@ -1,0 +1,177 @@
+"""Customers: the list with what each owes, the page that answers who, how much and why, and changes with a reason."""
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import F, Model, OuterRef, QuerySet, Subquery, Sum
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.module_loading import import_string
+from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+
+from billing_site.display.admin import TrackedAdmin, actor_of, add_field_errors
+from billing_site.display.figures import NOTHING, figure, link
+from billing_site.kernel.clock import now
+from billing_site.kernel.errors import BillingError
+from invoicing.admin.customer_page import customer_page
+from invoicing.customers.models import Customer
+from invoicing.customers.operations import CHANGEABLE, change_customer, check_customer_fields, create_customer
+from invoicing.invoices.models import Invoice, InvoiceStatus
+
+FIXED = ("key", "currency", "timezone")
+PORTAL_LINK = "billing_site.portal.access.link_for"
+
+
+class CustomerForm(forms.ModelForm):
+    """A customer's fields and the reason for the change; what is accepted is what the operation accepts."""
+
+    reason = forms.CharField(
+        max_length=300,
+        label="Reason for the change",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text="It stands in the history beside your name.",
+    )
+
+    class Meta:
+        model = Customer
+        fields = (*FIXED, *CHANGEABLE)
+
+    def clean(self) -> dict[str, Any]:
+        """Ask the operation's own check, so that form and API refuse the same things in the same words."""
+        cleaned = super().clean() or {}
+        given = {name: cleaned[name] for name in (*FIXED, *CHANGEABLE) if name in cleaned}
+        try:
+            check_customer_fields(given)
+        except BillingError as problem:
+            add_field_errors(self, problem)
+        return cleaned
+
+
+class OwesFilter(admin.SimpleListFilter):
+    """Customers with unpaid issued invoices."""
+
+    title = "balance"
+    parameter_name = "balance"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the one choice."""
+        return [("open", "Owes something")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep those with an open balance."""
+        return queryset.filter(open_balance__gt=0) if self.value() == "open" else queryset
+
+
+@admin.register(Customer)
+class CustomerAdmin(TrackedAdmin):
+    """Who owes."""
+
+    form = CustomerForm
+    list_display = ("key", "name", "currency", "settlement_channel", "open_amount", "last_invoice")
+    list_display_links = ("key", "name")
+    list_filter = ("settlement_channel", "currency", OwesFilter)
+    search_fields = ("key", "name", "email", "stripe_customer__stripe_id")
+    ordering = ("name", "id")
+    fieldsets = (
+        ("Who", {"fields": ("key", "name", "email", "address", "tax_id")}),
+        ("Terms", {"fields": ("currency", "timezone", "settlement_channel", "net_terms_days", "payment_method")}),
+        ("Why", {"fields": ("reason",)}),
+    )
+    empty_message = "Customers are created here, over the API, or by a load; usage events name them by their key."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Add what each owes in its own currency, and its newest invoice."""
+        mine = Invoice.objects.filter(customer=OuterRef("pk"))
+        owed = (
+            mine.filter(status=InvoiceStatus.ISSUED, currency=OuterRef("currency"))
+            .order_by()
+            .values("customer")
+            .annotate(sum=Sum(F("total") - F("amount_paid"), output_field=Invoice._meta.get_field("total")))
+        )
+        newest = mine.exclude(status=InvoiceStatus.DRAFT).order_by("-issued_at", "-id")
+        queryset: QuerySet[Any] = super().get_queryset(request)
+        return queryset.annotate(
+            open_balance=Subquery(owed.values("sum")),
+            last_number=Subquery(newest.values("number")[:1]),
+            last_invoice_id=Subquery(newest.values("pk")[:1]),
+        )
+
+    @admin.display(description="Open balance", ordering="open_balance")
+    def open_amount(self, customer: Any) -> SafeString:
+        """Show what is owed, as a link to the unpaid invoices."""
+        if not customer.open_balance:
+            return NOTHING
+        amount = getattr(customer.open_balance, "amount", customer.open_balance)
+        unpaid = reverse("admin:invoicing_invoice_changelist") + f"?customer__id__exact={customer.pk}&state=issued"
+        return link(unpaid, figure(amount=amount, currency=customer.currency))
+
+    @admin.display(description="Last invoice", ordering="last_number")
+    def last_invoice(self, customer: Any) -> SafeString:
+        """Show the newest issued invoice as a link."""
+        if customer.last_number is None:
+            return NOTHING
+        return link(reverse("admin:invoicing_invoice_change", args=[customer.last_invoice_id]), customer.last_number)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """Keep what billed periods hang on."""
+        return FIXED if obj else ()
+
+    def get_form(self, request: HttpRequest, obj: Model | None = None, change: bool = False, **options: Any) -> Any:
+        """Offer the currencies that we bill in."""
+        form = super().get_form(request, obj, change=change, **options)
+        if "currency" in form.base_fields:
+            form.base_fields["currency"] = forms.ChoiceField(
+                choices=[(code, code) for code in settings.CURRENCIES],
+                initial=settings.DEFAULT_CURRENCY,
+                widget=UnfoldAdminSelectWidget(),
+                help_text="It stays: prices and invoices hang on it.",
+            )
+        return form
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Create or change through the operation, with actor and reason."""
+        fields = {name: form.cleaned_data[name] for name in (*FIXED, *CHANGEABLE) if name in form.cleaned_data}
+        reason, actor = form.cleaned_data["reason"], actor_of(request)
+        if change:
+            changes = {name: value for name, value in fields.items() if name in CHANGEABLE}
+            change_customer(customer=obj, changes=changes, actor=actor, reason=reason)
+        else:
+            obj.pk = create_customer(**fields, actor=actor, reason=reason).pk
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the customer; the form opens with ?edit=1."""
+        if "edit" in request.GET or request.method == "POST":
+            return super().change_view(request, object_id, form_url, extra_context)
+        customer = self.row_or_404(request, object_id)
+        at = now()
+        context = self.page_context(
+            request,
+            title=customer.name,
+            row=customer,
+            page=customer_page(customer=customer, at=at),
+            may_change=self.has_change_permission(request, customer),
+            portal_link=portal_link(customer_key=customer.key),
+        )
+        return TemplateResponse(request, "backoffice/customer.html", context)
+
+    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """End on the customer's page, where the change stands."""
+        response = super().response_change(request, obj)
+        if "_save" in request.POST:
+            response["Location"] = reverse("admin:invoicing_customer_change", args=[obj.pk])
+        return response
+
+
+def portal_link(*, customer_key: str) -> str:
+    """Return a link into the customer's portal, or "" where no portal is installed."""
+    try:
+        link_for = import_string(PORTAL_LINK)
+    except ImportError:
+        return ""
+    return str(link_for(customer_key=customer_key))

@@ -1,0 +1,172 @@
+"""The data of an invoice's page: its lines down to tiers, its life as a timeline, payments and journal."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from moneyed import Money
+
+from billing_site.display.admin import history_of
+from billing_site.display.changes import Change
+from billing_site.display.figures import money_text, period_text
+from billing_site.display.pills import invoice_state
+from billing_site.kernel.money import total
+from invoicing.admin.customer_page import amount_due
+from invoicing.customers.models import SettlementChannel
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.ledger.models import JournalEntry
+from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus
+
+ISSUE = "invoicing.issue_invoice"
+RETRY = "invoicing.retry_push"
+SETTLE = "invoicing.record_transfer"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One thing that happened to an invoice."""
+
+    at: datetime
+    word: str
+    text: str
+    actor: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class InvoicePage:
+    """Everything on the page."""
+
+    at: datetime
+    state: str
+    question: str
+    period: str
+    due: Money
+    lines: list[InvoiceLine]
+    timeline: list[Moment]
+    payments: list[Payment]
+    failures: list[PaymentFailure]
+    push: PushIntent | None
+    entries: list[JournalEntry]
+    changes: list[Change]
+    may_issue: bool
+    may_retry: bool
+    may_settle: bool
+
+
+@dataclass(frozen=True)
+class InvoiceToIssue:
+    """A draft in the confirmation."""
+
+    what: str
+    money: Money
+    note: str
+
+    @classmethod
+    def of(cls, draft: Invoice) -> "InvoiceToIssue":
+        """Return the draft as the confirmation lists it."""
+        period = period_text(start=draft.period_start, end=draft.period_end, timezone=draft.timezone)
+        return cls(what=draft.customer_name, money=draft.total, note=period)
+
+
+def issue_effect(drafts: Sequence[Invoice]) -> str:
+    """Say in numbers what issuing will do: Issue 3 invoices, EUR 183.10, USD 12.00."""
+    currencies = sorted({draft.currency for draft in drafts})
+    sums = [total((d.total for d in drafts if d.currency == currency), currency) for currency in currencies]
+    pushed = sum(d.settlement_channel == SettlementChannel.STRIPE and d.total.amount > 0 for d in drafts)
+    noun = "invoice" if len(drafts) == 1 else "invoices"
+    told = f"Issue {len(drafts)} {noun}, {', '.join(money_text(amount) for amount in sums)}."
+    return f"{told} Each gets its number and can never change again; {pushed} go to Stripe to be collected."
+
+
+def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], bool]) -> InvoicePage:
+    """Return the page of one invoice as of `at`; `allowed` says what the reader may do."""
+    push = PushIntent.objects.filter(invoice=invoice).first()
+    payments = list(invoice.payments.order_by("received_at", "id"))
+    failures = list(invoice.payment_failures.order_by("occurred_at", "id"))
+    changes = history_of(invoice)
+    state = invoice_state(status=invoice.status, due_date=invoice.due_date, at=at)
+    is_open = invoice.status == InvoiceStatus.ISSUED
+    return InvoicePage(
+        at=at,
+        state=state,
+        question=_question(invoice, state, push, failures, at=at),
+        period=period_text(start=invoice.period_start, end=invoice.period_end, timezone=invoice.timezone),
+        due=amount_due(invoice),
+        lines=list(invoice.lines.select_related("price__plan_version__plan", "subscription").order_by("position")),
+        timeline=_timeline(invoice, changes, push, payments, failures),
+        payments=payments,
+        failures=failures,
+        push=push,
+        entries=_entries(invoice, payments),
+        changes=changes,
+        may_issue=invoice.status == InvoiceStatus.DRAFT and allowed(ISSUE),
+        may_retry=push is not None and push.status == PushStatus.REFUSED and is_open and allowed(RETRY),
+        may_settle=is_open and invoice.settlement_channel == SettlementChannel.MANUAL and allowed(SETTLE),
+    )
+
+
+def _question(
+    invoice: Invoice, state: str, push: PushIntent | None, failures: list[PaymentFailure], *, at: datetime
+) -> str:
+    """Say whether it is all right and what to do, in one sentence."""
+    if state == "draft":
+        return "Not issued yet: check the lines, then issue it."
+    if state == "void":
+        return "Void: nothing is owed on it."
+    if state == "paid":
+        return "Paid in full: nothing to do."
+    if push is not None and push.status == PushStatus.REFUSED:
+        return f"Stripe refused it: {push.last_error}"
+    if failures:
+        return f"The last charge failed: {failures[-1].message}"
+    if state == "overdue" and invoice.due_date is not None:
+        days = (at.date() - invoice.due_date).days
+        return f"Unpaid {days} {'day' if days == 1 else 'days'} after its due date."
+    if push is not None and push.status == PushStatus.PENDING:
+        tried = f", tried {push.attempt_count} times: {push.last_error}" if push.last_error else "."
+        return f"On its way to Stripe{tried}"
+    if invoice.settlement_channel == SettlementChannel.MANUAL:
+        return f"Waits for a bank transfer, due {invoice.due_date}."
+    return f"Waits for Stripe's payment, due {invoice.due_date}."
+
+
+def _timeline(
+    invoice: Invoice,
+    changes: list[Change],
+    push: PushIntent | None,
+    payments: list[Payment],
+    failures: list[PaymentFailure],
+) -> list[Moment]:
+    moments = [_moment_of(change) for change in changes]
+    moments += [
+        Moment(p.received_at, "paid", f"{money_text(p.amount)} received ({p.reference})", "", p.reason) for p in payments
+    ]
+    moments += [Moment(f.occurred_at, "failed", f.message, "Stripe", f.code.replace("_", " ")) for f in failures]
+    if push is not None and push.pushed_at is not None:
+        moments.append(Moment(push.pushed_at, "pushed", f"Accepted by Stripe as {push.stripe_invoice_id}"))
+    elif push is not None:
+        word = "refused" if push.status == PushStatus.REFUSED else "pending"
+        moments.append(Moment(push.created_at, word, push.last_error or "Push to Stripe planned"))
+    return sorted(moments, key=lambda moment: moment.at)
+
+
+def _moment_of(change: Change) -> Moment:
+    status = next((field.after for field in change.fields if field.name == "status"), "")
+    if change.verb == "created":
+        return Moment(change.at, "draft", "Drafted", change.actor, change.reason)
+    if status:
+        return Moment(change.at, status.lower(), status, change.actor, change.reason)
+    names = ", ".join(field.name for field in change.fields) or "nothing"
+    return Moment(change.at, "draft", f"Changed: {names}", change.actor, change.reason)
+
+
+def _entries(invoice: Invoice, payments: list[Payment]) -> list[JournalEntry]:
+    if invoice.number is None:
+        return []
+    payment_references = [f"{payment.channel}:{payment.reference}" for payment in payments]
+    issue = JournalEntry.objects.filter(kind=JournalEntry.Kind.ISSUE, reference=invoice.number)
+    paid = JournalEntry.objects.filter(kind=JournalEntry.Kind.PAYMENT, reference__in=payment_references)
+    entries: Any = (issue | paid).prefetch_related("postings__account").order_by("occurred_at", "id")
+    return list(entries)

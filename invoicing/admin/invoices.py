@@ -1,0 +1,354 @@
+"""Invoices: the list with totals by currency, the page, and the few things that may be done with one."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Exists, Model, OuterRef, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.safestring import SafeString
+from unfold.decorators import action
+
+from billing_site.display.admin import (
+    ReadOnlyAdmin,
+    ReasonForm,
+    TrackedAdmin,
+    actor_of,
+    attempt,
+    confirmation,
+    go,
+    show_selected,
+)
+from billing_site.display.figures import link, money, money_text, period_text
+from billing_site.display.pills import invoice_state, pill
+from billing_site.kernel.clock import now
+from billing_site.kernel.errors import BillingError
+from invoicing.admin.customer_page import amount_due
+from invoicing.admin.invoice_page import ISSUE, RETRY, SETTLE, InvoiceToIssue, invoice_page, issue_effect
+from invoicing.admin.proof import proof_page
+from invoicing.admin.transfer import TransferForm
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.queries import totals_by_currency
+from invoicing.payments.models import PaymentFailure, PushStatus
+from invoicing.payments.push import retry_push
+from invoicing.workflows.explain_invoice import prove_invoice
+from invoicing.workflows.issue_invoice import issue_invoice
+from invoicing.workflows.settle_payment import settle_payment
+
+
+class StateFilter(admin.SimpleListFilter):
+    """By the word that the pill shows, and by what went wrong."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the states."""
+        return [
+            ("draft", "Draft"),
+            ("issued", "Issued, not paid"),
+            ("overdue", "Overdue"),
+            ("failed", "Payment failed"),
+            ("paid", "Paid"),
+            ("void", "Void"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the invoices in the chosen state."""
+        match self.value():
+            case "overdue":
+                return queryset.filter(status=InvoiceStatus.ISSUED, due_date__lt=now().date())
+            case "failed":
+                failures = PaymentFailure.objects.filter(invoice=OuterRef("pk"))
+                return queryset.filter(Exists(failures), status=InvoiceStatus.ISSUED)
+            case "draft" | "issued" | "paid" | "void" as status:
+                return queryset.filter(status=status)
+        return queryset
+
+
+class PeriodFilter(admin.SimpleListFilter):
+    """By the month in which the billed period began (UTC)."""
+
+    title = "period"
+    parameter_name = "period"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the last two years of months that have invoices."""
+        months = Invoice.objects.order_by("-period_end").values_list("period_end__year", "period_end__month").distinct()
+        return [(f"{year}-{month:02d}", f"ended in {year}-{month:02d}") for year, month in months[:24]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the invoices of that month."""
+        year, _, month = (self.value() or "").partition("-")
+        if not (year.isdigit() and month.isdigit()):
+            return queryset
+        return queryset.filter(period_end__year=int(year), period_end__month=int(month))
+
+
+@admin.register(Invoice)
+class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
+    """What customers owe. Nothing here is edited: drafts come from billing, issued documents are carved in stone."""
+
+    list_display = ("document", "customer_link", "period", "state", "total_amount", "due_amount", "due_date", "issued_at")
+    list_display_links = ("document",)
+    list_filter = (StateFilter, "currency", PeriodFilter, "settlement_channel")
+    search_fields = (
+        "number",
+        "customer_name",
+        "customer__key",
+        "push__stripe_invoice_id",
+        "payments__reference",
+        "customer__stripe_customer__stripe_id",
+    )
+    list_select_related = ("customer",)
+    ordering = ("-period_end", "-id")
+    actions = ("issue_selected",)
+    actions_detail = ("issue", "retry", "record_transfer", "proof", "proof_state")
+    list_before_template = "backoffice/invoice_totals.html"
+    empty_message = "A billing run drafts an invoice for each customer whose period has ended."
+
+    @admin.display(description="Invoice", ordering="number")
+    def document(self, invoice: Invoice) -> str:
+        """Show the number, or that it has none yet."""
+        return invoice.number or f"draft {invoice.pk}"
+
+    @admin.display(description="Customer", ordering="customer_name")
+    def customer_link(self, invoice: Invoice) -> SafeString:
+        """Link to the customer."""
+        return link(reverse("admin:invoicing_customer_change", args=[invoice.customer_id]), invoice.customer_name)
+
+    @admin.display(description="Period", ordering="period_start")
+    def period(self, invoice: Invoice) -> str:
+        """Show the billed period in the customer's zone."""
+        return period_text(start=invoice.period_start, end=invoice.period_end, timezone=invoice.timezone)
+
+    @admin.display(description="State", ordering="status")
+    def state(self, invoice: Invoice) -> SafeString:
+        """Show the state as a pill."""
+        return pill(invoice_state(status=invoice.status, due_date=invoice.due_date, at=now()))
+
+    @admin.display(description="Total", ordering="total")
+    def total_amount(self, invoice: Invoice) -> SafeString:
+        """Show the total."""
+        return money(invoice.total)
+
+    @admin.display(description="Open")
+    def due_amount(self, invoice: Invoice) -> SafeString:
+        """Show what is still owed."""
+        return money(amount_due(invoice))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search without doubling an invoice that has several payments."""
+        found, _ = super().get_search_results(request, queryset, search_term)
+        if search_term:
+            found = queryset.filter(pk__in=found.order_by().values("pk"))
+        return found, False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Put the totals of what is listed above the list, by currency."""
+        response = super().changelist_view(request, extra_context)
+        changelist = getattr(response, "context_data", {}).get("cl")
+        if changelist is not None:
+            response.context_data["totals"] = totals_by_currency(
+                invoices=Invoice.objects.filter(pk__in=changelist.queryset.order_by().values("pk"))
+            )
+        return response
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the invoice."""
+        invoice = self.row_or_404(request, object_id)
+        page = invoice_page(invoice=invoice, at=now(), allowed=request.user.has_perm)
+        return TemplateResponse(
+            request, "backoffice/invoice.html", self.page_context(request, title=str(invoice), row=invoice, page=page)
+        )
+
+    def has_issue_permission(self, request: HttpRequest) -> bool:
+        """Say whether this person may issue."""
+        return bool(request.user.has_perm(ISSUE))
+
+    @admin.action(description="Issue the selected drafts", permissions=["issue"])
+    def issue_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Issue drafts after a confirmation that says how many, over how much in each currency, and asks why."""
+        invoices = list(queryset.order_by("period_end", "id"))
+        drafts = [invoice for invoice in invoices if invoice.status == InvoiceStatus.DRAFT]
+        back = reverse("admin:invoicing_invoice_changelist")
+        if not drafts:
+            messages.warning(request, "None of the selected invoices is a draft: nothing to issue.")
+            return None
+        form = ReasonForm(request.POST if "confirmed" in request.POST else None)
+        if form.is_valid():
+            return self._issue(request, drafts, reason=form.cleaned_data["reason"])
+        others = len(invoices) - len(drafts)
+        return confirmation(
+            request,
+            admin=self,
+            title="Issue invoices",
+            effect=issue_effect(drafts),
+            items=[InvoiceToIssue.of(draft) for draft in drafts],
+            warnings=[f"{others} of the selected are issued already and stay as they are."] if others else [],
+            form=form,
+            submit=f"Issue {len(drafts)} {'invoice' if len(drafts) == 1 else 'invoices'}",
+            hidden=show_selected(request, queryset, action="issue_selected"),
+            back=back,
+        )
+
+    @action(description="Issue", url_path="issue")
+    def issue(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Issue one draft."""
+        invoice = self.row_or_404(request, object_id)
+        if not request.user.has_perm(ISSUE):
+            raise PermissionDenied
+        page = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            self._issue(request, [invoice], reason=form.cleaned_data["reason"])
+            return go(page)
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Issue {invoice}",
+            effect=issue_effect([invoice]),
+            form=form,
+            submit="Issue the invoice",
+            back=page,
+            row=invoice,
+        )
+
+    def _issue(self, request: HttpRequest, drafts: list[Invoice], *, reason: str) -> HttpResponse:
+        """Issue each draft in a transaction of its own and show what happened, item by item."""
+        results = []
+        for draft in drafts:
+            try:
+                with transaction.atomic():
+                    issued = issue_invoice(invoice_id=draft.pk, at=now(), actor=actor_of(request), reason=reason)
+                results.append((issued, ""))
+            except BillingError as problem:
+                results.append((draft, problem.message))
+        failed = sum(bool(problem) for _, problem in results)
+        context = self.page_context(request, title="Issued", results=results, issued=len(results) - failed, failed=failed)
+        if len(drafts) == 1:
+            invoice, problem = results[0]
+            if problem:
+                messages.error(request, f"Not issued, nothing has changed: {problem}")
+            else:
+                messages.success(request, f"Issued as {invoice.number} over {money_text(invoice.total)}.")
+        return TemplateResponse(request, "backoffice/issued.html", context)
+
+    @action(description="Send again", url_path="retry-push")
+    def retry(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Push a refused invoice to Stripe again."""
+        invoice = self.row_or_404(request, object_id)
+        if not request.user.has_perm(RETRY):
+            raise PermissionDenied
+        page = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
+        intent = getattr(invoice, "push", None)
+        if intent is None or intent.status != PushStatus.REFUSED:
+            messages.warning(request, "This invoice has no refused push.")
+            return go(page)
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            attempt(
+                request,
+                lambda: retry_push(
+                    intent_id=intent.pk, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
+                ),
+                done=lambda _: f"{invoice.number} is queued for Stripe again.",
+            )
+            return go(page)
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Send {invoice.number} to Stripe again",
+            effect=f"{money_text(amount_due(invoice))} is sent to Stripe and collected there.",
+            warnings=[f"Stripe refused it: {intent.last_error}"],
+            form=form,
+            submit="Send it again",
+            back=page,
+            row=invoice,
+        )
+
+    @action(description="Record a bank transfer", url_path="record-transfer")
+    def record_transfer(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Record money that arrived by bank transfer."""
+        invoice = self.row_or_404(request, object_id)
+        if not request.user.has_perm(SETTLE):
+            raise PermissionDenied
+        page = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
+        form = TransferForm(request.POST or None, invoice=invoice, at=now())
+        if request.method == "POST" and form.is_valid():
+            paid = attempt(
+                request,
+                lambda: settle_payment(
+                    invoice_id=invoice.pk,
+                    channel="manual",
+                    reference=form.cleaned_data["reference"],
+                    amount=form.amount,
+                    received_at=form.received_at,
+                    actor=actor_of(request),
+                    reason=form.cleaned_data["reason"],
+                ),
+                done=lambda payment: f"{money_text(payment.amount)} is recorded for {invoice.number}.",
+            )
+            if paid is not None:
+                return go(page)
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Record a bank transfer for {invoice.number}",
+            effect=f"{money_text(amount_due(invoice))} is open. The payment is booked at once and cannot be taken back.",
+            form=form,
+            submit="Record the payment",
+            back=page,
+            row=invoice,
+        )
+
+    @action(description="Proof", url_path="proof")
+    def proof(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the ladder of one line, rated again now."""
+        invoice = self.row_or_404(request, object_id)
+        page = proof_page(
+            invoice=invoice,
+            position=_whole(request.GET.get("line"), 1),
+            after=request.GET.get("after", ""),
+            at=now(),
+        )
+        context = self.page_context(request, title=f"Proof of {invoice}", row=invoice, page=page)
+        return TemplateResponse(request, "backoffice/proof.html", context)
+
+    @action(description="Proof state", url_path="proof-state")
+    def proof_state(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Answer whether every line is equal, rated again this moment; the invoice page fetches it after loading."""
+        invoice = self.row_or_404(request, object_id)
+        proofs = prove_invoice(invoice=invoice)
+        context = {"invoice": invoice, "proofs": proofs, "different": [p for p in proofs if not p.equal], "at": now()}
+        return TemplateResponse(request, "backoffice/proof_state.html", context)
+
+    def get_urls(self) -> list[Any]:
+        """Add the address of an invoice by its number."""
+        by_number = path(
+            "number/<str:number>/", self.admin_site.admin_view(self.by_number), name="invoicing_invoice_by_number"
+        )
+        return [by_number, *super().get_urls()]
+
+    def by_number(self, request: HttpRequest, number: str) -> HttpResponse:
+        """Go to the invoice with this number."""
+        invoice = Invoice.objects.filter(number=number).first()
+        if invoice is None:
+            messages.warning(request, f"There is no invoice {number}.")
+            return go(reverse("admin:invoicing_invoice_changelist"))
+        return go(reverse("admin:invoicing_invoice_change", args=[invoice.pk]))
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nothing on an invoice is edited by hand."""
+        return False
+
+
+def _whole(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 19 else default

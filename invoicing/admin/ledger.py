@@ -1,0 +1,115 @@
+"""The books: journal entries with their postings, and the trial balance; read-only."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from moneyed import Money
+
+from billing_site.display.admin import ReadOnlyAdmin
+from billing_site.display.figures import figure
+from billing_site.display.pills import pill
+from billing_site.kernel.money import total
+from invoicing.ledger.models import Account, JournalEntry, Posting
+from invoicing.ledger.queries import Balance, trial_balance
+
+
+@admin.register(JournalEntry)
+class JournalEntryAdmin(ReadOnlyAdmin):
+    """One business fact in the books."""
+
+    list_display = ("occurred_at", "kind", "reference", "description", "debits", "balance")
+    list_display_links = ("reference",)
+    list_filter = ("kind", "currency", "postings__account")
+    search_fields = ("reference", "description")
+    date_hierarchy = "occurred_at"
+    ordering = ("-occurred_at", "-id")
+    empty_message = "Issuing an invoice and receiving a payment each write a balanced entry here."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Load the postings of the page in one query."""
+        queryset: QuerySet[Any] = super().get_queryset(request)
+        return queryset.prefetch_related("postings__account")
+
+    @admin.display(description="Debits and credits")
+    def debits(self, entry: JournalEntry) -> SafeString:
+        """Show every posting with its account; credits in parentheses."""
+        return format_html_join(
+            "",
+            '<span class="bo-line bo-posting"><span>{}</span> {}</span>',
+            (
+                (posting.account, figure(amount=posting.amount.amount, currency=posting.currency))
+                for posting in sorted(entry.postings.all(), key=lambda posting: posting.pk)
+            ),
+        )
+
+    @admin.display(description="Balance")
+    def balance(self, entry: JournalEntry) -> SafeString:
+        """Show that its postings sum to zero."""
+        rest = total((posting.amount for posting in entry.postings.all()), entry.currency)
+        return pill("balanced") if not rest.amount else pill("unbalanced", why=str(rest))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the entry with its postings."""
+        entry = self.row_or_404(request, object_id)
+        postings = list(entry.postings.select_related("account").order_by("id"))
+        context = self.page_context(
+            request,
+            title=entry.description,
+            row=entry,
+            postings=postings,
+            balance=total((posting.amount for posting in postings), entry.currency),
+        )
+        return TemplateResponse(request, "backoffice/journal_entry.html", context)
+
+    def get_urls(self) -> list[Any]:
+        """Add the trial balance."""
+        page = path("trial-balance/", self.admin_site.admin_view(self.trial_balance), name="backoffice_trial_balance")
+        return [page, *super().get_urls()]
+
+    def trial_balance(self, request: HttpRequest) -> HttpResponse:
+        """Show every account's balance, each currency on its own, and that each sums to zero."""
+        if not request.user.has_perm("invoicing.view_posting"):
+            raise PermissionDenied
+        balances = trial_balance()
+        context = self.page_context(request, title="Trial balance", books=books_of(balances))
+        return TemplateResponse(request, "backoffice/trial_balance.html", context)
+
+
+def books_of(balances: list[Balance]) -> list[dict[str, Any]]:
+    """Return one book a currency: its rows as debit or credit, both sums, and what they differ by."""
+    books = []
+    for currency in sorted({balance.amount.currency.code for balance in balances}):
+        rows = [balance for balance in balances if balance.amount.currency.code == currency]
+        zero = Money(0, currency)
+        debit = total((row.amount for row in rows if row.amount > zero), currency)
+        credit = total((-row.amount for row in rows if row.amount < zero), currency)
+        books.append({"currency": currency, "rows": rows, "debit": debit, "credit": credit, "rest": debit - credit})
+    return books
+
+
+@admin.register(Account)
+class AccountAdmin(ReadOnlyAdmin):
+    """The chart of accounts."""
+
+    list_display = ("code", "name", "kind", "balances")
+    ordering = ("code",)
+    search_fields = ("code", "name")
+
+    @admin.display(description="Balance")
+    def balances(self, account: Account) -> SafeString:
+        """Show the balance of each currency."""
+        rows = Posting.objects.filter(account=account).values("currency").annotate(sum=Sum("amount")).order_by("currency")
+        return format_html_join(
+            "",
+            '<span class="bo-line">{}</span>',
+            ((figure(amount=getattr(row["sum"], "amount", row["sum"]), currency=row["currency"]),) for row in rows),
+        )

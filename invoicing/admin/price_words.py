@@ -1,0 +1,86 @@
+"""What a price costs, in plain words."""
+
+from decimal import Decimal
+
+from billing_site.display.figures import exact_price, plural, quantity
+from billing_site.kernel.money import EXACT, plain
+from invoicing.catalog.models import Price, PriceTier
+from invoicing.core.contract import Cadence, PriceModel
+
+PER = {Cadence.WEEK: "week", Cadence.MONTH: "month", Cadence.QUARTER: "quarter", Cadence.YEAR: "year"}
+
+
+def price_in_words(*, price: Price, cadence: str) -> list[str]:
+    """Return the sentences that say what a price costs; its meter and tiers should be loaded."""
+    unit = price.meter.unit if price.meter else "unit"
+    sentences = []
+    if price.free_units:
+        sentences.append(f"The first {quantity(price.free_units, unit)} of a period are free.")
+    sentences += _model_words(price, unit=unit, per=PER[Cadence(cadence)])
+    if price.minimum_amount is not None:
+        sentences.append(f"At least {_amount(price, price.minimum_amount)} a period.")
+    if price.maximum_amount is not None:
+        sentences.append(f"At most {_amount(price, price.maximum_amount)} a period.")
+    return sentences
+
+
+def _model_words(price: Price, *, unit: str, per: str) -> list[str]:
+    match PriceModel(price.model):
+        case PriceModel.FLAT:
+            return [f"{_amount(price, price.unit_amount)} per {per}."]
+        case PriceModel.PER_UNIT:
+            return [f"{_unit_price(price, price.unit_amount, unit)}."]
+        case PriceModel.PACKAGE:
+            size = quantity(price.package_size or Decimal(0), unit)
+            return [f"{_amount(price, price.package_amount)} for each package of {size}; a started one counts as whole."]
+        case PriceModel.PERCENTAGE:
+            return [f"{_percent(price.rate)} of the amount."]
+        case PriceModel.GRADUATED:
+            return ["Each unit at the rate of the tier it falls in:", *_tier_words(price, unit=unit)]
+        case PriceModel.VOLUME:
+            return ["All units at the rate of the tier reached:", *_tier_words(price, unit=unit)]
+        case PriceModel.GRADUATED_PERCENTAGE:
+            return ["Each part of the amount at the percentage of its tier:", *_tier_words(price, unit=unit)]
+
+
+def _tier_words(price: Price, *, unit: str) -> list[str]:
+    tiers = sorted(price.tiers.all(), key=lambda tier: tier.position)
+    return [f"{_bound(tier, index, unit)}: {_tier_rate(price, tier, unit)}" for index, tier in enumerate(tiers)] or [
+        "no tiers yet"
+    ]
+
+
+def _bound(tier: PriceTier, index: int, unit: str) -> str:
+    if tier.up_to is None:
+        return "beyond" if index else "any quantity"
+    return f"up to {quantity(tier.up_to, unit)}"
+
+
+def _tier_rate(price: Price, tier: PriceTier, unit: str) -> str:
+    parts = []
+    if tier.rate:
+        parts.append(_percent(tier.rate))
+    if tier.unit_amount:
+        parts.append(_unit_price(price, tier.unit_amount, unit))
+    if tier.flat_amount:
+        parts.append(f"{_amount(price, tier.flat_amount)} flat")
+    return " plus ".join(parts) or "free"
+
+
+def _unit_price(price: Price, amount: Decimal | None, unit: str) -> str:
+    """Say a tiny price for a million units, so that it can be read: EUR 2.40 per million tokens."""
+    if amount is None:
+        return "no amount yet"
+    for lot, name in ((1, ""), (1_000, "1,000 "), (1_000_000, "million ")):
+        scaled = EXACT.multiply(amount, Decimal(lot))
+        if scaled >= Decimal("0.01") or lot == 1_000_000:
+            return f"{exact_price(amount=scaled, currency=price.currency)} per {name}{plural(unit, lot)}"
+    raise AssertionError("the last lot always answers")
+
+
+def _amount(price: Price, amount: Decimal | None) -> str:
+    return "no amount yet" if amount is None else exact_price(amount=amount, currency=price.currency)
+
+
+def _percent(rate: Decimal | None) -> str:
+    return "no rate yet" if rate is None else f"{plain(EXACT.multiply(rate, Decimal(100)))} %"

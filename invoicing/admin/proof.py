@@ -1,0 +1,111 @@
+"""The data of the proof page: one line from its amount down to the raw events, rated again this moment."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.http import Http404
+from django.utils.safestring import SafeString
+
+from billing_site.display.charts import Series, bar_chart
+from billing_site.display.figures import quantity
+from billing_site.display.pills import invoice_state
+from billing_site.kernel.money import EXACT
+from billing_site.kernel.period import Period, hours_in
+from invoicing.invoices.models import Invoice, InvoiceLine
+from invoicing.workflows.explain_invoice import LineProof, prove_line
+from metering.queries import KnownEvent, KnownWindow, LateUsage, events_as_known, late_usage, windows_as_known
+
+EVENTS_PER_PAGE = 50
+# Wider spans are drawn by day.
+HOURS_DRAWN_MAX = 400
+
+
+@dataclass(frozen=True)
+class ProofPage:
+    """Everything on the page."""
+
+    at: datetime
+    state: str
+    lines: list[InvoiceLine]
+    proof: LineProof
+    windows: list[KnownWindow]
+    windows_equal: bool
+    chart: SafeString
+    step: str
+    events: list[KnownEvent]
+    next_page: str
+    late: LateUsage | None
+
+
+def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> ProofPage:
+    """Return the ladder of one line; `after` continues the list of events ("<RFC 3339>/<number>")."""
+    lines = list(
+        invoice.lines.select_related("invoice__customer", "price__plan_version__plan", "subscription").order_by("position")
+    )
+    line = next((one for one in lines if one.position == position), None) or (lines[0] if lines else None)
+    if line is None:
+        raise Http404("this invoice has no lines to prove")
+    proof = prove_line(line=line)
+    windows: list[KnownWindow] = []
+    events: list[KnownEvent] = []
+    late = None
+    span = Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC))
+    if line.meter_key:
+        known = {"meter_key": line.meter_key, "customer_id": invoice.customer.key, "period": span}
+        windows = windows_as_known(**known, known_through=line.known_through)  # type: ignore[arg-type]
+        events = events_as_known(
+            **known,  # type: ignore[arg-type]
+            known_through=line.known_through,
+            after=_after(after),
+            limit=EVENTS_PER_PAGE,
+        )
+        late = late_usage(**known, known_through=line.known_through)  # type: ignore[arg-type]
+    step, chart = _chart(line, windows, span)
+    last = events[-1] if len(events) == EVENTS_PER_PAGE else None
+    return ProofPage(
+        at=at,
+        state=invoice_state(status=invoice.status, due_date=invoice.due_date, at=at),
+        lines=lines,
+        proof=proof,
+        windows=windows,
+        windows_equal=proof.recounted is None or proof.recounted.windows_digest == line.windows_digest,
+        chart=chart,
+        step=step,
+        events=events,
+        next_page=f"{last.timestamp.astimezone(UTC).isoformat()}/{last.number}" if last else "",
+        late=late if late is not None and late.event_count else None,
+    )
+
+
+def _after(text: str) -> tuple[datetime, int] | None:
+    moment, _, number = text.rpartition("/")
+    try:
+        at = datetime.fromisoformat(moment)
+    except ValueError:
+        return None
+    if at.utcoffset() is None or not number.isdecimal() or len(number) > 18:
+        return None
+    return at, int(number)
+
+
+def _chart(line: InvoiceLine, windows: list[KnownWindow], span: Period) -> tuple[str, SafeString]:
+    hours = list(hours_in(span))
+    by_hour = len(hours) <= HOURS_DRAWN_MAX
+    size = timedelta(hours=1) if by_hour else timedelta(days=1)
+    first = hours[0] if by_hour else hours[0].replace(hour=0)
+    steps = [first + size * number for number in range((span.end - first - timedelta(microseconds=1)) // size + 1)]
+    sums: dict[datetime, Any] = dict.fromkeys(steps, EXACT.create_decimal(0))
+    for window in windows:
+        sums[first + ((window.start - first) // size) * size] = EXACT.add(
+            sums[first + ((window.start - first) // size) * size], window.value
+        )
+    name = "hour" if by_hour else "day"
+    chart = bar_chart(
+        title=f"{line.description}: quantity by {name}",
+        labels=[f"{step:%Y-%m-%d %H:%M} UTC" if by_hour else f"{step:%Y-%m-%d}" for step in steps],
+        series=[
+            Series("counted", 1, [sums[step] for step in steps], [quantity(sums[step], line.unit) for step in steps])
+        ],
+    )
+    return name, chart

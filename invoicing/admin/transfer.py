@@ -1,0 +1,61 @@
+"""The form for money that arrived by bank transfer."""
+
+from datetime import UTC, datetime, time
+from typing import Any
+
+from django import forms
+from moneyed import Money
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSingleDateWidget, UnfoldAdminTextInputWidget
+
+from billing_site.display.admin import ReasonForm
+from billing_site.display.figures import money_text
+from billing_site.kernel.money import exponent, is_rounded, minor_unit
+from invoicing.admin.customer_page import amount_due
+from invoicing.invoices.models import Invoice
+
+
+class TransferForm(ReasonForm):
+    """What the bank statement says, and why it belongs to this invoice."""
+
+    reference = forms.CharField(
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="As on the bank statement; one reference is recorded once.",
+    )
+    amount = forms.DecimalField(min_value=0, widget=UnfoldAdminDecimalFieldWidget())
+    received_date = forms.DateField(label="Received on (UTC)", widget=UnfoldAdminSingleDateWidget())
+    field_order = ("reference", "amount", "received_date", "reason")
+
+    def __init__(self, *args: Any, invoice: Invoice, at: datetime, **options: Any) -> None:
+        due = amount_due(invoice)
+        options.setdefault("initial", {"amount": due.amount.quantize(minor_unit(invoice.currency)), "received_date": at.date()})
+        super().__init__(*args, **options)
+        self.at, self.due = at, due
+        self.fields["amount"].label = f"Amount in {invoice.currency}"
+
+    def clean_amount(self) -> Any:
+        """Refuse what is no amount of the currency or more than is open."""
+        amount = Money(self.cleaned_data["amount"], self.due.currency)
+        if not amount.amount or not is_rounded(amount):
+            digits = exponent(self.due.currency.code)
+            raise forms.ValidationError(f"must be above zero, with at most {digits} decimals")
+        if amount > self.due:
+            raise forms.ValidationError(f"is more than the {money_text(self.due)} that is open")
+        return amount.amount
+
+    def clean_received_date(self) -> Any:
+        """Refuse money from the future."""
+        if self.cleaned_data["received_date"] > self.at.date():
+            raise forms.ValidationError("lies in the future")
+        return self.cleaned_data["received_date"]
+
+    @property
+    def amount(self) -> Money:
+        """Return the validated amount."""
+        return Money(self.cleaned_data["amount"], self.due.currency)
+
+    @property
+    def received_at(self) -> datetime:
+        """Return the day's noon in UTC, or now where that has not come yet."""
+        return min(datetime.combine(self.cleaned_data["received_date"], time(12), UTC), self.at)
+

@@ -1,0 +1,47 @@
+"""Draft the next version of a plan, to be edited and published by people."""
+
+from django.db import transaction
+
+from billing_site.kernel.errors import Conflict
+from billing_site.kernel.history import save_with_reason
+from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier
+
+
+@transaction.atomic
+def draft_next_version(*, plan_id: int, actor: str, reason: str) -> PlanVersion:
+    """Copy the newest version of a plan, with prices and tiers, into a draft with the next number.
+
+    Raises Conflict where the plan has a draft already: two drafts would race to become the offer.
+    """
+    plan = Plan.objects.select_for_update().get(pk=plan_id)
+    newest = plan.versions.order_by("-number").first()
+    if newest is not None and newest.published_at is None:
+        raise Conflict(f"{newest} is a draft already: edit or publish that one")
+    version = PlanVersion(plan=plan, number=newest.number + 1 if newest else 1)
+    if newest is not None:
+        version.cadence = newest.cadence
+    save_with_reason(version, actor=actor, reason=reason)
+    if newest is not None:
+        _copy_prices(newest, version)
+    return version
+
+
+def _copy_prices(source: PlanVersion, target: PlanVersion) -> None:
+    for price in source.prices.order_by("position", "id").prefetch_related("tiers"):
+        tiers = list(price.tiers.all())
+        copy = Price(
+            plan_version=target,
+            **{field.attname: getattr(price, field.attname) for field in _own_fields(Price, "plan_version")},
+        )
+        copy.save()
+        PriceTier.objects.bulk_create(
+            PriceTier(
+                price=copy,
+                **{field.attname: getattr(tier, field.attname) for field in _own_fields(PriceTier, "price")},
+            )
+            for tier in tiers
+        )
+
+
+def _own_fields(model: type[Price] | type[PriceTier], parent: str) -> list:  # type: ignore[type-arg]
+    return [field for field in model._meta.concrete_fields if not field.primary_key and field.name != parent]
