@@ -229,6 +229,7 @@ SPECTACULAR_SETTINGS = {
         "billing_site.api.schema.add_common_answers",
     ],
     "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1|/billing",
 }
 
 SIMPLE_HISTORY_REVERT_DISABLED = True

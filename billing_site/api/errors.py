@@ -98,7 +98,8 @@ def _of_rest_framework(exception: exceptions.APIException) -> Problem:
     if challenge := getattr(exception, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
     if isinstance(exception, exceptions.Throttled):
-        headers["Retry-After"] = str(max(1, ceil(exception.wait or 1)))
+        wait: float | None = getattr(exception, "wait", None)
+        headers["Retry-After"] = str(max(1, ceil(wait or 1)))
     codes = exception.get_codes()
     return Problem(
         exception.status_code, codes if isinstance(codes, str) else "invalid", str(exception.detail), headers=headers

@@ -27,8 +27,9 @@ class CursorPaging(BasePagination):
     next: str | None = None
     previous: str | None = None
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: APIView | None = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         """Return one page of the rows; raises InvalidInput naming `cursor` or `limit`."""
+        assert isinstance(queryset, QuerySet), "a cursor names a row of a table"
         limit = _limit(request.query_params.get("limit"))
         direction, mark = _decoded(request.query_params.get("cursor"))
         if direction == NEWER:

@@ -11,6 +11,7 @@ urlpatterns = [
     path("health", health, name="health"),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/v1/", include("metering.urls")),
     path("api/v1/", include("invoicing.api.urls")),
     path("billing/invoices/<str:number>/pdf", InvoicePdfView.as_view(), name="invoice-pdf"),
     path("webhooks/stripe", receive_stripe_webhook, name="stripe-webhook"),

@@ -13,6 +13,7 @@ from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.snapshot import Contract, contract_at
 from metering.queries import billing_usage
+from metering.queries.billing import usage_of_hours
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,12 @@ def compute_invoice(*, customer: Customer, period: Period, until: datetime) -> C
 def _usage_of(charge: Charge, *, customer: Customer, until: datetime) -> Usage | None:
     if charge.meter is None:
         return None
-    assert until > charge.service_period.start, "a charge is computed once its service has begun"
-    counted = replace(charge.service_period, end=min(charge.service_period.end, until))
-    measured = billing_usage(customer_id=customer.key, meter_keys=[charge.meter], period=counted)[charge.meter]
+    if until <= charge.service_period.start:
+        # A preview at the first moment of a service, or before it: nothing can have been used yet.
+        measured = usage_of_hours(hours=(), known_through=0)
+    else:
+        counted = replace(charge.service_period, end=min(charge.service_period.end, until))
+        measured = billing_usage(customer_id=customer.key, meter_keys=[charge.meter], period=counted)[charge.meter]
     return Usage(
         meter=charge.meter,
         quantity=measured.quantity,
