@@ -43,7 +43,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
 
 INSTALLED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",  # its default one would replace our admin site by its own
     "unfold.contrib.filters",
     "unfold.contrib.simple_history",
     "billing_site.backoffice.apps.BackofficeAdminConfig",
