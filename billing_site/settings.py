@@ -126,7 +126,6 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "billing_site" / "static"]
 WHITENOISE_USE_FINDERS = True
 
