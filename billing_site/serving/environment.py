@@ -38,7 +38,7 @@ Then start again; or name another interpreter: make PYTHON=/path/to/python3.12 .
 
 def main(names: list[str]) -> None:
     """Bring the environment to what the named requirement files say; one process at a time."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - run by whatever Python there is
         sys.exit(f"This needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}.")
     files = [ROOT / name for name in names]
     with _alone():

@@ -1,0 +1,73 @@
+"""Sets the demo company up: its catalog, its customers, their subscriptions; each only once."""
+
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+
+from billing_site.demo.company import CUSTOMERS, GOOD_CARDS, DemoCustomer
+from billing_site.kernel.errors import NotFound
+from invoicing.catalog.operations import load_catalog
+from invoicing.catalog.queries import published_version
+from invoicing.customers.operations import change_customer, create_customer
+from invoicing.customers.queries import customer_by_key
+from invoicing.subscriptions.cancel import end_subscription
+from invoicing.subscriptions.start import start_subscription
+
+CATALOG = Path(__file__).parent / "catalog.yaml"
+ACTOR = "demo"
+REASON = "the demo company"
+
+
+def found_company(*, first_day: datetime) -> None:
+    """Load the catalog, then create the customers with their subscriptions; a second time changes nothing."""
+    load_catalog(document=yaml.safe_load(CATALOG.read_text()), at=first_day, actor=ACTOR, reason=REASON)
+
+
+def sign_up(*, number: int, first_day: datetime) -> None:
+    """Create the customer of that position in CUSTOMERS, and its subscription."""
+    wanted = CUSTOMERS[number]
+    try:
+        customer = customer_by_key(key=wanted.key)
+    except NotFound:
+        customer = create_customer(
+            key=wanted.key,
+            name=wanted.name,
+            email=wanted.email,
+            currency=wanted.currency,
+            timezone=wanted.timezone,
+            address=wanted.address,
+            settlement_channel=wanted.channel,
+            net_terms_days=30 if wanted.channel == "manual" else 14,
+            payment_method="" if wanted.channel == "manual" else GOOD_CARDS[number % len(GOOD_CARDS)],
+            actor=ACTOR,
+            reason=REASON,
+        )
+    subscription = start_subscription(
+        key=f"sub_{wanted.slug}",
+        customer=customer,
+        plan_version=published_version(plan_key=wanted.plan),
+        started_at=wanted.started_at(first_day=first_day),
+        anchor=wanted.anchor,
+        actor=ACTOR,
+        reason=REASON,
+    )
+    ended_at = wanted.ended_at(first_day=first_day)
+    if ended_at is not None:
+        end_subscription(subscription=subscription, ended_at=ended_at, actor=ACTOR, reason="moved to another provider")
+
+
+def let_cards_go_bad() -> None:
+    """Give the customers who are planned to fail a card that fails."""
+    for wanted in CUSTOMERS:
+        if wanted.bad_card:
+            _change_card(wanted)
+
+
+def _change_card(wanted: DemoCustomer) -> None:
+    change_customer(
+        customer=customer_by_key(key=wanted.key),
+        changes={"payment_method": wanted.bad_card},
+        actor=ACTOR,
+        reason="the customer's bank sent a new card",
+    )

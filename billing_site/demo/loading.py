@@ -1,0 +1,117 @@
+"""Loads the demo: company, usage, bills and payments, month by month, all through the ways that are open to everybody.
+
+Every step may run again: a run that was broken off goes on where it stopped. Keys are the same, so what was sent
+already is a duplicate; what was billed already is not billed again.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from billing_site.demo.company import CUSTOMERS
+from billing_site.demo.errors import DemoFailed
+from billing_site.demo.founding import found_company, let_cards_go_bad, sign_up
+from billing_site.demo.keepsake import Completion, demo_created_at, ensure_api_key, ensure_login, note_completion
+from billing_site.demo.months import Leg, legs_until
+from billing_site.demo.sending import send_events
+from billing_site.demo.settling import record_transfers, settled_count, wait_for_payments, wait_for_pushes
+from billing_site.demo.usage import usage_of
+from billing_site.kernel.clock import now
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.workflows.run_billing import issue_billing
+from metering.ingest import Receipt
+from metering.models import UsageEvent
+from metering.rollup import roll_up
+
+
+def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[], None]) -> Completion:
+    """Load what is missing into the product that runs at `url`; `look` lets its supervisor look after it.
+
+    Raises DemoFailed.
+    """
+    user = ensure_login()
+    key = ensure_api_key()
+    columns = TextColumn("{task.description:<34}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console) as progress:
+        created_at = _found(progress)
+        legs = legs_until(created_at=created_at)
+        sent = Receipt(0, 0)
+        for leg in legs:
+            sent += _send(leg, legs=legs, created_at=created_at, url=url, key=key, progress=progress)
+            look()
+            if not leg.is_billed:
+                continue
+            if leg is _last_billed(legs):
+                wait_for_pushes(look=look)
+                let_cards_go_bad()
+            _bill(leg, progress=progress)
+            record_transfers(last_leg_end=_last_billed(legs).end)
+        roll_up()
+        _collect(progress, sandbox_url=sandbox_url, look=look)
+    noted = Completion(events=UsageEvent.objects.count(), duplicates=sent.duplicates, invoices=_issued_count())
+    note_completion(user=user, noted=noted)
+    return noted
+
+
+def _found(progress: Progress) -> datetime:
+    """Found the company; returns the moment of its first creation, on which everything else hangs."""
+    task = progress.add_task("Customers and plans", total=len(CUSTOMERS))
+    assumed = demo_created_at() or now()
+    first_day = legs_until(created_at=assumed)[0].start
+    found_company(first_day=first_day)
+    for number in range(len(CUSTOMERS)):
+        sign_up(number=number, first_day=first_day)
+        progress.advance(task)
+    created_at = demo_created_at()
+    assert created_at is not None, "the first customer exists now"
+    if legs_until(created_at=created_at)[0].start != first_day:
+        raise DemoFailed("The month has changed under the first step: remove the data folder and start again.")
+    return created_at
+
+
+def _send(leg: Leg, *, legs: list[Leg], created_at: datetime, url: str, key: str, progress: Progress) -> Receipt:
+    lines = usage_of(leg=leg, first_day=legs[0].start, created_at=created_at)
+    month = f"{leg.start:%B}" if leg.is_billed else f"{leg.start:%B} so far"
+    task = progress.add_task(f"Usage events, {month}", total=len(lines))
+    return send_events(url=url, key=key, lines=lines, progress=partial(progress.advance, task))
+
+
+def _bill(leg: Leg, *, progress: Progress) -> None:
+    task = progress.add_task(f"Invoices on {leg.end:%-d %B %Y}", total=None)
+
+    def show(done: int, total: int) -> None:
+        progress.update(task, completed=done, total=total)
+
+    report = issue_billing(as_of=leg.end, at=leg.end, actor="demo", progress=show)
+    if report.failures:
+        failure = report.failures[0]
+        raise DemoFailed(
+            f"{len(report.failures)} could not be billed, the first: {failure.customer}: {failure.message}"
+        )
+    _finish(progress, task)
+
+
+def _collect(progress: Progress, *, sandbox_url: str, look: Callable[[], None]) -> None:
+    task = progress.add_task("Payments through the sandbox", total=_issued_count())
+    wait_for_payments(
+        sandbox_url=sandbox_url, look=look, progress=lambda settled: progress.update(task, completed=settled)
+    )
+    progress.update(task, completed=settled_count())
+
+
+def _finish(progress: Progress, task: TaskID) -> None:
+    """Fill the bar of a step that had nothing left to do."""
+    known = progress.tasks[task]
+    if known.total is None:
+        progress.update(task, total=known.completed or 1, completed=known.completed or 1)
+
+
+def _last_billed(legs: list[Leg]) -> Leg:
+    return [leg for leg in legs if leg.is_billed][-1]
+
+
+def _issued_count() -> int:
+    return Invoice.objects.exclude(status=InvoiceStatus.DRAFT).count()

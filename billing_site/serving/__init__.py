@@ -1,0 +1,1 @@
+"""Running the product: the environment it is installed into, and the processes it consists of."""

@@ -1,0 +1,51 @@
+"""Before and after the start: the database is as the code wants it, the schedules are in place, the web answers."""
+
+import time
+from collections.abc import Callable
+
+import requests
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from billing_site.api.tasks import REGULAR_JOBS as API_JOBS
+from billing_site.kernel.jobs import RegularJob, ensure_schedules
+from invoicing.tasks import REGULAR_JOBS as INVOICING_JOBS
+from metering.tasks import REGULAR_JOBS as METERING_JOBS
+
+POLL_SECONDS = 0.1
+ANSWER_TIMEOUT_SECONDS = 5
+
+
+def regular_jobs() -> list[RegularJob]:
+    """Return what the scheduler queues again and again, of every app."""
+    return [*METERING_JOBS, *INVOICING_JOBS, *API_JOBS]
+
+
+def migrate_if_needed(*, say: Callable[[str], None]) -> None:
+    """Bring the database's tables to what the code wants; silent where they are."""
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if plan:
+        say(f"Migrating the database ({len(plan)} steps) ...")
+        call_command("migrate", interactive=False, verbosity=0)
+
+
+def install_schedules() -> None:
+    """Let the scheduler run exactly our regular jobs."""
+    ensure_schedules(regular_jobs())
+
+
+def wait_until_healthy(*, url: str, seconds: float, go_on: Callable[[], bool]) -> bool:
+    """Ask `/health` until it says ok, at most so long and as long as `go_on` says so; tell whether it did."""
+    until = time.monotonic() + seconds
+    with requests.Session() as session:
+        session.trust_env = False
+        while go_on() and time.monotonic() < until:
+            try:
+                if session.get(f"{url}/health", timeout=ANSWER_TIMEOUT_SECONDS).status_code == requests.codes.ok:
+                    return True
+            except requests.RequestException:
+                pass
+            time.sleep(POLL_SECONDS)
+    return False
