@@ -89,7 +89,7 @@ class UsageView(APIView):
             OpenApiParameter("granularity", enum=["hour", "day", "month"], default="day", description="UTC windows."),
             OpenApiParameter("group_by", description="`namespace_id`, or the name of a property."),
         ],
-        responses=schema.USAGE,
+        responses={200: schema.USAGE},
         summary="Read usage",
         tags=["usage"],
     )
@@ -124,7 +124,7 @@ class MetersView(APIView):
 
     @extend_schema(
         parameters=schema.PAGE,
-        responses=schema.METER_PAGE,
+        responses={200: schema.METER_PAGE},
         summary="List meters",
         tags=["meters"],
         operation_id="meters_list",
@@ -152,7 +152,7 @@ class MeterView(APIView):
     scopes = {"GET": "meters:read"}
     customer_bound = ("GET",)
 
-    @extend_schema(responses=schema.METER, summary="Read a meter", tags=["meters"])
+    @extend_schema(responses={200: schema.METER}, summary="Read a meter", tags=["meters"])
     def get(self, request: Request, key: str) -> Response:
         """Return one meter."""
         return Response(_meter_document(meter_by_key(key=key)))

@@ -80,7 +80,7 @@ USAGE = {
                     "start": _MOMENT,
                     "end": _MOMENT,
                     "value": _DECIMAL,
-                    "group": {"type": ["string", "null"]},
+                    "group": {"type": "string", "nullable": True},
                 },
             },
         },
@@ -94,13 +94,26 @@ _METER_PROPERTIES = {
     "value_property": {"type": "string", "description": "The property that is summed; empty: the event's quantity."},
     "unit": {"type": "string", "maxLength": 50, "default": "unit"},
 }
-NEW_METER = {"application/json": {"type": "object", "required": ["key", "event_type"], "properties": _METER_PROPERTIES}}
+NEW_METER = {
+    "application/json": {
+        "type": "object",
+        "required": ["key", "event_type"],
+        "properties": _METER_PROPERTIES,
+        "example": {
+            "key": "tokens",
+            "name": "Tokens",
+            "event_type": "tokens.used",
+            "aggregation": "sum",
+            "unit": "token",
+        },
+    }
+}
 METER = {
     "type": "object",
     "required": [*_METER_PROPERTIES, "created_at"],
     "properties": {**_METER_PROPERTIES, "created_at": _MOMENT},
 }
-_CURSOR = {"type": ["string", "null"]}
+_CURSOR = {"type": "string", "nullable": True}
 METER_PAGE = {
     "type": "object",
     "required": ["data", "next", "previous"],
