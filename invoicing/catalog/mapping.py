@@ -42,7 +42,7 @@ def tier_rows(*, row: Price, price: contract.Price) -> list[PriceTier]:
         PriceTier(
             price=row,
             position=position,
-            up_to=tier.up_to,
+            up_to=tier.up_to,  # type: ignore[misc]  # the stubs do not see null=True through exact_field
             unit_amount=tier.unit_amount,
             flat_amount=tier.flat_amount,
             rate=tier.rate,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pgtrigger
 from django.db import connection
 from django.db.models import Sum
+from django.db.models.functions import Length
 from moneyed import Money
 
 from billing_site.kernel.money import plain, total
@@ -15,6 +16,7 @@ from invoicing.invoices.numbering import number_of
 from invoicing.invoices.sealing import invoice_seal
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
+from invoicing.payments.models import Payment
 from invoicing.workflows.explain_invoice import prove_invoice
 from metering.queries import conservation
 from metering.rollup import roll_up
@@ -55,11 +57,12 @@ def check_invoices_are_booked() -> Iterator[Finding]:
         .values_list("reference", "amount")
     )
     for invoice in issued.annotate(received=Sum("payments__amount")).order_by("id"):
-        if booked.get(invoice.number) != invoice.total.amount:
+        in_books = booked.get(str(invoice.number))
+        if in_books != invoice.total.amount:
             yield Finding(
                 "invoices are booked",
                 f"invoice {invoice.number}",
-                f"total {invoice.total}, booked {booked.get(invoice.number)}",
+                f"its total is {invoice.total.amount}, in the books stands {in_books}",
             )
         if (invoice.received or 0) != invoice.amount_paid.amount:
             yield Finding(
@@ -67,11 +70,11 @@ def check_invoices_are_booked() -> Iterator[Finding]:
                 f"invoice {invoice.number}",
                 f"paid {invoice.amount_paid.amount}, payments sum to {invoice.received or 0}",
             )
+    yield from _payments_out_of_books()
     unpaid: dict[str, Money] = {}
-    for invoice in issued.filter(status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID)):
-        unpaid[invoice.currency] = unpaid.get(invoice.currency, Money(0, invoice.currency)) + (
-            invoice.total - invoice.amount_paid
-        )
+    for owed in issued.filter(status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID)):
+        rest = owed.total - owed.amount_paid
+        unpaid[owed.currency] = unpaid.get(owed.currency, Money(0, owed.currency)) + rest
     receivable = {b.amount.currency.code: b.amount for b in trial_balance() if b.account == RECEIVABLE}
     for currency in sorted(set(unpaid) | set(receivable)):
         left, right = unpaid.get(currency, Money(0, currency)), receivable.get(currency, Money(0, currency))
@@ -81,11 +84,24 @@ def check_invoices_are_booked() -> Iterator[Finding]:
             )
 
 
+def _payments_out_of_books() -> Iterator[Finding]:
+    booked = dict(
+        JournalEntry.objects.filter(kind=JournalEntry.Kind.PAYMENT, postings__account__code=RECEIVABLE)
+        .annotate(amount=Sum("postings__amount"))
+        .values_list("reference", "amount")
+    )
+    for payment in Payment.objects.order_by("id"):
+        in_books = booked.get(f"{payment.channel}:{payment.reference}")
+        if in_books != -payment.amount.amount:
+            message = f"it is over {payment.amount.amount}, in the books stands {in_books}"
+            yield Finding("invoices are booked", f"payment {payment.reference}", message)
+
+
 def check_numbers_are_gapless() -> Iterator[Finding]:
     """Each series numbers its invoices 1, 2, 3 ... without gap or repetition."""
     for series in InvoiceSeries.objects.order_by("prefix"):
         expected = {number_of(series=series, ordinal=ordinal) for ordinal in range(1, series.next_number)}
-        found = set(series.invoices.values_list("number", flat=True))
+        found = {str(number) for number in series.invoices.values_list("number", flat=True)}
         for number in sorted(expected - found):
             yield Finding("numbers are gapless", f"invoice {number}", "is missing")
         for number in sorted(found - expected):
@@ -96,7 +112,7 @@ def check_seals_hold() -> Iterator[Finding]:
     """Each invoice is what was sealed at issue, and carries the seal of the one before it."""
     for series in InvoiceSeries.objects.order_by("prefix"):
         previous = ""
-        for invoice in series.invoices.prefetch_related("lines").order_by("number"):
+        for invoice in series.invoices.prefetch_related("lines").order_by(Length("number"), "number"):
             lines = sorted(invoice.lines.all(), key=lambda line: line.position)
             if invoice.previous_seal != previous:
                 yield Finding("seals hold", f"invoice {invoice.number}", "the chain is broken before it")
