@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 PR_SET_PDEATHSIG = 1
@@ -96,11 +97,7 @@ class Child:
     def _wait_for_group(self) -> None:
         """Wait until its killed descendants are gone, so that their port and their locks are free."""
         until = time.monotonic() + KILL_WAIT_SECONDS
-        while time.monotonic() < until:
-            try:
-                os.killpg(self.pid, 0)
-            except (ProcessLookupError, PermissionError):
-                return
+        while _group_lives(self.pid) and time.monotonic() < until:
             time.sleep(POLL_SECONDS)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -114,3 +111,19 @@ class Child:
             _LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
             if os.getppid() != self._supervisor:
                 os._exit(1)
+
+
+def _group_lives(group: int) -> bool:
+    """Tell whether a process of the group runs; a zombie does not, and process 1 of a container may never reap it."""
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    if not Path("/proc/self/stat").exists():
+        return True
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _parent, member_of = status.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(member_of) == group and state not in ("Z", "X"):
+                return True
+    return False
