@@ -61,14 +61,13 @@ class RejectedRows:
 
 
 def import_rows(
-    *, file: RowFile, mapping: RowMapping, rejected: RejectedRows, received_at: datetime
-) -> Iterator[ImportProgress]:
-    """Accept the events of a file, 5,000 per transaction, and yield the progress after each.
+    *, file: RowFile, mapping: RowMapping, rejected: RejectedRows, progress: ImportProgress, received_at: datetime
+) -> Iterator[None]:
+    """Accept the events of a file, 5,000 rows per transaction; `progress` is right whenever this yields or raises.
 
     Raises InvalidInput for a mapping that does not fit the file, Malformed where the rest of the file
     cannot be read; what was accepted before stays accepted, and importing again adds only what is new.
     """
-    progress = ImportProgress()
     if file.columns is not None:
         mapping = complete_mapping(mapping=mapping, columns=file.columns)
     events: list[Event] = []
@@ -82,11 +81,11 @@ def import_rows(
                 progress.rejected += 1
             if progress.rows % BATCH_EVENTS == 0:
                 _commit(events, progress, file)
-                yield progress
+                yield
     finally:
         # Also where the rest of the file is broken: what was read up to there is counted.
         _commit(events, progress, file)
-    yield progress
+    yield
 
 
 def _commit(events: list[Event], progress: ImportProgress, file: RowFile) -> None:

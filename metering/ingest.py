@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 import msgspec
 from django.db import connection, transaction
@@ -46,7 +48,7 @@ def accept_events(*, events: Sequence[Event]) -> Receipt:
     rows = [_row(event) for event in events]
     # Concurrent batches with common keys wait for each other in the same order, so they cannot deadlock.
     # The sort is stable: of equal keys the first in the batch wins.
-    rows.sort(key=lambda row: row["k"])
+    rows.sort(key=itemgetter("k"))
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_INSERT, [_encoder.encode(rows).decode()])
         accepted = cursor.rowcount
@@ -54,14 +56,14 @@ def accept_events(*, events: Sequence[Event]) -> Receipt:
     return Receipt(accepted=accepted, duplicates=len(events) - accepted)
 
 
-def _dedup_key(event: Event) -> str:
-    """Return what makes an event unique, as a UUID: half of SHA-256 over customer, NUL, idempotency key."""
-    return hashlib.sha256(f"{event.customer_id}\x00{event.idempotency_key}".encode()).hexdigest()[:32]
+def dedup_key(*, customer_id: str, idempotency_key: str) -> str:
+    """Return what makes an event unique, as the digits of a UUID: half of SHA-256 over customer, NUL, idempotency key."""
+    return hashlib.sha256(f"{customer_id}\x00{idempotency_key}".encode()).hexdigest()[:32]
 
 
-def _row(event: Event) -> dict[str, object]:
+def _row(event: Event) -> dict[str, Any]:
     return {
-        "k": _dedup_key(event),
+        "k": dedup_key(customer_id=event.customer_id, idempotency_key=event.idempotency_key),
         "e": event.event_id,
         "i": event.idempotency_key,
         "t": event.event_type,

@@ -49,16 +49,17 @@ class RowFile:
         self._raw = path.open("rb")
         packed = self._raw.read(2) == b"\x1f\x8b"
         self._raw.seek(0)
-        # gzip reads ahead only a few kilobytes, so the raw position is good enough for a progress bar.
+        # Small buffers: of a damaged file everything up to the damage is read, and the bar is right.
         self._bytes = cast(IO[bytes], gzip.GzipFile(fileobj=self._raw) if packed else self._raw)
-        self._buffered = io.BufferedReader(cast(Any, self._bytes), CHUNK_CHARACTERS) if packed else self._bytes
+        self._buffered = io.BufferedReader(cast(Any, self._bytes)) if packed else self._bytes
         self.format = _format_of(path, self._buffered)
         self.columns: list[str] | None = None
         if self.format == "csv":
-            text = io.TextIOWrapper(
+            # Kept: a wrapper that is forgotten closes the file beneath it.
+            self._text = io.TextIOWrapper(
                 cast(Any, self._buffered), encoding="utf-8-sig", errors="surrogateescape", newline=""
             )
-            self._csv = csv.reader(iter(lambda: text.readline(ROW_BYTES_MAX), ""), strict=True)
+            self._csv = csv.reader(iter(lambda: self._text.readline(ROW_BYTES_MAX), ""), strict=True)
             self.columns = self._header()
 
     def __enter__(self) -> "RowFile":
@@ -113,8 +114,8 @@ class RowFile:
             if not cells:
                 number -= 1
             elif len(cells) != len(self.columns):
-                error = Malformed(f"has {len(cells)} cells, the header has {len(self.columns)}")
-                yield Row(number, None, error, ",".join(cells)[:1000])
+                refusal = Malformed(f"has {len(cells)} cells, the header has {len(self.columns)}")
+                yield Row(number, None, refusal, ",".join(cells)[:1000])
             else:
                 yield Row(number, dict(zip(self.columns, cells, strict=True)))
 
@@ -133,8 +134,8 @@ class RowFile:
 
     def _elements(self) -> Iterator[Row]:
         """Find one element after the other in a buffer that forgets what is read."""
-        text = io.TextIOWrapper(cast(Any, self._buffered), encoding="utf-8", errors="surrogateescape")
-        buffer = text.read(CHUNK_CHARACTERS)
+        self._text = io.TextIOWrapper(cast(Any, self._buffered), encoding="utf-8", errors="surrogateescape")
+        buffer = self._text.read(CHUNK_CHARACTERS)
         position = _next_character(buffer, 0)
         assert buffer[position] == "[", "only an array is read as one"
         position, number, is_ended = position + 1, 0, False
@@ -147,7 +148,7 @@ class RowFile:
             elif end is None or after == len(buffer):
                 # An element is complete once something follows it: 12 may be the beginning of 123.
                 buffer, position = buffer[start:], 0
-                more = text.read(CHUNK_CHARACTERS)
+                more = self._text.read(CHUNK_CHARACTERS)
                 if not more or len(buffer) > ROW_BYTES_MAX:
                     raise Malformed(f"the array cannot be read after element {number}: it is broken or too long there")
                 buffer += more
@@ -157,7 +158,7 @@ class RowFile:
                 number += 1
                 yield _decoded(number, buffer[start:end].encode("utf-8", "surrogateescape"))
                 is_ended, position = buffer[after] == "]", after + 1
-        if buffer[position:].strip(_BLANKS) or text.read(CHUNK_CHARACTERS).strip(_BLANKS):
+        if buffer[position:].strip(_BLANKS) or self._text.read(CHUNK_CHARACTERS).strip(_BLANKS):
             raise Malformed("something follows the end of the array")
 
 

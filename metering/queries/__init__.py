@@ -21,6 +21,7 @@ from metering.queries.proof import (
     usage_as_known,
     windows_as_known,
 )
+from metering.queries.search import events_found
 from metering.queries.usage import Granularity, Window, meter_by_key, usage_between, usage_windows
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "conservation",
     "customers_with_usage",
     "events_as_known",
+    "events_found",
     "events_of_unknown_customers",
     "late_usage",
     "meter_by_key",

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 
@@ -42,7 +43,7 @@ def billing_usage(*, customer_id: str, meter_keys: Sequence[str], period: Period
     """
     cut = cut_at_hours(period=period)
     parts = []
-    parameters: dict[str, object] = {"meters": list(meter_keys), "customer": customer_id}
+    parameters: dict[str, Any] = {"meters": list(meter_keys), "customer": customer_id}
     if cut.whole is not None:
         parameters |= {"whole_start": cut.whole.start, "whole_end": cut.whole.end}
         parts.append(

@@ -11,7 +11,7 @@ from billing_site.kernel.period import Period, hour_of
 from metering.counting import COUNTED_VALUE, HOUR_OF_EVENT, IS_COUNTED
 
 # All pairs (customer, event type) by jumping from one to the next in the index: as many steps as pairs.
-_PAIRS = """
+PAIRS = """
     pairs AS (
         (SELECT customer_id, event_type FROM metering_usageevent ORDER BY customer_id, event_type LIMIT 1)
         UNION ALL
@@ -131,7 +131,7 @@ def unmatched_events() -> list[Unmatched]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH RECURSIVE {_PAIRS}
+            WITH RECURSIVE {PAIRS}
             SELECT pairs.event_type, '', sum(counted.event_count), max(counted.last_timestamp)
             FROM pairs CROSS JOIN LATERAL (
                 SELECT count(*) AS event_count, max(e.timestamp) AS last_timestamp FROM metering_usageevent e
@@ -182,7 +182,7 @@ def events_of_unknown_customers(*, known_keys: Collection[str]) -> list[Customer
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH RECURSIVE {_PAIRS}
+            WITH RECURSIVE {PAIRS}
             SELECT customers.customer_id, counted.event_count, counted.first_timestamp, counted.last_timestamp
             FROM (SELECT DISTINCT customer_id FROM pairs) AS customers
             CROSS JOIN LATERAL (

@@ -54,7 +54,9 @@ class Command(BaseCommand):
                 notices.print(f"timestamps without an offset are read as {mapping.zone}")
             with RowFile(path) as file, _bar(notices) as bar:
                 task = bar.add_task(path.name, total=file.size)
-                for progress in import_rows(file=file, mapping=mapping, rejected=rejected, received_at=now()):
+                for _ in import_rows(
+                    file=file, mapping=mapping, rejected=rejected, progress=progress, received_at=now()
+                ):
                     bar.update(task, completed=progress.position)
         except BillingError as error:
             problem = error.message
