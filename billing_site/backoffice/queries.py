@@ -174,7 +174,9 @@ def _ingest_flow(*, at: datetime) -> Flow:
     if not waiting.events or waiting.oldest_received_at is None:
         return Flow("rollup", "ok", "every accepted event is in its window", link)
     lag = at - waiting.oldest_received_at
-    told = f"{quantity(waiting.events, 'event')} behind, the oldest since {age(since=waiting.oldest_received_at, at=at)}"
+    told = (
+        f"{quantity(waiting.events, 'event')} behind, the oldest since {age(since=waiting.oldest_received_at, at=at)}"
+    )
     return Flow("rollup", "late" if lag > WAITING_MAX else "ok", told, link)
 
 
@@ -185,18 +187,24 @@ def _billing_flow(*, at: datetime) -> Flow:
         return Flow("billing", "unknown", "no run yet", link)
     failures = len(run.failures)
     if run.finished_at is None:
-        return Flow("billing", "late", f"run {run.pk} began {age(since=run.started_at, at=at)} ago and has not ended", link)
+        return Flow(
+            "billing", "late", f"run {run.pk} began {age(since=run.started_at, at=at)} ago and has not ended", link
+        )
     told = f"last run {age(since=run.finished_at, at=at)} ago, {run.drafted_count} drafted, {run.issued_count} issued"
     return Flow("billing", "failed" if failures else "ok", f"{told}, {failures} failed" if failures else told, link)
 
 
 def _stripe_flows(*, at: datetime) -> list[Flow]:
-    pushes = PushIntent.objects.filter(status=PushStatus.PENDING).aggregate(waiting=Count("id"), oldest=Min("created_at"))
+    pushes = PushIntent.objects.filter(status=PushStatus.PENDING).aggregate(
+        waiting=Count("id"), oldest=Min("created_at")
+    )
     notices = StripeNotice.objects.filter(processed_at__isnull=True).aggregate(
         waiting=Count("id"), oldest=Min("received_at")
     )
     return [
-        _waiting("pushes", pushes, at=at, link=reverse("admin:invoicing_pushintent_changelist") + "?status__exact=pending"),
+        _waiting(
+            "pushes", pushes, at=at, link=reverse("admin:invoicing_pushintent_changelist") + "?status__exact=pending"
+        ),
         _waiting("notices", notices, at=at, link=reverse("admin:invoicing_stripenotice_changelist") + "?state=waiting"),
     ]
 
@@ -205,7 +213,9 @@ def _waiting(name: str, row: dict[str, Any], *, at: datetime, link: str) -> Flow
     if not row["waiting"]:
         return Flow(name, "ok", "none waiting", link)
     late = at - row["oldest"] > WAITING_MAX
-    return Flow(name, "late" if late else "ok", f"{row['waiting']} waiting, oldest {age(since=row['oldest'], at=at)}", link)
+    return Flow(
+        name, "late" if late else "ok", f"{row['waiting']} waiting, oldest {age(since=row['oldest'], at=at)}", link
+    )
 
 
 def _worker_flow(*, at: datetime) -> Flow:

@@ -66,7 +66,9 @@ def _customers(term: str) -> HitGroup:
     found = Customer.objects.filter(
         Q(key__icontains=term) | Q(name__icontains=term) | Q(email__icontains=term) | Q(stripe_customer__stripe_id=term)
     ).order_by("name", "id")[:HITS_MAX]
-    hits = [Hit(customer.name, f"{customer.key}, {customer.currency}", _page("customer", customer.pk)) for customer in found]
+    hits = [
+        Hit(customer.name, f"{customer.key}, {customer.currency}", _page("customer", customer.pk)) for customer in found
+    ]
     return HitGroup("Customers", hits, exact=_is_exact(term, [customer.key for customer in found]))
 
 

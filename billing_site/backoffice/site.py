@@ -76,7 +76,10 @@ def _chart(currency: str, days: list[Any]) -> str:
         labels=[day.day.isoformat() for day in days],
         series=[
             Series(
-                "issued", 1, [day.issued for day in days], [f"{currency} {figure_text(day.issued, currency)}" for day in days]
+                "issued",
+                1,
+                [day.issued for day in days],
+                [f"{currency} {figure_text(day.issued, currency)}" for day in days],
             ),
             Series(
                 "collected",

@@ -11,9 +11,9 @@ from moneyed import Money
 
 from billing_site.backoffice.usage_problems import late_lines
 from billing_site.kernel.money import round_money
+from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import overdue
-from invoicing.customers.models import Customer
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
 from metering.queries import events_of_unknown_customers, unmatched_events
 
@@ -127,7 +127,9 @@ def failed_payments_queue() -> WorkQueue:
         .annotate(code=Subquery(newest.values("code")[:1]), failed_at=Subquery(newest.values("occurred_at")[:1]))
         .filter(code__isnull=False)
         .values("currency", "code")
-        .annotate(number_of=Count("id"), oldest=Min("failed_at"), amount=Sum(F("total") - F("amount_paid"), output_field=DUE))
+        .annotate(
+            number_of=Count("id"), oldest=Min("failed_at"), amount=Sum(F("total") - F("amount_paid"), output_field=DUE)
+        )
         .order_by("-number_of")
     )
     codes: dict[str, int] = {}
@@ -183,8 +185,6 @@ def notice_queue() -> WorkQueue:
         oldest=row["oldest"],
         why=row["error"] or "the worker has not taken them yet",
     )
-
-
 
 
 def usage_queues() -> list[WorkQueue]:

@@ -14,9 +14,23 @@ from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_site.display.changes import changes_of, with_previous
+from billing_site.display.figures import NOTHING, moment
 from billing_site.kernel.errors import BillingError
 
 HISTORY_LENGTH = 200
+
+
+def moment_column(name: str, title: str) -> Callable[[Any], SafeString]:
+    """Return a list column that writes the time in field `name` with its zone."""
+
+    def column(row: Any) -> SafeString:
+        at = getattr(row, name)
+        return NOTHING if at is None else moment(at)
+
+    column.__name__ = name
+    column.short_description = title  # type: ignore[attr-defined]
+    column.admin_order_field = name  # type: ignore[attr-defined]
+    return column
 
 
 class ReasonForm(forms.Form):
@@ -40,13 +54,14 @@ class StaffAdmin(ModelAdmin):
     """A list and a page in the house's manner."""
 
     list_per_page = 50
-    show_full_result_count = False
     empty_value_display = "–"
     compressed_fields = True
     warn_unsaved_form = True
     empty_message = ""
 
-    def page_context(self, request: HttpRequest, *, title: str, row: Model | None = None, **context: Any) -> dict[str, Any]:
+    def page_context(
+        self, request: HttpRequest, *, title: str, row: Model | None = None, **context: Any
+    ) -> dict[str, Any]:
         """Return what every page of this model needs beside its own content."""
         return {
             **self.admin_site.each_context(request),

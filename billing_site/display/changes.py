@@ -41,7 +41,9 @@ def changes_of(*, rows: Iterable[Any]) -> list[Change]:
     if not listed:
         return []
     model = type(listed[0])
-    previous = {row.pk: row for row in model._default_manager.filter(pk__in={row.previous_row for row in listed} - {None})}
+    previous = {
+        row.pk: row for row in model._default_manager.filter(pk__in={row.previous_row for row in listed} - {None})
+    }
     return [_change(row, previous.get(row.previous_row)) for row in listed]
 
 

@@ -1,12 +1,11 @@
 """Billing runs: what each pass over the customers drafted, issued and could not bill."""
 
-
 from django.contrib import admin
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from billing_site.display.admin import ReadOnlyAdmin
+from billing_site.display.admin import ReadOnlyAdmin, moment_column
 from billing_site.display.figures import NOTHING, link, moment
 from billing_site.display.pills import pill
 from invoicing.invoices.models import BillingRun
@@ -16,7 +15,16 @@ from invoicing.invoices.models import BillingRun
 class BillingRunAdmin(ReadOnlyAdmin):
     """One pass of billing."""
 
-    list_display = ("run", "as_of", "started", "state", "drafted_count", "issued_count", "invoices", "failed")
+    list_display = (
+        "run",
+        moment_column("as_of", "As of"),
+        "started",
+        "state",
+        "drafted_count",
+        "issued_count",
+        "invoices",
+        "failed",
+    )
     ordering = ("-id",)
     fields = ("as_of", "started", "finished", "drafted_count", "issued_count", "invoices", "failure_list")
     readonly_fields = fields

@@ -12,7 +12,17 @@ from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import action
 
-from billing_site.display.admin import ReasonForm, StaffAdmin, TrackedAdmin, actor_of, attempt, confirmation, go, history_of
+from billing_site.display.admin import (
+    ReasonForm,
+    StaffAdmin,
+    TrackedAdmin,
+    actor_of,
+    attempt,
+    confirmation,
+    go,
+    history_of,
+    moment_column,
+)
 from billing_site.display.figures import NOTHING, link
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
@@ -134,7 +144,9 @@ class PlanAdmin(NamedAdmin):
         if request.method == "POST" and form.is_valid():
             version = attempt(
                 request,
-                lambda: draft_next_version(plan_id=plan.pk, actor=actor_of(request), reason=form.cleaned_data["reason"]),
+                lambda: draft_next_version(
+                    plan_id=plan.pk, actor=actor_of(request), reason=form.cleaned_data["reason"]
+                ),
                 done=lambda drafted: f"{drafted} is a draft: edit its prices, then publish it.",
             )
             return go(reverse("admin:invoicing_planversion_change", args=[version.pk]) if version else page)
@@ -154,7 +166,7 @@ class PlanAdmin(NamedAdmin):
 class PlanVersionAdmin(TrackedAdmin):
     """One state of a plan: a page of prices in words; a draft can be edited and published."""
 
-    list_display = ("plan", "number", "state", "cadence", "published_at")
+    list_display = ("plan", "number", "state", "cadence", moment_column("published_at", "Published"))
     list_filter = ("plan",)
     list_select_related = ("plan",)
     search_fields = ("plan__key", "plan__name")

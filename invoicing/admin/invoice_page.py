@@ -141,7 +141,8 @@ def _timeline(
 ) -> list[Moment]:
     moments = [_moment_of(change) for change in changes]
     moments += [
-        Moment(p.received_at, "paid", f"{money_text(p.amount)} received ({p.reference})", "", p.reason) for p in payments
+        Moment(p.received_at, "paid", f"{money_text(p.amount)} received ({p.reference})", "", p.reason)
+        for p in payments
     ]
     moments += [Moment(f.occurred_at, "failed", f.message, "Stripe", f.code.replace("_", " ")) for f in failures]
     if push is not None and push.pushed_at is not None:

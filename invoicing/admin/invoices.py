@@ -20,6 +20,7 @@ from billing_site.display.admin import (
     attempt,
     confirmation,
     go,
+    moment_column,
     show_selected,
 )
 from billing_site.display.figures import link, money, money_text, period_text
@@ -92,7 +93,16 @@ class PeriodFilter(admin.SimpleListFilter):
 class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
     """What customers owe. Nothing here is edited: drafts come from billing, issued documents are carved in stone."""
 
-    list_display = ("document", "customer_link", "period", "state", "total_amount", "due_amount", "due_date", "issued_at")
+    list_display = (
+        "document",
+        "customer_link",
+        "period",
+        "state",
+        "total_amount",
+        "due_amount",
+        "due_date",
+        moment_column("issued_at", "Issued"),
+    )
     list_display_links = ("document",)
     list_filter = (StateFilter, "currency", PeriodFilter, "settlement_channel")
     search_fields = (
@@ -118,7 +128,8 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
     @admin.display(description="Customer", ordering="customer_name")
     def customer_link(self, invoice: Invoice) -> SafeString:
         """Link to the customer."""
-        return link(reverse("admin:invoicing_customer_change", args=[invoice.customer_id]), invoice.customer_name)
+        page = reverse("admin:invoicing_customer_change", args=[invoice.customer_id])
+        return link(page, invoice.customer_name, title=invoice.customer_name)
 
     @admin.display(description="Period", ordering="period_start")
     def period(self, invoice: Invoice) -> str:
@@ -232,7 +243,9 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
             except BillingError as problem:
                 results.append((draft, problem.message))
         failed = sum(bool(problem) for _, problem in results)
-        context = self.page_context(request, title="Issued", results=results, issued=len(results) - failed, failed=failed)
+        context = self.page_context(
+            request, title="Issued", results=results, issued=len(results) - failed, failed=failed
+        )
         if len(drafts) == 1:
             invoice, problem = results[0]
             if problem:
@@ -289,7 +302,7 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
                     invoice_id=invoice.pk,
                     channel="manual",
                     reference=form.cleaned_data["reference"],
-                    amount=form.amount,
+                    amount=form.money,
                     received_at=form.received_at,
                     actor=actor_of(request),
                     reason=form.cleaned_data["reason"],

@@ -12,7 +12,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from moneyed import Money
 
-from billing_site.display.admin import ReadOnlyAdmin
+from billing_site.display.admin import ReadOnlyAdmin, moment_column
 from billing_site.display.figures import figure
 from billing_site.display.pills import pill
 from billing_site.kernel.money import total
@@ -24,7 +24,7 @@ from invoicing.ledger.queries import Balance, trial_balance
 class JournalEntryAdmin(ReadOnlyAdmin):
     """One business fact in the books."""
 
-    list_display = ("occurred_at", "kind", "reference", "description", "debits", "balance")
+    list_display = (moment_column("occurred_at", "Happened"), "kind", "reference", "description", "debits", "balance")
     list_display_links = ("reference",)
     list_filter = ("kind", "currency", "postings__account")
     search_fields = ("reference", "description")
@@ -107,7 +107,9 @@ class AccountAdmin(ReadOnlyAdmin):
     @admin.display(description="Balance")
     def balances(self, account: Account) -> SafeString:
         """Show the balance of each currency."""
-        rows = Posting.objects.filter(account=account).values("currency").annotate(sum=Sum("amount")).order_by("currency")
+        rows = (
+            Posting.objects.filter(account=account).values("currency").annotate(sum=Sum("amount")).order_by("currency")
+        )
         return format_html_join(
             "",
             '<span class="bo-line">{}</span>',

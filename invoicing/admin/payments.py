@@ -10,10 +10,12 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from billing_site.display.admin import ReadOnlyAdmin
+from billing_site.display.admin import ReadOnlyAdmin, moment_column
 from billing_site.display.figures import NOTHING, link, money
 from billing_site.display.pills import pill
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus, StripeNotice
+
+RECEIVED = moment_column("received_at", "Received")
 
 
 def invoice_link(row: Any) -> SafeString:
@@ -25,8 +27,8 @@ def invoice_link(row: Any) -> SafeString:
 class PaymentAdmin(ReadOnlyAdmin):
     """Money that arrived."""
 
-    list_display = ("received_at", "customer_link", "invoice_link", "money_received", "channel", "reference", "reason")
-    list_display_links = ("received_at",)
+    list_display = (RECEIVED, "customer_link", "invoice_link", "money_received", "channel", "reference", "reason")
+    list_display_links = (RECEIVED,)
     list_filter = ("channel", "currency", ("received_at", admin.DateFieldListFilter))
     search_fields = ("reference", "invoice__number", "customer__key", "customer__name")
     list_select_related = ("invoice", "customer")
@@ -64,8 +66,8 @@ class PaymentAdmin(ReadOnlyAdmin):
 class PaymentFailureAdmin(ReadOnlyAdmin):
     """Attempts to collect that were refused."""
 
-    list_display = ("occurred_at", "invoice_link", "code", "message", "reference")
-    list_display_links = ("occurred_at",)
+    list_display = (moment_column("occurred_at", "Happened"), "invoice_link", "code", "message", "reference")
+    list_display_links = ("code",)
     list_filter = ("code", ("occurred_at", admin.DateFieldListFilter))
     search_fields = ("reference", "message", "invoice__number", "invoice__customer__key")
     list_select_related = ("invoice",)
@@ -101,7 +103,15 @@ class TroubleFilter(admin.SimpleListFilter):
 class PushIntentAdmin(ReadOnlyAdmin):
     """Our decisions to send an invoice to Stripe, and how far each is."""
 
-    list_display = ("invoice_link", "state", "invoice_total", "attempt_count", "last_error", "next_attempt_at", "pushed_at")
+    list_display = (
+        "invoice_link",
+        "state",
+        "invoice_total",
+        "attempt_count",
+        "last_error",
+        moment_column("next_attempt_at", "Next attempt"),
+        moment_column("pushed_at", "Pushed"),
+    )
     list_display_links = ("state",)
     list_filter = ("status", TroubleFilter)
     search_fields = ("stripe_invoice_id", "invoice__number", "invoice__customer__key", "last_error")
@@ -164,8 +174,8 @@ class WaitingFilter(admin.SimpleListFilter):
 class StripeNoticeAdmin(ReadOnlyAdmin):
     """What Stripe told us, and what came of it."""
 
-    list_display = ("received_at", "event_type", "object_id", "state", "outcome", "delivery_count", "event_id")
-    list_display_links = ("received_at",)
+    list_display = (RECEIVED, "event_type", "object_id", "state", "outcome", "delivery_count", "event_id")
+    list_display_links = (RECEIVED,)
     list_filter = (WaitingFilter, "event_type")
     search_fields = ("event_id", "object_id", "event_type")
     ordering = ("-received_at", "-id")

@@ -32,7 +32,9 @@ def _model_words(price: Price, *, unit: str, per: str) -> list[str]:
             return [f"{_unit_price(price, price.unit_amount, unit)}."]
         case PriceModel.PACKAGE:
             size = quantity(price.package_size or Decimal(0), unit)
-            return [f"{_amount(price, price.package_amount)} for each package of {size}; a started one counts as whole."]
+            return [
+                f"{_amount(price, price.package_amount)} for each package of {size}; a started one counts as whole."
+            ]
         case PriceModel.PERCENTAGE:
             return [f"{_percent(price.rate)} of the amount."]
         case PriceModel.GRADUATED:

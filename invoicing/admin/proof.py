@@ -41,7 +41,9 @@ class ProofPage:
 def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> ProofPage:
     """Return the ladder of one line; `after` continues the list of events ("<RFC 3339>/<number>")."""
     lines = list(
-        invoice.lines.select_related("invoice__customer", "price__plan_version__plan", "subscription").order_by("position")
+        invoice.lines.select_related("invoice__customer", "price__plan_version__plan", "subscription").order_by(
+            "position"
+        )
     )
     line = next((one for one in lines if one.position == position), None) or (lines[0] if lines else None)
     if line is None:

@@ -21,6 +21,7 @@ from billing_site.display.admin import (
     confirmation,
     go,
     history_of,
+    moment_column,
 )
 from billing_site.display.figures import link
 from billing_site.display.pills import pill
@@ -91,7 +92,15 @@ class SubscriptionAdmin(TrackedAdmin):
     """Which plan is in force for whom."""
 
     form = StartForm
-    list_display = ("key", "customer_link", "plan", "state", "started_at", "ended_at", "anchor")
+    list_display = (
+        "key",
+        "customer_link",
+        "plan",
+        "state",
+        moment_column("started_at", "In force from"),
+        moment_column("ended_at", "Until"),
+        "anchor",
+    )
     list_filter = (InForceFilter, "plan_version__plan", "anchor")
     search_fields = ("key", "customer__key", "customer__name")
     autocomplete_fields = ("customer",)
@@ -191,7 +200,9 @@ class SubscriptionAdmin(TrackedAdmin):
             except BillingError as problem:
                 add_field_errors(form, problem)
             else:
-                self.message_user(request, f"Subscription {subscription.key} ends; its last period is billed up to then.")
+                self.message_user(
+                    request, f"Subscription {subscription.key} ends; its last period is billed up to then."
+                )
                 return go(page)
         return confirmation(
             request,

@@ -28,7 +28,9 @@ class TransferForm(ReasonForm):
 
     def __init__(self, *args: Any, invoice: Invoice, at: datetime, **options: Any) -> None:
         due = amount_due(invoice)
-        options.setdefault("initial", {"amount": due.amount.quantize(minor_unit(invoice.currency)), "received_date": at.date()})
+        options.setdefault(
+            "initial", {"amount": due.amount.quantize(minor_unit(invoice.currency)), "received_date": at.date()}
+        )
         super().__init__(*args, **options)
         self.at, self.due = at, due
         self.fields["amount"].label = f"Amount in {invoice.currency}"
@@ -50,7 +52,7 @@ class TransferForm(ReasonForm):
         return self.cleaned_data["received_date"]
 
     @property
-    def amount(self) -> Money:
+    def money(self) -> Money:
         """Return the validated amount."""
         return Money(self.cleaned_data["amount"], self.due.currency)
 
@@ -58,4 +60,3 @@ class TransferForm(ReasonForm):
     def received_at(self) -> datetime:
         """Return the day's noon in UTC, or now where that has not come yet."""
         return min(datetime.combine(self.cleaned_data["received_date"], time(12), UTC), self.at)
-
