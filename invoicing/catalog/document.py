@@ -1,5 +1,6 @@
 """The catalog file: read strictly, every mistake told with its place."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from billing_site.kernel.money import exponent
 from invoicing.core.contract import Cadence, Price
 from invoicing.core.definition import definition_of, price_from_definition
 
+KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 PRICE_IDENTITY = ("key", "name", "meter", "currency")
 
 
@@ -129,10 +131,16 @@ class _Reader:
             return ""
         return value
 
+    def key(self, entry: Mapping[str, Any], path: str) -> str:
+        key = self.text(entry, "key", path)
+        if key and not KEY_PATTERN.fullmatch(key):
+            self.wrong(_join(path, "key"), "invalid", "use 1 to 100 letters, digits, _ and -")
+        return key
+
     def meter(self, value: Any, path: str) -> MeterEntry:
         names = ("key", "name", "event_type", "aggregation", "value_property", "unit")
         entry = self.mapping(value, path, known=names)
-        key = self.text(entry, "key", path)
+        key = self.key(entry, path)
         aggregation = self.text(entry, "aggregation", path, default="sum")
         if aggregation not in ("sum", "count"):
             self.wrong(_join(path, "aggregation"), "unknown", "must be sum or count")
@@ -147,12 +155,12 @@ class _Reader:
 
     def product(self, value: Any, path: str) -> ProductEntry:
         entry = self.mapping(value, path, known=("key", "name"))
-        key = self.text(entry, "key", path)
+        key = self.key(entry, path)
         return ProductEntry(key=key, name=self.text(entry, "name", path, default=key))
 
     def plan(self, value: Any, path: str) -> PlanEntry:
         entry = self.mapping(value, path, known=("key", "name", "product", "cadence", "prices"))
-        key = self.text(entry, "key", path)
+        key = self.key(entry, path)
         cadence = self.text(entry, "cadence", path, default="month")
         cadences = [member.value for member in Cadence]
         if cadence not in cadences:
@@ -174,7 +182,7 @@ class _Reader:
 
     def price(self, value: Any, path: str) -> PriceEntry:
         entry = value if isinstance(value, Mapping) else self.mapping(value, path, known=())
-        key = self.text(entry, "key", path)
+        key = self.key(entry, path)
         currency = self.text(entry, "currency", path)
         try:
             exponent(currency)
