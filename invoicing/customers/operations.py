@@ -115,7 +115,7 @@ def _check_text(name: str, value: Any) -> FieldError | None:
     return None
 
 
-def _check_field(name: str, value: Any) -> FieldError | None:  # noqa: PLR0911
+def _check_field(name: str, value: Any) -> FieldError | None:
     if name == "key" and not KEY_PATTERN.match(value):
         return FieldError(name, "invalid", "use 1 to 100 letters, digits and _ . : -, beginning with a letter or digit")
     if name == "name" and not value.strip():

@@ -2,7 +2,6 @@
 
 import pgtrigger
 from django.db import models
-from django.db.models.functions import Now
 
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import (

@@ -1,4 +1,4 @@
-"""`manage.py verify`: is every number still what it was proven to be?"""
+"""`manage.py verify`: every number is still what it was proven to be, or it is named."""
 
 import sys
 from typing import Any
