@@ -9,3 +9,7 @@ class BillingSiteConfig(AppConfig):
     name = "billing_site"
     label = "billing_site"
     verbose_name = "Billing site"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from billing_site import checks  # noqa: F401 - registers itself; it needs the settings to be there

@@ -1,0 +1,106 @@
+"""Django system checks of the settings: what contradicts itself is said before anything runs."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from billing_site.kernel.money import exponent
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SECRET_KEY_LENGTH_MIN = 40
+
+
+@register()
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """Check what our own settings say, and whether they fit together."""
+    return [*_stripe(), *_addresses(), *_jobs(), *_money(), *_secrets()]
+
+
+def _stripe() -> Iterator[CheckMessage]:
+    key = settings.STRIPE_SECRET_KEY
+    if not key.startswith(("sk_test_", "rk_test_", "sk_live_", "rk_live_")):
+        yield Error(
+            "STRIPE_SECRET_KEY is not a secret key of Stripe's.",
+            hint="It begins with sk_test_, sk_live_, rk_test_ or rk_live_. A publishable key (pk_) cannot do it.",
+            id="billing.E001",
+        )
+    if not settings.STRIPE_WEBHOOK_SECRET:
+        yield Warning(
+            "STRIPE_WEBHOOK_SECRET is not set: every webhook is refused, so that no payment is noticed before the daily look.",
+            hint="Make an endpoint for PUBLIC_URL/webhooks/stripe at Stripe and set its signing secret (whsec_...).",
+            id="billing.W002",
+        )
+    if settings.STRIPE_LIVE_MODE and settings.DEBUG:
+        yield Error("A live key of Stripe's together with DEBUG.", hint="Real money: unset DEBUG.", id="billing.E003")
+    if settings.STRIPE_LIVE_MODE and not settings.PUBLIC_URL.startswith("https://"):
+        yield Warning(
+            "A live key of Stripe's, but PUBLIC_URL is not https: sessions and webhooks travel in the open.",
+            hint="Set PUBLIC_URL to the https address under which customers reach this.",
+            id="billing.W004",
+        )
+
+
+def _addresses() -> Iterator[CheckMessage]:
+    public = urlsplit(settings.PUBLIC_URL)
+    if public.scheme not in ("http", "https") or not public.hostname or settings.PUBLIC_URL.endswith("/"):
+        yield Error(
+            f"PUBLIC_URL {settings.PUBLIC_URL!r} is not the beginning of an address.",
+            hint="Write scheme and host without a slash at the end, such as https://billing.example.com.",
+            id="billing.E005",
+        )
+    host, _, port = settings.SANDBOX_BIND.rpartition(":")
+    if settings.STRIPE_IS_SANDBOX and (host.strip("[]") not in LOOPBACK or not port.isdecimal()):
+        yield Error(
+            f"SANDBOX_BIND {settings.SANDBOX_BIND!r} is not an address on loopback.",
+            hint="The sandbox is for this machine only: 127.0.0.1:12111.",
+            id="billing.E006",
+        )
+    if settings.DEBUG and public.hostname not in LOOPBACK:
+        yield Warning(
+            f"DEBUG is on while PUBLIC_URL names {public.hostname}: errors show settings to everybody.",
+            hint="Unset DEBUG.",
+            id="billing.W007",
+        )
+
+
+def _jobs() -> Iterator[CheckMessage]:
+    cluster = settings.Q_CLUSTER
+    # The retry clock starts when a job is handed out, and a job may wait behind others in the worker's own queue.
+    longest = cluster["timeout"] * (cluster["queue_limit"] / cluster["workers"] + 1)
+    if cluster["workers"] < 1:
+        yield Error("JOB_WORKERS must be at least 1.", id="billing.E008")
+    elif cluster["retry"] <= longest:
+        yield Error(
+            f"JOB_RETRY_SECONDS ({cluster['retry']}) is too short for JOB_TIMEOUT_SECONDS ({cluster['timeout']}):"
+            " a job that is still running would be started a second time.",
+            hint=f"Set JOB_RETRY_SECONDS above {longest:.0f}.",
+            id="billing.E009",
+        )
+
+
+def _money() -> Iterator[CheckMessage]:
+    for currency in (settings.DEFAULT_CURRENCY, *settings.CURRENCIES):
+        try:
+            exponent(currency)
+        except KeyError:
+            yield Error(f"{currency!r} is not a currency.", hint="Write an ISO 4217 code: EUR.", id="billing.E010")
+    if settings.DEFAULT_CURRENCY not in settings.CURRENCIES:
+        yield Error(f"DEFAULT_CURRENCY {settings.DEFAULT_CURRENCY} is not one of CURRENCIES.", id="billing.E011")
+    if settings.STRIPE_LIVE_MODE and settings.SELLER["email"].endswith("@example.com"):
+        yield Warning(
+            "Invoices name the example seller, and the key of Stripe's is a live one.",
+            hint="Set SELLER_NAME, SELLER_ADDRESS, SELLER_EMAIL, SELLER_TAX_ID and SELLER_BANK.",
+            id="billing.W012",
+        )
+
+
+def _secrets() -> Iterator[CheckMessage]:
+    if len(settings.SECRET_KEY) < SECRET_KEY_LENGTH_MIN:
+        yield Warning(
+            f"SECRET_KEY has fewer than {SECRET_KEY_LENGTH_MIN} characters; it signs sessions, portal links and jobs.",
+            hint="Unset it to let the data folder keep a good one, or set 50 random characters.",
+            id="billing.W013",
+        )
