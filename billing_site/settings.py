@@ -137,10 +137,10 @@ DEFAULT_CURRENCY = env.str("DEFAULT_CURRENCY", default="EUR")
 # The seller, as printed on invoices.
 SELLER = {
     "name": env.str("SELLER_NAME", default="Example Inference GmbH"),
-    "address": env.str("SELLER_ADDRESS", default="Musterstraße 1\n10115 Berlin\nGermany"),
+    "address": env.str("SELLER_ADDRESS", multiline=True, default="Musterstraße 1\n10115 Berlin\nGermany"),
     "email": env.str("SELLER_EMAIL", default="billing@example.com"),
     "tax_id": env.str("SELLER_TAX_ID", default=""),
-    "bank": env.str("SELLER_BANK", default=""),
+    "bank": env.str("SELLER_BANK", multiline=True, default=""),
 }
 # Whether the hourly billing run issues what it drafts; otherwise people look at the drafts first.
 BILLING_AUTO_ISSUE = env.bool("BILLING_AUTO_ISSUE", default=False)
