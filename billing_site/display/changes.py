@@ -1,15 +1,20 @@
 """The history of tracked rows in words: who changed what, when and why."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import models
 from django.db.models import OuterRef, QuerySet, Subquery
+from moneyed import Money
+
+from billing_site.display.figures import money_text
 
 VERBS = {"+": "created", "~": "changed", "-": "deleted"}
 SHOWN_LENGTH = 120
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,10 @@ def _text(field: "models.Field[Any, Any]", value: Any) -> str:
     if value is None or value == "":
         return "nothing"
     if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, Money):
+        return money_text(value)
+    if isinstance(value, str) and DIGEST.fullmatch(value):
+        return value[:12] + "…"
     text = str(dict(field.flatchoices).get(value, value))
     return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 1] + "…"

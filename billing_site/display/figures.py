@@ -46,9 +46,10 @@ def money_list(amounts: Iterable[Money]) -> SafeString:
 
 def exact_price(*, amount: Decimal, currency: str) -> str:
     """Write a unit price with all its digits, at least the currency's: EUR 0.0004."""
-    whole, _, digits = plain(amount).partition(".")
+    whole, _, digits = plain(abs(amount)).partition(".")
     decimals = digits.ljust(exponent(currency), "0")
-    return f"{currency} {int(whole):,}{'.' + decimals if decimals else ''}"
+    text = f"{int(whole):,}{'.' + decimals if decimals else ''}"
+    return f"{currency} ({text})" if amount < 0 else f"{currency} {text}"
 
 
 def quantity(amount: Decimal | int, unit: str = "") -> str:

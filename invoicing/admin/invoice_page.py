@@ -139,26 +139,31 @@ def _timeline(
     payments: list[Payment],
     failures: list[PaymentFailure],
 ) -> list[Moment]:
-    moments = [_moment_of(change) for change in changes]
-    moments += [
-        Moment(p.received_at, "paid", f"{money_text(p.amount)} received ({p.reference})", "", p.reason)
-        for p in payments
-    ]
-    moments += [Moment(f.occurred_at, "failed", f.message, "Stripe", f.code.replace("_", " ")) for f in failures]
+    """Return what happened, oldest first, at the time at which it took effect."""
+    moments = [_moment_of(change, invoice) for change in reversed(changes)]
+    if payments:
+        # Each payment stands for itself; that the last one made it paid says nothing more.
+        moments = [moment for moment in moments if moment.word != InvoiceStatus.PAID]
     if push is not None and push.pushed_at is not None:
         moments.append(Moment(push.pushed_at, "pushed", f"Accepted by Stripe as {push.stripe_invoice_id}"))
     elif push is not None:
         word = "refused" if push.status == PushStatus.REFUSED else "pending"
-        moments.append(Moment(push.created_at, word, push.last_error or "Push to Stripe planned"))
+        moments.append(Moment(invoice.issued_at or push.created_at, word, push.last_error or "Push to Stripe planned"))
+    moments += [Moment(f.occurred_at, "failed", f.message, "Stripe", f.code.replace("_", " ")) for f in failures]
+    moments += [
+        Moment(p.received_at, "paid", f"{money_text(p.amount)} received ({p.reference})", "", p.reason)
+        for p in payments
+    ]
     return sorted(moments, key=lambda moment: moment.at)
 
 
-def _moment_of(change: Change) -> Moment:
-    status = next((field.after for field in change.fields if field.name == "status"), "")
+def _moment_of(change: Change, invoice: Invoice) -> Moment:
+    status = next((field.after for field in change.fields if field.name == "status"), "").lower()
     if change.verb == "created":
-        return Moment(change.at, "draft", "Drafted", change.actor, change.reason)
+        return Moment(invoice.drafted_at, "draft", "Drafted", change.actor, change.reason)
     if status:
-        return Moment(change.at, status.lower(), status, change.actor, change.reason)
+        took_effect = {"issued": invoice.issued_at, "paid": invoice.paid_at}.get(status)
+        return Moment(took_effect or change.at, status, status.capitalize(), change.actor, change.reason)
     names = ", ".join(field.name for field in change.fields) or "nothing"
     return Moment(change.at, "draft", f"Changed: {names}", change.actor, change.reason)
 

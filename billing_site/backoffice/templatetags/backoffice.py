@@ -96,3 +96,9 @@ def invoice_pill(invoice: object, at: datetime) -> SafeString:
     """Write the state of an invoice as a pill."""
     state = pills.invoice_state(status=invoice.status, due_date=invoice.due_date, at=at)  # type: ignore[attr-defined]
     return pills.pill(state)
+
+
+@register.filter
+def exact(amount: Decimal | str, currency: str) -> str:
+    """Write an amount that is not rounded, with all its digits."""
+    return figures.exact_price(amount=Decimal(amount), currency=currency)
