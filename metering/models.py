@@ -72,6 +72,10 @@ class UsageEvent(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["dedup_key"], name="usage_event_is_accepted_once"),
             models.CheckConstraint(condition=models.Q(quantity__gte=0), name="usage_event_quantity_is_not_negative"),
+            # To PostgreSQL NaN is a numeric, and greater than every number.
+            models.CheckConstraint(
+                condition=models.Q(quantity__lt=Decimal(10) ** 26), name="usage_event_quantity_is_a_number"
+            ),
         ]
         indexes = [
             models.Index(fields=["customer_id", "event_type", "timestamp"], name="usage_event_by_customer"),
