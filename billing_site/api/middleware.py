@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from rest_framework.exceptions import AuthenticationFailed
 
 from billing_site.api.authentication import api_key_of
-from billing_site.api.errors import MEDIA_TYPE, Problem, unforeseen
+from billing_site.api.errors import MEDIA_TYPE, Problem, problem_of, unforeseen
 from billing_site.api.idempotency import HEADER, answer_once
 
 FACE = ("/api/", "/billing/")
@@ -36,6 +37,9 @@ class MachineFaceMiddleware:
             return self.get_response(request)
         if "\x00" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
             return Problem(400, "malformed", "an address cannot contain the NUL character").http_response()
+        if "Transfer-Encoding" in request.headers and not request.META.get("CONTENT_LENGTH"):
+            # WSGI would show the view an empty body.
+            return Problem(411, "length_required", "send the body with a Content-Length").http_response()
         if _declared_length(request) > settings.REQUEST_BYTES_MAX:
             _drain(request)
             detail = f"a body may have at most {settings.REQUEST_BYTES_MAX} bytes"
@@ -71,6 +75,8 @@ class IdempotencyMiddleware:
             api_key = api_key_of(request=request)
         except AuthenticationFailed:
             return None  # the view answers 401
+        except (DatabaseError, InterfaceError) as failure:
+            return problem_of(failure).http_response()
         if api_key is None:
             return None
         return answer_once(request=request, api_key=api_key, answer=lambda: view(request, *args, **kwargs).render())
