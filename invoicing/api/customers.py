@@ -58,8 +58,19 @@ class CustomerSerializer(serializers.ModelSerializer[Customer]):
 
     class Meta:
         model = Customer
-        fields = ("key", "name", "email", "currency", "timezone", "address", "tax_id", "settlement_channel")
-        fields += ("net_terms_days", "payment_method", "created_at")
+        fields = (
+            "key",
+            "name",
+            "email",
+            "currency",
+            "timezone",
+            "address",
+            "tax_id",
+            "settlement_channel",
+            "net_terms_days",
+            "payment_method",
+            "created_at",
+        )
 
 
 @extend_schema_view(get=extend_schema(operation_id="list_customers", summary="List customers, newest first"))

@@ -5,6 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from billing_site.kernel.money import plain
 from invoicing.api.fields import MomentField, MoneyField, PeriodSerializer, QuantityField
 from invoicing.core.contract import AssembledInvoice, RatedLine
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
@@ -84,8 +85,18 @@ class LineSerializer(serializers.ModelSerializer[InvoiceLine]):
 
     class Meta:
         model = InvoiceLine
-        fields = ("position", "description", "explanation", "subscription", "meter", "unit")
-        fields += ("quantity", "amount", "service_period", "steps")
+        fields = (
+            "position",
+            "description",
+            "explanation",
+            "subscription",
+            "meter",
+            "unit",
+            "quantity",
+            "amount",
+            "service_period",
+            "steps",
+        )
 
     @extend_schema_field(PeriodSerializer)
     def get_service_period(self, line: InvoiceLine) -> Any:
@@ -110,9 +121,24 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
 
     class Meta:
         model = Invoice
-        fields: tuple[str, ...] = ("number", "customer_id", "status", "currency", "period", "timezone")
-        fields += ("subtotal", "total", "amount_paid", "amount_due")
-        fields += ("drafted_at", "issued_at", "due_date", "paid_at", "settlement_channel", "seal")
+        fields: tuple[str, ...] = (
+            "number",
+            "customer_id",
+            "status",
+            "currency",
+            "period",
+            "timezone",
+            "subtotal",
+            "total",
+            "amount_paid",
+            "amount_due",
+            "drafted_at",
+            "issued_at",
+            "due_date",
+            "paid_at",
+            "settlement_channel",
+            "seal",
+        )
 
     @extend_schema_field(PeriodSerializer)
     def get_period(self, invoice: Invoice) -> Any:
@@ -160,15 +186,14 @@ class PreviewLineSerializer(serializers.Serializer[RatedLine]):
     @extend_schema_field(StepSerializer(many=True))
     def get_steps(self, line: RatedLine) -> list[dict[str, str]]:
         """Return the written-out arithmetic."""
-        number = QuantityField().to_representation
         return [
             {
                 "text": step.text,
-                "quantity": number(step.quantity),
-                "unit_amount": number(step.unit_amount),
-                "flat_amount": number(step.flat_amount),
-                "rate": number(step.rate),
-                "amount": number(step.amount),
+                "quantity": plain(step.quantity),
+                "unit_amount": plain(step.unit_amount),
+                "flat_amount": plain(step.flat_amount),
+                "rate": plain(step.rate),
+                "amount": plain(step.amount),
             }
             for step in line.steps
         ]
@@ -194,4 +219,4 @@ class PreviewSerializer(serializers.Serializer[AssembledInvoice]):
     def get_lines(self, invoice: AssembledInvoice) -> Any:
         """Return the lines in the order of the document."""
         positions = {line.reference: place for place, line in enumerate(invoice.lines, start=1)}
-        return PreviewLineSerializer(invoice.lines, many=True, context={"positions": positions}).data
+        return [PreviewLineSerializer(line, context={"positions": positions}).data for line in invoice.lines]

@@ -11,10 +11,10 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import NotAuthenticated, PermissionDenied
 from rest_framework.request import Request
-from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from billing_site.kernel.errors import NotFound
+from invoicing.api.base import has_scope
 from invoicing.api.invoices import visible_invoice
 from invoicing.invoices.document import document_etag, render_pdf
 from invoicing.invoices.models import Invoice
@@ -30,7 +30,7 @@ PORTAL_SESSION_KEY = "portal_customer"
 class InvoicePdfView(APIView):
     """One invoice as PDF/A."""
 
-    authentication_classes = [*api_settings.DEFAULT_AUTHENTICATION_CLASSES, SessionAuthentication]
+    authentication_classes = [*APIView.authentication_classes, SessionAuthentication]
     # Three kinds of caller: who may see which invoice is decided in _visible.
     permission_classes: list[Any] = []
 
@@ -66,7 +66,7 @@ class InvoicePdfView(APIView):
 def _visible(request: Request, number: str) -> Invoice:
     """Return the invoice if the caller may see it; raises NotAuthenticated, PermissionDenied or NotFound."""
     if request.auth is not None:
-        if SCOPE not in request.auth.scopes:
+        if not has_scope(request, SCOPE):
             raise PermissionDenied(f"this key lacks the scope {SCOPE}", code="missing_scope")
         return visible_invoice(request, number=number)
     user = request.user

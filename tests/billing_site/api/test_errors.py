@@ -50,6 +50,23 @@ def test_a_database_that_does_not_answer_is_a_503_with_retry_after(broken_listin
     assert b"secret" not in response.content
 
 
+def test_without_a_database_every_request_is_a_503(monkeypatch):
+    def unreachable(*_: object) -> None:
+        raise OperationalError("connection refused; password=secret")
+
+    monkeypatch.setattr("django.db.backends.base.base.BaseDatabaseWrapper.ensure_connection", unreachable)
+    nobody = Client(raise_request_exception=False)
+
+    for headers in ({"Authorization": "Bearer x"}, {"Authorization": "Bearer x", "Idempotency-Key": "a"}):
+        for path in ("/api/v1/customers", "/api/v1/events"):
+            answer = nobody.post(path, b"{}", "application/json", headers=headers)
+            assert answer.status_code == 503
+            assert answer.headers["Retry-After"]
+            assert b"secret" not in answer.content
+    nobody.cookies["sessionid"] = "a-session-of-before"
+    assert nobody.get("/billing/invoices/INV-2026-00001/pdf").status_code == 503
+
+
 @pytest.mark.django_db
 def test_a_rule_of_the_database_is_a_409_in_the_words_of_the_rule():
     told = {}
@@ -123,6 +140,16 @@ def test_the_largest_body_is_read_and_one_byte_more_is_not():
     assert caller.send("POST", "/api/v1/customers", b"{}".ljust(1000)).status_code == 422
     assert caller.send("POST", "/api/v1/customers", b"{}".ljust(1001)).status_code == 413
     assert caller.send("POST", "/api/v1/customers", b"{}".ljust(1001), Idempotency_Key="a").status_code == 413
+
+
+@pytest.mark.django_db
+def test_a_body_without_a_declared_length_is_refused_instead_of_read_as_empty():
+    caller = Caller()
+
+    answer = caller.client.get("/api/v1/customers", headers={"Transfer-Encoding": "chunked"})
+
+    assert answer.status_code == 411
+    assert fields_of(answer) == {}
 
 
 @pytest.mark.django_db
