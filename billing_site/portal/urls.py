@@ -8,6 +8,9 @@ app_name = "portal"
 
 urlpatterns = [
     path("", views.home, name="home"),
+    path("invoices/", views.invoices, name="invoices"),
+    path("invoices/<str:number>/", views.invoice, name="invoice"),
     path("enter/<str:token>/", views.enter, name="enter"),
     path("leave/", views.leave, name="leave"),
+    path("left/", views.left, name="left"),
 ]

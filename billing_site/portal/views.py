@@ -2,61 +2,115 @@
 
 from functools import wraps
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from billing_site.kernel import clock
 from billing_site.kernel.errors import NotFound
-from billing_site.portal.access import SESSION_KEY, customer_of_link, signed_in_customer
-from billing_site.portal.queries import home_page
+from billing_site.portal.access import close_session, customer_of_link, open_session, signed_in_customer
+from billing_site.portal.queries.home import home_page
+from billing_site.portal.queries.invoice_page import invoice_page
+from billing_site.portal.queries.invoices import invoice_list
+from invoicing.customers.models import Customer
+from invoicing.customers.queries import customer_by_key
+
+# The pages need nothing but our own stylesheet and icon: no script at all, and nobody may frame them.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 
 class _CustomerView(Protocol):
-    def __call__(self, request: HttpRequest, customer_key: str) -> HttpResponse: ...
+    def __call__(self, request: HttpRequest, customer: Customer, **parts: str) -> HttpResponse: ...
 
 
-def _for_customer(view: _CustomerView) -> Any:
-    """Call the view with the signed-in customer's key, or say that a link is needed."""
+def _private(view: Any) -> Any:
+    """Keep a page out of every cache, and foreign code out of the page."""
 
     @wraps(view)
-    def guarded(request: HttpRequest) -> HttpResponse:
-        customer_key = signed_in_customer(request=request)
-        if not customer_key:
-            return render(request, "portal/no_access.html", status=401)
-        return view(request, customer_key)
+    def guarded(request: HttpRequest, **parts: str) -> HttpResponse:
+        response = view(request, **parts)
+        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        return response
 
     return never_cache(guarded)
 
 
-@require_GET
-@never_cache
+def _for_customer(view: _CustomerView) -> Any:
+    """Call the view with the signed-in customer, or say that a link is needed; what is not theirs is not found."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, **parts: str) -> HttpResponse:
+        try:
+            customer = customer_by_key(key=signed_in_customer(request=request))
+        except NotFound:
+            return _page(request, "no_access.html", status=401)
+        try:
+            return view(request, customer, **parts)
+        except NotFound as problem:
+            return _page(request, "not_found.html", {"customer": customer, "message": problem.message}, status=404)
+
+    return _private(guarded)
+
+
+@require_safe
+@_private
 def enter(request: HttpRequest, token: str) -> HttpResponse:
     """Open the session that a signed link stands for."""
     try:
         customer_key = customer_of_link(token=token)
     except NotFound as problem:
-        return render(request, "portal/no_access.html", {"message": problem.message}, status=404)
-    request.session[SESSION_KEY] = customer_key
+        return _page(request, "no_access.html", {"message": problem.message}, status=404)
+    open_session(request=request, customer_key=customer_key)
     return redirect("portal:home")
 
 
 @require_POST
+@_private
 def leave(request: HttpRequest) -> HttpResponse:
     """End the portal session."""
-    request.session.pop(SESSION_KEY, None)
-    return redirect("portal:home")
+    close_session(request=request)
+    return redirect("portal:left")
 
 
-@require_GET
+@require_safe
+@_private
+def left(request: HttpRequest) -> HttpResponse:
+    """Say that the session has ended."""
+    return _page(request, "left.html")
+
+
+@require_safe
 @_for_customer
-def home(request: HttpRequest, customer_key: str) -> HttpResponse:
-    """Show usage this period, what it will cost, and the invoices."""
-    try:
-        page = home_page(customer_key=customer_key, at=clock.now())
-    except NotFound:
-        request.session.pop(SESSION_KEY, None)
-        return render(request, "portal/no_access.html", status=401)
-    return render(request, "portal/home.html", {"page": page})
+def home(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Show usage this period, what it will cost, and the newest invoices."""
+    page = home_page(customer=customer, at=clock.now())
+    zone = ZoneInfo(customer.timezone)
+    return _page(request, "home.html", {"customer": customer, "page": page, "zone": zone, "here": "home"})
+
+
+@require_safe
+@_for_customer
+def invoices(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """List all invoices, newest first, page by page."""
+    found = invoice_list(customer=customer, page_number=request.GET.get("page", "1"), at=clock.now())
+    return _page(request, "invoices.html", {"customer": customer, "list": found, "here": "invoices"})
+
+
+@require_safe
+@_for_customer
+def invoice(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
+    """Show one invoice: its lines down to the usage of each day, checked again, and what happened to it."""
+    page = invoice_page(customer=customer, number=number, at=clock.now())
+    return _page(request, "invoice.html", {"customer": customer, "page": page, "here": "invoices"})
+
+
+def _page(
+    request: HttpRequest, template: str, context: dict[str, Any] | None = None, *, status: int = 200
+) -> HttpResponse:
+    return render(request, f"portal/{template}", {"seller": settings.SELLER, **(context or {})}, status=status)

@@ -1,6 +1,8 @@
-"""How the portal writes money, quantities and charts."""
+"""How the portal writes money, quantities, days, times and charts."""
 
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from django import template
 from django.utils.html import format_html, format_html_join
@@ -8,65 +10,109 @@ from django.utils.safestring import SafeString
 from moneyed import Money
 
 from billing_site.kernel.money import exponent
-from billing_site.portal.queries import DailyUsage
-from invoicing.invoices.printed_text import amount_text, date_text, quantity_text
+from billing_site.portal.queries.usage import DailyUsage
+from invoicing.core import wording
+from invoicing.invoices.printed_text import amount_text, date_text, period_text, quantity_text
 
 register = template.Library()
 
 CHART_HEIGHT = 96
 BAR_WIDTH = 18
 BAR_GAP = 4
+# A figure of more characters is set smaller, so that it stays on one line of a telephone.
+LONG_FIGURE = 13
+LONGEST_FIGURE = 20
+MARKS = {"issued": "●", "paid": "✓", "overdue": "!", "void": "×", "equal": "✓", "different": "!"}
 
 
 @register.filter
 def money(amount: Money) -> SafeString:
     """Write money with its currency: EUR 1,402.77."""
-    figure = amount_text(amount=amount.amount, decimals_min=exponent(amount.currency.code))
-    return format_html('<span class="money"><span class="currency">{}</span> {}</span>', amount.currency.code, figure)
+    return format_html(
+        '<span class="money"><span class="currency">{}</span> {}</span>', amount.currency.code, _figure(amount)
+    )
 
 
 @register.filter
-def quantity(amount: Decimal) -> str:
-    """Write a quantity with separators: 15,000,000."""
-    return quantity_text(quantity=amount)
+def size(amount: Money) -> str:
+    """Return the size class of a big figure: "", "long" or "longest"."""
+    length = len(_figure(amount))
+    return "longest" if length > LONGEST_FIGURE else "long" if length > LONG_FIGURE else ""
 
 
 @register.filter
-def day(value: object) -> str:
+def quantity(amount: Decimal | int, unit: str = "") -> str:
+    """Write a quantity with separators and its unit: 15,000,000 actions."""
+    text = quantity_text(quantity=Decimal(amount))
+    return f"{text} {unit if amount == 1 else wording.plural(unit)}" if unit else text
+
+
+@register.filter
+def day(value: date) -> str:
     """Write a date that no country misreads: 1 November 2026."""
-    return date_text(day=value)  # type: ignore[arg-type]
+    return date_text(day=value)
 
 
 @register.filter
-def plural(unit: str, amount: Decimal) -> str:
-    """Return the unit in the number of the amount: token, tokens."""
-    return unit if amount == 1 or not unit or unit.endswith("s") else f"{unit}s"
+def through(first: date, last: date) -> str:
+    """Write a span of days, both included: 1 – 31 October 2026."""
+    return period_text(first=first, last=last)
+
+
+@register.filter
+def moment(at: datetime, zone: ZoneInfo) -> SafeString:
+    """Write a time where the customer is, with the zone beside it and UTC on hover."""
+    local, utc = at.astimezone(zone), at.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" title="{} UTC">{}, {} {}</time>',
+        utc.isoformat(timespec="seconds"),
+        f"{utc:%Y-%m-%d %H:%M:%S}",
+        date_text(day=local.date()),
+        f"{local:%H:%M}",
+        zone_name(zone),
+    )
+
+
+@register.filter
+def zone_name(zone: ZoneInfo | str) -> str:
+    """Write the name of a time zone for people: America/New York."""
+    return str(zone).replace("_", " ")
+
+
+@register.filter
+def pill(state: str) -> SafeString:
+    """Write a state as a word in a coloured pill; its mark says the same without colour."""
+    return format_html(
+        '<span class="pill {}"><span aria-hidden="true">{}</span> {}</span>', state, MARKS.get(state, "○"), state
+    )
 
 
 @register.simple_tag
 def bars(usage: DailyUsage) -> SafeString:
-    """Draw usage by day as an SVG bar chart that starts at zero."""
-    highest = max((value for _, value in usage.days), default=Decimal(0))
-    width = len(usage.days) * (BAR_WIDTH + BAR_GAP)
+    """Draw usage by day as bars that start at zero, with room for the days to come; each bar says its figure."""
+    _, highest = usage.highest
     rectangles = format_html_join(
         "",
-        '<rect x="{}" y="{}" width="{}" height="{}" rx="2"><title>{}: {} {}</title></rect>',
+        '<g><rect class="reach" x="{}" y="0" width="{}" height="{}"/>'
+        '<rect class="bar" x="{}" y="{}" width="{}" height="{}"/><title>{}: {}</title></g>',
         (
             (
                 index * (BAR_WIDTH + BAR_GAP),
+                BAR_WIDTH + BAR_GAP,
+                CHART_HEIGHT,
+                index * (BAR_WIDTH + BAR_GAP) + BAR_GAP // 2,
                 CHART_HEIGHT - _height(value, highest),
                 BAR_WIDTH,
                 _height(value, highest),
                 date_text(day=moment),
-                quantity_text(quantity=value),
-                plural(usage.unit, value),
+                quantity(value, usage.unit),
             )
             for index, (moment, value) in enumerate(usage.days)
         ),
     )
     return format_html(
         '<svg class="bars" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{} by day">{}</svg>',
-        max(width, 31 * (BAR_WIDTH + BAR_GAP)),
+        max(usage.day_count, len(usage.days)) * (BAR_WIDTH + BAR_GAP),
         CHART_HEIGHT,
         usage.name,
         rectangles,
@@ -74,6 +120,8 @@ def bars(usage: DailyUsage) -> SafeString:
 
 
 def _height(value: Decimal, highest: Decimal) -> int:
-    if not value:
-        return 0
-    return max(1, int(value * CHART_HEIGHT / highest))
+    return max(1, int(value * CHART_HEIGHT / highest)) if value else 0
+
+
+def _figure(amount: Money) -> str:
+    return amount_text(amount=amount.amount, decimals_min=exponent(amount.currency.code))

@@ -1,0 +1,167 @@
+"""The portal's home page: usage so far, what it will cost at this pace, and the newest invoices."""
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+from moneyed import Money
+
+from billing_site.kernel.money import EXACT, total
+from billing_site.kernel.period import Period
+from billing_site.portal.queries.invoices import InvoiceRow, OpenInvoices, invoice_row, issued_invoices, open_invoices
+from billing_site.portal.queries.lines import LineView, running_line
+from billing_site.portal.queries.usage import DAY, MICROSECOND, DailyUsage, days_of, usage_by_day
+from invoicing.core.rating import rate_charge
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import InvoiceStatus
+from invoicing.subscriptions.snapshot import period_at, periods_of, periods_running
+from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
+from metering.queries import usage_windows
+from metering.rollup import IngestStandsStill, roll_up
+
+PACE_NEEDS = DAY
+PACE_STEP = Decimal("0.000001")
+INVOICES_SHOWN_MAX = 8
+
+
+@dataclass(frozen=True)
+class RunningPeriod:
+    """The period that runs: so far, at this pace, and the period before at the same point."""
+
+    first_day: date
+    last_day: date
+    days_left: int
+    lines: tuple[LineView, ...]
+    so_far: Money
+    at_this_pace: Money | None
+    before_at_this_point: Money | None
+    usage: tuple[DailyUsage, ...]
+
+
+@dataclass(frozen=True)
+class HomePage:
+    """Everything on the portal's first page."""
+
+    at: datetime
+    is_counted_to_the_end: bool
+    running: tuple[RunningPeriod, ...]
+    invoices: tuple[InvoiceRow, ...]
+    invoice_count: int
+    open: OpenInvoices
+
+
+def home_page(*, customer: Customer, at: datetime) -> HomePage:
+    """Return the page of one customer at a moment; usage includes every event accepted before.
+
+    Where a transaction of the ingest stands still, the page shows what is counted and says so.
+    """
+    try:
+        roll_up()
+        is_counted_to_the_end = True
+    except IngestStandsStill:
+        is_counted_to_the_end = False
+    issued = issued_invoices(customer=customer)
+    return HomePage(
+        at=at,
+        is_counted_to_the_end=is_counted_to_the_end,
+        running=tuple(_running(customer, period, at=at) for period in periods_running(customer=customer, moment=at)),
+        invoices=tuple(invoice_row(invoice=invoice, at=at) for invoice in issued[:INVOICES_SHOWN_MAX]),
+        invoice_count=issued.count(),
+        open=open_invoices(customer=customer, at=at),
+    )
+
+
+def _running(customer: Customer, period: Period, *, at: datetime) -> RunningPeriod:
+    zone = ZoneInfo(customer.timezone)
+    computed = compute_invoice(customer=customer, period=period, until=at)
+    first_day, last_day = days_of(period=period, zone=zone)
+    return RunningPeriod(
+        first_day=first_day,
+        last_day=last_day,
+        days_left=(last_day - at.astimezone(zone).date()).days,
+        lines=tuple(running_line(line=line, period=period, zone=zone) for line in computed.assembled.lines),
+        so_far=computed.assembled.total,
+        at_this_pace=_at_this_pace(computed, at=at),
+        before_at_this_point=_before(customer, period, at=at),
+        usage=_usage_by_day(customer, computed, at=at),
+    )
+
+
+def _at_this_pace(computed: ComputedInvoice, *, at: datetime) -> Money | None:
+    """Rate the usage that the period will have if it goes on like this; None in the first day of a service."""
+    snapshot = computed.contract.snapshot
+    amounts = []
+    for charge, line in zip(snapshot.charges, computed.assembled.lines, strict=True):
+        usage = line.usage
+        if usage is not None:
+            elapsed = min(at, charge.service_period.end) - charge.service_period.start
+            if elapsed < min(PACE_NEEDS, charge.service_period.duration):
+                return None
+            pace = Fraction(charge.service_period.duration // MICROSECOND, elapsed // MICROSECOND)
+            usage = replace(usage, quantity=_scaled(usage.quantity, pace))
+        amounts.append(rate_charge(charge=charge, usage=usage, currency=snapshot.currency).amount)
+    return total(amounts, snapshot.currency)
+
+
+def _scaled(quantity: Decimal, pace: Fraction) -> Decimal:
+    exact = Fraction(quantity) * pace
+    return EXACT.divide(Decimal(exact.numerator), Decimal(exact.denominator)).quantize(PACE_STEP, context=EXACT)
+
+
+def _before(customer: Customer, period: Period, *, at: datetime) -> Money | None:
+    """Return what the period before had come to at the same point; None where there was none.
+
+    If it was invoiced and is over by then, that is what the invoice says, whatever came in later.
+    """
+    earlier = _period_before(customer, period, at=at)
+    if earlier is None:
+        return None
+    until = min(earlier.start + (at - period.start), earlier.end)
+    if until == earlier.end:
+        invoice = (
+            customer.invoices.filter(period_start=earlier.start, period_end=earlier.end)
+            .filter(status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID))
+            .first()
+        )
+        if invoice is not None:
+            return invoice.total
+    return compute_invoice(customer=customer, period=earlier, until=until).assembled.total
+
+
+def _period_before(customer: Customer, period: Period, *, at: datetime) -> Period | None:
+    """Return the billing period of the same cadence that ended when this one began."""
+    subscriptions = list(customer.subscriptions.select_related("plan_version__plan", "customer"))
+    cadences = {
+        item.plan_version.cadence for item in subscriptions if period_at(subscription=item, moment=at) == period
+    }
+    for item in subscriptions:
+        if item.plan_version.cadence in cadences:
+            for past in periods_of(subscription=item, until=period.start):
+                if past.end == period.start:
+                    return past
+    return None
+
+
+def _usage_by_day(customer: Customer, computed: ComputedInvoice, *, at: datetime) -> tuple[DailyUsage, ...]:
+    found: dict[str, DailyUsage] = {}
+    for charge in computed.contract.snapshot.charges:
+        service = charge.service_period
+        if charge.meter is None or charge.meter in found or service.start >= at:
+            continue
+        windows = usage_windows(
+            meter_key=charge.meter,
+            customer_id=customer.key,
+            period=replace(service, end=min(service.end, at)),
+            granularity="hour",
+        )
+        found[charge.meter] = usage_by_day(
+            name=charge.name,
+            unit=charge.unit,
+            windows=[(window.start, window.value) for window in windows],
+            service=service,
+            until=at,
+            zone=ZoneInfo(customer.timezone),
+        )
+    return tuple(found.values())

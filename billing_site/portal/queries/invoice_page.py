@@ -1,0 +1,176 @@
+"""The page of one invoice: its lines with usage by day, checked again this moment, and what happened to it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from django.core.exceptions import ObjectDoesNotExist
+from moneyed import Money
+
+from billing_site.kernel.errors import NotFound
+from billing_site.kernel.money import EXACT, wire
+from billing_site.kernel.period import Period
+from billing_site.portal.queries.invoices import InvoiceRow, invoice_row, issued_invoices
+from billing_site.portal.queries.lines import Check, LineView, part_of_period, steps_of
+from billing_site.portal.queries.usage import DailyUsage, usage_by_day, utc_period
+from billing_site.portal.words import channel_text, refusal_text, situation_text
+from invoicing.core.proof import UnknownEngine, rated_again
+from invoicing.customers.models import Customer, SettlementChannel
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.invoices.sealing import line_digest
+from invoicing.workflows.explain_invoice import prove_line
+from metering.queries import usage_windows, windows_as_known
+
+# All lines of a page together: counting so many raw events again takes a second or less.
+EVENTS_COUNTED_MAX = 100_000
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One thing that happened to an invoice."""
+
+    at: datetime
+    text: str
+    amount: Money | None = None
+
+
+@dataclass(frozen=True)
+class InvoicePage:
+    """Everything on the page; `counted_events` is how many raw events were counted again for it."""
+
+    row: InvoiceRow
+    zone: ZoneInfo
+    at: datetime
+    situation: str
+    bank: str
+    lines: tuple[LineView, ...]
+    happenings: tuple[Happening, ...]
+    counted_events: int
+
+    @property
+    def check(self) -> Check:
+        """Return the worst that any line has shown; an invoice without lines is equal to itself."""
+        checks = [line.check for line in self.lines]
+        for worst in (Check.DIFFERENT, Check.NOT_POSSIBLE, Check.RECALCULATED):
+            if worst in checks:
+                return worst
+        return Check.EQUAL
+
+
+def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePage:
+    """Return the page of one of the customer's invoices; raises NotFound for any other number."""
+    invoice = _invoice(customer, number)
+    row = invoice_row(invoice=invoice, at=at)
+    zone = ZoneInfo(invoice.timezone)
+    refusals = list(invoice.payment_failures.order_by("occurred_at", "id"))
+    automatic = _is_charged_automatically(invoice)
+    lines = list(
+        invoice.lines.select_related("invoice__customer", "price__plan_version__plan", "subscription").order_by(
+            "position"
+        )
+    )
+    event_count = sum(line.event_count for line in lines)
+    few_events = event_count <= EVENTS_COUNTED_MAX
+    return InvoicePage(
+        row=row,
+        zone=zone,
+        at=at,
+        situation=situation_text(
+            row=row,
+            charged_automatically=automatic,
+            refused_because=refusal_text(code=refusals[-1].code) if refusals else "",
+        ),
+        bank="" if automatic or not row.open.amount else str(invoice.seller.get("bank", "")),
+        lines=tuple(_line(line, counted_again=few_events, zone=zone) for line in lines),
+        happenings=_happenings(invoice, [(refusal.occurred_at, refusal.code) for refusal in refusals]),
+        counted_events=event_count if few_events else 0,
+    )
+
+
+def _invoice(customer: Customer, number: str) -> Invoice:
+    found = None
+    if "\x00" not in number:
+        invoices = issued_invoices(customer=customer).select_related("customer__stripe_customer")
+        found = invoices.filter(number=number).first()
+    if found is None:
+        raise NotFound(f"you have no invoice {number}", field="number")
+    return found
+
+
+def _is_charged_automatically(invoice: Invoice) -> bool:
+    """Say whether Stripe has a payment method to charge, as it was told last, or will be told of one."""
+    if invoice.settlement_channel != SettlementChannel.STRIPE:
+        return False
+    try:
+        return bool(invoice.customer.stripe_customer.payment_method)
+    except ObjectDoesNotExist:
+        return bool(invoice.customer.payment_method)
+
+
+def _line(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> LineView:
+    invoice = line.invoice
+    service = utc_period(start=line.service_start, end=line.service_end)
+    usage = _usage(line, service, as_known=counted_again, zone=zone) if line.meter_key else None
+    return LineView(
+        name=line.description,
+        metered=bool(line.meter_key),
+        quantity=line.quantity,
+        unit=line.unit,
+        amount=line.amount,
+        explanation=line.rated["explanation"],
+        steps=steps_of(steps=line.rated["steps"], explanation=line.rated["explanation"]),
+        days=part_of_period(
+            service=service, period=utc_period(start=invoice.period_start, end=invoice.period_end), zone=zone
+        ),
+        usage=usage,
+        event_count=line.event_count,
+        late=EXACT.subtract(usage.total, line.quantity) if usage else Decimal(0),
+        check=_check(line, counted_again=counted_again),
+    )
+
+
+def _usage(line: InvoiceLine, service: Period, *, as_known: bool, zone: ZoneInfo) -> DailyUsage:
+    """Return a line's usage by day: counted from the raw events that were known then, or from today's windows."""
+    customer = line.invoice.customer.key
+    if as_known:
+        known = windows_as_known(
+            meter_key=line.meter_key, customer_id=customer, period=service, known_through=line.known_through
+        )
+        windows = [(window.start, window.value) for window in known]
+    else:
+        present = usage_windows(meter_key=line.meter_key, customer_id=customer, period=service, granularity="hour")
+        windows = [(window.start, window.value) for window in present]
+    return usage_by_day(
+        name=line.description, unit=line.unit, windows=windows, service=service, until=service.end, zone=zone
+    )
+
+
+def _check(line: InvoiceLine, *, counted_again: bool) -> Check:
+    """Check a line: with its raw events where they are few enough, otherwise its arithmetic and its seal."""
+    try:
+        if counted_again or not line.meter_key:
+            return Check.EQUAL if prove_line(line=line).equal else Check.DIFFERENT
+        again = rated_again(line.rated["inputs"])
+    except UnknownEngine:
+        return Check.NOT_POSSIBLE
+    equal = again == line.rated and again["amount"] == wire(line.amount) and line_digest(line=line) == line.digest
+    return Check.RECALCULATED if equal else Check.DIFFERENT
+
+
+def _happenings(invoice: Invoice, refusals: list[tuple[datetime, str]]) -> tuple[Happening, ...]:
+    return tuple(sorted(_all_happenings(invoice, refusals), key=lambda happening: happening.at))
+
+
+def _all_happenings(invoice: Invoice, refusals: list[tuple[datetime, str]]) -> Iterator[Happening]:
+    assert invoice.issued_at is not None, "a draft is not shown"
+    yield Happening(invoice.issued_at, "Invoice issued", invoice.total)
+    for at, code in refusals:
+        yield Happening(at, f"Charge did not go through: {refusal_text(code=code)}")
+    for payment in invoice.payments.order_by("received_at", "id"):
+        yield Happening(
+            payment.received_at, f"Payment received, {channel_text(channel=payment.channel)}", payment.amount
+        )
+    if invoice.status == InvoiceStatus.PAID and not invoice.total.amount and invoice.paid_at:
+        yield Happening(invoice.paid_at, "Closed: nothing was owed")

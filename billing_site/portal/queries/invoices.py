@@ -1,0 +1,98 @@
+"""A customer's invoices: as rows of a list, in pages, and what of them is open or overdue."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
+from moneyed import Money
+
+from billing_site.kernel.money import EXACT, round_money, total
+from billing_site.portal.queries.usage import days_of, utc_period
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import Invoice, InvoiceStatus
+
+INVOICES_PER_PAGE = 24
+OVERDUE = "overdue"
+
+
+@dataclass(frozen=True)
+class InvoiceRow:
+    """An invoice with the word for its state, its days where the customer is, and what of it is open."""
+
+    invoice: Invoice
+    state: str
+    first_day: date
+    last_day: date
+    open: Money
+
+    @property
+    def is_overdue(self) -> bool:
+        """Say whether it should have been paid by now."""
+        return self.state == OVERDUE
+
+    @property
+    def is_partly_paid(self) -> bool:
+        """Say whether some of it has arrived and some has not."""
+        return bool(self.open.amount) and bool(self.invoice.amount_paid.amount)
+
+
+@dataclass(frozen=True)
+class OpenInvoices:
+    """What a customer still owes."""
+
+    count: int
+    amount: Money
+    overdue: tuple[InvoiceRow, ...]
+    overdue_amount: Money
+
+
+@dataclass(frozen=True)
+class InvoiceList:
+    """One page of a customer's invoices, newest first."""
+
+    rows: tuple[InvoiceRow, ...]
+    page: "Page[Invoice]"
+
+
+def issued_invoices(*, customer: Customer) -> QuerySet[Invoice]:
+    """Return a customer's invoices, newest first; drafts are not the customer's yet."""
+    return customer.invoices.exclude(status=InvoiceStatus.DRAFT).order_by("-period_end", "-id")
+
+
+def invoice_list(*, customer: Customer, page_number: str, at: datetime) -> InvoiceList:
+    """Return a page of the customer's invoices; a number that is no page gives the nearest one."""
+    page = Paginator(issued_invoices(customer=customer), INVOICES_PER_PAGE).get_page(page_number)
+    return InvoiceList(rows=tuple(invoice_row(invoice=invoice, at=at) for invoice in page.object_list), page=page)
+
+
+def open_invoices(*, customer: Customer, at: datetime) -> OpenInvoices:
+    """Return what the customer owes, and which invoices should have been paid, longest overdue first."""
+    owed = customer.invoices.filter(status=InvoiceStatus.ISSUED).order_by("due_date", "id")
+    rows = [invoice_row(invoice=invoice, at=at) for invoice in owed]
+    overdue = tuple(row for row in rows if row.is_overdue)
+    return OpenInvoices(
+        count=len(rows),
+        amount=total((row.open for row in rows), customer.currency),
+        overdue=overdue,
+        overdue_amount=total((row.open for row in overdue), customer.currency),
+    )
+
+
+def invoice_row(*, invoice: Invoice, at: datetime) -> InvoiceRow:
+    """Return an invoice as the customer sees it: it is overdue when its due date is over where the customer is."""
+    zone = ZoneInfo(invoice.timezone)
+    first_day, last_day = days_of(period=utc_period(start=invoice.period_start, end=invoice.period_end), zone=zone)
+    owed = invoice.status == InvoiceStatus.ISSUED
+    is_overdue = owed and invoice.due_date is not None and invoice.due_date < at.astimezone(zone).date()
+    return InvoiceRow(
+        invoice=invoice,
+        state=OVERDUE if is_overdue else invoice.status,
+        first_day=first_day,
+        last_day=last_day,
+        open=round_money(
+            EXACT.subtract(invoice.total.amount, invoice.amount_paid.amount) if owed else Decimal(0), invoice.currency
+        ),
+    )

@@ -1,0 +1,87 @@
+"""A line as the customer reads it: the same shape while the period runs and once it is invoiced."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from moneyed import Money
+
+from billing_site.kernel.period import Period
+from billing_site.portal.queries.usage import DailyUsage, days_of
+from invoicing.core.contract import RatedLine
+
+
+class Check(StrEnum):
+    """What checking a line again has shown."""
+
+    EQUAL = "equal"
+    RECALCULATED = "recalculated"
+    DIFFERENT = "different"
+    NOT_POSSIBLE = "not possible"
+
+
+@dataclass(frozen=True)
+class StepView:
+    """One step of the arithmetic in words and in figures; either may be empty where the other says it all."""
+
+    text: str
+    arithmetic: str
+
+
+@dataclass(frozen=True)
+class LineView:
+    """What one line says, how it came about, and for an invoiced one what checking it again has shown.
+
+    `days` are its own where it covers only a part of the period. `late` is what the windows hold
+    beyond what was invoiced.
+    """
+
+    name: str
+    metered: bool
+    quantity: Decimal
+    unit: str
+    amount: Money
+    explanation: str
+    steps: tuple[StepView, ...]
+    days: tuple[date, date] | None
+    usage: DailyUsage | None = None
+    event_count: int = 0
+    late: Decimal = Decimal(0)
+    check: Check | None = None
+
+
+def running_line(*, line: RatedLine, period: Period, zone: ZoneInfo) -> LineView:
+    """Return a line of the period that runs."""
+    return LineView(
+        name=line.description,
+        metered=line.meter is not None,
+        quantity=line.quantity,
+        unit=line.unit,
+        amount=line.amount,
+        explanation=line.explanation,
+        steps=steps_of(
+            steps=[{"text": step.text, "arithmetic": step.arithmetic} for step in line.steps],
+            explanation=line.explanation,
+        ),
+        days=part_of_period(service=line.service_period, period=period, zone=zone),
+    )
+
+
+def steps_of(*, steps: list[Mapping[str, Any]], explanation: str) -> tuple[StepView, ...]:
+    """Return the steps that say more than the explanation above them does."""
+    views = []
+    for step in steps:
+        told = explanation.startswith(f"{step['text']}.")
+        calculated = any(sign in step["arithmetic"] for sign in "×−=≈")
+        if not told or calculated:
+            views.append(StepView("" if told else step["text"], step["arithmetic"] if calculated else ""))
+    return tuple(views)
+
+
+def part_of_period(*, service: Period, period: Period, zone: ZoneInfo) -> tuple[date, date] | None:
+    """Return the first and last day of a service that covers a part of the period only."""
+    return None if service == period else days_of(period=service, zone=zone)

@@ -1,0 +1,70 @@
+"""What the portal says about an invoice, in words that need no glossary and blame nobody."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from billing_site.portal.queries.invoices import InvoiceRow
+from invoicing.customers.models import SettlementChannel
+from invoicing.invoices.models import InvoiceStatus
+from invoicing.invoices.printed_text import date_text, money_text
+
+# Stripe's decline codes (docs.stripe.com/declines/codes) by what a cardholder can do about them.
+REFUSALS = {
+    "insufficient_funds": "there was not enough money available",
+    "expired_card": "the card has expired",
+    "authentication_required": "your bank asks you to confirm the payment",
+    "authentication_failure": "your bank asks you to confirm the payment",
+    "card_not_supported": "the card does not allow this kind of payment",
+    "currency_not_supported": "the card does not allow payments in this currency",
+    "card_velocity_exceeded": "the limit of the card was reached",
+    "withdrawal_count_limit_exceeded": "the limit of the card was reached",
+    "amount_too_large": "the amount is above the limit of the card",
+    "incorrect_number": "the card number is not correct",
+    "invalid_number": "the card number is not correct",
+    "incorrect_cvc": "the security code of the card is not correct",
+    "invalid_cvc": "the security code of the card is not correct",
+    "invalid_expiry_month": "the expiry date of the card is not correct",
+    "invalid_expiry_year": "the expiry date of the card is not correct",
+    "processing_error": "the bank had a technical problem",
+    "issuer_not_available": "the bank could not be reached",
+    "try_again_later": "the bank had a technical problem",
+    "reenter_transaction": "the bank had a technical problem",
+}
+REFUSED_WITHOUT_REASON = "the bank gave no reason that we may pass on"
+CHANNELS = {
+    SettlementChannel.STRIPE: "charged to your payment method",
+    SettlementChannel.MANUAL: "bank transfer",
+}
+
+
+def refusal_text(*, code: str) -> str:
+    """Say why a charge was refused; a code that is not meant for cardholders (fraud, theft) is never repeated."""
+    return REFUSALS.get(code, REFUSED_WITHOUT_REASON)
+
+
+def channel_text(*, channel: str) -> str:
+    """Say how a payment came."""
+    return CHANNELS.get(channel, "another way")  # type: ignore[call-overload, no-any-return]
+
+
+def situation_text(*, row: InvoiceRow, charged_automatically: bool, refused_because: str) -> str:
+    """Say whether an invoice is all right and what the customer has to do about it."""
+    invoice = row.invoice
+    if invoice.status == InvoiceStatus.VOID:
+        return "This invoice is cancelled. Nothing is owed for it."
+    if invoice.status == InvoiceStatus.PAID:
+        return _paid_text(row, at=invoice.paid_at)
+    assert invoice.due_date is not None, "an issued invoice has a due date"
+    amount, due = money_text(money=row.open), date_text(day=invoice.due_date)
+    was_due = f"{amount} was due on {due}." if row.is_overdue else f"{amount} is due on {due}."
+    if refused_because:
+        return f"{was_due} The last charge did not go through: {refused_because}."
+    if charged_automatically:
+        return f"{was_due} We charge your payment method. There is nothing you need to do."
+    return f"{was_due} Please transfer it and name the invoice number."
+
+
+def _paid_text(row: InvoiceRow, *, at: datetime | None) -> str:
+    if not row.invoice.total.amount or at is None:
+        return "Nothing was owed. There is nothing you need to do."
+    return f"Paid in full on {date_text(day=at.astimezone(ZoneInfo(row.invoice.timezone)).date())}. Thank you."
