@@ -60,7 +60,7 @@ def billing_usage(*, customer_id: str, meter_keys: Sequence[str], period: Period
         cursor.execute(
             f"""
             SELECT m.key, m.rolled_up_to, hours.start, hours.value, hours.event_count
-            FROM metering_meter m LEFT JOIN LATERAL ({" UNION ALL ".join(parts)}) AS hours ON TRUE
+            FROM metering_meter m LEFT JOIN LATERAL ({" UNION ALL ".join(parts)}) AS hours(start, value, event_count) ON TRUE
             WHERE m.key = ANY(%(meters)s)
             """,
             parameters,
