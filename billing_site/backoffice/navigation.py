@@ -87,6 +87,19 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         entries = [entry for item in allowed for entry in _entry(item)]
         if entries:
             groups.append({"title": title, "items": entries})
+    return _with_the_present_one(groups, path=request.path)
+
+
+def _with_the_present_one(groups: list[dict[str, Any]], *, path: str) -> list[dict[str, Any]]:
+    """Mark the entry whose address is the longest beginning of the page's own; the index only on itself."""
+    index = reverse("admin:index")
+    entries = [entry for group in groups for entry in group["items"]]
+    matching = [
+        one["link"] for one in entries if path == one["link"] or (one["link"] != index and path.startswith(one["link"]))
+    ]
+    present = max(matching, key=len, default="")
+    for entry in entries:
+        entry["active"] = entry["link"] == present
     return groups
 
 

@@ -1,6 +1,6 @@
 """The data of the index: what needs someone, how the month stands, whether everything flows. A bounded number of queries."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -110,7 +110,7 @@ def _months(*, at: datetime) -> list[MonthFigures]:
         .order_by("currency")
     )
 
-    def amount(row: dict[str, Decimal], name: str) -> Money:
+    def amount(row: Mapping[str, Any], name: str) -> Money:
         return round_money(row[name] or Decimal(0), str(row["currency"]))
 
     return [
@@ -154,8 +154,8 @@ def _days(*, at: datetime) -> dict[str, list[DayFigures]]:
     }
 
 
-def _by_day(rows: Iterable[dict[str, object]]) -> dict[tuple[str, date], Decimal]:
-    return {(row["currency"], row["day"]): row["amount"] for row in rows}  # type: ignore[misc]
+def _by_day(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, date], Decimal]:
+    return {(row["currency"], row["day"]): row["amount"] for row in rows}
 
 
 def _percent(part: Money, whole: Money) -> Decimal | None:

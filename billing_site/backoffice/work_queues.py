@@ -1,9 +1,10 @@
 """The work that waits for people: each kind with its number, its oldest, its money by currency, and why it waits."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db.models import Count, DecimalField, F, Max, Min, OuterRef, Q, Subquery, Sum
 from django.urls import reverse
@@ -50,12 +51,10 @@ def _list(model: str, query: str = "", *, app: str = "invoicing") -> str:
     return reverse(f"admin:{app}_{model}_changelist") + (f"?{query}" if query else "")
 
 
-def _amounts(rows: Iterable[dict[str, object]], *, name: str = "amount") -> tuple[Money, ...]:
+def _amounts(rows: Iterable[Mapping[str, Any]]) -> tuple[Money, ...]:
     sums: dict[str, Decimal] = {}
     for row in rows:
-        currency, amount = str(row["currency"]), row[name]
-        assert isinstance(amount, Decimal)
-        sums[currency] = sums.get(currency, Decimal(0)) + amount
+        sums[row["currency"]] = sums.get(row["currency"], Decimal(0)) + row["amount"]
     return tuple(round_money(amount, currency) for currency, amount in sorted(sums.items()))
 
 
@@ -114,7 +113,7 @@ def push_queues() -> list[WorkQueue]:
     ]
 
 
-def _first_error(rows: list[dict[str, str]]) -> str:
+def _first_error(rows: Iterable[Mapping[str, Any]]) -> str:
     text = max((row["error"] for row in rows), default="")
     return text if len(text) <= WHY_LENGTH else text[: WHY_LENGTH - 1] + "…"
 

@@ -1,11 +1,12 @@
 """What every list and page of the admin shares: read-only documents, histories, and actions that confirm with a reason."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError, transaction
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -57,6 +58,7 @@ class StaffAdmin(ModelAdmin):
     empty_value_display = "–"
     compressed_fields = True
     warn_unsaved_form = True
+    # What will fill the list while it is empty; templates/unfold/helpers/empty_results.html shows it.
     empty_message = ""
 
     def page_context(
@@ -81,10 +83,23 @@ class StaffAdmin(ModelAdmin):
             raise PermissionDenied
         return row
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        """Tell an empty list what will fill it."""
-        context = {"empty_message": self.empty_message, **(extra_context or {})}
-        return super().changelist_view(request, context)
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Offer one way to save, and tell a refusal of an operation or of the database as what it is."""
+        context = {"show_save_and_add_another": False, "show_save_and_continue": False, **(extra_context or {})}
+        try:
+            with transaction.atomic():
+                return super().changeform_view(request, object_id, form_url, context)
+        except BillingError as problem:
+            messages.error(request, f"Nothing has changed: {problem.message}")
+        except IntegrityError as problem:
+            messages.error(request, f"Nothing has changed, the database refused it: {str(problem).splitlines()[0]}")
+        return HttpResponseRedirect(request.get_full_path())
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Nothing in the books, the catalog or the customer list is deleted."""
@@ -177,12 +192,13 @@ def attempt(request: HttpRequest, act: Callable[[], Any], *, done: Callable[[Any
     return result
 
 
-def add_field_errors(form: forms.Form, problem: BillingError) -> None:
-    """Put an operation's complaints beside the fields that they are about."""
+def add_field_errors(form: forms.BaseForm, problem: BillingError, *, renamed: Mapping[str, str] | None = None) -> None:
+    """Put an operation's complaints beside the fields that they are about; `renamed` says what the form calls otherwise."""
     told = False
     for error in problem.field_errors:
-        if error.field in form.fields:
-            form.add_error(error.field, error.message)
+        field = (renamed or {}).get(error.field, error.field)
+        if field in form.fields:
+            form.add_error(field, error.message)
             told = True
     if not told:
         form.add_error(None, problem.message)

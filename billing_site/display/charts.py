@@ -30,7 +30,7 @@ def bar_chart(*, title: str, labels: Sequence[str], series: Sequence[Series]) ->
     bar = (slot - gap) / max(len(series), 1)
 
     def rectangles() -> list[tuple[object, ...]]:
-        drawn = []
+        drawn: list[tuple[object, ...]] = []
         for index, label in enumerate(labels):
             for place, one in enumerate(series):
                 if not one.values[index]:

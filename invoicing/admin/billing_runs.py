@@ -26,7 +26,7 @@ class BillingRunAdmin(ReadOnlyAdmin):
         "failed",
     )
     ordering = ("-id",)
-    fields = ("as_of", "started", "finished", "drafted_count", "issued_count", "invoices", "failure_list")
+    fields = ("as_of", "started", "finished", "drafted", "issued", "failure_list")
     readonly_fields = fields
     empty_message = "Each `manage.py bill` and each scheduled run leaves a row here."
 
@@ -52,10 +52,18 @@ class BillingRunAdmin(ReadOnlyAdmin):
             return pill("late", why="has not ended")
         return pill("failed", why=f"{len(run.failures)} customers") if run.failures else pill("done")
 
-    @admin.display(description="Invoices")
-    def invoices(self, run: BillingRun) -> SafeString:
-        """Link to its invoices."""
-        return link(f"{reverse('admin:invoicing_invoice_changelist')}?billing_run__id__exact={run.pk}", "show")
+    @admin.display(description="Drafted", ordering="drafted_count")
+    def drafted(self, run: BillingRun) -> SafeString:
+        """Link to its invoices by the number that it left as drafts."""
+        return link(self._invoices(run), run.drafted_count)
+
+    @admin.display(description="Issued", ordering="issued_count")
+    def issued(self, run: BillingRun) -> SafeString:
+        """Link to its invoices by the number that it issued."""
+        return link(self._invoices(run), run.issued_count)
+
+    def _invoices(self, run: BillingRun) -> str:
+        return f"{reverse('admin:invoicing_invoice_changelist')}?billing_run__id__exact={run.pk}"
 
     @admin.display(description="Not billed")
     def failed(self, run: BillingRun) -> int:

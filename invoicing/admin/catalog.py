@@ -319,9 +319,13 @@ class PriceAdmin(StaffAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Put the words and the live preview above the form."""
-        price = self.get_object(request, object_id)
-        context = {"price_words": price_in_words(price=price, cadence=price.plan_version.cadence)} if price else {}
+        """Put the words and the live preview above the form; a published price has no form."""
+        price = self.row_or_404(request, object_id)
+        words = price_in_words(price=price, cadence=price.plan_version.cadence)
+        if not self.has_change_permission(request, price):
+            context = self.page_context(request, title=price.name, row=price, original=price, price_words=words)
+            return TemplateResponse(request, "backoffice/price.html", context)
+        context = {"price_words": words}
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def get_urls(self) -> list[Any]:

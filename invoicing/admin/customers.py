@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
-from billing_site.display.admin import TrackedAdmin, actor_of, add_field_errors
+from billing_site.display.admin import TrackedAdmin, actor_of, add_field_errors, go
 from billing_site.display.figures import NOTHING, figure, link
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
@@ -160,12 +160,11 @@ class CustomerAdmin(TrackedAdmin):
         )
         return TemplateResponse(request, "backoffice/customer.html", context)
 
-    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
         """End on the customer's page, where the change stands."""
-        response = super().response_change(request, obj)
-        if "_save" in request.POST:
-            response["Location"] = reverse("admin:invoicing_customer_change", args=[obj.pk])
-        return response
+        return go(reverse("admin:invoicing_customer_change", args=[obj.pk]))
+
+    response_post_save_add = response_post_save_change
 
 
 def portal_link(*, customer_key: str) -> str:

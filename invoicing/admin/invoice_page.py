@@ -77,7 +77,7 @@ def issue_effect(drafts: Sequence[Invoice]) -> str:
     pushed = sum(d.settlement_channel == SettlementChannel.STRIPE and d.total.amount > 0 for d in drafts)
     noun = "invoice" if len(drafts) == 1 else "invoices"
     told = f"Issue {len(drafts)} {noun}, {', '.join(money_text(amount) for amount in sums)}."
-    return f"{told} Each gets its number and can never change again; {pushed} go to Stripe to be collected."
+    return f"{told} Each gets its number and can never change again; {pushed} {'goes' if pushed == 1 else 'go'} to Stripe to be collected."
 
 
 def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], bool]) -> InvoicePage:

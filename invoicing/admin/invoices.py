@@ -224,8 +224,9 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
         return confirmation(
             request,
             admin=self,
-            title=f"Issue {invoice}",
+            title=f"Issue the invoice for {invoice.customer_name}",
             effect=issue_effect([invoice]),
+            items=[InvoiceToIssue.of(invoice)],
             form=form,
             submit="Issue the invoice",
             back=page,
@@ -242,14 +243,14 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
                 results.append((issued, ""))
             except BillingError as problem:
                 results.append((draft, problem.message))
-        failed = sum(bool(problem) for _, problem in results)
+        failed = sum(bool(refusal) for _, refusal in results)
         context = self.page_context(
             request, title="Issued", results=results, issued=len(results) - failed, failed=failed
         )
         if len(drafts) == 1:
-            invoice, problem = results[0]
-            if problem:
-                messages.error(request, f"Not issued, nothing has changed: {problem}")
+            invoice, refusal = results[0]
+            if refusal:
+                messages.error(request, f"Not issued, nothing has changed: {refusal}")
             else:
                 messages.success(request, f"Issued as {invoice.number} over {money_text(invoice.total)}.")
         return TemplateResponse(request, "backoffice/issued.html", context)

@@ -1,10 +1,12 @@
 """Subscriptions: listed, started and ended; never edited."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -45,12 +47,34 @@ class StartForm(forms.ModelForm):
         fields = ("key", "customer", "plan_version", "started_at", "anchor")
 
     def clean(self) -> dict[str, Any]:
-        """Tell at the field what the operation would refuse."""
+        """Try the operation itself and take it back, so that what it refuses is told at its field."""
         cleaned = super().clean() or {}
-        version, customer = cleaned.get("plan_version"), cleaned.get("customer")
-        if version and customer and not version.prices.filter(currency=customer.currency).exists():
-            self.add_error("plan_version", f"has no price in {customer.currency}, the customer's currency")
+        if self.errors:
+            return cleaned
+        try:
+            with transaction.atomic():
+                start(cleaned, actor="form")
+                transaction.set_rollback(True)
+        except BillingError as problem:
+            add_field_errors(self, problem, renamed=RENAMED)
         return cleaned
+
+
+# The operation's words for what this form calls otherwise.
+RENAMED = {"plan": "plan_version"}
+
+
+def start(fields: Mapping[str, Any], *, actor: str) -> Subscription:
+    """Start a subscription with the form's fields."""
+    return start_subscription(
+        key=fields["key"],
+        customer=fields["customer"],
+        plan_version=fields["plan_version"],
+        started_at=fields["started_at"],
+        anchor=fields["anchor"],
+        actor=actor,
+        reason=fields["reason"],
+    )
 
 
 class EndForm(ReasonForm):
@@ -99,7 +123,6 @@ class SubscriptionAdmin(TrackedAdmin):
         "state",
         moment_column("started_at", "In force from"),
         moment_column("ended_at", "Until"),
-        "anchor",
     )
     list_filter = (InForceFilter, "plan_version__plan", "anchor")
     search_fields = ("key", "customer__key", "customer__name")
@@ -138,7 +161,7 @@ class SubscriptionAdmin(TrackedAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Propose a key for the customer it is started from."""
         initial: dict[str, Any] = super().get_changeform_initial_data(request)
-        customer = Customer.objects.filter(pk=initial.get("customer") or None).first()
+        customer = Customer.objects.filter(pk=initial.get("customer") or 0).first()
         if customer is not None and "key" not in initial:
             initial["key"] = f"{customer.key}-{customer.subscriptions.count() + 1}"
         return initial
@@ -149,16 +172,7 @@ class SubscriptionAdmin(TrackedAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Start it through the operation."""
-        started = start_subscription(
-            key=form.cleaned_data["key"],
-            customer=form.cleaned_data["customer"],
-            plan_version=form.cleaned_data["plan_version"],
-            started_at=form.cleaned_data["started_at"],
-            anchor=form.cleaned_data["anchor"],
-            actor=actor_of(request),
-            reason=form.cleaned_data["reason"],
-        )
-        obj.pk = started.pk
+        obj.pk = start(form.cleaned_data, actor=actor_of(request)).pk
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -178,6 +192,10 @@ class SubscriptionAdmin(TrackedAdmin):
             changes=history_of(subscription),
         )
         return TemplateResponse(request, "backoffice/subscription.html", context)
+
+    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """End on the subscription's page."""
+        return go(reverse("admin:invoicing_subscription_change", args=[obj.pk]))
 
     actions_detail = ("end",)
 

@@ -9,6 +9,7 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSingleDateW
 
 from billing_site.display.admin import ReasonForm
 from billing_site.display.figures import money_text
+from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import exponent, is_rounded, minor_unit
 from invoicing.admin.customer_page import amount_due
 from invoicing.invoices.models import Invoice
@@ -22,7 +23,9 @@ class TransferForm(ReasonForm):
         widget=UnfoldAdminTextInputWidget(),
         help_text="As on the bank statement; one reference is recorded once.",
     )
-    amount = forms.DecimalField(min_value=0, widget=UnfoldAdminDecimalFieldWidget())
+    amount = forms.DecimalField(
+        min_value=0, max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES, widget=UnfoldAdminDecimalFieldWidget()
+    )
     received_date = forms.DateField(label="Received on (UTC)", widget=UnfoldAdminSingleDateWidget())
     field_order = ("reference", "amount", "received_date", "reason")
 

@@ -105,9 +105,7 @@ def test_the_proof_state_is_answered_apart_so_that_the_invoice_page_opens_at_onc
 def test_a_forged_page_mark_of_the_event_list_shows_the_first_page(
     administrator: Client, issued: Invoice, after: str
 ) -> None:
-    page = administrator.get(
-        reverse("admin:invoicing_invoice_proof", args=[issued.pk]), {"line": "2", "after": after}
-    )
+    page = administrator.get(reverse("admin:invoicing_invoice_proof", args=[issued.pk]), {"line": "2", "after": after})
 
     assert len(page.context["page"].events) == 1
 
@@ -218,5 +216,3 @@ def test_names_are_text_never_markup(administrator: Client, drafts: list[Invoice
 def test_hidden_models_of_other_packages_have_no_page() -> None:
     with pytest.raises(NoReverseMatch):
         reverse("admin:djstripe_coupon_changelist")
-
-
