@@ -22,7 +22,6 @@ from billing_site.demo.usage import usage_of
 from billing_site.kernel.clock import now
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.workflows.run_billing import issue_billing
-from metering.ingest import Receipt
 from metering.models import UsageEvent
 from metering.rollup import roll_up
 
@@ -38,9 +37,9 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
     with Progress(*columns, console=console) as progress:
         created_at = _found(progress)
         legs = legs_until(created_at=created_at)
-        sent = Receipt(0, 0)
+        repeated = 0
         for leg in legs:
-            sent += _send(leg, legs=legs, created_at=created_at, url=url, key=key, progress=progress)
+            repeated += _send(leg, legs=legs, created_at=created_at, url=url, key=key, progress=progress)
             look()
             if not leg.is_billed:
                 continue
@@ -51,7 +50,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
             record_transfers(last_leg_end=_last_billed(legs).end)
         roll_up()
         _collect(progress, sandbox_url=sandbox_url, look=look)
-    noted = Completion(events=UsageEvent.objects.count(), duplicates=sent.duplicates, invoices=_issued_count())
+    noted = Completion(events=UsageEvent.objects.count(), duplicates=repeated, invoices=_issued_count())
     note_completion(user=user, noted=noted)
     return noted
 
@@ -72,11 +71,14 @@ def _found(progress: Progress) -> datetime:
     return created_at
 
 
-def _send(leg: Leg, *, legs: list[Leg], created_at: datetime, url: str, key: str, progress: Progress) -> Receipt:
+def _send(leg: Leg, *, legs: list[Leg], created_at: datetime, url: str, key: str, progress: Progress) -> int:
+    """Send the usage of a leg; returns how many of its events are sent twice on purpose."""
     lines = usage_of(leg=leg, first_day=legs[0].start, created_at=created_at)
     month = f"{leg.start:%B}" if leg.is_billed else f"{leg.start:%B} so far"
     task = progress.add_task(f"Usage events, {month}", total=len(lines))
-    return send_events(url=url, key=key, lines=lines, progress=partial(progress.advance, task))
+    receipt = send_events(url=url, key=key, lines=lines, progress=partial(progress.advance, task))
+    assert receipt.accepted + receipt.duplicates == len(lines), "every event is either new or known"
+    return len(lines) - len(set(lines))
 
 
 def _bill(leg: Leg, *, progress: Progress) -> None:
