@@ -20,9 +20,8 @@ class BillingRunAdmin(ReadOnlyAdmin):
         moment_column("as_of", "As of"),
         "started",
         "state",
-        "drafted_count",
-        "issued_count",
-        "invoices",
+        "drafted",
+        "issued",
         "failed",
     )
     ordering = ("-id",)
