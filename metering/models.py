@@ -7,6 +7,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
+from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import guard_history, tracked
 from billing_site.kernel.model import append_only, exact_field, never_truncated
 
@@ -83,7 +84,7 @@ class UsageEvent(models.Model):
         ]
         triggers = [
             *append_only(noun="usage events"),
-            pgtrigger.Trigger(
+            Guard(
                 name="announces_itself",
                 level=pgtrigger.Statement,
                 when=pgtrigger.Before,
