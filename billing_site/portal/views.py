@@ -1,7 +1,8 @@
 """The portal's pages: each makes one query and shows it."""
 
+from collections.abc import Callable
 from functools import wraps
-from typing import Any, Protocol
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -25,11 +26,7 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-class _CustomerView(Protocol):
-    def __call__(self, request: HttpRequest, customer: Customer, **parts: str) -> HttpResponse: ...
-
-
-def _private(view: Any) -> Any:
+def _private(view: Callable[..., HttpResponse]) -> Any:
     """Keep a page out of every cache, and foreign code out of the page."""
 
     @wraps(view)
@@ -41,7 +38,7 @@ def _private(view: Any) -> Any:
     return never_cache(guarded)
 
 
-def _for_customer(view: _CustomerView) -> Any:
+def _for_customer(view: Callable[..., HttpResponse]) -> Any:
     """Call the view with the signed-in customer, or say that a link is needed; what is not theirs is not found."""
 
     @wraps(view)

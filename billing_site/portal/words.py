@@ -30,7 +30,8 @@ REFUSALS = {
     "try_again_later": "the bank had a technical problem",
     "reenter_transaction": "the bank had a technical problem",
 }
-REFUSED_WITHOUT_REASON = "the bank gave no reason that we may pass on"
+REFUSED_WITHOUT_REASON = "the bank declined it"
+ASK_THE_BANK = "Please ask your bank, or write to us to pay another way."
 CHANNELS = {
     SettlementChannel.STRIPE: "charged to your payment method",
     SettlementChannel.MANUAL: "bank transfer",
@@ -58,7 +59,7 @@ def situation_text(*, row: InvoiceRow, charged_automatically: bool, refused_beca
     amount, due = money_text(money=row.open), date_text(day=invoice.due_date)
     was_due = f"{amount} was due on {due}." if row.is_overdue else f"{amount} is due on {due}."
     if refused_because:
-        return f"{was_due} The last charge did not go through: {refused_because}."
+        return f"{was_due} The last charge did not go through: {refused_because}. {ASK_THE_BANK}"
     if charged_automatically:
         return f"{was_due} We charge your payment method. There is nothing you need to do."
     return f"{was_due} Please transfer it and name the invoice number."

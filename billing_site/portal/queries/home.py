@@ -11,7 +11,7 @@ from moneyed import Money
 from billing_site.kernel.money import EXACT, total
 from billing_site.kernel.period import Period
 from billing_site.portal.queries.invoices import InvoiceRow, OpenInvoices, invoice_row, issued_invoices, open_invoices
-from billing_site.portal.queries.lines import LineView, running_line
+from billing_site.portal.queries.lines import LineView, running_line, with_shared_days
 from billing_site.portal.queries.usage import DAY, MICROSECOND, DailyUsage, days_of, usage_by_day
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
@@ -33,11 +33,17 @@ class RunningPeriod:
     first_day: date
     last_day: date
     days_left: int
+    service_days: tuple[date, date] | None
     lines: tuple[LineView, ...]
     so_far: Money
     at_this_pace: Money | None
     before_at_this_point: Money | None
     usage: tuple[DailyUsage, ...]
+
+    @property
+    def is_unused(self) -> bool:
+        """Say whether no meter has counted anything yet."""
+        return not any(usage.total for usage in self.usage)
 
 
 @dataclass(frozen=True)
@@ -77,11 +83,15 @@ def _running(customer: Customer, period: Period, *, at: datetime) -> RunningPeri
     zone = ZoneInfo(customer.timezone)
     computed = compute_invoice(customer=customer, period=period, until=at)
     first_day, last_day = days_of(period=period, zone=zone)
+    service_days, lines = with_shared_days(
+        lines=[running_line(line=line, period=period, zone=zone) for line in computed.assembled.lines]
+    )
     return RunningPeriod(
         first_day=first_day,
         last_day=last_day,
         days_left=(last_day - at.astimezone(zone).date()).days,
-        lines=tuple(running_line(line=line, period=period, zone=zone) for line in computed.assembled.lines),
+        service_days=service_days,
+        lines=lines,
         so_far=computed.assembled.total,
         at_this_pace=_at_this_pace(computed, at=at),
         before_at_this_point=_before(customer, period, at=at),

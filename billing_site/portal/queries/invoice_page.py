@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,7 @@ from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import EXACT, wire
 from billing_site.kernel.period import Period
 from billing_site.portal.queries.invoices import InvoiceRow, invoice_row, issued_invoices
-from billing_site.portal.queries.lines import Check, LineView, part_of_period, steps_of
+from billing_site.portal.queries.lines import Check, LineView, part_of_period, steps_of, with_shared_days
 from billing_site.portal.queries.usage import DailyUsage, usage_by_day, utc_period
 from billing_site.portal.words import channel_text, refusal_text, situation_text
 from invoicing.core.proof import UnknownEngine, rated_again
@@ -45,6 +45,7 @@ class InvoicePage:
     at: datetime
     situation: str
     bank: str
+    service_days: tuple[date, date] | None
     lines: tuple[LineView, ...]
     happenings: tuple[Happening, ...]
     counted_events: int
@@ -73,6 +74,7 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
     )
     event_count = sum(line.event_count for line in lines)
     few_events = event_count <= EVENTS_COUNTED_MAX
+    service_days, views = with_shared_days(lines=[_line(line, counted_again=few_events, zone=zone) for line in lines])
     return InvoicePage(
         row=row,
         zone=zone,
@@ -83,7 +85,8 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
             refused_because=refusal_text(code=refusals[-1].code) if refusals else "",
         ),
         bank="" if automatic or not row.open.amount else str(invoice.seller.get("bank", "")),
-        lines=tuple(_line(line, counted_again=few_events, zone=zone) for line in lines),
+        service_days=service_days,
+        lines=views,
         happenings=_happenings(invoice, [(refusal.occurred_at, refusal.code) for refusal in refusals]),
         counted_events=event_count if few_events else 0,
     )

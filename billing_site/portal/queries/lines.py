@@ -1,7 +1,7 @@
 """A line as the customer reads it: the same shape while the period runs and once it is invoiced."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -80,6 +80,14 @@ def steps_of(*, steps: list[Mapping[str, Any]], explanation: str) -> tuple[StepV
         if not told or calculated:
             views.append(StepView("" if told else step["text"], step["arithmetic"] if calculated else ""))
     return tuple(views)
+
+
+def with_shared_days(*, lines: Sequence[LineView]) -> tuple[tuple[date, date] | None, tuple[LineView, ...]]:
+    """Return the days that all lines share, told once, and the lines without them; else None and the lines as they are."""
+    days = {line.days for line in lines}
+    if len(days) != 1 or None in days:
+        return None, tuple(lines)
+    return days.pop(), tuple(replace(line, days=None) for line in lines)
 
 
 def part_of_period(*, service: Period, period: Period, zone: ZoneInfo) -> tuple[date, date] | None:
