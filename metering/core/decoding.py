@@ -1,6 +1,7 @@
 """Decode JSON exactly: no digit is lost, nothing ambiguous gets through, no bytes do harm."""
 
 import json
+import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -10,6 +11,8 @@ import msgspec
 from billing_site.kernel.errors import Malformed
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
+# What careless writers of JSON put for a number that is none, and the name that it stands under.
+_NOT_A_NUMBER = re.compile(rb'"(\w{1,60})"\s*:\s*(-?(?:NaN|Infinity|nan|inf))\b')
 
 
 def decode_json(document: bytes) -> Any:
@@ -23,6 +26,9 @@ def decode_json(document: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise Malformed(f"this is not UTF-8 (byte {error.start})") from None
     except msgspec.MsgspecError as error:
+        if constant := _NOT_A_NUMBER.search(document):
+            name, value = (part.decode() for part in constant.groups())
+            raise Malformed(f"must be a number, {value} is none (and not JSON)", field=name) from None
         raise Malformed(f"this is not JSON: {error}") from None
     except RecursionError:
         raise Malformed("this JSON is nested too deeply") from None

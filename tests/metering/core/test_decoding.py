@@ -101,3 +101,11 @@ def test_any_bytes_are_json_or_malformed(text: bytes) -> None:
         decode_json(text)
     except Malformed as refused:
         assert refused.message
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"-Infinity"])
+def test_a_number_that_is_none_is_told_with_the_name_of_its_field(value: bytes) -> None:
+    with pytest.raises(Malformed, match="must be a number") as problem:
+        decode_json(b'{"event_id": "a", "quantity": ' + value + b"}")
+
+    assert problem.value.field == "quantity"
