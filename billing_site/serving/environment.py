@@ -144,23 +144,26 @@ def _uv_settings(*, environment: Mapping[str, str]) -> dict[str, str]:
     listing = subprocess.run(
         [python, "-m", "pip", "config", "list"], env=dict(environment), capture_output=True, text=True, check=False
     )
-    settings: dict[str, str] = {}
-    for line in listing.stdout.splitlines():
+    told = uv_variables(listing=listing.stdout)
+    return {name: value for name, value in told.items() if not environment.get(name)}
+
+
+def uv_variables(*, listing: str) -> dict[str, str]:
+    """Translate what `pip config list` prints into the variables by which uv is told the same."""
+    told: dict[str, str] = {}
+    for line in listing.splitlines():
         name, _, quoted = line.partition("=")
         section, _, option = name.partition(".")
         variable = UV_VARIABLES.get(option)
-        if variable is None or section not in ("global", "install", ":env:") or environment.get(variable):
+        if variable is None or section not in ("global", "install", ":env:"):
             continue
-        settings[variable] = _separated(" ".join(quoted.strip("'\"").replace("\\n", " ").split()), option=option)
-    if "UV_INDEX" in settings:
+        # pip's lists are separated by blanks or line breaks; uv wants commas between folders of links.
+        values = quoted.strip("'\"").replace("\\n", " ").split()
+        told[variable] = ("," if option == "find-links" else " ").join(values)
+    if "UV_INDEX" in told:
         # pip takes the best version from all of its indexes; uv would stop at the first one that knows the name.
-        settings.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-    return settings
-
-
-def _separated(values: str, *, option: str) -> str:
-    """Return pip's list (blanks) as uv wants it: commas between folders of links, blanks otherwise."""
-    return values.replace(" ", ",") if option == "find-links" else values
+        told["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return told
 
 
 def _say(text: str) -> None:

@@ -104,10 +104,14 @@ class House:
         assert alive, f"serve does not come up; see {self.log.name}"
 
     def stop(self) -> None:
-        """Stop what we started."""
-        if self.serve is not None:
-            self.serve.terminate()
-            assert self.serve.wait(timeout=60) == 0, "serve stops cleanly"
+        """Stop what we started; it takes its time or is killed."""
+        for process in (self.bill, self.serve):
+            if process is not None and process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(timeout=60)
+                except subprocess.TimeoutExpired:
+                    process.kill()
         self.log.close()
 
     def program(self, word: str) -> int | None:
@@ -343,8 +347,6 @@ def run(*, rounds: int, seed: int) -> None:
             sys.stdout.write("".join(Path(house.log.name).read_text().splitlines(keepends=True)[-60:]))
             raise
         finally:
-            with fresh_connection():
-                pass
             house.stop()
 
 
@@ -360,6 +362,9 @@ def play(house: House, *, rounds: int) -> None:
         check(house, months=month + 1)
         seconds = time.monotonic() - began
         print(f"round {month + 1:2}: killed {', '.join(killed):<44} whole again after {seconds:4.1f} s", flush=True)
+    assert house.serve is not None
+    house.serve.terminate()
+    assert house.serve.wait(timeout=60) == 0, "serve stops cleanly after all of this"
     verified = house.manage("verify")
     assert verified.wait(timeout=120) == 0, "`manage.py verify` is content"
     print(
