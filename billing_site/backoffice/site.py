@@ -45,8 +45,9 @@ class BackofficeSite(UnfoldAdminSite):
         """Search customers, invoices, events, Stripe ids and amounts at once."""
         term = request.GET.get("q", "").replace("\x00", "").strip()[:200]
         groups = search_everything(term=term, allowed=request.user.has_perm) if term else []
-        if len(groups) == 1 and len(groups[0].hits) == 1 and groups[0].exact:
-            return HttpResponseRedirect(groups[0].hits[0].url)
+        exact = [group.hits[0] for group in groups if group.exact]
+        if len(exact) == 1:
+            return HttpResponseRedirect(exact[0].url)
         context = {**self.each_context(request), "title": "Search", "term": term, "groups": groups}
         return TemplateResponse(request, "backoffice/search.html", context)
 
