@@ -10,6 +10,7 @@ from django.db.models.functions import Round
 from djmoney.models.fields import MoneyField
 from moneyed import list_all_currencies
 
+from billing_site.kernel.guard import Guard
 from billing_site.kernel.money import exponent
 
 # 38 significant digits, 12 after the point: quantities and unit prices.
@@ -34,11 +35,11 @@ def exact_field(**options: Any) -> "models.DecimalField[Decimal, Decimal]":
     return models.DecimalField(max_digits=EXACT_DIGITS, decimal_places=EXACT_PLACES, **options)
 
 
-def append_only(*, noun: str) -> list[pgtrigger.Trigger]:
+def append_only(*, noun: str) -> list[Guard]:
     """Return triggers that refuse UPDATE, DELETE and TRUNCATE of every row, whoever asks."""
     message = f"{noun} are append-only: write a new row instead"
     return [
-        pgtrigger.Trigger(
+        Guard(
             name="append_only",
             when=pgtrigger.Before,
             operation=pgtrigger.Update | pgtrigger.Delete,
@@ -48,9 +49,9 @@ def append_only(*, noun: str) -> list[pgtrigger.Trigger]:
     ]
 
 
-def never_truncated(*, noun: str) -> pgtrigger.Trigger:
+def never_truncated(*, noun: str) -> Guard:
     """Return a statement trigger that refuses TRUNCATE."""
-    return pgtrigger.Trigger(
+    return Guard(
         name="never_truncated",
         level=pgtrigger.Statement,
         when=pgtrigger.Before,
@@ -59,7 +60,24 @@ def never_truncated(*, noun: str) -> pgtrigger.Trigger:
     )
 
 
-def carved(*, noun: str, while_open: str, free_columns: Sequence[str]) -> list[pgtrigger.Trigger]:
+def stays(*, noun: str, columns: Sequence[str]) -> Guard:
+    """Return a trigger by which these columns (and the row's id) keep what they were first given."""
+    kept = ", ".join(("{row}.id", *(f"{{row}}.{column}" for column in columns)))
+    return Guard(
+        name="stays_what_it_is",
+        when=pgtrigger.Before,
+        operation=pgtrigger.Update,
+        func=f"""
+            IF ({kept.format(row="OLD")}) IS DISTINCT FROM ({kept.format(row="NEW")}) THEN
+                RAISE EXCEPTION '{", ".join(columns)} of {noun} % cannot be changed', OLD.id
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            RETURN NEW;
+        """,
+    )
+
+
+def carved(*, noun: str, while_open: str, free_columns: Sequence[str]) -> list[Guard]:
     """Return triggers that freeze a row once it has left its open state.
 
     `while_open` is an SQL condition on OLD under which the row may still change or go; after that
@@ -67,7 +85,7 @@ def carved(*, noun: str, while_open: str, free_columns: Sequence[str]) -> list[p
     """
     free = ", ".join(f"'{column}'" for column in free_columns) or "''"
     return [
-        pgtrigger.Trigger(
+        Guard(
             name="carved_in_stone",
             when=pgtrigger.Before,
             operation=pgtrigger.Update | pgtrigger.Delete,
@@ -89,7 +107,7 @@ def carved(*, noun: str, while_open: str, free_columns: Sequence[str]) -> list[p
     ]
 
 
-def frozen_with_parent(*, noun: str, parent_column: str, open_parent: str) -> list[pgtrigger.Trigger]:
+def frozen_with_parent(*, noun: str, parent_column: str, open_parent: str) -> list[Guard]:
     """Return triggers by which rows may be added, changed or removed only while their parent is open.
 
     `open_parent` is an SQL query that finds the parent of the row `{row}` while it is open; it
@@ -106,13 +124,13 @@ def frozen_with_parent(*, noun: str, parent_column: str, open_parent: str) -> li
         """
 
     return [
-        pgtrigger.Trigger(
+        Guard(
             name="frozen_with_parent_on_insert",
             when=pgtrigger.Before,
             operation=pgtrigger.Insert,
             func=f"{refuse_unless_open('NEW')} RETURN NEW;",
         ),
-        pgtrigger.Trigger(
+        Guard(
             name="frozen_with_parent",
             when=pgtrigger.Before,
             operation=pgtrigger.Update | pgtrigger.Delete,

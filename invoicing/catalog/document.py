@@ -1,12 +1,14 @@
 """The catalog file: read strictly, every mistake told with its place."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from billing_site.kernel.errors import FieldError, InvalidFields
 from billing_site.kernel.money import exponent
+from billing_site.kernel.text import is_storable
 from invoicing.core.contract import Cadence, Price
 from invoicing.core.definition import definition_of, price_from_definition
 
@@ -116,8 +118,8 @@ class _Reader:
             return []
         entries = [(entry, f"{_join(path, name)}[{index}]") for index, entry in enumerate(value)]
         if name != "prices":
-            keys = [entry.get("key") for entry in value if isinstance(entry, Mapping)]
-            for key in {str(key) for key in keys if keys.count(key) > 1}:
+            keys = Counter(entry["key"] for entry in value if isinstance(entry, Mapping) and _has_key(entry))
+            for key in sorted(key for key, number_of in keys.items() if number_of > 1):
                 self.wrong(_join(path, name), "duplicate", f"holds the key {key!r} twice")
         return entries
 
@@ -126,7 +128,12 @@ class _Reader:
         if value is None:
             self.wrong(_join(path, name), "required", "is missing")
             return ""
-        if not isinstance(value, str) or (default is None and not value.strip()) or len(value) > 200 or "\x00" in value:
+        if (
+            not isinstance(value, str)
+            or (default is None and not value.strip())
+            or len(value) > 200
+            or not is_storable(value)
+        ):
             self.wrong(_join(path, name), "wrong_type", "must be a text of 1 to 200 characters")
             return ""
         return value
@@ -169,8 +176,8 @@ class _Reader:
         prices = tuple(self.price(*price) for price in self.entries(entry, "prices", path))
         if not prices:
             self.wrong(_join(path, "prices"), "required", "must hold at least one price")
-        identities = [(price.key, price.currency) for price in prices]
-        for price_key, currency in sorted({pair for pair in identities if identities.count(pair) > 1}):
+        identities = Counter((price.key, price.currency) for price in prices)
+        for price_key, currency in sorted(pair for pair, number_of in identities.items() if number_of > 1):
             self.wrong(_join(path, "prices"), "duplicate", f"holds {price_key!r} in {currency} twice")
         return PlanEntry(
             key=key,
@@ -205,6 +212,10 @@ class _Reader:
 
 
 _ANY_PRICE = price_from_definition({"model": "flat", "unit_amount": "0"})
+
+
+def _has_key(entry: Mapping[str, Any]) -> bool:
+    return isinstance(entry.get("key"), str)
 
 
 def _join(path: str, name: str) -> str:

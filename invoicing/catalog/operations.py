@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
@@ -16,6 +16,8 @@ from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Produc
 from invoicing.core.contract import Cadence
 from metering.models import Meter
 from metering.operations import create_meter
+
+CATALOG_LOCK = 7_302
 
 
 @dataclass
@@ -36,6 +38,7 @@ def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reaso
     Conflict where a meter would change its meaning.
     """
     catalog = read_catalog(document=document)
+    _load_alone()
     _check_references(catalog)
     summary = LoadSummary()
     for entry in catalog.meters:
@@ -62,11 +65,15 @@ def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reaso
 def publish_version(*, version_id: int, at: datetime, actor: str, reason: str) -> PlanVersion:
     """Publish a draft version: from now on it and its prices are immutable.
 
-    Raises Conflict if it is published already, InvalidFields if its rate card cannot be rated.
+    Raises Conflict if it or a later version is published already (the latest number is what is
+    sold), InvalidFields if its rate card cannot be rated.
     """
-    version = PlanVersion.objects.select_for_update().select_related("plan__product").get(pk=version_id)
+    version = PlanVersion.objects.select_for_update(of=("self",)).select_related("plan__product").get(pk=version_id)
     if version.published_at is not None:
         raise Conflict(f"{version} is published already")
+    later = version.plan.versions.filter(number__gt=version.number, published_at__isnull=False)
+    if (newest := later.order_by("-number").first()) is not None:
+        raise Conflict(f"{newest} was published meanwhile and would stay in force: draft the next version anew")
     read_catalog(document={"plans": [plan_document(version=version)]})
     version.digest = digest_of(_rate_card(version))
     version.published_at = at
@@ -82,6 +89,12 @@ def plan_document(*, version: PlanVersion) -> dict[str, Any]:
         "product": version.plan.product.key,
         **_rate_card(version),
     }
+
+
+def _load_alone() -> None:
+    """Let one transaction at a time load a catalog: the next one finds what this one made."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CATALOG_LOCK])
 
 
 def _rate_card(version: PlanVersion) -> dict[str, Any]:
@@ -127,7 +140,8 @@ def _load_named(
     reason: str,
 ) -> Product | Plan:
     noun = f"{model._meta.verbose_name} {key}"
-    row = model._default_manager.filter(key=key).first()
+    # Locked, so that nobody drafts the next version of a plan (draft.py) at the same moment.
+    row = model._default_manager.select_for_update(no_key=True).filter(key=key).first()
     if row is None:
         row = model(key=key, **columns)
         summary.created.append(noun)

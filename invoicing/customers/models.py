@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from billing_site.kernel.history import tracked
+from billing_site.kernel.model import stays
 
 
 class SettlementChannel(models.TextChoices):
@@ -45,6 +46,8 @@ class Customer(models.Model):
                 condition=models.Q(net_terms_days__lte=365), name="customer_terms_are_within_a_year"
             ),
         ]
+        # Events name the key; currency and zone decide the prices and the bounds of periods already billed.
+        triggers = [stays(noun="customer", columns=["key", "currency", "timezone"])]
 
     def __str__(self) -> str:
         return self.name

@@ -7,14 +7,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.money import exponent
+from billing_site.kernel.text import is_storable
 from invoicing.customers.models import Customer, SettlementChannel
 
-KEY_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$")
+KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
 # Key, currency and time zone stay: events, prices and the bounds of billed periods hang on them.
 CHANGEABLE = (
     "name",
@@ -82,13 +83,23 @@ def change_customer(*, customer: Customer, changes: Mapping[str, Any], actor: st
     if unknown:
         raise InvalidFields(tuple(unknown))
     check_customer_fields(changes)
-    locked = Customer.objects.select_for_update().get(pk=customer.pk)
+    locked = lock_customer(customer_id=customer.pk)
     if all(getattr(locked, name) == value for name, value in changes.items()):
         return locked
     for name, value in changes.items():
         setattr(locked, name, value)
     save_with_reason(locked, actor=actor, reason=reason)
     return locked
+
+
+def lock_customer(*, customer_id: int) -> Customer:
+    """Return the customer as it is now, its row locked until the transaction ends.
+
+    Whatever decides what a customer is billed takes this lock first, before subscriptions and invoices:
+    billing, starting and ending a subscription, issuing a draft.
+    """
+    assert connection.in_atomic_block, "a lock lasts as long as its transaction"
+    return Customer.objects.select_for_update(no_key=True).get(pk=customer_id)
 
 
 def check_customer_fields(fields: Mapping[str, Any]) -> None:
@@ -107,8 +118,8 @@ def _check_text(name: str, value: Any) -> FieldError | None:
         return None
     if not isinstance(value, str):
         return FieldError(name, "wrong_type", "must be a string")
-    if "\x00" in value:
-        return FieldError(name, "invalid", "must not contain the NUL character")
+    if not is_storable(value):
+        return FieldError(name, "invalid", "must be Unicode text without the NUL character")
     limit = TEXT_LIMITS.get(name)
     if limit is not None and len(value) > limit:
         return FieldError(name, "too_long", f"must have at most {limit} characters")
@@ -116,7 +127,7 @@ def _check_text(name: str, value: Any) -> FieldError | None:
 
 
 def _check_field(name: str, value: Any) -> FieldError | None:
-    if name == "key" and not KEY_PATTERN.match(value):
+    if name == "key" and not KEY_PATTERN.fullmatch(value):
         return FieldError(name, "invalid", "use 1 to 100 letters, digits and _ . : -, beginning with a letter or digit")
     if name == "name" and not value.strip():
         return FieldError(name, "required", "must not be empty")

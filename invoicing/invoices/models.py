@@ -3,6 +3,7 @@
 import pgtrigger
 from django.db import models
 
+from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import (
     carved,
@@ -26,6 +27,11 @@ class InvoiceStatus(models.TextChoices):
     VOID = "void", "Void"
 
 
+def number_sql(prefix: str, ordinal: str) -> str:
+    """Return the invoice number as an SQL expression; `numbering.number_of` writes the same."""
+    return f"{prefix} || '-' || lpad(({ordinal})::text, greatest(5, length(({ordinal})::text)), '0')"
+
+
 class InvoiceSeries(models.Model):
     """A gapless sequence of invoice numbers; its row is locked while a number is taken."""
 
@@ -38,17 +44,42 @@ class InvoiceSeries(models.Model):
     class Meta:
         verbose_name_plural = "invoice series"
         triggers = [
-            pgtrigger.Trigger(
+            Guard(
                 name="counts_by_one",
                 when=pgtrigger.Before,
-                operation=pgtrigger.Update | pgtrigger.Delete,
+                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
                 func="""
-                    IF TG_OP = 'DELETE' OR NEW.prefix <> OLD.prefix
-                       OR NEW.next_number NOT IN (OLD.next_number, OLD.next_number + 1) THEN
+                    IF TG_OP = 'INSERT' THEN
+                        IF NEW.next_number <> 1 OR NEW.last_seal <> '' THEN
+                            RAISE EXCEPTION 'invoice series % begins with 1', NEW.prefix
+                                USING ERRCODE = 'integrity_constraint_violation';
+                        END IF;
+                        RETURN NEW;
+                    END IF;
+                    IF TG_OP = 'DELETE' OR NEW.id <> OLD.id OR NEW.prefix <> OLD.prefix
+                       OR (NEW.next_number, NEW.last_seal) <> (OLD.next_number, OLD.last_seal)
+                          AND (NEW.next_number <> OLD.next_number + 1 OR NEW.last_seal = OLD.last_seal) THEN
                         RAISE EXCEPTION 'invoice series % counts by one and stays', OLD.prefix
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;
+                """,
+            ),
+            Guard(
+                name="counts_an_invoice",
+                when=pgtrigger.After,
+                operation=pgtrigger.Update,
+                timing=pgtrigger.Deferred,
+                func=f"""
+                    IF NEW.next_number > 1 AND NOT EXISTS (
+                        SELECT 1 FROM invoicing_invoice
+                         WHERE series_id = NEW.id AND number = {number_sql("NEW.prefix", "NEW.next_number - 1")}
+                           AND seal = NEW.last_seal
+                    ) THEN
+                        RAISE EXCEPTION 'invoice series % counts an invoice that does not exist', NEW.prefix
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NULL;
                 """,
             ),
             never_truncated(noun="invoice series"),
@@ -140,6 +171,16 @@ class Invoice(models.Model):
                 | models.Q(amount_paid__gte=models.F("total"), paid_at__isnull=False),
                 name="invoice_is_paid_in_full",
             ),
+            # To be loosened by what will stand between the two: taxes and credits.
+            models.CheckConstraint(
+                condition=models.Q(total=models.F("subtotal"), total__gte=0),
+                name="invoice_total_is_its_subtotal_and_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(amount_paid=0)
+                | models.Q(status__in=["issued", "paid"], amount_paid__gt=0, amount_paid__lte=models.F("total")),
+                name="invoice_receives_at_most_its_total_and_only_while_owed",
+            ),
             fits_currency("subtotal", "total", "amount_paid", name="invoice_amounts_fit_its_currency"),
         ]
         indexes = [
@@ -153,7 +194,7 @@ class Invoice(models.Model):
                 while_open="OLD.status = 'draft'",
                 free_columns=["status", "amount_paid", "paid_at"],
             ),
-            pgtrigger.Trigger(
+            Guard(
                 name="follows_its_lifecycle",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Update,
@@ -164,6 +205,11 @@ class Invoice(models.Model):
                         RAISE EXCEPTION 'invoice % cannot go from % to %', OLD.id, OLD.status, NEW.status
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
+                    IF NEW.paid_at IS DISTINCT FROM OLD.paid_at
+                       AND (OLD.status, NEW.status) <> ('issued', 'paid') THEN
+                        RAISE EXCEPTION 'invoice % is paid when it becomes paid', OLD.id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
                     IF OLD.status <> 'draft' AND NEW.amount_paid < OLD.amount_paid THEN
                         RAISE EXCEPTION 'payments of invoice % cannot be taken back', OLD.id
                             USING ERRCODE = 'integrity_constraint_violation';
@@ -171,7 +217,39 @@ class Invoice(models.Model):
                     RETURN NEW;
                 """,
             ),
-            pgtrigger.Trigger(
+            Guard(
+                name="takes_the_next_number",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Update,
+                func=f"""
+                    IF OLD.status = 'draft' AND NEW.status <> 'draft' AND NOT EXISTS (
+                        SELECT 1 FROM invoicing_invoiceseries series
+                         WHERE id = NEW.series_id AND NEW.previous_seal = last_seal
+                           AND NEW.number = {number_sql("prefix", "next_number")}
+                    ) THEN
+                        RAISE EXCEPTION '% is not the next number of its series', NEW.number
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            Guard(
+                name="is_counted_by_its_series",
+                when=pgtrigger.After,
+                operation=pgtrigger.Update,
+                timing=pgtrigger.Deferred,
+                func=f"""
+                    IF OLD.status = 'draft' AND NEW.status <> 'draft' AND EXISTS (
+                        SELECT 1 FROM invoicing_invoiceseries
+                         WHERE id = NEW.series_id AND NEW.number = {number_sql("prefix", "next_number")}
+                    ) THEN
+                        RAISE EXCEPTION 'its series does not count invoice %', NEW.number
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+            Guard(
                 name="begins_as_a_draft",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,
@@ -183,7 +261,7 @@ class Invoice(models.Model):
                     RETURN NEW;
                 """,
             ),
-            pgtrigger.Trigger(
+            Guard(
                 name="total_is_the_sum_of_its_lines",
                 when=pgtrigger.After,
                 operation=pgtrigger.Insert | pgtrigger.Update,
@@ -245,12 +323,35 @@ class InvoiceLine(models.Model):
             models.CheckConstraint(condition=models.Q(quantity__gte=0), name="invoice_line_quantity_is_not_negative"),
             fits_currency("amount", name="invoice_line_amount_fits_its_currency"),
         ]
-        triggers = frozen_with_parent(
-            noun="lines of issued invoice",
-            parent_column="invoice_id",
-            open_parent="SELECT 1 FROM invoicing_invoice invoice"
-            " WHERE invoice.id = {row}.invoice_id AND invoice.status = 'draft' FOR SHARE",
-        )
+        triggers = [
+            *frozen_with_parent(
+                noun="lines of issued invoice",
+                parent_column="invoice_id",
+                open_parent="SELECT 1 FROM invoicing_invoice invoice"
+                " WHERE invoice.id = {row}.invoice_id AND invoice.status = 'draft' FOR SHARE",
+            ),
+            Guard(
+                name="is_charged_once",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                # The bounds of a period can move (a zone's rules change): the uniqueness of periods is not enough.
+                func="""
+                    PERFORM 1 FROM invoicing_subscription WHERE id = NEW.subscription_id FOR NO KEY UPDATE;
+                    IF EXISTS (
+                        SELECT 1 FROM invoicing_invoiceline line
+                          JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
+                         WHERE line.subscription_id = NEW.subscription_id AND line.price_id = NEW.price_id
+                           AND line.id IS DISTINCT FROM NEW.id
+                           AND line.service_start < NEW.service_end AND NEW.service_start < line.service_end
+                    ) THEN
+                        RAISE EXCEPTION '% of subscription % is charged already for a part of % to %', NEW.description,
+                            NEW.subscription_id, NEW.service_start, NEW.service_end
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.description

@@ -13,6 +13,7 @@ from billing_site.kernel.money import from_minor_units, is_rounded
 from invoicing.core.assembly import AssembledInvoice
 from invoicing.core.proof import line_document
 from invoicing.customers.models import Customer
+from invoicing.customers.operations import lock_customer
 from invoicing.invoices.lifecycle import move
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceStatus
 from invoicing.invoices.numbering import locked_series, number_of
@@ -37,7 +38,7 @@ def save_draft(
     and an invoice that is issued already is returned as it is.
     """
     # The customer's row serialises billing of one customer; the unique constraint is the guarantee.
-    Customer.objects.select_for_update().get(pk=customer.pk)
+    customer = lock_customer(customer_id=customer.pk)
     invoice = (
         Invoice.objects.select_for_update()
         .filter(customer=customer, period_start=assembled.period.start, period_end=assembled.period.end)
@@ -73,11 +74,16 @@ def issue(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
     """Give a draft its number, dates and seal; from now on the document is carved in stone.
 
     Numbers are gapless per series: number, seal and issue commit together or not at all. Issuing
-    an issued invoice again changes nothing; raises Conflict for a void one.
+    an issued invoice again changes nothing. Raises Conflict for a void one, for a period that has not
+    ended, and for lines that are not what was rated.
     """
-    invoice = Invoice.objects.select_for_update().select_related("customer").get(pk=invoice_id)
+    invoice = locked_invoice(invoice_id=invoice_id)
     if invoice.status in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
         return invoice
+    if at < invoice.period_end:
+        raise Conflict(
+            f"the period lasts until {invoice.period_end.isoformat()}: its usage is not complete", field="at"
+        )
     _copy_parties(invoice, invoice.customer)
     series = locked_series(issued_at=at, timezone=invoice.timezone)
     move(invoice=invoice, to=InvoiceStatus.ISSUED)
@@ -88,7 +94,7 @@ def issue(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
         days=invoice.customer.net_terms_days
     )
     invoice.previous_seal = series.last_seal
-    digests = list(invoice.lines.order_by("position").values_list("digest", flat=True))
+    digests = _checked_digests(invoice)
     invoice.seal = invoice_seal(invoice=invoice, line_digests=digests)
     save_with_reason(invoice, actor=actor, reason=reason)
     series.next_number += 1
@@ -104,7 +110,7 @@ def apply_payment(*, invoice_id: int, amount: Money, paid_at: datetime, actor: s
     The caller records the payment itself and makes sure that it is applied once. Raises Conflict
     for a draft or void invoice, another currency, or more than is due.
     """
-    assert is_rounded(amount), f"a payment is whole minor units: {amount}"
+    assert is_rounded(amount) and amount.amount >= 0, f"a payment is whole minor units: {amount}"
     invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
     if invoice.status not in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
         raise Conflict(f"invoice {invoice} is {invoice.status}: it cannot be paid", field="invoice")
@@ -125,9 +131,26 @@ def apply_payment(*, invoice_id: int, amount: Money, paid_at: datetime, actor: s
     return invoice
 
 
+def locked_invoice(*, invoice_id: int) -> Invoice:
+    """Return an invoice with its customer, both locked until the transaction ends, the customer first."""
+    customer = lock_customer(customer_id=Invoice.objects.values_list("customer_id", flat=True).get(pk=invoice_id))
+    invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
+    invoice.customer = customer
+    return invoice
+
+
 def nothing_due(*, invoice: Invoice) -> bool:
     """Say whether an issued invoice needs no payment at all."""
     return invoice.status == InvoiceStatus.ISSUED and invoice.total == from_minor_units(0, invoice.currency)
+
+
+def _checked_digests(invoice: Invoice) -> list[str]:
+    digests = []
+    for line in invoice.lines.order_by("position"):
+        if line_digest(line=line) != line.digest:
+            raise Conflict(f"line {line.position} of {invoice} is not what was rated: delete the draft, bill again")
+        digests.append(line.digest)
+    return digests
 
 
 def _copy_parties(invoice: Invoice, customer: Customer) -> None:

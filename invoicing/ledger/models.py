@@ -4,7 +4,8 @@ import pgtrigger
 from django.db import models
 from django.db.models.functions import Now
 
-from billing_site.kernel.model import append_only, fits_currency, money_field
+from billing_site.kernel.guard import Guard
+from billing_site.kernel.model import append_only, fits_currency, money_field, stays
 
 
 class Account(models.Model):
@@ -22,8 +23,39 @@ class Account(models.Model):
 
     objects = models.Manager["Account"]()
 
+    class Meta:
+        triggers = [stays(noun="account", columns=["code", "kind"])]
+
     def __str__(self) -> str:
         return f"{self.code} {self.name}"
+
+
+def balanced_guard(*, name: str, entry: str) -> Guard:
+    """Return a deferred trigger by which the entry with this id has two postings or more that sum to zero (S0-118)."""
+    return Guard(
+        name=name,
+        when=pgtrigger.After,
+        operation=pgtrigger.Insert,
+        timing=pgtrigger.Deferred,
+        declare=[
+            ("entry", "invoicing_journalentry%ROWTYPE"),
+            ("stray", "integer"),
+            ("number", "integer"),
+            ("balance", "numeric"),
+        ],
+        func=f"""
+            SELECT * INTO entry FROM invoicing_journalentry WHERE id = {entry};
+            SELECT count(*), coalesce(sum(amount), 0), count(*) FILTER (WHERE currency <> entry.currency)
+              INTO number, balance, stray
+              FROM invoicing_posting WHERE entry_id = entry.id;
+            IF number < 2 OR balance <> 0 OR stray > 0 THEN
+                RAISE EXCEPTION 'journal entry % % does not balance: % postings, sum %, % in another currency',
+                    entry.kind, entry.reference, number, balance, stray
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            RETURN NULL;
+        """,
+    )
 
 
 class JournalEntry(models.Model):
@@ -56,24 +88,19 @@ class JournalEntry(models.Model):
         indexes = [models.Index(fields=["occurred_at"], name="journal_entry_by_time")]
         triggers = [
             *append_only(noun="journal entries"),
-            pgtrigger.Trigger(
-                name="has_balanced_postings",
-                when=pgtrigger.After,
+            Guard(
+                name="is_written_in_its_own_transaction",
+                when=pgtrigger.Before,
                 operation=pgtrigger.Insert,
-                timing=pgtrigger.Deferred,
-                declare=[("stray", "integer"), ("number", "integer"), ("balance", "numeric")],
                 func="""
-                    SELECT count(*), coalesce(sum(amount), 0), count(*) FILTER (WHERE currency <> NEW.currency)
-                      INTO number, balance, stray
-                      FROM invoicing_posting WHERE entry_id = NEW.id;
-                    IF number < 2 OR balance <> 0 OR stray > 0 THEN
-                        RAISE EXCEPTION 'journal entry % % does not balance: % postings, sum %, % in another currency',
-                            NEW.kind, NEW.reference, number, balance, stray
-                            USING ERRCODE = 'integrity_constraint_violation';
+                    IF NEW.recorded_in <> txid_current() THEN
+                        RAISE EXCEPTION 'journal entry % % cannot be kept open for another transaction',
+                            NEW.kind, NEW.reference USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
-                    RETURN NULL;
+                    RETURN NEW;
                 """,
             ),
+            balanced_guard(name="has_balanced_postings", entry="NEW.id"),
         ]
 
     def __str__(self) -> str:
@@ -94,7 +121,7 @@ class Posting(models.Model):
         constraints = [fits_currency("amount", name="posting_amount_fits_its_currency")]
         triggers = [
             *append_only(noun="postings"),
-            pgtrigger.Trigger(
+            Guard(
                 name="written_with_its_entry",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,
@@ -107,6 +134,8 @@ class Posting(models.Model):
                     RETURN NEW;
                 """,
             ),
+            # A posting may come after the entry's own check was made early (SET CONSTRAINTS ... IMMEDIATE).
+            balanced_guard(name="keeps_its_entry_balanced", entry="NEW.entry_id"),
         ]
 
     def __str__(self) -> str:

@@ -33,7 +33,8 @@ def post_entry(
 ) -> JournalEntry:
     """Write one balanced journal entry (S0-118); the same kind and reference a second time changes nothing.
 
-    Debits are positive, credits negative. The database refuses an entry that does not sum to zero.
+    Debits are positive, credits negative. The database refuses an entry that does not sum to zero. An
+    entry that exists with other postings is another fact under the same name: a broken promise of the caller.
     """
     assert postings, "an entry without postings says nothing"
     currency = postings[0].amount.currency.code
@@ -54,4 +55,8 @@ def post_entry(
                 for line in postings
             ]
         )
+    else:
+        written = [(p.account.code, p.amount) for p in entry.postings.select_related("account").order_by("id")]
+        wanted = [(line.account, line.amount) for line in postings]
+        assert written == wanted, f"{kind} {reference} is in the books with other postings"
     return entry

@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from billing_site.kernel.history import tracked
+from billing_site.kernel.model import stays
 from invoicing.catalog.models import PlanVersion
 from invoicing.customers.models import Customer
 
@@ -36,6 +37,10 @@ class Subscription(models.Model):
                 name="subscription_ends_after_its_start",
             ),
             models.CheckConstraint(condition=models.Q(anchor__in=Anchor.values), name="subscription_anchor_is_known"),
+        ]
+        # Invoices were computed from these; a change of plan ends one subscription and starts another.
+        triggers = [
+            stays(noun="subscription", columns=["key", "customer_id", "plan_version_id", "anchor", "started_at"])
         ]
 
     def __str__(self) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Prefetch, Q, QuerySet
+
 from billing_site.kernel.period import Period, as_utc
 from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import Price
@@ -65,18 +67,21 @@ def contract_at(*, customer: Customer, period: Period) -> Contract:
     """Return all charges of the subscriptions whose billing period this is (gather; S0-104 for the share).
 
     A charge's service period is the part of the billing period in which its subscription was in
-    force, its share the exact part of the period's seconds.
+    force, its share the exact part of the period's seconds. Four queries, however many subscriptions.
     """
     charges: list[Charge] = []
     sources: dict[str, ContractSource] = {}
-    for subscription in _subscriptions(customer):
-        if period not in _all_periods(subscription, until=period.start):
+    in_force = customer.subscriptions.filter(
+        Q(ended_at__isnull=True) | Q(ended_at__gt=period.start), started_at__lt=period.end
+    )
+    prices = Prefetch("plan_version__prices", _prices_in(customer.currency), to_attr="prices_of_customer")
+    for subscription in in_force.select_related("plan_version").prefetch_related(prices).order_by("started_at", "id"):
+        ended_at = as_utc(subscription.ended_at or period.end)
+        service = period.intersection(Period(as_utc(subscription.started_at), ended_at))
+        assert service is not None, "the query finds subscriptions in force within the period"
+        if period_at(subscription=subscription, moment=service.start) != period:
             continue
-        in_force = Period(as_utc(subscription.started_at), as_utc(subscription.ended_at or period.end))
-        service = period.intersection(in_force) if in_force.start < period.end else None
-        if service is None:
-            continue
-        for price in _prices(subscription, currency=customer.currency):
+        for price in subscription.plan_version.prices_of_customer:  # type: ignore[attr-defined]
             charge = Charge(
                 reference=f"{subscription.key}/{price.key}",
                 name=price.name,
@@ -96,16 +101,12 @@ def contract_at(*, customer: Customer, period: Period) -> Contract:
 
 
 def _subscriptions(customer: Customer) -> list[Subscription]:
-    return list(customer.subscriptions.select_related("plan_version__plan", "customer").order_by("started_at", "id"))
+    return list(customer.subscriptions.select_related("plan_version", "customer").order_by("started_at", "id"))
 
 
-def _prices(subscription: Subscription, *, currency: str) -> list[Price]:
-    return list(
-        subscription.plan_version.prices.filter(currency=currency)
-        .select_related("meter")
-        .prefetch_related("tiers")
-        .order_by("position", "id")
-    )
+def _prices_in(currency: str) -> "QuerySet[Price]":
+    prices = Price.objects.filter(currency=currency).select_related("meter")
+    return prices.prefetch_related("tiers").order_by("position", "id")
 
 
 def _all_periods(subscription: Subscription, *, until: datetime) -> Iterator[Period]:

@@ -3,6 +3,7 @@
 Billing, preview, portal estimate and API preview are this one function with different arguments.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from invoicing.core.contract import Charge, Usage
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.snapshot import Contract, contract_at
-from metering.queries import billing_usage
+from metering.queries import MeterUsage, billing_usage
 from metering.queries.billing import usage_of_hours
 
 
@@ -31,31 +32,44 @@ def compute_invoice(*, customer: Customer, period: Period, until: datetime) -> C
     its own service period, so that each event is rated exactly once.
     """
     contract = contract_at(customer=customer, period=period)
+    charges = contract.snapshot.charges
+    usage = _usage_of(charges, customer=customer, until=until)
     lines = tuple(
         rate_charge(
             charge=charge,
-            usage=_usage_of(charge, customer=customer, until=until),
+            usage=usage[charge.service_period][charge.meter] if charge.meter is not None else None,
             currency=contract.snapshot.currency,
         )
-        for charge in contract.snapshot.charges
+        for charge in charges
     )
     return ComputedInvoice(assembled=assemble(snapshot=contract.snapshot, lines=lines), contract=contract)
 
 
-def _usage_of(charge: Charge, *, customer: Customer, until: datetime) -> Usage | None:
-    if charge.meter is None:
-        return None
-    if until <= charge.service_period.start:
+def _usage_of(charges: Sequence[Charge], *, customer: Customer, until: datetime) -> dict[Period, dict[str, Usage]]:
+    """Return what each meter counted in each service period: one query a service period, not a charge."""
+    meters: dict[Period, set[str]] = {}
+    for charge in charges:
+        if charge.meter is not None:
+            meters.setdefault(charge.service_period, set()).add(charge.meter)
+    return {
+        service: {
+            meter: Usage(
+                meter=meter,
+                quantity=measured.quantity,
+                window_count=measured.window_count,
+                event_count=measured.event_count,
+                windows_digest=measured.windows_digest,
+                known_through=measured.known_through,
+            )
+            for meter, measured in _measured(sorted(keys), service, customer=customer, until=until).items()
+        }
+        for service, keys in meters.items()
+    }
+
+
+def _measured(keys: list[str], service: Period, *, customer: Customer, until: datetime) -> dict[str, MeterUsage]:
+    if until <= service.start:
         # A preview at the first moment of a service, or before it: nothing can have been used yet.
-        measured = usage_of_hours(hours=(), known_through=0)
-    else:
-        counted = replace(charge.service_period, end=min(charge.service_period.end, until))
-        measured = billing_usage(customer_id=customer.key, meter_keys=[charge.meter], period=counted)[charge.meter]
-    return Usage(
-        meter=charge.meter,
-        quantity=measured.quantity,
-        window_count=measured.window_count,
-        event_count=measured.event_count,
-        windows_digest=measured.windows_digest,
-        known_through=measured.known_through,
-    )
+        return dict.fromkeys(keys, usage_of_hours(hours=(), known_through=0))
+    counted = replace(service, end=min(service.end, until))
+    return billing_usage(customer_id=customer.key, meter_keys=keys, period=counted)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.money import plain, wire
 from billing_site.kernel.period import Period
 from invoicing.core.proof import rated_again
@@ -12,10 +13,13 @@ from invoicing.invoices.queries import invoice_by_number
 from invoicing.invoices.sealing import line_digest
 from metering.queries import MeterUsage, usage_as_known
 
+# What reading a forged document can raise.
+NOT_RATABLE = (BillingError, AssertionError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+
 
 @dataclass(frozen=True)
 class LineProof:
-    """One line set against the raw events and against the same rating done again."""
+    """One line set against the raw events and against the same rating done again (empty if that is impossible)."""
 
     line: InvoiceLine
     recounted: MeterUsage | None
@@ -29,22 +33,47 @@ class LineProof:
 
 
 def prove_line(*, line: InvoiceLine) -> LineProof:
-    """Count a line's raw events as they were known, rate it again, and compare to the stored line (S0-147..151)."""
-    invoice = line.invoice
-    recounted = None
-    differences: list[str] = []
-    if line.meter_key:
+    """Count a line's raw events as they were known, rate it again, and compare to the stored line (S0-147..151).
+
+    Whatever stands in the stored line, the answer is a proof: nonsense is a difference like others.
+    """
+    recounted, differences = _recounted(line)
+    rated: dict[str, Any] = {}
+    try:
+        rated = rated_again(line.rated["inputs"])
+    except NOT_RATABLE as problem:
+        differences.append(f"it cannot be rated again: {type(problem).__name__} {problem}".rstrip())
+    else:
+        differences += _differences_of_rating(line, rated)
+    if line_digest(line=line) != line.digest:
+        differences.append("the line is not what was sealed: its digest differs")
+    return LineProof(line, recounted, rated, tuple(differences))
+
+
+def _recounted(line: InvoiceLine) -> tuple[MeterUsage | None, list[str]]:
+    if not line.meter_key:
+        return None, []
+    try:
         recounted = usage_as_known(
             meter_key=line.meter_key,
-            customer_id=invoice.customer.key,
+            customer_id=line.invoice.customer.key,
             period=Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC)),
             known_through=line.known_through,
         )
-        if recounted.quantity != line.quantity:
-            differences.append(f"raw events say {plain(recounted.quantity)}, the line says {plain(line.quantity)}")
-        if recounted.event_count != line.event_count:
-            differences.append(f"{recounted.event_count} raw events, the line says {line.event_count}")
-    rated = rated_again(line.rated["inputs"])
+    except NotFound as problem:
+        return None, [f"its events cannot be counted again: {problem}"]
+    differences = []
+    if recounted.quantity != line.quantity:
+        differences.append(f"raw events say {plain(recounted.quantity)}, the line says {plain(line.quantity)}")
+    if recounted.event_count != line.event_count:
+        differences.append(f"{recounted.event_count} raw events, the line says {line.event_count}")
+    if (recounted.window_count, recounted.windows_digest) != (line.window_count, line.windows_digest):
+        differences.append("the hours counted again from raw events differ from the line's windows")
+    return recounted, differences
+
+
+def _differences_of_rating(line: InvoiceLine, rated: dict[str, Any]) -> list[str]:
+    differences = []
     if rated != line.rated:
         differences.append("rated again, the steps differ from the stored ones")
     if rated["amount"] != wire(line.amount):
@@ -53,9 +82,7 @@ def prove_line(*, line: InvoiceLine) -> LineProof:
         )
     if rated["quantity"] != plain(line.quantity):
         differences.append(f"rated quantity is {rated['quantity']}, the line says {plain(line.quantity)}")
-    if line_digest(line=line) != line.digest:
-        differences.append("the line is not what was sealed: its digest differs")
-    return LineProof(line, recounted, rated, tuple(differences))
+    return differences
 
 
 def prove_invoice(*, invoice: Invoice) -> list[LineProof]:
@@ -94,8 +121,8 @@ def _line_document(proof: LineProof) -> dict[str, Any]:
         "plan": line.price.plan_version.plan.key,
         "plan_version": line.price.plan_version.number,
         "service_period": {"start": _time(line.service_start), "end": _time(line.service_end)},
-        "price": rated["inputs"]["price"],
-        "tiers": rated["steps"],
+        "price": rated["inputs"]["price"] if rated else None,
+        "tiers": rated["steps"] if rated else [],
         "meter": line.meter_key or None,
         "unit": line.unit,
         "quantity": plain(line.quantity),
@@ -108,7 +135,7 @@ def _line_document(proof: LineProof) -> dict[str, Any]:
             "digest": proof.recounted.events_digest if proof.recounted else "",
             "known_through": line.known_through,
         },
-        "rerated_amount": rated["amount"],
+        "rerated_amount": rated["amount"] if rated else None,
         "equal": proof.equal,
         "differences": list(proof.differences),
     }

@@ -5,21 +5,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.period import Period
 from invoicing.customers.models import Customer
+from invoicing.customers.operations import lock_customer
 from invoicing.customers.queries import customer_by_key
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceStatus
 from invoicing.invoices.operations import save_draft
 from invoicing.subscriptions.snapshot import periods_due
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
-from invoicing.workflows.issue_invoice import issue_invoice
+from invoicing.workflows.issue_invoice import issue_computed
 from metering.rollup import roll_up
 
 logger = logging.getLogger(__name__)
 
+# A rule of the business, a broken assertion, a rule of the database, a figure that no column holds.
+OF_ONE_CUSTOMER = (BillingError, AssertionError, IntegrityError, DataError, ArithmeticError)
 Progress = Callable[[int, int], None]
 
 
@@ -69,7 +72,7 @@ def issue_billing(
     Each customer and period is a transaction of its own: a crash leaves whole invoices or none,
     and the next run goes on where it stopped (S0-131).
     """
-    return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=issue_invoice, progress=progress)
+    return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=issue_computed, progress=progress)
 
 
 def _keep_draft(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
@@ -91,18 +94,8 @@ def _run(
     reason = f"billing run {run.pk} as of {as_of.isoformat()}"
     due = list(_due(as_of=as_of, customer_key=customer_key, report=report))
     for done, (customer, period) in enumerate(due, start=1):
-        with _failures_told(report, customer, period), transaction.atomic():
-            computed = compute_invoice(customer=customer, period=period, until=period.end)
-            invoice = save_draft(
-                customer=customer,
-                assembled=computed.assembled,
-                sources=computed.contract.sources,
-                run=run,
-                at=at,
-                actor=actor,
-                reason=reason,
-            )
-            report.invoices.append(finish(invoice_id=invoice.pk, at=at, actor=actor, reason=reason))
+        with _failures_told(report, customer, period):
+            report.invoices.append(_bill(customer, period, run=run, at=at, actor=actor, reason=reason, finish=finish))
         if progress is not None:
             progress(done, len(due))
     run.finished_at = at
@@ -118,6 +111,32 @@ def _run(
     ]
     run.save()
     return report
+
+
+@transaction.atomic
+def _bill(
+    customer: Customer,
+    period: Period,
+    *,
+    run: BillingRun,
+    at: datetime,
+    actor: str,
+    reason: str,
+    finish: Callable[..., Invoice],
+) -> Invoice:
+    # Locked before it is computed: no subscription starts or ends between the figures and their issue.
+    customer = lock_customer(customer_id=customer.pk)
+    computed = compute_invoice(customer=customer, period=period, until=period.end)
+    invoice = save_draft(
+        customer=customer,
+        assembled=computed.assembled,
+        sources=computed.contract.sources,
+        run=run,
+        at=at,
+        actor=actor,
+        reason=reason,
+    )
+    return finish(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)
 
 
 def _due(*, as_of: datetime, customer_key: str, report: RunReport) -> Iterator[tuple[Customer, Period]]:
@@ -153,10 +172,10 @@ class _failures_told:  # noqa: N801 - reads as a sentence: with _failures_told(.
         pass
 
     def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: object) -> bool:
-        # A broken assertion holds back this customer, not the whole run; it is logged with its trace.
-        if not isinstance(problem, BillingError | AssertionError):
+        # What is wrong with one customer holds back this customer, not the whole run; it is logged with its trace.
+        if not isinstance(problem, OF_ONE_CUSTOMER):
             return False
         logger.error("billing of %s failed", self.customer.key, exc_info=problem)
-        message = str(problem) or f"an internal check failed ({kind.__name__ if kind else ''})"
+        message = str(problem).partition("\n")[0] or f"an internal check failed ({kind.__name__ if kind else ''})"
         self.report.failures.append(BillingFailure(self.customer.key, self.period, message))
         return True

@@ -1,25 +1,31 @@
 """Verify the whole house: books, numbers, seals, lines, conservation of events, guards of the database."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pgtrigger
-from django.db import connection
-from django.db.models import Sum
+from django.apps import apps
+from django.db import connection, transaction
+from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Length
 from moneyed import Money
 
+from billing_site.kernel.guard import Guard
 from billing_site.kernel.money import plain, total
 from invoicing.core.posting import RECEIVABLE
-from invoicing.invoices.models import Invoice, InvoiceSeries, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceSeries, InvoiceStatus
 from invoicing.invoices.numbering import number_of
 from invoicing.invoices.sealing import invoice_seal
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.payments.models import Payment
-from invoicing.workflows.explain_invoice import prove_invoice
+from invoicing.workflows.explain_invoice import prove_line
 from metering.queries import conservation
 from metering.rollup import roll_up
+
+CHUNK = 500
+GUARDED_APPS = ("invoicing", "metering")
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,23 @@ class Finding:
 
 
 def verify() -> list[Finding]:
-    """Run every check and return what differs; an empty list means that all is well."""
+    """Run every check and return what differs; an empty list means that all is well.
+
+    All checks see one moment: what is issued, paid or accepted meanwhile is not half in one of them.
+    """
     roll_up()
-    return [finding for check in CHECKS for finding in check()]
+    with _one_moment():
+        return [finding for check in CHECKS for finding in check()]
+
+
+@contextmanager
+def _one_moment() -> Iterator[None]:
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if outermost:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 def check_books_balance() -> Iterator[Finding]:
@@ -71,6 +91,7 @@ def check_invoices_are_booked() -> Iterator[Finding]:
                 f"paid {invoice.amount_paid.amount}, payments sum to {invoice.received or 0}",
             )
     yield from _payments_out_of_books()
+    yield from _entries_of_nothing()
     unpaid: dict[str, Money] = {}
     for owed in issued.filter(status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID)):
         rest = owed.total - owed.amount_paid
@@ -97,6 +118,15 @@ def _payments_out_of_books() -> Iterator[Finding]:
             yield Finding("invoices are booked", f"payment {payment.reference}", message)
 
 
+def _entries_of_nothing() -> Iterator[Finding]:
+    numbers = set(Invoice.objects.exclude(status=InvoiceStatus.DRAFT).values_list("number", flat=True))
+    payments = {f"{channel}:{reference}" for channel, reference in Payment.objects.values_list("channel", "reference")}
+    facts = {JournalEntry.Kind.ISSUE.value: numbers, JournalEntry.Kind.PAYMENT.value: payments}
+    for entry in JournalEntry.objects.filter(kind__in=facts).order_by("id"):
+        if entry.reference not in facts[entry.kind]:
+            yield Finding("invoices are booked", f"journal entry {entry}", "there is nothing that it stands for")
+
+
 def check_numbers_are_gapless() -> Iterator[Finding]:
     """Each series numbers its invoices 1, 2, 3 ... without gap or repetition."""
     for series in InvoiceSeries.objects.order_by("prefix"):
@@ -112,7 +142,8 @@ def check_seals_hold() -> Iterator[Finding]:
     """Each invoice is what was sealed at issue, and carries the seal of the one before it."""
     for series in InvoiceSeries.objects.order_by("prefix"):
         previous = ""
-        for invoice in series.invoices.prefetch_related("lines").order_by(Length("number"), "number"):
+        sealed = series.invoices.prefetch_related("lines").order_by(Length("number"), "number")
+        for invoice in sealed.iterator(chunk_size=CHUNK):
             lines = sorted(invoice.lines.all(), key=lambda line: line.position)
             if invoice.previous_seal != previous:
                 yield Finding("seals hold", f"invoice {invoice.number}", "the chain is broken before it")
@@ -127,11 +158,24 @@ def check_seals_hold() -> Iterator[Finding]:
 
 def check_lines_rate_again() -> Iterator[Finding]:
     """Each issued line, counted from raw events and rated again, is the same to the last digit."""
-    for invoice in Invoice.objects.exclude(status=InvoiceStatus.DRAFT).select_related("customer").order_by("id"):
-        for proof in prove_invoice(invoice=invoice):
-            subject = f"invoice {invoice.number} line {proof.line.position} ({proof.line.description})"
-            for difference in proof.differences:
-                yield Finding("lines rate again", subject, difference)
+    for line in _issued_lines().order_by("invoice_id", "position").iterator(chunk_size=CHUNK):
+        for difference in prove_line(line=line).differences:
+            yield Finding("lines rate again", _subject(line), difference)
+
+
+def check_lines_are_within_service() -> Iterator[Finding]:
+    """No issued line charges for a time in which its subscription was not in force."""
+    outside = Q(service_start__lt=F("subscription__started_at")) | Q(service_end__gt=F("subscription__ended_at"))
+    for line in _issued_lines().filter(outside).order_by("invoice_id", "position"):
+        yield Finding("lines are within service", _subject(line), "its subscription was not in force all that time")
+
+
+def _issued_lines() -> "QuerySet[InvoiceLine]":
+    return InvoiceLine.objects.exclude(invoice__status=InvoiceStatus.DRAFT).select_related("invoice__customer")
+
+
+def _subject(line: InvoiceLine) -> str:
+    return f"invoice {line.invoice.number} line {line.position} ({line.description})"
 
 
 def check_events_are_conserved() -> Iterator[Finding]:
@@ -147,18 +191,39 @@ def check_events_are_conserved() -> Iterator[Finding]:
 
 
 def check_guards_are_on() -> Iterator[Finding]:
-    """Every trigger that carves rows in stone exists and is enabled."""
+    """Every trigger that carves rows in stone exists, is enabled, and does what the code says; every constraint stands."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT relname, tgname, tgenabled FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
+            "SELECT relname, tgname, tgenabled IN ('O', 'A') AND tgqual IS NULL, prosrc FROM pg_trigger"
+            " JOIN pg_class ON pg_class.oid = tgrelid JOIN pg_proc ON pg_proc.oid = tgfoid"
             " WHERE NOT tgisinternal AND tgname LIKE 'pgtrigger_%'"
         )
-        enabled = {(table, name): state == "O" for table, name, state in cursor.fetchall()}
+        installed = {(table, name): (enabled, source) for table, name, enabled, source in cursor.fetchall()}
     for model, trigger in pgtrigger.registered():
-        place = (model._meta.db_table, trigger.get_pgid(model))
-        if not enabled.get(place, False):
-            state = "is switched off" if place in enabled else "is missing"
-            yield Finding("guards are on", f"trigger {trigger.name} on {model._meta.db_table}", state)
+        subject = f"trigger {trigger.name} on {model._meta.db_table}"
+        enabled, source = installed.get((model._meta.db_table, trigger.get_pgid(model)), (None, ""))
+        if enabled is None:
+            yield Finding("guards are on", subject, "is missing")
+        elif not enabled:
+            yield Finding("guards are on", subject, "is switched off")
+        elif isinstance(trigger, Guard) and source != trigger.source(model):
+            yield Finding("guards are on", subject, "does something else than the code says")
+    yield from _missing_constraints()
+
+
+def _missing_constraints() -> Iterator[Finding]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE convalidated AND conrelid <> 0"
+            " UNION SELECT indrelid::regclass::text, indexrelid::regclass::text FROM pg_index WHERE indisvalid"
+        )
+        standing = set(cursor.fetchall())
+    for label in GUARDED_APPS:
+        for model in apps.get_app_config(label).get_models():
+            for constraint in model._meta.constraints:
+                if (model._meta.db_table, constraint.name) not in standing:
+                    subject = f"constraint {constraint.name} on {model._meta.db_table}"
+                    yield Finding("guards are on", subject, "is missing")
 
 
 CHECKS = (
@@ -168,5 +233,6 @@ CHECKS = (
     check_numbers_are_gapless,
     check_seals_hold,
     check_lines_rate_again,
+    check_lines_are_within_service,
     check_events_are_conserved,
 )

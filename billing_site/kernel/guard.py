@@ -1,0 +1,47 @@
+"""Guards: triggers of the database that nobody's session can talk out of their duty."""
+
+from typing import Any
+
+import pgtrigger
+from django.db import models
+from pgtrigger import compiler
+
+
+class GuardSql(compiler.UpsertTriggerSql):
+    """The SQL of a guard: pgtrigger's, without the question whether a session setting says to ignore it.
+
+    pgtrigger's own triggers step aside for `SET pgtrigger.ignore`, which any session may say. Migrations
+    refer to this class: a changed template is a new class.
+    """
+
+    def get_template(self) -> str:
+        """Return the template that pgtrigger fills."""
+        return """
+            CREATE OR REPLACE FUNCTION {pgid}() RETURNS TRIGGER AS $$
+                {declare}
+                BEGIN
+                    {func}
+                END;
+            $$ LANGUAGE plpgsql;
+            DROP TRIGGER IF EXISTS {pgid} ON {table};
+            CREATE {constraint} TRIGGER {pgid}
+                {when} {operation} ON {table} {timing} {referencing}
+                FOR EACH {level} {condition} EXECUTE PROCEDURE {execute};
+            COMMENT ON TRIGGER {pgid} ON {table} IS '{hash}';
+        """
+
+
+class Guard(pgtrigger.Trigger):
+    """A trigger that guards rows, whoever asks and whatever his session is set to."""
+
+    def compile(self, model: type[models.Model]) -> compiler.Trigger:
+        """Return the trigger with the guard's SQL."""
+        compiled = super().compile(model)
+        arguments: dict[str, Any] = {
+            name: value for name, value in compiled.sql.kwargs.items() if name != "ignore_func_name"
+        }
+        return compiler.Trigger(name=compiled.name, sql=GuardSql(**arguments))
+
+    def source(self, model: type[models.Model]) -> str:
+        """Return the body of the guard's function as PostgreSQL keeps it."""
+        return str(self.compile(model).install_sql).split("$$")[1]
