@@ -75,9 +75,7 @@ def independent_bill(trace: Path) -> Decimal:
     return sum(cents, Decimal(0))
 
 
-def test_a_real_trace_is_imported_once_and_billed_to_the_cent(
-    shared: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_real_trace_is_imported_once_and_billed_to_the_cent(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = shared / "data" / "azure_llm_inference_2023_code.csv.gz"
     load_catalog(document=CATALOG, at=NOVEMBER, actor="test", reason="trace")
     a_subscription(a_customer("cust_code"), plan="code", started_at=NOVEMBER)
