@@ -1,0 +1,177 @@
+"""The demo company: the same for ever, through the public ways, and complete however often it is started."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from billing_site.demo.company import CUSTOMERS
+from billing_site.demo.founding import found_company, let_cards_go_bad, sign_up
+from billing_site.demo.months import legs_until
+from billing_site.demo.usage import usage_of
+from billing_site.sandbox.stripe.cards import BY_TOKEN
+from invoicing.catalog.models import Price
+from invoicing.core.contract import PriceModel
+from invoicing.customers.models import Customer
+from invoicing.subscriptions.models import Subscription
+from metering.core.batch import read_ndjson_batch
+from tests.factories import a_customer
+
+ROOT = Path(__file__).resolve().parents[2]
+CREATED_AT = datetime(2026, 3, 17, 11, 20, tzinfo=UTC)
+
+
+def test_three_months_are_billed_and_one_is_running() -> None:
+    legs = legs_until(created_at=CREATED_AT)
+
+    assert [leg.is_billed for leg in legs] == [True, True, True, False]
+    assert legs[0].start == datetime(2025, 12, 1, tzinfo=UTC)
+    assert [leg.end for leg in legs[:3]] == [datetime(2026, month, 2, 6, tzinfo=UTC) for month in (1, 2, 3)]
+    assert legs[3].end == CREATED_AT
+
+
+@pytest.mark.parametrize(
+    ("created_at", "last_billed"),
+    [
+        (datetime(2026, 3, 2, 5, 59, 59, tzinfo=UTC), datetime(2026, 2, 2, 6, tzinfo=UTC)),
+        (datetime(2026, 3, 2, 6, 0, 1, tzinfo=UTC), datetime(2026, 3, 2, 6, tzinfo=UTC)),
+        (datetime(2028, 3, 1, 0, 0, tzinfo=UTC), datetime(2028, 2, 2, 6, tzinfo=UTC)),
+    ],
+)
+def test_no_invoice_is_dated_after_the_demo_was_made(created_at: datetime, last_billed: datetime) -> None:
+    billed = [leg for leg in legs_until(created_at=created_at) if leg.is_billed]
+
+    assert len(billed) == 3
+    assert billed[-1].end == last_billed <= created_at
+
+
+def test_every_month_has_ended_everywhere_when_it_is_billed() -> None:
+    first_day = legs_until(created_at=CREATED_AT)[0].start
+    starts = [customer.started_at(first_day=first_day) for customer in CUSTOMERS if not customer.starts_on_day]
+
+    assert max(starts) < first_day + timedelta(days=1, hours=6)
+
+
+def test_the_same_moment_gives_the_same_events_and_a_later_one_only_more() -> None:
+    legs = legs_until(created_at=CREATED_AT)
+    later = legs_until(created_at=CREATED_AT + timedelta(hours=2))
+
+    once = usage_of(leg=legs[0], first_day=legs[0].start, created_at=CREATED_AT)
+    again = usage_of(leg=legs[0], first_day=legs[0].start, created_at=CREATED_AT)
+
+    assert once == again
+    assert [leg.start for leg in legs] == [leg.start for leg in later]
+
+
+def test_the_events_are_many_rhythmic_sometimes_late_and_one_percent_twice() -> None:
+    legs = legs_until(created_at=CREATED_AT)
+    lines = [line for leg in legs for line in usage_of(leg=leg, first_day=legs[0].start, created_at=CREATED_AT)]
+    events = [json.loads(line) for line in lines]
+    times = [datetime.fromisoformat(event["timestamp"]) for event in events]
+    by_weekday = Counter(time.weekday() for time in times)
+    late = sum(earlier - time > timedelta(hours=1) for earlier, time in pairwise(times))
+
+    assert 250_000 < len(lines) < 370_000
+    assert 0.008 < 1 - len(set(lines)) / len(lines) < 0.012
+    assert by_weekday[6] < by_weekday[2] * 0.6
+    assert 500 < late < len(lines) * 0.02
+    assert max(times) < CREATED_AT
+    assert {"cust_unknown_trial"} == {event["customer_id"] for event in events} - {c.key for c in CUSTOMERS}
+
+
+def test_every_event_is_accepted_by_the_product() -> None:
+    leg = legs_until(created_at=CREATED_AT)[-1]
+    lines = usage_of(leg=leg, first_day=legs_until(created_at=CREATED_AT)[0].start, created_at=CREATED_AT)[:10_000]
+
+    batch = read_ndjson_batch(body=b"\n".join(lines), events_max=10_000, received_at=CREATED_AT)
+
+    assert len(batch.events) == len(lines)
+    assert batch.rejections == ()
+
+
+def test_the_customers_are_as_various_as_they_should_be() -> None:
+    assert 38 <= len(CUSTOMERS) <= 44
+    assert len({customer.key for customer in CUSTOMERS}) == len(CUSTOMERS)
+    assert {customer.currency for customer in CUSTOMERS} == {"EUR", "USD", "JPY"}
+    assert {customer.anchor for customer in CUSTOMERS} == {"calendar", "anniversary"}
+    assert len({customer.timezone for customer in CUSTOMERS}) > 12
+    assert max(len(customer.name) for customer in CUSTOMERS) > 150
+    assert sum(customer.channel == "manual" for customer in CUSTOMERS) == 3
+    bad = [BY_TOKEN[customer.bad_card] for customer in CUSTOMERS if customer.bad_card]
+    assert len(bad) == 3 and all(card.code for card in bad)
+
+
+@pytest.mark.django_db
+def test_founding_the_company_twice_changes_nothing() -> None:
+    first_day = legs_until(created_at=CREATED_AT)[0].start
+
+    for _time in range(2):
+        found_company(first_day=first_day)
+        for number in range(len(CUSTOMERS)):
+            sign_up(number=number, first_day=first_day)
+        let_cards_go_bad()
+
+    assert Customer.objects.count() == Subscription.objects.count() == len(CUSTOMERS)
+    assert Customer.history.filter(key="cust_mistral_logistik").count() == 2
+    assert {model.value for model in PriceModel} == set(Price.objects.values_list("model", flat=True))
+
+
+@pytest.mark.django_db
+def test_the_demo_does_not_mix_with_other_customers() -> None:
+    a_customer()
+
+    with pytest.raises(CommandError, match="does not mix"):
+        call_command("demo", "--no-serve")
+
+
+def test_the_demo_refuses_a_real_stripe_key(settings: Any) -> None:
+    settings.STRIPE_IS_SANDBOX = False
+
+    with pytest.raises(CommandError, match="Unset it"):
+        call_command("demo", "--no-serve")
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("S1-029")
+@pytest.mark.requirement("S1-030")
+@pytest.mark.requirement("S1-031")
+def test_the_whole_demo_is_loaded_billed_paid_and_verified_and_a_second_start_changes_nothing(tmp_path: Path) -> None:
+    unset = ("DATABASE_URL", "STRIPE_SECRET_KEY", "PUBLIC_URL", "SANDBOX_BIND", "SANDBOX_WEBHOOK_URL")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment |= {"BILLING_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "100"}
+
+    def manage(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", str(ROOT / "manage.py"), *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=250,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    first = manage("demo", "--no-serve")
+    second = manage("demo", "--no-serve")
+
+    shown = first[first.index("Invoices    ") :] if "Invoices    " in first else first
+    unpaid = [line for line in shown.splitlines() if "INV-" in line]
+    assert len(unpaid) == 4
+    assert any("Kino Lab" in line for line in unpaid)
+    assert "key bbk_" in shown and "password demo" in shown
+    assert _without_links(second) in _without_links(first)
+    assert "all equal" in manage("verify")
+    assert "wrong" not in manage("doctor")
+
+
+def _without_links(text: str) -> str:
+    """A portal link is signed at the moment it is printed."""
+    return "\n".join(line for line in text.splitlines() if "/portal/enter/" not in line)
