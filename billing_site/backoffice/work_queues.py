@@ -10,7 +10,7 @@ from django.db.models import Count, DecimalField, F, Max, Min, OuterRef, Q, Subq
 from django.urls import reverse
 from moneyed import Money
 
-from billing_site.backoffice.usage_problems import late_lines
+from billing_site.backoffice.usage_problems import late_summary
 from billing_site.kernel.money import round_money
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
@@ -189,17 +189,17 @@ def notice_queue() -> WorkQueue:
 def usage_queues() -> list[WorkQueue]:
     """Return the usage that no invoice holds: late, of unknown customers, counted by no meter."""
     page = reverse("admin:backoffice_usage_problems")
-    late = late_lines()
+    late_line_count, late_invoice_count, late_since = late_summary()
     unknown = events_of_unknown_customers(known_keys=list(Customer.objects.values_list("key", flat=True)))
     unmatched = unmatched_events()
     return [
         WorkQueue(
-            name="Usage that came after its invoice",
+            name="Lines with usage after their invoice",
             link=f"{page}#late",
             empty="Events that arrive for a period already billed stand here until they are credited or billed.",
-            count=sum(line.event_count for line in late),
-            oldest=min((line.first_received_at for line in late), default=None),
-            why=f"on {len(late)} invoice {'line' if len(late) == 1 else 'lines'}",
+            count=late_line_count,
+            oldest=late_since,
+            why=f"lines of {late_invoice_count} {'invoice' if late_invoice_count == 1 else 'invoices'}",
         ),
         WorkQueue(
             name="Usage of unknown customers",

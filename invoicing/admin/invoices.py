@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Exists, Model, OuterRef, QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -28,65 +28,17 @@ from billing_site.display.pills import invoice_state, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.customer_page import amount_due
+from invoicing.admin.invoice_filters import PeriodFilter, StateFilter
 from invoicing.admin.invoice_page import ISSUE, RETRY, SETTLE, InvoiceToIssue, invoice_page, issue_effect
 from invoicing.admin.proof import proof_page
 from invoicing.admin.transfer import TransferForm
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import totals_by_currency
-from invoicing.payments.models import PaymentFailure, PushStatus
+from invoicing.payments.models import PushStatus
 from invoicing.payments.push import retry_push
 from invoicing.workflows.explain_invoice import prove_invoice
 from invoicing.workflows.issue_invoice import issue_invoice
 from invoicing.workflows.settle_payment import settle_payment
-
-
-class StateFilter(admin.SimpleListFilter):
-    """By the word that the pill shows, and by what went wrong."""
-
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the states."""
-        return [
-            ("draft", "Draft"),
-            ("issued", "Issued, not paid"),
-            ("overdue", "Overdue"),
-            ("failed", "Payment failed"),
-            ("paid", "Paid"),
-            ("void", "Void"),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Keep the invoices in the chosen state."""
-        match self.value():
-            case "overdue":
-                return queryset.filter(status=InvoiceStatus.ISSUED, due_date__lt=now().date())
-            case "failed":
-                failures = PaymentFailure.objects.filter(invoice=OuterRef("pk"))
-                return queryset.filter(Exists(failures), status=InvoiceStatus.ISSUED)
-            case "draft" | "issued" | "paid" | "void" as status:
-                return queryset.filter(status=status)
-        return queryset
-
-
-class PeriodFilter(admin.SimpleListFilter):
-    """By the month in which the billed period began (UTC)."""
-
-    title = "period"
-    parameter_name = "period"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the last two years of months that have invoices."""
-        months = Invoice.objects.order_by("-period_end").values_list("period_end__year", "period_end__month").distinct()
-        return [(f"{year}-{month:02d}", f"ended in {year}-{month:02d}") for year, month in months[:24]]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Keep the invoices of that month."""
-        year, _, month = (self.value() or "").partition("-")
-        if not (year.isdigit() and month.isdigit()):
-            return queryset
-        return queryset.filter(period_end__year=int(year), period_end__month=int(month))
 
 
 @admin.register(Invoice)

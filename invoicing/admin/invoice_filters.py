@@ -1,0 +1,60 @@
+"""By what the list of invoices is narrowed: the word of the pill, what went wrong, the month."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest
+
+from billing_site.kernel.clock import now
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.payments.models import PaymentFailure
+
+
+class StateFilter(admin.SimpleListFilter):
+    """By the word that the pill shows, and by what went wrong."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the states."""
+        return [
+            ("draft", "Draft"),
+            ("issued", "Issued, not paid"),
+            ("overdue", "Overdue"),
+            ("failed", "Payment failed"),
+            ("paid", "Paid"),
+            ("void", "Void"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the invoices in the chosen state."""
+        match self.value():
+            case "overdue":
+                return queryset.filter(status=InvoiceStatus.ISSUED, due_date__lt=now().date())
+            case "failed":
+                failures = PaymentFailure.objects.filter(invoice=OuterRef("pk"))
+                return queryset.filter(Exists(failures), status=InvoiceStatus.ISSUED)
+            case "draft" | "issued" | "paid" | "void" as status:
+                return queryset.filter(status=status)
+        return queryset
+
+
+class PeriodFilter(admin.SimpleListFilter):
+    """By the month in which the billed period began (UTC)."""
+
+    title = "period"
+    parameter_name = "period"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the last two years of months that have invoices."""
+        months = Invoice.objects.order_by("-period_end").values_list("period_end__year", "period_end__month").distinct()
+        return [(f"{year}-{month:02d}", f"ended in {year}-{month:02d}") for year, month in months[:24]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the invoices of that month."""
+        year, _, month = (self.value() or "").partition("-")
+        if not (year.isdigit() and month.isdigit()):
+            return queryset
+        return queryset.filter(period_end__year=int(year), period_end__month=int(month))

@@ -1,0 +1,129 @@
+"""Prices: edited while their version is a draft, said in words and tried with any quantity for ever."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from unfold.admin import TabularInline
+
+from billing_site.display.admin import StaffAdmin, go
+from billing_site.kernel.errors import BillingError
+from invoicing.admin.price_words import price_in_words
+from invoicing.catalog.mapping import core_price
+from invoicing.catalog.models import PlanVersion, Price, PriceTier
+from invoicing.core.definition import definition_of
+from invoicing.workflows.price_preview import preview_price
+
+
+class TierInline(TabularInline):
+    """The tiers of a price, in order."""
+
+    model = PriceTier
+    extra = 0
+    fields = ("position", "up_to", "unit_amount", "flat_amount", "rate")
+    ordering = ("position",)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Tiers change with a draft only."""
+        return _is_open(obj) and bool(super().has_add_permission(request, obj))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Tiers change with a draft only."""
+        return _is_open(obj) and bool(super().has_change_permission(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Tiers of a draft may go."""
+        return self.has_change_permission(request, obj)
+
+
+@admin.register(Price)
+class PriceAdmin(StaffAdmin):
+    """One price: edited while its version is a draft, and tried with any quantity."""
+
+    list_display = ("name", "plan_version", "currency", "model", "words")
+    list_filter = ("currency", "model", "plan_version__plan")
+    list_select_related = ("plan_version__plan", "meter")
+    search_fields = ("key", "name", "plan_version__plan__name")
+    ordering = ("plan_version__plan__name", "-plan_version__number", "currency", "position")
+    inlines = (TierInline,)
+    change_form_outer_before_template = "backoffice/price_preview.html"
+    fieldsets = (
+        (None, {"fields": ("plan_version", ("key", "name"), ("meter", "currency", "position"))}),
+        (
+            "Rate",
+            {
+                "fields": (
+                    "model",
+                    ("unit_amount", "rate"),
+                    ("package_size", "package_amount"),
+                    "free_units",
+                    ("minimum_amount", "maximum_amount"),
+                )
+            },
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Load what the words need."""
+        queryset: QuerySet[Any] = super().get_queryset(request)
+        return queryset.prefetch_related("tiers")
+
+    @admin.display(description="In words")
+    def words(self, price: Price) -> str:
+        """Say what it costs."""
+        return " ".join(price_in_words(price=price, cadence=price.plan_version.cadence))
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Prices change with a draft only."""
+        return _is_open(obj) and bool(super().has_change_permission(request, obj))
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Offer drafts only: published versions take no price."""
+        if db_field.name == "plan_version":
+            options["queryset"] = PlanVersion.objects.filter(published_at__isnull=True).select_related("plan")
+        return super().formfield_for_foreignkey(db_field, request, **options)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Put the words and the live preview above the form; a published price has no form."""
+        price = self.row_or_404(request, object_id)
+        words = price_in_words(price=price, cadence=price.plan_version.cadence)
+        if not self.has_change_permission(request, price):
+            context = self.page_context(request, title=price.name, row=price, original=price, price_words=words)
+            return TemplateResponse(request, "backoffice/price.html", context)
+        context = {"price_words": words}
+        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
+
+    def get_urls(self) -> list[Any]:
+        """Add the address that answers the live preview."""
+        preview = path(
+            "<int:price_id>/preview/", self.admin_site.admin_view(self.preview), name="invoicing_price_preview"
+        )
+        return [preview, *super().get_urls()]
+
+    def preview(self, request: HttpRequest, price_id: int) -> HttpResponse:
+        """Answer what the stored price makes of a quantity, as a fragment of HTML."""
+        price = self.row_or_404(request, str(price_id))
+        quantity = request.GET.get("quantity", "").replace(" ", "").replace(",", "")
+        context: dict[str, Any] = {"price": price}
+        try:
+            context["preview"] = preview_price(
+                definition=definition_of(core_price(price=price)), quantity=quantity, currency=price.currency
+            )
+        except BillingError as problem:
+            context["problem"] = problem.message
+        return TemplateResponse(request, "backoffice/price_preview_result.html", context)
+
+    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """End on the version's page, where the price stands in words."""
+        return go(reverse("admin:invoicing_planversion_change", args=[obj.plan_version_id]))
+
+    response_post_save_add = response_post_save_change
+
+
+def _is_open(price: Any) -> bool:
+    return not isinstance(price, Price) or price.plan_version.published_at is None
