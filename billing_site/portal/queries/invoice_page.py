@@ -16,11 +16,12 @@ from billing_site.portal.queries.invoices import InvoiceRow, invoice_row, issued
 from billing_site.portal.queries.lines import Check, LineView, part_of_period, steps_of, with_shared_days
 from billing_site.portal.queries.usage import DailyUsage, usage_by_day, utc_period
 from billing_site.portal.words import channel_text, refusal_text, situation_text
-from invoicing.core.proof import UnknownEngine, rated_again
+from invoicing.core.contract import ENGINE_VERSION
+from invoicing.core.proof import rated_again
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
 from invoicing.invoices.sealing import line_digest
-from invoicing.workflows.explain_invoice import prove_line
+from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line
 from metering.queries import usage_windows, windows_as_known
 
 # All lines of a page together: counting so many raw events again takes a second or less.
@@ -151,15 +152,18 @@ def _usage(line: InvoiceLine, service: Period, *, as_known: bool, zone: ZoneInfo
 
 
 def _check(line: InvoiceLine, *, counted_again: bool) -> Check:
-    """Check a line: with its raw events where they are few enough, otherwise its arithmetic and its seal."""
-    try:
-        if counted_again or not line.meter_key:
-            return Check.EQUAL if prove_line(line=line).equal else Check.DIFFERENT
-        again = rated_again(line.rated["inputs"])
-    except UnknownEngine:
+    """Check a line: with its raw events where they are few enough, otherwise its seal and its arithmetic."""
+    if line_digest(line=line) != line.digest:
+        return Check.DIFFERENT
+    if line.rated["inputs"]["engine"] != ENGINE_VERSION:
         return Check.NOT_POSSIBLE
-    equal = again == line.rated and again["amount"] == wire(line.amount) and line_digest(line=line) == line.digest
-    return Check.RECALCULATED if equal else Check.DIFFERENT
+    if counted_again or not line.meter_key:
+        return Check.EQUAL if prove_line(line=line).equal else Check.DIFFERENT
+    try:
+        again = rated_again(line.rated["inputs"])
+    except NOT_RATABLE:
+        return Check.DIFFERENT
+    return Check.RECALCULATED if again == line.rated and again["amount"] == wire(line.amount) else Check.DIFFERENT
 
 
 def _happenings(invoice: Invoice, refusals: list[tuple[datetime, str]]) -> tuple[Happening, ...]:
