@@ -38,7 +38,7 @@ class RollupReport:
 def roll_up(*, batch: int = BATCH_SIZE) -> RollupReport:
     """Bring every meter's windows up to all events accepted before this call.
 
-    Works in transactions of at most `batch` event numbers each, so a new meter catches up in bounded
+    Works in transactions of at most `batch` events each, so a new meter catches up in bounded
     steps. Runs at the same time wait for each other, row by row, and count nothing twice. Raises
     IngestStandsStill if an insert has been open for a minute.
     """
@@ -48,7 +48,7 @@ def roll_up(*, batch: int = BATCH_SIZE) -> RollupReport:
 
     events = windows = 0
     while (cursor := _furthest_cursor_behind(mark)) is not None:
-        step_events, step_windows = _advance(cursor=cursor, upper=min(cursor + batch, mark))
+        step_events, step_windows = _advance(cursor=cursor, upper=_end_of_step(cursor=cursor, mark=mark, batch=batch))
         events += step_events
         windows += step_windows
     return RollupReport(rolled_up_to=mark, events=events, windows=windows)
@@ -96,6 +96,17 @@ def _furthest_cursor_behind(mark: int) -> int | None:
         cursor.execute("SELECT max(rolled_up_to) FROM metering_meter WHERE rolled_up_to < %s", [mark])
         found: int | None = cursor.fetchone()[0]
         return found
+
+
+def _end_of_step(*, cursor: int, mark: int, batch: int) -> int:
+    """Return the number of the event that ends a step of `batch` events; numbers that no event has cost nothing."""
+    with connection.cursor() as database:
+        database.execute(
+            "SELECT id FROM metering_usageevent WHERE id > %s AND id <= %s ORDER BY id OFFSET %s LIMIT 1",
+            [cursor, mark, batch - 1],
+        )
+        found = database.fetchone()
+    return int(found[0]) if found else mark
 
 
 @transaction.atomic
