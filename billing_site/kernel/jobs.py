@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Count, Min
-from django_q.models import OrmQ, Schedule
+from django_q.models import OrmQ, Schedule, Task
 from django_q.tasks import async_task
 
 # The scheduler looks every half minute; a schedule that is later than this has nobody to run it.
@@ -62,3 +62,15 @@ def queue_state(*, at: datetime) -> QueueState:
     oldest = max(timedelta(0), at - waiting["oldest"]) if waiting["oldest"] else timedelta(0)
     punctual = due is not None and at - due <= LATE_AFTER
     return QueueState(waiting["count"], int(oldest.total_seconds()), punctual and oldest <= LATE_AFTER)
+
+
+def stands_still(*, at: datetime, since: datetime) -> bool:
+    """Tell whether nothing was finished since a moment although jobs wait, or schedules are due, from before it.
+
+    A worker that looks at this after it has been there since that moment is stuck: one of its processes was killed
+    while it held a lock that the others wait for, and none of them will ever know.
+    """
+    assert since < at, "a worker needs time to do something"
+    jobs_wait = OrmQ.objects.filter(lock__lte=since).exists()
+    schedules_wait = Schedule.objects.exclude(repeats=0).filter(next_run__lte=since - LATE_AFTER).exists()
+    return (jobs_wait or schedules_wait) and not Task.objects.filter(stopped__gte=since).exists()

@@ -73,7 +73,7 @@ def programs(*, web: Address, web_workers: int, sandbox: Address | None, public_
         environment["SANDBOX_BIND"] = str(sandbox)
     found = [
         Program(name=WEB, command=_granian(web=web, workers=web_workers), environment=environment),
-        Program(name=WORKER, command=[*manage, "qcluster"], environment=environment),
+        Program(name=WORKER, command=[*manage, "work"], environment=environment),
     ]
     if sandbox is not None:
         command = [*manage, "sandbox", "--bind", str(sandbox)]

@@ -9,6 +9,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from billing_site.api.tasks import REGULAR_JOBS as API_JOBS
+from billing_site.backoffice.roles import ensure_roles
 from billing_site.kernel.jobs import RegularJob, ensure_schedules
 from invoicing.tasks import REGULAR_JOBS as INVOICING_JOBS
 from metering.tasks import REGULAR_JOBS as METERING_JOBS
@@ -31,9 +32,10 @@ def migrate_if_needed(*, say: Callable[[str], None]) -> None:
         call_command("migrate", interactive=False, verbosity=0)
 
 
-def install_schedules() -> None:
-    """Let the scheduler run exactly our regular jobs."""
+def install_schedules_and_roles() -> None:
+    """Let the scheduler run exactly our regular jobs, and the roles exist that staff are given."""
     ensure_schedules(regular_jobs())
+    ensure_roles()
 
 
 def wait_until_healthy(*, url: str, seconds: float, go_on: Callable[[], bool]) -> bool:

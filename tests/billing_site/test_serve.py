@@ -205,12 +205,13 @@ def test_every_regular_job_has_a_name_of_its_own_and_can_be_imported() -> None:
 class Served:
     """`manage.py serve` as a person starts it, with a data folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.web, self.sandbox = Address.free(), Address.free()
         self.output = folder / "output"
         unset = ("DATABASE_URL", "STRIPE_SECRET_KEY", "PUBLIC_URL", "SANDBOX_WEBHOOK_URL")
         self.environment = {name: value for name, value in os.environ.items() if name not in unset}
         self.environment |= {"BILLING_DATA_DIR": str(folder / "data"), "SANDBOX_BIND": str(self.sandbox)}
+        self.environment |= environment
         self.process = self.run("serve", "--bind", str(self.web), "--workers", "1")
 
     def run(self, *arguments: str) -> subprocess.Popen[str]:
@@ -234,8 +235,7 @@ class Served:
 
     def children(self) -> list[int]:
         """Return the pids of its children."""
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in listed.split()]
+        return children_of(self.process.pid)
 
 
 @pytest.fixture
@@ -277,3 +277,39 @@ def test_when_serve_is_killed_its_programs_end_by_themselves(served: Served) -> 
     served.process.wait()
 
     assert eventually(lambda: not [pid for child in children for pid in in_session(child)], seconds=30)
+
+
+@pytest.mark.slow
+def test_a_job_cluster_that_stands_still_is_killed_and_started_again(tmp_path: Path) -> None:
+    """An idle worker process that is killed takes the queue's lock with it: the others wait for ever."""
+    house = Served(tmp_path, JOB_TIMEOUT_SECONDS="1", JOB_RETRY_SECONDS="3")
+    try:
+        house.wait_until_well()
+        [cluster] = [
+            pid for pid in house.children() if b"\0work\0" in Path(f"/proc/{pid}/cmdline").read_bytes() + b"\0"
+        ]
+        [sentinel] = children_of(cluster)
+        assert eventually(lambda: len(children_of(sentinel)) == 4)
+        for victim in children_of(sentinel):
+            os.kill(victim, signal.SIGKILL)
+            time.sleep(0.1)
+        queued = house.run(
+            "shell", "-c", "from billing_site.kernel.jobs import queue; queue('metering.tasks.roll_up_usage')"
+        )
+        assert queued.wait(timeout=60) == 0
+
+        assert eventually(lambda: not _jobs_wait(house), seconds=60)
+    finally:
+        house.process.terminate()
+        house.process.wait(timeout=60)
+
+
+def children_of(pid: int) -> list[int]:
+    """The pids of a process's children."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listed.split()]
+
+
+def _jobs_wait(house: Served) -> bool:
+    count = "from django_q.models import OrmQ; raise SystemExit(OrmQ.objects.exists())"
+    return house.run("shell", "-c", count).wait(timeout=60) != 0

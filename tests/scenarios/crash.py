@@ -139,7 +139,7 @@ class House:
         return self._one_of_session(self.program("granian"))
 
     def _worker(self) -> int | None:
-        return self._one_of_session(self.program("qcluster"))
+        return self._one_of_session(self.program("\0work\0"))
 
     def _bill(self) -> int | None:
         return self.bill.pid if self.bill else None
