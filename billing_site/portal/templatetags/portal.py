@@ -10,8 +10,8 @@ from django.utils.safestring import SafeString
 from moneyed import Money
 
 from billing_site.kernel.money import exponent
+from billing_site.kernel.words import counted
 from billing_site.portal.queries.usage import DailyUsage
-from invoicing.core import wording
 from invoicing.invoices.printed_text import amount_text, date_text, period_text, quantity_text
 
 register = template.Library()
@@ -44,7 +44,7 @@ def size(amount: Money) -> str:
 def quantity(amount: Decimal | int, unit: str = "") -> str:
     """Write a quantity with separators and its unit: 15,000,000 actions."""
     text = quantity_text(quantity=Decimal(amount))
-    return f"{text} {unit if amount == 1 else wording.plural(unit)}" if unit else text
+    return f"{text} {counted(unit, amount)}" if unit else text
 
 
 @register.filter
