@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from hashlib import sha256
-from uuid import UUID
 
 from django.db.models import Q
 from django.urls import reverse
@@ -17,6 +15,7 @@ from invoicing.invoices.models import Invoice
 from invoicing.payments.models import Payment, PushIntent, StripeNotice
 from invoicing.subscriptions.models import Subscription
 from metering.models import UsageEvent
+from metering.queries import events_with_key
 
 HITS_MAX = 12
 AMOUNT_MAX = Decimal(10) ** 16
@@ -118,7 +117,7 @@ def _stripe(term: str) -> HitGroup:
 
 def _events(term: str) -> HitGroup:
     """Find events by their whole idempotency key; there is no index for parts of keys."""
-    found = events_by_key(term=term)
+    found = events_with_key(events=UsageEvent.objects.all(), key=term).order_by("id")[:HITS_MAX]
     hits = [
         Hit(
             event.event_id,
@@ -128,19 +127,6 @@ def _events(term: str) -> HitGroup:
         for event in found
     ]
     return HitGroup("Usage events", hits)
-
-
-def events_by_key(*, term: str) -> list[UsageEvent]:
-    """Return the events with this idempotency key, through the unique index: one probe for each known customer."""
-    if len(term) > 255:
-        return []
-    keys = [_dedup_key(key, term) for key in Customer.objects.values_list("key", flat=True)]
-    return list(UsageEvent.objects.filter(dedup_key__in=keys).order_by("id")[:HITS_MAX])
-
-
-def _dedup_key(customer_id: str, idempotency_key: str) -> UUID:
-    """Return the unique key of an event as ingest makes it: half of SHA-256 over customer, NUL, idempotency key."""
-    return UUID(sha256(f"{customer_id}\x00{idempotency_key}".encode()).hexdigest()[:32])
 
 
 def amount_in(term: str) -> Decimal | None:

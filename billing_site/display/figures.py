@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from moneyed import Money
 
 from billing_site.kernel.money import exponent, plain
+from billing_site.kernel.words import counted
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
 NOTHING = format_html('<span class="bo-faint">–</span>')
@@ -56,12 +57,7 @@ def quantity(amount: Decimal | int, unit: str = "") -> str:
     """Write a quantity with thin separators and its unit: 15 000 000 tokens."""
     whole, _, digits = plain(Decimal(amount)).partition(".")
     text = f"{int(whole):,}".replace(",", THIN) + (f".{digits}" if digits else "")
-    return f"{text} {plural(unit, Decimal(amount))}" if unit else text
-
-
-def plural(unit: str, amount: Decimal | int) -> str:
-    """Return the unit in the number of the amount: token, tokens."""
-    return unit if amount == 1 or unit.endswith("s") else f"{unit}s"
+    return f"{text} {counted(unit, amount)}" if unit else text
 
 
 def moment(at: datetime) -> SafeString:

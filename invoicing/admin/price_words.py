@@ -2,8 +2,9 @@
 
 from decimal import Decimal
 
-from billing_site.display.figures import exact_price, plural, quantity
+from billing_site.display.figures import exact_price, quantity
 from billing_site.kernel.money import EXACT, plain
+from billing_site.kernel.words import counted
 from invoicing.catalog.models import Price, PriceTier
 from invoicing.core.contract import Cadence, PriceModel
 
@@ -76,7 +77,7 @@ def _unit_price(price: Price, amount: Decimal | None, unit: str) -> str:
     for lot, name in ((1, ""), (1_000, "1,000 "), (1_000_000, "million ")):
         scaled = EXACT.multiply(amount, Decimal(lot))
         if scaled >= Decimal("0.01") or lot == 1_000_000:
-            return f"{exact_price(amount=scaled, currency=price.currency)} per {name}{plural(unit, lot)}"
+            return f"{exact_price(amount=scaled, currency=price.currency)} per {name}{counted(unit, lot)}"
     raise AssertionError("the last lot always answers")
 
 

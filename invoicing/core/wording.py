@@ -7,6 +7,7 @@ from fractions import Fraction
 from moneyed import Money
 
 from billing_site.kernel.money import EXACT, exponent, minor_unit, plain, round_money
+from billing_site.kernel.words import counted
 from invoicing.core.contract import PricedQuantity, PriceModel, Step, StepKind
 
 # A share with a greater denominator is shown to people as a percentage; the arithmetic keeps it exact.
@@ -115,18 +116,7 @@ def displayed_amount(*, amount: Fraction) -> Fraction:
 def quantity_text(*, quantity: Decimal, unit: str) -> str:
     """Write a quantity with its unit: 1 query, 15,000,000 actions, 10.5 GB."""
     text = grouped(plain(quantity))
-    return f"{text} {unit if quantity == 1 else plural(unit)}" if unit else text
-
-
-def plural(unit: str) -> str:
-    """Return the plural of an English noun; symbols such as GB or kWh stay as they are."""
-    if not unit or unit.split()[-1] != unit.split()[-1].lower() or not unit[-1].isalpha() or len(unit) == 1:
-        return unit
-    if unit.endswith("y") and unit[-2] not in "aeiou":
-        return f"{unit[:-1]}ies"
-    if unit.endswith(("ss", "x", "ch", "sh")):
-        return f"{unit}es"
-    return unit if unit.endswith("s") else f"{unit}s"
+    return f"{text} {counted(unit, quantity)}" if unit else text
 
 
 def grouped(text: str) -> str:

@@ -21,7 +21,7 @@ from metering.queries.proof import (
     usage_as_known,
     windows_as_known,
 )
-from metering.queries.search import events_found
+from metering.queries.search import events_found, events_with_key
 from metering.queries.usage import Granularity, Window, meter_by_key, usage_between, usage_windows
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "events_as_known",
     "events_found",
     "events_of_unknown_customers",
+    "events_with_key",
     "late_usage",
     "meter_by_key",
     "unmatched_events",

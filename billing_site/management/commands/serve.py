@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from billing_site.serving.programs import Address, programs, public_url_for
-from billing_site.serving.readiness import install_schedules, migrate_if_needed, wait_until_healthy
+from billing_site.serving.readiness import install_schedules_and_roles, migrate_if_needed, wait_until_healthy
 from billing_site.serving.supervisor import Supervisor
 
 ANSWER_WITHIN_SECONDS = 60
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         if workers < 1:
             raise CommandError("--workers must be at least 1")
         migrate_if_needed(say=self._say)
-        install_schedules()
+        install_schedules_and_roles()
         connections.close_all()
         public_url = public_url_for(web=web)
         supervisor = Supervisor(

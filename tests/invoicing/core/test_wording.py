@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from invoicing.core.pricing import price_quantity
-from invoicing.core.wording import amount_text, grouped, plural, quantity_text
+from billing_site.kernel.words import plural
+from invoicing.core.wording import amount_text, grouped, quantity_text
 from tests.invoicing.core.builders import price
 
 
