@@ -106,22 +106,27 @@ def check_invoices_are_booked() -> Iterator[Finding]:
 
 
 def _payments_out_of_books() -> Iterator[Finding]:
-    booked = dict(
-        JournalEntry.objects.filter(kind=JournalEntry.Kind.PAYMENT, postings__account__code=RECEIVABLE)
-        .annotate(amount=Sum("postings__amount"))
-        .values_list("reference", "amount")
-    )
+    entries = JournalEntry.objects.filter(kind=JournalEntry.Kind.PAYMENT, postings__account__code=RECEIVABLE)
+    booked = {
+        reference: (amount, currency)
+        for reference, currency, amount in entries.annotate(amount=Sum("postings__amount")).values_list(
+            "reference", "currency", "amount"
+        )
+    }
     for payment in Payment.objects.order_by("id"):
-        in_books = booked.get(f"{payment.channel}:{payment.reference}")
-        if in_books != -payment.amount.amount:
-            message = f"it is over {payment.amount.amount}, in the books stands {in_books}"
+        in_books, currency = booked.get(f"{payment.channel}:{payment.reference}", (None, payment.currency))
+        if (in_books, currency) != (-payment.amount.amount, payment.currency):
+            message = f"it is over {payment.amount}, in the books stands {in_books} {currency}"
             yield Finding("invoices are booked", f"payment {payment.reference}", message)
 
 
 def _entries_of_nothing() -> Iterator[Finding]:
     numbers = set(Invoice.objects.exclude(status=InvoiceStatus.DRAFT).values_list("number", flat=True))
     payments = {f"{channel}:{reference}" for channel, reference in Payment.objects.values_list("channel", "reference")}
-    facts = {JournalEntry.Kind.ISSUE.value: numbers, JournalEntry.Kind.PAYMENT.value: payments}
+    facts: dict[str, set[str | None]] = {
+        JournalEntry.Kind.ISSUE.value: set(numbers),
+        JournalEntry.Kind.PAYMENT.value: set(payments),
+    }
     for entry in JournalEntry.objects.filter(kind__in=facts).order_by("id"):
         if entry.reference not in facts[entry.kind]:
             yield Finding("invoices are booked", f"journal entry {entry}", "there is nothing that it stands for")

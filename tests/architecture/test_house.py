@@ -33,6 +33,7 @@ def test_no_float_touches_money_or_quantity() -> None:
         "billing_site/database",
         "billing_site/demo",
         "billing_site/display",
+        "billing_site/management",
         "billing_site/sandbox",
         "billing_site/serving",
         "billing_site/api/throttling.py",
