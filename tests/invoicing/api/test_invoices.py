@@ -225,7 +225,7 @@ def test_a_draft_has_no_address(july):
 
     assert Caller().get("/api/v1/invoices/None").status_code == 404
     assert Caller().get("/billing/invoices/None/pdf").status_code == 404
-    issued = issue_invoice(invoice_id=draft.pk, at=ISSUED_AT, actor="test", reason="now")
+    issued = issue_invoice(invoice_id=draft.pk, at=draft.period_end, actor="test", reason="now")
     assert Caller().get(f"/api/v1/invoices/{issued.number}").status_code == 200
 
 
