@@ -65,7 +65,7 @@ def _amount_due(invoice: Invoice) -> Money:
 
 def _payment_note(invoice: Invoice) -> str:
     if invoice.settlement_channel == SettlementChannel.STRIPE:
-        return "We charge the payment method that you have given us; there is nothing you need to do."
+        return "We charge the payment method on file; where there is none, you receive a link to pay."
     return "Please transfer the amount due and name the invoice number."
 
 
