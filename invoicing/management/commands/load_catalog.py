@@ -1,28 +1,15 @@
 """`manage.py load_catalog FILE`: meters, products, plans and prices from JSON or YAML."""
 
-import json
 from argparse import ArgumentParser
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import yaml
 from django.core.management.base import BaseCommand, CommandError
 
 from billing_site.kernel import clock
 from billing_site.kernel.errors import BillingError
+from invoicing.catalog.file import read_catalog_file
 from invoicing.catalog.operations import load_catalog
-
-
-class _ExactLoader(yaml.SafeLoader):
-    """YAML without floats: a number with a point is read as Decimal, from its text."""
-
-
-def _exact(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
-    return Decimal(str(node.value).replace("_", ""))
-
-
-_ExactLoader.add_constructor("tag:yaml.org,2002:float", _exact)
 
 
 class Command(BaseCommand):
@@ -36,8 +23,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Load the file and print what it changed."""
-        document = _read(options["file"])
         try:
+            document = read_catalog_file(path=options["file"])
             summary = load_catalog(
                 document=document, at=clock.now(), actor="load_catalog", reason=f"file {options['file'].name}"
             )
@@ -51,16 +38,3 @@ class Command(BaseCommand):
         self.stdout.write(
             f"created {len(summary.created)}, changed {len(summary.changed)}, unchanged {len(summary.unchanged)}"
         )
-
-
-def _read(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise CommandError(f"{path} cannot be read: {problem}") from problem
-    try:
-        if path.suffix.lower() == ".json":
-            return json.loads(text, parse_float=Decimal)
-        return yaml.load(text, Loader=_ExactLoader)  # noqa: S506 - a SafeLoader without floats
-    except (ValueError, yaml.YAMLError, ArithmeticError) as problem:
-        raise CommandError(f"{path} is not valid {path.suffix.lstrip('.') or 'YAML'}: {problem}") from problem
