@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Hashable
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -52,15 +52,15 @@ def _without_repetition(members: list[tuple[str, Any]]) -> dict[str, Any]:
 class _ExactLoader(yaml.SafeLoader):
     """YAML as a person reads it: 0.10 is a Decimal; 010 and 1:30 are neither octal nor sixtieths."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Return a mapping; refuse one that names a member twice, of which YAML would keep the last."""
-        written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for name in written:
-            if written.count(name) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the member {name!r} is there twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep=deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Return a mapping as it is written, before << merges; refuse a member twice: YAML would keep the last."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        written = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for name, number_of in written.items():
+            if number_of > 1:
+                message = f"the member {name!r} is there twice"
+                raise yaml.composer.ComposerError(None, None, message, node.start_mark)
+        return node
 
     def exact_integer(self, node: yaml.ScalarNode) -> int | str:
         """Return an integer where it reads as one; else the text, so that the reader of the catalog judges it."""

@@ -116,6 +116,21 @@ def test_anchors_and_aliases_are_read_like_what_they_stand_for(tmp_path: Path) -
     assert fee_of("one") == fee_of("two") == 5
 
 
+def test_a_merged_member_may_be_overridden_but_not_written_twice(tmp_path: Path) -> None:
+    load(
+        tmp_path,
+        """
+        products: [{key: p, name: P}]
+        plans:
+          - &one {key: one, name: One, product: p, prices: [{key: b, currency: USD, model: flat, unit_amount: 5}]}
+          - &two {<<: *one, key: two}
+          - {<<: *two, key: three}
+        """,
+    )
+
+    assert set(Plan.objects.values_list("key", flat=True)) == {"one", "two", "three"}
+
+
 def test_a_draft_cannot_be_published_under_a_version_that_is_in_force() -> None:
     a_plan("pro", usd_fee("1"))
     draft = draft_next_version(plan_id=Plan.objects.get().pk, actor="test", reason="cheaper")
