@@ -62,10 +62,7 @@ class Address:
 
 
 def programs(*, web: Address, web_workers: int, sandbox: Address | None, public_url: str) -> list[Program]:
-    """Return web, worker and (where it plays Stripe) the sandbox, in the order in which they are to be stopped.
-
-    The web goes first: nothing new comes in. The sandbox goes last: the worker may be talking to it.
-    """
+    """Return web, worker and (where it plays Stripe) the sandbox; it stands last: the worker may be talking to it."""
     # By path and not by `-m`, so that the folder from which we are started does not matter.
     manage = [sys.executable, str(Path(settings.BASE_DIR) / "manage.py")]
     environment = {"PUBLIC_URL": public_url, "PYTHONUNBUFFERED": "1"}

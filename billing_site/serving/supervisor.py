@@ -1,4 +1,4 @@
-"""Keeps a few programs running: starts them in order, restarts what dies, stops them in the opposite order."""
+"""Keeps a few programs running: starts them in order, restarts what dies, stops the last one after the others."""
 
 import signal
 import time
@@ -10,6 +10,7 @@ from billing_site.serving.child import Child, Program
 GAPS_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 # Who has lived this long is well again: its next restart is the first one.
 WELL_AFTER_SECONDS = 60.0
+# For the others together, and once more for the last one.
 STOP_SECONDS = 20.0
 LOOK_SECONDS = 0.1
 
@@ -65,23 +66,29 @@ class Supervisor:
                 self._start(program)
 
     def stop(self) -> None:
-        """Ask the programs to end, the first one first, then kill what has not ended in time. Nothing is left."""
+        """Ask the programs to end, the last one after the others, then kill what has not ended in time.
+
+        The last one is what the others talk to. Nothing is left.
+        """
         self._is_stopping = True
-        until = time.monotonic() + STOP_SECONDS
         try:
-            for program in self._programs:
-                child = self._children.get(program.name)
-                if child is None:
-                    continue
-                child.ask_to_end()
-                while not child.wait(until=time.monotonic() + LOOK_SECONDS):
-                    if self._is_in_a_hurry or time.monotonic() >= until:
-                        self._say(f"{program.name} (pid {child.pid}) did not end in time and is killed.")
-                        break
+            for group in (self._programs[:-1], self._programs[-1:]):
+                children = [self._children[program.name] for program in group if program.name in self._children]
+                self._end(children, until=time.monotonic() + STOP_SECONDS)
         finally:
             for child in self._children.values():
                 child.sweep()
             self._children.clear()
+
+    def _end(self, children: Sequence[Child], *, until: float) -> None:
+        """Ask children to end and wait for them; who does not end in time is told of."""
+        for child in children:
+            child.ask_to_end()
+        for child in children:
+            while not child.wait(until=time.monotonic() + LOOK_SECONDS):
+                if self._is_in_a_hurry or time.monotonic() >= until:
+                    self._say(f"{child.program.name} (pid {child.pid}) did not end in time and is killed.")
+                    break
 
     def _start(self, program: Program) -> None:
         self._children[program.name] = Child(program=program, output=self._output)

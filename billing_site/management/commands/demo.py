@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
+from django.db import DatabaseError, connections
 from rich.console import Console
 
 from billing_site.demo.errors import DemoFailed
@@ -56,6 +56,8 @@ class Command(BaseCommand):
             noted = completion() or self._load(console, web=web, sandbox=sandbox, workers=workers)
         except BillingError as error:
             raise CommandError(str(error)) from error
+        except DatabaseError as error:
+            raise CommandError(f"The database does not do what it should: {error}\nSee `manage.py doctor`.") from error
         url = Address.parse(bind).url
         show_invoices(console=console)
         show_where_to_look(console=console, url=url, api_key=ensure_api_key(), noted=noted, is_served=not no_serve)

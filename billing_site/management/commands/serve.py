@@ -6,8 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
+from django.db import DatabaseError, connections
 
+from billing_site.kernel.errors import BillingError
 from billing_site.serving.programs import Address, programs, public_url_for
 from billing_site.serving.readiness import install_schedules_and_roles, migrate_if_needed, wait_until_healthy
 from billing_site.serving.supervisor import Supervisor
@@ -30,8 +31,11 @@ class Command(BaseCommand):
         web, sandbox = addresses(bind=bind)
         if workers < 1:
             raise CommandError("--workers must be at least 1")
-        migrate_if_needed(say=self._say)
-        install_schedules_and_roles()
+        try:
+            migrate_if_needed(say=self._say)
+            install_schedules_and_roles()
+        except (DatabaseError, BillingError) as error:
+            raise CommandError(f"The database does not do what it should: {error}\nSee `manage.py doctor`.") from error
         connections.close_all()
         public_url = public_url_for(web=web)
         supervisor = Supervisor(
