@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from invoicing.core.pricing import price_quantity
 from billing_site.kernel.words import plural
+from invoicing.core.pricing import price_quantity
 from invoicing.core.wording import amount_text, grouped, quantity_text
 from tests.invoicing.core.builders import price
 
