@@ -120,9 +120,13 @@ def _install(*, files: list[Path]) -> None:
 def _pip(arguments: list[str], *, environment: Mapping[str, str], capture: bool) -> int:
     """Run pip for the environment: its own, or the system's where the environment has none."""
     python = str(ENVIRONMENT / "bin" / "python")
-    own = (ENVIRONMENT / "bin" / "pip").exists()
-    command = [python, "-m", "pip"] if own else [sys.executable, "-m", "pip", "--python", python]
+    command = _own_pip() or [sys.executable, "-m", "pip", "--python", python]
     return subprocess.run([*command, *arguments], env=environment, capture_output=capture, check=False).returncode
+
+
+def _own_pip() -> list[str]:
+    """Return how the environment's own pip is called; empty where it has none."""
+    return [str(ENVIRONMENT / "bin" / "python"), "-m", "pip"] if (ENVIRONMENT / "bin" / "pip").exists() else []
 
 
 def _quiet_environment() -> dict[str, str]:
@@ -140,10 +144,8 @@ def _quiet_environment() -> dict[str, str]:
 
 def _uv_settings(*, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that tell uv what pip is configured to do; what is set for uv already stays."""
-    python = str(ENVIRONMENT / "bin" / "python")
-    listing = subprocess.run(
-        [python, "-m", "pip", "config", "list"], env=dict(environment), capture_output=True, text=True, check=False
-    )
+    command = [*(_own_pip() or [sys.executable, "-m", "pip"]), "config", "list"]
+    listing = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     told = uv_variables(listing=listing.stdout)
     return {name: value for name, value in told.items() if not environment.get(name)}
 
