@@ -64,10 +64,10 @@ class BackofficeSite(UnfoldAdminSite):
         return TemplateResponse(request, "backoffice/changes.html", context)
 
     def usage_problems(self, request: HttpRequest) -> HttpResponse:
-        """List usage that no invoice holds: late, of unknown customers, or counted by no meter."""
+        """List usage that no invoice holds: late, charged by no plan, of unknown customers, or counted by no meter."""
         if not request.user.has_perm("metering.view_usageevent"):
             raise PermissionDenied
-        context = {**self.each_context(request), "title": "Usage that is not billed", "page": usage_problems()}
+        context = {**self.each_context(request), "title": "Usage that is not billed", "page": usage_problems(at=now())}
         return TemplateResponse(request, "backoffice/usage_problems.html", context)
 
 

@@ -10,12 +10,13 @@ from django.db.models import Count, DecimalField, F, Max, Min, OuterRef, Q, Subq
 from django.urls import reverse
 from moneyed import Money
 
-from billing_site.backoffice.usage_problems import late_summary
+from billing_site.backoffice.usage_problems import uncharged_usage
 from billing_site.kernel.money import round_money
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import overdue
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
+from invoicing.workflows.unbilled_usage import late_summary
 from metering.queries import events_of_unknown_customers, unmatched_events
 
 WHY_LENGTH = 120
@@ -42,7 +43,7 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         *push_queues(),
         failed_payments_queue(),
         overdue_queue(at=at),
-        *usage_queues(),
+        *usage_queues(at=at),
         notice_queue(),
     ]
 
@@ -186,12 +187,13 @@ def notice_queue() -> WorkQueue:
     )
 
 
-def usage_queues() -> list[WorkQueue]:
-    """Return the usage that no invoice holds: late, of unknown customers, counted by no meter."""
+def usage_queues(*, at: datetime) -> list[WorkQueue]:
+    """Return the usage that no invoice holds: late, charged by no plan, of unknown customers, counted by no meter."""
     page = reverse("admin:backoffice_usage_problems")
     late_line_count, late_invoice_count, late_since = late_summary()
     unknown = events_of_unknown_customers(known_keys=list(Customer.objects.values_list("key", flat=True)))
     unmatched = unmatched_events()
+    uncharged = uncharged_usage(at=at)
     return [
         WorkQueue(
             name="Lines with usage after their invoice",
@@ -200,6 +202,14 @@ def usage_queues() -> list[WorkQueue]:
             count=late_line_count,
             oldest=late_since,
             why=f"lines of {late_invoice_count} {'invoice' if late_invoice_count == 1 else 'invoices'}",
+        ),
+        WorkQueue(
+            name="Usage that no plan charges",
+            link=f"{page}#uncharged",
+            empty="Usage outside of every subscription, or of a meter that the plan has no price for, stands here.",
+            count=sum(row.event_count for row in uncharged),
+            oldest=min((row.first_at for row in uncharged), default=None),
+            why=_named(sorted({row.customer_id for row in uncharged})),
         ),
         WorkQueue(
             name="Usage of unknown customers",

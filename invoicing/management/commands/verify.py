@@ -1,12 +1,15 @@
 """`manage.py verify`: every number is still what it was proven to be, or it is named."""
 
 import sys
+from itertools import groupby
 from typing import Any
 
 from django.core.management.base import BaseCommand
 from rich.console import Console
 from rich.table import Table
 
+from billing_site.kernel import clock
+from invoicing.workflows.unbilled_usage import UnbilledUsage, unbilled_usage
 from invoicing.workflows.verify import CHECKS, verify
 
 
@@ -22,6 +25,7 @@ class Command(BaseCommand):
         if not findings:
             names = ", ".join(check.__name__.removeprefix("check_").replace("_", " ") for check in CHECKS)
             console.print(f"[green]all equal[/green]: {names}", soft_wrap=True)
+            _print_unbilled(console)
             return
         table = Table(title=f"{len(findings)} findings", title_justify="left")
         for heading in ("Check", "Subject", "Difference"):
@@ -30,3 +34,16 @@ class Command(BaseCommand):
             table.add_row(finding.check, finding.subject, finding.message)
         console.print(table)
         sys.exit(1)
+
+
+def _print_unbilled(console: Console) -> None:
+    """List what nobody is charged for: nothing is lost, but somebody should know."""
+    for reason, rows in groupby(sorted(unbilled_usage(at=clock.now()), key=_reason), key=_reason):
+        found = list(rows)
+        events = sum(row.event_count for row in found)
+        customers = len({row.customer_id for row in found})
+        console.print(f"not billed: {events} events of {customers} customers: {reason}", soft_wrap=True)
+
+
+def _reason(row: UnbilledUsage) -> str:
+    return row.reason.value
