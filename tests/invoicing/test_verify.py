@@ -55,7 +55,11 @@ def test_one_cent_in_one_line_is_found_and_the_line_named(invoice: Invoice, caps
     ("statement", "check", "subject"),
     [
         ("UPDATE invoicing_invoice SET customer_name = 'Evil Ltd'", "seals hold", "INV-2026-00001"),
-        ("UPDATE invoicing_invoice SET subtotal = subtotal + 1, total = total + 1", "invoices are booked", "INV-2026-00001"),
+        (
+            "UPDATE invoicing_invoice SET subtotal = subtotal + 1, total = total + 1",
+            "invoices are booked",
+            "INV-2026-00001",
+        ),
         ("UPDATE invoicing_posting SET amount = amount + 0.01 WHERE amount > 0", "books balance", "INV-2026-00001"),
         ("DELETE FROM invoicing_journalentry", "invoices are booked", "INV-2026-00001"),
         ("UPDATE invoicing_invoice SET number = 'INV-2026-00002'", "numbers are gapless", "INV-2026-00001"),
