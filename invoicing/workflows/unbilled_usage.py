@@ -1,7 +1,8 @@
 """Usage that was accepted and counted, and that no invoice holds or will hold: who, how much, and why.
 
 Every counted event is on a line that knew it, in a period that a subscription prices and that is still
-to be billed, or here. Events that no meter counts are metering's to list (`unmatched_events`).
+to be billed, or here. A plan need not price every meter of an event: one that counts calls may stand
+beside one that charges their tokens. Events that no meter counts are metering's to list (`unmatched_events`).
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ class UnbilledReason(StrEnum):
 
     UNKNOWN_CUSTOMER = "there is no such customer"
     NO_SUBSCRIPTION = "no subscription was in force"
-    NOT_PRICED = "no plan in force has a price for this meter in the customer's currency"
+    NOT_PRICED = "no plan in force has a price for any meter of these events in the customer's currency"
     LATE = "it came after its invoice was rated"
 
 
@@ -135,17 +136,19 @@ _UNBILLED = f"""
         SELECT customer_id, range_agg(tstzrange(started_at, ended_at)) AS spans
         FROM invoicing_subscription GROUP BY customer_id
     ), priced AS (
-        SELECT s.customer_id, p.meter_id, range_agg(tstzrange(s.started_at, s.ended_at)) AS spans
+        SELECT s.customer_id, m.event_type, range_agg(tstzrange(s.started_at, s.ended_at)) AS spans
         FROM invoicing_subscription s
         JOIN invoicing_customer c ON c.id = s.customer_id
         JOIN invoicing_price p ON p.plan_version_id = s.plan_version_id AND p.currency = c.currency
-        GROUP BY s.customer_id, p.meter_id
+        JOIN metering_meter m ON m.id = p.meter_id
+        GROUP BY s.customer_id, m.event_type
     ), uncharged AS (
         SELECT pairs.meter_id, pairs.customer_id, gaps.reason, unnest(gaps.spans) AS span
         FROM pairs
+        JOIN metering_meter m ON m.id = pairs.meter_id
         LEFT JOIN invoicing_customer c ON c.key = pairs.customer_id
         LEFT JOIN in_force ON in_force.customer_id = c.id
-        LEFT JOIN priced ON priced.customer_id = c.id AND priced.meter_id = pairs.meter_id
+        LEFT JOIN priced ON priced.customer_id = c.id AND priced.event_type = m.event_type
         CROSS JOIN LATERAL (
             SELECT CASE WHEN c.id IS NULL THEN 'UNKNOWN_CUSTOMER' ELSE 'NO_SUBSCRIPTION' END AS reason,
                    tstzmultirange(tstzrange(NULL, %(at)s)) - COALESCE(in_force.spans, '{{}}') AS spans

@@ -79,6 +79,16 @@ def test_a_meter_that_is_priced_in_another_currency_only_is_listed() -> None:
     assert listed() == [("cust_acme", 5, 1, UnbilledReason.NOT_PRICED)]
 
 
+def test_a_meter_that_only_informs_beside_one_that_charges_the_same_events_is_no_loss() -> None:
+    calls = {"key": "calls", "name": "Calls", "event_type": "action.consumed", "aggregation": "count", "unit": "call"}
+    load_catalog(document={"meters": [calls]}, at=JULY, actor="test", reason="for the charts")
+    a_plan()
+    a_subscription(a_customer())
+    use("cust_acme", "5", at=JULY)
+
+    assert listed() == []
+
+
 def test_usage_that_comes_after_its_invoice_is_listed_as_late() -> None:
     a_plan()
     a_subscription(a_customer())
