@@ -5,29 +5,50 @@ from datetime import datetime
 from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
-from billing_site.kernel.money import from_minor_units
+from billing_site.kernel.money import from_minor_units, plain
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.posting import postings_for_issue
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
-from invoicing.invoices.operations import apply_payment, issue, locked_invoice, nothing_due
+from invoicing.invoices.operations import apply_payment, issue, locked_invoice, nothing_due, save_draft
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.push import plan_push
-from invoicing.subscriptions.snapshot import contract_at
+from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
+from metering.rollup import roll_up
 
 
-@transaction.atomic
 def issue_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
-    """Issue a draft that people have looked at; a second time changes nothing.
+    """Issue a draft that people have looked at, exactly as they saw it; a second time changes nothing.
 
-    Raises Conflict where the contract has changed since the draft was made: it would charge for a
-    service that has ended, or leave out one that has begun. A billing run refreshes it.
+    Raises Conflict (code `outdated`) where it would be another invoice today, because usage has arrived or
+    the contract has changed since it was made: `refresh_draft` brings it up to date.
     """
-    draft = locked_invoice(invoice_id=invoice_id)
-    if draft.status == InvoiceStatus.DRAFT and _charged(draft) != _to_be_charged(draft):
-        raise Conflict(f"the contract has changed since {draft} was made: bill the customer again", code="outdated")
-    return issue_computed(invoice_id=invoice_id, at=at, actor=actor, reason=reason)
+    roll_up()
+    with transaction.atomic():
+        draft = locked_invoice(invoice_id=invoice_id)
+        if draft.status == InvoiceStatus.DRAFT:
+            _refuse_outdated(draft)
+        return issue_computed(invoice_id=invoice_id, at=at, actor=actor, reason=reason)
+
+
+def refresh_draft(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
+    """Compute a draft again from today's usage and contract; one that says the same, or is issued, stays untouched."""
+    roll_up()
+    with transaction.atomic():
+        draft = locked_invoice(invoice_id=invoice_id)
+        if draft.status != InvoiceStatus.DRAFT:
+            return draft
+        computed = _as_of_today(draft)
+        return save_draft(
+            customer=draft.customer,
+            assembled=computed.assembled,
+            sources=computed.contract.sources,
+            run=draft.billing_run,
+            at=at,
+            actor=actor,
+            reason=reason,
+        )
 
 
 @transaction.atomic
@@ -55,15 +76,16 @@ def issue_computed(*, invoice_id: int, at: datetime, actor: str, reason: str) ->
     return invoice
 
 
-def _charged(draft: Invoice) -> set[tuple[int, int, datetime, datetime]]:
-    return set(draft.lines.values_list("subscription_id", "price_id", "service_start", "service_end"))
+def _refuse_outdated(draft: Invoice) -> None:
+    today = _as_of_today(draft).assembled
+    if today.digest != draft.content_digest:
+        then, now = (f"{money.currency.code} {plain(money.amount)}" for money in (draft.total, today.total))
+        difference = (
+            f"it says {then}, today it would be {now}" if then != now else f"its lines are others today ({now})"
+        )
+        raise Conflict(f"{draft} is outdated: {difference}; refresh it and look again", code="outdated")
 
 
-def _to_be_charged(draft: Invoice) -> set[tuple[int, int, datetime, datetime]]:
+def _as_of_today(draft: Invoice) -> ComputedInvoice:
     period = Period(as_utc(draft.period_start), as_utc(draft.period_end))
-    contract = contract_at(customer=draft.customer, period=period)
-    charges = ((charge, contract.sources[charge.reference]) for charge in contract.snapshot.charges)
-    return {
-        (source.subscription.pk, source.price.pk, charge.service_period.start, charge.service_period.end)
-        for charge, source in charges
-    }
+    return compute_invoice(customer=draft.customer, period=period, until=period.end)

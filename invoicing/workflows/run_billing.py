@@ -90,9 +90,9 @@ def _run(
 ) -> RunReport:
     roll_up()
     report = RunReport()
-    run = BillingRun.objects.create(as_of=as_of, started_at=at)
-    reason = f"billing run {run.pk} as of {as_of.isoformat()}"
     due = list(_due(as_of=as_of, customer_key=customer_key, report=report))
+    run = BillingRun.objects.create(as_of=as_of, started_at=at)
+    reason = f"billing run {run.pk} as of {as_of:%Y-%m-%d %H:%M} UTC"
     for done, (customer, period) in enumerate(due, start=1):
         with _failures_told(report, customer, period):
             report.invoices.append(_bill(customer, period, run=run, at=at, actor=actor, reason=reason, finish=finish))
@@ -175,7 +175,10 @@ class _failures_told:  # noqa: N801 - reads as a sentence: with _failures_told(.
         # What is wrong with one customer holds back this customer, not the whole run; it is logged with its trace.
         if not isinstance(problem, OF_ONE_CUSTOMER):
             return False
-        logger.error("billing of %s failed", self.customer.key, exc_info=problem)
+        if isinstance(problem, BillingError):
+            logger.info("billing of %s failed: %s", self.customer.key, problem)
+        else:
+            logger.error("billing of %s failed", self.customer.key, exc_info=problem)
         message = str(problem).partition("\n")[0] or f"an internal check failed ({kind.__name__ if kind else ''})"
         self.report.failures.append(BillingFailure(self.customer.key, self.period, message))
         return True

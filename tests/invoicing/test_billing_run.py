@@ -5,16 +5,18 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from moneyed import Money
 
-from billing_site.kernel.errors import InvalidFields
+from billing_site.kernel.errors import Conflict, InvalidFields, NotFound
 from billing_site.kernel.history import save_with_reason
 from invoicing.catalog.operations import load_catalog
-from invoicing.invoices.models import Invoice, InvoiceSeries, InvoiceStatus
+from invoicing.invoices.models import BillingRun, Invoice, InvoiceSeries, InvoiceStatus
 from invoicing.ledger.models import JournalEntry
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.models import Subscription
+from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
 from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.run_billing import draft_billing, issue_billing, preview_billing
 from invoicing.workflows.verify import verify
@@ -96,6 +98,44 @@ def test_a_draft_takes_in_usage_that_arrives_before_it_is_issued() -> None:
     assert refreshed.status == InvoiceStatus.DRAFT
     assert refreshed.number is None
     assert not JournalEntry.objects.exists()
+
+
+def test_a_draft_that_usage_has_overtaken_is_not_issued_before_somebody_has_seen_the_new_figures() -> None:
+    a_plan("pro", usd_per_action("1"))
+    a_subscription(a_customer())
+    use("cust_acme", "10", at=JULY)
+    [draft] = draft_billing(as_of=AUGUST, at=BILLED_AT).invoices
+    use("cust_acme", "5", at=JULY + timedelta(hours=2))
+
+    with pytest.raises(Conflict, match="it says USD 10, today it would be USD 15"):
+        issue_invoice(invoice_id=draft.pk, at=BILLED_AT, actor="finance", reason="looks right")
+
+    refresh_draft(invoice_id=draft.pk, at=BILLED_AT, actor="finance", reason="usage arrived")
+    issued = issue_invoice(invoice_id=draft.pk, at=BILLED_AT, actor="finance", reason="looks right")
+    assert issued.total == Money("15", "USD")
+
+
+def test_a_run_for_a_customer_that_does_not_exist_leaves_no_run_behind() -> None:
+    with pytest.raises(NotFound, match="there is no customer 'cust_nobody'"):
+        draft_billing(as_of=AUGUST, at=BILLED_AT, customer_key="cust_nobody")
+
+    assert not BillingRun.objects.exists()
+
+
+def test_bill_names_days_of_the_customers_zone_and_refuses_to_issue_ahead_of_time(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    a_plan()
+    a_subscription(a_customer(timezone="Europe/Berlin"), started_at=datetime(2025, 6, 30, 22, tzinfo=UTC))
+
+    call_command("bill", "--as-of", "2025-08-01")
+    call_command("bill", "--as-of", "2025-07-01")
+
+    printed = capsys.readouterr().out
+    assert "2025-07-01 .. 2025-07-31" in printed
+    assert "Nothing to bill" in printed
+    with pytest.raises(CommandError, match="--at lies in the future"):
+        call_command("bill", "--as-of", "2025-08-01", "--at", "2999-01-01", "--issue")
 
 
 def test_a_draft_that_says_the_same_stays_untouched() -> None:

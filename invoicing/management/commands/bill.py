@@ -1,7 +1,9 @@
 """`manage.py bill --as-of TIME`: one billing run."""
 
 from argparse import ArgumentParser
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
@@ -11,6 +13,7 @@ from rich.table import Table
 from billing_site.kernel import clock
 from billing_site.kernel.arguments import moment
 from billing_site.kernel.errors import BillingError
+from invoicing.customers.models import Customer
 from invoicing.invoices.printed_text import money_text
 from invoicing.workflows.run_billing import RunReport, draft_billing, issue_billing, preview_billing
 
@@ -32,13 +35,23 @@ class Command(BaseCommand):
         """Run the billing and print its invoices."""
         if options["dry_run"] and options["issue"]:
             raise CommandError("--dry-run and --issue contradict each other: choose one")
-        at = options["at"] or clock.now()
+        now = clock.now()
+        at = options["at"] or now
+        if at > now:
+            raise CommandError(
+                f"--at lies in the future ({at:%Y-%m-%d %H:%M} UTC): nothing is issued ahead of its time"
+            )
         console = Console()
         try:
             report = self._run(options, at)
         except BillingError as problem:
             raise CommandError(str(problem)) from problem
-        console.print(_table(report))
+        if options["as_of"] > now and not options["dry_run"]:
+            console.print("[yellow]--as-of lies in the future[/yellow]: drafts of periods that still run are estimates")
+        if report.invoices or report.previews:
+            console.print(_table(report))
+        elif not report.failures:
+            console.print("Nothing to bill: every period that ended by then has its invoice.")
         for failure in report.failures:
             console.print(f"[red]not billed[/red]: {failure.customer}: {failure.message}", soft_wrap=True)
         if report.failures:
@@ -70,17 +83,26 @@ def _table(report: RunReport) -> Table:
         table.add_row(
             invoice.number or "-",
             invoice.customer_name,
-            f"{invoice.period_start:%Y-%m-%d} .. {invoice.period_end:%Y-%m-%d}",
+            _days(invoice.period_start, invoice.period_end, zone=invoice.timezone),
             invoice.status,
             money_text(money=invoice.total),
         )
+    previewed = Customer.objects.in_bulk({preview.assembled.customer for preview in report.previews}, field_name="key")
     for preview in report.previews:
         assembled = preview.assembled
+        customer = previewed[assembled.customer]
         table.add_row(
             "-",
-            assembled.customer,
-            f"{assembled.period.start:%Y-%m-%d} .. {assembled.period.end:%Y-%m-%d}",
+            customer.name,
+            _days(assembled.period.start, assembled.period.end, zone=customer.timezone),
             "preview",
             money_text(money=assembled.total),
         )
     return table
+
+
+def _days(start: datetime, end: datetime, *, zone: str) -> str:
+    """Write a period by its first and last day in the customer's zone."""
+    local = ZoneInfo(zone)
+    last = end.astimezone(local) - timedelta(microseconds=1)
+    return f"{start.astimezone(local):%Y-%m-%d} .. {last:%Y-%m-%d}"
