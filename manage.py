@@ -9,8 +9,17 @@ def main() -> None:
     """Run one Django management command with the project's settings."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
     from django.core.management import execute_from_command_line
+    from django.db import ProgrammingError
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ProgrammingError as error:
+        # Every command that needs tables ends here where they are not there yet.
+        from billing_site.serving.readiness import is_for_want_of_migrations
+
+        if "--traceback" in sys.argv or not is_for_want_of_migrations(error=error):
+            raise
+        sys.exit("The database has no tables yet (or is behind): run `python manage.py migrate`")
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Billing back office",
-    "DESCRIPTION": "Usage in, invoices out, every number explained.",
+    "DESCRIPTION": (BASE_DIR / "billing_site" / "api" / "introduction.md").read_text(),
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": [],
@@ -243,6 +243,8 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="WARNING")},
+    # An answer 4xx is told to the caller; only our own failures are worth a line.
+    "loggers": {"django.request": {"level": "ERROR"}},
 }
 
 from billing_site.backoffice.theme import UNFOLD  # noqa: E402, F401

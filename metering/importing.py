@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from billing_site.kernel.errors import BillingError
-from metering.core.mapping import RowMapping, complete_mapping, map_row, mapping_of_object
+from metering.core.mapping import RowMapping, complete_mapping, map_row, mapping_of_object, refuse_without_required
 from metering.core.parsing import Event, parse_event
 from metering.ingest import Receipt, accept_events
 from metering.reading import Row, RowFile
@@ -70,6 +70,7 @@ def import_rows(
     """
     if file.columns is not None:
         mapping = complete_mapping(mapping=mapping, columns=file.columns)
+        refuse_without_required(mapping=mapping, columns=file.columns)
     events: list[Event] = []
     try:
         for row in file.rows():

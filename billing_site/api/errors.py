@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 RAISED_BY_TRIGGER = ("23000", "P0001")
+SEND_A_KEY = "send `Authorization: Bearer bbk_...`; `manage.py create_api_key` makes a key"
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
@@ -101,9 +102,8 @@ def _of_rest_framework(exception: exceptions.APIException) -> Problem:
         wait: float | None = getattr(exception, "wait", None)
         headers["Retry-After"] = str(max(1, ceil(wait or 1)))
     codes = exception.get_codes()
-    return Problem(
-        exception.status_code, codes if isinstance(codes, str) else "invalid", str(exception.detail), headers=headers
-    )
+    detail = SEND_A_KEY if isinstance(exception, exceptions.NotAuthenticated) else str(exception.detail)
+    return Problem(exception.status_code, codes if isinstance(codes, str) else "invalid", detail, headers=headers)
 
 
 def _flat(detail: Any, path: str) -> Iterator[FieldError]:

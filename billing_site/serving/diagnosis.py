@@ -11,13 +11,13 @@ from pathlib import Path
 from django.conf import settings
 from django.core import checks
 from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
 from django_q.models import Failure
 
 from billing_site.database.settings import EMBEDDED_ENGINE
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.jobs import LATE_AFTER, queue_state
+from billing_site.serving.readiness import missing_migrations
 from invoicing.payments.queries import payment_health
 from invoicing.workflows.verify import check_guards_are_on
 
@@ -130,10 +130,9 @@ def _database() -> Iterator[Finding]:
 
 
 def _migrations() -> Iterator[Finding]:
-    executor = MigrationExecutor(connection)
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    if plan:
-        yield Finding("migrations", State.WRONG, f"{len(plan)} are missing", "Run `manage.py migrate`.")
+    missing = missing_migrations()
+    if missing:
+        yield Finding("migrations", State.WRONG, f"{missing} are missing", "Run `manage.py migrate`.")
     else:
         yield Finding("migrations", State.WELL, "all applied")
 

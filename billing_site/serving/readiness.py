@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import requests
 from django.core.management import call_command
-from django.db import connection
+from django.db import ProgrammingError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from billing_site.api.tasks import REGULAR_JOBS as API_JOBS
@@ -14,6 +14,8 @@ from billing_site.kernel.jobs import RegularJob, ensure_schedules
 from invoicing.tasks import REGULAR_JOBS as INVOICING_JOBS
 from metering.tasks import REGULAR_JOBS as METERING_JOBS
 
+# A relation or a column that the code knows and the database does not (PostgreSQL, appendix A).
+UNDEFINED = ("42P01", "42703")
 POLL_SECONDS = 0.1
 ANSWER_TIMEOUT_SECONDS = 5
 
@@ -25,11 +27,21 @@ def regular_jobs() -> list[RegularJob]:
 
 def migrate_if_needed(*, say: Callable[[str], None]) -> None:
     """Bring the database's tables to what the code wants; silent where they are."""
-    executor = MigrationExecutor(connection)
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    if plan:
-        say(f"Migrating the database ({len(plan)} steps) ...")
+    steps = missing_migrations()
+    if steps:
+        say(f"Migrating the database ({steps} steps) ...")
         call_command("migrate", interactive=False, verbosity=0)
+
+
+def missing_migrations() -> int:
+    """Count the migrations that the code has and the database does not."""
+    executor = MigrationExecutor(connection)
+    return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+def is_for_want_of_migrations(*, error: ProgrammingError) -> bool:
+    """Say whether a statement failed for a table or column that a missing migration would make."""
+    return getattr(error.__cause__, "sqlstate", None) in UNDEFINED and missing_migrations() > 0
 
 
 def install_schedules_and_roles() -> None:

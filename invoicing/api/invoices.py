@@ -9,6 +9,7 @@ from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing_site.kernel.clock import now
 from billing_site.kernel.errors import InvalidInput, NotFound
 from invoicing.api.base import bound_customer, check_customer_visible, filters_of, read
 from invoicing.api.fields import MomentField, StrictSerializer, TextField
@@ -31,7 +32,9 @@ class InvoiceQuestion(StrictSerializer):
     """Whose invoice, and as of when."""
 
     customer_id = TextField(max_length=100, help_text="The customer's key.")
-    as_of = MomentField(help_text="The period that runs at this moment, with the usage before it.")
+    as_of = MomentField(
+        required=False, help_text="The period that runs at this moment, with the usage before it. Left out: now."
+    )
 
 
 @extend_schema_view(
@@ -134,11 +137,12 @@ class InvoicePreviewView(generics.GenericAPIView[Invoice]):
         ],
     )
     def post(self, request: Request) -> Response:
-        """Return the invoice of the running period up to a moment."""
+        """Return the invoice of the running period up to a moment, or up to now."""
         question = read(InvoiceQuestion(data=request.data))
         check_customer_visible(request, key=question["customer_id"], field="customer_id")
-        computed = preview_invoice(customer_key=question["customer_id"], as_of=question["as_of"])
-        return Response(PreviewSerializer(computed.assembled, context={"as_of": question["as_of"]}).data)
+        as_of = question.get("as_of") or now()
+        computed = preview_invoice(customer_key=question["customer_id"], as_of=as_of)
+        return Response(PreviewSerializer(computed.assembled, context={"as_of": as_of}).data)
 
 
 def visible_invoice(request: Request, *, number: str) -> Invoice:

@@ -8,6 +8,7 @@ from moneyed import Money
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.money import is_rounded
 from invoicing.invoices.models import Invoice
+from invoicing.invoices.printed_text import money_text
 from invoicing.payments.models import Payment, PaymentFailure
 
 
@@ -35,7 +36,7 @@ def record_payment(
     )
     if not created and (payment.invoice_id != invoice.pk or payment.amount != amount):
         raise Conflict(
-            f"payment {reference} is recorded already, over {payment.amount.amount} {payment.currency} "
+            f"payment {reference} is recorded already, over {money_text(money=payment.amount)} "
             f"for invoice {payment.invoice}",
             field="reference",
         )

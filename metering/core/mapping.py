@@ -10,9 +10,12 @@ from typing import Any
 
 from billing_site.kernel.errors import InvalidInput
 from metering.core.decoding import decode_json
-from metering.core.parsing import FIELDS, read_moment
+from metering.core.parsing import FIELDS, REQUIRED, read_moment
 
 PROPERTY = "properties."
+# Made from the row where nothing gives them.
+DERIVED = ("event_id", "idempotency_key")
+EXAMPLE_RULES = {"event_type": "event_type==llm.tokens"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,22 @@ def complete_mapping(*, mapping: RowMapping, columns: Sequence[str]) -> RowMappi
             )
     named = {name: Source(name) for name in columns if name in FIELDS or name.startswith(PROPERTY)}
     return RowMapping(sources={**named, **mapping.sources}, zone=mapping.zone)
+
+
+def refuse_without_required(*, mapping: RowMapping, columns: Sequence[str]) -> None:
+    """Raise InvalidInput where no column and no rule gives a required field: then no row could ever be an event.
+
+    `idempotency_key` and `event_id` are made from the row where nothing gives them.
+    """
+    missing = [name for name in REQUIRED if name not in (*DERIVED, *mapping.sources)]
+    if not missing:
+        return
+    example = " ".join(f"--map {EXAMPLE_RULES.get(name, f'{name}=COLUMN')}" for name in missing)
+    raise InvalidInput(
+        f"nothing was imported: no column gives {', '.join(missing)}; columns are {', '.join(columns)}. "
+        f"Say which column is meant, or give a constant after ==, for example {example}",
+        field="map",
+    )
 
 
 def mapping_of_object(*, mapping: RowMapping, names: Iterable[str]) -> RowMapping:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from django.db import connection
 
 from billing_site.kernel.period import Period, hour_of
+from metering.core.parsing import DECIMAL_PLACES_MAX, INTEGER_DIGITS_MAX
 from metering.counting import COUNTED_VALUE, HOUR_OF_EVENT, IS_COUNTED
 
 # All pairs (customer, event type) by jumping from one to the next in the index: as many steps as pairs.
@@ -152,7 +153,8 @@ def unmatched_events() -> list[Unmatched]:
     for event_type, meter_and_property, event_count, last_timestamp in rows:
         meter, _, value_property = meter_and_property.partition("/")
         reason = (
-            f"the property {value_property} is missing or not a number from 0 on with at most 26.12 digits"
+            f"the property {value_property} is missing or not a number from 0 on"
+            f" (at most {INTEGER_DIGITS_MAX} digits before the point and {DECIMAL_PLACES_MAX} after it)"
             if meter
             else "no meter counts this event type"
         )

@@ -282,6 +282,22 @@ def test_a_folder_that_is_not_writable_sends_the_rejects_to_the_current_one(
     assert (tmp_path / "here" / "usage.csv.rejected.ndjson").is_file()
 
 
+def test_a_foreign_file_without_a_mapping_is_refused_at_once_with_what_to_map(tmp_path: Path) -> None:
+    path = tmp_path / "usage.csv"
+    path.write_text("when,account,tokens,quantity\n2026-07-01T00:00:00Z,acme,1,2\n")
+
+    with pytest.raises(CommandError) as refusal:
+        call_command("import_events", str(path))
+
+    assert str(refusal.value) == (
+        "nothing was imported: no column gives event_type, timestamp, customer_id; columns are when, account, tokens, "
+        "quantity. Say which column is meant, or give a constant after ==, for example "
+        "--map event_type==llm.tokens --map timestamp=COLUMN --map customer_id=COLUMN"
+    )
+    assert not UsageEvent.objects.exists()
+    assert [file.name for file in tmp_path.iterdir()] == ["usage.csv"]
+
+
 def test_batches_are_committed_as_they_go(tmp_path: Path) -> None:
     path = tmp_path / "usage.csv"
     path.write_text("at,n\n" + "2026-07-01T00:00:00Z,1\n" * 12_000)

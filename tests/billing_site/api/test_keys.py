@@ -1,5 +1,6 @@
 """API keys: shown once, kept as a digest, limited to their scopes."""
 
+import re
 from datetime import timedelta
 from io import StringIO
 
@@ -61,6 +62,7 @@ def test_without_a_known_key_the_answer_is_401_with_a_challenge(header):
 
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert re.search(r"send `Authorization: Bearer bbk_...`|not known or was revoked", response.json()["detail"])
     assert fields_of(response) == {}
 
 

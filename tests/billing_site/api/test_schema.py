@@ -49,6 +49,13 @@ def test_the_bearer_scheme_tells_the_scopes(schema):
     assert "invoices:read|write" in scheme["description"]
 
 
+def test_the_introduction_tells_how_to_begin(schema):
+    introduction = schema["info"]["description"]
+
+    for word in ("create_api_key", "Authorization: Bearer", "Scopes", "Idempotency-Key", "problem+json", "curl"):
+        assert word in introduction
+
+
 def test_the_page_of_the_schema_loads_nothing_from_elsewhere():
     page = Client().get("/api/docs/").content.decode()
 
