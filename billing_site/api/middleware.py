@@ -1,6 +1,7 @@
 """What stands before and behind every view of the machine face, whoever wrote it."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
@@ -47,6 +48,8 @@ class MachineFaceMiddleware:
         response = self.get_response(request)
         if response.status_code < 400 or response.headers.get("Content-Type", "").startswith(MEDIA_TYPE):
             return response
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            return response  # never Django's own: a view shows it to a person (invoicing.api.pdf)
         return _problem_instead_of(response).http_response()
 
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from django.contrib.auth.views import redirect_to_login
+from django.conf import settings
 from django.http import HttpResponse, HttpResponseBase
-from django.utils.cache import get_conditional_response, patch_vary_headers
-from django.utils.http import quote_etag
+from django.shortcuts import render, resolve_url
+from django.utils.cache import add_never_cache_headers, get_conditional_response, patch_vary_headers
+from django.utils.http import quote_etag, urlencode
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.authentication import SessionAuthentication
@@ -47,7 +48,7 @@ class InvoicePdfView(APIView):
         except NotAuthenticated:
             if "text/html" not in request.headers.get("Accept", ""):
                 raise
-            return redirect_to_login(request.get_full_path())
+            return _no_access(request)
         document = document_of(invoice=invoice)
         etag = quote_etag(document_etag(document=document))
         response = get_conditional_response(request._request, etag=etag)
@@ -61,6 +62,15 @@ class InvoicePdfView(APIView):
         response.headers["Cache-Control"] = "private, no-cache"
         patch_vary_headers(response, ("Authorization", "Cookie"))
         return response
+
+
+def _no_access(request: Request) -> HttpResponse:
+    """Tell a person without a session what is needed: most are customers, and staff find their way in from there."""
+    sign_in = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.get_full_path()})}"
+    context = {"seller": settings.SELLER, "staff_sign_in": sign_in}
+    page = render(request._request, "portal/no_access.html", context, status=401)
+    add_never_cache_headers(page)
+    return page
 
 
 def _visible(request: Request, number: str) -> Invoice:

@@ -21,6 +21,7 @@ from moneyed import Money
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.money import is_rounded, total
+from billing_site.kernel.words import counted
 from invoicing.invoices.printed_text import (
     UNDRAWABLE,
     date_text,
@@ -78,7 +79,10 @@ class DocumentStep:
 
 @dataclass(frozen=True)
 class DocumentLine:
-    """One invoice line; `explanation` says in plain words how the amount came about, `unit_amount` is final text."""
+    """One invoice line; `explanation` says in plain words how the amount came about, `unit_amount` is final text.
+
+    `unit` is singular; `free_quantity` is the part of `quantity` that costs nothing before any price is applied.
+    """
 
     position: int
     description: str
@@ -88,6 +92,7 @@ class DocumentLine:
     unit_amount: str
     amount: Money
     steps: tuple[DocumentStep, ...] = ()
+    free_quantity: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,8 @@ def _line_content(line: DocumentLine) -> dict[str, Any]:
         "description": line_of(line.description),
         "explanation": line_of(line.explanation),
         "quantity": quantity_text(quantity=line.quantity),
-        "unit": line_of(line.unit),
+        "unit": line_of(counted(line.unit, line.quantity)),
+        "free": f"{quantity_text(quantity=line.free_quantity)} of them free" if line.free_quantity else "",
         "unit_amount": line_of(line.unit_amount),
         "amount": money_text(money=line.amount),
         "steps": [

@@ -77,6 +77,7 @@ def _line(line: InvoiceLine) -> DocumentLine:
         explanation=line.rated["explanation"],
         quantity=line.quantity,
         unit=line.unit,
+        free_quantity=Decimal(line.rated["free_quantity"]),
         unit_amount=_unit_price(line.rated["steps"], line.currency),
         amount=line.amount,
         steps=steps if len(steps) > 1 else (),

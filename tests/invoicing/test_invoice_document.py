@@ -278,6 +278,22 @@ def test_a_line_longer_than_a_page_runs_on_instead_of_being_cut_off():
     assert all(f"Tier {number:03} 1 EUR 0.001 EUR 0.001" in text for number in range(150))
 
 
+def test_units_are_counted_and_what_is_free_stands_under_the_quantity():
+    queries = line(
+        description="Queries",
+        explanation="",
+        quantity=Decimal(2_850_845),
+        unit="query",
+        unit_amount="EUR 0.0005",
+        amount="925.42",
+        free_quantity=Decimal(1_000_000),
+    )
+
+    assert "2,850,845 queries 1,000,000 of them free EUR 0.0005 EUR 925.42" in text_of(invoice(queries))
+    assert "1 query" in text_of(invoice(replace(queries, quantity=Decimal(1))))
+    assert "of them free" not in text_of(invoice(replace(queries, free_quantity=Decimal(0))))
+
+
 def test_a_draft_says_so_and_asks_for_nothing():
     text = text_of(invoice(number=None, status="draft", issue_date=None, due_date=None))
 
@@ -420,6 +436,7 @@ def test_the_etag_changes_with_each_field_of_a_line_and_of_a_tier():
             "explanation": "Another reason.",
             "quantity": Decimal(2),
             "unit": "week",
+            "free_quantity": Decimal(1),
             "unit_amount": "EUR 1.00",
             "steps": (),
         }.items()

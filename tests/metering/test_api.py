@@ -127,6 +127,14 @@ def test_bytes_that_are_no_events_are_told_so(caller: Caller, body: bytes, statu
         fields_of(response)
 
 
+def test_an_array_of_events_is_told_how_to_be_sent(caller: Caller) -> None:
+    response = caller.post("/api/v1/events", [event("a")])
+
+    assert response.status_code == 422
+    assert fields_of(response) == {"events": "wrong_type"}
+    assert 'wrap it: {"events": [...]}' in response.json()["detail"]
+
+
 def test_nul_and_surrogates_are_refused_wherever_they_stand(caller: Caller) -> None:
     for fields in ({"customer_id": "a\x00"}, {"properties": {"\x00": 1}}, {"properties": {"a": ["\x00"]}}):
         assert caller.post("/api/v1/events", event(**fields)).status_code == 422

@@ -192,3 +192,13 @@ def test_a_rate_limit_is_written_as_requests_per_interval():
     for text in ("0/s", "5", "5/day", "-1/s"):
         with pytest.raises(ValueError, match="API_RATE_LIMIT"):
             rate_limit(text=text)
+
+
+@pytest.mark.django_db
+def test_a_refused_request_is_told_to_the_caller_and_leaves_the_log_alone(caplog):
+    caller = Caller()
+
+    assert caller.get("/api/v1/customers/nobody").status_code == 404
+    assert caller.client.get("/api/v1/customers").status_code == 401
+
+    assert caplog.records == []

@@ -1,6 +1,7 @@
 """Invoices over HTTP: listed, read, explained, previewed, printed."""
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -211,13 +212,16 @@ def test_staff_may_print_with_the_permission_to_see_invoices(july):
     assert browser.get(pdf_of(july)).status_code == 404
 
 
-def test_a_stranger_is_sent_to_the_login_or_told_401(july):
+def test_a_stranger_is_told_401_and_a_person_that_a_link_is_needed_and_where_staff_sign_in(july):
     page = Client().get(pdf_of(july), headers={"Accept": "text/html,application/xhtml+xml"})
     machine = Client().get(pdf_of(july))
 
-    assert page.status_code == 302
-    assert page.headers["Location"].startswith("/admin/login/?next=/billing/invoices/")
+    assert page.status_code == 401
+    assert "You need a link to see this page" in page.content.decode()
+    assert f'href="/admin/login/?next={quote(pdf_of(july), safe="")}"' in page.content.decode()
+    assert july.number not in page.content.decode().replace(quote(pdf_of(july), safe=""), "")
     assert machine.status_code == 401
+    assert "create_api_key" in machine.json()["detail"]
 
 
 def test_a_draft_has_no_address(july):
@@ -233,3 +237,15 @@ def test_reading_an_invoice_costs_the_same_for_one_line_and_for_many(july, djang
     caller = Caller()
     with django_assert_max_num_queries(7):
         caller.get(f"/api/v1/invoices/{july.number}")
+
+
+def test_a_preview_without_a_moment_is_as_of_now(july, monkeypatch):
+    monkeypatch.setattr("invoicing.api.invoices.now", lambda: datetime(2026, 8, 10, tzinfo=UTC))
+    use("cust_acme", "70", at=datetime(2026, 8, 9, tzinfo=UTC))
+    caller = Caller()
+
+    without = caller.post("/api/v1/invoices/preview", {"customer_id": "cust_acme"})
+
+    assert without.status_code == 200
+    asked = {"customer_id": "cust_acme", "as_of": "2026-08-10T00:00:00Z"}
+    assert without.json() == caller.post("/api/v1/invoices/preview", asked).json()

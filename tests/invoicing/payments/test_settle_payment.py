@@ -134,7 +134,7 @@ def test_a_reference_stands_for_one_payment_for_ever():
     transfer(invoice, "100")
 
     for changed in (lambda: transfer(invoice, "50"), lambda: transfer(other, "100")):
-        with pytest.raises(Conflict, match="recorded already, over 100"):
+        with pytest.raises(Conflict, match=r"recorded already, over USD 100\.00 for"):
             changed()
 
     assert Payment.objects.count() == 1
