@@ -42,7 +42,9 @@ def read_json_batch(*, body: bytes, events_max: int, received_at: datetime, cust
     """
     document = decode_json(body)
     if isinstance(document, list):
-        raise InvalidInput('an array is not taken as it is; wrap it: {"events": [...]}', field="events", code="wrong_type")
+        raise InvalidInput(
+            'an array is not taken as it is; wrap it: {"events": [...]}', field="events", code="wrong_type"
+        )
     if not isinstance(document, dict):
         raise InvalidInput('send one event object, or {"events": [...]}', field="events", code="wrong_type")
     if "events" not in document:

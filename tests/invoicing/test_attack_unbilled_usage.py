@@ -89,6 +89,7 @@ def test_a_meter_that_only_informs_beside_one_that_charges_the_same_events_is_no
     assert listed() == []
 
 
+@pytest.mark.requirement("S0-102")
 def test_usage_that_comes_after_its_invoice_is_listed_as_late() -> None:
     a_plan()
     a_subscription(a_customer())

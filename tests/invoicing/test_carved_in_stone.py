@@ -92,6 +92,8 @@ def test_no_column_of_an_issued_line_can_be_changed(issued: Invoice) -> None:
     assert len(columns) > 15, "the attack must try every column"
 
 
+@pytest.mark.requirement("S0-112")
+@pytest.mark.requirement("S0-017")
 @pytest.mark.requirement("S0-106")
 @pytest.mark.parametrize(
     "statement",

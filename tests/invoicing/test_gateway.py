@@ -68,6 +68,8 @@ def test_an_invoice_is_pushed_and_paid(sandbox, amount, currency):
     assert (paid.number, paid.metadata) == ("INV-intent", {"reference": "intent"})
 
 
+@pytest.mark.requirement("S0-115")
+@pytest.mark.requirement("S0-018")
 @pytest.mark.requirement("S3-059")
 def test_the_whole_push_twice_makes_one_invoice(sandbox):
     first = gateway.pay_invoice(invoice=opened(customer_with("pm_card_visa")).id, idempotency_key="pay")

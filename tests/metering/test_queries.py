@@ -80,6 +80,8 @@ def test_a_period_is_half_open() -> None:
     assert before == used() == 110
 
 
+@pytest.mark.requirement("S0-009")
+@pytest.mark.requirement("S0-008")
 def test_windows_are_sparse_in_order_and_cut_at_the_bounds() -> None:
     use("cust_a", "1", at=JULY + HALF)
     use("cust_a", "2", at=JULY + timedelta(days=1, hours=5))
@@ -103,6 +105,7 @@ def test_windows_are_sparse_in_order_and_cut_at_the_bounds() -> None:
     assert months == [Window(period.start, period.end, Decimal(6), 3)]
 
 
+@pytest.mark.requirement("S0-153")
 def test_usage_is_grouped_by_namespace_or_by_a_property() -> None:
     accept_events(
         events=[
@@ -199,6 +202,8 @@ _customers = itertools.count(1)
 minutes = st.integers(0, 60 * 50)
 
 
+@pytest.mark.requirement("S0-150")
+@pytest.mark.requirement("S0-149")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events=st.lists(st.tuples(minutes, st.decimals(0, 10**9, places=12)), max_size=25),

@@ -36,6 +36,7 @@ def values(meter: str = "actions") -> list[Decimal]:
     return [window.value for window in windows]
 
 
+@pytest.mark.requirement("S0-007")
 @pytest.mark.django_db
 def test_events_are_summed_per_customer_and_hour() -> None:
     a_meter()
@@ -252,6 +253,7 @@ def test_an_insert_that_is_never_ended_is_told_and_nothing_is_skipped(
     assert values() == [1]
 
 
+@pytest.mark.requirement("S0-111")
 @pytest.mark.django_db(transaction=True)
 def test_many_rollups_and_inserts_at_once_count_each_event_once(crowd: Crowd) -> None:
     a_meter("sum")

@@ -14,6 +14,7 @@ from billing_site.kernel.clock import now
 JOB = jobs.RegularJob(name="Tick", task="billing_site.api.tasks.forget_old_answers", cron="* * * * *")
 
 
+@pytest.mark.requirement("S1-097")
 @pytest.mark.django_db
 def test_a_house_in_order_answers_200():
     response = Client().get("/health")

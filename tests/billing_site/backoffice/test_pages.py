@@ -79,6 +79,7 @@ def test_the_invoice_page_tells_its_life_with_actor_and_reason(administrator: Cl
     assert f"/billing/invoices/{issued.number}/pdf" in page
 
 
+@pytest.mark.requirement("S0-151")
 def test_the_proof_page_goes_from_the_line_to_the_event_and_finds_all_equal(
     administrator: Client, issued: Invoice
 ) -> None:
@@ -166,6 +167,7 @@ def test_the_trial_balance_is_zero_in_each_currency(administrator: Client, draft
     assert [(book["currency"], book["rest"].amount) for book in page.context["books"]] == [("JPY", 0), ("USD", 0)]
 
 
+@pytest.mark.requirement("S0-113")
 def test_the_changes_page_lists_who_what_and_why_over_all_models(administrator: Client, issued: Invoice) -> None:
     page = administrator.get(reverse("admin:backoffice_changes"))
     by_fiona = administrator.get(reverse("admin:backoffice_changes"), {"actor": "fiona"}).context["changes"]

@@ -35,6 +35,9 @@ def the_page(key: str = "cust_acme", *, at: datetime = NOW) -> home.HomePage:
     return home_page(customer=customer_by_key(key=key), at=at)
 
 
+@pytest.mark.requirement("S3-017")
+@pytest.mark.requirement("S3-013")
+@pytest.mark.requirement("S0-143")
 def test_the_page_says_what_it_costs_so_far_at_this_pace_and_before(july):
     [running] = the_page().running
 
@@ -47,6 +50,7 @@ def test_the_page_says_what_it_costs_so_far_at_this_pace_and_before(july):
     assert running.days_left == 20
 
 
+@pytest.mark.requirement("S3-016")
 def test_the_words_of_the_page_are_those_of_the_figures(july, visit):
     text = text_of(visit("cust_acme").get("/portal/").content.decode())
 
@@ -59,6 +63,7 @@ def test_the_words_of_the_page_are_those_of_the_figures(july, visit):
     assert "Counted until 11 August 2026, 12:00 Europe/Berlin." in text
 
 
+@pytest.mark.requirement("S3-012")
 def test_usage_is_put_into_the_days_of_the_customer(acme):
     [running] = the_page(at=datetime(2026, 7, 10, tzinfo=UTC)).running
     [actions] = running.usage
@@ -176,6 +181,8 @@ def test_usage_that_cannot_be_counted_yet_does_not_close_the_page(acme, visit, m
     assert "What was sent in the last minutes is still being counted; nothing of it is lost." in text
 
 
+@pytest.mark.requirement("S3-021")
+@pytest.mark.requirement("S3-015")
 def test_newest_invoices_stand_first_and_older_ones_are_in_pages(visit, present):
     a_plan("pro", usd_fee())
     a_subscription(a_customer(), started_at=datetime(2022, 6, 1, tzinfo=UTC))

@@ -69,6 +69,7 @@ def test_an_invoice_is_read_with_its_lines(july):
     ]
 
 
+@pytest.mark.requirement("S0-147")
 def test_an_invoice_explains_itself(july):
     explanation = Caller().get(f"/api/v1/invoices/{july.number}/explain").json()
 

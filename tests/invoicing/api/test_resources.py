@@ -31,6 +31,7 @@ PRO = {
 }
 
 
+@pytest.mark.requirement("S1-098")
 def test_a_customer_is_created_read_listed_and_changed_with_the_key_as_its_author():
     caller = Caller()
 
@@ -96,6 +97,7 @@ def test_a_page_of_plans_costs_the_same_queries_for_one_and_for_many(django_asse
         assert len(caller.get("/api/v1/plans").json()["data"]) == 4
 
 
+@pytest.mark.requirement("S1-099")
 def test_a_subscription_is_started_read_listed_and_ended():
     caller = Caller()
     a_plan("pro")

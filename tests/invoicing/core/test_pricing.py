@@ -86,6 +86,8 @@ def test_each_model_charges_what_its_definition_says(definition: dict[str, Any],
     assert plain(priced.unrounded_amount) == amount
 
 
+@pytest.mark.requirement("S0-069")
+@pytest.mark.requirement("S0-064")
 @pytest.mark.requirement("S0-070")
 def test_fifteen_million_actions_cost_280_dollars_graduated() -> None:
     priced = price_quantity(price=price("graduated", tiers=ACTION_TIERS), quantity=Decimal(15_000_000))
@@ -150,6 +152,7 @@ def test_free_units_are_reported_beside_the_steps() -> None:
     assert [step.quantity for step in priced.steps] == [Decimal("0.5")]
 
 
+@pytest.mark.requirement("S0-067")
 def test_tiers_begin_after_the_free_units() -> None:
     free_first = price("graduated", tiers=ACTION_TIERS, free_units="1000000")
 

@@ -15,6 +15,7 @@ from tests.invoicing.core.builders import JULY, base_fee, charge, usage
 from tests.invoicing.core.test_pricing_properties import prices, quantities, shares
 
 
+@pytest.mark.requirement("S0-148")
 def test_a_line_rated_again_from_stored_json_is_byte_identical() -> None:
     """S0-147..151."""
     document = line_document(line=rate_charge(charge=charge(), usage=usage("15000000"), currency="USD"))
@@ -23,6 +24,8 @@ def test_a_line_rated_again_from_stored_json_is_byte_identical() -> None:
     assert canonical(rated_again(stored["inputs"])) == canonical(stored)
 
 
+@pytest.mark.requirement("S0-117")
+@pytest.mark.requirement("S0-016")
 @given(price=prices(), quantity=quantities, share=shares, currency=st.sampled_from(["EUR", "JPY", "KWD"]))
 def test_whatever_was_rated_rates_the_same_again(price, quantity, share, currency) -> None:  # type: ignore[no-untyped-def]
     meter = None if price.model is PriceModel.FLAT else "tokens"

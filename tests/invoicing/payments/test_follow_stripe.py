@@ -77,6 +77,7 @@ def test_paid_and_payment_succeeded_have_one_effect(sandbox, listener):
     assert outcome_of() == "stale: the invoice is paid already"
 
 
+@pytest.mark.requirement("S0-053")
 def test_a_job_that_runs_twice_settles_once(sandbox, listener):
     invoice = an_issued_invoice()
     run_queued_jobs()

@@ -168,6 +168,7 @@ def test_stripe_is_told_of_a_changed_customer_and_of_nothing_else(sandbox):
     assert StripeCustomer.objects.get().payment_method == "pm_card_mastercard"
 
 
+@pytest.mark.requirement("S3-032")
 @pytest.mark.requirement("S3-030")
 @pytest.mark.parametrize("fault", ["http_500", "rate_limit"])
 def test_while_stripe_cannot_answer_the_gaps_grow_and_then_stay(sandbox, fault):
@@ -196,6 +197,7 @@ def test_the_sweep_queues_what_is_due_once_and_it_goes_through(sandbox):
     assert (PushIntent.objects.get().status, PushIntent.objects.get().last_error) == ("pushed", "")
 
 
+@pytest.mark.requirement("S3-033")
 def test_a_lost_answer_makes_no_second_invoice(sandbox):
     invoice = an_issued_invoice()
     sandbox.fault("timeout_after_effect", 2)

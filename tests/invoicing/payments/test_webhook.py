@@ -35,6 +35,7 @@ def test_a_signed_event_is_stored_and_queued_and_answered_with_200(client):
     assert queued_jobs() == [("invoicing.tasks.follow_notice", (notice.pk,))]
 
 
+@pytest.mark.requirement("S0-051")
 @pytest.mark.requirement("S0-116")
 def test_the_same_event_again_is_counted_and_not_queued(client):
     for _ in range(3):
@@ -106,6 +107,7 @@ def test_only_post_is_answered(client):
     assert client.get("/webhooks/stripe").status_code == 405
 
 
+@pytest.mark.requirement("S1-034")
 @pytest.mark.requirement("S1-035")
 def test_the_answer_takes_less_than_100_milliseconds(client):
     post(client, *an_event("invoice.paid", SUBJECT))

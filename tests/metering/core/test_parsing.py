@@ -65,6 +65,7 @@ def test_a_complete_event_is_read_as_it_stands() -> None:
     )
 
 
+@pytest.mark.requirement("S0-110")
 @pytest.mark.parametrize("field", ["event_id", "idempotency_key", "event_type", "timestamp", "customer_id", "quantity"])
 def test_a_missing_field_is_named(field: str) -> None:
     incomplete = document()
