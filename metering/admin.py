@@ -125,7 +125,7 @@ class FactsAdmin(ReadOnlyAdmin):
 class UsageEventAdmin(FactsAdmin):
     """Events as they were accepted."""
 
-    list_display = ("number", "event_id", "event_type", "customer_link", "amount", "happened", "received")
+    list_display = ("number", "event_id", "event_type", "customer_link", "amount", "times")
     list_display_links = ("number", "event_id")
     list_filter = (EventTypeFilter, ("timestamp", RangeDateTimeFilter))
     search_fields = ("customer_id",)
@@ -173,6 +173,15 @@ class UsageEventAdmin(FactsAdmin):
     def happened(self, event: UsageEvent) -> SafeString:
         """Show when the usage happened."""
         return moment(event.timestamp)
+
+    @admin.display(description="Happened, accepted")
+    def times(self, event: UsageEvent) -> SafeString:
+        """Show when the usage happened, and below it when it was accepted."""
+        return format_html(
+            '<span class="bo-line">{}</span><span class="bo-line bo-small bo-faint">{}</span>',
+            moment(event.timestamp),
+            moment(event.received_at),
+        )
 
     @admin.display(description="Accepted")
     def received(self, event: UsageEvent) -> SafeString:

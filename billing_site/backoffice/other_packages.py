@@ -6,15 +6,20 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_q.admin import FailAdmin, QueueAdmin, ScheduleAdmin, TaskAdmin
-from django_q.models import Failure, OrmQ, Schedule, Success
+from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from djstripe import models as stripe_mirror
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from billing_site.display.admin import ReadOnlyAdmin, StaffAdmin
+from billing_site.display.figures import NOTHING, link, moment
+from billing_site.display.pills import pill
 
 # Mirrored objects of Stripe that help to find out what Stripe knows; the other fifty are hidden.
 MIRRORED = ("Customer", "Invoice", "PaymentIntent", "Charge", "PaymentMethod", "BalanceTransaction")
@@ -82,3 +87,32 @@ class FailedJobAdmin(FailAdmin, ReadOnlyAdmin):
 @admin.register(Schedule)
 class JobScheduleAdmin(ScheduleAdmin, ReadOnlyAdmin):
     """What runs when; the tables of RegularJob in the code decide, so it is read-only."""
+
+    list_display = ("name", "func", "next", "last", "outcome")
+    list_display_links = ("name",)
+    list_filter = ()
+    ordering = ("next_run",)
+    empty_message = "`manage.py serve` puts the regular jobs here."
+
+    @admin.display(description="Runs next", ordering="next_run")
+    def next(self, job: Schedule) -> SafeString:
+        """Show when it runs next."""
+        return moment(job.next_run) if job.next_run else NOTHING
+
+    @admin.display(description="Ran last")
+    def last(self, job: Any) -> SafeString:
+        """Show when its last run ended."""
+        return moment(job.last_stopped) if job.last_stopped else NOTHING
+
+    @admin.display(description="How it went")
+    def outcome(self, job: Any) -> SafeString:
+        """Link to the last run by how it ended; runs that ended well are forgotten after a while."""
+        if job.task_success is None:
+            return NOTHING
+        kind, word = ("success", "done") if job.task_success else ("failure", "failed")
+        return link(reverse(f"admin:django_q_{kind}_change", args=[job.task_id]), pill(word))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Add when the last run ended."""
+        queryset: QuerySet[Any] = super().get_queryset(request)
+        return queryset.annotate(last_stopped=Subquery(Task.objects.filter(id=OuterRef("task")).values("stopped")))

@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 from django.db.models import Q
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from billing_site.display.figures import money, quantity
@@ -80,7 +81,7 @@ def _invoices(term: str) -> HitGroup:
     hits = [
         Hit(
             invoice.number or f"draft {invoice.pk}",
-            pill(invoice.status) + " " + money(invoice.total) + f" {invoice.customer_name}",
+            format_html("{} {} {}", pill(invoice.status), money(invoice.total), invoice.customer_name),
             _page("invoice", invoice.pk),
         )
         for invoice in found
@@ -101,7 +102,11 @@ def _payments(term: str) -> HitGroup:
         wanted |= Q(amount=amount)
     found = Payment.objects.filter(wanted).select_related("invoice").order_by("-received_at", "-id")[:HITS_MAX]
     hits = [
-        Hit(payment.reference, money(payment.amount) + f" for {payment.invoice}", _page("payment", payment.pk))
+        Hit(
+            payment.reference,
+            format_html("{} for {}", money(payment.amount), payment.invoice),
+            _page("payment", payment.pk),
+        )
         for payment in found
     ]
     return HitGroup("Payments", hits)

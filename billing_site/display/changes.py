@@ -14,6 +14,8 @@ from billing_site.display.figures import money_text
 
 VERBS = {"+": "created", "~": "changed", "-": "deleted"}
 SHOWN_LENGTH = 120
+# Reasons of the first billing runs wrote times for machines.
+MACHINE_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d)?(?:\.\d+)?(?:\+00:00|Z)")
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -88,7 +90,7 @@ def _instance_name(row: Any) -> str:
 
 def _actor_and_reason(row: Any) -> tuple[str, str]:
     """Split "actor: reason" as `kernel.history.save_with_reason` writes it; without it the signed-in user stands."""
-    text = row.history_change_reason or ""
+    text = MACHINE_TIME.sub(r"\1 \2 UTC", row.history_change_reason or "")
     user = row.history_user.get_username() if row.history_user_id and row.history_user else ""
     actor, separator, reason = text.partition(": ")
     if not separator:

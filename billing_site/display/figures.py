@@ -1,4 +1,8 @@
-"""How numbers and times are written for staff: money with its currency, quantities with thin separators, times with zone."""
+"""How numbers and times are written for staff: money with its currency, quantities with unit, times with zone.
+
+Thousands are parted by commas everywhere, as in the sentences that rating stores with a line: one number is
+never written in two ways on one page.
+"""
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
@@ -12,7 +16,6 @@ from moneyed import Money
 from billing_site.kernel.money import exponent, plain
 from billing_site.kernel.words import counted
 
-THIN = "\N{NARROW NO-BREAK SPACE}"
 NOTHING = format_html('<span class="bo-faint">–</span>')
 
 
@@ -54,9 +57,9 @@ def exact_price(*, amount: Decimal, currency: str) -> str:
 
 
 def quantity(amount: Decimal | int, unit: str = "") -> str:
-    """Write a quantity with thin separators and its unit: 15 000 000 tokens."""
+    """Write a quantity with its unit: 15,000,000 tokens."""
     whole, _, digits = plain(Decimal(amount)).partition(".")
-    text = f"{int(whole):,}".replace(",", THIN) + (f".{digits}" if digits else "")
+    text = f"{int(whole):,}" + (f".{digits}" if digits else "")
     return f"{text} {counted(unit, amount)}" if unit else text
 
 
@@ -69,6 +72,11 @@ def moment(at: datetime) -> SafeString:
         utc.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00"),
         f"{utc:%Y-%m-%d %H:%M}",
     )
+
+
+def moment_text(at: datetime, timezone: str = "UTC") -> str:
+    """Write a time in a zone as plain text, for sentences: 2026-12-01 00:00 (Europe/Berlin)."""
+    return f"{at.astimezone(ZoneInfo(timezone)):%Y-%m-%d %H:%M} ({timezone})"
 
 
 def age(*, since: datetime, at: datetime) -> str:
@@ -88,16 +96,37 @@ def day(value: date) -> SafeString:
 
 
 def period_text(*, start: datetime, end: datetime, timezone: str) -> str:
-    """Write a half-open period by its first and last day in its zone; a whole month as 2026-10."""
+    """Write a half-open period by its first and last day in its zone, a whole month as 2026-10.
+
+    A period that ends at the hour at which it began ends on the day before, so that periods one after the
+    other share no day; times stand only where a period is shorter than that.
+    """
     zone = ZoneInfo(timezone)
     first, after = start.astimezone(zone), end.astimezone(zone)
-    last = (after - timedelta(microseconds=1)).date()
     midnight = first.time() == after.time() == datetime.min.time()
+    last = (after - timedelta(days=1) if first.time() == after.time() else after - timedelta(microseconds=1)).date()
     if midnight and first.day == after.day == 1 and (last.year, last.month) == (first.year, first.month):
         return f"{first:%Y-%m}"
-    if midnight:
-        return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
-    return f"{first:%Y-%m-%d %H:%M} to {after:%Y-%m-%d %H:%M}"
+    if last < first.date() or (last == first.date() and not midnight):
+        return f"{first:%Y-%m-%d %H:%M} to {after:%Y-%m-%d %H:%M}"
+    return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+
+
+def period(*, start: datetime, end: datetime, timezone: str) -> SafeString:
+    """Write a period as `period_text` does: it breaks between its days only, and has its exact bounds on hover."""
+    days = period_text(start=start, end=end, timezone=timezone).replace(" to ", " to|").split("|")
+    return format_html(
+        '<span title="{}">{}</span>',
+        exact_period(start=start, end=end, timezone=timezone),
+        format_html_join(" ", '<span class="bo-nowrap">{}</span>', ((day,) for day in days)),
+    )
+
+
+def exact_period(*, start: datetime, end: datetime, timezone: str) -> str:
+    """Write a half-open period to the minute in its zone, for where the days alone would hide something."""
+    zone = ZoneInfo(timezone)
+    first, after = start.astimezone(zone), end.astimezone(zone)
+    return f"{first:%Y-%m-%d %H:%M} to {after:%Y-%m-%d %H:%M} ({timezone})"
 
 
 def link(url: str, text: object, *, title: str = "") -> SafeString:

@@ -23,11 +23,10 @@ ROWS = 24
 
 @dataclass(frozen=True)
 class InvoiceRow:
-    """An invoice as lists show it: with its state as a word and its period in its own zone."""
+    """An invoice as lists show it: with its state as a word and what is still owed."""
 
     invoice: Invoice
     state: str
-    period: str
     due: Money
 
 
@@ -103,7 +102,6 @@ def invoice_row(invoice: Invoice, *, at: datetime) -> InvoiceRow:
     return InvoiceRow(
         invoice=invoice,
         state=invoice_state(status=invoice.status, due_date=invoice.due_date, at=at),
-        period=period_text(start=invoice.period_start, end=invoice.period_end, timezone=invoice.timezone),
         due=amount_due(invoice),
     )
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from moneyed import Money
 
 from billing_site.display.admin import history_of
 from billing_site.display.changes import Change
-from billing_site.display.figures import money_text, period_text
+from billing_site.display.figures import moment_text, money_text, period_text
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import total
 from invoicing.admin.customer_page import amount_due
@@ -21,6 +22,10 @@ from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushS
 ISSUE = "invoicing.issue_invoice"
 RETRY = "invoicing.retry_push"
 SETTLE = "invoicing.record_transfer"
+
+# What happened this close together is told in the order of cause: clocks differ, and Stripe's know whole seconds only.
+TOGETHER = timedelta(minutes=2)
+CAUSES = ("draft", "issued", "pending", "refused", "pushed", "failed", "paid", "void")
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class InvoicePage:
     at: datetime
     state: str
     question: str
-    period: str
+    advice: str
     due: Money
     lines: list[InvoiceLine]
     timeline: list[Moment]
@@ -51,6 +56,7 @@ class InvoicePage:
     entries: list[JournalEntry]
     changes: list[Change]
     may_issue: bool
+    may_refresh: bool
     may_retry: bool
     may_settle: bool
 
@@ -92,7 +98,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         at=at,
         state=state,
         question=_question(invoice, state, push, failures, at=at),
-        period=period_text(start=invoice.period_start, end=invoice.period_end, timezone=invoice.timezone),
+        advice=_advice(invoice, push, failures),
         due=amount_due(invoice),
         lines=list(invoice.lines.select_related("price__plan_version__plan", "subscription").order_by("position")),
         timeline=_timeline(invoice, changes, push, payments, failures),
@@ -101,9 +107,10 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         push=push,
         entries=_entries(invoice, payments),
         changes=changes,
-        may_issue=invoice.status == InvoiceStatus.DRAFT and allowed(ISSUE),
+        may_issue=can_be_issued(invoice, at=at) and allowed(ISSUE),
+        may_refresh=invoice.status == InvoiceStatus.DRAFT and allowed(ISSUE),
         may_retry=push is not None and push.status == PushStatus.REFUSED and is_open and allowed(RETRY),
-        may_settle=is_open and invoice.settlement_channel == SettlementChannel.MANUAL and allowed(SETTLE),
+        may_settle=is_open and allowed(SETTLE),
     )
 
 
@@ -111,6 +118,10 @@ def _question(
     invoice: Invoice, state: str, push: PushIntent | None, failures: list[PaymentFailure], *, at: datetime
 ) -> str:
     """Say whether it is all right and what to do, in one sentence."""
+    if state == "draft" and not can_be_issued(invoice, at=at):
+        return (
+            f"Its period has not ended: it can be issued from {moment_text(invoice.period_end, invoice.timezone)} on."
+        )
     if state == "draft":
         return "Not issued yet: check the lines, then issue it."
     if state == "void":
@@ -130,6 +141,24 @@ def _question(
     if invoice.settlement_channel == SettlementChannel.MANUAL:
         return f"Waits for a bank transfer, due {invoice.due_date}."
     return f"Waits for Stripe's payment, due {invoice.due_date}."
+
+
+def _advice(invoice: Invoice, push: PushIntent | None, failures: list[PaymentFailure]) -> str:
+    """Say what can be done about an open invoice that Stripe could not collect; nothing more than is true today."""
+    if invoice.status != InvoiceStatus.ISSUED or not failures:
+        return ""
+    told = "It is not charged again by itself: that comes with dunning, which is not there yet."
+    if push is not None and push.status == PushStatus.PUSHED:
+        return (
+            f"{told} The payment method can be changed on the customer's page. Where the money arrives by bank"
+            " transfer, record it here: a payment in full also withdraws the invoice at Stripe."
+        )
+    return f"{told} Where the money arrives by bank transfer, record it here."
+
+
+def can_be_issued(invoice: Invoice, *, at: datetime) -> bool:
+    """Say whether it is a draft whose period has ended."""
+    return invoice.status == InvoiceStatus.DRAFT and invoice.period_end <= at
 
 
 def _timeline(
@@ -154,7 +183,18 @@ def _timeline(
         Moment(p.received_at, "paid", f"{money_text(p.amount)} received ({p.reference})", "", p.reason)
         for p in payments
     ]
-    return sorted(moments, key=lambda moment: moment.at)
+    return in_order_of_cause(moments)
+
+
+def in_order_of_cause(moments: Sequence[Moment]) -> list[Moment]:
+    """Return moments by time; those that follow each other within TOGETHER by what causes what."""
+    by_time = sorted(moments, key=lambda moment: moment.at)
+    groups = [by_time[:1]]
+    for before, moment in pairwise(by_time):
+        if moment.at - before.at > TOGETHER:
+            groups.append([])
+        groups[-1].append(moment)
+    return [moment for group in groups for moment in sorted(group, key=lambda one: CAUSES.index(one.word))]
 
 
 def _moment_of(change: Change, invoice: Invoice) -> Moment:

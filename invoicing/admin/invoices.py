@@ -9,6 +9,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action
 
@@ -20,25 +21,38 @@ from billing_site.display.admin import (
     attempt,
     confirmation,
     go,
-    moment_column,
     show_selected,
 )
-from billing_site.display.figures import link, money, money_text, period_text
+from billing_site.display.figures import NOTHING, day, link, moment_text, money, money_text, period
 from billing_site.display.pills import invoice_state, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.customer_page import amount_due
 from invoicing.admin.invoice_filters import PeriodFilter, StateFilter
-from invoicing.admin.invoice_page import ISSUE, RETRY, SETTLE, InvoiceToIssue, invoice_page, issue_effect
+from invoicing.admin.invoice_page import (
+    ISSUE,
+    RETRY,
+    SETTLE,
+    InvoiceToIssue,
+    can_be_issued,
+    invoice_page,
+    issue_effect,
+)
 from invoicing.admin.proof import proof_page
 from invoicing.admin.transfer import TransferForm
+from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
-from invoicing.invoices.queries import totals_by_currency
+from invoicing.invoices.queries import OWED, totals_by_currency
 from invoicing.payments.models import PushStatus
 from invoicing.payments.push import retry_push
 from invoicing.workflows.explain_invoice import prove_invoice
-from invoicing.workflows.issue_invoice import issue_invoice
+from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
 from invoicing.workflows.settle_payment import settle_payment
+
+STILL_AT_STRIPE = (
+    "Stripe collects this invoice. Paid in full here, it is withdrawn there, so that it cannot be paid twice;"
+    " a part of it would leave all of it open at Stripe and is not taken."
+)
 
 
 @admin.register(Invoice)
@@ -48,12 +62,11 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
     list_display = (
         "document",
         "customer_link",
-        "period",
+        "billed_period",
         "state",
         "total_amount",
         "due_amount",
-        "due_date",
-        moment_column("issued_at", "Issued"),
+        "dates",
     )
     list_display_links = ("document",)
     list_filter = (StateFilter, "currency", PeriodFilter, "settlement_channel")
@@ -68,7 +81,7 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
     list_select_related = ("customer",)
     ordering = ("-period_end", "-id")
     actions = ("issue_selected",)
-    actions_detail = ("issue", "retry", "record_transfer", "proof", "proof_state")
+    actions_detail = ("issue", "refresh", "retry", "record_transfer", "proof", "proof_state")
     list_before_template = "backoffice/invoice_totals.html"
     empty_message = "A billing run drafts an invoice for each customer whose period has ended."
 
@@ -84,9 +97,22 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
         return link(page, invoice.customer_name, title=invoice.customer_name)
 
     @admin.display(description="Period", ordering="period_start")
-    def period(self, invoice: Invoice) -> str:
-        """Show the billed period in the customer's zone."""
-        return period_text(start=invoice.period_start, end=invoice.period_end, timezone=invoice.timezone)
+    def billed_period(self, invoice: Invoice) -> SafeString:
+        """Show the first and last day of the billed period in the customer's zone, its exact bounds on hover."""
+        return period(start=invoice.period_start, end=invoice.period_end, timezone=invoice.timezone)
+
+    @admin.display(description="Due", ordering="due_date")
+    def dates(self, invoice: Invoice) -> SafeString:
+        """Show when it is due, and below it the day on which it was issued."""
+        if invoice.due_date is None or invoice.issued_at is None:
+            return NOTHING
+        issued = f"{invoice.issued_at:%Y-%m-%d}"
+        return format_html(
+            '<span class="bo-line">{}</span><span class="bo-line bo-small bo-faint" title="{}">issued {}</span>',
+            day(invoice.due_date),
+            moment_text(invoice.issued_at),
+            issued,
+        )
 
     @admin.display(description="State", ordering="status")
     def state(self, invoice: Invoice) -> SafeString:
@@ -100,8 +126,9 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
 
     @admin.display(description="Open")
     def due_amount(self, invoice: Invoice) -> SafeString:
-        """Show what is still owed."""
-        return money(amount_due(invoice))
+        """Show what is still owed; nobody owes a draft."""
+        due = amount_due(invoice)
+        return money(due) if due.amount else NOTHING
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -117,8 +144,10 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
         response = super().changelist_view(request, extra_context)
         changelist = getattr(response, "context_data", {}).get("cl")
         if changelist is not None:
-            response.context_data["totals"] = totals_by_currency(
-                invoices=Invoice.objects.filter(pk__in=changelist.queryset.order_by().values("pk"))
+            listed = Invoice.objects.filter(pk__in=changelist.queryset.order_by().values("pk"))
+            response.context_data["totals"] = totals_by_currency(invoices=listed.filter(status__in=OWED))
+            response.context_data["draft_totals"] = totals_by_currency(
+                invoices=listed.filter(status=InvoiceStatus.DRAFT)
             )
         return response
 
@@ -140,22 +169,26 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
     def issue_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Issue drafts after a confirmation that says how many, over how much in each currency, and asks why."""
         invoices = list(queryset.order_by("period_end", "id"))
-        drafts = [invoice for invoice in invoices if invoice.status == InvoiceStatus.DRAFT]
+        drafts = [invoice for invoice in invoices if can_be_issued(invoice, at=now())]
         back = reverse("admin:invoicing_invoice_changelist")
         if not drafts:
-            messages.warning(request, "None of the selected invoices is a draft: nothing to issue.")
+            messages.warning(request, "None of the selected is a draft whose period has ended: nothing to issue.")
             return None
         form = ReasonForm(request.POST if "confirmed" in request.POST else None)
         if form.is_valid():
             return self._issue(request, drafts, reason=form.cleaned_data["reason"])
-        others = len(invoices) - len(drafts)
+        others = sum(invoice.status != InvoiceStatus.DRAFT for invoice in invoices)
+        early = len(invoices) - len(drafts) - others
         return confirmation(
             request,
             admin=self,
             title="Issue invoices",
             effect=issue_effect(drafts),
             items=[InvoiceToIssue.of(draft) for draft in drafts],
-            warnings=[f"{others} of the selected are issued already and stay as they are."] if others else [],
+            warnings=[
+                *([f"{others} of the selected are issued already and stay as they are."] if others else []),
+                *([f"{early} of the selected stay drafts: their periods have not ended."] if early else []),
+            ],
             form=form,
             submit=f"Issue {len(drafts)} {'invoice' if len(drafts) == 1 else 'invoices'}",
             hidden=show_selected(request, queryset, action="issue_selected"),
@@ -169,6 +202,10 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
         if not request.user.has_perm(ISSUE):
             raise PermissionDenied
         page = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
+        if invoice.status == InvoiceStatus.DRAFT and not can_be_issued(invoice, at=now()):
+            ends = moment_text(invoice.period_end, invoice.timezone)
+            messages.warning(request, f"Not issued: its period has not ended. It can be issued from {ends} on.")
+            return go(page)
         form = ReasonForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             self._issue(request, [invoice], reason=form.cleaned_data["reason"])
@@ -206,6 +243,35 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
             else:
                 messages.success(request, f"Issued as {invoice.number} over {money_text(invoice.total)}.")
         return TemplateResponse(request, "backoffice/issued.html", context)
+
+    @action(description="Refresh", url_path="refresh")
+    def refresh(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Compute a draft again from today's usage and contract."""
+        invoice = self.row_or_404(request, object_id)
+        if not request.user.has_perm(ISSUE):
+            raise PermissionDenied
+        page = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            attempt(
+                request,
+                lambda: refresh_draft(
+                    invoice_id=invoice.pk, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
+                ),
+                done=lambda draft: f"It said {money_text(invoice.total)}, now it says {money_text(draft.total)}.",
+            )
+            return go(page)
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Refresh the draft for {invoice.customer_name}",
+            effect=f"It says {money_text(invoice.total)}. Its lines are computed again from today's usage and contract; "
+            "it stays a draft.",
+            form=form,
+            submit="Refresh the draft",
+            back=page,
+            row=invoice,
+        )
 
     @action(description="Send again", url_path="retry-push")
     def retry(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -269,6 +335,7 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
             admin=self,
             title=f"Record a bank transfer for {invoice.number}",
             effect=f"{money_text(amount_due(invoice))} is open. The payment is booked at once and cannot be taken back.",
+            warnings=[STILL_AT_STRIPE] if invoice.settlement_channel == SettlementChannel.STRIPE else [],
             form=form,
             submit="Record the payment",
             back=page,

@@ -24,7 +24,7 @@ from invoicing.ledger.queries import Balance, trial_balance
 class JournalEntryAdmin(ReadOnlyAdmin):
     """One business fact in the books."""
 
-    list_display = (moment_column("occurred_at", "Happened"), "reference", "description", "debits", "balance")
+    list_display = ("reference", moment_column("occurred_at", "Happened"), "description", "debits", "balance")
     list_display_links = ("reference",)
     list_filter = ("kind", "currency", "postings__account")
     search_fields = ("reference", "description")

@@ -27,7 +27,7 @@ def invoice_link(row: Any) -> SafeString:
 class PaymentAdmin(ReadOnlyAdmin):
     """Money that arrived."""
 
-    list_display = (RECEIVED, "customer_link", "invoice_link", "money_received", "channel", "reference", "reason")
+    list_display = (RECEIVED, "customer_link", "invoice_link", "money_received", "way")
     list_display_links = (RECEIVED,)
     list_filter = ("channel", "currency", ("received_at", admin.DateFieldListFilter))
     search_fields = ("reference", "invoice__number", "customer__key", "customer__name")
@@ -56,6 +56,14 @@ class PaymentAdmin(ReadOnlyAdmin):
         """Link to the customer."""
         return link(reverse("admin:invoicing_customer_change", args=[payment.customer_id]), payment.customer)
 
+    @admin.display(description="Channel and reference", ordering="channel")
+    def way(self, payment: Payment) -> SafeString:
+        """Show how it came, under which reference, and the reason given for recording it."""
+        reason = format_html('<span class="bo-line bo-small">{}</span>', payment.reason) if payment.reason else ""
+        return format_html(
+            '{} <span class="bo-small bo-faint">{}</span>{}', payment.get_channel_display(), payment.reference, reason
+        )
+
     @admin.display(description="Amount", ordering="amount")
     def money_received(self, payment: Payment) -> SafeString:
         """Show the amount."""
@@ -66,7 +74,7 @@ class PaymentAdmin(ReadOnlyAdmin):
 class PaymentFailureAdmin(ReadOnlyAdmin):
     """Attempts to collect that were refused."""
 
-    list_display = (moment_column("occurred_at", "Happened"), "invoice_link", "code", "message", "reference")
+    list_display = ("code", moment_column("occurred_at", "Happened"), "invoice_link", "message", "reference")
     list_display_links = ("code",)
     list_filter = ("code", ("occurred_at", admin.DateFieldListFilter))
     search_fields = ("reference", "message", "invoice__number", "invoice__customer__key")
@@ -104,8 +112,8 @@ class PushIntentAdmin(ReadOnlyAdmin):
     """Our decisions to send an invoice to Stripe, and how far each is."""
 
     list_display = (
-        "invoice_link",
         "state",
+        "invoice_link",
         "invoice_total",
         "attempt_count",
         "last_error",

@@ -12,6 +12,7 @@ from billing_site.display.figures import money_text
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import exponent, is_rounded, minor_unit
 from invoicing.admin.customer_page import amount_due
+from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice
 
 
@@ -36,6 +37,7 @@ class TransferForm(ReasonForm):
         )
         super().__init__(*args, **options)
         self.at, self.due = at, due
+        self.stripe_collects = invoice.settlement_channel == SettlementChannel.STRIPE
         self.fields["amount"].label = f"Amount in {invoice.currency}"
 
     def clean_amount(self) -> Any:
@@ -46,6 +48,10 @@ class TransferForm(ReasonForm):
             raise forms.ValidationError(f"must be above zero, with at most {digits} decimals")
         if amount > self.due:
             raise forms.ValidationError(f"is more than the {money_text(self.due)} that is open")
+        if amount < self.due and self.stripe_collects:
+            raise forms.ValidationError(
+                f"must be the whole {money_text(self.due)}: Stripe would still collect all of it"
+            )
         return amount.amount
 
     def clean_received_date(self) -> Any:

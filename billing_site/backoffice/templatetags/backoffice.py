@@ -80,15 +80,15 @@ def negated(amount: Money) -> Money:
 
 
 @register.filter
-def period(row: object) -> str:
+def period(row: object) -> SafeString:
     """Write the billed or service period of an invoice in its own zone."""
-    return figures.period_text(start=row.period_start, end=row.period_end, timezone=row.timezone)  # type: ignore[attr-defined]
+    return figures.period(start=row.period_start, end=row.period_end, timezone=row.timezone)  # type: ignore[attr-defined]
 
 
 @register.simple_tag
-def service(line: object, timezone: str) -> str:
+def service(line: object, timezone: str) -> SafeString:
     """Write a line's service period in the invoice's zone."""
-    return figures.period_text(start=line.service_start, end=line.service_end, timezone=timezone)  # type: ignore[attr-defined]
+    return figures.period(start=line.service_start, end=line.service_end, timezone=timezone)  # type: ignore[attr-defined]
 
 
 @register.simple_tag

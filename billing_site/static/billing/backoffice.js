@@ -1,4 +1,5 @@
-/* Keyboard (/ j k enter ?), times in the reader's zone, rows that open in place. No dependency. */
+/* Keyboard (/ j k enter ?), times in the reader's zone, rows that open in place, tables that stack where they do not fit.
+   No dependency. */
 (function () {
   "use strict";
   var current = null;
@@ -68,6 +69,37 @@
       time.dataset.local = "yes";
     });
   }
+
+  /* A table that is wider than its place would cut its last column, which is the money: its rows become lists. */
+  function label(table) {
+    var titles = Array.prototype.map.call(table.tHead ? table.tHead.rows[0].cells : [], function (cell) { return cell.textContent.trim(); });
+    Array.prototype.forEach.call(table.rows, function (row) {
+      if (row.parentElement === table.tHead) { return; }
+      Array.prototype.forEach.call(row.cells, function (cell, index) {
+        if (index && cell.colSpan === 1 && titles[index]) { cell.dataset.label = titles[index]; }
+        if (!cell.textContent.trim()) { cell.dataset.empty = "yes"; }
+      });
+    });
+  }
+  function fit(place) {
+    var table = place.querySelector(":scope > table");
+    if (!table || !place.clientWidth || table.dataset.width === String(place.clientWidth)) { return; }
+    table.dataset.width = place.clientWidth;
+    table.classList.remove("bo-stacked");
+    if (place.scrollWidth > place.clientWidth + 1) { table.classList.add("bo-stacked"); }
+  }
+  var places = new ResizeObserver(function (entries) { entries.forEach(function (entry) { fit(entry.target); }); });
+  function name(cell) {
+    var text = cell.querySelector("input.action-select") ? "Select" : cell.dataset.label.trim();
+    cell.dataset.label = text.charAt(0).toUpperCase() + text.slice(1);
+  }
+  function watch(root) {
+    root.querySelectorAll("#result_list [data-label]").forEach(name);
+    root.querySelectorAll(".bo-scroll").forEach(function (place) {
+      place.querySelectorAll("table").forEach(label);
+      places.observe(place);
+    });
+  }
   document.addEventListener("click", function (event) {
     var toggle = event.target.closest(".bo-toggle");
     if (!toggle) { return; }
@@ -75,6 +107,6 @@
     detail.hidden = !detail.hidden;
     toggle.setAttribute("aria-expanded", String(!detail.hidden));
   });
-  document.addEventListener("DOMContentLoaded", function () { localise(document); });
-  document.addEventListener("htmx:afterSwap", function (event) { localise(event.target); });
+  document.addEventListener("DOMContentLoaded", function () { localise(document); watch(document); });
+  document.addEventListener("htmx:afterSwap", function (event) { localise(event.target); watch(event.target); });
 })();
