@@ -84,7 +84,7 @@ def public_url_for(*, web: Address) -> str:
 
 
 def _granian(*, web: Address, workers: int) -> list[str]:
-    # Measured best on 2 cores: 2 processes x 2 threads (performance.md).
+    # Measured best on 2 cores: 2 processes x 2 threads.
     return [
         sys.executable,
         "-m",

@@ -62,6 +62,7 @@ def test_every_command_that_needs_tables_says_that_they_are_missing(tmp_path: Pa
             ["bill", "--as-of", "2026-08-01"],
             ["bill", "--as-of", "2026-08-01", "--issue"],
             ["verify"],
+            ["work"],
             ["create_api_key", "x", "--scope", "usage:read"],
         ):
             told = manage(*command, DATABASE_URL=url, SECRET_KEY="x" * 50)

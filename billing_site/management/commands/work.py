@@ -5,17 +5,18 @@ import os
 import signal
 import sys
 import time
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django_q.cluster import Cluster
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
-from billing_site.kernel.jobs import stands_still
+from billing_site.kernel.jobs import queue_state, stands_still
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Command(BaseCommand):
         """Start the cluster and watch it until it ends."""
         patience = timedelta(seconds=settings.Q_CLUSTER["timeout"]) + MARGIN
         began = now()
+        _look_for_tables(at=began)
         cluster = Cluster()
         cluster.start()
         looked = time.monotonic()
@@ -53,6 +55,16 @@ class Command(BaseCommand):
                 logger.error("The job cluster has stood still for %s although jobs wait: it is ended.", patience)
                 _kill_everything()
         sys.exit(cluster.sentinel.exitcode)
+
+
+def _look_for_tables(*, at: datetime) -> None:
+    """Ask the queue once: without tables every process of the cluster would fail again and again.
+
+    A database that does not answer yet is waited for by the cluster itself.
+    """
+    with suppress(OperationalError, InterfaceError, BillingError):
+        queue_state(at=at)
+    connection.close()
 
 
 def _is_stuck(*, patience: timedelta) -> bool:
