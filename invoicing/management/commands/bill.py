@@ -24,7 +24,7 @@ class Command(BaseCommand):
     help = "Bill every period that ended by --as-of: drafts by default, issued with --issue. Running it again makes nothing new."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the options of interfaces.md."""
+        """Declare the options."""
         parser.add_argument("--as-of", type=moment, required=True, help="Periods that ended by then are billed.")
         parser.add_argument("--customer", default="", metavar="KEY", help="Only this customer.")
         parser.add_argument("--dry-run", action="store_true", help="Compute and print, write nothing.")
