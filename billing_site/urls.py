@@ -1,10 +1,15 @@
 """Which face answers which address."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+# Browsers ask for it wherever a page names no icon.
+ICON = f"{settings.STATIC_URL}billing/backoffice-icon.svg"
+
 urlpatterns = [
+    path("favicon.ico", RedirectView.as_view(url=ICON)),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("portal/", include("billing_site.portal.urls")),

@@ -1,6 +1,7 @@
 """Metering as staff see it: meters with their history, events and hourly sums as they are, never edited."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -8,7 +9,7 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.paginator import InfinitePaginator
@@ -16,10 +17,11 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import ReadOnlyAdmin, TrackedAdmin, actor_of
 from billing_site.display.figures import NOTHING, link, moment, quantity
+from billing_site.kernel.period import Period, hour_of
 from metering.core.definition import MeterDefinition, check_meter
 from metering.models import Meter, UsageEvent, UsageWindow
 from metering.operations import create_meter
-from metering.queries import events_found
+from metering.queries import events_as_known, events_found
 
 MEANING = ("key", "event_type", "aggregation", "value_property")
 DEFINITION = ("key", "name", "event_type", "aggregation", "value_property", "unit")
@@ -198,8 +200,31 @@ class UsageEventAdmin(FactsAdmin):
 
     @admin.display(description="Counted in")
     def windows(self, event: UsageEvent) -> SafeString:
-        """Link to the hourly sums of the customer."""
-        return link(f"{reverse('admin:metering_usagewindow_changelist')}?q={event.customer_id}", "hourly usage")
+        """Link to the hourly sum of each meter of its type that holds it, or say why one does not."""
+        meters = list(Meter.objects.filter(event_type=event.event_type).order_by("key"))
+        if not meters:
+            return format_html("<p>No meter counts events of the type {}.</p>", event.event_type)
+        return format_html_join("", "<p>{}: {}</p>", ((meter.name, _window_of(event, meter)) for meter in meters))
+
+
+def _window_of(event: UsageEvent, meter: Meter) -> SafeString | str:
+    if event.pk > meter.rolled_up_to:
+        return "not summed yet; events are summed every minute."
+    hour = hour_of(event.timestamp)
+    window = UsageWindow.objects.filter(meter=meter, customer_id=event.customer_id, start=hour).first()
+    counted = events_as_known(
+        meter_key=meter.key,
+        customer_id=event.customer_id,
+        period=Period(event.timestamp, event.timestamp + timedelta(microseconds=1)),
+        known_through=event.pk,
+        after=(event.timestamp, event.pk - 1),
+        limit=1,
+    )
+    if window is None or not counted:
+        return f"does not count it: the property {meter.value_property} is missing or is no number that can be summed."
+    page = reverse("admin:metering_usagewindow_change", args=[window.pk])
+    total = link(page, quantity(window.value, meter.unit))
+    return format_html("counts {} of the {} in the hour from {}", quantity(counted[0].counted), total, moment(hour))
 
 
 @admin.register(UsageWindow)

@@ -18,6 +18,9 @@ class ApiKey(models.Model):
 
     objects = models.Manager["ApiKey"]()
 
+    class Meta:
+        verbose_name = "API key"
+
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
 

@@ -1,5 +1,25 @@
 """The admin of contract and money, one file a slice; Django finds it by this module."""
 
-from invoicing.admin import billing_runs, catalog, customers, invoices, ledger, payments, prices, subscriptions
+from invoicing.admin import (
+    billing_runs,
+    catalog,
+    customers,
+    invoices,
+    ledger,
+    payments,
+    prices,
+    subscriptions,
+    usage_events,
+)
 
-__all__ = ["billing_runs", "catalog", "customers", "invoices", "ledger", "payments", "prices", "subscriptions"]
+__all__ = [
+    "billing_runs",
+    "catalog",
+    "customers",
+    "invoices",
+    "ledger",
+    "payments",
+    "prices",
+    "subscriptions",
+    "usage_events",
+]

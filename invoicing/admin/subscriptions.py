@@ -1,7 +1,7 @@
 """Subscriptions: listed, started and ended; never edited."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -45,6 +45,10 @@ class StartForm(forms.ModelForm):
     class Meta:
         model = Subscription
         fields = ("key", "customer", "plan_version", "started_at", "anchor")
+        labels: ClassVar = {"started_at": "Started at (UTC)"}
+        help_texts: ClassVar = {
+            "started_at": "In UTC, whatever the customer's zone: midnight of 1 November in Berlin is 23:00 of 31 October."
+        }
 
     def clean(self) -> dict[str, Any]:
         """Try the operation itself and take it back, so that what it refuses is told at its field."""

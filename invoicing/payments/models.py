@@ -56,6 +56,8 @@ class PushIntent(models.Model):
     objects = models.Manager["PushIntent"]()
 
     class Meta:
+        verbose_name = "push to Stripe"
+        verbose_name_plural = "pushes to Stripe"
         constraints = [
             models.CheckConstraint(
                 condition=~models.Q(status="pushed")

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.issue_invoice import issue_invoice
 from invoicing.workflows.run_billing import draft_billing
+from invoicing.workflows.settle_payment import settle_payment
 from tests.factories import JULY, a_customer, a_plan, a_subscription, use
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -93,6 +94,48 @@ def addresses(invoice: Invoice) -> list[str]:
         reverse("admin:api_apikey_add"),
         reverse("admin:auth_user_changelist"),
     ]
+
+
+# The amounts that somebody would have to scroll for, or would not see at all.
+CUT_MONEY = """() => [...document.querySelectorAll(".bo-money")].filter(amount => {
+  const box = amount.getBoundingClientRect();
+  if (!amount.getClientRects().length) return false;
+  if (box.right > innerWidth + 1 || box.left < -1) return true;
+  for (let around = amount.parentElement; around !== document.body; around = around.parentElement) {
+    const edge = around.getBoundingClientRect();
+    const cuts = getComputedStyle(around).overflowX !== "visible";
+    if (cuts && (box.right > edge.right + 1 || box.left < edge.left - 1)) return true;
+  }
+  return false;
+}).map(amount => amount.textContent)"""
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_money_is_never_cut(page: Page, invoices: list[Invoice], width: int) -> None:
+    amount = invoices[0].total
+    settle_payment(
+        invoice_id=invoices[0].pk, channel="manual", reference="TRANSFER-" + "0" * 80, amount=amount, received_at=AT
+    )
+    page.set_viewport_size({"width": width, "height": 900})
+    lists = ["invoicing_journalentry", "invoicing_payment"]
+
+    for address in [*addresses(invoices[0]), *(reverse(f"admin:{name}_changelist") for name in lists)]:
+        page.goto(address, wait_until="networkidle")
+        for button in page.locator(".bo-toggle").all():
+            button.click()
+
+        assert page.evaluate(CUT_MONEY) == [], address
+
+
+def test_a_table_that_fits_stays_a_table_and_one_that_does_not_becomes_lists(
+    page: Page, invoices: list[Invoice]
+) -> None:
+    page.set_viewport_size({"width": 2560, "height": 900})
+    page.goto(reverse("admin:invoicing_customer_change", args=[invoices[0].customer_id]), wait_until="networkidle")
+    assert page.locator(".bo-stacked").count() == 0
+
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.locator(".bo-stacked td[data-label='Total']").first.wait_for()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

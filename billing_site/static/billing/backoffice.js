@@ -82,11 +82,12 @@
     });
   }
   function fit(place) {
-    var table = place.querySelector(":scope > table");
-    if (!table || !place.clientWidth || table.dataset.width === String(place.clientWidth)) { return; }
-    table.dataset.width = place.clientWidth;
-    table.classList.remove("bo-stacked");
-    if (place.scrollWidth > place.clientWidth + 1) { table.classList.add("bo-stacked"); }
+    if (!place.clientWidth || place.dataset.width === String(place.clientWidth)) { return; }
+    place.dataset.width = place.clientWidth;
+    place.querySelectorAll(":scope > table").forEach(function (table) {
+      table.classList.remove("bo-stacked");
+      if (table.offsetWidth > place.clientWidth + 1) { table.classList.add("bo-stacked"); }
+    });
   }
   var places = new ResizeObserver(function (entries) { entries.forEach(function (entry) { fit(entry.target); }); });
   function name(cell) {
@@ -106,6 +107,8 @@
     var detail = document.getElementById(toggle.getAttribute("aria-controls"));
     detail.hidden = !detail.hidden;
     toggle.setAttribute("aria-expanded", String(!detail.hidden));
+    var place = toggle.closest(".bo-scroll");
+    if (place) { delete place.dataset.width; fit(place); }
   });
   document.addEventListener("DOMContentLoaded", function () { localise(document); watch(document); });
   document.addEventListener("htmx:afterSwap", function (event) { localise(event.target); watch(event.target); });

@@ -1,0 +1,82 @@
+"""The page of a usage event as the one who bills sees it: the invoice line that holds it, or why none does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from billing_site.display.figures import link
+from invoicing.catalog.models import Price
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import InvoiceLine, InvoiceStatus
+from invoicing.subscriptions.models import Subscription
+from invoicing.workflows.unbilled_usage import UnbilledReason
+from metering.admin import UsageEventAdmin
+from metering.models import Meter, UsageEvent
+
+admin.site.unregister(UsageEvent)
+
+
+@admin.register(UsageEvent)
+class BilledEventAdmin(UsageEventAdmin):
+    """Events as they were accepted, with what became of each."""
+
+    fields = (*UsageEventAdmin.fields, "billed_on")
+    readonly_fields = fields
+
+    @admin.display(description="Billed on")
+    def billed_on(self, event: UsageEvent) -> SafeString:
+        """Link to the lines that hold the event, or say why none does."""
+        meters = list(Meter.objects.filter(event_type=event.event_type).order_by("key"))
+        lines = _lines(event, [meter.key for meter in meters])
+        if not lines:
+            return format_html("<p>{}</p>", _why_on_none(event, meters))
+        return format_html_join("", "<p>{}</p>", ((_told(line, event),) for line in lines))
+
+
+def _lines(event: UsageEvent, meter_keys: Sequence[str]) -> list[InvoiceLine]:
+    """Return the lines of the event's customer, meters and time, whether or not they knew it."""
+    return list(
+        InvoiceLine.objects.filter(
+            invoice__customer__key=event.customer_id,
+            meter_key__in=meter_keys,
+            service_start__lte=event.timestamp,
+            service_end__gt=event.timestamp,
+        )
+        .exclude(invoice__status=InvoiceStatus.VOID)
+        .select_related("invoice")
+        .order_by("invoice_id", "position")
+    )
+
+
+def _told(line: InvoiceLine, event: UsageEvent) -> SafeString:
+    proof = reverse("admin:invoicing_invoice_proof", args=[line.invoice_id]) + f"?line={line.position}#events"
+    door = link(proof, f"{line.invoice}, line {line.position}: {line.description}")
+    if event.pk <= line.known_through:
+        return door
+    if line.invoice.status == InvoiceStatus.DRAFT:
+        return format_html("Not yet on {}: it came after the draft was made; refreshing the draft takes it in.", door)
+    return format_html("Not on {}: {}.", door, UnbilledReason.LATE.value)
+
+
+def _why_on_none(event: UsageEvent, meters: Sequence[Meter]) -> str:
+    if not meters:
+        return "On no invoice: no meter counts this event type."
+    customer = Customer.objects.filter(key=event.customer_id).first()
+    if customer is None:
+        return f"On no invoice: {UnbilledReason.UNKNOWN_CUSTOMER.value}."
+    in_force: Any = Subscription.objects.filter(
+        Q(ended_at__isnull=True) | Q(ended_at__gt=event.timestamp), customer=customer, started_at__lte=event.timestamp
+    )
+    if not in_force.exists():
+        return f"On no invoice: {UnbilledReason.NO_SUBSCRIPTION.value}."
+    priced = Price.objects.filter(
+        plan_version__in=in_force.values("plan_version"), meter__in=meters, currency=customer.currency
+    )
+    if not priced.exists():
+        return f"On no invoice: {UnbilledReason.NOT_PRICED.value}."
+    return "On no invoice yet: the billing run after the end of its period takes it in."
