@@ -134,7 +134,7 @@ class UsageEventAdmin(FactsAdmin):
     search_help_text = "A customer's key, an idempotency key or an event id, whole."
     ordering = ("-id",)
     sortable_by = ("number",)
-    fields = (
+    fields: tuple[str, ...] = (
         "number",
         "event_id",
         "idempotency_key",
