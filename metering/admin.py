@@ -18,13 +18,23 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from billing_site.display.admin import ReadOnlyAdmin, TrackedAdmin, actor_of
 from billing_site.display.figures import NOTHING, link, moment, quantity
 from billing_site.kernel.period import Period, hour_of
-from metering.core.definition import MeterDefinition, check_meter
+from metering.core.definition import AGGREGATIONS, MeterDefinition, check_meter
 from metering.models import Meter, UsageEvent, UsageWindow
 from metering.operations import create_meter
 from metering.queries import events_as_known, events_found
 
-MEANING = ("key", "event_type", "aggregation", "value_property")
-DEFINITION = ("key", "name", "event_type", "aggregation", "value_property", "unit")
+MEANING = ("key", "event_type", "aggregation", "value_property", "filters", "dimensions", "effective_from")
+DEFINITION = (
+    "key",
+    "name",
+    "event_type",
+    "aggregation",
+    "value_property",
+    "unit",
+    "filters",
+    "dimensions",
+    "effective_from",
+)
 
 
 class MeterForm(forms.ModelForm):
@@ -40,17 +50,29 @@ class MeterForm(forms.ModelForm):
         model = Meter
         fields = DEFINITION
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if "effective_from" in self.fields:
+            self.fields["effective_from"].required = False
+            self.fields["effective_from"].initial = None
+            self.fields["effective_from"].help_text = (
+                "Events with an earlier timestamp do not count. Empty: from the beginning, "
+                "or from now on where events of this type exist already."
+            )
+
     def clean(self) -> dict[str, Any]:
         """Ask the operation's own check."""
         cleaned = super().clean() or {}
         if not self.errors:
             for error in check_meter(definition=MeterDefinition(**self.definition(cleaned))):
-                self.add_error(error.field if error.field in self.fields else None, error.message)
+                name = error.field.partition(".")[0]
+                self.add_error(name if name in self.fields else None, error.message)
         return cleaned
 
-    def definition(self, cleaned: dict[str, Any]) -> dict[str, str]:
+    def definition(self, cleaned: dict[str, Any]) -> dict[str, Any]:
         """Return the meter as it is to be: the fields of the form over those that cannot change any more."""
-        return {name: cleaned.get(name, getattr(self.instance, name)) for name in DEFINITION}
+        definition = {name: cleaned.get(name, getattr(self.instance, name)) for name in DEFINITION}
+        return {**definition, "filters": definition["filters"] or {}, "dimensions": definition["dimensions"] or []}
 
 
 @admin.register(Meter)
@@ -64,7 +86,7 @@ class MeterAdmin(TrackedAdmin):
     search_fields = ("key", "name", "event_type")
     ordering = ("key",)
     fieldsets = (
-        ("What it counts", {"fields": ("key", "name", "event_type", "aggregation", "value_property", "unit")}),
+        ("What it counts", {"fields": DEFINITION}),
         ("How far it is", {"fields": ("rolled_up_to",), "classes": ("tab",)}),
         ("Why", {"fields": ("reason",)}),
     )
@@ -75,7 +97,7 @@ class MeterAdmin(TrackedAdmin):
         """Say what is summed."""
         if meter.aggregation == "count":
             return "events"
-        return f"sum of {meter.value_property or 'quantity'}"
+        return f"{AGGREGATIONS[meter.aggregation].lower()} of {meter.value_property or 'quantity'}"
 
     @admin.display(description="Events")
     def events_link(self, meter: Meter) -> SafeString:

@@ -1,7 +1,6 @@
 """The machine face of metering: events in, usage and meters out."""
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, cast
 
 from django.conf import settings
@@ -14,21 +13,32 @@ from rest_framework.views import APIView
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import FieldError, InvalidFields, InvalidInput, NotFound, TooLarge
-from billing_site.kernel.money import EXACT, plain
+from billing_site.kernel.money import plain
 from metering import schema
-from metering.core.batch import Batch, read_json_batch, read_ndjson_batch
+from metering.core.batch import Batch, read_json_batch, read_ndjson_batch, with_conflicts
+from metering.core.parsing import read_moment
 from metering.core.question import read_question
 from metering.ingest import accept_events
 from metering.models import Meter
 from metering.operations import create_meter
-from metering.queries import Window, meter_by_key, usage_windows
+from metering.queries import Window, meter_by_key, usage_report
 
 READERS = {
     "application/json": read_json_batch,
     "application/x-ndjson": read_ndjson_batch,
     "application/ndjson": read_ndjson_batch,
 }
-METER_FIELDS = {"key", "name", "event_type", "aggregation", "value_property", "unit"}
+METER_FIELDS = {
+    "key",
+    "name",
+    "event_type",
+    "aggregation",
+    "value_property",
+    "unit",
+    "filters",
+    "dimensions",
+    "effective_from",
+}
 
 
 class EventsView(APIView):
@@ -44,8 +54,10 @@ class EventsView(APIView):
         """Accept usage events: one object, `{"events": [...]}` with up to 10,000, or NDJSON with one per line.
 
         Each event is judged by itself: `accepted` are new and committed when this answers, `duplicates`
-        carry a customer and idempotency key that were accepted before, `rejected` names the first wrong
-        field of each refused event and its position in the request. 422 if every event was refused.
+        repeat an event that was accepted before under the customer's idempotency key, whatever their
+        timestamp; `rejected` names the first wrong field of each refused event and its position in the
+        request. An event that carries a known key and another type, quantity, namespace or other properties
+        is rejected with the code `conflict`, and listed for staff. 422 if every event was refused.
         """
         reader = READERS.get(_media_type(request))
         if reader is None:
@@ -61,9 +73,11 @@ class EventsView(APIView):
             received_at=now(),
             customer_key=_bound_customer(request),
         )
-        if batch.rejections and not batch.events:
-            return _every_event_refused(batch)
         receipt = accept_events(events=batch.events)
+        if receipt.conflicts:
+            batch = with_conflicts(batch=batch, conflicts=receipt.conflicts)
+        if batch.rejections and not receipt.accepted + receipt.duplicates:
+            return _every_event_refused(batch)
         return Response(
             {
                 "accepted": receipt.accepted,
@@ -103,17 +117,16 @@ class UsageView(APIView):
         bound = _bound_customer(request)
         if bound and question.customer_id != bound:
             raise NotFound(f"this key sees the usage of {bound} only", field="customer_id")
-        windows = usage_windows(
+        report = usage_report(
             meter_key=question.meter,
             customer_id=question.customer_id,
             period=question.period,
             granularity=question.granularity,
             group_by=question.group_by,
         )
-        total = Decimal(0)
-        for window in windows:
-            total = EXACT.add(total, window.value)
-        return Response({"total": plain(total), "windows": [_window_document(window) for window in windows]})
+        return Response(
+            {"total": plain(report.total), "windows": [_window_document(window) for window in report.windows]}
+        )
 
 
 class MetersView(APIView):
@@ -137,9 +150,11 @@ class MetersView(APIView):
 
     @extend_schema(request=schema.NEW_METER, responses={201: schema.METER}, summary="Create a meter", tags=["meters"])
     def post(self, request: Request) -> Response:
-        """Create a meter: the sum or count of the events of one type, past ones included.
+        """Create a meter: how the events of one type become a quantity.
 
-        Creating it again is the same meter; another meaning under a known key is a 409.
+        Without `effective_from` it counts from the beginning, unless events of its type were accepted
+        already: then from now on, so that nothing is billed that nobody priced. Creating it again is the
+        same meter; another meaning under a known key is a 409.
         """
         fields = _meter_fields(request.data)
         meter = create_meter(**fields, actor=f"API key {_key_of(request).name}", reason="created over the API")
@@ -230,7 +245,22 @@ def _meter_fields(document: Any) -> dict[str, Any]:
     errors += [FieldError(name, "required", "is required") for name in ("key", "event_type") if name not in document]
     if errors:
         raise InvalidFields(tuple(errors))
-    return {"name": document["key"], **document}
+    fields = {"name": document["key"], **document}
+    if isinstance(fields.get("effective_from"), str):
+        fields["effective_from"] = _moment(fields["effective_from"])
+    return fields
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = read_moment(text=text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidInput(
+            "must be a time with an offset, such as 2026-07-01T00:00:00Z", field="effective_from", code="not_a_time"
+        )
+    return moment
 
 
 def _meter_document(meter: Meter) -> dict[str, Any]:
@@ -241,6 +271,9 @@ def _meter_document(meter: Meter) -> dict[str, Any]:
         "aggregation": meter.aggregation,
         "value_property": meter.value_property,
         "unit": meter.unit,
+        "filters": meter.filters,
+        "dimensions": meter.dimensions,
+        "effective_from": _time(meter.effective_from),
         "created_at": _time(meter.created_at),
     }
 

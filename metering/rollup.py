@@ -1,4 +1,4 @@
-"""Sum accepted events into hourly windows, each event of a meter exactly once.
+"""Count accepted events into hourly windows, each event of a meter exactly once.
 
 The order of commits is not the order of event numbers: a transaction may hold a low number and
 commit late. Every insert holds a shared advisory lock from before it draws its first number until it
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 
 from billing_site.kernel.errors import Conflict
-from metering.counting import COUNTED_VALUE, HOUR_OF_EVENT, IS_COUNTED
+from metering.doubles import cancel_doubles
+from metering.listing import list_again, list_unapplied
 from metering.models import INGEST_LOCK
+from metering.windowing import add_to_windows, recount_corrected_hours
 
 BATCH_SIZE = 200_000
 POLL_SECONDS = 0.01
@@ -36,22 +38,34 @@ class RollupReport:
 
 
 def roll_up(*, batch: int = BATCH_SIZE) -> RollupReport:
-    """Bring every meter's windows up to all events accepted before this call.
+    """Bring every meter's windows, and the list of unapplied events, up to all that was accepted before this call.
 
     Works in transactions of at most `batch` events each, so a new meter catches up in bounded
     steps. Runs at the same time wait for each other, row by row, and count nothing twice. Raises
     IngestStandsStill if an insert has been open for a minute.
     """
     assert batch > 0, "a step must go forward"
-    mark = _last_number_drawn()
-    _wait_for_present_inserts()
-
+    mark = settled_mark()
+    if cancel_doubles(mark=mark):
+        # What was cancelled just now has numbers beyond the mark.
+        mark = settled_mark()
     events = windows = 0
     while (cursor := _furthest_cursor_behind(mark)) is not None:
         step_events, step_windows = _advance(cursor=cursor, upper=_end_of_step(cursor=cursor, mark=mark, batch=batch))
         events += step_events
         windows += step_windows
+    list_unapplied(mark=mark, batch=batch)
     return RollupReport(rolled_up_to=mark, events=events, windows=windows)
+
+
+def settled_mark() -> int:
+    """Return a number up to which every event, cancellation and backdating is visible or will never be.
+
+    Raises IngestStandsStill.
+    """
+    mark = _last_number_drawn()
+    _wait_for_present_inserts()
+    return mark
 
 
 def _last_number_drawn() -> int:
@@ -116,32 +130,23 @@ def _advance(*, cursor: int, upper: int) -> tuple[int, int]:
     with connection.cursor() as database:
         # Whoever waited here for another run finds the meter moved: the condition is checked again.
         database.execute(
-            "SELECT id FROM metering_meter WHERE rolled_up_to = %s ORDER BY id FOR NO KEY UPDATE", [cursor]
+            "SELECT id, aggregation, event_type FROM metering_meter WHERE rolled_up_to = %s ORDER BY id FOR NO KEY UPDATE",
+            [cursor],
         )
-        meters = [row[0] for row in database.fetchall()]
-        if not meters:
-            return 0, 0
+        rows = database.fetchall()
+    meters: dict[str, list[int]] = {}
+    for meter, aggregation, _ in rows:
+        meters.setdefault(aggregation, []).append(meter)
+    events = windows = 0
+    for aggregation, ids in sorted(meters.items()):
+        added_events, added_windows = add_to_windows(aggregation=aggregation, meters=ids, cursor=cursor, upper=upper)
+        events += added_events
+        windows += added_windows
+        recount_corrected_hours(aggregation=aggregation, meters=ids, cursor=cursor, upper=upper)
+    with connection.cursor() as database:
         database.execute(
-            f"""
-            WITH counted AS (
-                SELECT m.id AS meter_id, e.customer_id, {HOUR_OF_EVENT} AS start,
-                       sum({COUNTED_VALUE}) AS value, count(*) AS event_count, max(e.id) AS last_event
-                FROM metering_usageevent e JOIN metering_meter m ON m.event_type = e.event_type
-                WHERE e.id > %(cursor)s AND e.id <= %(upper)s AND m.id = ANY(%(meters)s) AND {IS_COUNTED}
-                GROUP BY 1, 2, 3
-            ), written AS (
-                INSERT INTO metering_usagewindow AS w (meter_id, customer_id, start, value, event_count, last_event)
-                SELECT meter_id, customer_id, start, value, event_count, last_event FROM counted
-                ON CONFLICT (meter_id, customer_id, start) DO UPDATE SET
-                    value = w.value + excluded.value,
-                    event_count = w.event_count + excluded.event_count,
-                    last_event = greatest(w.last_event, excluded.last_event)
-                RETURNING 1
-            )
-            SELECT (SELECT COALESCE(sum(event_count), 0) FROM counted), (SELECT count(*) FROM written)
-            """,
-            {"cursor": cursor, "upper": upper, "meters": meters},
+            "UPDATE metering_meter SET rolled_up_to = %s WHERE id = ANY(%s)", [upper, [row[0] for row in rows]]
         )
-        events, windows = database.fetchone()
-        database.execute("UPDATE metering_meter SET rolled_up_to = %s WHERE id = ANY(%s)", [upper, meters])
-    return int(events), int(windows)
+    # A new meter passes events that are listed already: what it counts is listed no more.
+    list_again(event_types=sorted({row[2] for row in rows}), cursor=cursor, upper=upper)
+    return events, windows

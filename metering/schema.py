@@ -4,6 +4,7 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
+from metering.core.definition import AGGREGATIONS, DIMENSIONS_MAX
 from metering.core.parsing import REQUIRED, TEXT_LENGTHS
 
 _DECIMAL = {"type": "string", "format": "decimal", "example": "15000000"}
@@ -90,9 +91,21 @@ _METER_PROPERTIES = {
     "key": {"type": "string", "maxLength": 100, "pattern": "^[-a-zA-Z0-9_]+$"},
     "name": {"type": "string", "maxLength": 200},
     "event_type": {"type": "string", "maxLength": 200},
-    "aggregation": {"type": "string", "enum": ["sum", "count"], "default": "sum"},
-    "value_property": {"type": "string", "description": "The property that is summed; empty: the event's quantity."},
+    "aggregation": {"type": "string", "enum": list(AGGREGATIONS), "default": "sum"},
+    "value_property": {"type": "string", "description": "The property that is counted; empty: the event's quantity."},
     "unit": {"type": "string", "maxLength": 50, "default": "unit"},
+    "filters": {
+        "type": "object",
+        "additionalProperties": {"type": "array", "items": {"type": "string"}},
+        "description": "Only events with one of these values in each of these properties count.",
+    },
+    "dimensions": {
+        "type": "array",
+        "items": {"type": "string"},
+        "maxItems": DIMENSIONS_MAX,
+        "description": "Usage is kept apart by these properties.",
+    },
+    "effective_from": {**_MOMENT, "description": "Events with an earlier timestamp do not count."},
 }
 NEW_METER = {
     "application/json": {

@@ -14,7 +14,7 @@ from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.snapshot import Contract, contract_at
 from metering.queries import MeterUsage, billing_usage
-from metering.queries.billing import usage_of_hours
+from metering.queries.billing import no_usage
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,6 @@ def _usage_of(charges: Sequence[Charge], *, customer: Customer, until: datetime)
 def _measured(keys: list[str], service: Period, *, customer: Customer, until: datetime) -> dict[str, MeterUsage]:
     if until <= service.start:
         # A preview at the first moment of a service, or before it: nothing can have been used yet.
-        return dict.fromkeys(keys, usage_of_hours(hours=(), known_through=0))
+        return dict.fromkeys(keys, no_usage())
     counted = replace(service, end=min(service.end, until))
     return billing_usage(customer_id=customer.key, meter_keys=keys, period=counted)

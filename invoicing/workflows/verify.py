@@ -21,6 +21,9 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.payments.models import Payment
 from invoicing.workflows.explain_invoice import prove_line
+from metering.doubles import doubled_keys
+from metering.listing import listing_faults
+from metering.partitions import faults as partition_faults
 from metering.queries import conservation
 from metering.rollup import roll_up
 
@@ -195,6 +198,16 @@ def check_events_are_conserved() -> Iterator[Finding]:
             )
 
 
+def check_events_are_listed_or_counted_once() -> Iterator[Finding]:
+    """What no window holds is on the list, and no key of a customer counts twice, whatever the indexes say (S0-111)."""
+    for fault in listing_faults():
+        yield Finding("events are listed", "unapplied events", fault)
+    for customer, key, count in doubled_keys():
+        yield Finding("events are accepted once", f"key {key} of {customer}", f"{count} events count")
+    for month, missing in partition_faults():
+        yield Finding("guards are on", month, f"{missing} is missing or off")
+
+
 def check_guards_are_on() -> Iterator[Finding]:
     """Every trigger that carves rows in stone exists, is enabled, and does what the code says; every constraint stands."""
     with connection.cursor() as cursor:
@@ -240,4 +253,5 @@ CHECKS = (
     check_lines_rate_again,
     check_lines_are_within_service,
     check_events_are_conserved,
+    check_events_are_listed_or_counted_once,
 )

@@ -1,9 +1,9 @@
 """Read the body of an ingest request: one event, {"events": [...]}, or NDJSON; each event stands on its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from billing_site.kernel.errors import BillingError, FieldError, InvalidInput, Malformed, TooLarge
 from metering.core.decoding import decode_json
@@ -33,6 +33,29 @@ class Batch:
 
     events: tuple[Event, ...]
     rejections: tuple[Rejection, ...]
+
+
+class Contradiction(Protocol):
+    """An event that was refused because its key was accepted with another content; `place` among the batch's events."""
+
+    @property
+    def place(self) -> int:
+        """Its position among the events that were read."""
+
+    @property
+    def message(self) -> str:
+        """What is wrong and what to do."""
+
+
+def with_conflicts(*, batch: Batch, conflicts: Sequence[Contradiction]) -> Batch:
+    """Return the batch with its contradictions among the rejections, by their positions in the request."""
+    refused = {rejection.index for rejection in batch.rejections}
+    places = [index for index in range(len(batch.events) + len(refused)) if index not in refused]
+    found = [
+        Rejection(places[conflict.place], FieldError("idempotency_key", "conflict", conflict.message))
+        for conflict in conflicts
+    ]
+    return Batch(batch.events, tuple(sorted((*batch.rejections, *found), key=lambda rejection: rejection.index)))
 
 
 def read_json_batch(*, body: bytes, events_max: int, received_at: datetime, customer_key: str = "") -> Batch:

@@ -20,9 +20,19 @@ from metering.queries.proof import (
     late_usage,
     usage_as_known,
     windows_as_known,
+    working_as_known,
 )
 from metering.queries.search import events_found, events_with_key
-from metering.queries.usage import Granularity, Window, meter_by_key, usage_between, usage_windows
+from metering.queries.usage import (
+    Granularity,
+    UsageReport,
+    Window,
+    meter_by_key,
+    usage_between,
+    usage_report,
+    usage_windows,
+    usage_working,
+)
 
 __all__ = [
     "Backlog",
@@ -34,6 +44,7 @@ __all__ = [
     "LateUsage",
     "MeterUsage",
     "Unmatched",
+    "UsageReport",
     "Window",
     "backlog",
     "billing_usage",
@@ -48,6 +59,9 @@ __all__ = [
     "unmatched_events",
     "usage_as_known",
     "usage_between",
+    "usage_report",
     "usage_windows",
+    "usage_working",
     "windows_as_known",
+    "working_as_known",
 ]

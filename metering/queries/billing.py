@@ -1,29 +1,25 @@
 """What is billed: only what is in windows, so that it can be counted again for ever as it was known."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
-
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import NotFound
-from billing_site.kernel.money import EXACT, plain
+from billing_site.kernel.money import plain
 from billing_site.kernel.period import Period
-from metering.core.windows import cut_at_hours
-from metering.counting import COUNTED_VALUE, IS_COUNTED
-
-# One row of a period: start of the hour or partial hour, what it counts, number of events.
-HourRow = tuple[datetime, Decimal, int]
+from metering.core.aggregation import Hour
+from metering.models import Meter
+from metering.queries.hours import Counted, counted_for_billing
 
 
 @dataclass(frozen=True)
 class MeterUsage:
     """What a meter counted in a period, from the events up to number `known_through`.
 
-    `windows_digest` is SHA-256 over the canonical rows [start, value, event_count] of the hours;
+    `windows_digest` is SHA-256 over the canonical rows of the hours, [start, value, event_count, ...];
     `events_digest` (of a recount only) over the 16-byte keys of the raw events in their order.
     """
 
@@ -36,76 +32,51 @@ class MeterUsage:
 
 
 def billing_usage(*, customer_id: str, meter_keys: Sequence[str], period: Period) -> dict[str, MeterUsage]:
-    """Return what each meter counted in the period, in one snapshot; events after the meter's cursor do not count.
+    """Return what each meter counted in the period, as of its cursor; events after it do not count.
 
     Roll up first. A bound within an hour is exact: that hour is read from its events up to the
     cursor. Raises NotFound on the field `meter`.
     """
-    cut = cut_at_hours(period=period)
-    parts = []
-    parameters: dict[str, Any] = {"meters": list(meter_keys), "customer": customer_id}
-    if cut.whole is not None:
-        parameters |= {"whole_start": cut.whole.start, "whole_end": cut.whole.end}
-        parts.append(
-            """
-            SELECT w.start, w.value, w.event_count FROM metering_usagewindow w
-            WHERE w.meter_id = m.id AND w.customer_id = %(customer)s
-              AND w.start >= %(whole_start)s AND w.start < %(whole_end)s
-            """
-        )
-    for number, edge in enumerate(cut.edges):
-        parameters |= {f"start{number}": edge.start, f"end{number}": edge.end}
-        parts.append(_partial_hours(f"start{number}", f"end{number}"))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT m.key, m.rolled_up_to, hours.start, hours.value, hours.event_count
-            FROM metering_meter m LEFT JOIN LATERAL ({" UNION ALL ".join(parts)}) AS hours(start, value, event_count) ON TRUE
-            WHERE m.key = ANY(%(meters)s)
-            """,
-            parameters,
-        )
-        rows = cursor.fetchall()
-    known_through: dict[str, int] = {}
-    hours: dict[str, list[HourRow]] = {}
-    for key, cursor_of_meter, *hour in rows:
-        known_through[key] = cursor_of_meter
-        hours.setdefault(key, [])
-        if hour[0] is not None:
-            hours[key].append((hour[0], hour[1], hour[2]))
+    meters = {meter.key: meter for meter in Meter.objects.filter(key__in=meter_keys)}
     for key in meter_keys:
-        if key not in known_through:
+        if key not in meters:
             raise NotFound(f"there is no meter {key!r}", field="meter")
-    return {key: usage_of_hours(hours=hours[key], known_through=known_through[key]) for key in meter_keys}
+    return {
+        key: usage_of(counted=counted_for_billing(meter=meters[key], customer_id=customer_id, period=period))
+        for key in meter_keys
+    }
 
 
-def usage_of_hours(*, hours: Iterable[HourRow], known_through: int, events_digest: str = "") -> MeterUsage:
-    """Sum the rows of a period, at most one per hour, and seal them with a digest."""
-    quantity = Decimal(0)
-    event_count = 0
-    rows = []
-    for start, value, count in sorted(hours):
-        quantity = EXACT.add(quantity, value)
-        event_count += count
-        rows.append([start.astimezone(UTC).isoformat(), plain(value), count])
+def no_usage() -> MeterUsage:
+    """Return the usage of a time in which nothing can have been used yet."""
+    return MeterUsage(Decimal(0), 0, 0, digest_of([]), 0)
+
+
+def usage_of(*, counted: Counted, events_digest: str = "") -> MeterUsage:
+    """Sum what was counted in a period, each hour and grouping once, and seal it with a digest."""
+    rows = [_row(hour) for hour in counted.hours]
+    levels = [
+        ["opening", grouping, plain(level)] for grouping, level in sorted(counted.opening.items(), key=str) if level
+    ]
     return MeterUsage(
-        quantity=quantity,
+        quantity=counted.quantity,
         window_count=len(rows),
-        event_count=event_count,
-        windows_digest=digest_of(rows),
-        known_through=known_through,
+        event_count=counted.event_count,
+        windows_digest=digest_of([*levels, *rows]),
+        known_through=counted.through,
         events_digest=events_digest,
     )
 
 
-def _partial_hours(start: str, end: str) -> str:
-    """Return SQL for the events of an edge of the period, as one row per hour that it touches, cut at its start."""
-    return f"""
-        SELECT greatest(date_bin('1 hour', e.timestamp, '2000-01-01 00:00:00+00'), %({start})s),
-               sum({COUNTED_VALUE}), count(*)
-        FROM metering_usageevent e
-        WHERE e.event_type = m.event_type AND e.customer_id = %(customer)s
-          AND e.timestamp >= %({start})s AND e.timestamp < %({end})s
-          AND e.id <= m.rolled_up_to AND {IS_COUNTED}
-        GROUP BY 1
-    """
+def _row(hour: Hour) -> list[Any]:
+    """Return an hour as its digest covers it; what a plain sum does not have is left out."""
+    row: list[Any] = [_text(hour.start), plain(hour.value), hour.event_count]
+    if hour.grouping or hour.last_value is not None:
+        row.append(hour.grouping)
+    if hour.first_at is not None and hour.last_at is not None and hour.last_value is not None:
+        row += [_text(hour.first_at), _text(hour.last_at), plain(hour.last_value)]
+    return row
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()

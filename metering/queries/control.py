@@ -6,10 +6,12 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection
+from django.db.models import Count, Max
 
 from billing_site.kernel.period import Period, hour_of
 from metering.core.parsing import DECIMAL_PLACES_MAX, INTEGER_DIGITS_MAX
-from metering.counting import COUNTED_VALUE, HOUR_OF_EVENT, IS_COUNTED
+from metering.counting import hours_of_events, known_through
+from metering.models import UnappliedEvent, UnappliedReason
 
 # All pairs (customer, event type) by jumping from one to the next in the index: as many steps as pairs.
 PAIRS = """
@@ -78,88 +80,90 @@ class Backlog:
 
 
 def conservation() -> list[Conservation]:
-    """Compare, per meter, the events up to its cursor with its windows; reads every event once per meter of its type."""
+    """Compare, per meter, the events up to its cursor with its windows; reads every event once per meter of its type.
+
+    What is archived and purged of a window is taken as it was then; only what can be recounted is compared.
+    """
+    found = []
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH recounted AS (
-                SELECT m.id AS meter_id, e.customer_id, {HOUR_OF_EVENT} AS start, {IS_COUNTED} AS is_counted,
-                       COALESCE(sum({COUNTED_VALUE}), 0) AS value, count(*) AS event_count
-                FROM metering_meter m
-                JOIN metering_usageevent e ON e.event_type = m.event_type AND e.id <= m.rolled_up_to
-                GROUP BY 1, 2, 3, 4
-            ), compared AS (
-                SELECT COALESCE(r.meter_id, w.meter_id) AS meter_id,
-                       r.value AS event_value, r.event_count AS event_count,
-                       w.value AS window_value, w.event_count AS window_count
-                FROM (SELECT * FROM recounted WHERE is_counted) AS r
-                FULL JOIN metering_usagewindow w
-                    ON w.meter_id = r.meter_id AND w.customer_id = r.customer_id AND w.start = r.start
-            ), listed AS (
-                SELECT meter_id, sum(event_count) AS event_count FROM recounted WHERE NOT is_counted GROUP BY 1
-            )
-            SELECT m.key,
-                   COALESCE(sum(c.event_count), 0) + COALESCE(max(l.event_count), 0),
-                   COALESCE(sum(c.window_count), 0),
-                   COALESCE(max(l.event_count), 0),
-                   COALESCE(sum(c.event_value), 0),
-                   COALESCE(sum(c.window_value), 0),
-                   count(c.meter_id) FILTER (
-                       WHERE (c.event_value, c.event_count) IS DISTINCT FROM (c.window_value, c.window_count)
-                   )
-            FROM metering_meter m
-            LEFT JOIN compared c ON c.meter_id = m.id
-            LEFT JOIN listed l ON l.meter_id = m.id
-            GROUP BY m.id, m.key ORDER BY m.key
-            """
+        cursor.execute("SELECT DISTINCT aggregation FROM metering_meter")
+        for aggregation in sorted(row[0] for row in cursor.fetchall()):
+            cursor.execute(_conservation_of(aggregation), {"aggregation": aggregation})
+            found += [
+                Conservation(
+                    meter=key,
+                    accepted=int(accepted),
+                    aggregated=int(aggregated),
+                    listed=int(accepted) - int(counted),
+                    event_sum=event_sum,
+                    window_sum=window_sum,
+                    differing_windows=differing,
+                )
+                for key, accepted, counted, aggregated, event_sum, window_sum, differing in cursor.fetchall()
+            ]
+    return sorted(found, key=lambda row: row.meter)
+
+
+def _conservation_of(aggregation: str) -> str:
+    recounted = hours_of_events(
+        aggregation=aggregation,
+        condition=f"m.aggregation = %(aggregation)s AND {known_through('m.rolled_up_to')}",
+    )
+    additive = aggregation in ("sum", "count", "average")
+    return f"""
+        WITH recounted AS ({recounted}), stored AS (
+            SELECT w.*, w.event_count - w.archived_count AS present_count,
+                   {"w.value - w.archived_value" if additive else "w.value"} AS present_value
+            FROM metering_usagewindow w JOIN metering_meter m ON m.id = w.meter_id AND m.aggregation = %(aggregation)s
+        ), compared AS (
+            SELECT COALESCE(r.meter_id, w.meter_id) AS meter_id, r.event_count AS counted, w.present_count AS aggregated,
+                   r.value AS event_value, w.present_value AS window_value,
+                   COALESCE(r.event_count, 0) <> COALESCE(w.present_count, 0)
+                   OR ({"TRUE" if additive else "COALESCE(w.archived_count, 0) = 0"}) AND (
+                       COALESCE(r.value, 0) <> COALESCE(w.present_value, 0)
+                       OR COALESCE(r.event_count, 0) > 0
+                          AND (r.first_at, r.last_at, r.last_value) IS DISTINCT FROM (w.first_at, w.last_at, w.last_value)
+                   ) AS differs
+            FROM recounted r FULL JOIN stored w
+                ON (w.meter_id, w.customer_id, w.start, w.grouping) = (r.meter_id, r.customer_id, r.start, r.grouping)
         )
-        return [
-            Conservation(
-                meter=key,
-                accepted=int(accepted),
-                aggregated=int(aggregated),
-                listed=int(listed),
-                event_sum=event_sum,
-                window_sum=window_sum,
-                differing_windows=differing,
-            )
-            for key, accepted, aggregated, listed, event_sum, window_sum, differing in cursor.fetchall()
-        ]
+        SELECT m.key,
+               (SELECT count(*) FROM metering_usageevent e WHERE e.event_type = m.event_type AND e.id <= m.rolled_up_to),
+               COALESCE(sum(c.counted), 0), COALESCE(sum(c.aggregated), 0),
+               COALESCE(sum(c.event_value), 0), COALESCE(sum(c.window_value), 0),
+               count(c.meter_id) FILTER (WHERE c.differs)
+        FROM metering_meter m LEFT JOIN compared c ON c.meter_id = m.id
+        WHERE m.aggregation = %(aggregation)s
+        GROUP BY m.id, m.key
+    """
 
 
 def unmatched_events() -> list[Unmatched]:
-    """Return the accepted events that no window will ever count: no meter for their type, or no number to sum."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH RECURSIVE {PAIRS}
-            SELECT pairs.event_type, '', sum(counted.event_count), max(counted.last_timestamp)
-            FROM pairs CROSS JOIN LATERAL (
-                SELECT count(*) AS event_count, max(e.timestamp) AS last_timestamp FROM metering_usageevent e
-                WHERE e.customer_id = pairs.customer_id AND e.event_type = pairs.event_type
-            ) AS counted
-            WHERE NOT EXISTS (SELECT FROM metering_meter m WHERE m.event_type = pairs.event_type)
-            GROUP BY pairs.event_type
-            UNION ALL
-            SELECT m.event_type, m.key || '/' || m.value_property, count(*), max(e.timestamp)
-            FROM metering_meter m JOIN metering_usageevent e ON e.event_type = m.event_type
-            WHERE m.aggregation = 'sum' AND m.value_property <> '' AND NOT {IS_COUNTED}
-            GROUP BY m.id
-            ORDER BY 1, 2
-            """
+    """Return what the list of unapplied events holds, by event type, meter and reason; current up to the last rollup."""
+    found = (
+        UnappliedEvent.objects.values_list("event_type", "meter__key", "meter__value_property", "reason")
+        .annotate(event_count=Count("id"), last_timestamp=Max("timestamp"))
+        .order_by("event_type", "meter__key", "reason")
+    )
+    return [
+        Unmatched(
+            event_type=event_type,
+            meter=meter or "",
+            reason=_sentence(reason, value_property or ""),
+            event_count=event_count,
+            last_timestamp=last_timestamp,
         )
-        rows = cursor.fetchall()
-    found = []
-    for event_type, meter_and_property, event_count, last_timestamp in rows:
-        meter, _, value_property = meter_and_property.partition("/")
-        reason = (
-            f"the property {value_property} is missing or not a number from 0 on"
-            f" (at most {INTEGER_DIGITS_MAX} digits before the point and {DECIMAL_PLACES_MAX} after it)"
-            if meter
-            else "no meter counts this event type"
-        )
-        found.append(Unmatched(event_type, meter, reason, int(event_count), last_timestamp))
-    return found
+        for event_type, meter, value_property, reason, event_count, last_timestamp in found
+    ]
+
+
+def _sentence(reason: str, value_property: str) -> str:
+    if reason != UnappliedReason.NO_VALUE:
+        return str(UnappliedReason(reason).label)
+    return (
+        f"the property {value_property} is missing or not a number from 0 on"
+        f" (at most {INTEGER_DIGITS_MAX} digits before the point and {DECIMAL_PLACES_MAX} after it)"
+    )
 
 
 def customers_with_usage(*, period: Period) -> list[str]:

@@ -11,16 +11,19 @@ from typing import Any
 from django.db import connection
 
 from billing_site.kernel.period import Period
-from metering.counting import COUNTED_VALUE, HOUR_OF_EVENT, IS_COUNTED
+from metering.core.aggregation import Stretch, working
+from metering.counting import COUNTED_VALUE, IS_COUNTED, known_through, not_cancelled
 from metering.models import Meter
-from metering.queries.billing import MeterUsage, usage_of_hours
+from metering.queries.billing import MeterUsage, usage_of
+from metering.queries.hours import counted_as_known
 from metering.queries.usage import meter_by_key
 
-_EVENTS = f"""
+_OF_PERIOD = """
     FROM metering_usageevent e JOIN metering_meter m ON m.event_type = e.event_type
     WHERE m.id = %(meter)s AND e.customer_id = %(customer)s
-      AND e.timestamp >= %(start)s AND e.timestamp < %(end)s AND {IS_COUNTED}
+      AND e.timestamp >= %(start)s AND e.timestamp < %(end)s
 """
+_EVENTS = f"{_OF_PERIOD} AND {known_through('%(known_through)s')}"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class KnownWindow:
     start: datetime
     value: Decimal
     event_count: int
+    grouping: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,46 +59,40 @@ class LateUsage:
 
 
 def usage_as_known(*, meter_key: str, customer_id: str, period: Period, known_through: int) -> MeterUsage:
-    """Count a period again from its raw events with numbers up to `known_through`; raises NotFound.
+    """Count a period again from its raw events as they were known through a number; raises NotFound.
 
-    Windows digest and events digest come from the same snapshot. The result equals what
-    `billing_usage` said when the meter stood there.
+    The result equals what `billing_usage` said when the meter stood there: an event that was cancelled by a later
+    number still counts, and so does one under the effective date of that time.
     """
     meter = meter_by_key(key=meter_key)
+    counted = counted_as_known(meter=meter, customer_id=customer_id, period=period, through=known_through)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH known AS MATERIALIZED (
-                SELECT e.id, e.dedup_key, {_hour_within_period()} AS start, {COUNTED_VALUE} AS value
-                {_EVENTS} AND e.id <= %(known_through)s
-            )
-            SELECT start, sum(value), count(*), NULL FROM known GROUP BY start
-            UNION ALL
-            SELECT NULL, NULL, NULL,
-                   encode(sha256(COALESCE(string_agg(uuid_send(dedup_key), ''::bytea ORDER BY id), ''::bytea)), 'hex')
-            FROM known
+            SELECT encode(sha256(COALESCE(string_agg(uuid_send(e.dedup_key), ''::bytea ORDER BY e.id), ''::bytea)), 'hex')
+            {_EVENTS}
             """,
-            _parameters(meter, customer_id, period) | {"known_through": known_through},
+            _parameters(meter, customer_id, period, known_through),
         )
-        rows = cursor.fetchall()
-    digests = [row[3] for row in rows if row[0] is None]
-    assert len(digests) == 1, "one digest covers all events"
-    hours = [(row[0], row[1], row[2]) for row in rows if row[0] is not None]
-    return usage_of_hours(hours=hours, known_through=known_through, events_digest=digests[0])
+        (events_digest,) = cursor.fetchone()
+    return usage_of(counted=counted, events_digest=events_digest)
 
 
 def windows_as_known(*, meter_key: str, customer_id: str, period: Period, known_through: int) -> list[KnownWindow]:
-    """Return the hours of a period, counted again from raw events with numbers up to `known_through`."""
+    """Return the hours of a period, counted again from raw events as they were known through a number."""
+    counted = counted_as_known(
+        meter=meter_by_key(key=meter_key), customer_id=customer_id, period=period, through=known_through
+    )
+    return [KnownWindow(hour.start, hour.value, hour.event_count, hour.grouping or "") for hour in counted.hours]
+
+
+def working_as_known(*, meter_key: str, customer_id: str, period: Period, known_through: int) -> list[Stretch]:
+    """Write a time-weighted sum out as it was known: which level was held from when to when; empty for others."""
     meter = meter_by_key(key=meter_key)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT {_hour_within_period()}, sum({COUNTED_VALUE}), count(*)
-            {_EVENTS} AND e.id <= %(known_through)s GROUP BY 1 ORDER BY 1
-            """,
-            _parameters(meter, customer_id, period) | {"known_through": known_through},
-        )
-        return [KnownWindow(*row) for row in cursor.fetchall()]
+    if meter.aggregation != "time_weighted_sum":
+        return []
+    counted = counted_as_known(meter=meter, customer_id=customer_id, period=period, through=known_through)
+    return working(hours=counted.hours, period=period, opening=counted.opening)
 
 
 def events_as_known(
@@ -117,12 +115,11 @@ def events_as_known(
         cursor.execute(
             f"""
             SELECT e.id, e.event_id, e.idempotency_key, e.timestamp, e.received_at, {COUNTED_VALUE}, e.namespace_id
-            {_EVENTS} AND e.id <= %(known_through)s {beyond if after else ""}
+            {_EVENTS} {beyond if after else ""}
             ORDER BY e.timestamp, e.id LIMIT %(limit)s
             """,
             {
-                **_parameters(meter, customer_id, period),
-                "known_through": known_through,
+                **_parameters(meter, customer_id, period, known_through),
                 "after_time": after[0] if after else None,
                 "after_number": after[1] if after else None,
                 "limit": limit,
@@ -132,22 +129,27 @@ def events_as_known(
 
 
 def late_usage(*, meter_key: str, customer_id: str, period: Period, known_through: int) -> LateUsage:
-    """Return what was accepted for a period after it was billed through the event `known_through`."""
+    """Return what was accepted for a period after it was billed through the number `known_through`, and still counts.
+
+    `quantity` is the sum of what those events count; for other aggregations than sums compare two `usage_as_known`.
+    """
     meter = meter_by_key(key=meter_key)
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT COALESCE(sum({COUNTED_VALUE}), 0), count(*), min(e.received_at)
-            {_EVENTS} AND e.id > %(known_through)s
+            {_OF_PERIOD} AND e.id > %(known_through)s AND {IS_COUNTED} AND {not_cancelled(str(2**63 - 1))}
             """,
-            _parameters(meter, customer_id, period) | {"known_through": known_through},
+            _parameters(meter, customer_id, period, known_through),
         )
         return LateUsage(*cursor.fetchone())
 
 
-def _parameters(meter: Meter, customer_id: str, period: Period) -> dict[str, Any]:
-    return {"meter": meter.pk, "customer": customer_id, "start": period.start, "end": period.end}
-
-
-def _hour_within_period() -> str:
-    return f"greatest({HOUR_OF_EVENT}, %(start)s)"
+def _parameters(meter: Meter, customer_id: str, period: Period, through: int) -> dict[str, Any]:
+    return {
+        "meter": meter.pk,
+        "customer": customer_id,
+        "start": period.start,
+        "end": period.end,
+        "known_through": through,
+    }

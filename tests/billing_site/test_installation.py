@@ -36,13 +36,16 @@ def test_the_example_catalog_loads_beside_the_demo_and_changes_nothing_of_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     call_command("load_catalog", str(DEMO))
-    meters, versions = set(Meter.objects.values_list()), set(PlanVersion.objects.values_list("pk", "digest"))
+    meters, versions = (
+        set(Meter.objects.values_list("pk", "key", "event_type", "aggregation", "value_property")),
+        set(PlanVersion.objects.values_list("pk", "digest")),
+    )
     capsys.readouterr()
 
     call_command("load_catalog", str(EXAMPLE))
 
     assert capsys.readouterr().out.endswith("created 7, changed 0, unchanged 0\n")
-    assert meters < set(Meter.objects.values_list())
+    assert meters < set(Meter.objects.values_list("pk", "key", "event_type", "aggregation", "value_property"))
     assert versions < set(PlanVersion.objects.values_list("pk", "digest"))
 
 

@@ -104,5 +104,5 @@ def test_a_meter_that_makes_no_sense_is_told_by_field(staff: Client) -> None:
     )
 
     assert page.status_code == 200
-    assert "a count sums no property" in page.content.decode()
+    assert "a count reads no property" in page.content.decode()
     assert not Meter.objects.exists()

@@ -1,7 +1,7 @@
 """Each idempotency key of a customer is accepted once: sent twice, at once, or by force."""
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -34,11 +34,13 @@ def test_a_batch_sent_twice_is_accepted_once() -> None:
 @pytest.mark.django_db
 def test_a_key_that_stands_twice_in_a_batch_is_accepted_once_and_the_first_wins() -> None:
     first = an_event("cust_acme", "1", at=JULY, key="same")
-    second = an_event("cust_acme", "2", at=JULY, key="same")
+    second = an_event("cust_acme", "1", at=JULY + timedelta(days=1), key="same")
+    third = an_event("cust_acme", "2", at=JULY, key="same")
 
-    receipt = accept_events(events=[first, second])
+    receipt = accept_events(events=[first, second, third])
 
-    assert receipt == Receipt(1, 1)
+    assert (receipt.accepted, receipt.duplicates) == (1, 1)
+    assert [(conflict.place, conflict.differing) for conflict in receipt.conflicts] == [(2, ("quantity",))]
     assert UsageEvent.objects.get().quantity == 1
 
 
@@ -47,9 +49,12 @@ def test_a_key_that_stands_twice_in_a_batch_is_accepted_once_and_the_first_wins(
 def test_a_key_is_remembered_for_ever_whatever_the_retry_says() -> None:
     accept_events(events=[an_event("cust_acme", "1", at=datetime(2024, 1, 1, tzinfo=UTC), key="same")])
 
-    receipt = accept_events(events=[an_event("cust_acme", "2", at=JULY, event_type="other", key="same")])
+    again = accept_events(events=[an_event("cust_acme", "1", at=JULY, key="same")])
+    contradiction = accept_events(events=[an_event("cust_acme", "2", at=JULY, event_type="other", key="same")])
 
-    assert receipt == Receipt(0, 1)
+    assert again == Receipt(0, 1)
+    assert (contradiction.accepted, contradiction.duplicates) == (0, 0)
+    assert contradiction.conflicts[0].differing == ("event_type", "quantity")
 
 
 @pytest.mark.django_db

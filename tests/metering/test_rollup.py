@@ -1,7 +1,7 @@
 """Windows hold each event of a meter exactly once, whatever commits when and whoever rolls up at the same time."""
 
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -19,13 +19,16 @@ from tests.factories import JULY, an_event, use
 from tests.metering.conftest import Crowd
 
 
-def a_meter(key: str = "actions", *, aggregation: str = "sum", value_property: str = "") -> Meter:
+def a_meter(
+    key: str = "actions", *, aggregation: str = "sum", value_property: str = "", effective_from: datetime | None = None
+) -> Meter:
     return create_meter(
         key=key,
         name=key,
         event_type="action.consumed",
         aggregation=aggregation,
         value_property=value_property,
+        effective_from=effective_from,
         actor="test",
         reason="set up",
     )
@@ -130,7 +133,7 @@ def test_a_new_meter_counts_the_past_too_in_bounded_steps() -> None:
     for number in range(7):
         use("cust_a", "1", at=JULY + timedelta(hours=number))
     roll_up()
-    a_meter("second")
+    a_meter("second", effective_from=JULY)
 
     roll_up(batch=2)
 

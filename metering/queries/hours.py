@@ -1,0 +1,328 @@
+"""Hours of a meter and customer, from windows and raw events: what usage, billing and proof combine to quantities."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from billing_site.kernel.period import HOUR, Period, hour_of
+from metering.core.aggregation import Hour, closing_levels, quantity_of
+from metering.core.windows import cut_at_hours
+from metering.counting import (
+    COUNTED_TEXT,
+    COUNTED_VALUE,
+    GROUPING,
+    HOUR_OF_EVENT,
+    IS_COUNTED,
+    hours_of_events,
+    known_through,
+    not_cancelled,
+)
+from metering.models import Meter
+
+# The greatest number there is: everything that is accepted.
+_EVERYTHING = str(2**63 - 1)
+_EVENTS = "metering_usageevent e JOIN metering_meter m ON m.event_type = e.event_type"
+_OF_CUSTOMER = "m.id = %(meter)s AND e.customer_id = %(customer)s"
+_SPANS = (
+    "unnest(%(span_starts)s::timestamptz[], %(span_ends)s::timestamptz[]) AS span(first_moment, end_moment) CROSS JOIN"
+)
+_IN_SPAN = f"{_OF_CUSTOMER} AND e.timestamp >= span.first_moment AND e.timestamp < span.end_moment"
+_START = f"greatest({HOUR_OF_EVENT}, %(start)s)"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was counted in a period: its hours, the levels at its start, and the distinct values of each hour.
+
+    `through` is the number up to which events were counted.
+    """
+
+    aggregation: str
+    period: Period
+    hours: tuple[Hour, ...]
+    through: int
+    opening: Mapping[str | None, Decimal] = field(default_factory=dict)
+    values: tuple[tuple[datetime, str | None, Any], ...] = ()
+
+    @property
+    def quantity(self) -> Decimal:
+        """The quantity of the whole period over all groupings."""
+        return quantity_of(
+            aggregation=self.aggregation,
+            hours=self.hours,
+            period=self.period,
+            opening=self.opening,
+            distinct=len({value for _, _, value in self.values}),
+        )
+
+    @property
+    def event_count(self) -> int:
+        """The number of events that count."""
+        return sum(hour.event_count for hour in self.hours)
+
+    def split(self, spans: Sequence[Period]) -> Iterator["Counted"]:
+        """Yield the parts of spans that follow each other, hold whole hours, and together hold all that was counted."""
+        levels, place = self.opening, 0
+        values: dict[datetime, list[tuple[datetime, str | None, Any]]] = {}
+        for value in self.values:
+            values.setdefault(value[0], []).append(value)
+        for span in spans:
+            first = place
+            while place < len(self.hours) and self.hours[place].start < span.end:
+                assert self.hours[place].start >= span.start, "an hour lies before the span that should hold it"
+                place += 1
+            hours = self.hours[first:place]
+            starts = {hour.start for hour in hours}
+            yield Counted(
+                aggregation=self.aggregation,
+                period=span,
+                hours=hours,
+                through=self.through,
+                opening=levels,
+                values=tuple(value for start in starts for value in values.get(start, ())),
+            )
+            levels = closing_levels(hours=hours, opening=levels)
+        assert place == len(self.hours), "an hour lies in no span"
+
+    def of_groupings(self, groupings: Sequence[str | None]) -> "Counted":
+        """Return the part of some groupings."""
+        return Counted(
+            aggregation=self.aggregation,
+            period=self.period,
+            hours=tuple(hour for hour in self.hours if hour.grouping in groupings),
+            through=self.through,
+            opening={name: level for name, level in self.opening.items() if name in groupings},
+            values=tuple(value for value in self.values if value[1] in groupings),
+        )
+
+
+def counted_as_known(*, meter: Meter, customer_id: str, period: Period, through: int) -> Counted:
+    """Count the raw events of a period as they were known through a number; reads no window."""
+    known = known_through("%(through)s")
+    opening = f"""
+        SELECT DISTINCT ON (grouping) grouping, at, last_value FROM (
+            SELECT {GROUPING} AS grouping, e.timestamp AS at, e.id AS number, {COUNTED_VALUE} AS last_value
+            FROM {_EVENTS} WHERE {_OF_CUSTOMER} AND e.timestamp < %(start)s AND {known}
+        ) AS earlier ORDER BY grouping, at DESC, number DESC
+    """
+    return _read(
+        meter,
+        customer_id,
+        period,
+        parts=[_raw_hours(meter, f"{_IN_SPAN} AND {known}", source=_SPANS)],
+        values=[_raw_values(f"{_IN_SPAN} AND {known}", source=_SPANS)],
+        opening=opening,
+        spans=[period],
+        through=through,
+    )
+
+
+def counted_by_property(*, meter: Meter, customer_id: str, period: Period, grouping: str, name: str) -> Counted:
+    """Count the raw events of a period by an SQL grouping over %(name)s; everything accepted so far is included."""
+    condition = f"{_IN_SPAN} AND {IS_COUNTED} AND {not_cancelled(_EVERYTHING)}"
+    opening = f"""
+        SELECT DISTINCT ON (grouping) grouping, at, last_value FROM (
+            SELECT {grouping} AS grouping, e.timestamp AS at, e.id AS number, {COUNTED_VALUE} AS last_value
+            FROM {_EVENTS} WHERE {_OF_CUSTOMER} AND e.timestamp < %(start)s
+                AND {IS_COUNTED} AND {not_cancelled(_EVERYTHING)}
+        ) AS earlier ORDER BY grouping, at DESC, number DESC
+    """
+    return _read(
+        meter,
+        customer_id,
+        period,
+        parts=[_raw_hours(meter, condition, source=_SPANS, grouping=grouping)],
+        values=[_raw_values(condition, source=_SPANS, grouping=grouping)],
+        opening=opening,
+        spans=[period],
+        parameters={"name": name},
+    )
+
+
+def counted_for_billing(*, meter: Meter, customer_id: str, period: Period) -> Counted:
+    """Count a period up to the meter's cursor: from windows, and the partial hours at its edges from events."""
+    return _mixed(meter, customer_id, period, counts=known_through("m.rolled_up_to"), stale=[], tail=None)
+
+
+def counted_now(*, meter: Meter, customer_id: str, period: Period) -> Counted:
+    """Count everything accepted so far: windows, the events that are in none yet, and raw hours where windows are stale.
+
+    An hour is stale where one of its events was cancelled since; for a time-weighted sum also where it has new events.
+    Which hours are, is asked first: raw hours are right whenever they are read, so the two questions need no common snapshot.
+    """
+    counts = f"{IS_COUNTED} AND {not_cancelled(_EVERYTHING)}"
+    follows = meter.aggregation == "time_weighted_sum"
+    tail = (
+        f"{_OF_CUSTOMER} AND e.id > %(cursor_then)s AND e.id > m.rolled_up_to AND {counts}"
+        " AND e.timestamp >= %(whole_start)s AND e.timestamp < %(whole_end)s"
+        f" AND {HOUR_OF_EVENT} <> ALL(%(stale)s::timestamptz[])"
+    )
+    return _mixed(
+        meter,
+        customer_id,
+        period,
+        counts=counts,
+        stale=_stale_hours(meter, customer_id, with_new_events=follows),
+        tail=None if follows else tail,
+    )
+
+
+def _mixed(
+    meter: Meter, customer_id: str, period: Period, *, counts: str, stale: list[datetime], tail: str | None
+) -> Counted:
+    condition = f"{_IN_SPAN} AND {counts}"
+    cut = cut_at_hours(period=period)
+    whole = cut.whole
+    stale = [hour for hour in stale if whole is not None and whole.start <= hour < whole.end]
+    parts = [_raw_hours(meter, condition, source=_SPANS)]
+    values = [_raw_values(condition, source=_SPANS)]
+    if whole is not None:
+        stored = (
+            "w.meter_id = %(meter)s AND w.customer_id = %(customer)s AND w.start >= %(whole_start)s"
+            " AND w.start < %(whole_end)s AND w.start <> ALL(%(stale)s::timestamptz[])"
+        )
+        parts.append(
+            f"""
+            SELECT 'hour', w.start, w.grouping, w.value, w.event_count, w.first_at, w.last_at, w.last_value, NULL::uuid
+            FROM metering_usagewindow w WHERE {stored} AND w.event_count > 0
+            """
+        )
+        values.append(
+            f"""
+            SELECT 'value', w.start, w.grouping, NULL, NULL, NULL, NULL, NULL, w.value_key
+            FROM metering_uniquevalue w WHERE {stored}
+            """
+        )
+        if tail is not None:
+            parts.append(_raw_hours(meter, tail))
+            values.append(_raw_values(tail))
+    opening_hour = hour_of(period.start)
+    opening = f"""
+        SELECT DISTINCT ON (grouping) grouping, at, last_value FROM (
+            (SELECT DISTINCT ON (w.grouping) w.grouping, w.last_at AS at, 0::bigint AS number, w.last_value
+             FROM metering_usagewindow w
+             WHERE w.meter_id = %(meter)s AND w.customer_id = %(customer)s AND w.start < %(opening_hour)s
+               AND w.event_count > 0
+             ORDER BY w.grouping, w.start DESC)
+            UNION ALL
+            SELECT {GROUPING}, e.timestamp, e.id, {COUNTED_VALUE}
+            FROM {_EVENTS}
+            WHERE {_OF_CUSTOMER} AND {counts} AND e.timestamp < %(start)s
+              AND (e.timestamp >= %(opening_hour)s OR e.id > %(cursor_then)s AND e.id > m.rolled_up_to)
+        ) AS earlier ORDER BY grouping, at DESC, number DESC
+    """
+    return _read(
+        meter,
+        customer_id,
+        period,
+        parts=parts,
+        values=values,
+        opening=opening,
+        spans=[*cut.edges, *(Period(hour, hour + HOUR) for hour in stale)],
+        parameters={
+            "whole_start": whole.start if whole else None,
+            "whole_end": whole.end if whole else None,
+            "stale": stale,
+            "opening_hour": opening_hour,
+            # The cursor only grows, so this changes nothing in the answer; it tells the planner how few events follow.
+            "cursor_then": meter.rolled_up_to,
+        },
+    )
+
+
+def _stale_hours(meter: Meter, customer_id: str, *, with_new_events: bool) -> list[datetime]:
+    new_events = f"""
+        UNION SELECT {HOUR_OF_EVENT} FROM {_EVENTS}
+        WHERE {_OF_CUSTOMER} AND e.id > %(cursor_then)s AND e.id > m.rolled_up_to
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT {HOUR_OF_EVENT} FROM metering_eventcancellation c JOIN metering_usageevent e ON e.id = c.event_number
+            JOIN metering_meter m ON m.event_type = e.event_type
+            WHERE {_OF_CUSTOMER} AND c.customer_id = %(customer)s
+              AND c.number > m.rolled_up_to AND e.id <= m.rolled_up_to
+            {new_events if with_new_events else ""}
+            """,
+            {"meter": meter.pk, "customer": customer_id, "cursor_then": meter.rolled_up_to},
+        )
+        return sorted({row[0] for row in cursor.fetchall()})
+
+
+def _raw_hours(meter: Meter, condition: str, *, source: str = "", grouping: str = GROUPING) -> str:
+    hours = hours_of_events(
+        aggregation=meter.aggregation, condition=condition, grouping=grouping, start=_START, source=source
+    )
+    return f"""
+        SELECT 'hour' AS kind, start, grouping, value, event_count, first_at, last_at, last_value, NULL::uuid AS value_key
+        FROM ({hours}) AS raw
+    """
+
+
+def _raw_values(condition: str, *, source: str = "", grouping: str = GROUPING) -> str:
+    return f"""
+        SELECT DISTINCT 'value', {_START}, {grouping}, NULL::numeric, NULL::bigint, NULL::timestamptz, NULL::timestamptz,
+               NULL::numeric, md5({COUNTED_TEXT})::uuid
+        FROM {source} {_EVENTS} WHERE {condition}
+    """
+
+
+def _read(
+    meter: Meter,
+    customer_id: str,
+    period: Period,
+    *,
+    parts: list[str],
+    values: list[str],
+    opening: str,
+    spans: list[Period],
+    parameters: Mapping[str, Any] | None = None,
+    through: int | None = None,
+) -> Counted:
+    """Read all parts in one statement: what they say is of one moment."""
+    parts = list(parts)
+    if meter.aggregation == "unique_count":
+        parts += values
+    if meter.aggregation == "time_weighted_sum":
+        parts.append(
+            "SELECT 'opening', NULL, grouping, NULL, NULL, NULL, NULL, last_value, NULL FROM ("
+            + opening
+            + ") AS levels"
+        )
+    parts.append(
+        "SELECT 'cursor', NULL, NULL, NULL, m.rolled_up_to, NULL, NULL, NULL, NULL"
+        " FROM metering_meter m WHERE m.id = %(meter)s"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            " UNION ALL ".join(parts),
+            {
+                "meter": meter.pk,
+                "customer": customer_id,
+                "start": period.start,
+                "end": period.end,
+                "span_starts": [span.start for span in spans],
+                "span_ends": [span.end for span in spans],
+                "through": through,
+                **(parameters or {}),
+            },
+        )
+        rows = cursor.fetchall()
+    cursors = [row[4] for row in rows if row[0] == "cursor"]
+    assert len(cursors) == 1, "a meter has one cursor"
+    hours = sorted(
+        (Hour(*row[1:5], *row[5:8]) for row in rows if row[0] == "hour"),
+        key=lambda hour: (hour.start, hour.grouping or ""),
+    )
+    return Counted(
+        aggregation=meter.aggregation,
+        period=period,
+        hours=tuple(hours),
+        through=cursors[0] if through is None else through,
+        opening={row[2]: row[7] for row in rows if row[0] == "opening"},
+        values=tuple((row[1], row[2], row[8]) for row in rows if row[0] == "value"),
+    )
