@@ -3,16 +3,30 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, cast
 
 from billing_site.kernel.errors import FieldError, InvalidFields
 from billing_site.kernel.money import exponent
 from billing_site.kernel.text import is_storable
 from invoicing.core.contract import Cadence, Price
 from invoicing.core.definition import definition_of, price_from_definition
+from metering.core.definition import MeterDefinition, check_meter
+from metering.core.parsing import read_moment
 
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,100}")
+METER_FIELDS = (
+    "key",
+    "name",
+    "event_type",
+    "aggregation",
+    "value_property",
+    "unit",
+    "filters",
+    "dimensions",
+    "effective_from",
+)
 PRICE_IDENTITY = ("key", "name", "meter", "currency")
 
 
@@ -26,6 +40,9 @@ class MeterEntry:
     aggregation: str = "sum"
     value_property: str = ""
     unit: str = "unit"
+    filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    dimensions: Sequence[str] = ()
+    effective_from: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -145,20 +162,38 @@ class _Reader:
         return key
 
     def meter(self, value: Any, path: str) -> MeterEntry:
-        names = ("key", "name", "event_type", "aggregation", "value_property", "unit")
-        entry = self.mapping(value, path, known=names)
+        entry = self.mapping(value, path, known=METER_FIELDS)
         key = self.key(entry, path)
-        aggregation = self.text(entry, "aggregation", path, default="sum")
-        if aggregation not in ("sum", "count"):
-            self.wrong(_join(path, "aggregation"), "unknown", "must be sum or count")
-        return MeterEntry(
+        meter = MeterEntry(
             key=key,
             name=self.text(entry, "name", path, default=key),
             event_type=self.text(entry, "event_type", path),
-            aggregation=aggregation,
+            aggregation=self.text(entry, "aggregation", path, default="sum"),
             value_property=self.text(entry, "value_property", path, default=""),
             unit=self.text(entry, "unit", path, default="unit"),
+            filters=entry.get("filters") or {},
+            dimensions=entry.get("dimensions") or (),
+            effective_from=self.moment(entry, "effective_from", path),
         )
+        # What is not a text of the right kind is told already.
+        told = {error.field for error in self.errors}
+        for error in check_meter(definition=MeterDefinition(**vars(meter))):
+            if _join(path, error.field) not in told:
+                self.wrong(_join(path, error.field), error.code, error.message)
+        return meter
+
+    def moment(self, entry: Mapping[str, Any], name: str, path: str) -> datetime | None:
+        """Read a time with an offset, or a day, which begins in UTC; YAML reads both by itself."""
+        value = entry.get(name)
+        if isinstance(value, str):
+            try:
+                value = read_moment(text=value)
+            except ValueError:
+                self.wrong(_join(path, name), "not_a_time", "must be a time with an offset: 2026-07-01T00:00:00Z")
+                return None
+        if isinstance(value, date) and not isinstance(value, datetime):
+            return datetime(value.year, value.month, value.day, tzinfo=UTC)
+        return cast(datetime | None, value)
 
     def product(self, value: Any, path: str) -> ProductEntry:
         entry = self.mapping(value, path, known=("key", "name"))

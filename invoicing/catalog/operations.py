@@ -50,6 +50,9 @@ def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reaso
             aggregation=entry.aggregation,
             value_property=entry.value_property,
             unit=entry.unit,
+            filters=entry.filters,
+            dimensions=entry.dimensions,
+            effective_from=entry.effective_from,
             actor=actor,
             reason=reason,
         )

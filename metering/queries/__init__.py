@@ -24,11 +24,13 @@ from metering.queries.proof import (
 )
 from metering.queries.search import events_found, events_with_key
 from metering.queries.usage import (
+    DatedUsage,
     Granularity,
     UsageReport,
     Window,
     meter_by_key,
     usage_between,
+    usage_by_date,
     usage_report,
     usage_windows,
     usage_working,
@@ -38,6 +40,7 @@ __all__ = [
     "Backlog",
     "Conservation",
     "CustomerEvents",
+    "DatedUsage",
     "Granularity",
     "KnownEvent",
     "KnownWindow",
@@ -59,6 +62,7 @@ __all__ = [
     "unmatched_events",
     "usage_as_known",
     "usage_between",
+    "usage_by_date",
     "usage_report",
     "usage_windows",
     "usage_working",

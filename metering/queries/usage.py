@@ -3,18 +3,19 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
+from itertools import pairwise
 from typing import Literal
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import InvalidInput, NotFound
-from billing_site.kernel.period import Period
+from billing_site.kernel.period import Period, hours_in
 from metering.core.aggregation import Stretch, working
 from metering.core.windows import span_of
 from metering.counting import grouping_by
 from metering.models import Meter
-from metering.queries.hours import Counted, counted_by_property, counted_now
+from metering.queries.hours import Counted, counted_as_known, counted_by_property, counted_now
 
 Granularity = Literal["hour", "day", "month"]
 
@@ -40,6 +41,14 @@ class UsageReport:
 
     total: Decimal
     windows: list[Window]
+
+
+@dataclass(frozen=True)
+class DatedUsage:
+    """The quantity of a period, and of each local date in it, those without usage included."""
+
+    total: Decimal
+    days: list[tuple[date, Decimal]]
 
 
 def meter_by_key(*, key: str) -> Meter:
@@ -91,6 +100,27 @@ def usage_between(*, meter_key: str, customer_id: str, period: Period) -> Decima
     It is what the aggregation makes of the whole period, which need not be the sum of its windows.
     """
     return _counted(meter_by_key(key=meter_key), customer_id, period, None).quantity
+
+
+def usage_by_date(
+    *, meter_key: str, customer_id: str, period: Period, zone: tzinfo, known_through: int | None = None
+) -> DatedUsage:
+    """Return what was counted by local date: all that is accepted, or what was known through a number.
+
+    An hour belongs to the date on which it begins. Raises NotFound.
+    """
+    meter = meter_by_key(key=meter_key)
+    if known_through is None:
+        counted = _counted(meter, customer_id, period, None)
+    else:
+        counted = counted_as_known(meter=meter, customer_id=customer_id, period=period, through=known_through)
+    bounds = [counted.period.start]
+    for hour in hours_in(counted.period):
+        if hour > bounds[-1] and hour.astimezone(zone).date() != bounds[-1].astimezone(zone).date():
+            bounds.append(hour)
+    spans = [Period(*pair) for pair in pairwise((*bounds, counted.period.end))]
+    days = [(part.period.start.astimezone(zone).date(), part.quantity) for part in counted.split(spans)]
+    return DatedUsage(total=counted.quantity, days=days)
 
 
 def usage_working(*, meter_key: str, customer_id: str, period: Period) -> list[Stretch]:

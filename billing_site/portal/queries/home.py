@@ -18,7 +18,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import InvoiceStatus
 from invoicing.subscriptions.snapshot import period_at, periods_of, periods_running
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
-from metering.queries import usage_windows
+from metering.queries import usage_by_date
 from metering.rollup import IngestStandsStill, roll_up
 
 PACE_NEEDS = DAY
@@ -160,18 +160,19 @@ def _usage_by_day(customer: Customer, computed: ComputedInvoice, *, at: datetime
         service = charge.service_period
         if charge.meter is None or charge.meter in found or service.start >= at:
             continue
-        windows = usage_windows(
+        zone = ZoneInfo(customer.timezone)
+        counted = usage_by_date(
             meter_key=charge.meter,
             customer_id=customer.key,
             period=replace(service, end=min(service.end, at)),
-            granularity="hour",
+            zone=zone,
         )
         found[charge.meter] = usage_by_day(
             name=charge.name,
             unit=charge.unit,
-            windows=[(window.start, window.value) for window in windows],
+            counted=counted,
             service=service,
             until=at,
-            zone=ZoneInfo(customer.timezone),
+            zone=zone,
         )
     return tuple(found.values())

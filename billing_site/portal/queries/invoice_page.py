@@ -22,7 +22,7 @@ from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
 from invoicing.invoices.sealing import line_digest
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line
-from metering.queries import usage_windows, windows_as_known
+from metering.queries import usage_by_date
 
 # All lines of a page together: counting so many raw events again takes a second or less.
 EVENTS_COUNTED_MAX = 100_000
@@ -137,17 +137,15 @@ def _line(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> LineView
 
 def _usage(line: InvoiceLine, service: Period, *, as_known: bool, zone: ZoneInfo) -> DailyUsage:
     """Return a line's usage by day: counted from the raw events that were known then, or from today's windows."""
-    customer = line.invoice.customer.key
-    if as_known:
-        known = windows_as_known(
-            meter_key=line.meter_key, customer_id=customer, period=service, known_through=line.known_through
-        )
-        windows = [(window.start, window.value) for window in known]
-    else:
-        present = usage_windows(meter_key=line.meter_key, customer_id=customer, period=service, granularity="hour")
-        windows = [(window.start, window.value) for window in present]
+    counted = usage_by_date(
+        meter_key=line.meter_key,
+        customer_id=line.invoice.customer.key,
+        period=service,
+        zone=zone,
+        known_through=line.known_through if as_known else None,
+    )
     return usage_by_day(
-        name=line.description, unit=line.unit, windows=windows, service=service, until=service.end, zone=zone
+        name=line.description, unit=line.unit, counted=counted, service=service, until=service.end, zone=zone
     )
 
 

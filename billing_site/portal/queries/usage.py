@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import reduce
 from zoneinfo import ZoneInfo
 
-from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import HOUR, Period
+from metering.queries import DatedUsage
 
 MICROSECOND = timedelta(microseconds=1)
 DAY = timedelta(days=1)
@@ -16,19 +15,18 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class DailyUsage:
-    """One meter's usage day by day; `day_count` is the length of the period, which may not be over yet."""
+    """One meter's usage day by day; `day_count` is the length of the period, which may not be over yet.
+
+    `total` is what the meter makes of all days together: their sum, or the greatest of them, as it counts.
+    """
 
     name: str
     unit: str
+    total: Decimal
     days: tuple[tuple[date, Decimal], ...]
     day_count: int
     last_day: date
     cut_within_the_hour: bool
-
-    @property
-    def total(self) -> Decimal:
-        """The exact sum over all days."""
-        return reduce(EXACT.add, (value for _, value in self.days), Decimal(0))
 
     @property
     def highest(self) -> tuple[date, Decimal]:
@@ -40,12 +38,12 @@ def usage_by_day(
     *,
     name: str,
     unit: str,
-    windows: Iterable[tuple[datetime, Decimal]],
+    counted: DatedUsage,
     service: Period,
     until: datetime,
     zone: ZoneInfo,
 ) -> DailyUsage:
-    """Put hourly windows (start, value) of a service period together by the customer's days, up to `until`.
+    """Show what was counted in a service period by the customer's days, up to `until`.
 
     An hour belongs to the day in which it begins; where the zone is not a whole number of hours
     from UTC, a day therefore begins and ends within the hour, and the result says so.
@@ -53,12 +51,11 @@ def usage_by_day(
     first_day, last_day = days_of(period=service, zone=zone)
     shown_until = min(max(until, service.start + MICROSECOND), service.end)
     by_day = dict.fromkeys(_dates(first_day, (shown_until - MICROSECOND).astimezone(zone).date()), Decimal(0))
-    for start, value in windows:
-        day = start.astimezone(zone).date()
-        by_day[day] = EXACT.add(by_day.get(day, Decimal(0)), value)
+    by_day |= dict(counted.days)
     return DailyUsage(
         name=name,
         unit=unit,
+        total=counted.total,
         days=tuple(sorted(by_day.items())),
         day_count=(last_day - first_day).days + 1,
         last_day=last_day,
