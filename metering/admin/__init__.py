@@ -1,0 +1,7 @@
+"""Metering as staff see it, one file a page: meters with their history, events and hourly sums as they are, never edited."""
+
+from metering.admin.events import UsageEventAdmin
+from metering.admin.meters import MeterAdmin
+from metering.admin.windows import UsageWindowAdmin
+
+__all__ = ["MeterAdmin", "UsageEventAdmin", "UsageWindowAdmin"]
