@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from metering.models import INGEST_LOCK
 
 MONTHS_AHEAD = 3
+CONSOLIDATION_LOCK = 7_303
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ def _month_to_consolidate() -> datetime | None:
 @transaction.atomic
 def _consolidate(month: datetime) -> int:
     with connection.cursor() as cursor:
+        # One at a time; the row itself is locked at the end only, so that a month can open meanwhile.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CONSOLIDATION_LOCK])
         cursor.execute(
-            "SELECT FROM metering_keyhorizon WHERE consolidated_before = %s AND open_from > %s FOR UPDATE",
-            [month, month],
+            "SELECT FROM metering_keyhorizon WHERE consolidated_before = %s AND open_from > %s", [month, month]
         )
         if cursor.rowcount == 0:
             return 0

@@ -171,7 +171,7 @@ def test_the_scheduled_job_exists_and_rolls_up() -> None:
     said = roll_up_usage()
 
     assert said.startswith("1 events in 1 windows")
-    assert [job.task for job in REGULAR_JOBS] == ["metering.tasks.roll_up_usage"]
+    assert "metering.tasks.roll_up_usage" in [job.task for job in REGULAR_JOBS]
 
 
 @pytest.mark.django_db(transaction=True)
