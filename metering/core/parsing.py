@@ -28,6 +28,8 @@ NUMBER_LENGTH_MAX = 100
 PROPERTIES_BYTES_MAX = 16 * 1024
 PROPERTIES_DEPTH_MAX = 8
 PROPERTY_DIGITS_MAX = 200
+# The keys of replacements (core/amending.py): nobody else's event may be taken for one.
+AMENDED = re.compile(r"~amended-[0-9]+\Z")
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 AHEAD_MAX = timedelta(hours=24)
 
@@ -71,7 +73,7 @@ def parse_event(*, document: Any, received_at: datetime) -> Event:
             raise InvalidInput("is required", field=name, code="required")
     return Event(
         event_id=_text(document, "event_id"),
-        idempotency_key=_text(document, "idempotency_key"),
+        idempotency_key=_idempotency_key(document),
         event_type=_text(document, "event_type"),
         timestamp=_timestamp(document["timestamp"], received_at=received_at),
         customer_id=_text(document, "customer_id"),
@@ -111,6 +113,17 @@ def _text(document: Mapping[str, Any], name: str) -> str:
         raise InvalidInput(f"may have at most {TEXT_LENGTHS[name]} characters", field=name, code="too_long")
     _refuse_unstorable(value, name)
     return value
+
+
+def _idempotency_key(document: Mapping[str, Any]) -> str:
+    key = _text(document, "idempotency_key")
+    if "~amended-" in key and AMENDED.search(key):
+        raise InvalidInput(
+            "ends like the key of an amended event, which only a correction makes; choose another ending",
+            field="idempotency_key",
+            code="reserved",
+        )
+    return key
 
 
 def _timestamp(value: Any, *, received_at: datetime) -> datetime:

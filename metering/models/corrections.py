@@ -9,9 +9,27 @@ from django.db import models
 from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
-from billing_site.kernel.model import append_only, stays
+from billing_site.kernel.model import append_only, never_truncated, stays
 from metering.models.events import announces_itself
 from metering.models.meters import Meter
+
+
+def drawn_in_time() -> Guard:
+    """Return the trigger by which a number is new when it is used: what is counted already stays as it was known."""
+    return Guard(
+        name="is_drawn_in_time",
+        when=pgtrigger.Before,
+        operation=pgtrigger.Insert,
+        func="""
+            IF NEW.number <= COALESCE((SELECT max(rolled_up_to) FROM metering_meter), 0)
+               OR NEW.number <= COALESCE((SELECT max(listed_up_to) FROM metering_rollupprogress), 0)
+               OR NEW.number > COALESCE(pg_sequence_last_value('metering_usageevent_id_seq'), 0) THEN
+                RAISE EXCEPTION 'number % was not drawn from the sequence of events just now', NEW.number
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            RETURN NEW;
+        """,
+    )
 
 
 class EventCancellation(models.Model):
@@ -38,11 +56,17 @@ class EventCancellation(models.Model):
             models.CheckConstraint(
                 condition=~models.Q(reason="") & ~models.Q(actor=""), name="event_cancellation_has_actor_and_reason"
             ),
+            # Under one number: whoever knows the one knows the other, so that no cursor lies between them.
+            models.CheckConstraint(
+                condition=models.Q(replacement_number__isnull=True) | models.Q(replacement_number=models.F("number")),
+                name="event_is_cancelled_and_replaced_at_once",
+            ),
         ]
         indexes = [models.Index(fields=["customer_id", "number"], name="event_cancellation_by_customer")]
         triggers = [
             *append_only(noun="cancellations of events"),
             announces_itself(),
+            drawn_in_time(),
             Guard(
                 name="cancels_an_event",
                 when=pgtrigger.Before,
@@ -87,7 +111,7 @@ class MeterBackdating(models.Model):
                 condition=models.Q(effective_from__lt=models.F("effective_before")), name="meter_is_dated_back"
             ),
         ]
-        triggers = [*append_only(noun="backdatings of meters"), announces_itself()]
+        triggers = [*append_only(noun="backdatings of meters"), announces_itself(), drawn_in_time()]
 
     def __str__(self) -> str:
         return f"{self.meter} from {self.effective_from:%Y-%m-%d}"
@@ -148,6 +172,21 @@ class EventConflict(models.Model):
                 operation=pgtrigger.Delete,
                 func="RAISE EXCEPTION 'a conflict stays listed' USING ERRCODE = 'integrity_constraint_violation'; RETURN NULL;",
             ),
+            Guard(
+                name="is_settled_once",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Update,
+                func="""
+                    IF OLD.settled_at IS NOT NULL AND (OLD.settled_at, OLD.settled_by, OLD.outcome, OLD.reason)
+                           IS DISTINCT FROM (NEW.settled_at, NEW.settled_by, NEW.outcome, NEW.reason)
+                       OR NEW.times_seen < OLD.times_seen OR NEW.first_seen_at <> OLD.first_seen_at THEN
+                        RAISE EXCEPTION 'event conflict % is settled once and counts upwards', OLD.id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            never_truncated(noun="event conflicts"),
         ]
 
     def __str__(self) -> str:

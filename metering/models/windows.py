@@ -108,7 +108,11 @@ class UnappliedEvent(models.Model):
                 condition=models.Q(reason__in=UnappliedReason.values), name="unapplied_event_reason_is_known"
             ),
         ]
-        indexes = [models.Index(fields=["event_type", "reason"], name="unapplied_event_by_type")]
+        indexes = [
+            models.Index(fields=["event_type", "reason", "number"], name="unapplied_event_by_kind"),
+            models.Index(fields=["reason", "number"], name="unapplied_event_by_reason"),
+            models.Index(fields=["customer_id", "number"], name="unapplied_event_by_customer"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.number}: {self.reason}"
