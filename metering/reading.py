@@ -1,4 +1,4 @@
-"""Read files of any size row by row: CSV, NDJSON or a JSON array, plain or gzipped, in constant memory."""
+"""Read files of any size row by row: CSV, NDJSON, a JSON array or lines, plain or gzipped, in constant memory."""
 
 import csv
 import gzip
@@ -14,8 +14,9 @@ from typing import IO, Any, Literal, cast
 
 from billing_site.kernel.errors import BillingError, Malformed
 from metering.core.decoding import decode_json
+from metering.core.mapping import Preset
 
-Format = Literal["csv", "ndjson", "json"]
+Format = Literal["csv", "ndjson", "json", "lines"]
 
 ROW_BYTES_MAX = 1024 * 1024
 CHUNK_CHARACTERS = 256 * 1024
@@ -33,18 +34,30 @@ _scanner = json.JSONDecoder(parse_int=str, parse_float=str)
 
 @dataclass(frozen=True)
 class Row:
-    """One row, numbered from 1: its values by column, or what is wrong with it and how it looks."""
+    """One row, numbered from 1: its values by column, or what is wrong with it.
+
+    `raw` is the row as it stands in the file; of a CSV row that has values it is left empty, because cells
+    mean nothing without the header. Of a row that is too long only the beginning is kept.
+    """
 
     number: int
     values: dict[str, Any] | None
     error: BillingError | None = None
-    text: str = ""
+    raw: bytes = b""
+
+    @property
+    def text(self) -> str:
+        """How the row begins, for people."""
+        return self.raw[:1000].decode(errors="replace")
 
 
 class RowFile:
-    """An open file of rows; `position` is how many of its `size` bytes are read."""
+    """An open file of rows; `position` is how many of its `size` bytes are read.
 
-    def __init__(self, path: Path) -> None:
+    A `preset` of lines (an access log) has each line read as the row `{"line": text}`.
+    """
+
+    def __init__(self, path: Path, preset: Preset | None = None) -> None:
         self.size = path.stat().st_size
         self._raw = path.open("rb")
         packed = self._raw.read(2) == b"\x1f\x8b"
@@ -52,14 +65,15 @@ class RowFile:
         # Small buffers: of a damaged file everything up to the damage is read, and the bar is right.
         self._bytes = cast(IO[bytes], gzip.GzipFile(fileobj=self._raw) if packed else self._raw)
         self._buffered = io.BufferedReader(cast(Any, self._bytes)) if packed else self._bytes
-        self.format = _format_of(path, self._buffered)
+        self.format: Format = "lines" if preset and preset.is_lines else _format_of(path, self._buffered)
         self.columns: list[str] | None = None
         if self.format == "csv":
             # Kept: a wrapper that is forgotten closes the file beneath it.
             self._text = io.TextIOWrapper(
                 cast(Any, self._buffered), encoding="utf-8-sig", errors="surrogateescape", newline=""
             )
-            self._csv = csv.reader(iter(lambda: self._text.readline(ROW_BYTES_MAX), ""), strict=True)
+            self._lines_of_row: list[str] = []
+            self._csv = csv.reader(self._csv_lines(), strict=True)
             self.columns = self._header()
 
     def __enter__(self) -> "RowFile":
@@ -81,6 +95,7 @@ class RowFile:
             "csv": self._csv_rows,
             "ndjson": self._lines,
             "json": self._elements,
+            "lines": self._lines,
         }
         try:
             yield from readers[self.format]()
@@ -99,15 +114,22 @@ class RowFile:
             raise Malformed(f"the header names a column twice: {', '.join(sorted(repeated))}")
         return columns
 
+    def _csv_lines(self) -> Iterator[str]:
+        """Give the reader its lines, and remember those of the present row."""
+        while line := self._text.readline(ROW_BYTES_MAX):
+            self._lines_of_row.append(line)
+            yield line
+
     def _csv_rows(self) -> Iterator[Row]:
         assert self.columns is not None, "a CSV file has a header"
         number = 0
         while True:
             number += 1
+            self._lines_of_row.clear()
             try:
                 cells = next(self._csv, None)
             except csv.Error as error:
-                yield Row(number, None, Malformed(f"line {self._csv.line_num} is not CSV: {error}"))
+                yield Row(number, None, Malformed(f"line {self._csv.line_num} is not CSV: {error}"), self._csv_raw())
                 continue
             if cells is None:
                 return
@@ -115,22 +137,26 @@ class RowFile:
                 number -= 1
             elif len(cells) != len(self.columns):
                 refusal = Malformed(f"has {len(cells)} cells, the header has {len(self.columns)}")
-                yield Row(number, None, refusal, ",".join(cells)[:1000])
+                yield Row(number, None, refusal, self._csv_raw())
             else:
                 yield Row(number, dict(zip(self.columns, cells, strict=True)))
 
+    def _csv_raw(self) -> bytes:
+        return "".join(self._lines_of_row).encode("utf-8", "surrogateescape")[:ROW_BYTES_MAX].rstrip(b"\r\n")
+
     def _lines(self) -> Iterator[Row]:
+        read = read_line if self.format == "lines" else read_object
         number = 0
         while line := self._buffered.readline(ROW_BYTES_MAX + 1):
             if len(line) > ROW_BYTES_MAX:
                 number += 1
-                yield Row(number, None, _too_long(), line[:1000].decode(errors="replace"))
+                yield Row(number, None, _too_long(), line[:1000])
                 while line and not line.endswith(b"\n"):
                     line = self._buffered.readline(ROW_BYTES_MAX)
                 continue
             if line := line.strip().removeprefix(b"\xef\xbb\xbf"):
                 number += 1
-                yield _decoded(number, line)
+                yield read(number, line)
 
     def _elements(self) -> Iterator[Row]:
         """Find one element after the other in a buffer that forgets what is read."""
@@ -156,7 +182,7 @@ class RowFile:
                 raise Malformed(f"after element {number + 1} there is neither a comma nor the end of the array")
             else:
                 number += 1
-                yield _decoded(number, buffer[start:end].encode("utf-8", "surrogateescape"))
+                yield read_object(number, buffer[start:end].encode("utf-8", "surrogateescape"))
                 is_ended, position = buffer[after] == "]", after + 1
         if buffer[position:].strip(_BLANKS) or self._text.read(CHUNK_CHARACTERS).strip(_BLANKS):
             raise Malformed("something follows the end of the array")
@@ -193,14 +219,20 @@ def _format_of(path: Path, stream: IO[bytes] | io.BufferedReader) -> Format:
     return "csv"
 
 
-def _decoded(number: int, document: bytes) -> Row:
+def read_object(number: int, raw: bytes) -> Row:
+    """Read one row that is a JSON object."""
     try:
-        values = decode_json(document)
+        values = decode_json(raw)
     except Malformed as error:
-        return Row(number, None, error, document[:1000].decode(errors="replace"))
+        return Row(number, None, error, raw)
     if not isinstance(values, dict):
-        return Row(number, None, Malformed("is not an object"), document[:1000].decode(errors="replace"))
-    return Row(number, values)
+        return Row(number, None, Malformed("is not an object"), raw)
+    return Row(number, values, None, raw)
+
+
+def read_line(number: int, raw: bytes) -> Row:
+    """Read one row that is a line of text; bytes that are no UTF-8 are told by the field in which they stand."""
+    return Row(number, {"line": raw.decode("utf-8", "surrogateescape")}, None, raw)
 
 
 def _too_long() -> Malformed:

@@ -44,6 +44,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             _list("Meters", "speed", "metering", "meter"),
             _list("Usage events", "data_object", "metering", "usageevent"),
+            _list("Dead letters", "drafts", "metering", "deadletter"),
         ),
     ),
     (

@@ -1,9 +1,9 @@
 """Who may do what: two groups, and the permissions for deeds that move money.
 
-Finance looks at everything, changes customers and the catalog, issues invoices, sends refused ones again and records
-bank transfers. Support looks at everything and changes nothing. `serve` and `demo` call `ensure_roles`; running it
-again changes nothing but adding what is missing, so that a permission that was taken away by hand must be taken from
-the person, not from the group.
+Finance looks at everything, changes customers and the catalog, issues invoices, sends refused ones again, records
+bank transfers and replays dead letters. Support looks at everything and changes nothing. `serve` and `demo` call
+`ensure_roles`; running it again changes nothing but adding what is missing, so that a permission that was taken away
+by hand must be taken from the person, not from the group.
 """
 
 from django.contrib.auth.models import Group, Permission
@@ -16,6 +16,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
 from invoicing.payments.models import PushIntent
 from invoicing.subscriptions.models import Subscription
+from metering.models import DeadLetter
 
 FINANCE, SUPPORT = "Finance", "Support"
 
@@ -25,6 +26,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (Invoice, "record_transfer", "Can record bank transfers"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
+    (DeadLetter, "replay_deadletter", "Can replay and dismiss dead letters"),
 )
 SEEN_APPS = ("invoicing", "metering", "dunning", "marketplaces")
 EDITED: tuple[type[Model], ...] = (Customer, Subscription, Product, Plan, PlanVersion, Price, PriceTier)

@@ -1,9 +1,9 @@
-"""Read the rows of a foreign file as events: which column, or which constant, becomes which field."""
+"""Read the rows of a foreign file as events: which column, which constant, or which part becomes which field."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from decimal import Decimal
 from typing import Any
@@ -20,25 +20,47 @@ EXAMPLE_RULES = {"event_type": "event_type==llm.tokens"}
 
 @dataclass(frozen=True)
 class Source:
-    """Where a field comes from: a column of that name, or a constant."""
+    """Where a field comes from: a column of that name, a constant, or what `read` makes of the whole row."""
 
     text: str
     is_constant: bool = False
+    read: Callable[[Mapping[str, Any]], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a well-known format becomes events; `core/presets.py` lists them.
+
+    `documents` takes one row apart: the values of a JSON object, or `{"line": text}` where the format `is_lines`.
+    It returns the usage in it, one mapping each, and raises BillingError for what is not of the format.
+    """
+
+    name: str
+    title: str
+    sources: Mapping[str, Source]
+    documents: Callable[[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
+    is_lines: bool = False
 
 
 @dataclass(frozen=True)
 class RowMapping:
-    """How the rows of one file become events.
+    """How the rows of one file become events: the sources of a preset, and over them those of rules.
 
-    `zone` is what a timestamp without an offset means; None: such a timestamp is refused.
+    `zone` is what a timestamp without an offset means; None: such a timestamp is refused. `rules` are the
+    rules as they were written, so that a refused row can be read the same way again.
     """
 
     sources: Mapping[str, Source]
     zone: tzinfo | None = None
+    preset: Preset | None = None
+    rules: tuple[str, ...] = ()
 
 
-def read_mapping(*, rules: Sequence[str], zone: tzinfo | None) -> RowMapping:
-    """Read rules FIELD=COLUMN and FIELD==CONSTANT; raises InvalidInput that names the wrong one."""
+def read_mapping(*, rules: Sequence[str], zone: tzinfo | None, preset: Preset | None = None) -> RowMapping:
+    """Read rules FIELD=COLUMN and FIELD==CONSTANT, which win over those of a preset.
+
+    Raises InvalidInput that names the wrong rule.
+    """
     sources: dict[str, Source] = {}
     for rule in rules:
         field, separator, text = rule.partition("=")
@@ -55,7 +77,13 @@ def read_mapping(*, rules: Sequence[str], zone: tzinfo | None) -> RowMapping:
         if not source.text:
             raise InvalidInput(f"--map {rule}: name a column after =, or a constant after ==", field="map")
         sources[field] = source
-    return RowMapping(sources=sources, zone=zone)
+    merged = {**preset.sources, **sources} if preset else sources
+    return RowMapping(sources=merged, zone=zone, preset=preset, rules=tuple(rules))
+
+
+def documents_of(*, mapping: RowMapping, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the usage in one row: the row itself, or what the preset finds in it; raises BillingError."""
+    return mapping.preset.documents(values) if mapping.preset else (values,)
 
 
 def complete_mapping(*, mapping: RowMapping, columns: Sequence[str]) -> RowMapping:
@@ -63,6 +91,11 @@ def complete_mapping(*, mapping: RowMapping, columns: Sequence[str]) -> RowMappi
 
     Raises InvalidInput for a rule whose column does not exist, listing those that do.
     """
+    if mapping.preset is not None:
+        raise InvalidInput(
+            f"--preset {mapping.preset.name} reads {mapping.preset.title}, and this is a CSV file; use --map for it",
+            field="preset",
+        )
     for field, source in mapping.sources.items():
         if not source.is_constant and source.text not in columns:
             raise InvalidInput(
@@ -70,7 +103,7 @@ def complete_mapping(*, mapping: RowMapping, columns: Sequence[str]) -> RowMappi
                 field="map",
             )
     named = {name: Source(name) for name in columns if name in FIELDS or name.startswith(PROPERTY)}
-    return RowMapping(sources={**named, **mapping.sources}, zone=mapping.zone)
+    return replace(mapping, sources={**named, **mapping.sources})
 
 
 def refuse_without_required(*, mapping: RowMapping, columns: Sequence[str]) -> None:
@@ -93,20 +126,23 @@ def mapping_of_object(*, mapping: RowMapping, names: Iterable[str]) -> RowMappin
     """Let members that are named like fields serve them where no rule does.
 
     Without any rule the object is meant to be an event: all its members stay, the unknown ones to be refused.
+    A preset says itself what becomes of each member.
     """
+    if mapping.preset is not None:
+        return mapping
     named = {name: Source(name) for name in names if name in FIELDS or not mapping.sources}
-    return RowMapping(sources={**named, **mapping.sources}, zone=mapping.zone)
+    return replace(mapping, sources={**named, **mapping.sources})
 
 
-def map_row(*, mapping: RowMapping, row: Mapping[str, Any], number: int) -> dict[str, Any]:
+def map_row(*, mapping: RowMapping, row: Mapping[str, Any], position: str) -> dict[str, Any]:
     """Return the members of an event, not validated yet, as one row of the file gives them.
 
-    An empty cell counts as absent. Where no idempotency key is given, the row's number and content
+    An empty cell counts as absent. Where no idempotency key is given, the row's position (`row-7`) and content
     make one, so that the same rows are the same events when a file is imported again or has grown.
     """
     members: dict[str, Any] = {}
     for field, source in mapping.sources.items():
-        value = source.text if source.is_constant else _value_at(row, source.text)
+        value = _value_of(row, source)
         if value is None or value == "":
             continue
         if field.startswith(PROPERTY):
@@ -118,12 +154,18 @@ def map_row(*, mapping: RowMapping, row: Mapping[str, Any], number: int) -> dict
     if isinstance(members.get("quantity"), str):
         members["quantity"] = members["quantity"].strip()
     if "idempotency_key" not in mapping.sources:
-        members["idempotency_key"] = f"row-{number}-{_content_digest(members)[:24]}"
+        members["idempotency_key"] = f"{position}-{_content_digest(members)[:24]}"
     if "event_id" not in members and "idempotency_key" in members:
         members["event_id"] = members["idempotency_key"]
     if mapping.zone is not None and isinstance(members.get("timestamp"), str):
         members["timestamp"] = _with_offset(members["timestamp"].strip(), mapping.zone)
     return members
+
+
+def _value_of(row: Mapping[str, Any], source: Source) -> Any:
+    if source.is_constant:
+        return source.text
+    return source.read(row) if source.read else _value_at(row, source.text)
 
 
 def _value_at(row: Mapping[str, Any], column: str) -> Any:

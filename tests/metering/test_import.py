@@ -142,6 +142,57 @@ def test_refused_rows_are_set_aside_with_number_and_reason(tmp_path: Path, impor
     ]
 
 
+def test_a_conflict_is_told_as_a_rejected_row_with_what_was_read(tmp_path: Path, imported: Import) -> None:
+    path = tmp_path / "usage.csv"
+    rows = [
+        "e1,k1,t,2026-07-01T00:00:00Z,c,1",
+        "e1,k1,t,2026-07-01T00:00:00Z,c,2.50",
+        "e1,k1,t,2026-07-02T00:00:00Z,c,1",
+    ]
+    path.write_text("\n".join([HEADER, *rows]))
+
+    assert imported(path, exit_code=1) == "accepted 1, duplicates 1, rejected 1\n"
+
+    assert rejections(path) == [(2, "idempotency_key", "conflict")]
+    assert json.loads(Path(f"{path}.rejected.ndjson").read_text())["values"]["quantity"] == "2.50"
+
+
+@pytest.mark.parametrize(
+    ("preset", "name", "line"),
+    [
+        ("access_log", "access.log", '::1 - acme [01/Jul/2026:00:00:00 +0200] "GET / HTTP/1.1" 200 1024'),
+        (
+            "openmeter",
+            "events.ndjson",
+            '{"id":"1","source":"s","type":"t","subject":"acme","time":"2026-07-01T00:00:00Z","data":{"value":1024}}',
+        ),
+    ],
+)
+def test_a_preset_reads_a_well_known_format_and_a_rule_wins_over_it(
+    tmp_path: Path, imported: Import, preset: str, name: str, line: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(f"{line}\n")
+    rules = (
+        f"--preset {preset} --map event_type==egress --map quantity={'bytes' if name == 'access.log' else 'data.value'}"
+    )
+
+    assert imported(path, rules) == "accepted 1, duplicates 0, rejected 0\n"
+    assert imported(path, rules) == "accepted 0, duplicates 1, rejected 0\n"
+
+    event = UsageEvent.objects.get()
+    assert (event.customer_id, event.event_type, event.quantity) == ("acme", "egress", 1024)
+
+
+def test_a_preset_says_what_stands_in_no_line_of_its_format(tmp_path: Path, imported: Import) -> None:
+    path = tmp_path / "access.log"
+    path.write_text('::1 - acme [01/Jul/2026:00:00:00 +0200] "GET / HTTP/1.1" 200 1\n\nnot a request\n')
+
+    assert imported(path, "--preset access_log", exit_code=1) == "accepted 1, duplicates 0, rejected 1\n"
+
+    assert rejections(path) == [(2, "", "malformed")]
+
+
 def test_an_object_without_mapping_is_an_event_as_it_stands(tmp_path: Path, imported: Import) -> None:
     path = tmp_path / "events.ndjson"
     event = {"event_type": "t", "timestamp": "2026-07-01T00:00:00Z", "customer_id": "c", "quantity": 1}

@@ -4,7 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
@@ -12,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColum
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
-from metering.core.mapping import RowMapping, read_mapping
+from metering.collecting.arguments import add_mapping_arguments, mapping_of_options
 from metering.importing import ImportProgress, RejectedRows, import_rows
 from metering.reading import RowFile
 
@@ -21,25 +20,14 @@ class Command(BaseCommand):
     """Import usage events."""
 
     help = (
-        "Import usage events from CSV, NDJSON or a JSON array, plain or .gz. A file may be imported again: "
+        "Import usage events from CSV, NDJSON, a JSON array or an access log, plain or .gz. A file may be imported again: "
         "what was accepted before is counted as duplicate. Exit 1 if any row was rejected."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         parser.add_argument("file", type=Path, metavar="FILE")
-        parser.add_argument(
-            "--map",
-            action="append",
-            default=[],
-            dest="rules",
-            metavar="FIELD=COLUMN|FIELD==CONSTANT",
-            help="which column, or which constant, is a field of the event; also properties.NAME=COLUMN. "
-            "Columns that are named like fields need no rule",
-        )
-        parser.add_argument(
-            "--timezone", metavar="ZONE", help="what timestamps without an offset mean, such as Europe/Berlin"
-        )
+        add_mapping_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Import and print one line; raises CommandError for arguments that make no sense."""
@@ -49,10 +37,10 @@ class Command(BaseCommand):
         progress = ImportProgress()
         problem = ""
         try:
-            mapping = _mapping(options["rules"], options["timezone"])
+            mapping = mapping_of_options(options)
             if mapping.zone is not None:
                 notices.print(f"timestamps without an offset are read as {mapping.zone}")
-            with RowFile(path) as file, _bar(notices) as bar:
+            with RowFile(path, mapping.preset) as file, _bar(notices) as bar:
                 task = bar.add_task(path.name, total=file.size)
                 for _ in import_rows(
                     file=file, mapping=mapping, rejected=rejected, progress=progress, received_at=now()
@@ -74,19 +62,6 @@ class Command(BaseCommand):
             raise CommandError(f"after row {progress.rows}: {problem}")
         if progress.rejected:
             sys.exit(1)
-
-
-def _mapping(rules: list[str], zone_name: str | None) -> RowMapping:
-    try:
-        zone = ZoneInfo(zone_name) if zone_name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise CommandError(f"--timezone {zone_name}: there is no such zone; write one such as Europe/Berlin") from None
-    mapping = read_mapping(rules=rules, zone=zone)
-    timestamp = mapping.sources.get("timestamp")
-    if zone is None and timestamp is not None and not timestamp.is_constant:
-        # Whoever names the column has looked at it.
-        return RowMapping(sources=mapping.sources, zone=ZoneInfo("UTC"))
-    return mapping
 
 
 def _bar(console: Console) -> Progress:
