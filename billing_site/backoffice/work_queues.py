@@ -17,6 +17,7 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import overdue
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
 from invoicing.workflows.unbilled_usage import late_summary
+from metering.collecting.queries import waiting_letters
 from metering.queries import events_of_unknown_customers, unmatched_events
 
 WHY_LENGTH = 120
@@ -44,6 +45,7 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         failed_payments_queue(),
         overdue_queue(at=at),
         *usage_queues(at=at),
+        dead_letter_queue(),
         notice_queue(),
     ]
 
@@ -184,6 +186,19 @@ def notice_queue() -> WorkQueue:
         count=row["number_of"],
         oldest=row["oldest"],
         why=row["error"] or "the worker has not taken them yet",
+    )
+
+
+def dead_letter_queue() -> WorkQueue:
+    """Return what collectors could not read as events."""
+    waiting = waiting_letters()
+    return WorkQueue(
+        name="Dead letters",
+        link=_list("deadletter", "state=waiting", app="metering"),
+        empty="Rows of watched files and messages of Kafka that are no events stand here until they are replayed.",
+        count=waiting.count,
+        oldest=waiting.oldest,
+        why=_named(list(waiting.sources)),
     )
 
 

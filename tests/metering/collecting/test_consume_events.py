@@ -91,7 +91,6 @@ def consumed(cluster: Cluster, *more: str) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.requirement("S4-048")
 def test_events_are_accepted_and_messages_that_are_none_are_listed_and_stop_nothing(cluster: Cluster) -> None:
     poison = [b"not json", None, b"", b"5", an_event(2, quantity="much"), an_event(3, surplus=1), b"\xff\x00", b"[1]"]
     cluster.send(an_event(0), *poison, an_event(1))

@@ -10,8 +10,10 @@ from django.urls import reverse
 
 from billing_site.backoffice.roles import FINANCE, SUPPORT, ensure_roles
 from metering.collecting.models import Collector, DeadLetter, Shape
+from metering.collecting.queries import waiting_letters
+from metering.collecting.replay import dismiss_dead_letters
 from metering.models import UsageEvent
-from tests.metering.collecting.test_dead_letters import EVENT, a_letter
+from tests.metering.collecting.test_dead_letters import AT, EVENT, a_letter
 
 pytestmark = pytest.mark.django_db
 
@@ -77,6 +79,16 @@ def test_letters_are_filtered_by_state_source_code_and_collector(finance: Client
     a_letter(EVENT)
 
     assert ("usage/0, offset 7" in text(finance.get(f"{LIST}?{query}"))) == is_listed
+
+
+def test_the_index_counts_what_waits_and_names_the_sources(finance: Client) -> None:
+    letters = [a_letter(EVENT), a_letter(EVENT, position=8), a_letter(EVENT, collector=Collector.FILE)]
+    dismiss_dead_letters(ids=[letters[0].pk], at=AT, actor="alice", reason="test")
+
+    waiting = waiting_letters()
+
+    assert (waiting.count, waiting.sources) == (2, ("usage.csv", "usage/0"))
+    assert "usage.csv, usage/0" in text(finance.get("/admin/"))
 
 
 def test_a_letter_shows_its_content_with_every_digit_and_how_it_is_read(finance: Client) -> None:
