@@ -44,7 +44,7 @@ environment:
 	@$(find_python); "$$python" billing_site/serving/environment.py requirements.txt
 
 environment-dev:
-	@$(find_python); "$$python" billing_site/serving/environment.py requirements.txt requirements-dev.txt
+	@$(find_python); "$$python" billing_site/serving/environment.py requirements.txt requirements-kafka.txt requirements-dev.txt
 
 demo: environment
 	@$(if $(filter 0 no false,$(SERVE)),$(VENV)/python manage.py demo --no-serve,exec $(VENV)/python manage.py demo --bind "$(BIND)")

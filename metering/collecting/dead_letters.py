@@ -12,6 +12,8 @@ from metering.importing import Found
 from metering.reading import ROW_BYTES_MAX, Row
 
 PENDING_BYTES_MAX = 16 * 1024 * 1024
+# Names of files have at most 255 bytes, but those that are no UTF-8 are written longer.
+SOURCE_LENGTH_MAX = 300
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def dead_letter(
     mapping = origin.mapping
     return DeadLetter(
         collector=origin.collector,
-        source=storable(origin.source),
+        source=storable(origin.source)[:SOURCE_LENGTH_MAX],
         position=position,
         part=part,
         raw=raw[:ROW_BYTES_MAX],

@@ -57,9 +57,12 @@ class Command(BaseCommand):
                 self._watch(folder, mapping, flag, interval=options["interval"])
 
     def _look_twice(self, folder: Folder, mapping: RowMapping, flag: StopFlag, *, interval: float) -> None:
-        reports = self._look(folder, mapping, flag)
-        flag.wait(interval)
-        reports += self._look(folder, mapping, flag)
+        try:
+            reports = self._look(folder, mapping, flag)
+            flag.wait(interval)
+            reports += self._look(folder, mapping, flag)
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(f"the database is away: {str(error).splitlines()[0]}") from None
         if any(report.problem or report.rejected for report in reports):
             sys.exit(1)
 

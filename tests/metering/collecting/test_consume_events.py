@@ -7,8 +7,10 @@ import json
 import signal
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from metering.core.mapping import read_mapping
 from metering.core.presets import PRESETS
 from metering.models import UsageEvent
 from tests.factories import JULY
-from tests.metering.collecting.conftest import Start
+from tests.metering.collecting.conftest import ROOT, Start
 
 TOPIC = "usage"
 QUICK = {"session.timeout.ms": "3000", "heartbeat.interval.ms": "500"}
@@ -254,3 +256,10 @@ def test_without_the_extra_the_command_says_how_to_install_it(start: Start) -> N
 
     assert (without.returncode, "Traceback" in errors) == (1, False)
     assert "pip install -r requirements-kafka.txt" in errors
+
+
+def test_the_extra_installs_what_is_tested() -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["kafka"]
+    pinned = [line for line in (ROOT / "requirements-kafka.txt").read_text().splitlines() if not line.startswith("#")]
+
+    assert extra == pinned == [f"confluent-kafka=={version('confluent-kafka')}"]

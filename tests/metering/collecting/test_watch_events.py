@@ -113,6 +113,29 @@ def test_a_refused_row_read_again_is_listed_once(tmp_path: Path, watch: Watch) -
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("name", [b"f\xff.csv", b"\xff" * 251 + b".csv", "Müller & Söhne.csv".encode()])
+def test_any_name_of_a_file_will_do(tmp_path: Path, watch: Watch, name: bytes) -> None:
+    path = tmp_path / os.fsdecode(name)
+    path.write_text("at,n\n2026-07-01T00:00:00Z,1\n2026-07-01T00:00:00Z,much\n")
+
+    watch(exit_code=1)
+
+    assert (tmp_path / "done" / path.name).exists()
+    assert DeadLetter.objects.get().position == 2
+
+
+@pytest.mark.django_db
+def test_a_name_too_long_for_a_second_copy_is_left_where_it_is_and_told_once(tmp_path: Path, watch: Watch) -> None:
+    name = f"{'x' * 251}.csv"
+    for _ in range(2):
+        (tmp_path / name).write_text(ONE_ROW)
+        said = watch(exit_code=1 if (tmp_path / "done" / name).exists() else 0)
+
+    assert "it cannot be moved" in said
+    assert (tmp_path / name).exists()
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("content", "rows_min"),
     [
