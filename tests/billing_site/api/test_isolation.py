@@ -95,6 +95,12 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "prices": [{"key": "base", "currency": "USD", "model": "flat", "unit_amount": "0"}],
     },
     ("POST", "/api/v1/meters"): {"key": "mine", "event_type": "mine.used"},
+    ("POST", "/api/v1/events/corrections"): {
+        "customer_id": SECRET,
+        "idempotency_key": "event-1",
+        "action": "cancel",
+        "reason": "malice",
+    },
     ("POST", "/api/v1/events"): {
         "event_id": "e",
         "idempotency_key": "e",
@@ -113,6 +119,7 @@ QUERIES = {
 OF_NOBODY = {("POST", "/api/v1/prices/preview"), ("GET", "/api/v1/plans"), ("GET", "/api/v1/plans/<str:key>")}
 OF_NOBODY |= {("GET", "/api/v1/meters"), ("GET", "/api/v1/meters/<str:key>")}
 LISTS = {("GET", "/api/v1/customers"), ("GET", "/api/v1/subscriptions"), ("GET", "/api/v1/invoices")}
+LISTS |= {("GET", "/api/v1/events/conflicts"), ("GET", "/api/v1/events/unapplied")}
 
 
 def concrete_path(path: str, *, number: str) -> str:

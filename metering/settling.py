@@ -1,0 +1,83 @@
+"""Settle a contradiction: keep the accepted event, or amend it to what the refused one says."""
+
+from typing import Any
+
+from django.db import connection, transaction
+
+from billing_site.kernel.clock import now
+from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
+from metering.core.decoding import decode_json
+from metering.correcting import MeterEffect, amend_event, effect_of_amending
+from metering.models import EventConflict
+
+KEPT, AMENDED = "kept", "amended"
+# What makes two events with one key different; when it was stamped does not, so the accepted time stays.
+CONTENT = ("event_type", "quantity", "namespace_id", "properties")
+
+
+@transaction.atomic
+def keep_accepted(*, conflict_id: int, actor: str, reason: str) -> EventConflict:
+    """Say that the accepted event is right; nothing else changes. Raises NotFound, InvalidInput, Conflict if amended."""
+    _check_reason(reason)
+    conflict = _to_settle(conflict_id, KEPT)
+    return conflict if conflict.settled_at else _settle(conflict, KEPT, actor=actor, reason=reason)
+
+
+@transaction.atomic
+def amend_to_refused(*, conflict_id: int, actor: str, reason: str) -> EventConflict:
+    """Say that the refused event is right: the accepted one is amended to its content, at the accepted time.
+
+    A second call changes nothing. Raises what `amend_event` raises, NotFound, and Conflict where it was kept.
+    """
+    _check_reason(reason)
+    conflict = _to_settle(conflict_id, AMENDED)
+    if conflict.settled_at:
+        return conflict
+    amend_event(
+        customer_id=conflict.customer_id,
+        idempotency_key=conflict.idempotency_key,
+        changes=refused_content(conflict_id=conflict_id),
+        actor=actor,
+        reason=reason,
+    )
+    return _settle(conflict, AMENDED, actor=actor, reason=reason)
+
+
+def effect_of_settling(*, conflict: EventConflict) -> list[MeterEffect]:
+    """Return what `amend_to_refused` would do to each meter's quantity; nothing stays. Raises what `amend_event` raises."""
+    return effect_of_amending(
+        customer_id=conflict.customer_id,
+        idempotency_key=conflict.idempotency_key,
+        changes=refused_content(conflict_id=conflict.pk),
+    )
+
+
+def refused_content(*, conflict_id: int) -> dict[str, Any]:
+    """Return the content of the refused event, every number to the digit."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT refused::text FROM metering_eventconflict WHERE id = %s", [conflict_id])
+        (refused,) = cursor.fetchone()
+    document = decode_json(refused.encode())
+    return {name: document[name] for name in CONTENT}
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise InvalidInput("say why", field="reason", code="required")
+
+
+def _to_settle(conflict_id: int, outcome: str) -> EventConflict:
+    conflict = EventConflict.objects.select_for_update().filter(pk=conflict_id).first()
+    if conflict is None:
+        raise NotFound(f"there is no contradiction {conflict_id}", field="conflict")
+    if conflict.settled_at and conflict.outcome != outcome:
+        raise Conflict(f"{conflict.settled_by} has settled this on {conflict.settled_at:%Y-%m-%d}: {conflict.outcome}")
+    return conflict
+
+
+def _settle(conflict: EventConflict, outcome: str, *, actor: str, reason: str) -> EventConflict:
+    assert actor, "somebody settles"
+    conflict.settled_at, conflict.settled_by = now(), actor
+    conflict.outcome, conflict.reason = outcome, reason.strip()
+    conflict.save(update_fields=["settled_at", "settled_by", "outcome", "reason"])
+    return conflict
