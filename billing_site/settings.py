@@ -8,6 +8,7 @@ import django_stubs_ext
 import environ
 
 from billing_site.database.settings import database_settings
+from metering.archiving.location import archive_storage
 
 # Lets forms and admins name their model: ModelForm[Customer].
 django_stubs_ext.monkeypatch()
@@ -108,6 +109,20 @@ TEMPLATES = [
 
 # DATABASE_URL names any PostgreSQL from 15 on; without it the project runs its own in the data folder.
 DATABASES = {"default": database_settings(database_url=env.str("DATABASE_URL", default=""), data_dir=DATA_DIR)}
+
+# The archive of usage events: a folder, or s3://bucket/prefix.
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "archive": archive_storage(url=env.str("ARCHIVE_URL", default=""), data_dir=DATA_DIR),
+}
+# How long raw events stay in the database, and how long an invoice can be disputed.
+RETENTION_MONTHS = env.int("RETENTION_MONTHS", default=14)
+DISPUTE_DAYS = env.int("DISPUTE_DAYS", default=120)
+# What the weekly job does with months that may go: "dry-run" looks, "apply" purges. People confirm.
+RETENTION_PURGE = env.str("RETENTION_PURGE", default="dry-run")
+# Who is asked whether events of a time are still needed.
+RETENTION_HOLDS = ["invoicing.workflows.retention_holds.unfinished_billing"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from metering.archiving.absent import was_purged
 from metering.counting import HAS_VALUE, IS_COUNTED, IS_IN_EFFECT, PASSES_FILTERS
 from metering.models import RollupProgress
 
@@ -37,15 +38,19 @@ def list_unapplied(*, mark: int, batch: int) -> None:
         pass
 
 
+# What is listed of purged events stays: there is nothing to make the list from.
+_HERE = f"NOT {was_purged(received_at='received_at')}"
+
+
 def list_again(*, event_types: list[str], cursor: int, upper: int) -> None:
     """Make the list anew for events of these types with numbers in (cursor, upper]: a meter counts them now."""
     with connection.cursor() as database:
         upper = min(upper, _listed_up_to())
         parameters: dict[str, Any] = {"cursor": cursor, "upper": upper, "types": event_types}
         database.execute(
-            """
+            f"""
             DELETE FROM metering_unappliedevent
-            WHERE event_type = ANY(%(types)s) AND number > %(cursor)s AND number <= %(upper)s
+            WHERE event_type = ANY(%(types)s) AND number > %(cursor)s AND number <= %(upper)s AND {_HERE}
             """,
             parameters,
         )
@@ -63,9 +68,9 @@ def list_span_again(*, event_type: str, start: datetime, end: datetime) -> None:
             "end": end,
         }
         database.execute(
-            """
+            f"""
             DELETE FROM metering_unappliedevent
-            WHERE event_type = %(type)s AND timestamp >= %(start)s AND timestamp < %(end)s
+            WHERE event_type = %(type)s AND timestamp >= %(start)s AND timestamp < %(end)s AND {_HERE}
             """,
             parameters,
         )
@@ -74,17 +79,29 @@ def list_span_again(*, event_type: str, start: datetime, end: datetime) -> None:
         )
 
 
+def list_month_again(*, start: datetime, end: datetime) -> None:
+    """Make the list anew for the events received from `start` until before `end`: they came back from the archive."""
+    with connection.cursor() as database:
+        parameters: dict[str, Any] = {"cursor": 0, "upper": _listed_up_to(), "start": start, "end": end}
+        database.execute(
+            "DELETE FROM metering_unappliedevent WHERE received_at >= %(start)s AND received_at < %(end)s", parameters
+        )
+        database.execute(f"{_LIST} AND e.received_at >= %(start)s AND e.received_at < %(end)s", parameters)
+
+
 def listing_faults() -> list[str]:
     """Compare the list with what it must hold, event by event; returns sentences, none where all is well.
 
-    An event in none of the windows and not on the list would be silently unbilled.
+    An event in none of the windows and not on the list would be silently unbilled. Of purged events the list is all
+    there is.
     """
     parameters: dict[str, Any] = {
         "cursor": 0,
         "upper": RollupProgress.objects.values_list("listed_up_to", flat=True).first() or 0,
     }
     stored = (
-        "SELECT number, meter_id, customer_id, event_type, timestamp, received_at, reason FROM metering_unappliedevent"
+        "SELECT number, meter_id, customer_id, event_type, timestamp, received_at, reason"
+        f" FROM metering_unappliedevent WHERE {_HERE}"
     )
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*), min(id) FROM ({_FOUND} EXCEPT {stored}) AS missing", parameters)

@@ -1,12 +1,13 @@
 """What may happen to meters."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import IntegrityError, connection, transaction
 
 from billing_site.kernel.errors import Conflict, InvalidFields, InvalidInput
 from billing_site.kernel.history import save_with_reason
+from metering.archiving.absent import purged_until
 from metering.core.definition import MeterDefinition, check_meter
 from metering.listing import list_span_again
 from metering.models import THE_BEGINNING, Meter, MeterBackdating
@@ -55,7 +56,7 @@ def create_meter(
                     key=key,
                     name=name,
                     unit=unit,
-                    effective_from=effective_from or _default_effective_from(event_type),
+                    effective_from=_effective_from(effective_from, event_type),
                     **definition.meaning(),
                 )
                 save_with_reason(meter, actor=actor, reason=reason)
@@ -87,6 +88,7 @@ def backdate_meter(*, key: str, effective_from: datetime, actor: str, reason: st
             field="effective_from",
             code="out_of_range",
         )
+    _refuse_purged(effective_from)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -100,6 +102,27 @@ def backdate_meter(*, key: str, effective_from: datetime, actor: str, reason: st
     list_span_again(event_type=meter.event_type, start=effective_from, end=before)
     assert MeterBackdating.objects.filter(meter=meter, effective_from=effective_from).exists()
     return meter
+
+
+def _effective_from(wanted: datetime | None, event_type: str) -> datetime:
+    if wanted is not None:
+        _refuse_purged(wanted)
+        return wanted
+    purged = purged_until()
+    default = _default_effective_from(event_type)
+    return default if purged is None else max(default, purged + timedelta(microseconds=1))
+
+
+def _refuse_purged(effective_from: datetime) -> None:
+    """Refuse a beginning before events that only the archive holds: the meter would not count them, and nobody would see."""
+    purged = purged_until()
+    if purged is not None and effective_from <= purged:
+        raise InvalidInput(
+            f"must be later than {purged:%Y-%m-%dT%H:%M:%SZ}: events until then are archived and cannot be counted; "
+            "restore their months first",
+            field="effective_from",
+            code="archived",
+        )
 
 
 def _default_effective_from(event_type: str) -> datetime:

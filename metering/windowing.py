@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import connection
 
+from metering.archiving.absent import ADDITIVE, settled_hours
 from metering.counting import COUNTED_TEXT, GROUPING, HOUR_OF_EVENT, IS_COUNTED, hours_of_events, known_through
 
 # How a window takes in the window of later events, `w` being the stored one and `excluded` the new.
@@ -21,6 +22,11 @@ _MERGED_VALUE = {
     "time_weighted_sum": """w.value + excluded.value + COALESCE(
         w.last_value * (1000000 * extract(epoch FROM excluded.first_at - w.last_at))::numeric(20, 0), 0)""",
 }
+# An hour that waits for archived events keeps its window; those of a time-weighted sum cannot even be added to.
+_IS_SETTLED = f"""NOT EXISTS (
+    SELECT FROM metering_unsettledhour u
+    WHERE (u.meter_id, u.customer_id, u.start, u.grouping) = (m.id, e.customer_id, {HOUR_OF_EVENT}, {GROUPING})
+)"""
 _COLUMNS = "meter_id, customer_id, start, grouping, value, event_count, last_event, first_at, last_at, last_value"
 
 
@@ -30,7 +36,8 @@ def add_to_windows(*, aggregation: str, meters: list[int], cursor: int, upper: i
     parameters: dict[str, Any] = {"cursor": cursor, "upper": upper, "meters": meters}
     with connection.cursor() as database:
         if aggregation == "time_weighted_sum":
-            overtaken = _overtaken_hours(condition, parameters)
+            overtaken = settled_hours(hours=_overtaken_hours(condition, parameters), number=upper)
+            condition = f"{condition} AND {_IS_SETTLED}"
         database.execute(
             f"""
             WITH counted AS ({hours_of_events(aggregation=aggregation, condition=condition)}),
@@ -86,8 +93,11 @@ def count_hours_again(*, aggregation: str, hours: list[tuple[Any, ...]], upper: 
     """Replace windows by a count of their raw events up to number `upper`; `hours` are (meter, customer, start, grouping).
 
     A window whose events are all cancelled stays, with none. `last_event` becomes `upper`: whoever billed the hour
-    earlier can tell that it changed. What is archived of an hour is added to what is counted.
+    earlier can tell that it changed. What is archived of an hour is added to what is counted; where that is not
+    possible the window stays and the hour is listed until its events are restored.
     """
+    if aggregation not in ADDITIVE:
+        hours = settled_hours(hours=hours, number=upper)
     if not hours:
         return
     meters, customers, starts, groupings = (list(column) for column in zip(*hours, strict=True))

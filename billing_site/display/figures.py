@@ -57,9 +57,9 @@ def exact_price(*, amount: Decimal, currency: str) -> str:
 
 
 def quantity(amount: Decimal | int, unit: str = "") -> str:
-    """Write a quantity with its unit: 15,000,000 tokens."""
-    whole, _, digits = plain(Decimal(amount)).partition(".")
-    text = f"{int(whole):,}" + (f".{digits}" if digits else "")
+    """Write a quantity with its unit: 15,000,000 tokens, −3 tokens."""
+    whole, _, digits = plain(Decimal(amount).copy_abs()).partition(".")
+    text = ("−" if amount < 0 else "") + f"{int(whole):,}" + (f".{digits}" if digits else "")
     return f"{text} {counted(unit, amount)}" if unit else text
 
 
@@ -134,3 +134,15 @@ def link(url: str, text: object, *, title: str = "") -> SafeString:
     if title:
         return format_html('<a class="bo-link" href="{}" title="{}">{}</a>', url, title, text)
     return format_html('<a class="bo-link" href="{}">{}</a>', url, text)
+
+
+def bytes_text(size: int) -> str:
+    """Write a size in decimal units with three digits: 1.24 GB, 830 bytes."""
+    if size < 1000:
+        return f"{size} {counted('byte', size)}"
+    amount, unit = Decimal(size), ""
+    for unit in ("kB", "MB", "GB", "TB"):
+        amount /= 1000
+        if amount < 1000:
+            break
+    return f"{amount:.{2 if amount < 10 else 1 if amount < 100 else 0}f} {unit}"

@@ -9,6 +9,7 @@ from django.db import connection
 from django.db.models import Count, Max
 
 from billing_site.kernel.period import Period, hour_of
+from metering.archiving.absent import ADDITIVE
 from metering.core.parsing import DECIMAL_PLACES_MAX, INTEGER_DIGITS_MAX
 from metering.counting import hours_of_events, known_through
 from metering.models import UnappliedEvent, UnappliedReason
@@ -82,7 +83,8 @@ class Backlog:
 def conservation() -> list[Conservation]:
     """Compare, per meter, the events up to its cursor with its windows; reads every event once per meter of its type.
 
-    What is archived and purged of a window is taken as it was then; only what can be recounted is compared.
+    What is archived and purged of a window is taken as it was then; only what can be recounted is compared. Events of
+    hours that wait for archived ones are listed, not aggregated.
     """
     found = []
     with connection.cursor() as cursor:
@@ -109,7 +111,9 @@ def _conservation_of(aggregation: str) -> str:
         aggregation=aggregation,
         condition=f"m.aggregation = %(aggregation)s AND {known_through('m.rolled_up_to')}",
     )
-    additive = aggregation in ("sum", "count", "average")
+    additive = aggregation in ADDITIVE
+    # A maximum cannot be divided into its archived and its present part.
+    comparable = f"CASE WHEN {'TRUE' if additive else 'COALESCE(w.archived_count, 0) = 0'} THEN"
     return f"""
         WITH recounted AS ({recounted}), stored AS (
             SELECT w.*, w.event_count - w.archived_count AS present_count,
@@ -117,7 +121,7 @@ def _conservation_of(aggregation: str) -> str:
             FROM metering_usagewindow w JOIN metering_meter m ON m.id = w.meter_id AND m.aggregation = %(aggregation)s
         ), compared AS (
             SELECT COALESCE(r.meter_id, w.meter_id) AS meter_id, r.event_count AS counted, w.present_count AS aggregated,
-                   r.value AS event_value, w.present_value AS window_value,
+                   {comparable} r.value END AS event_value, {comparable} w.present_value END AS window_value,
                    COALESCE(r.event_count, 0) <> COALESCE(w.present_count, 0)
                    OR ({"TRUE" if additive else "COALESCE(w.archived_count, 0) = 0"}) AND (
                        COALESCE(r.value, 0) <> COALESCE(w.present_value, 0)
@@ -126,6 +130,12 @@ def _conservation_of(aggregation: str) -> str:
                    ) AS differs
             FROM recounted r FULL JOIN stored w
                 ON (w.meter_id, w.customer_id, w.start, w.grouping) = (r.meter_id, r.customer_id, r.start, r.grouping)
+            WHERE NOT EXISTS (
+                SELECT FROM metering_unsettledhour u
+                WHERE (u.meter_id, u.customer_id, u.start, u.grouping)
+                    = (COALESCE(r.meter_id, w.meter_id), COALESCE(r.customer_id, w.customer_id),
+                       COALESCE(r.start, w.start), COALESCE(r.grouping, w.grouping))
+            )
         )
         SELECT m.key,
                (SELECT count(*) FROM metering_usageevent e WHERE e.event_type = m.event_type AND e.id <= m.rolled_up_to),

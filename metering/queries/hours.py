@@ -9,6 +9,14 @@ from typing import Any
 from django.db import connection
 
 from billing_site.kernel.period import HOUR, Period, hour_of
+from metering.archiving.absent import (
+    ARCHIVED_CANCELLED,
+    ARCHIVED_OPENING,
+    ARCHIVED_SPANS,
+    UNSETTLED,
+    EventsArchived,
+    purged_months_of,
+)
 from metering.core.aggregation import Hour, closing_levels, quantity_of
 from metering.core.windows import cut_at_hours
 from metering.counting import (
@@ -117,6 +125,7 @@ def counted_as_known(*, meter: Meter, customer_id: str, period: Period, through:
         values=[_raw_values(f"{_IN_SPAN} AND {known}", source=_SPANS)],
         opening=opening,
         spans=[period],
+        absent=[ARCHIVED_SPANS, ARCHIVED_CANCELLED, ARCHIVED_OPENING],
         through=through,
     )
 
@@ -139,6 +148,7 @@ def counted_by_property(*, meter: Meter, customer_id: str, period: Period, group
         values=[_raw_values(condition, source=_SPANS, grouping=grouping)],
         opening=opening,
         spans=[period],
+        absent=[ARCHIVED_SPANS, ARCHIVED_OPENING],
         parameters={"name": name},
     )
 
@@ -223,6 +233,7 @@ def _mixed(
         values=values,
         opening=opening,
         spans=[*cut.edges, *(Period(hour, hour + HOUR) for hour in stale)],
+        absent=[ARCHIVED_SPANS, UNSETTLED],
         parameters={
             "whole_start": whole.start if whole else None,
             "whole_end": whole.end if whole else None,
@@ -280,10 +291,14 @@ def _read(
     values: list[str],
     opening: str,
     spans: list[Period],
+    absent: list[str],
     parameters: Mapping[str, Any] | None = None,
     through: int | None = None,
 ) -> Counted:
-    """Read all parts in one statement: what they say is of one moment."""
+    """Read all parts in one statement: what they say is of one moment.
+
+    Raises EventsArchived where raw events are wanted that are purged, or windows that cannot be right without them.
+    """
     parts = list(parts)
     if meter.aggregation == "unique_count":
         parts += values
@@ -297,6 +312,8 @@ def _read(
         "SELECT 'cursor', NULL, NULL, NULL, m.rolled_up_to, NULL, NULL, NULL, NULL"
         " FROM metering_meter m WHERE m.id = %(meter)s"
     )
+    is_absent = " OR ".join(f"EXISTS ({part})" for part in absent)
+    parts.append(f"SELECT 'archived', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE {is_absent}")
     with connection.cursor() as cursor:
         cursor.execute(
             " UNION ALL ".join(parts),
@@ -308,10 +325,13 @@ def _read(
                 "span_starts": [span.start for span in spans],
                 "span_ends": [span.end for span in spans],
                 "through": through,
+                "carries": meter.aggregation == "time_weighted_sum",
                 **(parameters or {}),
             },
         )
         rows = cursor.fetchall()
+    if any(row[0] == "archived" for row in rows):
+        raise EventsArchived(purged_months_of(period=period))
     cursors = [row[4] for row in rows if row[0] == "cursor"]
     assert len(cursors) == 1, "a meter has one cursor"
     hours = sorted(

@@ -62,7 +62,8 @@ def usage_as_known(*, meter_key: str, customer_id: str, period: Period, known_th
     """Count a period again from its raw events as they were known through a number; raises NotFound.
 
     The result equals what `billing_usage` said when the meter stood there: an event that was cancelled by a later
-    number still counts, and so does one under the effective date of that time.
+    number still counts, and so does one under the effective date of that time. Raises EventsArchived where raw
+    events of it are purged.
     """
     meter = meter_by_key(key=meter_key)
     counted = counted_as_known(meter=meter, customer_id=customer_id, period=period, through=known_through)
