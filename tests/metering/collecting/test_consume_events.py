@@ -263,3 +263,24 @@ def test_the_extra_installs_what_is_tested() -> None:
     pinned = [line for line in (ROOT / "requirements-kafka.txt").read_text().splitlines() if not line.startswith("#")]
 
     assert extra == pinned == [f"confluent-kafka=={version('confluent-kafka')}"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_consumers_one_dies_and_the_other_takes_over_what_it_left(cluster: Cluster, manage: Start) -> None:
+    first, second = (manage(*cluster.arguments("--stop-when-idle", "8")) for _ in range(2))
+    numbers = iter(range(4_000))
+    for _ in range(10):
+        for partition in range(4):
+            cluster.send(*(an_event(next(numbers)) for _ in range(50)), partition=partition)
+    while not UsageEvent.objects.exists():
+        time.sleep(0.05)
+    first.kill()
+    for _ in range(10):
+        for partition in range(4):
+            cluster.send(*(an_event(next(numbers)) for _ in range(50)), partition=partition)
+
+    _, errors = second.communicate(timeout=90)
+
+    assert second.returncode == 0, errors
+    assert UsageEvent.objects.count() == 4_000
+    assert [cluster.committed(partition) for partition in range(4)] == [1_000] * 4
