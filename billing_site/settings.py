@@ -183,6 +183,9 @@ DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 # The retry clock starts when a row is handed to the pusher, hence: queue_limit = workers, bulk = 1,
 # and retry > timeout * (queue_limit / workers + 1) + a margin.
 JOB_WORKERS = env.int("JOB_WORKERS", default=2)
+# An accepted event that is in no window after so long is an alarm: the rollup stands still.
+ROLLUP_LAG_ALARM_SECONDS = env.int("ROLLUP_LAG_ALARM_SECONDS", default=120)
+
 Q_CLUSTER = {
     "name": "billing",
     "orm": "default",

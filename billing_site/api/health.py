@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 
 from billing_site.kernel import clock, jobs
 from billing_site.kernel.errors import BillingError
+from metering.queries import backlog
 
 UNKNOWN = "unknown"
 
@@ -36,7 +37,13 @@ def stripe_mode() -> str:
 
 
 def _database_state() -> dict[str, Any]:
-    state: dict[str, Any] = {"database": "down", "migrations": UNKNOWN, "queue": None, "worker": UNKNOWN}
+    state: dict[str, Any] = {
+        "database": "down",
+        "migrations": UNKNOWN,
+        "queue": None,
+        "worker": UNKNOWN,
+        "rollup": None,
+    }
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -46,10 +53,19 @@ def _database_state() -> dict[str, Any]:
             queue = jobs.queue_state(at=clock.now())
             state["queue"] = {"waiting": queue.waiting, "oldest_seconds": queue.oldest_seconds}
             state["worker"] = "ok" if queue.worker_is_alive else "absent"
+            # A rollup that lags is no reason to take the web out of service: what is accepted is safe, and usage complete.
+            state["rollup"] = _rollup_state()
     # An embedded server that cannot be started is a foreseen failure of ours, not of the driver.
     except (DatabaseError, InterfaceError, BillingError, OSError):
         connection.close()
     return state
+
+
+def _rollup_state() -> dict[str, Any]:
+    waiting = backlog()
+    lag_seconds = int(waiting.lag(at=clock.now()).total_seconds())
+    state = "late" if lag_seconds > settings.ROLLUP_LAG_ALARM_SECONDS else "ok"
+    return {"state": state, "waiting": waiting.events, "lag_seconds": lag_seconds}
 
 
 class _Migrated:

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Count, F, Min, Q, Sum
 from django.urls import reverse
 from django_q.models import OrmQ, Task
@@ -173,11 +174,13 @@ def _ingest_flow(*, at: datetime) -> Flow:
     waiting = backlog()
     if not waiting.events or waiting.oldest_received_at is None:
         return Flow("rollup", "ok", "every accepted event is in its window", link)
-    lag = at - waiting.oldest_received_at
+    is_late = waiting.lag(at=at).total_seconds() > settings.ROLLUP_LAG_ALARM_SECONDS
     told = (
         f"{quantity(waiting.events, 'event')} behind, the oldest since {age(since=waiting.oldest_received_at, at=at)}"
     )
-    return Flow("rollup", "late" if lag > WAITING_MAX else "ok", told, link)
+    if is_late:
+        told += ": is `manage.py roll_up --watch` running?"
+    return Flow("rollup", "late" if is_late else "ok", told, link)
 
 
 def _billing_flow(*, at: datetime) -> Flow:

@@ -20,6 +20,7 @@ from billing_site.kernel.jobs import LATE_AFTER, queue_state
 from billing_site.serving.readiness import missing_migrations
 from invoicing.payments.queries import payment_health
 from invoicing.workflows.verify import check_guards_are_on
+from metering.queries import backlog
 
 POSTGRESQL_MIN = 150_000
 SKEW_MAX = timedelta(seconds=2)
@@ -54,7 +55,12 @@ def diagnose() -> list[Finding]:
     migrations = _asked(_migrations, subject="migrations")
     findings += migrations
     if all(finding.state is not State.WRONG for finding in migrations):
-        for subject, question in (("triggers", _triggers), ("queue", _queue), ("payments", _payments)):
+        for subject, question in (
+            ("triggers", _triggers),
+            ("queue", _queue),
+            ("rollup", _rollup),
+            ("payments", _payments),
+        ):
             findings += _asked(question, subject=subject)
     return [*findings, *_asked(_clock, subject="clock")]
 
@@ -160,6 +166,20 @@ def _queue() -> Iterator[Finding]:
     failed = Failure.objects.filter(stopped__gte=at - FAILURES_SINCE).count()
     if failed:
         yield Finding("jobs", State.NOTE, f"{failed} attempts failed within a day", "See Failed tasks in the admin.")
+
+
+def _rollup() -> Iterator[Finding]:
+    waiting = backlog()
+    if not waiting.events:
+        yield Finding("rollup", State.WELL, "every accepted event is counted or listed")
+        return
+    lag_seconds = int(waiting.lag(at=now()).total_seconds())
+    found = f"{waiting.events} accepted events are in no window yet, the oldest for {lag_seconds} s"
+    if lag_seconds > settings.ROLLUP_LAG_ALARM_SECONDS:
+        remedy = "Is `manage.py roll_up --watch` running (`manage.py serve` runs it)? Its output says what stops it."
+        yield Finding("rollup", State.WRONG, found, remedy)
+    else:
+        yield Finding("rollup", State.WELL, found)
 
 
 def _payments() -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from billing_site.serving.child import Program
 
 WEB = "web"
 WORKER = "worker"
+ROLLUP = "rollup"
 SANDBOX = "sandbox"
 WEB_THREADS = 2
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
@@ -62,7 +63,7 @@ class Address:
 
 
 def programs(*, web: Address, web_workers: int, sandbox: Address | None, public_url: str) -> list[Program]:
-    """Return web, worker and (where it plays Stripe) the sandbox; it stands last: the worker may be talking to it."""
+    """Return web, worker, rollup and (where it plays Stripe) the sandbox; it stands last: the worker may be talking to it."""
     # By path and not by `-m`, so that the folder from which we are started does not matter.
     manage = [sys.executable, str(Path(settings.BASE_DIR) / "manage.py")]
     environment = {"PUBLIC_URL": public_url, "PYTHONUNBUFFERED": "1"}
@@ -71,6 +72,7 @@ def programs(*, web: Address, web_workers: int, sandbox: Address | None, public_
     found = [
         Program(name=WEB, command=_granian(web=web, workers=web_workers), environment=environment),
         Program(name=WORKER, command=[*manage, "work"], environment=environment),
+        Program(name=ROLLUP, command=[*manage, "roll_up", "--watch"], environment=environment),
     ]
     if sandbox is not None:
         command = [*manage, "sandbox", "--bind", str(sandbox)]

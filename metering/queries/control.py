@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection
@@ -74,10 +74,14 @@ class CustomerEvents:
 
 @dataclass(frozen=True)
 class Backlog:
-    """Accepted events that the slowest meter has not counted yet."""
+    """Accepted events that the slowest meter has not counted, or that were not looked at for the list of unapplied ones."""
 
     events: int
     oldest_received_at: datetime | None
+
+    def lag(self, *, at: datetime) -> timedelta:
+        """Return how long the oldest of them has waited."""
+        return max(at - self.oldest_received_at, timedelta(0)) if self.oldest_received_at else timedelta(0)
 
 
 def conservation() -> list[Conservation]:
@@ -214,12 +218,13 @@ def events_of_unknown_customers(*, known_keys: Collection[str]) -> list[Customer
 
 
 def backlog() -> Backlog:
-    """Return how many accepted events the slowest meter has still to count, and since when the oldest waits."""
+    """Return how many accepted events no rollup has passed yet, and since when the oldest waits."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT count(*), min(e.received_at) FROM metering_usageevent e
-            WHERE e.id > (SELECT min(m.rolled_up_to) FROM metering_meter m)
+            WHERE e.id > least((SELECT min(m.rolled_up_to) FROM metering_meter m),
+                               COALESCE((SELECT min(listed_up_to) FROM metering_rollupprogress), 0))
             """
         )
         return Backlog(*cursor.fetchone())

@@ -189,8 +189,8 @@ def test_the_sandbox_runs_only_where_it_plays_stripe() -> None:
     with_sandbox = programs(web=web, web_workers=2, sandbox=Address.parse("127.0.0.1:12111"), public_url=web.url)
     without = programs(web=web, web_workers=2, sandbox=None, public_url=web.url)
 
-    assert [program.name for program in with_sandbox] == ["web", "worker", "sandbox"]
-    assert [program.name for program in without] == ["web", "worker"]
+    assert [program.name for program in with_sandbox] == ["web", "worker", "rollup", "sandbox"]
+    assert [program.name for program in without] == ["web", "worker", "rollup"]
 
 
 def test_every_regular_job_has_a_name_of_its_own_and_can_be_imported() -> None:
@@ -259,7 +259,7 @@ def test_serve_runs_everything_and_leaves_nothing_behind(served: Served) -> None
     described = served.run("database", "status")
     described.wait(timeout=30)
 
-    assert len(children) == 3
+    assert len(children) == 4
     assert refused.returncode == 1
     assert "Choose another with --bind" in served.said()
     assert status == 0, served.said()

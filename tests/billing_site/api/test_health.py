@@ -10,6 +10,7 @@ from django_q.models import OrmQ, Schedule
 from billing_site.api import health
 from billing_site.kernel import jobs
 from billing_site.kernel.clock import now
+from tests.factories import JULY, use
 
 JOB = jobs.RegularJob(name="Tick", task="billing_site.api.tasks.forget_old_answers", cron="* * * * *")
 
@@ -29,6 +30,7 @@ def test_a_house_in_order_answers_200():
         "migrations": "ok",
         "queue": {"waiting": 0, "oldest_seconds": 0},
         "worker": "",
+        "rollup": {"state": "ok", "waiting": 0, "lag_seconds": 0},
     }
     assert "no-store" in response.headers["Cache-Control"]
 
@@ -61,6 +63,7 @@ def test_without_a_database_the_answer_is_a_503_and_no_trace(monkeypatch):
         "migrations": "unknown",
         "queue": None,
         "worker": "unknown",
+        "rollup": None,
     }
 
 
@@ -88,3 +91,14 @@ def test_a_worker_is_alive_while_schedules_are_punctual_and_no_job_waits_long():
     OrmQ.objects.create(key="billing", payload="", lock=at + timedelta(seconds=270))
     state = jobs.queue_state(at=at)
     assert (state.waiting, state.oldest_seconds, state.worker_is_alive) == (1, 121, False)
+
+
+@pytest.mark.django_db
+def test_events_that_no_rollup_has_passed_are_an_alarm_that_takes_nobody_out_of_service(settings):
+    settings.ROLLUP_LAG_ALARM_SECONDS = -1
+    use("cust_a", "1", at=JULY)
+
+    response = Client().get("/health")
+
+    assert response.status_code == 200
+    assert response.json()["rollup"] == {"state": "late", "waiting": 1, "lag_seconds": 0}
