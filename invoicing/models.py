@@ -3,7 +3,7 @@
 from billing_site.kernel.history import guard_history
 from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries
+from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.subscriptions.models import Subscription
@@ -28,6 +28,7 @@ __all__ = [
     "StripeCustomer",
     "StripeNotice",
     "Subscription",
+    "UsageCorrection",
 ]
 
 guard_history(Customer, Product, Plan, PlanVersion, Subscription, Invoice)

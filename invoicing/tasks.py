@@ -7,11 +7,13 @@ from billing_site.kernel.jobs import RegularJob
 from invoicing.payments import intake, mirror, push
 from invoicing.workflows import follow_stripe
 from invoicing.workflows.run_billing import draft_billing, issue_billing
+from invoicing.workflows.settle_late_usage import settle_late_changes
 
 REGULAR_JOBS = (
     RegularJob(name="Sweep pushes and notices", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
     RegularJob(name="Bill what is due", task="invoicing.tasks.bill_what_is_due", cron="7 * * * *"),
+    RegularJob(name="Settle late usage", task="invoicing.tasks.settle_late_usage", cron="37 * * * *"),
 )
 
 
@@ -56,3 +58,9 @@ def bill_what_is_due() -> str:
     at = now()
     report = (issue_billing if settings.BILLING_AUTO_ISSUE else draft_billing)(as_of=at, at=at)
     return f"{len(report.invoices)} invoices, {len(report.failures)} failures"
+
+
+def settle_late_usage() -> str:
+    """Apply the customers' terms to usage that came after its invoice."""
+    report = settle_late_changes(at=now())
+    return f"{len(report.settled)} settled, {report.asked} wait for a decision, {len(report.failures)} failures"

@@ -44,6 +44,10 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             _list("Meters", "speed", "metering", "meter"),
             _list("Usage events", "data_object", "metering", "usageevent"),
+            Item(
+                "Late-event desk", "history_toggle_off", "invoicing_late_usage_desk", "invoicing.view_usagecorrection"
+            ),
+            _list("Usage corrections", "rule", "invoicing", "usagecorrection"),
             _list("Dead letters", "drafts", "metering", "deadletter"),
         ),
     ),

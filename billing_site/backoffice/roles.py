@@ -13,7 +13,7 @@ from django.db.models import Model
 
 from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice
+from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
 from invoicing.subscriptions.models import Subscription
 from metering.models import DeadLetter
@@ -26,6 +26,8 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (Invoice, "record_transfer", "Can record bank transfers"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
+    (UsageCorrection, "decide_late_usage", "Can decide about late usage"),
+    (UsageCorrection, "backfill_usage", "Can backfill and replay usage events"),
     (DeadLetter, "replay_deadletter", "Can replay and dismiss dead letters"),
 )
 SEEN_APPS = ("invoicing", "metering", "dunning", "marketplaces")

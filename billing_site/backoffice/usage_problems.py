@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from invoicing.customers.models import Customer
-from invoicing.workflows.unbilled_usage import LateLine, UnbilledReason, UnbilledUsage, late_lines, unbilled_usage
+from invoicing.workflows import unbilled_usage as workflow
+from invoicing.workflows.unbilled_usage import UnbilledReason, UnbilledUsage, unbilled_usage
 from metering.queries import CustomerEvents, Unmatched, events_of_unknown_customers, unmatched_events
 
 # Late usage and unknown customers have lists of their own, with more to say about each.
@@ -13,9 +14,9 @@ CHARGED_BY_NO_PLAN = (UnbilledReason.NO_SUBSCRIPTION, UnbilledReason.NOT_PRICED)
 
 @dataclass(frozen=True)
 class UsageProblems:
-    """The page's four lists."""
+    """The page's lists; late usage has a desk of its own."""
 
-    late: list[LateLine]
+    late: list[UnbilledUsage]
     uncharged: list[UnbilledUsage]
     unknown: list[CustomerEvents]
     unmatched: list[Unmatched]
@@ -23,9 +24,10 @@ class UsageProblems:
 
 def usage_problems(*, at: datetime) -> UsageProblems:
     """Return all usage that was accepted and is on no invoice although its time has come, or never will be."""
+    unbilled = unbilled_usage(at=at)
     return UsageProblems(
-        late=late_lines(),
-        uncharged=uncharged_usage(at=at),
+        late=[row for row in unbilled if row.reason == UnbilledReason.LATE],
+        uncharged=[row for row in unbilled if row.reason in CHARGED_BY_NO_PLAN],
         unknown=events_of_unknown_customers(known_keys=list(Customer.objects.values_list("key", flat=True))),
         unmatched=unmatched_events(),
     )
@@ -33,4 +35,4 @@ def usage_problems(*, at: datetime) -> UsageProblems:
 
 def uncharged_usage(*, at: datetime) -> list[UnbilledUsage]:
     """Return the usage of known customers that no plan charges for."""
-    return [row for row in unbilled_usage(at=at) if row.reason in CHARGED_BY_NO_PLAN]
+    return [row for row in workflow.uncharged_usage(at=at) if row.reason in CHARGED_BY_NO_PLAN]

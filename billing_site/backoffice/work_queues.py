@@ -16,11 +16,13 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import overdue
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
-from invoicing.workflows.unbilled_usage import late_summary
+from invoicing.workflows.late_changes import counted_late_changes
 from metering.collecting.queries import waiting_letters
 from metering.queries import events_of_unknown_customers, unmatched_events
 
 WHY_LENGTH = 120
+# Counting the usage of a line again takes a few milliseconds; the index waits for so many at most.
+LATE_LINES_COUNTED_MAX = 100
 DUE = DecimalField(max_digits=19, decimal_places=3)
 
 
@@ -205,19 +207,11 @@ def dead_letter_queue() -> WorkQueue:
 def usage_queues(*, at: datetime) -> list[WorkQueue]:
     """Return the usage that no invoice holds: late, charged by no plan, of unknown customers, counted by no meter."""
     page = reverse("admin:backoffice_usage_problems")
-    late_line_count, late_invoice_count, late_since = late_summary()
     unknown = events_of_unknown_customers(known_keys=list(Customer.objects.values_list("key", flat=True)))
     unmatched = unmatched_events()
     uncharged = uncharged_usage(at=at)
     return [
-        WorkQueue(
-            name="Lines with usage after their invoice",
-            link=f"{page}#late",
-            empty="Events that arrive for a period already billed stand here until they are credited or billed.",
-            count=late_line_count,
-            oldest=late_since,
-            why=f"lines of {late_invoice_count} {'invoice' if late_invoice_count == 1 else 'invoices'}",
-        ),
+        late_usage_queue(at=at),
         WorkQueue(
             name="Usage that no plan charges",
             link=f"{page}#uncharged",
@@ -243,6 +237,24 @@ def usage_queues(*, at: datetime) -> list[WorkQueue]:
             why=_named(sorted({one.event_type for one in unmatched})),
         ),
     ]
+
+
+def late_usage_queue(*, at: datetime) -> WorkQueue:
+    """Return the issued lines whose usage changed since, with the money effect; of very many only how many there are."""
+    found = counted_late_changes(at=at, lines_max=LATE_LINES_COUNTED_MAX)
+    learnt = [change.first_learnt_at for change in found.changes if change.first_learnt_at is not None]
+    asked = sum(change.decision is None for change in found.changes)
+    count = len(found.changes) + len(found.failures) + found.uncounted
+    why = f"{asked} wait for a decision" if asked else "the next sweep settles them by the customers' terms"
+    return WorkQueue(
+        name="Late usage of issued lines",
+        link=reverse("admin:invoicing_late_usage_desk"),
+        empty="Usage that arrives, or is cancelled, after its invoice was issued stands here with its money effect.",
+        count=count,
+        oldest=min(learnt, default=None),
+        money=() if found.uncounted else tuple(found.effects()),
+        why=f"{len(found.failures)} cannot be rated" if found.failures else why,
+    )
 
 
 def _named(names: list[str]) -> str:

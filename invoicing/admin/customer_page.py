@@ -120,7 +120,7 @@ def _running(customer: Customer, *, at: datetime) -> RunningPeriod:
         return RunningPeriod(problem=problem.message)
     assembled = computed.assembled
     period = period_text(start=assembled.period.start, end=assembled.period.end, timezone=customer.timezone)
-    return RunningPeriod(lines=tuple(assembled.lines), total=assembled.total, period=period)
+    return RunningPeriod(lines=assembled.document_lines, total=assembled.total, period=period)
 
 
 def _bare(amount: Any) -> Any:

@@ -44,6 +44,8 @@ class CustomerForm(forms.ModelForm):
         """Ask the operation's own check, so that form and API refuse the same things in the same words."""
         cleaned = super().clean() or {}
         given = {name: cleaned[name] for name in (*FIXED, *CHANGEABLE) if name in cleaned}
+        if self.instance.pk:
+            given["currency"] = self.instance.currency
         try:
             check_customer_fields(given)
         except BillingError as problem:
@@ -79,6 +81,7 @@ class CustomerAdmin(TrackedAdmin):
     fieldsets = (
         ("Who", {"fields": ("key", "name", "email", "address", "tax_id")}),
         ("Terms", {"fields": ("currency", "timezone", "settlement_channel", "net_terms_days", "payment_method")}),
+        ("Late usage", {"fields": ("grace_hours", "late_usage_policy", "late_materiality")}),
         ("Why", {"fields": ("reason",)}),
     )
     empty_message = "Customers are created here, over the API, or by a load; usage events name them by their key."

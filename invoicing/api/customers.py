@@ -3,15 +3,17 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import generics, serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing_site.kernel.errors import InvalidInput
+from billing_site.kernel.money import round_money, wire
 from invoicing.api.base import actor_of, bound_customer, check_customer_visible, filters_of, read
-from invoicing.api.fields import MomentField, StrictSerializer, TextField, WholeField
-from invoicing.customers.models import Customer, SettlementChannel
+from invoicing.api.fields import MomentField, MoneyField, NewMoneyField, StrictSerializer, TextField, WholeField
+from invoicing.customers.models import GRACE_HOURS_MAX, Customer, LateUsagePolicy, SettlementChannel
 from invoicing.customers.operations import change_customer, create_customer
 from invoicing.customers.queries import customer_by_key
 
@@ -25,6 +27,9 @@ REQUEST_EXAMPLE = {
     "tax_id": "DE123456789",
     "settlement_channel": "stripe",
     "net_terms_days": 14,
+    "late_usage_policy": "next_invoice",
+    "late_materiality": {"amount": "1.00", "currency": "EUR"},
+    "grace_hours": 48,
 }
 ANSWER_EXAMPLE = REQUEST_EXAMPLE | {"payment_method": "", "created_at": "2026-08-01T09:00:00Z"}
 
@@ -39,6 +44,21 @@ class CustomerTerms(StrictSerializer):
     settlement_channel = serializers.ChoiceField(required=False, choices=SettlementChannel.choices)
     net_terms_days = WholeField(required=False, min_value=0, max_value=365, help_text="From issue to due date.")
     payment_method = TextField(required=False, allow_blank=True, help_text="Stripe's payment method: pm_…")
+    late_usage_policy = serializers.ChoiceField(
+        required=False,
+        choices=LateUsagePolicy.choices,
+        help_text="What becomes of usage that arrives, or is cancelled, after its invoice was issued.",
+    )
+    late_materiality = NewMoneyField(
+        required=False,
+        help_text="In the customer's currency: late usage that changes an invoice line by less is absorbed.",
+    )
+    grace_hours = WholeField(
+        required=False,
+        min_value=0,
+        max_value=GRACE_HOURS_MAX,
+        help_text="So long after the end of a period late usage still joins its invoice before it is issued.",
+    )
 
 
 class NewCustomer(CustomerTerms):
@@ -54,6 +74,7 @@ class NewCustomer(CustomerTerms):
 class CustomerSerializer(serializers.ModelSerializer[Customer]):
     """A customer as it is."""
 
+    late_materiality = serializers.SerializerMethodField()
     created_at = MomentField()
 
     class Meta:
@@ -69,8 +90,16 @@ class CustomerSerializer(serializers.ModelSerializer[Customer]):
             "settlement_channel",
             "net_terms_days",
             "payment_method",
+            "late_usage_policy",
+            "late_materiality",
+            "grace_hours",
             "created_at",
         )
+
+    @extend_schema_field(MoneyField)
+    def get_late_materiality(self, customer: Customer) -> dict[str, str]:
+        """Return the amount with the customer's currency."""
+        return wire(round_money(customer.late_materiality, customer.currency))
 
 
 @extend_schema_view(get=extend_schema(operation_id="list_customers", summary="List customers, newest first"))
@@ -102,6 +131,7 @@ class CustomersView(generics.ListAPIView[Customer]):
     def post(self, request: Request) -> Response:
         """Create a customer."""
         fields = read(NewCustomer(data=request.data))
+        fields = _with_plain_amount(fields, currency=fields["currency"])
         customer = create_customer(**fields, actor=actor_of(request), reason="created over the API")
         customer.refresh_from_db(fields=["created_at"])
         return Response(CustomerSerializer(customer).data, status=201)
@@ -132,6 +162,7 @@ class CustomerView(generics.GenericAPIView[Customer]):
         changes: dict[str, Any] = read(CustomerTerms(data=request.data))
         if bound_customer(request) and not set(changes) <= {"name", "email", "address", "tax_id"}:
             raise PermissionDenied("a key that is bound to a customer cannot change terms of payment")
+        changes = _with_plain_amount(changes, currency=customer.currency)
         changed = change_customer(
             customer=customer, changes=changes, actor=actor_of(request), reason="changed over the API"
         )
@@ -140,3 +171,14 @@ class CustomerView(generics.GenericAPIView[Customer]):
     def _customer(self, key: str) -> Customer:
         check_customer_visible(self.request, key=key, field="key")
         return customer_by_key(key=key, field="key")
+
+
+def _with_plain_amount(fields: dict[str, Any], *, currency: str) -> dict[str, Any]:
+    """Return the fields with the materiality as a number; raises InvalidInput where it is in another currency."""
+    if "late_materiality" not in fields:
+        return fields
+    money = fields["late_materiality"]
+    if money.currency.code != currency:
+        message = f"must be in the customer's currency, {currency}"
+        raise InvalidInput(message, field="late_materiality", code="currency_differs")
+    return fields | {"late_materiality": money.amount}

@@ -11,7 +11,8 @@ from drf_spectacular.utils import extend_schema_field
 from moneyed import Money
 from rest_framework import serializers
 
-from billing_site.kernel.money import plain, wire
+from billing_site.kernel.money import plain, round_money, wire
+from invoicing.core.numbers import Mistake, read_number
 
 MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})?")
 YEAR_FIRST, YEAR_LAST = 2000, 2099
@@ -124,6 +125,33 @@ class MoneyField(serializers.Field[Any, Any, dict[str, str], Any]):
     def to_representation(self, value: Money) -> dict[str, str]:
         """Write the amount as text with the decimals of its currency."""
         return wire(value)
+
+
+@extend_schema_field(MONEY_SCHEMA)
+class NewMoneyField(serializers.Field[Any, Any, dict[str, str], Any]):
+    """Money as on the wire, read: an exact amount that is not negative, in any currency that we can hold."""
+
+    default_error_messages = {
+        "wrong_type": 'must be an object such as {"amount": "12.30", "currency": "EUR"}',
+        "currency": "must be in an ISO 4217 currency such as EUR",
+        "too_precise": "must be whole minor units of its currency",
+        "number": "{message}",
+    }
+
+    def to_internal_value(self, data: Any) -> Money:
+        """Return the money."""
+        if not isinstance(data, Mapping) or set(data) != {"amount", "currency"}:
+            self.fail("wrong_type")
+        number = read_number(data["amount"])
+        if isinstance(number, Mistake):
+            self.fail("number", message=f"amount {number.message}")
+        try:
+            money = round_money(number, str(data["currency"]))
+        except KeyError:
+            self.fail("currency")
+        if money.amount != number:
+            self.fail("too_precise")
+        return money
 
 
 @extend_schema_field(OpenApiTypes.STR)

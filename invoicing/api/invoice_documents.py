@@ -7,8 +7,8 @@ from rest_framework import serializers
 
 from billing_site.kernel.money import plain
 from invoicing.api.fields import MomentField, MoneyField, PeriodSerializer, QuantityField
-from invoicing.core.contract import AssembledInvoice, RatedLine
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.core.contract import AssembledInvoice, CorrectionLine, RatedLine
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 
 MONTH_EXAMPLE = {"start": "2026-07-31T22:00:00Z", "end": "2026-08-31T22:00:00Z"}
 STEP_EXAMPLE = {
@@ -21,6 +21,7 @@ STEP_EXAMPLE = {
 }
 LINE_EXAMPLE = {
     "position": 1,
+    "kind": "charge",
     "description": "Tokens",
     "explanation": "1,000,000 × EUR 0.00002",
     "subscription": "sub_acme_pro",
@@ -87,6 +88,7 @@ class LineSerializer(serializers.ModelSerializer[InvoiceLine]):
         model = InvoiceLine
         fields = (
             "position",
+            "kind",
             "description",
             "explanation",
             "subscription",
@@ -161,10 +163,11 @@ class InvoiceWithLines(InvoiceSerializer):
         fields = (*InvoiceSerializer.Meta.fields, "lines")
 
 
-class PreviewLineSerializer(serializers.Serializer[RatedLine]):
+class PreviewLineSerializer(serializers.Serializer[RatedLine | CorrectionLine]):
     """A line as it would be."""
 
     position = serializers.SerializerMethodField()
+    kind = serializers.SerializerMethodField(help_text="A charge, or a correction of an earlier invoice's line.")
     description = serializers.CharField()
     explanation = serializers.CharField()
     subscription = serializers.CharField()
@@ -175,16 +178,21 @@ class PreviewLineSerializer(serializers.Serializer[RatedLine]):
     service_period = PeriodSerializer()
     steps = serializers.SerializerMethodField()
 
-    def get_position(self, line: RatedLine) -> int:
+    def get_position(self, line: RatedLine | CorrectionLine) -> int:
         """Return the place on the document."""
         return int(self.context["positions"][line.reference])
 
-    def get_meter(self, line: RatedLine) -> str:
+    @extend_schema_field(serializers.ChoiceField(choices=LineKind.choices))
+    def get_kind(self, line: RatedLine | CorrectionLine) -> str:
+        """Return what the line is about."""
+        return str(LineKind.CORRECTION if isinstance(line, CorrectionLine) else LineKind.CHARGE)
+
+    def get_meter(self, line: RatedLine | CorrectionLine) -> str:
         """Return the meter's key."""
         return line.meter or ""
 
     @extend_schema_field(StepSerializer(many=True))
-    def get_steps(self, line: RatedLine) -> list[dict[str, str]]:
+    def get_steps(self, line: RatedLine | CorrectionLine) -> list[dict[str, str]]:
         """Return the written-out arithmetic."""
         return [
             {
@@ -218,5 +226,5 @@ class PreviewSerializer(serializers.Serializer[AssembledInvoice]):
     @extend_schema_field(PreviewLineSerializer(many=True))
     def get_lines(self, invoice: AssembledInvoice) -> Any:
         """Return the lines in the order of the document."""
-        positions = {line.reference: place for place, line in enumerate(invoice.lines, start=1)}
-        return [PreviewLineSerializer(line, context={"positions": positions}).data for line in invoice.lines]
+        positions = {line.reference: place for place, line in enumerate(invoice.document_lines, start=1)}
+        return [PreviewLineSerializer(line, context={"positions": positions}).data for line in invoice.document_lines]

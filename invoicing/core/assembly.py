@@ -8,8 +8,15 @@ from typing import Any
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import total, wire
-from invoicing.core.contract import ENGINE_VERSION, AssembledInvoice, ContractSnapshot, RatedLine
-from invoicing.core.proof import line_document, period_document
+from invoicing.core.contract import (
+    ENGINE_VERSION,
+    AssembledInvoice,
+    ContractSnapshot,
+    DecidedCorrection,
+    RatedLine,
+)
+from invoicing.core.correction import correction_lines
+from invoicing.core.proof import correction_document, line_document, period_document
 
 
 class RatedTwice(BillingError):
@@ -19,18 +26,23 @@ class RatedTwice(BillingError):
     code = "rated_twice"
 
 
-def assemble(*, snapshot: ContractSnapshot, lines: Sequence[RatedLine]) -> AssembledInvoice:
+def assemble(
+    *, snapshot: ContractSnapshot, lines: Sequence[RatedLine], corrections: Sequence[DecidedCorrection] = ()
+) -> AssembledInvoice:
     """Put the rated lines of a contract together, in the contract's order, whatever order they come in.
 
     Every charge has exactly one line, and each line rates the whole quantity that its meter counted
-    (killbill#1081). Raises RatedTwice where two subscriptions bill one meter at the same time.
+    (killbill#1081). Open corrections of earlier invoices follow, credits as far as there is room (S0-061).
+    Raises RatedTwice where two subscriptions bill one meter at the same time.
     """
     ordered = _in_contract_order(snapshot, lines)
     _check_complete(snapshot, ordered)
     _check_rated_once(ordered)
 
-    subtotal = total((line.amount for line in ordered), snapshot.currency)
-    content = {
+    charged = total((line.amount for line in ordered), snapshot.currency)
+    carried = correction_lines(corrections=corrections, charged=charged, currency=snapshot.currency)
+    subtotal = charged + total((line.amount for line in carried), snapshot.currency)
+    content: dict[str, Any] = {
         "engine": ENGINE_VERSION,
         "customer": snapshot.customer,
         "currency": snapshot.currency,
@@ -39,6 +51,8 @@ def assemble(*, snapshot: ContractSnapshot, lines: Sequence[RatedLine]) -> Assem
         "subtotal": wire(subtotal),
         "total": wire(subtotal),
     }
+    if carried:
+        content["corrections"] = [correction_document(line=line) for line in carried]
     return AssembledInvoice(
         customer=snapshot.customer,
         currency=snapshot.currency,
@@ -47,6 +61,7 @@ def assemble(*, snapshot: ContractSnapshot, lines: Sequence[RatedLine]) -> Assem
         subtotal=subtotal,
         total=subtotal,
         digest=digest_of(content),
+        corrections=carried,
     )
 
 

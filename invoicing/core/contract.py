@@ -45,6 +45,10 @@ class StepKind(StrEnum):
     PERCENTAGE = "percentage"
     TRUE_UP = "true_up"
     CAP = "cap"
+    RATED_AFTER = "rated_after"
+    INVOICED_BEFORE = "invoiced_before"
+    TAKEN_BEFORE = "taken_before"
+    LEFT_FOR_LATER = "left_for_later"
 
     @property
     def is_bound(self) -> bool:
@@ -128,7 +132,8 @@ class Step:
     `quantity` is how much of the usage this rung prices; over all rungs that is what was not free.
     `count` is what `unit_amount` is multiplied by: the quantity, or the number of started packages.
     amount = count × unit_amount + quantity × rate + flat_amount × share; on the rungs TRUE_UP and
-    CAP `flat_amount` is the bound and the amount what is missing to it (negative for a cap).
+    CAP `flat_amount` is the bound and the amount what is missing to it (negative for a cap). The rungs
+    of a correction carry rounded amounts and nothing else.
     """
 
     kind: StepKind
@@ -180,8 +185,45 @@ class RatedLine:
 
 
 @dataclass(frozen=True)
+class DecidedCorrection:
+    """A correction that goes to the next invoice: the original line in words, both usages, and what invoices hold of it.
+
+    `period` names the service period as people read it: "July 2026".
+    """
+
+    reference: str
+    invoice_number: str
+    position: int
+    line_digest: str
+    period: str
+    charge: Charge
+    before: Usage
+    after: Usage
+    currency: str
+    taken: Money
+
+
+@dataclass(frozen=True)
+class CorrectionLine:
+    """What an invoice takes of a correction; `quantity` is the signed difference, `usage` what is known now."""
+
+    reference: str
+    description: str
+    explanation: str
+    subscription: str
+    meter: str | None
+    quantity: Decimal
+    unit: str
+    amount: Money
+    steps: tuple[Step, ...]
+    service_period: Period
+    usage: Usage
+    correction: DecidedCorrection
+
+
+@dataclass(frozen=True)
 class AssembledInvoice:
-    """An invoice before it is stored: lines in order, totals, and the digest of all of it."""
+    """An invoice before it is stored: lines in order, then corrections of earlier ones, totals, and the digest of all of it."""
 
     customer: str
     currency: str
@@ -190,3 +232,9 @@ class AssembledInvoice:
     subtotal: Money
     total: Money
     digest: str = field(repr=False)
+    corrections: tuple[CorrectionLine, ...] = ()
+
+    @property
+    def document_lines(self) -> "tuple[RatedLine | CorrectionLine, ...]":
+        """All lines in the order of the document."""
+        return (*self.lines, *self.corrections)

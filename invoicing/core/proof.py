@@ -6,13 +6,26 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from moneyed import Money
+
 from billing_site.kernel.errors import BillingError
-from billing_site.kernel.money import plain, wire
+from billing_site.kernel.money import plain, round_money, wire
 from billing_site.kernel.period import Period, as_utc
-from invoicing.core.contract import ENGINE_VERSION, Charge, RatedLine, Step, Usage
+from invoicing.core.contract import (
+    ENGINE_VERSION,
+    Charge,
+    CorrectionLine,
+    DecidedCorrection,
+    RatedLine,
+    Step,
+    Usage,
+)
+from invoicing.core.correction import correction_line
 from invoicing.core.definition import definition_of, price_from_definition
 from invoicing.core.rating import rate_charge
 from invoicing.core.wording import displayed_amount
+
+CORRECTION = "correction"
 
 
 class UnknownEngine(BillingError):
@@ -40,18 +53,35 @@ def line_document(*, line: RatedLine) -> dict[str, Any]:
 
 def line_inputs(*, line: RatedLine) -> dict[str, Any]:
     """Return everything that the rating of a line depended on, and the evidence for its quantity."""
+    charge = Charge(
+        reference=line.reference,
+        name=line.description,
+        price=line.price,
+        meter=line.meter,
+        unit=line.unit,
+        subscription=line.subscription,
+        service_period=line.service_period,
+        share=line.share,
+    )
+    return {
+        **charge_inputs(charge=charge, currency=line.currency),
+        "usage": None if line.usage is None else usage_document(usage=line.usage),
+    }
+
+
+def charge_inputs(*, charge: Charge, currency: str) -> dict[str, Any]:
+    """Return a charge and its currency as a canonical JSON document; `charge_from_inputs` reads it."""
     return {
         "engine": ENGINE_VERSION,
-        "reference": line.reference,
-        "name": line.description,
-        "subscription": line.subscription,
-        "service_period": period_document(period=line.service_period),
-        "share": plain(line.share),
-        "currency": line.currency,
-        "price": definition_of(line.price),
-        "meter": line.meter,
-        "unit": line.unit,
-        "usage": None if line.usage is None else usage_document(usage=line.usage),
+        "reference": charge.reference,
+        "name": charge.name,
+        "subscription": charge.subscription,
+        "service_period": period_document(period=charge.service_period),
+        "share": plain(charge.share),
+        "currency": currency,
+        "price": definition_of(charge.price),
+        "meter": charge.meter,
+        "unit": charge.unit,
     }
 
 
@@ -60,9 +90,18 @@ def rated_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UnknownEngine where the line was rated by another engine.
     """
+    if inputs.get("kind") == CORRECTION:
+        return _corrected_again(inputs)
+    charge = charge_from_inputs(inputs)
+    usage = None if inputs["usage"] is None else usage_from_document(inputs["usage"])
+    return line_document(line=rate_charge(charge=charge, usage=usage, currency=inputs["currency"]))
+
+
+def charge_from_inputs(inputs: Mapping[str, Any]) -> Charge:
+    """Return the charge of a stored line: what is needed to rate it with another usage; raises UnknownEngine."""
     if inputs["engine"] != ENGINE_VERSION:
         raise UnknownEngine(f"the line was rated by engine {inputs['engine']}, this is engine {ENGINE_VERSION}")
-    charge = Charge(
+    return Charge(
         reference=inputs["reference"],
         name=inputs["name"],
         price=price_from_definition(inputs["price"]),
@@ -72,8 +111,58 @@ def rated_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
         service_period=Period(_moment(inputs["service_period"]["start"]), _moment(inputs["service_period"]["end"])),
         share=Fraction(inputs["share"]),
     )
-    usage = None if inputs["usage"] is None else _usage(inputs["usage"])
-    return line_document(line=rate_charge(charge=charge, usage=usage, currency=inputs["currency"]))
+
+
+def correction_document(*, line: CorrectionLine) -> dict[str, Any]:
+    """Return a line that corrects another as a canonical JSON document, in the shape of a charge's."""
+    correction = line.correction
+    return {
+        "inputs": {
+            "engine": ENGINE_VERSION,
+            "kind": CORRECTION,
+            "reference": line.reference,
+            "original": {
+                "invoice": correction.invoice_number,
+                "position": correction.position,
+                "digest": correction.line_digest,
+            },
+            "period": correction.period,
+            "charge": charge_inputs(charge=correction.charge, currency=correction.currency),
+            "before": usage_document(usage=correction.before),
+            "after": usage_document(usage=correction.after),
+            "taken": wire(correction.taken),
+            "amount": wire(line.amount),
+        },
+        "description": line.description,
+        "explanation": line.explanation,
+        "quantity": plain(line.quantity),
+        "free_quantity": "0",
+        "steps": [step_document(step=step) for step in line.steps],
+        "unrounded_amount": plain(Fraction(line.amount.amount)),
+        "amount": wire(line.amount),
+    }
+
+
+def _corrected_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a correction's line once more from its inputs alone."""
+    charge, original = inputs["charge"], inputs["original"]
+    correction = DecidedCorrection(
+        reference=inputs["reference"],
+        invoice_number=original["invoice"],
+        position=original["position"],
+        line_digest=original["digest"],
+        period=inputs["period"],
+        charge=charge_from_inputs(charge),
+        before=usage_from_document(inputs["before"]),
+        after=usage_from_document(inputs["after"]),
+        currency=charge["currency"],
+        taken=_money(inputs["taken"]),
+    )
+    return correction_document(line=correction_line(correction=correction, amount=_money(inputs["amount"])))
+
+
+def _money(document: Mapping[str, Any]) -> Money:
+    return round_money(Decimal(document["amount"]), document["currency"])
 
 
 def step_document(*, step: Step) -> dict[str, Any]:
@@ -114,7 +203,8 @@ def period_document(*, period: Period) -> dict[str, str]:
     return {"start": _text(period.start), "end": _text(period.end)}
 
 
-def _usage(document: Mapping[str, Any]) -> Usage:
+def usage_from_document(document: Mapping[str, Any]) -> Usage:
+    """Return the usage of a stored line."""
     return Usage(
         meter=document["meter"],
         quantity=Decimal(document["quantity"]),

@@ -60,6 +60,8 @@ def step_text(*, step: Step, is_first: bool, words: Words) -> str:
             return f"True-up to {_share(words.share)}the minimum of {_money(step.flat_amount, words)}"
         case StepKind.CAP:
             return f"Capped at {_share(words.share)}the maximum of {_money(step.flat_amount, words)}"
+        case _:
+            raise AssertionError(f"a price has no step {step.kind}: corrections say their own words")
 
 
 def step_arithmetic(*, step: Step, words: Words) -> str:

@@ -1,10 +1,12 @@
 """Who owes: customers, their terms and how they pay."""
 
+from decimal import Decimal
+
 from django.db import models
 from django.db.models.functions import Now
 
 from billing_site.kernel.history import tracked
-from billing_site.kernel.model import stays
+from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, fits_currency, stays
 
 
 class SettlementChannel(models.TextChoices):
@@ -12,6 +14,17 @@ class SettlementChannel(models.TextChoices):
 
     STRIPE = "stripe", "Stripe"
     MANUAL = "manual", "Bank transfer"
+
+
+class LateUsagePolicy(models.TextChoices):
+    """What becomes of usage that arrives, or is cancelled, after its invoice was issued (S0-061)."""
+
+    NEXT_INVOICE = "next_invoice", "Goes to the next invoice"
+    ABSORB = "absorb", "Is absorbed"
+    ASK = "ask", "Waits at the late-event desk"
+
+
+GRACE_HOURS_MAX = 744
 
 
 class Customer(models.Model):
@@ -29,6 +42,25 @@ class Customer(models.Model):
     payment_method = models.CharField(
         max_length=100, blank=True, help_text="Stripe's payment method that is charged: pm_…"
     )
+    late_usage_policy = models.CharField(
+        max_length=20,
+        choices=LateUsagePolicy,
+        default=LateUsagePolicy.NEXT_INVOICE,
+        db_default=models.Value(LateUsagePolicy.NEXT_INVOICE.value),
+        help_text="What becomes of usage that arrives, or is cancelled, after its invoice was issued.",
+    )
+    late_materiality: "models.DecimalField[Decimal, Decimal]" = models.DecimalField(
+        max_digits=AMOUNT_DIGITS,
+        decimal_places=AMOUNT_PLACES,
+        default=Decimal(0),
+        db_default=Decimal(0),
+        help_text="Late usage that changes an invoice line by less than this amount is absorbed.",
+    )
+    grace_hours = models.PositiveSmallIntegerField(
+        default=0,
+        db_default=0,
+        help_text="So long after the end of a period late usage still joins its invoice before it is issued.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     history = tracked()
 
@@ -45,6 +77,17 @@ class Customer(models.Model):
             models.CheckConstraint(
                 condition=models.Q(net_terms_days__lte=365), name="customer_terms_are_within_a_year"
             ),
+            models.CheckConstraint(
+                condition=models.Q(late_usage_policy__in=LateUsagePolicy.values),
+                name="customer_late_usage_policy_is_known",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(late_materiality__gte=0), name="customer_late_materiality_is_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(grace_hours__lte=GRACE_HOURS_MAX), name="customer_grace_is_within_a_month"
+            ),
+            fits_currency("late_materiality", name="customer_late_materiality_fits_its_currency"),
         ]
         # Events name the key; currency and zone decide the prices and the bounds of periods already billed.
         triggers = [stays(noun="customer", columns=["key", "currency", "timezone"])]

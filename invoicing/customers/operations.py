@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,9 +12,11 @@ from django.db import IntegrityError, connection, transaction
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
-from billing_site.kernel.money import exponent
+from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
+from billing_site.kernel.money import exponent, plain, round_money
 from billing_site.kernel.text import is_storable
-from invoicing.customers.models import Customer, SettlementChannel
+from invoicing.core.numbers import Mistake, read_number
+from invoicing.customers.models import GRACE_HOURS_MAX, Customer, LateUsagePolicy, SettlementChannel
 
 KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
 # Key, currency and time zone stay: events, prices and the bounds of billed periods hang on them.
@@ -25,7 +28,12 @@ CHANGEABLE = (
     "settlement_channel",
     "net_terms_days",
     "payment_method",
+    "late_usage_policy",
+    "late_materiality",
+    "grace_hours",
 )
+# Fields that are numbers, and the greatest number of days or hours that they may be.
+WHOLE_LIMITS = {"net_terms_days": (365, "days"), "grace_hours": (GRACE_HOURS_MAX, "hours")}
 TEXT_LIMITS = {"name": 300, "email": 254, "address": 2000, "tax_id": 50, "payment_method": 100}
 
 
@@ -42,11 +50,16 @@ def create_customer(
     settlement_channel: str = "stripe",
     net_terms_days: int = 14,
     payment_method: str = "",
+    late_usage_policy: str = LateUsagePolicy.NEXT_INVOICE.value,
+    late_materiality: Decimal = Decimal(0),
+    grace_hours: int = 0,
     actor: str,
     reason: str,
 ) -> Customer:
     """Create the customer that usage events name by `key` (S0-122).
 
+    `late_materiality` is an amount in the customer's currency; together with `late_usage_policy` it says what
+    becomes of usage that is late for its invoice, `grace_hours` for how long it is not (S0-060..062).
     The same key with the same content a second time returns the customer that exists; with other
     content it is a Conflict. Raises InvalidFields naming each field that is wrong.
     """
@@ -61,6 +74,9 @@ def create_customer(
         "settlement_channel": settlement_channel,
         "net_terms_days": net_terms_days,
         "payment_method": payment_method,
+        "late_usage_policy": late_usage_policy,
+        "late_materiality": late_materiality,
+        "grace_hours": grace_hours,
     }
     check_customer_fields(fields)
     customer = Customer(**fields)
@@ -82,7 +98,7 @@ def change_customer(*, customer: Customer, changes: Mapping[str, Any], actor: st
     ]
     if unknown:
         raise InvalidFields(tuple(unknown))
-    check_customer_fields(changes)
+    check_customer_fields({"currency": customer.currency, **changes})
     locked = lock_customer(customer_id=customer.pk)
     if all(getattr(locked, name) == value for name, value in changes.items()):
         return locked
@@ -109,12 +125,14 @@ def check_customer_fields(fields: Mapping[str, Any]) -> None:
         for name, value in fields.items()
         if (error := _check_text(name, value) or _check_field(name, value)) is not None
     ]
+    if "late_materiality" in fields and not {"late_materiality", "currency"} & {error.field for error in errors}:
+        errors += _check_materiality(fields["late_materiality"], str(fields.get("currency", "")))
     if errors:
         raise InvalidFields(tuple(errors))
 
 
 def _check_text(name: str, value: Any) -> FieldError | None:
-    if name == "net_terms_days":
+    if name in WHOLE_LIMITS or name == "late_materiality":
         return None
     if not isinstance(value, str):
         return FieldError(name, "wrong_type", "must be a string")
@@ -148,9 +166,28 @@ def _check_field(name: str, value: Any) -> FieldError | None:
             return FieldError(name, "unknown", "must be an IANA time zone such as Europe/Berlin")
     if name == "settlement_channel" and value not in SettlementChannel.values:
         return FieldError(name, "unknown", f"must be one of {', '.join(SettlementChannel.values)}")
-    if name == "net_terms_days" and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 365):
-        return FieldError(name, "invalid", "must be a whole number of days from 0 to 365")
+    if name == "late_usage_policy" and value not in LateUsagePolicy.values:
+        return FieldError(name, "unknown", f"must be one of {', '.join(LateUsagePolicy.values)}")
+    if name in WHOLE_LIMITS:
+        limit, unit = WHOLE_LIMITS[name]
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
+            return FieldError(name, "invalid", f"must be a whole number of {unit} from 0 to {limit}")
+    if name == "late_materiality" and isinstance(number := read_number(value), Mistake):
+        return FieldError(name, number.code, number.message)
     return None
+
+
+def _check_materiality(value: Any, currency: str) -> list[FieldError]:
+    """Return what is wrong with a number as an amount of the currency ("" where none is known)."""
+    number = read_number(value)
+    assert not isinstance(number, Mistake), "a number was checked before"
+    if number >= 10 ** (AMOUNT_DIGITS - AMOUNT_PLACES):
+        message = f"must have at most {AMOUNT_DIGITS - AMOUNT_PLACES} digits before the point"
+        return [FieldError("late_materiality", "too_large", message)]
+    if currency and round_money(number, currency).amount != number:
+        message = f"must be whole minor units: {plain(number)} {currency} cannot be paid"
+        return [FieldError("late_materiality", "too_precise", message)]
+    return []
 
 
 def _existing_customer(fields: Mapping[str, Any]) -> Customer:

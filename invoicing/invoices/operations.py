@@ -14,6 +14,7 @@ from invoicing.core.assembly import AssembledInvoice
 from invoicing.core.proof import line_document
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
+from invoicing.invoices.corrections import lines_of_corrections
 from invoicing.invoices.lifecycle import move
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceStatus
 from invoicing.invoices.numbering import locked_series, number_of
@@ -188,4 +189,7 @@ def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, Con
         )
         line.digest = line_digest(line=line)
         lines.append(line)
-    return lines
+    carried = lines_of_corrections(invoice=invoice, lines=assembled.corrections, first_position=len(lines) + 1)
+    for line in carried:
+        line.digest = line_digest(line=line)
+    return lines + carried

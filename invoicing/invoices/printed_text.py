@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
-from datetime import date
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from moneyed import Money
 
@@ -67,6 +68,17 @@ def line_of(text: str) -> str | list[str]:
 def lines_of(text: str) -> list[str | list[str]]:
     """Return the non-empty lines of a text, each as `line_of` does."""
     return [line_of(line) for line in text.splitlines() if line.strip()]
+
+
+def service_text(*, start: datetime, end: datetime, timezone: str) -> str:
+    """Write a half-open service period by its days in a zone, a whole calendar month as "July 2026"."""
+    zone = ZoneInfo(timezone)
+    first, last = start.astimezone(zone), end.astimezone(zone) - timedelta(microseconds=1)
+    ends = end.astimezone(zone)
+    whole = (first.day, first.time()) == (ends.day, ends.time()) == (1, time())
+    if whole and (first.year, first.month) == (last.year, last.month):
+        return f"{MONTHS[first.month - 1]} {first.year}"
+    return period_text(first=first.date(), last=last.date())
 
 
 def shortened(text: str) -> str | list[str]:

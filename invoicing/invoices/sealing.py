@@ -5,13 +5,15 @@ from typing import Any
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.money import plain, wire
-from invoicing.invoices.models import Invoice, InvoiceLine
+from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
 
 
 def line_digest(*, line: InvoiceLine) -> str:
-    """Return the SHA-256 over every column of a line that says what is charged and why."""
+    """Return the SHA-256 over every column of a line that says what is charged, or corrected, and why."""
+    correction = {} if line.kind == LineKind.CHARGE else {"kind": line.kind, "correction": line.correction_id}
     return digest_of(
         {
+            **correction,
             "position": line.position,
             "subscription": line.subscription_id,
             "price": line.price_id,
@@ -27,6 +29,33 @@ def line_digest(*, line: InvoiceLine) -> str:
             "windows_digest": line.windows_digest,
             "known_through": line.known_through,
             "rated": line.rated,
+        }
+    )
+
+
+def correction_digest(*, correction: UsageCorrection) -> str:
+    """Return the SHA-256 over every column of a correction; with the digest of the link before it, so over its chain."""
+    return digest_of(
+        {
+            "original": correction.original_id,
+            "customer": correction.customer_id,
+            "known_from": correction.known_from,
+            "known_through": correction.known_through,
+            "quantity_before": plain(correction.quantity_before),
+            "quantity_after": plain(correction.quantity_after),
+            "window_count": correction.window_count,
+            "event_count": correction.event_count,
+            "windows_digest": correction.windows_digest,
+            "amount_before": wire(correction.amount_before),
+            "amount_after": wire(correction.amount_after),
+            "effect": wire(correction.effect),
+            "decision": correction.decision,
+            "rule": correction.rule,
+            "actor": correction.actor,
+            "reason": correction.reason,
+            "decided_at": _time(correction.decided_at),
+            "rated": correction.rated,
+            "previous": correction.previous_digest,
         }
     )
 

@@ -3,17 +3,18 @@
 Billing, preview, portal estimate and API preview are this one function with different arguments.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from billing_site.kernel.period import Period
 from invoicing.core.assembly import AssembledInvoice, assemble
-from invoicing.core.contract import Charge, Usage
+from invoicing.core.contract import Charge, DecidedCorrection, Usage
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
+from invoicing.invoices.corrections import open_corrections
 from invoicing.subscriptions.snapshot import Contract, contract_at
-from metering.queries import MeterUsage, billing_usage
+from metering.queries import MeterUsage, billing_usage, usage_as_known
 from metering.queries.billing import no_usage
 
 
@@ -29,11 +30,39 @@ def compute_invoice(*, customer: Customer, period: Period, until: datetime) -> C
     """Rate the usage of `period` up to `until` (exclusive) under the contract at that period.
 
     Usage is read from the rolled-up windows, so roll up first; every charge counts usage only in
-    its own service period, so that each event is rated exactly once.
+    its own service period, so that each event is rated exactly once. What was decided about late usage of
+    earlier invoices and is on none yet joins it (S0-061).
     """
+    corrections = open_corrections(customer=customer, period=period)
+    return _computed(
+        customer, period, corrections, lambda keys, service: _measured(keys, service, customer=customer, until=until)
+    )
+
+
+def compute_as_known(*, customer: Customer, period: Period, known_through: int) -> ComputedInvoice:
+    """Rate the charges of a whole period with its usage as it was known through a number, from raw events.
+
+    Corrections are left out: they are what was learnt later. The money effect of late usage is the difference of two of these.
+    """
+
+    def measured(keys: list[str], service: Period) -> dict[str, MeterUsage]:
+        return {
+            key: usage_as_known(meter_key=key, customer_id=customer.key, period=service, known_through=known_through)
+            for key in keys
+        }
+
+    return _computed(customer, period, [], measured)
+
+
+def _computed(
+    customer: Customer,
+    period: Period,
+    corrections: Sequence[DecidedCorrection],
+    measure: Callable[[list[str], Period], dict[str, MeterUsage]],
+) -> ComputedInvoice:
     contract = contract_at(customer=customer, period=period)
     charges = contract.snapshot.charges
-    usage = _usage_of(charges, customer=customer, until=until)
+    usage = _usage_of(charges, measure)
     lines = tuple(
         rate_charge(
             charge=charge,
@@ -42,10 +71,25 @@ def compute_invoice(*, customer: Customer, period: Period, until: datetime) -> C
         )
         for charge in charges
     )
-    return ComputedInvoice(assembled=assemble(snapshot=contract.snapshot, lines=lines), contract=contract)
+    assembled = assemble(snapshot=contract.snapshot, lines=lines, corrections=corrections)
+    return ComputedInvoice(assembled=assembled, contract=contract)
 
 
-def _usage_of(charges: Sequence[Charge], *, customer: Customer, until: datetime) -> dict[Period, dict[str, Usage]]:
+def usage_of_charge(*, meter: str, measured: MeterUsage) -> Usage:
+    """Return what metering measured as rating takes it."""
+    return Usage(
+        meter=meter,
+        quantity=measured.quantity,
+        window_count=measured.window_count,
+        event_count=measured.event_count,
+        windows_digest=measured.windows_digest,
+        known_through=measured.known_through,
+    )
+
+
+def _usage_of(
+    charges: Sequence[Charge], measure: Callable[[list[str], Period], dict[str, MeterUsage]]
+) -> dict[Period, dict[str, Usage]]:
     """Return what each meter counted in each service period: one query a service period, not a charge."""
     meters: dict[Period, set[str]] = {}
     for charge in charges:
@@ -53,15 +97,8 @@ def _usage_of(charges: Sequence[Charge], *, customer: Customer, until: datetime)
             meters.setdefault(charge.service_period, set()).add(charge.meter)
     return {
         service: {
-            meter: Usage(
-                meter=meter,
-                quantity=measured.quantity,
-                window_count=measured.window_count,
-                event_count=measured.event_count,
-                windows_digest=measured.windows_digest,
-                known_through=measured.known_through,
-            )
-            for meter, measured in _measured(sorted(keys), service, customer=customer, until=until).items()
+            meter: usage_of_charge(meter=meter, measured=measured)
+            for meter, measured in measure(sorted(keys), service).items()
         }
         for service, keys in meters.items()
     }

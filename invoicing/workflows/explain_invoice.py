@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.money import plain, wire
 from billing_site.kernel.period import Period
 from invoicing.core.proof import rated_again
-from invoicing.invoices.models import Invoice, InvoiceLine
+from invoicing.invoices.corrections import link_before
+from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
 from invoicing.invoices.queries import invoice_by_number
-from invoicing.invoices.sealing import line_digest
+from invoicing.invoices.sealing import correction_digest, line_digest
+from metering.archiving.absent import EventsArchived
 from metering.queries import MeterUsage, usage_as_known
 
 # What reading a forged document can raise.
@@ -19,57 +22,147 @@ NOT_RATABLE = (BillingError, AssertionError, LookupError, TypeError, ValueError,
 
 @dataclass(frozen=True)
 class LineProof:
-    """One line set against the raw events and against the same rating done again (empty if that is impossible)."""
+    """One line set against the raw events and against the same rating done again (empty if that is impossible).
+
+    `archived` names the months to restore before its events can be counted again: that is no difference, and no proof.
+    """
 
     line: InvoiceLine
     recounted: MeterUsage | None
     rated: dict[str, Any]
     differences: tuple[str, ...]
+    archived: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
         """Say whether every rung of the ladder agrees."""
-        return not self.differences
+        return not self.differences and not self.archived
 
 
 def prove_line(*, line: InvoiceLine) -> LineProof:
     """Count a line's raw events as they were known, rate it again, and compare to the stored line (S0-147..151).
 
-    Whatever stands in the stored line, the answer is a proof: nonsense is a difference like others.
+    A correction is proved with the link of the chain that it carries. Whatever stands in the stored line, the answer
+    is a proof: nonsense is a difference like others.
     """
-    recounted, differences = _recounted(line)
+    if line.kind == LineKind.CORRECTION:
+        return _prove_correction_line(line)
+    recounted, differences, archived = _recounted(line, line, quantity=line.quantity)
     rated: dict[str, Any] = {}
     try:
         rated = rated_again(line.rated["inputs"])
     except NOT_RATABLE as problem:
-        differences.append(f"it cannot be rated again: {type(problem).__name__} {problem}".rstrip())
+        differences.append(_not_ratable(problem))
     else:
         differences += _differences_of_rating(line, rated)
     if line_digest(line=line) != line.digest:
         differences.append("the line is not what was sealed: its digest differs")
-    return LineProof(line, recounted, rated, tuple(differences))
+    return LineProof(line, recounted, rated, tuple(differences), archived)
 
 
-def _recounted(line: InvoiceLine) -> tuple[MeterUsage | None, list[str]]:
+def prove_correction(*, correction: UsageCorrection) -> tuple[MeterUsage | None, list[str], tuple[str, ...]]:
+    """Count a correction's raw events as they are known now, rate them, and compare it with the link before it (S0-061).
+
+    Returns the recount, what differs, and which months to restore before it can be counted: the effect is the difference of the two ratings, to the cent.
+    """
+    original = correction.original
+    recounted, differences, archived = _recounted(original, correction, quantity=correction.quantity_after)
+    before = link_before(correction=correction)
+    start = before or original
+    held = (
+        (before.known_through, before.quantity_after, before.amount_after, before.digest)
+        if before
+        else (original.known_through, original.quantity, original.amount, original.digest)
+    )
+    claimed = (
+        correction.known_from,
+        correction.quantity_before,
+        correction.amount_before,
+        correction.previous_digest,
+    )
+    if claimed != held:
+        differences.append("it does not start where the chain ended before it")
+    try:
+        was, now = rated_again(start.rated["inputs"]), rated_again(correction.rated["inputs"])
+    except NOT_RATABLE as problem:
+        differences.append(_not_ratable(problem))
+    else:
+        if now != correction.rated:
+            differences.append("rated again, the steps differ from the stored ones")
+        if (was["amount"], now["amount"]) != (wire(correction.amount_before), wire(correction.amount_after)):
+            differences.append(
+                f"rated again it goes from {was['amount']['amount']} to {now['amount']['amount']}, it says from"
+                f" {wire(correction.amount_before)['amount']} to {wire(correction.amount_after)['amount']}"
+            )
+        if now["quantity"] != plain(correction.quantity_after):
+            differences.append(f"rated quantity is {now['quantity']}, it says {plain(correction.quantity_after)}")
+        if _terms(now) != _terms(original.rated):
+            differences.append("it is rated under another charge than the line that it corrects")
+    if correction_digest(correction=correction) != correction.digest:
+        differences.append("the correction is not what was decided: its digest differs")
+    return recounted, differences, archived
+
+
+def _prove_correction_line(line: InvoiceLine) -> LineProof:
+    correction = line.correction
+    assert correction is not None, "a correction's line names its correction"
+    recounted, found, archived = prove_correction(correction=correction)
+    differences = [f"its correction: {difference}" for difference in found]
+    rated: dict[str, Any] = {}
+    try:
+        rated = rated_again(line.rated["inputs"])
+        told = line.rated["inputs"]
+        evidence = [_terms({"inputs": {**told["charge"], "usage": None}}), told["after"], told["original"]["digest"]]
+        kept = [
+            _terms(correction.rated),
+            correction.rated["inputs"]["usage"],
+            correction.original.digest,
+        ]
+    except NOT_RATABLE as problem:
+        differences.append(_not_ratable(problem))
+    else:
+        differences += _differences_of_rating(line, rated)
+        if evidence != kept:
+            differences.append("the line tells another correction than the one that it carries")
+    if line_digest(line=line) != line.digest:
+        differences.append("the line is not what was sealed: its digest differs")
+    return LineProof(line, recounted, rated, tuple(differences), archived)
+
+
+def _terms(rated: dict[str, Any]) -> dict[str, Any]:
+    """Return what a rating depended on, but for the usage."""
+    return {name: value for name, value in rated["inputs"].items() if name != "usage"}
+
+
+def _not_ratable(problem: BaseException) -> str:
+    return f"it cannot be rated again: {type(problem).__name__} {problem}".rstrip()
+
+
+def _recounted(
+    line: InvoiceLine, known: InvoiceLine | UsageCorrection, *, quantity: Decimal
+) -> tuple[MeterUsage | None, list[str], tuple[str, ...]]:
+    """Count the raw events of a line's time as the line, or a correction of it, knew them; name the months to restore."""
     if not line.meter_key:
-        return None, []
+        return None, [], ()
     try:
         recounted = usage_as_known(
             meter_key=line.meter_key,
             customer_id=line.invoice.customer.key,
             period=Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC)),
-            known_through=line.known_through,
+            known_through=known.known_through,
         )
+    except EventsArchived as absent:
+        return None, [], absent.months
     except NotFound as problem:
-        return None, [f"its events cannot be counted again: {problem}"]
+        return None, [f"its events cannot be counted again: {problem}"], ()
     differences = []
-    if recounted.quantity != line.quantity:
-        differences.append(f"raw events say {plain(recounted.quantity)}, the line says {plain(line.quantity)}")
-    if recounted.event_count != line.event_count:
-        differences.append(f"{recounted.event_count} raw events, the line says {line.event_count}")
-    if (recounted.window_count, recounted.windows_digest) != (line.window_count, line.windows_digest):
+    if recounted.quantity != quantity:
+        differences.append(f"raw events say {plain(recounted.quantity)}, the line says {plain(quantity)}")
+    if recounted.event_count != known.event_count:
+        differences.append(f"{recounted.event_count} raw events, the line says {known.event_count}")
+    if (recounted.window_count, recounted.windows_digest) != (known.window_count, known.windows_digest):
         differences.append("the hours counted again from raw events differ from the line's windows")
-    return recounted, differences
+    return recounted, differences, ()
 
 
 def _differences_of_rating(line: InvoiceLine, rated: dict[str, Any]) -> list[str]:
@@ -87,7 +180,9 @@ def _differences_of_rating(line: InvoiceLine, rated: dict[str, Any]) -> list[str
 
 def prove_invoice(*, invoice: Invoice) -> list[LineProof]:
     """Prove each line of an invoice or draft, in the order of the document."""
-    lines = invoice.lines.select_related("invoice__customer", "price__plan_version__plan", "subscription")
+    lines = invoice.lines.select_related(
+        "invoice__customer", "price__plan_version__plan", "subscription", "correction__original__invoice__customer"
+    )
     return [prove_line(line=line) for line in lines.order_by("position")]
 
 
@@ -114,14 +209,17 @@ def explain_invoice(*, number: str) -> dict[str, Any]:
 def _line_document(proof: LineProof) -> dict[str, Any]:
     line = proof.line
     rated = proof.rated
+    price = {} if not rated else rated["inputs"].get("charge", rated["inputs"])
     return {
         "position": line.position,
+        "kind": line.kind,
+        "corrects": _correction_document(line.correction) if line.correction else None,
         "description": line.description,
         "subscription": line.subscription.key,
         "plan": line.price.plan_version.plan.key,
         "plan_version": line.price.plan_version.number,
         "service_period": {"start": _time(line.service_start), "end": _time(line.service_end)},
-        "price": rated["inputs"]["price"] if rated else None,
+        "price": price.get("price"),
         "tiers": rated["steps"] if rated else [],
         "meter": line.meter_key or None,
         "unit": line.unit,
@@ -138,6 +236,25 @@ def _line_document(proof: LineProof) -> dict[str, Any]:
         "rerated_amount": rated["amount"] if rated else None,
         "equal": proof.equal,
         "differences": list(proof.differences),
+        "archived": list(proof.archived),
+    }
+
+
+def _correction_document(correction: UsageCorrection) -> dict[str, Any]:
+    """Return what a correction's line corrects, and how it was decided."""
+    return {
+        "invoice": correction.original.invoice.number,
+        "position": correction.original.position,
+        "known_from": correction.known_from,
+        "known_through": correction.known_through,
+        "quantity_before": plain(correction.quantity_before),
+        "quantity_after": plain(correction.quantity_after),
+        "amount_before": wire(correction.amount_before),
+        "amount_after": wire(correction.amount_after),
+        "effect": wire(correction.effect),
+        "decided_at": _time(correction.decided_at),
+        "rule": correction.rule,
+        "digest": correction.digest,
     }
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import DataError, IntegrityError, transaction
 
@@ -17,6 +17,7 @@ from invoicing.invoices.operations import save_draft
 from invoicing.subscriptions.snapshot import periods_due
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
 from invoicing.workflows.issue_invoice import issue_computed
+from invoicing.workflows.settle_late_usage import settle_counted_changes
 from metering.rollup import roll_up
 
 logger = logging.getLogger(__name__)
@@ -35,22 +36,41 @@ class BillingFailure:
     message: str
 
 
+@dataclass(frozen=True)
+class WaitingPeriod:
+    """One customer and period that has ended and is not issued before its grace is over (S0-062)."""
+
+    customer: str
+    period: Period
+    until: datetime
+
+
 @dataclass
 class RunReport:
-    """What a billing run did: its invoices in order, and what it could not bill."""
+    """What a billing run did: its invoices in order, what waits for late usage, and what it could not bill."""
 
     invoices: list[Invoice] = field(default_factory=list)
     previews: list[ComputedInvoice] = field(default_factory=list)
+    waiting: list[WaitingPeriod] = field(default_factory=list)
     failures: list[BillingFailure] = field(default_factory=list)
 
 
 def preview_billing(*, as_of: datetime, customer_key: str = "") -> RunReport:
-    """Compute what a run would make of the periods that ended by `as_of`; writes nothing but usage windows."""
+    """Compute what a run would make of the periods that ended by `as_of`; keeps nothing but usage windows.
+
+    Late usage is settled as the run would settle it, and taken back.
+    """
     roll_up()
     report = RunReport()
-    for customer, period in _due(as_of=as_of, customer_key=customer_key, report=report):
-        with _failures_told(report, customer, period):
-            report.previews.append(compute_invoice(customer=customer, period=period, until=period.end))
+    with transaction.atomic():
+        _settle_late_usage(report, at=as_of, customer_key=customer_key)
+        for customer, period in _due(as_of=as_of, customer_key=customer_key, report=report):
+            with _failures_told(report, customer, period):
+                with transaction.atomic():
+                    computed = compute_invoice(customer=customer, period=period, until=period.end)
+                report.previews.append(computed)
+            _note_grace(report, customer, period, known_at=as_of)
+        transaction.set_rollback(True)
     return report
 
 
@@ -69,7 +89,8 @@ def issue_billing(
 ) -> RunReport:
     """Draft and issue every period that ended by `as_of`; running it again makes nothing new.
 
-    Each customer and period is a transaction of its own: a crash leaves whole invoices or none,
+    A period that ended less than its customer's grace ago, by `as_of` and by `at`, stays a draft: late usage still
+    joins it (S0-060, S0-062). What is late for earlier invoices is settled first. Each customer and period is a transaction of its own: a crash leaves whole invoices or none,
     and the next run goes on where it stopped (S0-131).
     """
     return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=issue_computed, progress=progress)
@@ -90,12 +111,15 @@ def _run(
 ) -> RunReport:
     roll_up()
     report = RunReport()
+    _settle_late_usage(report, at=at, customer_key=customer_key)
     due = list(_due(as_of=as_of, customer_key=customer_key, report=report))
     run = BillingRun.objects.create(as_of=as_of, started_at=at)
     reason = f"billing run {run.pk} as of {as_of:%Y-%m-%d %H:%M} UTC"
     for done, (customer, period) in enumerate(due, start=1):
+        waits = _note_grace(report, customer, period, known_at=min(as_of, at))
+        end = _keep_draft if waits else finish
         with _failures_told(report, customer, period):
-            report.invoices.append(_bill(customer, period, run=run, at=at, actor=actor, reason=reason, finish=finish))
+            report.invoices.append(_bill(customer, period, run=run, at=at, actor=actor, reason=reason, finish=end))
         if progress is not None:
             progress(done, len(due))
     run.finished_at = at
@@ -111,6 +135,21 @@ def _run(
     ]
     run.save()
     return report
+
+
+def _settle_late_usage(report: RunReport, *, at: datetime, customer_key: str) -> None:
+    for failure in settle_counted_changes(at=at, customer_key=customer_key).failures:
+        message = f"late usage of {failure.line.invoice.number} line {failure.line.position}: {failure.message}"
+        report.failures.append(BillingFailure(failure.line.invoice.customer.key, None, message))
+
+
+def _note_grace(report: RunReport, customer: Customer, period: Period, *, known_at: datetime) -> bool:
+    """Put a period whose grace is not over into the report, and say whether it is one."""
+    until = period.end + timedelta(hours=customer.grace_hours)
+    if not customer.grace_hours or until <= known_at:
+        return False
+    report.waiting.append(WaitingPeriod(customer.key, period, until))
+    return True
 
 
 @transaction.atomic

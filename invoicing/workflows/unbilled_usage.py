@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from django.db import connection
 
+from invoicing.workflows.late_changes import LateChange, counted_late_changes, missing_quantity
 from metering.counting import COUNTED_VALUE, IS_COUNTED
 
 
@@ -36,26 +37,18 @@ class UnbilledUsage:
     reason: UnbilledReason
 
 
-@dataclass(frozen=True)
-class LateLine:
-    """An issued line whose period got events after it was rated."""
-
-    invoice_id: int
-    invoice_number: str
-    customer_name: str
-    position: int
-    description: str
-    unit: str
-    event_count: int
-    quantity: Decimal
-    first_received_at: datetime
-
-
 def unbilled_usage(*, at: datetime) -> list[UnbilledUsage]:
     """Return the usage before `at` that nobody is charged for, by customer, meter and reason.
 
+    Late is what nobody has settled yet: a change that was decided is on an invoice, on the next one, or given up.
     Sees what is rolled up. Costs as much as there is unbilled usage: what a subscription prices is not read.
     """
+    rows = [*uncharged_usage(at=at), *_late(at)]
+    return sorted(rows, key=lambda row: (row.customer_id, row.meter, list(UnbilledReason).index(row.reason)))
+
+
+def uncharged_usage(*, at: datetime) -> list[UnbilledUsage]:
+    """Return the usage before `at` that no subscription charges for: all that is unbilled but what is late."""
     with connection.cursor() as cursor:
         cursor.execute(_UNBILLED, {"at": at})
         return [
@@ -64,61 +57,23 @@ def unbilled_usage(*, at: datetime) -> list[UnbilledUsage]:
         ]
 
 
-def late_lines() -> list[LateLine]:
-    """Return the issued lines whose period got events after they were rated, the newest trouble first.
-
-    Windows tell which hours got an event with a greater number than the line knew; only the events of
-    those hours are read. So it is exact, and costs no more than there is late usage.
-    """
-    wanted = f"count(*) AS event_count, sum({COUNTED_VALUE}) AS quantity, min(e.received_at) AS first_received_at"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT i.id, i.number, i.customer_name, l.position, l.description, l.unit,
-                   late.event_count, late.quantity, late.first_received_at
-            {_late(wanted=wanted)}
-            WHERE late.event_count > 0
-            ORDER BY late.first_received_at DESC, i.id DESC, l.position
-            """
+def _late(at: datetime) -> list[UnbilledUsage]:
+    """Return the late changes that nobody has settled; the quantity is the difference of two counts, so it may be negative."""
+    groups: dict[tuple[str, str], list[LateChange]] = {}
+    for change in counted_late_changes(at=at).changes:
+        groups.setdefault((change.line.invoice.customer.key, change.line.meter_key), []).append(change)
+    return [
+        UnbilledUsage(
+            customer_id=customer,
+            meter=meter,
+            quantity=missing_quantity(changes),
+            event_count=sum(change.events_added + change.events_cancelled for change in changes),
+            first_at=min(change.first_hour for change in changes),
+            reason=UnbilledReason.LATE,
         )
-        return [LateLine(*row) for row in cursor.fetchall()]
+        for (customer, meter), changes in groups.items()
+    ]
 
-
-def late_summary() -> tuple[int, int, datetime | None]:
-    """Return how many issued lines got late usage, on how many invoices, and since when about; stops at each line's first."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT count(*), count(DISTINCT l.invoice_id), min(late.received_at)
-            {_late(wanted="e.received_at", limit="LIMIT 1")}
-            """
-        )
-        lines, invoices, since = cursor.fetchone()
-    return int(lines), int(invoices), since
-
-
-def _late(*, wanted: str, limit: str = "") -> str:
-    """Return SQL for issued lines and the late events of their hours that got a greater number than the line knew."""
-    return f"""
-        FROM invoicing_invoiceline l
-        JOIN invoicing_invoice i ON i.id = l.invoice_id AND i.status IN ('issued', 'paid')
-        JOIN invoicing_customer c ON c.id = i.customer_id
-        JOIN metering_meter m ON m.key = l.meter_key
-        CROSS JOIN LATERAL (
-            SELECT {wanted}
-            FROM metering_usagewindow w
-            JOIN metering_usageevent e ON e.customer_id = c.key AND e.event_type = m.event_type
-                AND e.id > l.known_through AND {IS_COUNTED}
-                AND e.timestamp >= greatest(w.start, l.service_start)
-                AND e.timestamp < least(w.start + interval '1 hour', l.service_end)
-            WHERE w.meter_id = m.id AND w.customer_id = c.key AND w.last_event > l.known_through
-                AND w.start > l.service_start - interval '1 hour' AND w.start < l.service_end
-            {limit}
-        ) AS late
-    """
-
-
-_LATE_WANTED = f"count(*) AS event_count, sum({COUNTED_VALUE}) AS quantity, min(e.timestamp) AS first_at"
 
 # What is charged is a set of spans of time for each customer and meter; the gaps between them are looked up in the
 # windows. An hour that a gap cuts is counted from its events. The pairs are found by jumping through the index.
@@ -176,10 +131,5 @@ _UNBILLED = f"""
         HAVING count(*) > 0
     ) AS found
     GROUP BY u.customer_id, m.key, u.reason
-    UNION ALL
-    SELECT c.key, m.key, sum(late.quantity), sum(late.event_count), min(late.first_at), 'LATE'
-    {_late(wanted=_LATE_WANTED)}
-    WHERE late.event_count > 0
-    GROUP BY c.key, m.key
     ORDER BY 1, 2, 6
 """

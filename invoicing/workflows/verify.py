@@ -7,20 +7,28 @@ from dataclasses import dataclass
 import pgtrigger
 from django.apps import apps
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Length
 from moneyed import Money
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.money import plain, total
 from invoicing.core.posting import RECEIVABLE
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceSeries, InvoiceStatus
+from invoicing.invoices.models import (
+    CorrectionDecision,
+    Invoice,
+    InvoiceLine,
+    InvoiceSeries,
+    InvoiceStatus,
+    UsageCorrection,
+)
 from invoicing.invoices.numbering import number_of
 from invoicing.invoices.sealing import invoice_seal
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.payments.models import Payment
-from invoicing.workflows.explain_invoice import prove_line
+from invoicing.workflows.explain_invoice import prove_correction, prove_line
+from metering.archiving.checks import archive_faults
 from metering.doubles import doubled_keys
 from metering.listing import listing_faults
 from metering.partitions import faults as partition_faults
@@ -57,6 +65,8 @@ def _one_moment() -> Iterator[None]:
         if outermost:
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                # Before the first question sets the moment: no month is purged while this looks.
+                cursor.execute("LOCK TABLE ONLY metering_usageevent IN ACCESS SHARE MODE")
         yield
 
 
@@ -171,6 +181,22 @@ def check_lines_rate_again() -> Iterator[Finding]:
             yield Finding("lines rate again", _subject(line), difference)
 
 
+def check_corrections_hold() -> Iterator[Finding]:
+    """Each correction continues its line's chain, and rated again its effect is the same; invoices take no more of it."""
+    corrections = UsageCorrection.objects.select_related("original__invoice__customer")
+    for correction in corrections.prefetch_related("original__corrections").order_by("id").iterator(chunk_size=CHUNK):
+        subject = f"correction {correction.pk} of {_subject(correction.original)}"
+        for difference in prove_correction(correction=correction)[1]:
+            yield Finding("corrections hold", subject, difference)
+    counts = Q(lines__isnull=False) & ~Q(lines__invoice__status=InvoiceStatus.VOID)
+    for correction in corrections.annotate(taken=Sum("lines__amount", filter=counts), parts=Count("lines", counts)):
+        taken, effect = correction.taken or 0, correction.effect.amount
+        ok = taken == 0 or (correction.parts == 1 and taken == effect) or effect <= taken < 0
+        if not ok or (taken and correction.decision != CorrectionDecision.NEXT_INVOICE):
+            subject = f"correction {correction.pk} of {_subject(correction.original)}"
+            yield Finding("corrections hold", subject, f"it is over {effect}, invoices hold {taken} of it")
+
+
 def check_lines_are_within_service() -> Iterator[Finding]:
     """No issued line charges for a time in which its subscription was not in force."""
     outside = Q(service_start__lt=F("subscription__started_at")) | Q(service_end__gt=F("subscription__ended_at"))
@@ -179,7 +205,9 @@ def check_lines_are_within_service() -> Iterator[Finding]:
 
 
 def _issued_lines() -> "QuerySet[InvoiceLine]":
-    return InvoiceLine.objects.exclude(invoice__status=InvoiceStatus.DRAFT).select_related("invoice__customer")
+    return InvoiceLine.objects.exclude(invoice__status=InvoiceStatus.DRAFT).select_related(
+        "invoice__customer", "correction__original__invoice__customer"
+    )
 
 
 def _subject(line: InvoiceLine) -> str:
@@ -206,6 +234,12 @@ def check_events_are_listed_or_counted_once() -> Iterator[Finding]:
         yield Finding("events are accepted once", f"key {key} of {customer}", f"{count} events count")
     for month, missing in partition_faults():
         yield Finding("guards are on", month, f"{missing} is missing or off")
+
+
+def check_archives_are_whole() -> Iterator[Finding]:
+    """Each archived day is the file that was recorded, and its events are here, or in the file only (S2-033)."""
+    for subject, fault in archive_faults():
+        yield Finding("archives are whole", subject, fault)
 
 
 def check_guards_are_on() -> Iterator[Finding]:
@@ -251,7 +285,9 @@ CHECKS = (
     check_numbers_are_gapless,
     check_seals_hold,
     check_lines_rate_again,
+    check_corrections_hold,
     check_lines_are_within_service,
     check_events_are_conserved,
     check_events_are_listed_or_counted_once,
+    check_archives_are_whole,
 )

@@ -84,7 +84,7 @@ def _running(customer: Customer, period: Period, *, at: datetime) -> RunningPeri
     computed = compute_invoice(customer=customer, period=period, until=at)
     first_day, last_day = days_of(period=period, zone=zone)
     service_days, lines = with_shared_days(
-        lines=[running_line(line=line, period=period, zone=zone) for line in computed.assembled.lines]
+        lines=[running_line(line=line, period=period, zone=zone) for line in computed.assembled.document_lines]
     )
     return RunningPeriod(
         first_day=first_day,
@@ -112,6 +112,7 @@ def _at_this_pace(computed: ComputedInvoice, *, at: datetime) -> Money | None:
             pace = Fraction(charge.service_period.duration // MICROSECOND, elapsed // MICROSECOND)
             usage = replace(usage, quantity=_scaled(usage.quantity, pace))
         amounts.append(rate_charge(charge=charge, usage=usage, currency=snapshot.currency).amount)
+    amounts += [line.amount for line in computed.assembled.corrections]
     return total(amounts, snapshot.currency)
 
 

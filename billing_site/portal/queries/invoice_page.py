@@ -19,9 +19,10 @@ from billing_site.portal.words import channel_text, refusal_text, situation_text
 from invoicing.core.contract import ENGINE_VERSION
 from invoicing.core.proof import rated_again
 from invoicing.customers.models import Customer, SettlementChannel
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.invoices.sealing import line_digest
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line
+from metering.archiving.absent import EventsArchived
 from metering.queries import usage_by_date
 
 # All lines of a page together: counting so many raw events again takes a second or less.
@@ -69,9 +70,9 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
     refusals = list(invoice.payment_failures.order_by("occurred_at", "id"))
     automatic = _is_charged_automatically(invoice)
     lines = list(
-        invoice.lines.select_related("invoice__customer", "price__plan_version__plan", "subscription").order_by(
-            "position"
-        )
+        invoice.lines.select_related(
+            "invoice__customer", "price__plan_version__plan", "subscription", "correction__original__invoice__customer"
+        ).order_by("position")
     )
     event_count = sum(line.event_count for line in lines)
     few_events = event_count <= EVENTS_COUNTED_MAX
@@ -116,7 +117,8 @@ def _is_charged_automatically(invoice: Invoice) -> bool:
 def _line(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> LineView:
     invoice = line.invoice
     service = utc_period(start=line.service_start, end=line.service_end)
-    usage = _usage(line, service, as_known=counted_again, zone=zone) if line.meter_key else None
+    is_charge = line.kind == LineKind.CHARGE
+    usage = _usage(line, service, as_known=counted_again, zone=zone) if line.meter_key and is_charge else None
     return LineView(
         name=line.description,
         metered=bool(line.meter_key),
@@ -135,15 +137,21 @@ def _line(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> LineView
     )
 
 
-def _usage(line: InvoiceLine, service: Period, *, as_known: bool, zone: ZoneInfo) -> DailyUsage:
-    """Return a line's usage by day: counted from the raw events that were known then, or from today's windows."""
-    counted = usage_by_date(
-        meter_key=line.meter_key,
-        customer_id=line.invoice.customer.key,
-        period=service,
-        zone=zone,
-        known_through=line.known_through if as_known else None,
-    )
+def _usage(line: InvoiceLine, service: Period, *, as_known: bool, zone: ZoneInfo) -> DailyUsage | None:
+    """Return a line's usage by day: counted from the raw events that were known then, or from today's windows.
+
+    Where the raw events are archived the windows tell; None where even they need events for half an hour at an edge.
+    """
+    try:
+        counted = usage_by_date(
+            meter_key=line.meter_key,
+            customer_id=line.invoice.customer.key,
+            period=service,
+            zone=zone,
+            known_through=line.known_through if as_known else None,
+        )
+    except EventsArchived:
+        return _usage(line, service, as_known=False, zone=zone) if as_known else None
     return usage_by_day(
         name=line.description, unit=line.unit, counted=counted, service=service, until=service.end, zone=zone
     )
@@ -156,7 +164,9 @@ def _check(line: InvoiceLine, *, counted_again: bool) -> Check:
     if line.rated["inputs"]["engine"] != ENGINE_VERSION:
         return Check.NOT_POSSIBLE
     if counted_again or not line.meter_key:
-        return Check.EQUAL if prove_line(line=line).equal else Check.DIFFERENT
+        proof = prove_line(line=line)
+        if not proof.archived:
+            return Check.EQUAL if proof.equal else Check.DIFFERENT
     try:
         again = rated_again(line.rated["inputs"])
     except NOT_RATABLE:

@@ -52,6 +52,12 @@ class Command(BaseCommand):
             console.print(_table(report))
         elif not report.failures:
             console.print("Nothing to bill: every period that ended by then has its invoice.")
+        for waiting in report.waiting:
+            console.print(
+                f"[yellow]waits for late usage[/yellow]: {waiting.customer}: the period that ended"
+                f" {waiting.period.end:%Y-%m-%d %H:%M} UTC is issued from {waiting.until:%Y-%m-%d %H:%M} UTC on",
+                soft_wrap=True,
+            )
         for failure in report.failures:
             console.print(f"[red]not billed[/red]: {failure.customer}: {failure.message}", soft_wrap=True)
         if report.failures:

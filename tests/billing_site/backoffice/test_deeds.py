@@ -33,6 +33,9 @@ NEW_CUSTOMER = {
     "settlement_channel": "manual",
     "net_terms_days": "30",
     "payment_method": "",
+    "late_usage_policy": "ask",
+    "late_materiality": "2.50",
+    "grace_hours": "48",
     "reason": "signed the contract",
 }
 
@@ -176,7 +179,14 @@ def test_a_customers_key_currency_and_zone_stay(finance: Client) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("key", "bad key"), ("timezone", "Mars/Olympus"), ("net_terms_days", "366"), ("email", "no"), ("reason", "")],
+    [
+        ("key", "bad key"),
+        ("timezone", "Mars/Olympus"),
+        ("net_terms_days", "366"),
+        ("late_materiality", "0.001"),
+        ("email", "no"),
+        ("reason", ""),
+    ],
 )
 def test_what_the_operation_refuses_stands_at_its_field(finance: Client, field: str, value: str) -> None:
     page = finance.post(reverse("admin:invoicing_customer_add"), {**NEW_CUSTOMER, field: value})

@@ -83,11 +83,14 @@ def test_usage_that_comes_after_its_invoice_is_told_with_invoice_and_quantity(
     use("cust_acme", "5", at=datetime(2026, 8, 1, tzinfo=UTC), key="in time for the next")
     roll_up()
 
-    queue = queue_named(index_page(at=AT), "Lines with usage after their invoice")
+    queue = queue_named(index_page(at=AT), "Late usage of issued lines")
     page = administrator.get("/admin/usage-problems/").content.decode()
+    desk = administrator.get(queue.link).content.decode()
 
-    assert (queue.count, queue.why) == (1, "lines of 1 invoice")
-    assert "7 actions" in page
+    assert (queue.count, queue.money) == (1, (Money("0.07", "USD"),))
+    assert queue.why == "the next sweep settles them by the customers' terms"
+    assert "cust_acme" in page
+    assert "257 actions" in desk
 
 
 def test_usage_of_unknown_customers_and_of_no_meter_is_told(drafts: list[Invoice]) -> None:

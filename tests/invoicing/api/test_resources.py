@@ -21,6 +21,9 @@ ACME = {
     "settlement_channel": "manual",
     "net_terms_days": 30,
     "payment_method": "",
+    "late_usage_policy": "ask",
+    "late_materiality": {"amount": "2.50", "currency": "EUR"},
+    "grace_hours": 48,
 }
 PRO = {
     "key": "pro",

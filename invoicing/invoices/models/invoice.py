@@ -7,15 +7,11 @@ from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import (
     carved,
-    exact_field,
     fits_currency,
-    frozen_with_parent,
     money_field,
     never_truncated,
 )
-from invoicing.catalog.models import Price
 from invoicing.customers.models import Customer
-from invoicing.subscriptions.models import Subscription
 
 
 class InvoiceStatus(models.TextChoices):
@@ -283,75 +279,3 @@ class Invoice(models.Model):
 
     def __str__(self) -> str:
         return self.number or f"Draft for {self.customer_name}"
-
-
-class InvoiceLine(models.Model):
-    """One rated charge, with the inputs and the steps that make it provable."""
-
-    invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="lines")
-    position = models.PositiveIntegerField()
-    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="invoice_lines")
-    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="invoice_lines")
-    description = models.CharField(max_length=300)
-    meter_key = models.CharField(max_length=100, blank=True)
-    unit = models.CharField(max_length=50, blank=True)
-    quantity = exact_field()
-    currency = models.CharField(max_length=3)
-    amount = money_field()
-    service_start = models.DateTimeField()
-    service_end = models.DateTimeField()
-    window_count = models.PositiveIntegerField(default=0)
-    event_count = models.PositiveBigIntegerField(default=0)
-    windows_digest = models.CharField(max_length=64, blank=True)
-    known_through = models.BigIntegerField(
-        default=0, help_text="Events up to this number were known when it was rated."
-    )
-    rated = models.JSONField(help_text="Inputs and steps of the rating, canonical.")
-    digest = models.CharField(max_length=64, help_text="SHA-256 of the whole line.")
-
-    objects = models.Manager["InvoiceLine"]()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["invoice", "position"], name="invoice_line_position_is_unique"),
-            models.UniqueConstraint(
-                fields=["invoice", "subscription", "price", "service_start"], name="invoice_line_charges_once"
-            ),
-            models.CheckConstraint(
-                condition=models.Q(service_end__gt=models.F("service_start")), name="invoice_line_service_lasts"
-            ),
-            models.CheckConstraint(condition=models.Q(quantity__gte=0), name="invoice_line_quantity_is_not_negative"),
-            fits_currency("amount", name="invoice_line_amount_fits_its_currency"),
-        ]
-        triggers = [
-            *frozen_with_parent(
-                noun="lines of issued invoice",
-                parent_column="invoice_id",
-                open_parent="SELECT 1 FROM invoicing_invoice invoice"
-                " WHERE invoice.id = {row}.invoice_id AND invoice.status = 'draft' FOR SHARE",
-            ),
-            Guard(
-                name="is_charged_once",
-                when=pgtrigger.Before,
-                operation=pgtrigger.Insert | pgtrigger.Update,
-                # The bounds of a period can move (a zone's rules change): the uniqueness of periods is not enough.
-                func="""
-                    PERFORM 1 FROM invoicing_subscription WHERE id = NEW.subscription_id FOR NO KEY UPDATE;
-                    IF EXISTS (
-                        SELECT 1 FROM invoicing_invoiceline line
-                          JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
-                         WHERE line.subscription_id = NEW.subscription_id AND line.price_id = NEW.price_id
-                           AND line.id IS DISTINCT FROM NEW.id
-                           AND line.service_start < NEW.service_end AND NEW.service_start < line.service_end
-                    ) THEN
-                        RAISE EXCEPTION '% of subscription % is charged already for a part of % to %', NEW.description,
-                            NEW.subscription_id, NEW.service_start, NEW.service_end
-                            USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
-                    RETURN NEW;
-                """,
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.description

@@ -1,0 +1,157 @@
+"""Corrections: what an issued line would cost with the usage as it is known now, and the line that carries the difference."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from moneyed import Money
+
+from billing_site.kernel.money import EXACT, plain, total
+from billing_site.kernel.words import counted
+from invoicing.core.contract import Charge, CorrectionLine, DecidedCorrection, RatedLine, Step, StepKind, Usage
+from invoicing.core.rating import rate_charge
+from invoicing.core.wording import amount_text, grouped, quantity_text
+
+
+@dataclass(frozen=True)
+class Reconsidered:
+    """A charge rated with its usage as it was known, and as it is known now (whole-line re-rating, S0-061)."""
+
+    before: RatedLine
+    after: RatedLine
+
+    @property
+    def effect(self) -> Money:
+        """What the customer owes more; negative where it is less."""
+        return self.after.amount - self.before.amount
+
+    @property
+    def quantity(self) -> Decimal:
+        """How much more was used; negative where it is less."""
+        return EXACT.subtract(self.after.quantity, self.before.quantity)
+
+
+def reconsider(*, charge: Charge, before: Usage, after: Usage, currency: str) -> Reconsidered:
+    """Rate a whole charge twice; the difference is the effect, to the cent."""
+    return Reconsidered(
+        before=rate_charge(charge=charge, usage=before, currency=currency),
+        after=rate_charge(charge=charge, usage=after, currency=currency),
+    )
+
+
+def correction_lines(
+    *, corrections: Sequence[DecidedCorrection], charged: Money, currency: str
+) -> tuple[CorrectionLine, ...]:
+    """Return the lines that an invoice over `charged` takes of the open corrections, in their order.
+
+    What the customer owes is taken whole, what he gets back as far as the invoice has room: its total is never
+    negative, and the rest stays open for the one after.
+    """
+    room = charged
+    lines: dict[str, CorrectionLine] = {}
+    nothing = total((), currency)
+    for correction in sorted(corrections, key=lambda one: _rest(one) < nothing):
+        part = max(_rest(correction), nothing - room)
+        if part != nothing:
+            lines[correction.reference] = correction_line(correction=correction, amount=part)
+            room += part
+    assert room >= nothing, "credits stop at zero"
+    return tuple(lines[one.reference] for one in corrections if one.reference in lines)
+
+
+def correction_line(*, correction: DecidedCorrection, amount: Money) -> CorrectionLine:
+    """Return the line that carries `amount` of a correction; the quantity stands with its first part."""
+    rated = reconsider(
+        charge=correction.charge, before=correction.before, after=correction.after, currency=correction.currency
+    )
+    is_first = not correction.taken.amount
+    rest = rated.effect - correction.taken - amount
+    assert amount.amount, "a line carries money"
+    assert (amount == rated.effect and is_first) or (
+        rated.effect.amount < 0 and amount.amount < 0 and rest.amount <= 0
+    ), "only a credit is split, and never exceeded"
+    steps = tuple(_steps(correction, rated, rest))
+    exact = sum((step.amount for step in steps), Fraction(0))
+    assert exact == Fraction(amount.amount), "the steps add up"
+    charge = correction.charge
+    return CorrectionLine(
+        reference=correction.reference,
+        description=_description(correction, rated, rest),
+        explanation=_explanation(correction, rated, rest, amount),
+        subscription=charge.subscription,
+        meter=charge.meter,
+        quantity=rated.quantity if is_first else Decimal(0),
+        unit=charge.unit,
+        amount=amount,
+        steps=steps,
+        service_period=charge.service_period,
+        usage=correction.after,
+        correction=correction,
+    )
+
+
+def _rest(correction: DecidedCorrection) -> Money:
+    rated = reconsider(
+        charge=correction.charge, before=correction.before, after=correction.after, currency=correction.currency
+    )
+    return rated.effect - correction.taken
+
+
+def _description(correction: DecidedCorrection, rated: Reconsidered, rest: Money) -> str:
+    """Say what is corrected: "Late usage of July 2026: 1,200 more calls on invoice INV-2026-00012, line 2"."""
+    difference = rated.quantity.copy_abs()
+    more = "more" if rated.quantity > 0 else "fewer"
+    measured = " ".join(filter(None, (grouped(plain(difference)), more, counted(correction.charge.unit, difference))))
+    where = f"on invoice {correction.invoice_number}, line {correction.position}"
+    part = "" if not (rest.amount or correction.taken.amount) else " (a part of the credit)"
+    return f"Late usage of {correction.period}: {measured} {where}{part}"
+
+
+def _explanation(correction: DecidedCorrection, rated: Reconsidered, rest: Money, amount: Money) -> str:
+    unit = correction.charge.unit
+    after = quantity_text(quantity=rated.after.quantity, unit=unit)
+    before = quantity_text(quantity=rated.before.quantity, unit=unit)
+    difference = "more is owed" if rated.effect.amount > 0 else "is given back"
+    sentences = [
+        f"Not all usage of {correction.charge.name} was known when it was invoiced.",
+        f"With {after} it costs {_text(rated.after.amount)}; {_text(rated.before.amount)} were invoiced for {before}.",
+        f"{_text(abs(rated.effect))} {difference}.",
+    ]
+    if correction.taken.amount:
+        sentences.append(f"{_text(abs(correction.taken))} of it stand on earlier invoices.")
+    if rest.amount:
+        sentences.append(f"{_text(abs(amount))} of it fit on this invoice, {_text(abs(rest))} stay for the next one.")
+    return " ".join(sentences)
+
+
+def _steps(correction: DecidedCorrection, rated: Reconsidered, rest: Money) -> Iterator[Step]:
+    """Write the difference out: the charge as it is known now, less what was invoiced, less what other invoices take."""
+    unit = correction.charge.unit
+    yield _step(
+        StepKind.RATED_AFTER,
+        f"{quantity_text(quantity=rated.after.quantity, unit=unit)} as they are known now",
+        rated.after.amount,
+        quantity=rated.after.quantity,
+    )
+    yield _step(
+        StepKind.INVOICED_BEFORE,
+        f"{quantity_text(quantity=rated.before.quantity, unit=unit)} as they were invoiced",
+        -rated.before.amount,
+        quantity=rated.before.quantity,
+    )
+    if correction.taken.amount:
+        yield _step(StepKind.TAKEN_BEFORE, "Credited on earlier invoices", -correction.taken)
+    if rest.amount:
+        yield _step(StepKind.LEFT_FOR_LATER, "Stays for the next invoice", -rest)
+
+
+def _step(kind: StepKind, text: str, amount: Money, *, quantity: Decimal = Decimal(0)) -> Step:
+    written = amount_text(amount=amount.amount, currency=amount.currency.code)
+    if amount.amount >= 0 and kind is not StepKind.RATED_AFTER:
+        written = f"+ {written}"
+    return Step(kind=kind, quantity=quantity, amount=Fraction(amount.amount), text=text, arithmetic=f"= {written}")
+
+
+def _text(money: Money) -> str:
+    return f"{money.currency.code} {amount_text(amount=money.amount, currency=money.currency.code)}"

@@ -1,0 +1,18 @@
+"""What is true about invoices: runs, series, invoices, their lines, and corrections of lines."""
+
+from invoicing.invoices.models.correction import CorrectionDecision, CorrectionRule, UsageCorrection
+from invoicing.invoices.models.invoice import BillingRun, Invoice, InvoiceSeries, InvoiceStatus, number_sql
+from invoicing.invoices.models.line import InvoiceLine, LineKind
+
+__all__ = [
+    "BillingRun",
+    "CorrectionDecision",
+    "CorrectionRule",
+    "Invoice",
+    "InvoiceLine",
+    "InvoiceSeries",
+    "InvoiceStatus",
+    "LineKind",
+    "UsageCorrection",
+    "number_sql",
+]

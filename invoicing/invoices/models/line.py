@@ -1,0 +1,158 @@
+"""The lines of invoices: charges as they were rated, and corrections of charges that were issued before."""
+
+import pgtrigger
+from django.db import models
+
+from billing_site.kernel.guard import Guard
+from billing_site.kernel.model import exact_field, fits_currency, frozen_with_parent, money_field
+from invoicing.catalog.models import Price
+from invoicing.invoices.models.invoice import Invoice
+from invoicing.subscriptions.models import Subscription
+
+
+class LineKind(models.TextChoices):
+    """What a line is about."""
+
+    CHARGE = "charge", "Charge"
+    CORRECTION = "correction", "Correction of an issued line"
+
+
+class InvoiceLine(models.Model):
+    """One rated charge, or what is corrected about one, with the inputs and the steps that make it provable.
+
+    A correction has the service period, meter and price of the line that it corrects; its quantity is the signed
+    difference, its evidence (windows, events, `known_through`) that of the usage as it is known now.
+    """
+
+    invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="lines")
+    position = models.PositiveIntegerField()
+    kind = models.CharField(
+        max_length=20, choices=LineKind, default=LineKind.CHARGE, db_default=models.Value(LineKind.CHARGE.value)
+    )
+    correction = models.ForeignKey(
+        "invoicing.UsageCorrection", null=True, blank=True, on_delete=models.PROTECT, related_name="lines"
+    )
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="invoice_lines")
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="invoice_lines")
+    description = models.CharField(max_length=300)
+    meter_key = models.CharField(max_length=100, blank=True)
+    unit = models.CharField(max_length=50, blank=True)
+    quantity = exact_field()
+    currency = models.CharField(max_length=3)
+    amount = money_field()
+    service_start = models.DateTimeField()
+    service_end = models.DateTimeField()
+    window_count = models.PositiveIntegerField(default=0)
+    event_count = models.PositiveBigIntegerField(default=0)
+    windows_digest = models.CharField(max_length=64, blank=True)
+    known_through = models.BigIntegerField(
+        default=0, help_text="Events up to this number were known when it was rated."
+    )
+    rated = models.JSONField(help_text="Inputs and steps of the rating, canonical.")
+    digest = models.CharField(max_length=64, help_text="SHA-256 of the whole line.")
+
+    objects = models.Manager["InvoiceLine"]()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["invoice", "position"], name="invoice_line_position_is_unique"),
+            models.UniqueConstraint(
+                fields=["invoice", "subscription", "price", "service_start"],
+                condition=models.Q(kind="charge"),
+                name="invoice_line_charges_once",
+            ),
+            models.UniqueConstraint(
+                fields=["invoice", "correction"],
+                condition=models.Q(kind="correction"),
+                name="invoice_line_corrects_once",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="charge", correction__isnull=True)
+                | models.Q(kind="correction", correction__isnull=False),
+                name="invoice_line_is_a_charge_or_a_correction",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(service_end__gt=models.F("service_start")), name="invoice_line_service_lasts"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="correction") | models.Q(amount__gte=0),
+                name="invoice_line_charge_is_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="correction") | models.Q(quantity__gte=0),
+                name="invoice_line_quantity_is_not_negative",
+            ),
+            fits_currency("amount", name="invoice_line_amount_fits_its_currency"),
+        ]
+        triggers = [
+            *frozen_with_parent(
+                noun="lines of issued invoice",
+                parent_column="invoice_id",
+                open_parent="SELECT 1 FROM invoicing_invoice invoice"
+                " WHERE invoice.id = {row}.invoice_id AND invoice.status = 'draft' FOR SHARE",
+            ),
+            Guard(
+                name="is_charged_once",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                # The bounds of a period can move (a zone's rules change): the uniqueness of periods is not enough.
+                func="""
+                    IF NEW.kind <> 'charge' THEN RETURN NEW; END IF;
+                    PERFORM 1 FROM invoicing_subscription WHERE id = NEW.subscription_id FOR NO KEY UPDATE;
+                    IF EXISTS (
+                        SELECT 1 FROM invoicing_invoiceline line
+                          JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
+                         WHERE line.subscription_id = NEW.subscription_id AND line.price_id = NEW.price_id
+                           AND line.id IS DISTINCT FROM NEW.id AND line.kind = 'charge'
+                           AND line.service_start < NEW.service_end AND NEW.service_start < line.service_end
+                    ) THEN
+                        RAISE EXCEPTION '% of subscription % is charged already for a part of % to %', NEW.description,
+                            NEW.subscription_id, NEW.service_start, NEW.service_end
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            Guard(
+                name="carries_its_correction",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                declare=[("decided", "record"), ("taken", "numeric")],
+                # The correction's row is locked, so that two drafts never take the same part of it.
+                func="""
+                    IF NEW.kind <> 'correction' THEN RETURN NEW; END IF;
+                    SELECT correction.*, original.subscription_id, original.price_id, original.meter_key,
+                           original.service_start, original.service_end INTO decided
+                      FROM invoicing_usagecorrection correction
+                      JOIN invoicing_invoiceline original ON original.id = correction.original_id
+                     WHERE correction.id = NEW.correction_id FOR NO KEY UPDATE OF correction;
+                    IF NOT FOUND OR decided.decision <> 'next_invoice' OR decided.currency <> NEW.currency
+                       OR (decided.subscription_id, decided.price_id, decided.meter_key, decided.service_start,
+                           decided.service_end, decided.known_through)
+                          IS DISTINCT FROM (NEW.subscription_id, NEW.price_id, NEW.meter_key, NEW.service_start,
+                           NEW.service_end, NEW.known_through)
+                       OR NOT EXISTS (SELECT 1 FROM invoicing_invoice invoice
+                                       WHERE invoice.id = NEW.invoice_id AND invoice.customer_id = decided.customer_id)
+                    THEN
+                        RAISE EXCEPTION 'line % of invoice % does not carry what correction % decided', NEW.position,
+                            NEW.invoice_id, NEW.correction_id USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    SELECT coalesce(sum(line.amount), 0) INTO taken FROM invoicing_invoiceline line
+                      JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
+                     WHERE line.correction_id = NEW.correction_id AND line.id IS DISTINCT FROM NEW.id;
+                    IF decided.effect > 0 AND (taken, NEW.amount) <> (0, decided.effect)
+                       OR decided.effect <= 0 AND (NEW.amount >= 0 OR taken + NEW.amount < decided.effect)
+                       OR NEW.quantity <> (CASE WHEN taken = 0 THEN decided.quantity_after - decided.quantity_before
+                                                ELSE 0 END)
+                    THEN
+                        RAISE EXCEPTION 'correction % is over % %, of which % are on invoices already: not %',
+                            NEW.correction_id, decided.effect, decided.currency, taken, NEW.amount
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.description

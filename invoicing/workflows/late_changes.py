@@ -1,0 +1,311 @@
+"""Late changes: what became known about the usage of issued lines since they were rated, and what it means in money.
+
+Windows always take in late events and cancellations; an issued line knows events up to a number. Where a window of
+its time was touched by a greater number, the whole line is rated again with the usage of today, at the price that
+is stored with it: effect = that amount - (amount of the line + its corrections).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from moneyed import Money
+
+from billing_site.kernel.digest import digest_of
+from billing_site.kernel.errors import BillingError
+from billing_site.kernel.money import EXACT, round_money, total, wire
+from billing_site.kernel.period import Period
+from invoicing.core.contract import Usage
+from invoicing.core.correction import Reconsidered, reconsider
+from invoicing.core.proof import charge_from_inputs, usage_from_document
+from invoicing.customers.models import LateUsagePolicy
+from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
+from invoicing.workflows.compute_invoice import usage_of_charge
+from metering.counting import IS_COUNTED, known_through
+from metering.queries import billing_usage
+from metering.rollup import roll_up
+
+# What the rules of a customer make of a change; without a decision a person is asked.
+ByPolicy = tuple[CorrectionDecision | None, CorrectionRule]
+
+
+@dataclass(frozen=True)
+class LateChange:
+    """What changed about one issued line since it, or its last correction, was rated.
+
+    `events_added` and `events_cancelled` are those of the line's own time; a level that was carried in from before
+    it changes a time-weighted sum without any. `first_learnt_at` is when the first of them was accepted.
+    """
+
+    line: InvoiceLine
+    last: UsageCorrection | None
+    before: Usage
+    after: Usage
+    reconsidered: Reconsidered
+    events_added: int
+    events_cancelled: int
+    first_hour: datetime
+    first_learnt_at: datetime | None
+    decision: CorrectionDecision | None
+    rule: CorrectionRule
+
+    @property
+    def effect(self) -> Money:
+        """What the customer owes more; negative where it is less."""
+        return self.reconsidered.effect
+
+    @property
+    def quantity(self) -> Decimal:
+        """How much more was used; negative where it is less."""
+        return self.reconsidered.quantity
+
+    @property
+    def mark(self) -> str:
+        """A digest of what a person was shown: a decision about it holds only while it is still so."""
+        return change_mark(
+            line_id=self.line.pk,
+            known_from=self.before.known_through,
+            windows_digest=self.after.windows_digest,
+            effect=self.effect,
+        )
+
+
+@dataclass(frozen=True)
+class LateFailure:
+    """An issued line whose late usage cannot be rated, and why."""
+
+    line: InvoiceLine
+    message: str
+
+
+@dataclass(frozen=True)
+class LateChanges:
+    """The open late changes, by customer and invoice; `uncounted` lines more have touched windows but were not looked at."""
+
+    changes: tuple[LateChange, ...]
+    failures: tuple[LateFailure, ...] = ()
+    uncounted: int = 0
+
+    def effects(self) -> list[Money]:
+        """Return the money effect of all changes, by currency."""
+        currencies = sorted({change.line.currency for change in self.changes})
+        return [total((c.effect for c in self.changes if c.line.currency == code), code) for code in currencies]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    line_id: int
+    known_from: int
+    first_hour: datetime
+
+
+def late_changes(*, at: datetime, customer_key: str = "") -> LateChanges:
+    """Return what changed about the lines issued by `at`, with its money effect and what policy would do (S0-061).
+
+    Includes every event accepted before the call; writes nothing but usage windows.
+    """
+    roll_up()
+    return counted_late_changes(at=at, customer_key=customer_key)
+
+
+def counted_late_changes(
+    *, at: datetime, customer_key: str = "", line_ids: Sequence[int] = (), lines_max: int | None = None
+) -> LateChanges:
+    """Return the late changes as far as events are rolled up; at most `lines_max` lines are looked at."""
+    candidates = _candidates(at=at, customer_key=customer_key, line_ids=line_ids)
+    looked_at = candidates[:lines_max] if lines_max is not None else candidates
+    lines = InvoiceLine.objects.select_related("invoice__customer", "subscription", "price__plan_version__plan")
+    by_id = lines.prefetch_related("corrections").in_bulk([candidate.line_id for candidate in looked_at])
+    usages, failures = _present_usage(list(by_id.values()))
+    learnt = _events_learnt(looked_at, usages)
+    changes: list[LateChange] = []
+    for candidate in looked_at:
+        if candidate.line_id not in usages:
+            continue
+        try:
+            change = _change(candidate, by_id[candidate.line_id], usages[candidate.line_id], learnt)
+        except BillingError as problem:
+            failures.append(LateFailure(by_id[candidate.line_id], problem.message))
+            continue
+        if change is not None:
+            changes.append(change)
+    changes.sort(key=lambda change: _place(change.line))
+    return LateChanges(tuple(changes), tuple(failures), uncounted=len(candidates) - len(looked_at))
+
+
+def change_mark(*, line_id: int, known_from: int, windows_digest: str, effect: Money) -> str:
+    """Return the digest of a change as it was shown, or as a correction keeps it."""
+    return digest_of({"line": line_id, "known_from": known_from, "windows": windows_digest, "effect": wire(effect)})
+
+
+def by_policy(*, line: InvoiceLine, effect: Money, corrections: Sequence[UsageCorrection]) -> ByPolicy:
+    """Return what the customer's terms make of an effect; no decision means that a person is asked.
+
+    What is below the materiality is absorbed, together with what was absorbed for the same reason before: many
+    small changes of a line are not given up one by one.
+    """
+    customer = line.invoice.customer
+    if not effect.amount:
+        return CorrectionDecision.ABSORBED, CorrectionRule.NO_EFFECT
+    small = (link.effect for link in corrections if link.rule == CorrectionRule.IMMATERIAL)
+    if abs(total((effect, *small), line.currency).amount) < customer.late_materiality:
+        return CorrectionDecision.ABSORBED, CorrectionRule.IMMATERIAL
+    if customer.late_usage_policy == LateUsagePolicy.ABSORB:
+        return CorrectionDecision.ABSORBED, CorrectionRule.ABSORB
+    if customer.late_usage_policy == LateUsagePolicy.NEXT_INVOICE:
+        return CorrectionDecision.NEXT_INVOICE, CorrectionRule.NEXT_INVOICE
+    return None, CorrectionRule.PEOPLE
+
+
+def count_candidates(*, at: datetime) -> int:
+    """Return how many issued lines have windows that were touched after they were rated; some may be unchanged."""
+    return len(_candidates(at=at, customer_key="", line_ids=()))
+
+
+def _place(line: InvoiceLine) -> tuple[Any, ...]:
+    return line.invoice.customer.name, line.invoice.customer_id, line.service_start, line.invoice_id, line.position
+
+
+def _candidates(*, at: datetime, customer_key: str, line_ids: Sequence[int]) -> list[_Candidate]:
+    with connection.cursor() as cursor:
+        cursor.execute(_CANDIDATES, {"at": at, "customer": customer_key, "lines": list(line_ids) or None})
+        return [_Candidate(*row) for row in cursor.fetchall()]
+
+
+def _present_usage(lines: Sequence[InvoiceLine]) -> tuple[dict[int, Usage], list[LateFailure]]:
+    """Return what each line's meter counts in its service period today, one question a customer and period."""
+    groups: dict[tuple[str, Period], list[InvoiceLine]] = {}
+    for line in lines:
+        span = Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC))
+        groups.setdefault((line.invoice.customer.key, span), []).append(line)
+    usages: dict[int, Usage] = {}
+    failures: list[LateFailure] = []
+    for (customer, span), of_span in groups.items():
+        try:
+            keys = sorted({line.meter_key for line in of_span})
+            measured = billing_usage(customer_id=customer, meter_keys=keys, period=span)
+        except BillingError as problem:
+            failures += [LateFailure(line, problem.message) for line in of_span]
+            continue
+        for line in of_span:
+            usages[line.pk] = usage_of_charge(meter=line.meter_key, measured=measured[line.meter_key])
+    return usages, failures
+
+
+def _change(
+    candidate: _Candidate, line: InvoiceLine, after: Usage, learnt: dict[int, tuple[int, int, datetime | None]]
+) -> LateChange | None:
+    """Return the change of a line, or None where what was touched counts the same as before."""
+    links = sorted(line.corrections.all(), key=lambda link: link.known_through)
+    last = links[-1] if links else None
+    before = usage_from_document((last or line).rated["inputs"]["usage"])
+    assert before.known_through == candidate.known_from, "a chain ends at its last link"
+    if after.windows_digest == before.windows_digest and after.quantity == before.quantity:
+        return None
+    reconsidered = reconsider(
+        charge=charge_from_inputs(line.rated["inputs"]), before=before, after=after, currency=line.currency
+    )
+    assert reconsidered.before.amount == (last.amount_after if last else line.amount), (
+        "what was invoiced rates the same"
+    )
+    decision, rule = by_policy(line=line, effect=reconsidered.effect, corrections=links)
+    added, cancelled, first_learnt_at = learnt.get(line.pk, (0, 0, None))
+    return LateChange(
+        line=line,
+        last=last,
+        before=before,
+        after=after,
+        reconsidered=reconsidered,
+        events_added=added,
+        events_cancelled=cancelled,
+        first_hour=max(candidate.first_hour, line.service_start),
+        first_learnt_at=first_learnt_at,
+        decision=decision,
+        rule=rule,
+    )
+
+
+def _events_learnt(
+    candidates: Sequence[_Candidate], usages: dict[int, Usage]
+) -> dict[int, tuple[int, int, datetime | None]]:
+    """Return, by line, how many events count now and did not, how many counted and do not, and since when that is known."""
+    known = [one for one in candidates if one.line_id in usages]
+    if not known:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _EVENTS_LEARNT,
+            {
+                "lines": [one.line_id for one in known],
+                "known_from": [one.known_from for one in known],
+                "known_through": [usages[one.line_id].known_through for one in known],
+            },
+        )
+        return {line: (int(added), int(cancelled), first) for line, added, cancelled, first in cursor.fetchall()}
+
+
+def materiality_of(line: InvoiceLine) -> Money:
+    """Return the amount below which late usage of the line's customer is absorbed."""
+    return round_money(line.invoice.customer.late_materiality, line.currency)
+
+
+def missing_quantity(changes: Sequence[LateChange]) -> Decimal:
+    """Return the sum of what changed, for one meter."""
+    result = Decimal(0)
+    for change in changes:
+        result = EXACT.add(result, change.quantity)
+    return result
+
+
+# A level that a time-weighted sum carries into a period may come from long before it: its bound is open below.
+_TOUCHED = """
+    metering_usagewindow w
+    WHERE w.meter_id = m.id AND w.customer_id = c.key AND w.start < l.service_end
+      AND w.start > CASE WHEN m.aggregation = 'time_weighted_sum' THEN '-infinity'
+                         ELSE l.service_start - interval '1 hour' END
+"""
+_CHARGES = """
+    invoicing_invoiceline l
+    JOIN invoicing_invoice i ON i.id = l.invoice_id
+    JOIN invoicing_customer c ON c.id = i.customer_id
+    JOIN metering_meter m ON m.key = l.meter_key
+"""
+_CANDIDATES = f"""
+    SELECT l.id, known.through, touched.first_hour
+    FROM {_CHARGES}
+    CROSS JOIN LATERAL (
+        SELECT greatest(l.known_through, max(u.known_through)) AS through
+        FROM invoicing_usagecorrection u WHERE u.original_id = l.id
+    ) AS known
+    CROSS JOIN LATERAL (SELECT min(w.start) AS first_hour FROM {_TOUCHED} AND w.last_event > known.through) AS touched
+    WHERE l.kind = 'charge' AND i.status IN ('issued', 'paid') AND i.issued_at <= %(at)s
+      AND touched.first_hour IS NOT NULL
+      AND (%(customer)s = '' OR c.key = %(customer)s) AND (%(lines)s::bigint[] IS NULL OR l.id = ANY(%(lines)s))
+    ORDER BY touched.first_hour, l.id
+"""
+_EVENTS_LEARNT = f"""
+    SELECT l.id, count(*) FILTER (WHERE changed.counts_now), count(*) FILTER (WHERE NOT changed.counts_now),
+           min(changed.learnt_at)
+    FROM unnest(%(lines)s::bigint[], %(known_from)s::bigint[], %(known_through)s::bigint[])
+        AS given(line_id, known_from, known_through)
+    JOIN {_CHARGES.strip().replace("invoicing_invoiceline l", "invoicing_invoiceline l ON l.id = given.line_id", 1)}
+    CROSS JOIN LATERAL (SELECT DISTINCT w.start FROM {_TOUCHED} AND w.last_event > given.known_from) AS hours
+    CROSS JOIN LATERAL (
+        SELECT known.counts_now, COALESCE((
+            SELECT x.cancelled_at FROM metering_eventcancellation x
+            WHERE x.event_number = e.id AND x.number > given.known_from AND x.number <= given.known_through
+        ), e.received_at) AS learnt_at
+        FROM metering_usageevent e
+        CROSS JOIN LATERAL (
+            SELECT {known_through("given.known_from")} AS counted_then, {known_through("given.known_through")} AS counts_now
+        ) AS known
+        WHERE e.customer_id = c.key AND e.event_type = m.event_type AND {IS_COUNTED}
+          AND e.timestamp >= greatest(hours.start, l.service_start)
+          AND e.timestamp < least(hours.start + interval '1 hour', l.service_end)
+          AND known.counted_then <> known.counts_now
+    ) AS changed
+    GROUP BY l.id
+"""

@@ -1,0 +1,144 @@
+"""Settle late usage: each change of an issued line becomes a link of its chain, by a person or by the customer's terms."""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import transaction
+
+from billing_site.kernel.errors import BillingError, Conflict, InvalidInput, NotFound
+from invoicing.core.proof import line_document
+from invoicing.customers.models import Customer
+from invoicing.customers.operations import lock_customer
+from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
+from invoicing.invoices.sealing import correction_digest
+from invoicing.workflows.late_changes import LateChange, LateFailure, change_mark, counted_late_changes
+from metering.rollup import roll_up
+
+logger = logging.getLogger(__name__)
+
+POLICY_ACTOR = "late usage policy"
+
+
+@dataclass
+class SettleReport:
+    """What was settled, how many changes wait for a person, and what could not be settled."""
+
+    settled: list[UsageCorrection] = field(default_factory=list)
+    asked: int = 0
+    failures: list[LateFailure] = field(default_factory=list)
+
+
+def decide_late_change(
+    *, line_id: int, decision: str, mark: str, at: datetime, actor: str, reason: str
+) -> UsageCorrection:
+    """Keep what a person decided about a late change; the same decision a second time is the one that is kept.
+
+    `mark` is that of the change as it was shown. Raises NotFound for a line without a late change, Conflict (code
+    `outdated`) where the change is another by now, InvalidInput for a decision that there is not.
+    """
+    if decision not in CorrectionDecision.values:
+        raise InvalidInput(f"must be one of {', '.join(CorrectionDecision.values)}", field="decision", code="unknown")
+    roll_up()
+    with transaction.atomic():
+        line = InvoiceLine.objects.select_related("invoice").filter(pk=line_id).first()
+        if line is None:
+            raise NotFound(f"there is no line {line_id}", field="line")
+        lock_customer(customer_id=line.invoice.customer_id)
+        found = counted_late_changes(at=at, line_ids=[line_id])
+        if found.failures:
+            raise Conflict(f"its late usage cannot be rated: {found.failures[0].message}")
+        change = next(iter(found.changes), None)
+        if change is None or change.mark != mark:
+            return _decided_before(line, decision, mark, change)
+        if not change.effect.amount and decision == CorrectionDecision.NEXT_INVOICE:
+            raise InvalidInput("it changes no amount: there is nothing to invoice", field="decision", code="no_effect")
+        return _append(change, decision=decision, rule=CorrectionRule.PEOPLE, at=at, actor=actor, reason=reason)
+
+
+def settle_late_changes(*, at: datetime, customer_key: str = "") -> SettleReport:
+    """Apply the customers' terms to every late change about which nobody is asked; again changes nothing (S0-061).
+
+    Each customer is a transaction of its own, its row locked first; one customer's failure does not stop the others.
+    """
+    roll_up()
+    return settle_counted_changes(at=at, customer_key=customer_key)
+
+
+def settle_counted_changes(*, at: datetime, customer_key: str = "") -> SettleReport:
+    """Settle what is rolled up already."""
+    report = SettleReport()
+    found = counted_late_changes(at=at, customer_key=customer_key)
+    customers = {change.line.invoice.customer for change in found.changes}
+    report.failures += found.failures
+    for customer in sorted(customers, key=lambda one: one.pk):
+        try:
+            _settle(customer, at=at, report=report)
+        except (BillingError, AssertionError, ArithmeticError) as problem:
+            logger.error("late usage of %s was not settled", customer.key, exc_info=problem)
+            lines = [change.line for change in found.changes if change.line.invoice.customer == customer]
+            report.failures += [LateFailure(line, str(problem) or type(problem).__name__) for line in lines]
+    return report
+
+
+@transaction.atomic
+def _settle(customer: Customer, *, at: datetime, report: SettleReport) -> None:
+    # What was found before the lock may be settled by now: it is looked at again.
+    lock_customer(customer_id=customer.pk)
+    settled, asked = [], 0
+    for change in counted_late_changes(at=at, customer_key=customer.key).changes:
+        if change.decision is None:
+            asked += 1
+            continue
+        reason = f"By the customer's terms: {change.rule.label}."
+        settled.append(
+            _append(change, decision=change.decision, rule=change.rule, at=at, actor=POLICY_ACTOR, reason=reason)
+        )
+    report.settled += settled
+    report.asked += asked
+
+
+def _append(
+    change: LateChange, *, decision: str, rule: CorrectionRule, at: datetime, actor: str, reason: str
+) -> UsageCorrection:
+    """Append the next link to the chain of a line whose customer is locked."""
+    line, rated = change.line, change.reconsidered
+    correction = UsageCorrection(
+        original=line,
+        customer_id=line.invoice.customer_id,
+        known_from=change.before.known_through,
+        known_through=change.after.known_through,
+        quantity_before=change.before.quantity,
+        quantity_after=change.after.quantity,
+        window_count=change.after.window_count,
+        event_count=change.after.event_count,
+        windows_digest=change.after.windows_digest,
+        currency=line.currency,
+        amount_before=rated.before.amount,
+        amount_after=rated.after.amount,
+        effect=rated.effect,
+        decision=CorrectionDecision(decision),
+        rule=rule,
+        actor=actor,
+        reason=reason,
+        decided_at=at,
+        rated=line_document(line=rated.after),
+        previous_digest=change.last.digest if change.last else line.digest,
+    )
+    correction.digest = correction_digest(correction=correction)
+    correction.save(force_insert=True)
+    return correction
+
+
+def _decided_before(line: InvoiceLine, decision: str, mark: str, change: LateChange | None) -> UsageCorrection:
+    """Return the decision that a mark led to already; raises NotFound or Conflict where there is none like it."""
+    last = line.corrections.order_by("-known_through").first()
+    if last is not None and last.decision == decision and last.rule == CorrectionRule.PEOPLE:
+        kept = change_mark(
+            line_id=line.pk, known_from=last.known_from, windows_digest=last.windows_digest, effect=last.effect
+        )
+        if kept == mark:
+            return last
+    if change is None:
+        raise NotFound("it has no late change any more: it was settled meanwhile", field="line")
+    raise Conflict("more has changed since this was shown: look at it again", code="outdated")
