@@ -2,17 +2,15 @@
 
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
-from metering.core.decoding import decode_json
 from metering.correcting import MeterEffect, amend_event, effect_of_amending
 from metering.models import EventConflict
+from metering.queries.contradictions import CONTENT, contents_of
 
 KEPT, AMENDED = "kept", "amended"
-# What makes two events with one key different; when it was stamped does not, so the accepted time stays.
-CONTENT = ("event_type", "quantity", "namespace_id", "properties")
 
 
 @transaction.atomic
@@ -36,7 +34,7 @@ def amend_to_refused(*, conflict_id: int, actor: str, reason: str) -> EventConfl
     amend_event(
         customer_id=conflict.customer_id,
         idempotency_key=conflict.idempotency_key,
-        changes=refused_content(conflict_id=conflict_id),
+        changes=_refused_content(conflict),
         actor=actor,
         reason=reason,
     )
@@ -48,17 +46,14 @@ def effect_of_settling(*, conflict: EventConflict) -> list[MeterEffect]:
     return effect_of_amending(
         customer_id=conflict.customer_id,
         idempotency_key=conflict.idempotency_key,
-        changes=refused_content(conflict_id=conflict.pk),
+        changes=_refused_content(conflict),
     )
 
 
-def refused_content(*, conflict_id: int) -> dict[str, Any]:
-    """Return the content of the refused event, every number to the digit."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT refused::text FROM metering_eventconflict WHERE id = %s", [conflict_id])
-        (refused,) = cursor.fetchone()
-    document = decode_json(refused.encode())
-    return {name: document[name] for name in CONTENT}
+def _refused_content(conflict: EventConflict) -> dict[str, Any]:
+    """Return what the refused event says; when it was stamped does not matter, so the accepted time stays."""
+    _, refused = contents_of(conflict_id=conflict.pk)
+    return {name: refused[name] for name in CONTENT}
 
 
 def _check_reason(reason: str) -> None:

@@ -44,6 +44,8 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             _list("Meters", "speed", "metering", "meter"),
             _list("Usage events", "data_object", "metering", "usageevent"),
+            _list("Events in no window", "filter_alt_off", "metering", "unappliedevent"),
+            _list("Contradicting events", "compare_arrows", "metering", "eventconflict"),
             Item(
                 "Late-event desk", "history_toggle_off", "invoicing_late_usage_desk", "invoicing.view_usagecorrection"
             ),

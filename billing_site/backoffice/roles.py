@@ -16,6 +16,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
 from invoicing.subscriptions.models import Subscription
+from metering.models import Meter, UsageEvent
 from metering.models import DeadLetter
 
 FINANCE, SUPPORT = "Finance", "Support"
@@ -26,6 +27,8 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (Invoice, "record_transfer", "Can record bank transfers"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
+    (UsageEvent, "correct_usageevent", "Can cancel and amend usage events, and settle contradictions"),
+    (Meter, "backdate_meter", "Can date meters back and rebuild their windows"),
     (UsageCorrection, "decide_late_usage", "Can decide about late usage"),
     (UsageCorrection, "backfill_usage", "Can backfill and replay usage events"),
     (DeadLetter, "replay_deadletter", "Can replay and dismiss dead letters"),

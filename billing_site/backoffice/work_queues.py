@@ -18,7 +18,10 @@ from invoicing.invoices.queries import overdue
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
 from invoicing.workflows.late_changes import counted_late_changes
 from metering.collecting.queries import waiting_letters
-from metering.queries import events_of_unknown_customers, unmatched_events
+from metering.models import UnappliedReason
+from metering.queries import events_of_unknown_customers
+from metering.queries.contradictions import open_contradictions
+from metering.queries.unapplied import unapplied_kinds
 
 WHY_LENGTH = 120
 # Counting the usage of a line again takes a few milliseconds; the index waits for so many at most.
@@ -208,7 +211,6 @@ def usage_queues(*, at: datetime) -> list[WorkQueue]:
     """Return the usage that no invoice holds: late, charged by no plan, of unknown customers, counted by no meter."""
     page = reverse("admin:backoffice_usage_problems")
     unknown = events_of_unknown_customers(known_keys=list(Customer.objects.values_list("key", flat=True)))
-    unmatched = unmatched_events()
     uncharged = uncharged_usage(at=at)
     return [
         late_usage_queue(at=at),
@@ -228,14 +230,7 @@ def usage_queues(*, at: datetime) -> list[WorkQueue]:
             oldest=min((one.first_timestamp for one in unknown), default=None),
             why=_named([one.customer_id for one in unknown]),
         ),
-        WorkQueue(
-            name="Events that no meter counts",
-            link=f"{page}#unmatched",
-            empty="Events of a type without a meter, or without the number to sum, stand here.",
-            count=sum(one.event_count for one in unmatched),
-            oldest=None,
-            why=_named(sorted({one.event_type for one in unmatched})),
-        ),
+        *event_queues(),
     ]
 
 
@@ -255,6 +250,33 @@ def late_usage_queue(*, at: datetime) -> WorkQueue:
         money=() if found.uncounted else tuple(found.effects()),
         why=f"{len(found.failures)} cannot be rated" if found.failures else why,
     )
+
+
+def event_queues() -> list[WorkQueue]:
+    """Return the events that count nowhere, and those that contradict an accepted one."""
+    # What filters leave out is left out on purpose: it is on the page, but nobody has to act on it.
+    kinds = [kind for kind in unapplied_kinds() if kind.reason != UnappliedReason.FILTERED_OUT]
+    waiting = open_contradictions()
+    return [
+        WorkQueue(
+            name="Events in no window",
+            link=_list("unappliedevent", app="metering"),
+            empty="An accepted event that no meter counts, or that one cannot read, stands here with the reason.",
+            count=sum(kind.event_count for kind in kinds),
+            oldest=min((kind.first_received_at for kind in kinds), default=None),
+            why=_named(
+                [f"{kind.event_type}: {kind.label}" + (f" ({kind.count_text})" if kind.is_more else "") for kind in kinds]
+            ),
+        ),
+        WorkQueue(
+            name="Contradicting events",
+            link=_list("eventconflict", "state=waiting", app="metering"),
+            empty="An event that carries a known key and another content is refused, and stands here with both.",
+            count=waiting.count,
+            oldest=waiting.oldest,
+            why=_named(list(waiting.customers)),
+        ),
+    ]
 
 
 def _named(names: list[str]) -> str:

@@ -1,6 +1,7 @@
 """What every list and page of the admin shares: read-only documents, histories, and actions that confirm with a reason."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -140,6 +141,15 @@ def actor_of(request: HttpRequest) -> str:
     return request.user.get_username()
 
 
+@dataclass(frozen=True)
+class ConfirmedTable:
+    """Figures that an action's confirmation shows: the first column says what, the others are numbers; `more` what is left out."""
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    more: str = ""
+
+
 def confirmation(
     request: HttpRequest,
     *,
@@ -154,6 +164,7 @@ def confirmation(
     hidden: Sequence[tuple[str, str]] = (),
     dangerous: bool = False,
     row: Model | None = None,
+    table: ConfirmedTable | None = None,
 ) -> TemplateResponse:
     """Show what an action will do, in numbers, and ask for its reason before it runs."""
     context = admin.page_context(
@@ -168,6 +179,7 @@ def confirmation(
         warnings=warnings,
         hidden=hidden,
         dangerous=dangerous,
+        table=table,
     )
     return TemplateResponse(request, "backoffice/confirm.html", context)
 

@@ -25,10 +25,6 @@ admin.site.unregister(UsageEvent)
 class BilledEventAdmin(UsageEventAdmin):
     """Events as they were accepted, with what became of each."""
 
-    fields = (*UsageEventAdmin.fields, "billed_on")
-    readonly_fields = fields
-
-    @admin.display(description="Billed on")
     def billed_on(self, event: UsageEvent) -> SafeString:
         """Link to the lines that hold the event, or say why none does."""
         meters = list(Meter.objects.filter(event_type=event.event_type).order_by("key"))

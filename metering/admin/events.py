@@ -1,139 +1,220 @@
-"""Usage events: the list, and the page of one event."""
+"""Usage events: the explorer, the life of one event, and its corrections."""
 
-import json
-from datetime import timedelta
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import RangeDateTimeFilter
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from billing_site.display.figures import NOTHING, link, moment, quantity
-from billing_site.kernel.period import Period, hour_of
+from billing_site.display.admin import ReasonForm, actor_of, add_field_errors, attempt, confirmation, go
+from billing_site.display.figures import quantity
+from billing_site.kernel.errors import BillingError
+from billing_site.kernel.money import plain
+from metering.admin.event_list import event_list
 from metering.admin.facts import FactsAdmin
-from metering.models import Meter, UsageEvent, UsageWindow
-from metering.queries import events_as_known, events_found
+from metering.admin.layout import stored_json_text
+from metering.core.decoding import decode_json
+from metering.correcting import MeterEffect, amend_event, cancel_event, effect_of_amending, effect_of_cancelling
+from metering.models import UsageEvent
+from metering.queries.events import STATES, EventLife, event_life
+
+CORRECT = "metering.correct_usageevent"
 
 
-class EventTypeFilter(admin.SimpleListFilter):
-    """Events of one type; the choices are those of the meters, so that no list of all types has to be read."""
+class AmendForm(ReasonForm):
+    """What is right about an event, and why it is amended."""
 
-    title = "event type"
-    parameter_name = "event_type__exact"
+    event_type = forms.CharField(max_length=200, widget=UnfoldAdminTextInputWidget)
+    quantity = forms.CharField(max_length=100, widget=UnfoldAdminTextInputWidget)
+    timestamp = forms.CharField(
+        max_length=40, widget=UnfoldAdminTextInputWidget, help_text="With an offset: 2026-07-01T12:00:00Z."
+    )
+    namespace_id = forms.CharField(max_length=200, required=False, widget=UnfoldAdminTextInputWidget)
+    properties = forms.CharField(
+        required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}), help_text="A JSON object, as a whole."
+    )
+    field_order = ("event_type", "quantity", "timestamp", "namespace_id", "properties", "reason")
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the types that meters count."""
-        types = Meter.objects.order_by("event_type").values_list("event_type", flat=True).distinct()
-        return [(name, name) for name in types]
+    def clean_properties(self) -> Any:
+        """Decode the properties without a float."""
+        try:
+            return decode_json((self.cleaned_data["properties"].strip() or "{}").encode())
+        except (BillingError, UnicodeEncodeError) as problem:
+            raise forms.ValidationError(str(problem)) from None
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Keep the events of the type."""
-        return queryset.filter(event_type=self.value()) if self.value() else queryset
+    def changes(self) -> dict[str, Any]:
+        """Return the fields that somebody changed."""
+        return {name: self.cleaned_data[name] for name in self.changed_data if name != "reason"}
 
 
 @admin.register(UsageEvent)
 class UsageEventAdmin(FactsAdmin):
-    """Events as they were accepted."""
+    """Events as they were accepted, and what became of each."""
 
-    list_display = ("number", "event_id", "event_type", "customer_link", "amount", "times")
-    list_display_links = ("number", "event_id")
-    list_filter = (EventTypeFilter, ("timestamp", RangeDateTimeFilter))
+    list_display = ("number", "event_id", "event_type", "customer_id", "quantity", "timestamp")
+    list_display_links = ("number",)
     search_fields = ("customer_id",)
-    search_help_text = "A customer's key, an idempotency key or an event id, whole."
-    ordering = ("-id",)
-    sortable_by = ("number",)
-    fields: tuple[str, ...] = (
-        "number",
-        "event_id",
-        "idempotency_key",
-        "event_type",
-        "customer_link",
-        "amount",
-        "namespace_id",
-        "happened",
-        "received",
-        "content",
-        "windows",
-    )
-    readonly_fields = fields
-    empty_message = "Events arrive by POST /api/v1/events or `manage.py import_events`."
+    actions_detail = ("cancel", "amend")
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """Find events by whole keys, through the indexes."""
-        return (queryset if not search_term.strip() else events_found(events=queryset, term=search_term.strip())), False
-
-    @admin.display(description="No.", ordering="id")
+    @admin.display(description="No.")
     def number(self, event: UsageEvent) -> int:
         """Show its place in the order of acceptance."""
         return event.pk
 
-    @admin.display(description="Customer")
-    def customer_link(self, event: UsageEvent) -> SafeString:
-        """Link to all events of the customer."""
-        return link(f"{reverse('admin:metering_usageevent_changelist')}?q={event.customer_id}", event.customer_id)
+    def billed_on(self, event: UsageEvent) -> SafeString | None:
+        """Say which invoice lines hold the event; those who bill say it."""
+        return None
 
-    @admin.display(description="Quantity")
-    def amount(self, event: UsageEvent) -> str:
-        """Show the quantity."""
-        return quantity(event.quantity)
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the explorer: found along indexes, a page at a time, nothing counted."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = event_list(parameters=request.GET)
+        context = self.page_context(request, title="Usage events", found=found, states=STATES)
+        return TemplateResponse(request, "backoffice/events.html", {**context, **(extra_context or {})})
 
-    @admin.display(description="Happened")
-    def happened(self, event: UsageEvent) -> SafeString:
-        """Show when the usage happened."""
-        return moment(event.timestamp)
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the event's life, from its acceptance to the invoice."""
+        event = self.row_or_404(request, object_id)
+        if request.method == "POST":
+            raise PermissionDenied
+        life = event_life(number=event.pk)
+        numbers = UsageEvent.objects.filter(pk__in=life.chain.numbers)
+        context = self.page_context(
+            request,
+            title=f"Event {event.pk}",
+            row=event,
+            life=life,
+            content=_content(life),
+            why=STATES[life.state],
+            keys=dict(numbers.values_list("id", "idempotency_key")),
+            billed_on=self.billed_on(event),
+            may_correct=request.user.has_perm(CORRECT) and life.chain.end is None,
+        )
+        return TemplateResponse(request, "backoffice/event.html", context)
 
-    @admin.display(description="Happened, accepted")
-    def times(self, event: UsageEvent) -> SafeString:
-        """Show when the usage happened, and below it when it was accepted."""
-        return format_html(
-            '<span class="bo-line">{}</span><span class="bo-line bo-small bo-faint">{}</span>',
-            moment(event.timestamp),
-            moment(event.received_at),
+    @action(description="Cancel", url_path="cancel")
+    def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Let the event count no more, after a page that says what that does to each meter."""
+        event = self._to_correct(request, object_id)
+        key = {"customer_id": event.customer_id, "idempotency_key": event.idempotency_key}
+        page = reverse("admin:metering_usageevent_change", args=[event.pk])
+        form = ReasonForm(request.POST or None)
+        if form.is_valid():
+            reason = form.cleaned_data["reason"]
+            attempt(
+                request,
+                lambda: cancel_event(**key, actor=actor_of(request), reason=reason),
+                done=lambda done: f"Cancelled: from number {done.number} on it does not count.",
+            )
+            return go(page)
+        effects, refusal = _effects(lambda: effect_of_cancelling(**key))
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Cancel event {event.pk}",
+            effect=effect_text(effects, "No quantity changes: no meter counts this event."),
+            warnings=[refusal] if refusal else [],
+            form=form,
+            submit="Cancel the event",
+            back=page,
+            dangerous=True,
+            row=event,
         )
 
-    @admin.display(description="Accepted")
-    def received(self, event: UsageEvent) -> SafeString:
-        """Show when it was accepted."""
-        return moment(event.received_at)
+    @action(description="Amend", url_path="amend")
+    def amend(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Put another event in its place: first what is right, then what that does to each meter."""
+        event = self._to_correct(request, object_id)
+        key = {"customer_id": event.customer_id, "idempotency_key": event.idempotency_key}
+        page = reverse("admin:metering_usageevent_change", args=[event.pk])
+        form = AmendForm(request.POST or None, initial=_initial(event_life(number=event.pk)))
+        effect: str | SafeString = (
+            "Change what is wrong. Another event takes this one's place; this one stays as it was accepted."
+        )
+        checked = False
+        if form.is_valid():
+            try:
+                effects = effect_of_amending(**key, changes=form.changes())
+                checked = True
+                effect = effect_text(effects, "No quantity changes: no meter counts the event, before or after.")
+            except BillingError as problem:
+                add_field_errors(form, problem, renamed={f"changes.{name}": name for name in form.fields})
+        if checked and request.POST.get("confirmed"):
+            changes, reason = form.changes(), form.cleaned_data["reason"]
+            done = attempt(
+                request,
+                lambda: amend_event(**key, changes=changes, actor=actor_of(request), reason=reason),
+                done=lambda done: f"Amended: event {done.replacement_number} counts in its place.",
+            )
+            return go(reverse("admin:metering_usageevent_change", args=[done.replacement_number]) if done else page)
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Amend event {event.pk}",
+            effect=effect,
+            form=form,
+            submit="Amend the event" if checked else "See the effect",
+            hidden=[("confirmed", "1")] if checked else [],
+            back=page,
+            row=event,
+        )
 
-    @admin.display(description="Properties")
-    def content(self, event: UsageEvent) -> SafeString:
-        """Show the properties as JSON."""
-        if not event.properties:
-            return NOTHING
-        text = json.dumps(event.properties, indent=2, sort_keys=True, ensure_ascii=False, default=str)
-        return format_html('<pre class="bo-break">{}</pre>', text)
-
-    @admin.display(description="Counted in")
-    def windows(self, event: UsageEvent) -> SafeString:
-        """Link to the hourly sum of each meter of its type that holds it, or say why one does not."""
-        meters = list(Meter.objects.filter(event_type=event.event_type).order_by("key"))
-        if not meters:
-            return format_html("<p>No meter counts events of the type {}.</p>", event.event_type)
-        return format_html_join("", "<p>{}: {}</p>", ((meter.name, _window_of(event, meter)) for meter in meters))
+    def _to_correct(self, request: HttpRequest, object_id: str) -> UsageEvent:
+        event: UsageEvent = self.row_or_404(request, object_id)
+        if not request.user.has_perm(CORRECT):
+            raise PermissionDenied
+        return event
 
 
-def _window_of(event: UsageEvent, meter: Meter) -> SafeString | str:
-    if event.pk > meter.rolled_up_to:
-        return "not summed yet; events are summed every minute."
-    hour = hour_of(event.timestamp)
-    window = UsageWindow.objects.filter(meter=meter, customer_id=event.customer_id, start=hour).first()
-    counted = events_as_known(
-        meter_key=meter.key,
-        customer_id=event.customer_id,
-        period=Period(event.timestamp, event.timestamp + timedelta(microseconds=1)),
-        known_through=event.pk,
-        after=(event.timestamp, event.pk - 1),
-        limit=1,
+def effect_text(effects: list[MeterEffect], nothing: str) -> str | SafeString:
+    """Write what a correction does to each meter's quantity of the month."""
+    if not effects:
+        return nothing
+    return format_html_join(
+        "",
+        '<span class="bo-line">{}, {} (UTC): {} → {} ({}{})</span>',
+        (
+            (
+                one.meter.name,
+                f"{one.month.start:%Y-%m}",
+                quantity(one.before),
+                quantity(one.after, one.meter.unit),
+                "−" if one.change < 0 else "+" if one.change else "±",
+                quantity(abs(one.change)),
+            )
+            for one in effects
+        ),
     )
-    if window is None or not counted:
-        return f"does not count it: the property {meter.value_property} is missing or is no number that can be summed."
-    page = reverse("admin:metering_usagewindow_change", args=[window.pk])
-    total = link(page, quantity(window.value, meter.unit))
-    return format_html("counts {} of the {} in the hour from {}", quantity(counted[0].counted), total, moment(hour))
+
+
+def _effects(ask: Callable[[], list[MeterEffect]]) -> tuple[list[MeterEffect], str]:
+    try:
+        return ask(), ""
+    except BillingError as problem:
+        return [], problem.message
+
+
+def _initial(life: EventLife) -> Mapping[str, str]:
+    event = life.event
+    return {
+        "event_type": event.event_type,
+        "quantity": plain(event.quantity),
+        "timestamp": event.timestamp.isoformat().replace("+00:00", "Z"),
+        "namespace_id": event.namespace_id,
+        "properties": _content(life),
+    }
+
+
+def _content(life: EventLife) -> str:
+    return stored_json_text(life.properties_text) if life.properties else ""

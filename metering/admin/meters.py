@@ -4,18 +4,26 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import TrackedAdmin, actor_of
-from billing_site.display.figures import link, moment
+from billing_site.display.figures import NOTHING, link, moment
+from billing_site.kernel.clock import now
+from metering.admin.meter_deeds import date_back, rebuild
+from metering.admin.meter_usage import meter_usage
 from metering.core.definition import AGGREGATIONS, MeterDefinition, check_meter
 from metering.models import Meter
 from metering.operations import create_meter
 
+BACKDATE = "metering.backdate_meter"
 MEANING = ("key", "event_type", "aggregation", "value_property", "filters", "dimensions", "effective_from")
 DEFINITION = (
     "key",
@@ -80,9 +88,10 @@ class MeterAdmin(TrackedAdmin):
     ordering = ("key",)
     fieldsets = (
         ("What it counts", {"fields": DEFINITION}),
-        ("How far it is", {"fields": ("rolled_up_to",), "classes": ("tab",)}),
+        ("How far it is", {"fields": ("rolled_up_to", "dated_back"), "classes": ("tab",)}),
         ("Why", {"fields": ("reason",)}),
     )
+    actions_detail = ("usage", "date_back", "rebuild")
     empty_message = "Meters come from the catalog file, the API, or from here: each counts the events of one type."
 
     @admin.display(description="Counts", ordering="aggregation")
@@ -103,9 +112,52 @@ class MeterAdmin(TrackedAdmin):
         """Show when it was made."""
         return moment(meter.created_at)
 
+    @admin.display(description="Dated back")
+    def dated_back(self, meter: Meter) -> SafeString:
+        """Show when it was dated back, by whom and why."""
+        lines = format_html_join(
+            "",
+            '<span class="bo-line bo-break">{} from {} to {}, by {}: {}</span>',
+            (
+                (
+                    moment(one.backdated_at),
+                    moment(one.effective_before),
+                    moment(one.effective_from),
+                    one.actor,
+                    one.reason,
+                )
+                for one in meter.backdatings.order_by("number")
+            ),
+        )
+        return lines or NOTHING
+
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         """Keep what billed quantities hang on."""
-        return (*MEANING, "rolled_up_to") if obj else ("rolled_up_to",)
+        return (*MEANING, "rolled_up_to", "dated_back") if obj else ("rolled_up_to", "dated_back")
+
+    @action(description="Usage", url_path="usage")
+    def usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show what a customer used in a month, and how it was worked out."""
+        meter = self.row_or_404(request, object_id)
+        page = meter_usage(meter=meter, parameters=request.GET, at=now())
+        context = self.page_context(request, title=f"Usage of {meter.name}", row=meter, page=page)
+        return TemplateResponse(request, "backoffice/meter_usage.html", context)
+
+    @action(description="Date back", url_path="date-back")
+    def date_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Let the meter count from an earlier moment on, after a page that says how much that is."""
+        return date_back(self, request, self._to_change(request, object_id))
+
+    @action(description="Rebuild windows", url_path="rebuild")
+    def rebuild(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Count a period again from raw events, after a page that says what differs."""
+        return rebuild(self, request, self._to_change(request, object_id))
+
+    def _to_change(self, request: HttpRequest, object_id: str) -> Meter:
+        meter: Meter = self.row_or_404(request, object_id)
+        if not request.user.has_perm(BACKDATE):
+            raise PermissionDenied
+        return meter
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Create or rename through the operation, with actor and reason."""

@@ -68,6 +68,7 @@ class EventLife:
 
     event: UsageEvent
     properties: dict[str, Any]
+    properties_text: str
     state: EventState
     parts: tuple[MeterPart, ...]
     chain: EventChain
@@ -102,6 +103,7 @@ def event_life(*, number: int) -> EventLife:
     return EventLife(
         event=event,
         properties=decode_json(event.properties_text.encode()),
+        properties_text=event.properties_text,
         state=states_of(numbers=[number])[number],
         parts=tuple(_parts(number, cancelled=cancelled)),
         chain=chain,

@@ -50,7 +50,12 @@ def test_events_are_found_by_customer_and_by_key(staff: Client, event: UsageEven
 
 
 @pytest.mark.parametrize(
-    "query", ["event_type__exact=action.consumed", "timestamp_from_0=2026-07-01&timestamp_from_1=00:00"]
+    "query",
+    [
+        "event_type__exact=action.consumed",
+        "happened_from=2026-07-01T00:00",
+        "state=applied&received_from=2026-07-01T00:00",
+    ],
 )
 def test_events_are_filtered(staff: Client, event: UsageEvent, query: str) -> None:
     page = staff.get(f"/admin/metering/usageevent/?{query}")

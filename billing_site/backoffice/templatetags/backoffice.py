@@ -102,3 +102,9 @@ def invoice_pill(invoice: object, at: datetime) -> SafeString:
 def exact(amount: Decimal | str, currency: str) -> str:
     """Write an amount that is not rounded, with all its digits."""
     return figures.exact_price(amount=Decimal(amount), currency=currency)
+
+
+@register.simple_tag
+def event_pill(state: str) -> SafeString:
+    """Write the state of a usage event as a pill."""
+    return pills.pill(state.replace("_", " "))
