@@ -53,7 +53,8 @@ GROUPING = f"""(CASE WHEN m.dimensions = '[]'::jsonb THEN '' ELSE (
 def grouping_by(parameter: str) -> str:
     """Return SQL for the value of any property, or the namespace, that events are grouped by; NULL without."""
     return (
-        f"(CASE {parameter}::text WHEN 'namespace_id' THEN e.namespace_id ELSE e.properties ->> {parameter}::text END)"
+        f"(CASE {parameter}::text WHEN 'namespace_id' THEN NULLIF(e.namespace_id, '')"
+        f" ELSE e.properties ->> {parameter}::text END)"
     )
 
 

@@ -24,7 +24,7 @@ _FOUND = f"""
         HAVING count(*) FILTER (WHERE {IS_COUNTED} OR {IS_IN_EFFECT} AND {PASSES_FILTERS} AND NOT {HAS_VALUE}) = 0
     ) AS found
     WHERE e.id > %(cursor)s AND e.id <= %(upper)s
-      AND NOT EXISTS (SELECT FROM metering_eventcancellation c WHERE c.event_number = e.id AND c.number <= %(upper)s)
+      AND NOT EXISTS (SELECT FROM metering_eventcancellation c WHERE c.event_number = e.id AND c.number <= %(known)s)
 """
 _LIST = f"""
     INSERT INTO metering_unappliedevent (number, meter_id, customer_id, event_type, timestamp, received_at, reason)
@@ -45,8 +45,10 @@ _HERE = f"NOT {was_purged(received_at='received_at')}"
 def list_again(*, event_types: list[str], cursor: int, upper: int) -> None:
     """Make the list anew for events of these types with numbers in (cursor, upper]: a meter counts them now."""
     with connection.cursor() as database:
-        upper = min(upper, _listed_up_to())
-        parameters: dict[str, Any] = {"cursor": cursor, "upper": upper, "types": event_types}
+        # A step ends before the list does: what was cancelled since is on the list no more, and must not come back.
+        known = _listed_up_to()
+        upper = min(upper, known)
+        parameters: dict[str, Any] = {"cursor": cursor, "upper": upper, "known": known, "types": event_types}
         database.execute(
             f"""
             DELETE FROM metering_unappliedevent
@@ -60,9 +62,11 @@ def list_again(*, event_types: list[str], cursor: int, upper: int) -> None:
 def list_span_again(*, event_type: str, start: datetime, end: datetime) -> None:
     """Make the list anew for events of a type that happened from `start` until before `end`: a meter was dated back."""
     with connection.cursor() as database:
+        known = _listed_up_to()
         parameters: dict[str, Any] = {
             "cursor": 0,
-            "upper": _listed_up_to(),
+            "upper": known,
+            "known": known,
             "type": event_type,
             "start": start,
             "end": end,
@@ -82,7 +86,8 @@ def list_span_again(*, event_type: str, start: datetime, end: datetime) -> None:
 def list_month_again(*, start: datetime, end: datetime) -> None:
     """Make the list anew for the events received from `start` until before `end`: they came back from the archive."""
     with connection.cursor() as database:
-        parameters: dict[str, Any] = {"cursor": 0, "upper": _listed_up_to(), "start": start, "end": end}
+        known = _listed_up_to()
+        parameters: dict[str, Any] = {"cursor": 0, "upper": known, "known": known, "start": start, "end": end}
         database.execute(
             "DELETE FROM metering_unappliedevent WHERE received_at >= %(start)s AND received_at < %(end)s", parameters
         )
@@ -95,10 +100,8 @@ def listing_faults() -> list[str]:
     An event in none of the windows and not on the list would be silently unbilled. Of purged events the list is all
     there is.
     """
-    parameters: dict[str, Any] = {
-        "cursor": 0,
-        "upper": RollupProgress.objects.values_list("listed_up_to", flat=True).first() or 0,
-    }
+    known = RollupProgress.objects.values_list("listed_up_to", flat=True).first() or 0
+    parameters: dict[str, Any] = {"cursor": 0, "upper": known, "known": known}
     stored = (
         "SELECT number, meter_id, customer_id, event_type, timestamp, received_at, reason"
         f" FROM metering_unappliedevent WHERE {_HERE}"
@@ -131,7 +134,7 @@ def _list_step(*, mark: int, batch: int) -> bool:
         return False
     upper = min(mark, cursor + batch)
     with connection.cursor() as database:
-        database.execute(_LIST, {"cursor": cursor, "upper": upper})
+        database.execute(_LIST, {"cursor": cursor, "upper": upper, "known": upper})
         database.execute(
             """
             DELETE FROM metering_unappliedevent u USING metering_eventcancellation c

@@ -90,13 +90,17 @@ def sum_exactly(values: Iterable[Decimal]) -> Decimal:
 
 
 def latest(hours: Sequence[Hour]) -> Decimal:
-    """Return the value of the latest event; of two with one timestamp, that of the hour that stands later in the list."""
-    newest = hours[0]
+    """Return the value of the latest event; of two with one timestamp in one grouping, that of the hour that stands later.
+
+    Of latest events with one timestamp in several groupings the greatest value counts: hours know no order among them.
+    """
+    newest: dict[str | None, Hour] = {}
     for hour in hours:
-        assert hour.last_at is not None and newest.last_at is not None, "the hours of a latest value have bounds"
-        if hour.last_at >= newest.last_at:
-            newest = hour
-    return newest.value
+        known = newest.get(hour.grouping)
+        assert hour.last_at is not None, "the hours of a latest value have bounds"
+        if known is None or known.last_at is None or hour.last_at >= known.last_at:
+            newest[hour.grouping] = hour
+    return max((hour.last_at, hour.value) for hour in newest.values() if hour.last_at is not None)[1]
 
 
 def closing_levels(*, hours: Iterable[Hour], opening: Mapping[str | None, Decimal]) -> dict[str | None, Decimal]:

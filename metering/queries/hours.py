@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection
 
-from billing_site.kernel.period import HOUR, Period, hour_of
+from billing_site.kernel.period import Period, hour_of
 from metering.archiving.absent import (
     ARCHIVED_CANCELLED,
     ARCHIVED_OPENING,
@@ -25,6 +25,7 @@ from metering.counting import (
     GROUPING,
     HOUR_OF_EVENT,
     IS_COUNTED,
+    grouping_by,
     hours_of_events,
     known_through,
     not_cancelled,
@@ -40,6 +41,27 @@ _SPANS = (
 )
 _IN_SPAN = f"{_OF_CUSTOMER} AND e.timestamp >= span.first_moment AND e.timestamp < span.end_moment"
 _START = f"greatest({HOUR_OF_EVENT}, %(start)s)"
+# With the hours that are read raw because their windows are behind. Arrays, so that the planner expects few of them.
+_STALE = "ARRAY(SELECT hour FROM stale)"
+_STALE_WITHIN = """ARRAY(
+    SELECT hour FROM stale WHERE hour >= %(whole_start)s::timestamptz AND hour < %(whole_end)s::timestamptz
+)"""
+_SPANS_AND_STALE = f"""
+    unnest(%(span_starts)s::timestamptz[] || {_STALE_WITHIN},
+           %(span_ends)s::timestamptz[] || ARRAY(SELECT hour + interval '1 hour' FROM unnest({_STALE_WITHIN}) AS hour))
+    AS span(first_moment, end_moment) CROSS JOIN
+"""
+_ARCHIVED_STALE = f"""
+    SELECT FROM unnest({_STALE}) AS given(hour) JOIN metering_usagewindow w
+        ON w.meter_id = %(meter)s AND w.customer_id = %(customer)s AND w.start = given.hour AND w.archived_count > 0
+    WHERE given.hour < %(end)s AND (given.hour > %(start)s::timestamptz - interval '1 hour' OR %(carries)s)
+"""
+# Billing trusts its windows: they stand where the cursor stands.
+_BACKDATED = """
+    FROM metering_meterbackdating b JOIN metering_meter m ON m.id = b.meter_id
+    WHERE m.id = %(meter)s AND b.number > m.rolled_up_to ORDER BY b.number
+"""
+_NOTHING_STALE = "SELECT NULL::timestamptz AS hour WHERE FALSE"
 
 
 @dataclass(frozen=True)
@@ -130,14 +152,18 @@ def counted_as_known(*, meter: Meter, customer_id: str, period: Period, through:
     )
 
 
-def counted_by_property(*, meter: Meter, customer_id: str, period: Period, grouping: str, name: str) -> Counted:
-    """Count the raw events of a period by an SQL grouping over %(name)s; everything accepted so far is included."""
-    condition = f"{_IN_SPAN} AND {IS_COUNTED} AND {not_cancelled(_EVERYTHING)}"
+def counted_by_property(*, meter: Meter, customer_id: str, period: Period, name: str) -> Counted:
+    """Count the raw events of a period by a property, or the namespace; everything accepted so far is included.
+
+    A grouping is [the meter's own grouping, the property] as JSON text: dimensions stay apart within a group.
+    """
+    grouping = f"jsonb_build_array({GROUPING}, {grouping_by('%(name)s')})::text"
+    counts = f"{IS_COUNTED} AND {not_cancelled(_EVERYTHING)}"
+    condition = f"{_IN_SPAN} AND {counts}"
     opening = f"""
         SELECT DISTINCT ON (grouping) grouping, at, last_value FROM (
             SELECT {grouping} AS grouping, e.timestamp AS at, e.id AS number, {COUNTED_VALUE} AS last_value
-            FROM {_EVENTS} WHERE {_OF_CUSTOMER} AND e.timestamp < %(start)s
-                AND {IS_COUNTED} AND {not_cancelled(_EVERYTHING)}
+            FROM {_EVENTS} WHERE {_OF_CUSTOMER} AND e.timestamp < %(start)s AND {counts}
         ) AS earlier ORDER BY grouping, at DESC, number DESC
     """
     return _read(
@@ -155,45 +181,39 @@ def counted_by_property(*, meter: Meter, customer_id: str, period: Period, group
 
 def counted_for_billing(*, meter: Meter, customer_id: str, period: Period) -> Counted:
     """Count a period up to the meter's cursor: from windows, and the partial hours at its edges from events."""
-    return _mixed(meter, customer_id, period, counts=known_through("m.rolled_up_to"), stale=[], tail=None)
+    return _mixed(
+        meter, customer_id, period, counts=known_through("m.rolled_up_to"), stale=_NOTHING_STALE, with_tail=False
+    )
 
 
 def counted_now(*, meter: Meter, customer_id: str, period: Period) -> Counted:
     """Count everything accepted so far: windows, the events that are in none yet, and raw hours where windows are stale.
 
-    An hour is stale where one of its events was cancelled since; for a time-weighted sum also where it has new events.
-    Which hours are, is asked first: raw hours are right whenever they are read, so the two questions need no common snapshot.
+    An hour is stale where one of its events was cancelled since, or came into effect by an earlier effective date;
+    for a time-weighted sum also where it has new events. One statement finds them and reads them: an amendment, of
+    which the old event is in a window and the new one in none, is seen as a whole or not at all.
     """
-    counts = f"{IS_COUNTED} AND {not_cancelled(_EVERYTHING)}"
     follows = meter.aggregation == "time_weighted_sum"
-    tail = (
-        f"{_OF_CUSTOMER} AND e.id > %(cursor_then)s AND e.id > m.rolled_up_to AND {counts}"
-        " AND e.timestamp >= %(whole_start)s AND e.timestamp < %(whole_end)s"
-        f" AND {HOUR_OF_EVENT} <> ALL(%(stale)s::timestamptz[])"
-    )
     return _mixed(
         meter,
         customer_id,
         period,
-        counts=counts,
-        stale=_stale_hours(meter, customer_id, with_new_events=follows),
-        tail=None if follows else tail,
+        counts=f"{IS_COUNTED} AND {not_cancelled(_EVERYTHING)}",
+        stale=_stale_hours(with_new_events=follows),
+        with_tail=not follows,
     )
 
 
-def _mixed(
-    meter: Meter, customer_id: str, period: Period, *, counts: str, stale: list[datetime], tail: str | None
-) -> Counted:
+def _mixed(meter: Meter, customer_id: str, period: Period, *, counts: str, stale: str, with_tail: bool) -> Counted:
     condition = f"{_IN_SPAN} AND {counts}"
     cut = cut_at_hours(period=period)
     whole = cut.whole
-    stale = [hour for hour in stale if whole is not None and whole.start <= hour < whole.end]
-    parts = [_raw_hours(meter, condition, source=_SPANS)]
-    values = [_raw_values(condition, source=_SPANS)]
+    parts = [_raw_hours(meter, condition, source=_SPANS_AND_STALE)]
+    values = [_raw_values(condition, source=_SPANS_AND_STALE)]
     if whole is not None:
         stored = (
             "w.meter_id = %(meter)s AND w.customer_id = %(customer)s AND w.start >= %(whole_start)s"
-            " AND w.start < %(whole_end)s AND w.start <> ALL(%(stale)s::timestamptz[])"
+            f" AND w.start < %(whole_end)s AND w.start <> ALL({_STALE})"
         )
         parts.append(
             f"""
@@ -207,69 +227,82 @@ def _mixed(
             FROM metering_uniquevalue w WHERE {stored}
             """
         )
-        if tail is not None:
-            parts.append(_raw_hours(meter, tail))
-            values.append(_raw_values(tail))
-    opening_hour = hour_of(period.start)
-    opening = f"""
-        SELECT DISTINCT ON (grouping) grouping, at, last_value FROM (
-            (SELECT DISTINCT ON (w.grouping) w.grouping, w.last_at AS at, 0::bigint AS number, w.last_value
-             FROM metering_usagewindow w
-             WHERE w.meter_id = %(meter)s AND w.customer_id = %(customer)s AND w.start < %(opening_hour)s
-               AND w.event_count > 0
-             ORDER BY w.grouping, w.start DESC)
-            UNION ALL
-            SELECT {GROUPING}, e.timestamp, e.id, {COUNTED_VALUE}
-            FROM {_EVENTS}
-            WHERE {_OF_CUSTOMER} AND {counts} AND e.timestamp < %(start)s
-              AND (e.timestamp >= %(opening_hour)s OR e.id > %(cursor_then)s AND e.id > m.rolled_up_to)
-        ) AS earlier ORDER BY grouping, at DESC, number DESC
-    """
+    if whole is not None and with_tail:
+        tail = (
+            f"{_OF_CUSTOMER} AND e.id > %(cursor_then)s AND e.id > m.rolled_up_to AND {counts}"
+            " AND e.timestamp >= %(whole_start)s AND e.timestamp < %(whole_end)s"
+            f" AND {HOUR_OF_EVENT} <> ALL({_STALE})"
+        )
+        parts.append(_raw_hours(meter, tail, kind="tail"))
+        values.append(_raw_values(tail))
     return _read(
         meter,
         customer_id,
         period,
+        stale=stale,
         parts=parts,
         values=values,
-        opening=opening,
-        spans=[*cut.edges, *(Period(hour, hour + HOUR) for hour in stale)],
-        absent=[ARCHIVED_SPANS, UNSETTLED],
+        opening=_opening_levels(counts),
+        spans=list(cut.edges),
+        absent=[ARCHIVED_SPANS, _ARCHIVED_STALE, UNSETTLED],
         parameters={
             "whole_start": whole.start if whole else None,
             "whole_end": whole.end if whole else None,
-            "stale": stale,
-            "opening_hour": opening_hour,
+            "opening_hour": hour_of(period.start),
             # The cursor only grows, so this changes nothing in the answer; it tells the planner how few events follow.
             "cursor_then": meter.rolled_up_to,
         },
     )
 
 
-def _stale_hours(meter: Meter, customer_id: str, *, with_new_events: bool) -> list[datetime]:
+def _opening_levels(counts: str) -> str:
+    """Return SQL for the level of each grouping at the start of the period: of windows, stale hours, the hour it cuts."""
+    raw = f"SELECT {GROUPING}, e.timestamp, e.id, {COUNTED_VALUE}"
+    return f"""
+        SELECT DISTINCT ON (grouping) grouping, at, last_value FROM (
+            (SELECT DISTINCT ON (w.grouping) w.grouping, w.last_at AS at, 0::bigint AS number, w.last_value
+             FROM metering_usagewindow w
+             WHERE w.meter_id = %(meter)s AND w.customer_id = %(customer)s AND w.start < %(opening_hour)s
+               AND w.event_count > 0 AND w.start <> ALL({_STALE})
+             ORDER BY w.grouping, w.start DESC)
+            UNION ALL
+            {raw} FROM {_EVENTS}
+            WHERE {_OF_CUSTOMER} AND {counts} AND e.timestamp >= %(opening_hour)s AND e.timestamp < %(start)s
+            UNION ALL
+            {raw} FROM unnest({_STALE}) AS given(hour) CROSS JOIN {_EVENTS}
+            WHERE {_OF_CUSTOMER} AND {counts} AND given.hour < %(opening_hour)s
+              AND e.timestamp >= given.hour AND e.timestamp < given.hour + interval '1 hour'
+        ) AS earlier ORDER BY grouping, at DESC, number DESC
+    """
+
+
+def _stale_hours(*, with_new_events: bool) -> str:
+    """Return SQL for the hours of a customer whose windows are behind; a window never waits for a customer's new hour."""
     new_events = f"""
         UNION SELECT {HOUR_OF_EVENT} FROM {_EVENTS}
         WHERE {_OF_CUSTOMER} AND e.id > %(cursor_then)s AND e.id > m.rolled_up_to
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT {HOUR_OF_EVENT} FROM metering_eventcancellation c JOIN metering_usageevent e ON e.id = c.event_number
-            JOIN metering_meter m ON m.event_type = e.event_type
-            WHERE {_OF_CUSTOMER} AND c.customer_id = %(customer)s
-              AND c.number > m.rolled_up_to AND e.id <= m.rolled_up_to
-            {new_events if with_new_events else ""}
-            """,
-            {"meter": meter.pk, "customer": customer_id, "cursor_then": meter.rolled_up_to},
-        )
-        return sorted({row[0] for row in cursor.fetchall()})
+    return f"""
+        SELECT {HOUR_OF_EVENT} AS hour
+        FROM metering_eventcancellation c JOIN metering_usageevent e ON e.id = c.event_number
+        JOIN metering_meter m ON m.event_type = e.event_type
+        WHERE {_OF_CUSTOMER} AND c.customer_id = %(customer)s
+          AND c.number > m.rolled_up_to AND e.id <= m.rolled_up_to
+        UNION SELECT {HOUR_OF_EVENT}
+        FROM unnest(
+            ARRAY(SELECT b.effective_from {_BACKDATED}), ARRAY(SELECT b.effective_before {_BACKDATED})
+        ) AS moved(since, before) CROSS JOIN {_EVENTS}
+        WHERE {_OF_CUSTOMER} AND e.timestamp >= moved.since AND e.timestamp < moved.before AND e.id <= m.rolled_up_to
+        {new_events if with_new_events else ""}
+    """
 
 
-def _raw_hours(meter: Meter, condition: str, *, source: str = "", grouping: str = GROUPING) -> str:
+def _raw_hours(meter: Meter, condition: str, *, source: str = "", grouping: str = GROUPING, kind: str = "hour") -> str:
     hours = hours_of_events(
         aggregation=meter.aggregation, condition=condition, grouping=grouping, start=_START, source=source
     )
     return f"""
-        SELECT 'hour' AS kind, start, grouping, value, event_count, first_at, last_at, last_value, NULL::uuid AS value_key
+        SELECT '{kind}' AS kind, start, grouping, value, event_count, first_at, last_at, last_value, NULL::uuid AS value_key
         FROM ({hours}) AS raw
     """
 
@@ -292,6 +325,7 @@ def _read(
     opening: str,
     spans: list[Period],
     absent: list[str],
+    stale: str = _NOTHING_STALE,
     parameters: Mapping[str, Any] | None = None,
     through: int | None = None,
 ) -> Counted:
@@ -316,7 +350,7 @@ def _read(
     parts.append(f"SELECT 'archived', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE {is_absent}")
     with connection.cursor() as cursor:
         cursor.execute(
-            " UNION ALL ".join(parts),
+            f"WITH stale AS MATERIALIZED ({stale}) " + " UNION ALL ".join(parts),
             {
                 "meter": meter.pk,
                 "customer": customer_id,
@@ -334,14 +368,14 @@ def _read(
         raise EventsArchived(purged_months_of(period=period))
     cursors = [row[4] for row in rows if row[0] == "cursor"]
     assert len(cursors) == 1, "a meter has one cursor"
-    hours = sorted(
-        (Hour(*row[1:5], *row[5:8]) for row in rows if row[0] == "hour"),
-        key=lambda hour: (hour.start, hour.grouping or ""),
+    # Of one hour and grouping the tail follows the window: its events were accepted later.
+    counted = sorted(
+        (row for row in rows if row[0] in ("hour", "tail")), key=lambda row: (row[1], row[2] or "", row[0])
     )
     return Counted(
         aggregation=meter.aggregation,
         period=period,
-        hours=tuple(hours),
+        hours=tuple(Hour(*row[1:5], *row[5:8]) for row in counted),
         through=cursors[0] if through is None else through,
         opening={row[2]: row[7] for row in rows if row[0] == "opening"},
         values=tuple((row[1], row[2], row[8]) for row in rows if row[0] == "value"),

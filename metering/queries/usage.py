@@ -13,7 +13,6 @@ from billing_site.kernel.errors import InvalidInput, NotFound
 from billing_site.kernel.period import Period, hours_in
 from metering.core.aggregation import Stretch, working
 from metering.core.windows import span_of
-from metering.counting import grouping_by
 from metering.models import Meter
 from metering.queries.hours import Counted, counted_as_known, counted_by_property, counted_now
 
@@ -22,6 +21,8 @@ Granularity = Literal["hour", "day", "month"]
 # More rows than this make no sense in one answer.
 WINDOWS_MAX = 100_000
 MICROSECOND = timedelta(microseconds=1)
+# What a group's events alone would make adds up to something else than the quantity.
+KNOWS_NO_GROUPS = ("latest", "time_weighted_sum")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def usage_report(
     InvalidInput where the answer would have more than 100,000 windows.
     """
     meter = meter_by_key(key=meter_key)
-    counted = _counted(meter, customer_id, period, group_by)
+    total, counted = _counted_by(meter, customer_id, period, group_by)
     windows = []
     for group, part in _groups(meter, counted, group_by):
         for window in _windows(part, granularity):
@@ -82,7 +83,7 @@ def usage_report(
                     code="too_many",
                 )
     windows.sort(key=lambda window: (window.start, window.group is None, window.group or ""))
-    return UsageReport(total=counted.quantity, windows=windows)
+    return UsageReport(total=total, windows=windows)
 
 
 def usage_windows(
@@ -99,7 +100,7 @@ def usage_between(*, meter_key: str, customer_id: str, period: Period) -> Decima
 
     It is what the aggregation makes of the whole period, which need not be the sum of its windows.
     """
-    return _counted(meter_by_key(key=meter_key), customer_id, period, None).quantity
+    return _counted(meter_by_key(key=meter_key), customer_id, period).quantity
 
 
 def usage_by_date(
@@ -111,7 +112,7 @@ def usage_by_date(
     """
     meter = meter_by_key(key=meter_key)
     if known_through is None:
-        counted = _counted(meter, customer_id, period, None)
+        counted = _counted(meter, customer_id, period)
     else:
         counted = counted_as_known(meter=meter, customer_id=customer_id, period=period, through=known_through)
     bounds = [counted.period.start]
@@ -128,19 +129,30 @@ def usage_working(*, meter_key: str, customer_id: str, period: Period) -> list[S
     meter = meter_by_key(key=meter_key)
     if meter.aggregation != "time_weighted_sum":
         return []
-    counted = _counted(meter, customer_id, period, None)
+    counted = _counted(meter, customer_id, period)
     return working(hours=counted.hours, period=counted.period, opening=counted.opening)
 
 
-def _counted(meter: Meter, customer_id: str, period: Period, group_by: str | None) -> Counted:
-    if meter.aggregation == "time_weighted_sum":
-        # A level is held until somebody says otherwise, but nobody has used the future.
-        period = Period(period.start, max(min(period.end, now()), period.start + MICROSECOND))
+def _counted(meter: Meter, customer_id: str, period: Period) -> Counted:
+    return counted_now(meter=meter, customer_id=customer_id, period=_until_now(meter, period))
+
+
+def _until_now(meter: Meter, period: Period) -> Period:
+    """Return the part of the period that can be counted: a level is held on, but nobody has used the future."""
+    if meter.aggregation != "time_weighted_sum":
+        return period
+    return Period(period.start, max(min(period.end, now()), period.start + MICROSECOND))
+
+
+def _counted_by(meter: Meter, customer_id: str, period: Period, group_by: str | None) -> tuple[Decimal, Counted]:
+    """Return the quantity of the period, whatever it is grouped by, and what was counted, groups apart."""
     if group_by is None or group_by in meter.dimensions:
-        return counted_now(meter=meter, customer_id=customer_id, period=period)
-    return counted_by_property(
-        meter=meter, customer_id=customer_id, period=period, grouping=grouping_by("%(name)s"), name=group_by
-    )
+        counted = _counted(meter, customer_id, period)
+        return counted.quantity, counted
+    grouped = counted_by_property(meter=meter, customer_id=customer_id, period=_until_now(meter, period), name=group_by)
+    if meter.aggregation in KNOWS_NO_GROUPS:
+        return _counted(meter, customer_id, period).quantity, grouped
+    return grouped.quantity, grouped
 
 
 def _groups(meter: Meter, counted: Counted, group_by: str | None) -> Iterator[tuple[str | None, Counted]]:
@@ -157,9 +169,9 @@ def _groups(meter: Meter, counted: Counted, group_by: str | None) -> Iterator[tu
 
 
 def _group_of(grouping: str | None, dimensions: list[str], group_by: str) -> str | None:
-    if group_by not in dimensions or not grouping:
-        return grouping
-    value: str | None = json.loads(grouping)[dimensions.index(group_by)]
+    assert grouping, "groups are made of dimensions, or of a property"
+    # Of a property that is no dimension: [the dimensions' grouping, the property].
+    value: str | None = json.loads(grouping)[dimensions.index(group_by) if group_by in dimensions else 1]
     return value
 
 

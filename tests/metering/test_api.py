@@ -244,7 +244,7 @@ def test_usage_is_grouped(caller: Caller, actions: None) -> None:
     _, by_namespace = answer(caller.get(f"{USAGE}&granularity=month&group_by=namespace_id"))
 
     assert [(one["group"], one["value"]) for one in by_region["windows"]] == [("eu", "1"), (None, "1")]
-    assert [(one["group"], one["value"]) for one in by_namespace["windows"]] == [("", "1"), ("ns", "1")]
+    assert [(one["group"], one["value"]) for one in by_namespace["windows"]] == [("ns", "1"), (None, "1")]
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_usage_is_grouped_by_namespace_or_by_a_property() -> None:
         )
         return {window.group: window.value for window in windows}
 
-    assert groups("namespace_id") == {"ns-prod": 1, "ns-test": 2, "": 4}
+    assert groups("namespace_id") == {"ns-prod": 1, "ns-test": 2, None: 4}
     assert groups("region") == {"eu": 3, None: 4}
     assert groups("%s'; --") == {None: 7}
 
