@@ -51,6 +51,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             ),
             _list("Usage corrections", "rule", "invoicing", "usagecorrection"),
             _list("Dead letters", "drafts", "metering", "deadletter"),
+            _list("Archived days", "inventory_2", "metering", "eventarchive"),
         ),
     ),
     (

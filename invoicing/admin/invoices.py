@@ -360,7 +360,8 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
         """Answer whether every line is equal, rated again this moment; the invoice page fetches it after loading."""
         invoice = self.row_or_404(request, object_id)
         proofs = prove_invoice(invoice=invoice)
-        context = {"invoice": invoice, "proofs": proofs, "different": [p for p in proofs if not p.equal], "at": now()}
+        different, archived = [p for p in proofs if p.differences], [p for p in proofs if p.archived]
+        context = {"invoice": invoice, "proofs": proofs, "different": different, "archived": archived, "at": now()}
         return TemplateResponse(request, "backoffice/proof_state.html", context)
 
     def get_urls(self) -> list[Any]:

@@ -53,7 +53,7 @@ def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> 
     events: list[KnownEvent] = []
     late = None
     span = Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC))
-    if line.meter_key:
+    if line.meter_key and not proof.archived:
         known = {"meter_key": line.meter_key, "customer_id": invoice.customer.key, "period": span}
         windows = windows_as_known(**known, known_through=line.known_through)  # type: ignore[arg-type]
         events = events_as_known(
