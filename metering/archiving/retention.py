@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from billing_site.kernel.period import Period
 from metering.archiving.files import Contents, fault_of_file
+from metering.counting import HOUR_OF_EVENT
 from metering.models import EventArchive, KeyHorizon, Meter
 from metering.partitions import Month, months
 
@@ -96,7 +97,7 @@ def _look_at(month: Month, *, horizon: KeyHorizon | None, at: datetime) -> Month
     reasons = list(_too_young(month, horizon=horizon, at=at, last_at=kept["last_at"]))
     count = windows = 0
     if reasons:
-        count = _estimated_events(month)
+        count = max(_estimated_events(month), kept["events"] or 0)
     else:
         count, first, last = _events(month)
         if count != (kept["events"] or 0) or (first, last) != (kept["first"], kept["last"]):
@@ -185,33 +186,40 @@ def _holds() -> list[Hold]:
     return [import_string(name) for name in settings.RETENTION_HOLDS]
 
 
+# The months are asked for through their table: one that goes at the same moment is empty then, not missing.
+_OF_MONTH = "metering_usageevent e WHERE e.received_at >= %(start)s AND e.received_at < %(end)s"
+
+
 def _holds_events(month: Month) -> bool:
-    return bool(_asked(f"SELECT EXISTS (SELECT FROM {month.table})")[0])
+    return bool(_asked(f"SELECT EXISTS (SELECT FROM {_OF_MONTH})", month)[0])
 
 
 def _events(month: Month) -> tuple[int, int, int]:
-    count, first, last = _asked(f"SELECT count(*), min(id), max(id) FROM {month.table}")
+    count, first, last = _asked(f"SELECT count(*), min(e.id), max(e.id) FROM {_OF_MONTH}", month)
     return int(count), first, last
 
 
 def _estimated_events(month: Month) -> int:
     """Return about how many events a month has: of those that stay anyway nothing is counted."""
-    (count,) = _asked("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass", [month.table])
-    return int(count)
+    (count,) = _asked(
+        "SELECT COALESCE(max(reltuples), 0)::bigint FROM pg_class WHERE oid = to_regclass(%(table)s)", month
+    )
+    return max(int(count), 0)
 
 
 def _windows(month: Month) -> int:
     (count,) = _asked(
         f"""
-        SELECT count(DISTINCT (e.customer_id, m.id, date_bin('1 hour', e.timestamp, '2000-01-01 00:00:00+00')))
-        FROM {month.table} e JOIN metering_meter m ON m.event_type = e.event_type
-        """
+        SELECT count(DISTINCT (e.customer_id, m.id, {HOUR_OF_EVENT}))
+        FROM (SELECT * FROM {_OF_MONTH}) AS e JOIN metering_meter m ON m.event_type = e.event_type
+        """,
+        month,
     )
     return int(count)
 
 
-def _asked(query: str, parameters: list[Any] | None = None) -> tuple[Any, ...]:
+def _asked(query: str, month: Month) -> tuple[Any, ...]:
     with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
+        cursor.execute(query, {"start": month.start, "end": month.end, "table": month.table})
         row: tuple[Any, ...] = cursor.fetchone()
         return row
