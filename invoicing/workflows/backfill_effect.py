@@ -1,0 +1,417 @@
+"""The dry run of a backfill or replay: what its events would do to usage and money, computed with them and taken back.
+
+The events are accepted, rolled up and billed in a transaction that is rolled back, on a snapshot of the database: what
+others send meanwhile is in neither side of a comparison. Ingest goes on; the rollup waits until it is done.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import OperationalError, connection, transaction
+from django.db.models import Count
+from moneyed import Money
+
+from billing_site.kernel.digest import digest_of
+from billing_site.kernel.errors import BillingError, Conflict, InvalidInput
+from billing_site.kernel.money import EXACT, plain, total, wire
+from billing_site.kernel.period import HOUR, Period, hour_of
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.subscriptions.snapshot import periods_due, periods_running
+from invoicing.workflows.compute_invoice import compute_invoice
+from invoicing.workflows.late_changes import LateChange, counted_late_changes
+from invoicing.workflows.unbilled_usage import UnbilledReason, UnbilledUsage, uncharged_usage
+from metering.importing import BATCH_EVENTS, Found
+from metering.ingest import accept_events
+from metering.models import Meter, UnappliedEvent, UnappliedReason, UsageEvent
+from metering.partitions import open_present_month
+from metering.queries import billing_usage
+from metering.rollup import roll_up
+
+EVENTS_MAX = 500_000
+CUSTOMERS_MAX = 1_000
+REFUSALS_SHOWN_MAX = 20
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class QuantityEffect:
+    """What a meter counts more for a customer in the hours of the events."""
+
+    meter: str
+    unit: str
+    before: Decimal
+    after: Decimal
+
+    @property
+    def difference(self) -> Decimal:
+        """How much more; for a largest or average value also less."""
+        return EXACT.subtract(self.after, self.before)
+
+
+@dataclass(frozen=True)
+class MoneyEffect:
+    """What changes in one place: an issued line, a draft, a period that is not drafted yet, or the one that runs.
+
+    For an issued line `note` says what the customer's terms would do about it.
+    """
+
+    place: str
+    what: str
+    before: Money
+    after: Money
+    note: str = ""
+
+    @property
+    def effect(self) -> Money:
+        """What the customer owes more."""
+        return self.after - self.before
+
+
+@dataclass
+class CustomerEffect:
+    """What became of one customer's events, and what they change."""
+
+    customer_id: str
+    name: str = ""
+    accepted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    quantities: list[QuantityEffect] = field(default_factory=list)
+    money: list[MoneyEffect] = field(default_factory=list)
+    unbilled: list[str] = field(default_factory=list)
+
+    @property
+    def effect(self) -> Money | None:
+        """The sum of all that changes; None where nothing does."""
+        currencies = {one.effect.currency.code for one in self.money}
+        return total((one.effect for one in self.money), currencies.pop()) if currencies else None
+
+
+@dataclass
+class BackfillEffect:
+    """What a backfill would do, or did. Conflicts are events whose key was accepted with another content."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    rejected: int = 0
+    refusals: list[str] = field(default_factory=list)
+    customers: list[CustomerEffect] = field(default_factory=list)
+    in_no_window: list[str] = field(default_factory=list)
+
+    @property
+    def effects(self) -> list[Money]:
+        """The money effect of all of it, by currency."""
+        sums: dict[str, list[Money]] = {}
+        for customer in self.customers:
+            if customer.effect is not None:
+                sums.setdefault(customer.effect.currency.code, []).append(customer.effect)
+        return [total(amounts, currency) for currency, amounts in sorted(sums.items())]
+
+    @property
+    def digest(self) -> str:
+        """A digest of every figure: what is committed is what was shown, or nothing."""
+        return digest_of(effect_document(self))
+
+
+def backfill_effect(*, found: Callable[[], Iterable[Found]], at: datetime) -> BackfillEffect:
+    """Return what these events would do at a moment, customer by customer, with the money effect; keeps nothing.
+
+    `found` gives them anew each time it is called. Raises InvalidInput for more events or customers than one dry run
+    takes, Conflict where other senders' events of the same keys keep coming in.
+    """
+    open_present_month()
+    roll_up()
+    for attempt in range(ATTEMPTS):
+        try:
+            return _dry_run(found(), at=at)
+        except OperationalError as problem:
+            # Somebody else sent one of the keys meanwhile: the snapshot cannot say what becomes of it.
+            if attempt == ATTEMPTS - 1 or getattr(problem.__cause__, "sqlstate", "") not in ("40001", "40P01"):
+                raise
+    raise Conflict("events with the same keys keep coming in: try it when their sender is quiet", code="busy")
+
+
+def accept_found(*, found: Iterable[Found]) -> BackfillEffect:
+    """Accept the events in batches and count what became of them; whether it is kept is the caller's transaction."""
+    effect = BackfillEffect()
+    customers: dict[str, CustomerEffect] = {}
+    for batch in _batches(found, effect):
+        receipt = accept_events(events=[one.event for one in batch if one.event is not None])
+        sent = Counter(one.event.customer_id for one in batch if one.event is not None)
+        contradicted = [batch[conflict.place].event for conflict in receipt.conflicts]
+        against = Counter(event.customer_id for event in contradicted if event is not None)
+        for key, count in sent.items():
+            known = customers.setdefault(key, CustomerEffect(key))
+            known.duplicates += count - against[key]
+            known.conflicts += against[key]
+        effect.accepted += receipt.accepted
+        effect.duplicates += receipt.duplicates
+        effect.conflicts += len(receipt.conflicts)
+        for conflict in receipt.conflicts:
+            _refuse(effect, f"{conflict.customer_id} {conflict.idempotency_key}: {conflict.message}")
+    effect.customers = [customers[key] for key in sorted(customers)]
+    return effect
+
+
+def effect_document(effect: BackfillEffect) -> dict[str, Any]:
+    """Return every figure as a canonical JSON document; the digest covers it, and pages show it."""
+    return {
+        "accepted": effect.accepted,
+        "duplicates": effect.duplicates,
+        "conflicts": effect.conflicts,
+        "rejected": effect.rejected,
+        "refusals": list(effect.refusals),
+        "in_no_window": list(effect.in_no_window),
+        "effects": [wire(money) for money in effect.effects],
+        "customers": [_customer_document(customer) for customer in effect.customers],
+    }
+
+
+def _customer_document(customer: CustomerEffect) -> dict[str, Any]:
+    return {
+        "customer_id": customer.customer_id,
+        "name": customer.name,
+        "accepted": customer.accepted,
+        "duplicates": customer.duplicates,
+        "conflicts": customer.conflicts,
+        "effect": None if customer.effect is None else wire(customer.effect),
+        "quantities": [
+            {
+                "meter": one.meter,
+                "unit": one.unit,
+                "before": plain(one.before),
+                "after": plain(one.after),
+                "difference": plain(one.difference),
+            }
+            for one in customer.quantities
+        ],
+        "money": [
+            {
+                "place": one.place,
+                "what": one.what,
+                "before": wire(one.before),
+                "after": wire(one.after),
+                "effect": wire(one.effect),
+                "note": one.note,
+            }
+            for one in customer.money
+        ],
+        "unbilled": list(customer.unbilled),
+    }
+
+
+def _batches(found: Iterable[Found], effect: BackfillEffect) -> Iterator[list[Found]]:
+    """Yield the events in batches and count what is refused; raises InvalidInput for too many."""
+    batch: list[Found] = []
+    count = 0
+    for one in found:
+        if one.event is None:
+            effect.rejected += 1
+            assert one.error is not None, "what is no event has a reason"
+            _refuse(effect, f"{one.error.field}: {one.error.message}" if one.error.field else one.error.message)
+            continue
+        count += 1
+        if count > EVENTS_MAX:
+            raise InvalidInput(f"a dry run takes {EVENTS_MAX:,} events: split the file", field="file", code="too_many")
+        batch.append(one)
+        if len(batch) == BATCH_EVENTS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _refuse(effect: BackfillEffect, message: str) -> None:
+    if len(effect.refusals) < REFUSALS_SHOWN_MAX:
+        effect.refusals.append(message)
+
+
+@dataclass(frozen=True)
+class _State:
+    """The figures of the affected customers on one side of the comparison."""
+
+    quantities: dict[tuple[str, str], Decimal]
+    late: dict[int, LateChange]
+    periods: dict[tuple[str, Period], tuple[str, Money]]
+    problems: dict[str, str]
+    unbilled: dict[tuple[str, str, UnbilledReason], UnbilledUsage]
+
+
+def _dry_run(found: Iterable[Found], *, at: datetime) -> BackfillEffect:
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            if outermost:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            # Taken before the snapshot: no other rollup moves a meter while this one is compared with itself.
+            cursor.execute("LOCK TABLE metering_meter IN EXCLUSIVE MODE")
+        roll_up()
+        mark = _last_number()
+        with transaction.atomic():
+            effect = accept_found(found=found)
+            roll_up()
+            spans = _spans(effect, mark)
+            if len(spans) > CUSTOMERS_MAX:
+                raise InvalidInput(
+                    f"a dry run takes {CUSTOMERS_MAX:,} customers: split the file", field="file", code="too_many"
+                )
+            meters = _meters_of(mark)
+            after = _state(spans, meters, at=at)
+            effect.in_no_window = _in_no_window(mark)
+            transaction.set_rollback(True)
+        before = _state(spans, meters, at=at)
+        transaction.set_rollback(True)
+    _compare(effect, before, after)
+    return effect
+
+
+def _last_number() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT last_value FROM metering_usageevent_id_seq")
+        return int(cursor.fetchone()[0])
+
+
+def _spans(effect: BackfillEffect, mark: int) -> dict[str, Period]:
+    """Return the hours of each customer's accepted events, and count them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT customer_id, count(*), min(timestamp), max(timestamp) FROM metering_usageevent WHERE id > %s"
+            " GROUP BY customer_id",
+            [mark],
+        )
+        rows = {key: (count, first, last) for key, count, first, last in cursor.fetchall()}
+    for customer in effect.customers:
+        customer.accepted = rows[customer.customer_id][0] if customer.customer_id in rows else 0
+        customer.duplicates -= customer.accepted
+    assert sum(customer.accepted for customer in effect.customers) == effect.accepted, "what was accepted is there"
+    return {
+        key: Period(hour_of(first.astimezone(UTC)), hour_of(last.astimezone(UTC)) + HOUR)
+        for key, (_, first, last) in sorted(rows.items())
+    }
+
+
+def _meters_of(mark: int) -> list[str]:
+    """Return the meters of the accepted events' types."""
+    types = UsageEvent.objects.filter(pk__gt=mark).values("event_type").distinct()
+    return list(Meter.objects.filter(event_type__in=types).order_by("key").values_list("key", flat=True))
+
+
+def _state(spans: dict[str, Period], meters: list[str], *, at: datetime) -> _State:
+    state = _State({}, {}, {}, {}, {})
+    customers = Customer.objects.in_bulk(list(spans), field_name="key")
+    for key, span in spans.items():
+        for meter, measured in billing_usage(customer_id=key, meter_keys=meters, period=span).items():
+            state.quantities[key, meter] = measured.quantity
+        if key in customers:
+            state.late.update(
+                {change.line.pk: change for change in counted_late_changes(at=at, customer_key=key).changes}
+            )
+            _open_periods(state, customers[key], span, at=at)
+    for row in uncharged_usage(at=at):
+        if row.customer_id in spans:
+            state.unbilled[row.customer_id, row.meter, row.reason] = row
+    return state
+
+
+def _open_periods(state: _State, customer: Customer, span: Period, *, at: datetime) -> None:
+    """Compute the periods of a customer that are not issued and that the events may touch."""
+    issued = set(
+        Invoice.objects.filter(customer=customer)
+        .exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
+        .values_list("period_start", "period_end")
+    )
+    drafted = set(
+        Invoice.objects.filter(customer=customer, status=InvoiceStatus.DRAFT).values_list("period_start", "period_end")
+    )
+    running = periods_running(customer=customer, moment=at)
+    for period in [*periods_due(customer=customer, until=at), *running]:
+        if (period.start, period.end) in issued or span.start >= period.end:
+            continue
+        runs = period in running
+        kind = "draft" if (period.start, period.end) in drafted else "running period" if runs else "period to be billed"
+        try:
+            computed = compute_invoice(customer=customer, period=period, until=at if runs else period.end)
+        except BillingError as problem:
+            state.problems[customer.key] = problem.message
+            continue
+        state.periods[customer.key, period] = (kind, computed.assembled.total)
+
+
+def _in_no_window(mark: int) -> list[str]:
+    """Say which of the events no meter counts, by type and reason."""
+    rows = (
+        UnappliedEvent.objects.filter(number__gt=mark)
+        .values_list("event_type", "reason")
+        .annotate(event_count=Count("number", distinct=True))
+        .order_by("event_type", "reason")
+    )
+    return [f"{count:,} × {name}: {UnappliedReason(reason).label}" for name, reason, count in rows]
+
+
+def _compare(effect: BackfillEffect, before: _State, after: _State) -> None:
+    units = dict(Meter.objects.values_list("key", "unit"))
+    names = dict(Customer.objects.values_list("key", "name"))
+    for customer in effect.customers:
+        key = customer.customer_id
+        customer.name = names.get(key, "")
+        customer.quantities = [
+            QuantityEffect(meter, units[meter], before.quantities[one, meter], quantity)
+            for (one, meter), quantity in after.quantities.items()
+            if one == key and quantity != before.quantities[one, meter]
+        ]
+        customer.money = [
+            *_on_issued_lines(key, before, after),
+            *(
+                MoneyEffect(kind, _days(period), before.periods[one, period][1], amount)
+                for (one, period), (kind, amount) in after.periods.items()
+                if one == key and before.periods.get((one, period), (kind, amount))[1] != amount
+            ),
+        ]
+        customer.unbilled = [
+            *([f"cannot be previewed: {after.problems[key]}"] if key in after.problems else []),
+            *_unbilled(key, before, after),
+        ]
+
+
+def _on_issued_lines(key: str, before: _State, after: _State) -> Iterator[MoneyEffect]:
+    for pk in sorted({*before.late, *after.late}):
+        was, now = before.late.get(pk), after.late.get(pk)
+        change = now or was
+        assert change is not None, "a line is late on one of the sides"
+        line = change.line
+        if line.invoice.customer.key != key:
+            continue
+        amounts = [one.reconsidered.after.amount if one else change.reconsidered.before.amount for one in (was, now)]
+        quantities = [one.after.quantity if one else change.before.quantity for one in (was, now)]
+        if amounts[0] == amounts[1] and quantities[0] == quantities[1]:
+            continue
+        what = f"{line.invoice.number}, line {line.position} ({line.description})"
+        note = "" if now is None else now.decision.label if now.decision else "Waits at the late-event desk"
+        yield MoneyEffect("issued line", what, amounts[0], amounts[1], note)
+
+
+def _unbilled(key: str, before: _State, after: _State) -> Iterator[str]:
+    for place, row in sorted(after.unbilled.items(), key=lambda item: (item[0][1], item[0][2].name)):
+        known = before.unbilled.get(place)
+        count = row.event_count - (known.event_count if known else 0)
+        if place[0] == key and count:
+            yield f"{count:,} × {row.meter}: {row.reason.value}"
+
+
+def _days(period: Period) -> str:
+    return f"{period.start:%Y-%m-%d %H:%M} to {period.end:%Y-%m-%d %H:%M} UTC"
+
+
+def affected(effect: BackfillEffect) -> Sequence[CustomerEffect]:
+    """Return the customers for whom anything changes, the greatest effect first."""
+
+    def weight(customer: CustomerEffect) -> tuple[Decimal, str]:
+        return -abs(customer.effect.amount if customer.effect else Decimal(0)), customer.customer_id
+
+    return sorted((one for one in effect.customers if one.accepted or one.conflicts), key=weight)
