@@ -11,6 +11,7 @@ from functools import partial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from billing_site.demo.aftermath import send_aftermath
 from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.errors import DemoFailed
 from billing_site.demo.founding import found_company, let_cards_go_bad, sign_up
@@ -50,6 +51,8 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
             record_transfers(last_leg_end=_last_billed(legs).end)
         roll_up()
         _collect(progress, sandbox_url=sandbox_url, look=look)
+        send_aftermath(legs=legs, created_at=created_at, url=url, key=key)
+        roll_up()
     noted = Completion(events=UsageEvent.objects.count(), duplicates=repeated, invoices=_issued_count())
     note_completion(user=user, noted=noted)
     return noted
