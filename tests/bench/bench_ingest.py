@@ -1,161 +1,201 @@
-"""How fast events come in, against the floor of this machine in the same run.
+"""How fast events come in over HTTP, against raw COPY in the same run, and where the rest goes.
 
-    python tests/bench/bench_ingest.py [EVENTS]
+    python -m tests.bench.bench_ingest [--events 400000] [--stored 10000000]
 
-Works in a database of its own, which is dropped afterwards. Floor: COPY of the same rows into a
-bare table without index, constraint or trigger.
+The product is served as in production (granian, two workers); the client is a process of its own, with bodies that
+were encoded before. All of it shares the machine. With --stored it measures again on top of that many events, whose
+keys are those of 400 days. Figures of PostgreSQL are CPU time of the whole server, checkpointer and WAL writer included.
 """
 
-# ruff: noqa: E402  (Django must be set up before its models are imported)
-
-import json
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
-from datetime import UTC, datetime, timedelta
-from io import StringIO
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass
+from statistics import median
+from time import process_time
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
+from tests.bench import ground
 
-import django
+# isort: split
+from datetime import UTC, datetime
 
-django.setup()
-
-from django.conf import settings
-from django.core.management import call_command
-from django.db import connection
-from django.test import Client
-from django.test.utils import setup_databases, teardown_databases
-
-from billing_site.api.operations import create_api_key
 from metering.core.batch import read_json_batch
+from metering.core.decoding import decode_json
 from metering.ingest import accept_events
-from metering.operations import create_meter
 from metering.rollup import roll_up
-
-START = datetime(2026, 7, 1, tzinfo=UTC)
-ENOUGH = 10_000
-
-
-def documents(series: str, count: int) -> list[dict[str, Any]]:
-    """Events of 200 customers and 4 types, in the order of time."""
-    return [
-        {
-            "event_id": f"evt_{series}_{number:012d}",
-            "idempotency_key": f"ns-prod-wf-{series}-{number:012d}",
-            "event_type": f"action.{number % 4}",
-            "timestamp": (START + timedelta(milliseconds=257 * number)).isoformat(),
-            "customer_id": f"cust_{number * 7919 % 200:04d}",
-            "quantity": str(number % 1000),
-            "namespace_id": "ns-prod",
-            "properties": {"region": "us-east-1", "action_type": "workflow_execution_started"},
-        }
-        for number in range(count)
-    ]
+from tests.bench.documents import bodies, documents
+from tests.bench.filling import fill
+from tests.bench.floors import Cost, events, measure_floors
 
 
-def seconds(act: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    act()
-    return time.perf_counter() - begin
+@dataclass(frozen=True)
+class Shape:
+    """Requests of one form; `share` of the events are sent in it, since small requests are slow."""
+
+    name: str
+    size: int
+    share: float
+    repeats: int = 1
+    ndjson: bool = False
 
 
-def batches(rows: list[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    for begin in range(0, len(rows), size):
-        yield rows[begin : begin + size]
+SHAPES = (
+    Shape("HTTP, requests of 1", 1, 0.02),
+    Shape("HTTP, requests of 100", 100, 0.5),
+    Shape("HTTP, requests of 1,000", 1000, 1, repeats=3),
+    Shape("HTTP, NDJSON of 10,000", 10_000, 1, ndjson=True),
+)
 
 
-def floor(rows: list[dict[str, Any]]) -> None:
-    columns = ("event_id", "idempotency_key", "event_type", "timestamp", "customer_id", "quantity", "namespace_id")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "CREATE TABLE bare (event_id text, idempotency_key text, event_type text, timestamp timestamptz,"
-            " customer_id text, quantity numeric(38, 12), namespace_id text, properties jsonb)"
-        )
-        with cursor.copy("COPY bare FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row([*(row[column] for column in columns), json.dumps(row["properties"])])
+@dataclass(frozen=True)
+class Run:
+    """What one run took: events a second, and microseconds of CPU per event of server, web and client."""
 
-
-def over_http(client: Client, key: str, bodies: list[bytes], content_type: str) -> None:
-    for body in bodies:
-        response = client.generic(
-            "POST", "/api/v1/events", body, content_type, headers={"Authorization": f"Bearer {key}"}
-        )
-        assert response.status_code == 202, response.content
-        assert json.loads(response.content)["rejected"] == []
-
-
-def from_file(rows: list[dict[str, Any]], form: str) -> float:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / f"events.{form}"
-        if form == "csv":
-            names = [name for name in rows[0] if name != "properties"]
-            lines = [",".join(names), *(",".join(str(row[name]) for name in names) for row in rows)]
-        else:
-            lines = [json.dumps(row) for row in rows]
-        path.write_text("\n".join(lines))
-        with redirect_stdout(StringIO()):
-            return seconds(lambda: call_command("import_events", str(path)))
-
-
-def parse_only(bodies: list[bytes]) -> None:
-    for body in bodies:
-        assert not read_json_batch(body=body, events_max=ENOUGH, received_at=START + timedelta(days=99)).rejections
+    rate: float
+    postgresql: float
+    web: float
+    client: float
+    milliseconds: float
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    settings.API_RATE_LIMIT = ""
-    old = setup_databases(verbosity=0, interactive=False)
-    try:
-        measure(count)
-    finally:
-        teardown_databases(old, verbosity=0)
+    parser = ground.arguments(__doc__, minutes=30)
+    parser.add_argument("--events", type=int, default=400_000, help="events per run of 1,000 a request (%(default)s)")
+    parser.add_argument("--stored", type=int, default=0, help="measure again on top of so many stored events")
+    parser.add_argument("--floor-rows", type=int, default=100_000, help="rows per floor (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="floors are medians of so many (%(default)s)")
+    options = parser.parse_args()
+    with ground.standing(minutes=options.minutes), ground.serving() as served:
+        floors = measure_floors(count=options.floor_rows, repeats=options.repeats)
+        before = ground.stored()
+        at_nothing = measure(served, options.events)
+        show(f"On top of {before:,} stored events", at_nothing, floors)
+        show_rest(served, floors, at_nothing, options.floor_rows)
+        if options.stored:
+            fill(events=options.stored)
+            now_stored = ground.stored()
+            at_much = measure(served, options.events)
+            show(f"On top of {now_stored:,} stored events, with the keys of 400 days", at_much, floors)
+            print("\nRate on top of them, of the rate before:")
+            for name, run in at_much.items():
+                print(f"  {name:46}  {run.rate / at_nothing[name].rate:>10.0%}")
 
 
-def measure(count: int) -> None:
-    for number in range(4):
-        create_meter(key=f"m{number}", name="M", event_type=f"action.{number}", actor="bench", reason="bench")
-    key = create_api_key(name="bench", scopes=["events:write", "usage:read"])
-    client = Client()
-    results: list[tuple[str, float]] = [
-        ("floor: COPY into a bare table", seconds(lambda: floor(documents("f", count))))
+def measure(served: ground.Served, count: int) -> dict[str, Run]:
+    """Send all shapes; then 1,000 a request once more while the rollup runs beside."""
+    taken: dict[str, Run] = {}
+    for shape in SHAPES:
+        taken[shape.name] = middle([run(served, shape, count) for _ in range(shape.repeats)])
+    roll_up()
+    with served.rolling_up():
+        taken["HTTP, requests of 1,000, rollup beside"] = run(served, SHAPES[2], count)
+    return taken
+
+
+def run(served: ground.Served, shape: Shape, count: int) -> Run:
+    wanted = max(shape.size, int(count * shape.share) // shape.size * shape.size)
+    before = ground.stored()
+    sender = ground.Sender(served, series=f"s{before}", size=shape.size, count=wanted, ndjson=shape.ndjson)
+    ground.checkpoint()
+    postgresql, web = ground.postgresql(), served.processor()
+    told = sender.send()
+    used_postgresql, used_web = postgresql.spent(), web.spent()
+    assert told["accepted"] == wanted == ground.stored() - before, "each event is accepted once"
+    return Run(
+        rate=wanted / told["seconds"],
+        postgresql=used_postgresql / wanted * 1e6,
+        web=used_web / wanted * 1e6,
+        client=told["cpu_seconds"] / wanted * 1e6,
+        milliseconds=ground.percentile(told["latencies"], 0.5),
+    )
+
+
+def middle(runs: list[Run]) -> Run:
+    """Return the medians."""
+    return Run(*(median(getattr(run, name) for run in runs) for name in Run.__dataclass_fields__))
+
+
+def show(title: str, runs: dict[str, Run], floors: dict[str, Cost]) -> None:
+    same, bare = floors["same indexes, one transaction"], floors["bare table, one transaction"]
+    rows: list[list[Any]] = [
+        ["COPY, same columns and indexes (floor)", same.rate, same.microseconds, None, None, 1.0, None],
+        [
+            "COPY, bare table",
+            bare.rate,
+            bare.microseconds,
+            None,
+            None,
+            ground.ratio(bare.microseconds, same.microseconds),
+            None,
+        ],
     ]
+    for name, one in runs.items():
+        ratio = ground.ratio(one.postgresql, same.microseconds)
+        rows.append([name, one.rate, one.postgresql, one.web, one.client, ratio, one.milliseconds])
+    columns = ("events/s", "PG us", "web us", "client us", "PG/floor", "median ms")
+    ground.show(f"{title} (us: CPU per event)", columns, rows)
 
-    bodies = [json.dumps({"events": batch}).encode() for batch in batches(documents("a", count), 1000)]
-    results.append(("parse and validate only", seconds(lambda: parse_only(bodies))))
-    results.append(("HTTP, JSON batches of 1,000", seconds(lambda: over_http(client, key, bodies, "application/json"))))
-    results.append(("the same again: duplicates", seconds(lambda: over_http(client, key, bodies, "application/json"))))
-    lines = ["\n".join(map(json.dumps, batch)).encode() for batch in batches(documents("b", count), 10_000)]
-    results.append(("HTTP, NDJSON of 10,000", seconds(lambda: over_http(client, key, lines, "application/x-ndjson"))))
-    results.append(("import_events, NDJSON file", from_file(documents("c", count), "ndjson")))
-    results.append(("import_events, CSV file", from_file(documents("d", count), "csv")))
-    read = [
-        read_json_batch(body=body, events_max=ENOUGH, received_at=START + timedelta(days=99)).events for body in bodies
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM metering_usageevent")
-        stored = cursor.fetchone()[0]
-    assert stored == 4 * count, "each series once"
-    assert sum(accept_events(events=batch).accepted for batch in read) == 0
-    began = time.perf_counter()
-    report = roll_up()
-    spent = time.perf_counter() - began
-    assert report.events == stored, "each event in one window"
-    results.append(("rollup, per event", spent * count / stored))
 
-    best = count / results[0][1]
-    print(f"{count:,} events each; {stored:,} stored at the end")
-    for name, taken in results:
-        rate = count / taken
-        print(f"{name:<32} {rate:>10,.0f} events/s  {100 * rate / best:>5.0f} % of the floor")
+def show_rest(served: ground.Served, floors: dict[str, Cost], runs: dict[str, Run], count: int) -> None:
+    """Print what each part adds, in microseconds of CPU per event, for requests of 1,000."""
+    order = ("bare table", "+ CHECKs", "+ unique number", "+ unique key", "+ index by customer", "same indexes")
+    rows: list[list[Any]] = []
+    then = 0.0
+    for name in order:
+        cost = floors[name]
+        label = {"bare table": "COPY of 1,000 into a bare table", "same indexes": "+ BRIN index by receipt"}.get(
+            name, name
+        )
+        rows.append([label, cost.microseconds - then, cost.microseconds, cost.rate])
+        then = cost.microseconds
+    for name, label in (
+        ("same indexes, one transaction", "the same, one COPY and one commit (floor)"),
+        ("same indexes, commit not awaited", "the same by 1,000, commits not awaited"),
+        ("product's table", "by 1,000 into the product's table: months, triggers"),
+    ):
+        cost = floors[name]
+        rows.append([label, cost.microseconds - then, cost.microseconds, cost.rate])
+    ground.show("Where it goes in PostgreSQL", ("more us", "us", "rows/s"), rows)
+
+    sender = ground.Sender(served, series="spoilt", size=1000, count=count, spoilt=True, expected=400)
+    web = served.processor()
+    told = sender.send()
+    http = web.spent() / count * 1e6
+    client = told["cpu_seconds"] / count * 1e6
+    decode, read, store = python_costs(count)
+    whole = runs["HTTP, requests of 1,000"].web
+    ground.show(
+        "Where it goes in Python",
+        ("us",),
+        [
+            ["HTTP with Django and the key: body received, refused at its first byte", http],
+            ["JSON decoded, nothing twice in an object", decode],
+            ["validated, field by field", read - decode],
+            ["keys, order, lines of COPY, sent to PostgreSQL", store],
+            ["sum of these", http + read + store],
+            ["web workers, measured as a whole", whole],
+            ["client", client],
+        ],
+    )
+
+
+def python_costs(count: int) -> tuple[float, float, float]:
+    """Return microseconds of CPU per event: decode, decode and validate, store."""
+    at = datetime.now(UTC)
+    found = list(documents(series="python", count=count, start=at, step=at - at))
+    sent = bodies(found=found, size=1000, ndjson=False)
+    began = process_time()
+    for body in sent:
+        decode_json(body)
+    decode = process_time() - began
+    began = process_time()
+    for body in sent:
+        assert not read_json_batch(body=body, events_max=10_000, received_at=at).rejections
+    read = process_time() - began
+    stored = events(series=f"store{ground.stored()}", count=count)
+    began = process_time()
+    for begin in range(0, count, 1000):
+        accept_events(events=stored[begin : begin + 1000])
+    store = process_time() - began
+    return decode / count * 1e6, read / count * 1e6, store / count * 1e6
 
 
 if __name__ == "__main__":
