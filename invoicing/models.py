@@ -1,6 +1,7 @@
 """Django's index of this app's models; each lives in its slice."""
 
 from billing_site.kernel.history import guard_history
+from invoicing.backfills.models import Backfill
 from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
@@ -10,6 +11,7 @@ from invoicing.subscriptions.models import Subscription
 
 __all__ = [
     "Account",
+    "Backfill",
     "BillingRun",
     "Customer",
     "Invoice",

@@ -1,6 +1,7 @@
 """The admin of contract and money, one file a slice; Django finds it by this module."""
 
 from invoicing.admin import (
+    backfills,
     billing_runs,
     catalog,
     customers,
@@ -14,6 +15,7 @@ from invoicing.admin import (
 )
 
 __all__ = [
+    "backfills",
     "billing_runs",
     "catalog",
     "customers",

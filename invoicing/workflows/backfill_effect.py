@@ -5,23 +5,21 @@ others send meanwhile is in neither side of a comparison. Ingest goes on; the ro
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import Count
 from moneyed import Money
 
-from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError, Conflict, InvalidInput
-from billing_site.kernel.money import EXACT, plain, total, wire
 from billing_site.kernel.period import HOUR, Period, hour_of
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.subscriptions.snapshot import periods_due, periods_running
+from invoicing.workflows.backfill_figures import BackfillEffect, CustomerEffect, MoneyEffect, QuantityEffect
 from invoicing.workflows.compute_invoice import compute_invoice
 from invoicing.workflows.late_changes import LateChange, counted_late_changes
 from invoicing.workflows.unbilled_usage import UnbilledReason, UnbilledUsage, uncharged_usage
@@ -36,87 +34,6 @@ EVENTS_MAX = 500_000
 CUSTOMERS_MAX = 1_000
 REFUSALS_SHOWN_MAX = 20
 ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class QuantityEffect:
-    """What a meter counts more for a customer in the hours of the events."""
-
-    meter: str
-    unit: str
-    before: Decimal
-    after: Decimal
-
-    @property
-    def difference(self) -> Decimal:
-        """How much more; for a largest or average value also less."""
-        return EXACT.subtract(self.after, self.before)
-
-
-@dataclass(frozen=True)
-class MoneyEffect:
-    """What changes in one place: an issued line, a draft, a period that is not drafted yet, or the one that runs.
-
-    For an issued line `note` says what the customer's terms would do about it.
-    """
-
-    place: str
-    what: str
-    before: Money
-    after: Money
-    note: str = ""
-
-    @property
-    def effect(self) -> Money:
-        """What the customer owes more."""
-        return self.after - self.before
-
-
-@dataclass
-class CustomerEffect:
-    """What became of one customer's events, and what they change."""
-
-    customer_id: str
-    name: str = ""
-    accepted: int = 0
-    duplicates: int = 0
-    conflicts: int = 0
-    quantities: list[QuantityEffect] = field(default_factory=list)
-    money: list[MoneyEffect] = field(default_factory=list)
-    unbilled: list[str] = field(default_factory=list)
-
-    @property
-    def effect(self) -> Money | None:
-        """The sum of all that changes; None where nothing does."""
-        currencies = {one.effect.currency.code for one in self.money}
-        return total((one.effect for one in self.money), currencies.pop()) if currencies else None
-
-
-@dataclass
-class BackfillEffect:
-    """What a backfill would do, or did. Conflicts are events whose key was accepted with another content."""
-
-    accepted: int = 0
-    duplicates: int = 0
-    conflicts: int = 0
-    rejected: int = 0
-    refusals: list[str] = field(default_factory=list)
-    customers: list[CustomerEffect] = field(default_factory=list)
-    in_no_window: list[str] = field(default_factory=list)
-
-    @property
-    def effects(self) -> list[Money]:
-        """The money effect of all of it, by currency."""
-        sums: dict[str, list[Money]] = {}
-        for customer in self.customers:
-            if customer.effect is not None:
-                sums.setdefault(customer.effect.currency.code, []).append(customer.effect)
-        return [total(amounts, currency) for currency, amounts in sorted(sums.items())]
-
-    @property
-    def digest(self) -> str:
-        """A digest of every figure: what is committed is what was shown, or nothing."""
-        return digest_of(effect_document(self))
 
 
 def backfill_effect(*, found: Callable[[], Iterable[Found]], at: datetime) -> BackfillEffect:
@@ -157,53 +74,6 @@ def accept_found(*, found: Iterable[Found]) -> BackfillEffect:
             _refuse(effect, f"{conflict.customer_id} {conflict.idempotency_key}: {conflict.message}")
     effect.customers = [customers[key] for key in sorted(customers)]
     return effect
-
-
-def effect_document(effect: BackfillEffect) -> dict[str, Any]:
-    """Return every figure as a canonical JSON document; the digest covers it, and pages show it."""
-    return {
-        "accepted": effect.accepted,
-        "duplicates": effect.duplicates,
-        "conflicts": effect.conflicts,
-        "rejected": effect.rejected,
-        "refusals": list(effect.refusals),
-        "in_no_window": list(effect.in_no_window),
-        "effects": [wire(money) for money in effect.effects],
-        "customers": [_customer_document(customer) for customer in effect.customers],
-    }
-
-
-def _customer_document(customer: CustomerEffect) -> dict[str, Any]:
-    return {
-        "customer_id": customer.customer_id,
-        "name": customer.name,
-        "accepted": customer.accepted,
-        "duplicates": customer.duplicates,
-        "conflicts": customer.conflicts,
-        "effect": None if customer.effect is None else wire(customer.effect),
-        "quantities": [
-            {
-                "meter": one.meter,
-                "unit": one.unit,
-                "before": plain(one.before),
-                "after": plain(one.after),
-                "difference": plain(one.difference),
-            }
-            for one in customer.quantities
-        ],
-        "money": [
-            {
-                "place": one.place,
-                "what": one.what,
-                "before": wire(one.before),
-                "after": wire(one.after),
-                "effect": wire(one.effect),
-                "note": one.note,
-            }
-            for one in customer.money
-        ],
-        "unbilled": list(customer.unbilled),
-    }
 
 
 def _batches(found: Iterable[Found], effect: BackfillEffect) -> Iterator[list[Found]]:
@@ -406,12 +276,3 @@ def _unbilled(key: str, before: _State, after: _State) -> Iterator[str]:
 
 def _days(period: Period) -> str:
     return f"{period.start:%Y-%m-%d %H:%M} to {period.end:%Y-%m-%d %H:%M} UTC"
-
-
-def affected(effect: BackfillEffect) -> Sequence[CustomerEffect]:
-    """Return the customers for whom anything changes, the greatest effect first."""
-
-    def weight(customer: CustomerEffect) -> tuple[Decimal, str]:
-        return -abs(customer.effect.amount if customer.effect else Decimal(0)), customer.customer_id
-
-    return sorted((one for one in effect.customers if one.accepted or one.conflicts), key=weight)

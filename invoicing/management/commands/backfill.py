@@ -13,7 +13,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.invoices.printed_text import money_text, quantity_text
 from invoicing.workflows.backfill import commit_file, file_effect
-from invoicing.workflows.backfill_effect import BackfillEffect, CustomerEffect, affected
+from invoicing.workflows.backfill_figures import BackfillEffect, CustomerEffect, affected
 from metering.collecting.arguments import add_mapping_arguments, mapping_of_options
 
 SHOWN_MAX = 50

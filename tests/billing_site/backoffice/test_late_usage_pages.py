@@ -1,0 +1,229 @@
+"""The late-event desk and the backfills: the money effect before anyone chooses, and what happened afterwards."""
+
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+from moneyed import Money
+
+from invoicing.backfills.models import Backfill
+from invoicing.invoices.models import InvoiceLine, UsageCorrection
+from metering.models import UsageEvent
+from tests.factories import AUGUST, JULY, use
+from tests.invoicing.late import a_billed_july, usage_line, use_late
+
+DESK = "/admin/invoicing/usagecorrection/desk/"
+FOR_ALL = {"all": "next_invoice"}
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def late_line(db: Any) -> InvoiceLine:
+    """July's usage line of a customer who wants to be asked; 1,200 actions came after its invoice."""
+    july = a_billed_july(late_usage_policy="ask")
+    use_late("1200")
+    return usage_line(july)
+
+
+def shown(client: Client, address: str = DESK) -> str:
+    """The page's text on one line."""
+    return " ".join(re.sub(r"<[^>]+>", " ", client.get(address).content.decode()).split())
+
+
+def marks(client: Client) -> dict[str, str]:
+    """The hidden fields by which the desk knows what was shown."""
+    page = client.get(DESK).content.decode()
+    return dict(re.findall(r'name="(mark-\d+)" value="(\w+)"', page))
+
+
+def test_the_desk_shows_the_effect_by_customer_and_in_total_before_anyone_chooses(
+    finance: Client, late_line: InvoiceLine
+) -> None:
+    text = shown(finance)
+
+    assert "1 issued line of 1 customer would be others today. If all of it were invoiced: USD 12.00" in text
+    assert "Acme GmbH USD 12.00" in text
+    assert "1 more since" in text
+    assert "100 → 1,300 actions" in text
+    assert "USD 1.00 → USD 13.00 USD 12.00" in text
+    assert "somebody decides here" in text
+    assert UsageCorrection.objects.count() == 0
+
+
+def test_a_choice_is_confirmed_in_numbers_with_a_reason_and_ends_on_what_happened(
+    finance: Client, late_line: InvoiceLine
+) -> None:
+    choice = {**marks(finance), f"decision-{late_line.pk}": "next_invoice"}
+
+    asked = finance.post(DESK, choice).content.decode()
+    refused = finance.post(DESK, {**choice, "confirmed": "1", "reason": " "})
+    done = finance.post(DESK, {**choice, "confirmed": "1", "reason": "agreed on the phone"}).content.decode()
+
+    assert "Bill 1 late change on the next invoices, USD 12.00" in asked
+    assert refused.context["form"].errors["reason"]
+    assert "1 decided" in done and "On the next invoice" in done
+    correction = UsageCorrection.objects.get()
+    assert (correction.effect, correction.actor, correction.reason) == (
+        Money("12.00", "USD"),
+        "fiona",
+        "agreed on the phone",
+    )
+    after = shown(finance)
+    assert "Every issued line, with its corrections, holds the usage that we know of" in after
+    assert "the next draft of this customer takes it" in after
+
+
+def test_all_others_are_decided_at_once_and_a_second_click_changes_nothing(
+    finance: Client, late_line: InvoiceLine
+) -> None:
+    choice = {**marks(finance), "all": "absorbed"}
+    asked = finance.post(DESK, choice)
+    confirmed = {**dict(asked.context["hidden"]), "reason": "too small"}
+
+    finance.post(DESK, confirmed)
+    again = finance.post(DESK, confirmed).content.decode()
+
+    assert [str(one.decision) for one in UsageCorrection.objects.all()] == ["absorbed"]
+    assert "0 decided, 1 not" in again
+
+
+def test_what_has_changed_since_it_was_shown_is_not_decided(finance: Client, late_line: InvoiceLine) -> None:
+    choice = {**marks(finance), f"decision-{late_line.pk}": "next_invoice"}
+    use_late("1")
+
+    page = finance.post(DESK, {**choice, "confirmed": "1", "reason": "agreed"}).content.decode()
+
+    assert "has changed since it was shown" in page
+    assert UsageCorrection.objects.count() == 0
+
+
+def test_choosing_nothing_is_told(finance: Client, late_line: InvoiceLine) -> None:
+    assert "Nothing was chosen" in finance.post(DESK, marks(finance)).content.decode()
+
+
+def test_support_looks_and_does_not_decide(support: Client, late_line: InvoiceLine) -> None:
+    page = support.get(DESK).content.decode()
+
+    assert "You may look at this, and not decide" in page
+    assert "<select" not in page.partition('<form method="post"')[2]
+    assert support.post(DESK, FOR_ALL).status_code == 403
+    assert Client().get(DESK).status_code == 302
+
+
+def test_an_empty_desk_says_what_will_fill_it(finance: Client) -> None:
+    text = shown(finance)
+
+    assert "Nothing to decide. An event that arrives, or is cancelled, after its invoice was issued" in text
+    assert "None: what was decided is on an invoice or was absorbed" in text
+
+
+def test_an_unknown_customer_on_the_desk_is_an_empty_one(finance: Client, late_line: InvoiceLine) -> None:
+    assert "Nothing to decide" in shown(finance, DESK + "?customer=cust_nobody")
+    assert "1 issued line" in shown(finance, DESK + "?customer=cust_acme")
+
+
+def test_each_decision_stands_in_a_list_with_the_invoice_that_carries_it(
+    finance: Client, late_line: InvoiceLine
+) -> None:
+    finance.post(
+        DESK, {**marks(finance), f"decision-{late_line.pk}": "next_invoice", "confirmed": "1", "reason": "agreed"}
+    )
+    [correction] = UsageCorrection.objects.all()
+
+    listed = shown(finance, "/admin/invoicing/usagecorrection/")
+    detail = shown(finance, reverse("admin:invoicing_usagecorrection_change", args=[correction.pk]))
+
+    assert "100 → 1,300 actions" in listed and "waits for the next invoice" in listed
+    assert "agreed" in detail
+
+
+def upload(client: Client, *quantities: str, name: str = "old.ndjson", **fields: str) -> Any:
+    """Upload a file of events for July."""
+    lines = [
+        json.dumps(
+            {
+                "event_id": f"old-{number}",
+                "idempotency_key": f"old-{number}",
+                "event_type": "action.consumed",
+                "timestamp": (JULY + timedelta(hours=number)).isoformat(),
+                "customer_id": "cust_acme",
+                "quantity": quantity,
+            }
+        )
+        for number, quantity in enumerate(quantities)
+    ]
+    file = SimpleUploadedFile(name, "\n".join(lines).encode())
+    return client.post("/admin/invoicing/backfill/add/", {"file": file, **fields}, follow=True)
+
+
+def test_an_uploaded_file_is_shown_with_its_money_effect_and_committed_with_a_reason(finance: Client) -> None:
+    a_billed_july()
+
+    page = upload(finance, "1200", "-3").content.decode()
+    backfill = Backfill.objects.get()
+    before = UsageEvent.objects.count()
+    commit = reverse("admin:invoicing_backfill_commit", args=[backfill.pk])
+    asked = finance.get(commit).content.decode()
+    form = {"digest": backfill.figures_digest, "reason": "the collector was down"}
+    done = finance.post(commit, form, follow=True).content.decode()
+    again = finance.post(commit, form, follow=True)
+
+    assert "Dry run of" in page and "12.00" in page
+    assert before == 1
+    assert "Accept 1 events of 1 customers; money effect: USD 12.00" in asked
+    assert "1 rows are refused" in asked
+    assert "Committed: 1 events are accepted" in done
+    assert again.status_code == 200
+    backfill.refresh_from_db()
+    assert (bytes(backfill.content), backfill.committed_by, backfill.reason) == (b"", "fiona", "the collector was down")
+    assert UsageEvent.objects.count() == 2
+
+
+def test_a_commit_is_refused_where_a_figure_differs_and_the_dry_run_can_be_made_again(finance: Client) -> None:
+    a_billed_july()
+    upload(finance, "1200")
+    backfill = Backfill.objects.get()
+    use("cust_acme", "1200", at=JULY, key="old-0")
+    page = reverse("admin:invoicing_backfill_change", args=[backfill.pk])
+    commit = reverse("admin:invoicing_backfill_commit", args=[backfill.pk])
+
+    refused = finance.post(
+        commit, {"digest": backfill.figures_digest, "reason": "the collector was down"}, follow=True
+    ).content.decode()
+    finance.post(reverse("admin:invoicing_backfill_again", args=[backfill.pk]))
+
+    assert "Nothing was kept: a figure differs by now" in refused
+    assert "0 events would be accepted" in shown(finance, page)
+    assert UsageEvent.objects.count() == 2
+
+
+def test_a_file_that_cannot_be_read_is_refused_beside_its_field(finance: Client) -> None:
+    response = upload(finance, "1", name="old.ndjson", timezone="Mars/Olympus")
+
+    assert response.context["form"].errors["timezone"]
+    assert Backfill.objects.count() == 0
+
+
+def test_support_sees_backfills_and_makes_none(support: Client, finance: Client) -> None:
+    a_billed_july()
+    upload(finance, "5")
+    backfill = Backfill.objects.get()
+
+    page = support.get(reverse("admin:invoicing_backfill_change", args=[backfill.pk]))
+
+    assert page.status_code == 200 and "Commit</a>" not in page.content.decode()
+    assert upload(support, "7").status_code == 403
+    commit = reverse("admin:invoicing_backfill_commit", args=[backfill.pk])
+    assert support.post(commit, {"digest": backfill.figures_digest, "reason": "no"}).status_code == 403
+
+
+def test_late_lines_of_august_stand_beside_those_of_july(finance: Client, late_line: InvoiceLine) -> None:
+    use("cust_acme", "7", at=AUGUST)
+
+    assert "1 issued line of 1 customer" in shown(finance), "August is not issued: its usage is not late"
