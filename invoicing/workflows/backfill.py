@@ -131,17 +131,18 @@ def _file_of(backfill: Backfill) -> Iterator[Path]:
         yield path
 
 
-def found_in_file(*, path: Path, mapping: RowMapping, received_at: datetime) -> Iterator[Found]:
-    """Yield the events of a file as `import_events` reads them, and the refusals; raises InvalidInput, Malformed."""
+def found_in_file(*, path: Path, mapping: RowMapping, received_at: datetime) -> Iterator[tuple[int, Found]]:
+    """Yield the events of a file as `import_events` reads them, and the refusals, with their rows; raises InvalidInput, Malformed."""
     with RowFile(path, mapping.preset) as file:
         if file.columns is not None:
             mapping = complete_mapping(mapping=mapping, columns=file.columns)
             refuse_without_required(mapping=mapping, columns=file.columns)
         for row in file.rows():
-            yield from find_events(
+            for found in find_events(
                 row=row,
                 mapping=mapping,
                 is_object=file.columns is None,
                 place=f"row-{row.number}",
                 received_at=received_at,
-            )
+            ):
+                yield row.number, found

@@ -23,6 +23,7 @@ from invoicing.workflows.backfill_figures import BackfillEffect, CustomerEffect,
 from invoicing.workflows.compute_invoice import compute_invoice
 from invoicing.workflows.late_changes import LateChange, counted_late_changes
 from invoicing.workflows.unbilled_usage import UnbilledReason, UnbilledUsage, uncharged_usage
+from metering.core.parsing import Event
 from metering.importing import BATCH_EVENTS, Found
 from metering.ingest import accept_events
 from metering.models import Meter, UnappliedEvent, UnappliedReason, UsageEvent
@@ -36,10 +37,10 @@ REFUSALS_SHOWN_MAX = 20
 ATTEMPTS = 3
 
 
-def backfill_effect(*, found: Callable[[], Iterable[Found]], at: datetime) -> BackfillEffect:
+def backfill_effect(*, found: Callable[[], Iterable[tuple[int, Found]]], at: datetime) -> BackfillEffect:
     """Return what these events would do at a moment, customer by customer, with the money effect; keeps nothing.
 
-    `found` gives them anew each time it is called. Raises InvalidInput for more events or customers than one dry run
+    `found` gives them, each with the number of its row, anew each time it is called. Raises InvalidInput for more events or customers than one dry run
     takes, Conflict where other senders' events of the same keys keep coming in.
     """
     open_present_month()
@@ -54,15 +55,14 @@ def backfill_effect(*, found: Callable[[], Iterable[Found]], at: datetime) -> Ba
     raise Conflict("events with the same keys keep coming in: try it when their sender is quiet", code="busy")
 
 
-def accept_found(*, found: Iterable[Found]) -> BackfillEffect:
+def accept_found(*, found: Iterable[tuple[int, Found]]) -> BackfillEffect:
     """Accept the events in batches and count what became of them; whether it is kept is the caller's transaction."""
     effect = BackfillEffect()
     customers: dict[str, CustomerEffect] = {}
     for batch in _batches(found, effect):
-        receipt = accept_events(events=[one.event for one in batch if one.event is not None])
-        sent = Counter(one.event.customer_id for one in batch if one.event is not None)
-        contradicted = [batch[conflict.place].event for conflict in receipt.conflicts]
-        against = Counter(event.customer_id for event in contradicted if event is not None)
+        receipt = accept_events(events=[event for _, event in batch])
+        sent = Counter(event.customer_id for _, event in batch)
+        against = Counter(conflict.customer_id for conflict in receipt.conflicts)
         for key, count in sent.items():
             known = customers.setdefault(key, CustomerEffect(key))
             known.duplicates += count - against[key]
@@ -71,25 +71,25 @@ def accept_found(*, found: Iterable[Found]) -> BackfillEffect:
         effect.duplicates += receipt.duplicates
         effect.conflicts += len(receipt.conflicts)
         for conflict in receipt.conflicts:
-            _refuse(effect, f"{conflict.customer_id} {conflict.idempotency_key}: {conflict.message}")
+            _refuse(effect, f"row {batch[conflict.place][0]}, {conflict.idempotency_key}: {conflict.message}")
     effect.customers = [customers[key] for key in sorted(customers)]
     return effect
 
 
-def _batches(found: Iterable[Found], effect: BackfillEffect) -> Iterator[list[Found]]:
+def _batches(found: Iterable[tuple[int, Found]], effect: BackfillEffect) -> Iterator[list[tuple[int, Event]]]:
     """Yield the events in batches and count what is refused; raises InvalidInput for too many."""
-    batch: list[Found] = []
+    batch: list[tuple[int, Event]] = []
     count = 0
-    for one in found:
+    for number, one in found:
         if one.event is None:
             effect.rejected += 1
             assert one.error is not None, "what is no event has a reason"
-            _refuse(effect, f"{one.error.field}: {one.error.message}" if one.error.field else one.error.message)
+            _refuse(effect, f"row {number}, {one.error.field or 'the row'}: {one.error.message}")
             continue
         count += 1
         if count > EVENTS_MAX:
             raise InvalidInput(f"a dry run takes {EVENTS_MAX:,} events: split the file", field="file", code="too_many")
-        batch.append(one)
+        batch.append((number, one.event))
         if len(batch) == BATCH_EVENTS:
             yield batch
             batch = []
@@ -113,7 +113,7 @@ class _State:
     unbilled: dict[tuple[str, str, UnbilledReason], UnbilledUsage]
 
 
-def _dry_run(found: Iterable[Found], *, at: datetime) -> BackfillEffect:
+def _dry_run(found: Iterable[tuple[int, Found]], *, at: datetime) -> BackfillEffect:
     outermost = not connection.in_atomic_block
     with transaction.atomic():
         with connection.cursor() as cursor:
