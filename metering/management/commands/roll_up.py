@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -20,10 +21,14 @@ class Command(BaseCommand):
         """Take how often to look."""
         parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C or SIGTERM")
         parser.add_argument(
-            "--interval", type=_seconds, default=INTERVAL_SECONDS, metavar="SECONDS", help="how often to look (0.5)"
+            "--interval-seconds",
+            type=_seconds,
+            default=INTERVAL_SECONDS,
+            metavar="SECONDS",
+            help="how often to look, default %(default)s",
         )
 
-    def handle(self, *args: Any, watch: bool, interval: float, **options: Any) -> None:
+    def handle(self, *args: Any, watch: bool, interval_seconds: float, **options: Any) -> None:
         """Roll up."""
         if not watch:
             report = roll_up()
@@ -32,10 +37,15 @@ class Command(BaseCommand):
                 f"{report.events} {events} in {report.windows} {windows}, up to event {report.rolled_up_to}"
             )
             return
-        stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopped.set())
-        keep_rolling(stopped=stopped, interval_seconds=interval)
+            signal.signal(number, _end)
+        with suppress(KeyboardInterrupt):
+            keep_rolling(stopped=threading.Event(), interval_seconds=interval_seconds)
+
+
+def _end(*_: object) -> None:
+    """End at once, whatever is being done: psycopg cancels the statement, and PostgreSQL forgets the transaction."""
+    raise KeyboardInterrupt
 
 
 def _seconds(text: str) -> float:
