@@ -16,8 +16,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
 from invoicing.subscriptions.models import Subscription
-from metering.models import Meter, UsageEvent
-from metering.models import DeadLetter
+from metering.models import DeadLetter, Meter, UsageEvent
 
 FINANCE, SUPPORT = "Finance", "Support"
 

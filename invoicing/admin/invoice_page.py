@@ -122,6 +122,10 @@ def _question(
         return (
             f"Its period has not ended: it can be issued from {moment_text(invoice.period_end, invoice.timezone)} on."
         )
+    until = grace_until(invoice)
+    if state == "draft" and at < until:
+        zone = moment_text(until, invoice.timezone)
+        return f"Late usage still joins it: billing runs issue it from {zone} on; issued by hand it waits no longer."
     if state == "draft":
         return "Not issued yet: check the lines, then issue it."
     if state == "void":
@@ -154,6 +158,11 @@ def _advice(invoice: Invoice, push: PushIntent | None, failures: list[PaymentFai
             " transfer, record it here: a payment in full also withdraws the invoice at Stripe."
         )
     return f"{told} Where the money arrives by bank transfer, record it here."
+
+
+def grace_until(invoice: Invoice) -> datetime:
+    """Return from when on billing runs issue the invoice: its period's end and the customer's grace (S0-062)."""
+    return invoice.period_end + timedelta(hours=invoice.customer.grace_hours)
 
 
 def can_be_issued(invoice: Invoice, *, at: datetime) -> bool:

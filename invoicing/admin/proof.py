@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.http import Http404
@@ -12,7 +13,7 @@ from billing_site.display.figures import quantity
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period, hours_in
-from invoicing.invoices.models import Invoice, InvoiceLine
+from invoicing.invoices.models import Invoice, InvoiceLine, UsageCorrection
 from invoicing.workflows.explain_invoice import LineProof, prove_line
 from metering.queries import KnownEvent, KnownWindow, LateUsage, events_as_known, late_usage, windows_as_known
 
@@ -36,14 +37,16 @@ class ProofPage:
     events: list[KnownEvent]
     next_page: str
     late: LateUsage | None
+    corrections: list[UsageCorrection]
+    quantity: Decimal
 
 
 def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> ProofPage:
     """Return the ladder of one line; `after` continues the list of events ("<RFC 3339>/<number>")."""
     lines = list(
-        invoice.lines.select_related("invoice__customer", "price__plan_version__plan", "subscription").order_by(
-            "position"
-        )
+        invoice.lines.select_related(
+            "invoice__customer", "price__plan_version__plan", "subscription", "correction__original__invoice__customer"
+        ).order_by("position")
     )
     line = next((one for one in lines if one.position == position), None) or (lines[0] if lines else None)
     if line is None:
@@ -77,6 +80,8 @@ def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> 
         events=events,
         next_page=f"{last.timestamp.astimezone(UTC).isoformat()}/{last.number}" if last else "",
         late=late if late is not None and late.event_count else None,
+        corrections=list(line.corrections.prefetch_related("lines__invoice").order_by("known_from")),
+        quantity=line.correction.quantity_after if line.correction else line.quantity,
     )
 
 

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from billing_site.display.figures import link
 from invoicing.catalog.models import Price
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import InvoiceLine, InvoiceStatus
+from invoicing.invoices.models import CorrectionDecision, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.subscriptions.models import Subscription
 from invoicing.workflows.unbilled_usage import UnbilledReason
 from metering.admin import UsageEventAdmin
@@ -40,11 +40,13 @@ def _lines(event: UsageEvent, meter_keys: Sequence[str]) -> list[InvoiceLine]:
         InvoiceLine.objects.filter(
             invoice__customer__key=event.customer_id,
             meter_key__in=meter_keys,
+            kind=LineKind.CHARGE,
             service_start__lte=event.timestamp,
             service_end__gt=event.timestamp,
         )
         .exclude(invoice__status=InvoiceStatus.VOID)
         .select_related("invoice")
+        .prefetch_related("corrections__lines__invoice")
         .order_by("invoice_id", "position")
     )
 
@@ -56,7 +58,24 @@ def _told(line: InvoiceLine, event: UsageEvent) -> SafeString:
         return door
     if line.invoice.status == InvoiceStatus.DRAFT:
         return format_html("Not yet on {}: it came after the draft was made; refreshing the draft takes it in.", door)
-    return format_html("Not on {}: {}.", door, UnbilledReason.LATE.value)
+    return format_html("Not on {}: {}. {}", door, UnbilledReason.LATE.value, _settled(line, event))
+
+
+def _settled(line: InvoiceLine, event: UsageEvent) -> SafeString:
+    """Say what was decided about a late event: the correction that learnt of it, and the invoices that carry it."""
+    links = (one for one in line.corrections.all() if one.known_from < event.pk <= one.known_through)
+    correction = next(links, None)
+    if correction is None:
+        desk = reverse("admin:invoicing_late_usage_desk") + f"?customer={event.customer_id}"
+        return format_html("Nobody has settled it yet: {}.", link(desk, "late-event desk"))
+    page = link(reverse("admin:invoicing_usagecorrection_change", args=[correction.pk]), "correction")
+    if correction.decision == CorrectionDecision.ABSORBED:
+        return format_html("Its {} was absorbed.", page)
+    carried = [one.invoice for one in correction.lines.all() if one.invoice.status != InvoiceStatus.VOID]
+    if not carried:
+        return format_html("Its {} waits for the next invoice.", page)
+    doors = ((link(reverse("admin:invoicing_invoice_change", args=[invoice.pk]), invoice),) for invoice in carried)
+    return format_html("Its {} is on {}.", page, format_html_join(", ", "{}", doors))
 
 
 def _why_on_none(event: UsageEvent, meters: Sequence[Meter]) -> str:

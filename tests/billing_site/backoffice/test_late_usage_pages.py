@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,10 +11,12 @@ from django.test import Client
 from django.urls import reverse
 from moneyed import Money
 
+from invoicing.admin.invoice_page import invoice_page
 from invoicing.backfills.models import Backfill
 from invoicing.invoices.models import InvoiceLine, UsageCorrection
+from invoicing.workflows.run_billing import draft_billing, issue_billing
 from metering.models import UsageEvent
-from tests.factories import AUGUST, JULY, use
+from tests.factories import AUGUST, JULY, SEPTEMBER, a_customer, a_plan, a_subscription, use
 from tests.invoicing.late import a_billed_july, usage_line, use_late
 
 DESK = "/admin/invoicing/usagecorrection/desk/"
@@ -227,3 +229,48 @@ def test_late_lines_of_august_stand_beside_those_of_july(finance: Client, late_l
     use("cust_acme", "7", at=AUGUST)
 
     assert "1 issued line of 1 customer" in shown(finance), "August is not issued: its usage is not late"
+
+
+def test_proofs_lead_from_the_line_to_its_correction_and_back(finance: Client, late_line: InvoiceLine) -> None:
+    finance.post(
+        DESK, {**marks(finance), f"decision-{late_line.pk}": "next_invoice", "confirmed": "1", "reason": "agreed"}
+    )
+    [august] = issue_billing(as_of=SEPTEMBER, at=SEPTEMBER).invoices
+    proof = reverse("admin:invoicing_invoice_proof", args=[late_line.invoice_id])
+
+    original = shown(finance, f"{proof}?line={late_line.position}")
+    corrects = shown(finance, reverse("admin:invoicing_invoice_proof", args=[august.pk]) + "?line=3")
+    page = shown(finance, reverse("admin:invoicing_invoice_change", args=[august.pk]))
+
+    assert "Corrected since 1" in original and f"{august.number} USD 12.00" in original
+    assert f"Corrects {late_line.invoice.number}, line 2" in corrects
+    assert "2 hours with usage, 1,300 actions" in corrects and "different" not in corrects
+    assert "Late usage of July 2026: 1,200 more actions" in page
+
+
+@pytest.mark.parametrize(
+    ("decision", "told"),
+    [
+        ("", "Nobody has settled it yet: late-event desk ."),
+        ("absorbed", "Its correction was absorbed."),
+        ("next_invoice", "Its correction waits for the next invoice."),
+    ],
+)
+def test_a_late_event_says_what_became_of_it(finance: Client, late_line: InvoiceLine, decision: str, told: str) -> None:
+    if decision:
+        finance.post(
+            DESK, {**marks(finance), f"decision-{late_line.pk}": decision, "confirmed": "1", "reason": "agreed"}
+        )
+    late = UsageEvent.objects.latest("pk")
+
+    assert told in shown(finance, reverse("admin:metering_usageevent_change", args=[late.pk]))
+
+
+def test_a_draft_within_its_grace_says_until_when_late_usage_joins_it(finance: Client) -> None:
+    a_plan()
+    a_subscription(a_customer(grace_hours=744), started_at=datetime(2026, 11, 1, tzinfo=UTC))
+    [draft] = draft_billing(as_of=datetime(2026, 12, 1, tzinfo=UTC), at=datetime(2026, 12, 1, tzinfo=UTC)).invoices
+
+    page = invoice_page(invoice=draft, at=datetime(2026, 12, 2, tzinfo=UTC), allowed=lambda _: True)
+
+    assert page.question.startswith("Late usage still joins it: billing runs issue it from 2027-01-01 00:00 (UTC) on")
