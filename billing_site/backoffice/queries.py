@@ -180,7 +180,7 @@ def _ingest_flow(*, at: datetime) -> Flow:
     )
     if is_late:
         told += ": is `manage.py roll_up --watch` running?"
-    return Flow("rollup", "late" if is_late else "ok", told, link)
+    return Flow("rollup", "stopped" if is_late else "ok", told, link)
 
 
 def _billing_flow(*, at: datetime) -> Flow:

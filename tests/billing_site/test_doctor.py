@@ -18,6 +18,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import ensure_schedules
 from billing_site.serving.diagnosis import State, diagnose
 from billing_site.serving.readiness import regular_jobs
+from tests.factories import JULY, use
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +53,22 @@ def test_a_trigger_that_is_switched_off_is_found() -> None:
     states = {finding.state for finding in diagnose() if finding.subject == "triggers"}
 
     assert states == {State.WRONG}
+    with pytest.raises(SystemExit, match="1"):
+        call_command("doctor")
+
+
+@pytest.mark.django_db
+def test_an_accepted_event_that_is_in_no_window_is_told_and_after_too_long_it_is_wrong(settings: Any) -> None:
+    assert found("rollup") == (State.WELL, "every accepted event is counted or listed", "")
+    use("cust_a", "1", at=JULY)
+    waits = found("rollup")
+    settings.ROLLUP_LAG_ALARM_SECONDS = -1
+
+    state, told, remedy = found("rollup")
+
+    assert waits[:2] == (State.WELL, "1 accepted events are in no window yet, the oldest for 0 s")
+    assert (state, told) == (State.WRONG, waits[1])
+    assert "manage.py roll_up --watch" in remedy
     with pytest.raises(SystemExit, match="1"):
         call_command("doctor")
 

@@ -9,6 +9,7 @@ from django.test import Client
 from moneyed import Money
 
 from billing_site.backoffice.queries import index_page
+from billing_site.kernel.clock import now
 from invoicing.invoices.models import Invoice
 from invoicing.payments.models import PushIntent
 from invoicing.payments.operations import record_failure
@@ -101,6 +102,22 @@ def test_usage_of_unknown_customers_and_of_no_meter_is_told(drafts: list[Invoice
 
     assert queue_named(page, "Usage of unknown customers").why == "cust_nobody"
     assert queue_named(page, "Events in no window").why == "gpu.seconds: no meter counts this event type"
+
+
+def test_an_accepted_event_that_waits_for_its_window_too_long_is_an_alarm_with_what_to_do(
+    administrator: Client, settings: Any
+) -> None:
+    use("cust_a", "1", at=JULY)
+    [before] = [flow for flow in index_page(at=now()).flows if flow.name == "rollup"]
+    settings.ROLLUP_LAG_ALARM_SECONDS = -1
+
+    [after] = [flow for flow in index_page(at=now()).flows if flow.name == "rollup"]
+    page = administrator.get("/admin/").content.decode()
+
+    assert (before.state, after.state) == ("ok", "stopped")
+    assert "1 event behind" in before.detail
+    assert "is `manage.py roll_up --watch` running?" in after.detail
+    assert "is `manage.py roll_up --watch` running?" in page
 
 
 def test_the_month_compares_issued_with_the_month_before_by_currency(drafts: list[Invoice]) -> None:
