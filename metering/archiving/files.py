@@ -24,8 +24,14 @@ from billing_site.kernel.errors import Conflict
 
 CHUNK_BYTES = 1 << 20
 COMPRESSION = 6
-# What reading a damaged or missing file can raise, whatever the storage.
-UNREADABLE = (OSError, EOFError, zlib.error, ValueError)
+# What reading a damaged or missing file can raise; S3 has words of its own where it cannot be reached.
+UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, ValueError)
+try:
+    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-not-found]
+except ImportError:
+    pass
+else:
+    UNREADABLE += (BotoCoreError, ClientError)
 _TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _LINE = f"""jsonb_build_object(
     'id', e.id, 'dedup_key', e.dedup_key, 'event_id', e.event_id, 'idempotency_key', e.idempotency_key,

@@ -231,12 +231,12 @@ def test_the_record_of_an_archive_cannot_be_changed(attack: str) -> None:
 @pytest.mark.django_db
 def test_the_command_tells_each_day_and_the_job_goes_on_until_all_are_done(capsys: Any) -> None:
     accepted_long_ago(
-        [PastEvent(f"k{day}", an_hour_of(MONTH, day=day)) for day in range(1, 7)]
+        [PastEvent(f"k{day}", an_hour_of(MONTH, day=day)) for day in (1, 2)]
         + [PastEvent("later", an_hour_of(months_ago(2)))]
     )
 
     call_command("archive_events", "--days", "1")
-    assert "1 days archived, 6 left" in capsys.readouterr().out
-    assert archive_days() == "3 days with 3 events archived, 3 left"
-    assert archive_days() == "3 days with 3 events archived, 0 left"
+    assert "1 days archived, 2 left" in capsys.readouterr().out
+    assert archive_days() == "1 days with 1 events archived, 1 left"
+    assert archive_days() == "1 days with 1 events archived, 0 left"
     assert "metering.tasks.archive_days" in [job.task for job in REGULAR_JOBS]

@@ -11,6 +11,7 @@ from django.db import IntegrityError, connection, transaction
 
 from billing_site.kernel.errors import NotFound
 from billing_site.kernel.period import Period
+from metering.archiving import restore
 from metering.archiving.absent import EventsArchived
 from metering.archiving.checks import archive_faults
 from metering.archiving.export import archive_closed_days
@@ -21,7 +22,9 @@ from metering.archiving.retention import retention
 from metering.core.definition import AGGREGATIONS
 from metering.correcting import cancel_event
 from metering.ingest import accept_events
-from metering.models import EventArchive, KnownKey, UnsettledHour, UsageEvent, UsageWindow
+from metering.listing import listing_faults
+from metering.models import EventArchive, KnownKey, UnappliedEvent, UnsettledHour, UsageEvent, UsageWindow
+from metering.operations import create_meter
 from metering.partitions import faults
 from metering.queries import billing_usage, conservation, usage_as_known, usage_between
 from metering.rollup import roll_up
@@ -155,6 +158,36 @@ def test_a_file_that_is_not_what_was_archived_restores_nothing(archive_folder: P
 
 
 @pytest.mark.django_db
+def test_rows_that_load_otherwise_than_they_were_archived_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted_months()
+    purge()
+    monkeypatch.setattr(restore, "FROM_LINE", restore.FROM_LINE.replace("line ->> 'namespace_id'", "''"))
+
+    with pytest.raises(ArchiveDiffers, match="loads as something else"), transaction.atomic():
+        restore_month(month=OLD)
+
+    assert UsageEvent.objects.count() == 0
+
+
+@pytest.mark.django_db
+def test_why_an_event_counts_nowhere_is_asked_again_when_it_comes_back() -> None:
+    a_meter()
+    accepted_long_ago([PastEvent("stray", HOUR, event_type="nobody.counts")])
+    roll_up()
+    archive_closed_days()
+    purge()
+    create_meter(key="strays", name="Strays", event_type="nobody.counts", actor="t", reason="t")
+    roll_up()
+    assert UnappliedEvent.objects.get().reason == "no_meter"
+
+    restore_month(month=OLD)
+
+    assert UnappliedEvent.objects.get().reason == "before_meter"
+    assert listing_faults() == []
+    assert all(row.balanced for row in conservation())
+
+
+@pytest.mark.django_db
 def test_a_month_without_archive_cannot_be_restored() -> None:
     with pytest.raises(NotFound, match="is archived"):
         restore_month(month=OLD)
@@ -214,6 +247,22 @@ def test_a_sum_with_an_archived_part_is_counted_again(aggregation: str) -> None:
         restore_month(month=month)
     known = usage_as_known(meter_key="actions", customer_id="cust_a", period=PERIOD, known_through=2**62)
     assert shown == known.quantity
+
+
+@pytest.mark.django_db
+def test_between_a_correction_and_the_rollup_an_archived_hour_is_not_guessed() -> None:
+    counted_months()
+    purge()
+    accept_events(events=[an_event("cust_a", "9", at=HOUR, key="late")])
+    roll_up()
+    before = usage_between(meter_key="actions", customer_id="cust_a", period=PERIOD)
+    cancel_event(customer_id="cust_a", idempotency_key="late", actor="test", reason="wrong")
+
+    with pytest.raises(EventsArchived):
+        usage_between(meter_key="actions", customer_id="cust_a", period=PERIOD)
+    roll_up()
+
+    assert usage_between(meter_key="actions", customer_id="cust_a", period=PERIOD) == before - 9
 
 
 @pytest.mark.django_db
