@@ -35,11 +35,16 @@ class WindowDifference:
 
 @dataclass(frozen=True)
 class Replay:
-    """What counting again found, or has mended: of so many windows these differed (the first 200)."""
+    """What counting again found, or has mended: of so many windows these differed (the first 200).
+
+    Windows with events that are archived and purged are compared where adding is enough (sum, count, average); of
+    other aggregations `archived_count` were left as they are: restore the events first.
+    """
 
     meter: Meter
     period: Period
     window_count: int
+    archived_count: int
     difference_count: int
     differences: tuple[WindowDifference, ...]
 
@@ -48,8 +53,8 @@ def preview_replay(*, meter_key: str, period: Period) -> Replay:
     """Count the whole hours of a period again and compare; nothing changes. Raises NotFound."""
     meter = meter_by_key(key=meter_key)
     period = _whole_hours(period)
-    compared, differences = _compare(meter, period)
-    return Replay(meter, period, compared, len(differences), tuple(differences[:SHOWN_MAX]))
+    compared, archived, differences = _compare(meter, period)
+    return Replay(meter, period, compared, archived, len(differences), tuple(differences[:SHOWN_MAX]))
 
 
 @transaction.atomic
@@ -63,14 +68,14 @@ def replay_windows(*, meter_key: str, period: Period, actor: str, reason: str) -
         raise InvalidInput("say why", field="reason", code="required")
     meter = Meter.objects.select_for_update(no_key=True).get(pk=meter_by_key(key=meter_key).pk)
     period = _whole_hours(period)
-    compared, differences = _compare(meter, period)
+    compared, archived, differences = _compare(meter, period)
     if differences:
         hours = [(meter.pk, one.customer_id, one.start, one.grouping) for one in differences]
         count_hours_again(aggregation=meter.aggregation, hours=hours, upper=meter.rolled_up_to)
         _number_again(hours)
         note = f"{len(differences)} windows from {period.start:%Y-%m-%d %H:%M} to {period.end:%Y-%m-%d %H:%M} rebuilt"
         save_with_reason(meter, actor=actor, reason=f"{note}: {reason.strip()}")
-    return Replay(meter, period, compared, len(differences), tuple(differences[:SHOWN_MAX]))
+    return Replay(meter, period, compared, archived, len(differences), tuple(differences[:SHOWN_MAX]))
 
 
 def _whole_hours(period: Period) -> Period:
@@ -78,7 +83,8 @@ def _whole_hours(period: Period) -> Period:
     return Period(hour_of(period.start), end if end == period.end else end + HOUR)
 
 
-def _compare(meter: Meter, period: Period) -> tuple[int, list[WindowDifference]]:
+def _compare(meter: Meter, period: Period) -> tuple[int, int, list[WindowDifference]]:
+    """Return how many windows were compared, how many cannot be, and those that differ."""
     condition = f"""
         m.id = %(meter)s AND e.timestamp >= %(start)s AND e.timestamp < %(end)s AND e.received_at >= %(received)s
         AND {known_through("m.rolled_up_to")}
@@ -104,21 +110,22 @@ def _compare(meter: Meter, period: Period) -> tuple[int, list[WindowDifference]]
                 FROM recounted r FULL JOIN stored w
                     ON (w.customer_id, w.start, w.grouping) = (r.customer_id, r.start, r.grouping)
             )
-            SELECT count(*) OVER (), customer_id, start, grouping, stored_value, recounted_value, stored_count,
-                   recounted_count, stored_count <> recounted_count
-                       OR is_comparable AND (stored_value <> recounted_value OR bounds_differ) AS differs
+            SELECT count(*) OVER (), count(*) FILTER (WHERE NOT is_comparable) OVER (), customer_id, start, grouping,
+                   stored_value, recounted_value, stored_count, recounted_count,
+                   is_comparable AND (stored_count <> recounted_count OR stored_value <> recounted_value OR bounds_differ)
+                       AS differs
             FROM compared ORDER BY differs DESC, start, customer_id, grouping
             """,
             _parameters(meter, period),
         )
         differences: list[WindowDifference] = []
-        compared = 0
+        compared = archived = 0
         while row := cursor.fetchone():
-            compared = row[0]
+            compared, archived = row[0] - row[1], row[1]
             if not row[-1]:
                 break
-            differences.append(WindowDifference(*row[1:-1]))
-    return compared, differences
+            differences.append(WindowDifference(*row[2:-1]))
+    return compared, archived, differences
 
 
 def _parameters(meter: Meter, period: Period) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class SettlementFilter(admin.SimpleListFilter):
 class EventConflictAdmin(FactsAdmin):
     """Contradicting events, each with both contents and what may be done."""
 
-    list_display = ("key", "customer_id", "state", "times_seen", "seen")
+    list_display = ("key", "customer", "state", "times_seen", "seen")
     list_display_links = ("key",)
     list_filter = (SettlementFilter,)
     search_fields = ("customer_id", "idempotency_key")
@@ -82,6 +82,11 @@ class EventConflictAdmin(FactsAdmin):
     def key(self, conflict: EventConflict) -> SafeString:
         """Show the key in two lines at most."""
         return format_html('<span class="bo-clamp">{}</span>', conflict.idempotency_key)
+
+    @admin.display(description="Customer")
+    def customer(self, conflict: EventConflict) -> str:
+        """Show whose key it is."""
+        return conflict.customer_id
 
     @admin.display(description="State")
     def state(self, conflict: EventConflict) -> SafeString:

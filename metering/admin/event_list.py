@@ -55,6 +55,11 @@ class EventList:
     is_filtered: bool
     begins_later: bool
 
+    @property
+    def has_times(self) -> bool:
+        """Say whether a span of time is asked for, so that its fields are shown."""
+        return any(part.value() for _, *ends in self.form.times for part in ends)
+
 
 def event_list(*, parameters: Mapping[str, Any]) -> EventList:
     """Return the page for an address; without a page where a filter makes no sense."""

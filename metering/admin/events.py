@@ -1,10 +1,10 @@
 """Usage events: the explorer, the life of one event, and its corrections."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -24,6 +24,7 @@ from metering.admin.layout import stored_json_text
 from metering.core.decoding import decode_json
 from metering.correcting import MeterEffect, amend_event, cancel_event, effect_of_amending, effect_of_cancelling
 from metering.models import UsageEvent
+from metering.queries.chains import chain_of
 from metering.queries.events import STATES, EventLife, event_life
 
 CORRECT = "metering.correct_usageevent"
@@ -99,7 +100,7 @@ class UsageEventAdmin(FactsAdmin):
             why=STATES[life.state],
             keys=dict(numbers.values_list("id", "idempotency_key")),
             billed_on=self.billed_on(event),
-            may_correct=request.user.has_perm(CORRECT) and life.chain.end is None,
+            may_correct=request.user.has_perm(CORRECT) and life.cancellation is None,
         )
         return TemplateResponse(request, "backoffice/event.html", context)
 
@@ -107,6 +108,9 @@ class UsageEventAdmin(FactsAdmin):
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Let the event count no more, after a page that says what that does to each meter."""
         event = self._to_correct(request, object_id)
+        if (done := chain_of(number=event.pk)).last != event.pk:
+            messages.info(request, "This event was replaced: correct the one that counts in its place.")
+            return go(reverse("admin:metering_usageevent_change", args=[done.last]))
         key = {"customer_id": event.customer_id, "idempotency_key": event.idempotency_key}
         page = reverse("admin:metering_usageevent_change", args=[event.pk])
         form = ReasonForm(request.POST or None)
@@ -136,6 +140,9 @@ class UsageEventAdmin(FactsAdmin):
     def amend(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Put another event in its place: first what is right, then what that does to each meter."""
         event = self._to_correct(request, object_id)
+        if (done := chain_of(number=event.pk)).last != event.pk:
+            messages.info(request, "This event was replaced: correct the one that counts in its place.")
+            return go(reverse("admin:metering_usageevent_change", args=[done.last]))
         key = {"customer_id": event.customer_id, "idempotency_key": event.idempotency_key}
         page = reverse("admin:metering_usageevent_change", args=[event.pk])
         form = AmendForm(request.POST or None, initial=_initial(event_life(number=event.pk)))
@@ -205,7 +212,7 @@ def _effects(ask: Callable[[], list[MeterEffect]]) -> tuple[list[MeterEffect], s
         return [], problem.message
 
 
-def _initial(life: EventLife) -> Mapping[str, str]:
+def _initial(life: EventLife) -> dict[str, Any]:
     event = life.event
     return {
         "event_type": event.event_type,

@@ -163,9 +163,15 @@ def _backdating_table(preview: BackdatingPreview) -> ConfirmedTable | None:
 
 def _replay_effect(replay: Replay) -> str:
     span = f"{replay.period.start:%Y-%m-%d %H:%M} to {replay.period.end:%Y-%m-%d %H:%M} UTC"
+    left_out = (
+        f" {replay.archived_count:,} more hold archived events and were not compared." if replay.archived_count else ""
+    )
     if not replay.difference_count:
-        return f"All {replay.window_count:,} windows from {span} say what their raw events do: there is nothing to rebuild."
-    return f"{replay.difference_count:,} of {replay.window_count:,} windows from {span} differ from their raw events."
+        return (
+            f"All {replay.window_count:,} windows from {span} say what their raw events do: there is nothing to rebuild."
+            f"{left_out}"
+        )
+    return f"{replay.difference_count:,} of {replay.window_count:,} windows from {span} differ from their raw events.{left_out}"
 
 
 def _replay_table(replay: Replay) -> ConfirmedTable:

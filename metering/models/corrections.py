@@ -140,6 +140,8 @@ class EventConflict(models.Model):
     objects = models.Manager["EventConflict"]()
 
     class Meta:
+        verbose_name = "contradicting event"
+        verbose_name_plural = "contradicting events"
         constraints = [
             models.UniqueConstraint(fields=["dedup_key", "content_digest"], name="event_conflict_is_listed_once"),
             models.CheckConstraint(

@@ -100,6 +100,8 @@ class UnappliedEvent(models.Model):
     objects = models.Manager["UnappliedEvent"]()
 
     class Meta:
+        verbose_name = "event in no window"
+        verbose_name_plural = "events in no window"
         constraints = [
             models.UniqueConstraint(
                 fields=["number", "meter"], nulls_distinct=False, name="unapplied_event_is_listed_once"

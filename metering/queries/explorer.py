@@ -17,13 +17,15 @@ from metering.queries.events import STATE_OF_EVENT, EventState
 from metering.queries.search import events_with_key
 
 PAGE = 50
-# So many rows a page may look at, and so many pairs of customer and type.
+# So many rows a page may look at (of a list that has the state itself fewer), and so many pairs of customer and type.
 WALK = 20_000
+LISTED_WALK = 1_000
 PAIRS_MAX = 500
 # Along so many pairs the walk may leave rows out: it looks at that many times as much.
 PAIRS_FILTERED_MAX = 10
 NUMBER_MAX = 2**63 - 1
 CORRECTED = ("cancelled", "replaced")
+_COLUMNS = "e.id, e.timestamp, e.received_at, e.customer_id, e.event_type, e.event_id"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class EventQuestion:
     def filters(self) -> bool:
         """Say whether rows on the way may be left out, so that a page may look at more than it shows."""
         return bool(self.event_id or self.state or self.received_from or self.received_before)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Say whether a walk in the order of acceptance may leave rows out."""
+        return self.filters or bool(self.customer_id or self.event_type or self.happened_from or self.happened_before)
 
 
 @dataclass(frozen=True)
@@ -85,12 +92,13 @@ def events_by_term(*, term: str) -> EventPage | None:
 def find_events(*, question: EventQuestion) -> EventPage:
     """Return a page of events, newest first: of a customer or a type by their time, others by their acceptance."""
     if question.state in CORRECTED or question.state in UnappliedReason.values:
-        return _walk(question, _listed(question), by_time=False)
+        return _walk(question, _listed(question), by_time=False, walk=LISTED_WALK)
     if question.state != "waiting" and (question.customer_id or question.event_type):
         pairs = _pairs(question)
         if pairs is not None and (len(pairs) <= PAIRS_FILTERED_MAX or not question.filters):
-            return _walk(question, _along_pairs(question), by_time=True, pairs=pairs)
-    return _walk(question, _along_numbers(question), by_time=False)
+            walk = WALK if question.filters else PAGE + 1
+            return _walk(question, _along_pairs(question), by_time=True, walk=walk, pairs=pairs)
+    return _walk(question, _along_numbers(question), by_time=False, walk=WALK if question.leaves_out else PAGE + 1)
 
 
 def is_customer_of_events(*, customer_id: str) -> bool:
@@ -98,9 +106,10 @@ def is_customer_of_events(*, customer_id: str) -> bool:
     return "\x00" not in customer_id and UsageEvent.objects.filter(customer_id=customer_id).exists()
 
 
-def _walk(question: EventQuestion, source: str, *, by_time: bool, pairs: Sequence[tuple[str, str]] = ()) -> EventPage:
-    """Look at a bounded number of rows of `source` (id, timestamp, received_at), keep those that fit, newest first."""
-    walk = WALK if question.filters or not by_time else PAGE + 1
+def _walk(
+    question: EventQuestion, source: str, *, by_time: bool, walk: int, pairs: Sequence[tuple[str, str]] = ()
+) -> EventPage:
+    """Look at no more than `walk` rows of `source` (the events as `_COLUMNS`), keep those that fit, newest first."""
     order = "timestamp DESC, id DESC" if by_time else "id DESC"
     low, high = _numbers_received(question) if not by_time else (0, NUMBER_MAX)
     parameters: dict[str, Any] = {
@@ -125,12 +134,8 @@ def _walk(question: EventQuestion, source: str, *, by_time: bool, pairs: Sequenc
         cursor.execute(
             f"""
             WITH walked AS MATERIALIZED ({source}),
-            kept AS (
-                SELECT e.id, e.timestamp FROM walked w
-                CROSS JOIN LATERAL (SELECT * FROM metering_usageevent e WHERE e.id = w.id) AS e
-                WHERE {_conditions(question)} ORDER BY {order.replace("timestamp", "e.timestamp").replace("id ", "e.id ")}
-                LIMIT %(shown)s
-            ), last AS (SELECT id, timestamp, received_at FROM walked ORDER BY {order.replace("DESC", "ASC")} LIMIT 1)
+            kept AS (SELECT w.id, w.timestamp FROM walked w WHERE {_conditions(question)} ORDER BY {order} LIMIT %(shown)s),
+            last AS (SELECT id, timestamp, received_at FROM walked ORDER BY {order.replace("DESC", "ASC")} LIMIT 1)
             SELECT (SELECT array_agg(id ORDER BY {order}) FROM kept), (SELECT count(*) FROM walked),
                    last.id, last.timestamp, last.received_at
             FROM (SELECT) AS one LEFT JOIN last ON TRUE
@@ -142,23 +147,23 @@ def _walk(question: EventQuestion, source: str, *, by_time: bool, pairs: Sequenc
     if len(kept or []) > PAGE:
         last = events[-1].event
         return EventPage(events, by_time, next=(last.timestamp, last.pk))
-    if walked >= walk > PAGE + 1:
+    if walked >= walk:
         back_to = last_at if by_time else last_received_at
         return EventPage(events, by_time, next=(last_at, last_number), looked_back_to=back_to)
     return EventPage(events, by_time)
 
 
 def _conditions(question: EventQuestion) -> str:
-    """Return SQL for what an event `e` must meet beside what the walk chose."""
+    """Return SQL for what an event `w` of the walk must meet; its state is asked last, by its number."""
     wanted = {
-        "e.customer_id = %(customer)s": question.customer_id,
-        "e.event_type = %(type)s": question.event_type,
-        "e.event_id = %(event_id)s": question.event_id,
-        "e.timestamp >= %(happened_from)s": question.happened_from,
-        "e.timestamp < %(happened_before)s": question.happened_before,
-        "e.received_at >= %(received_from)s": question.received_from,
-        "e.received_at < %(received_before)s": question.received_before,
-        f"{STATE_OF_EVENT} = %(state)s": question.state,
+        "w.customer_id = %(customer)s": question.customer_id,
+        "w.event_type = %(type)s": question.event_type,
+        "w.event_id = %(event_id)s": question.event_id,
+        "w.timestamp >= %(happened_from)s": question.happened_from,
+        "w.timestamp < %(happened_before)s": question.happened_before,
+        "w.received_at >= %(received_from)s": question.received_from,
+        "w.received_at < %(received_before)s": question.received_before,
+        f"(SELECT {STATE_OF_EVENT} FROM metering_usageevent e WHERE e.id = w.id LIMIT 1) = %(state)s": question.state,
     }
     return " AND ".join(["TRUE", *(condition for condition, value in wanted.items() if value)])
 
@@ -172,7 +177,7 @@ def _along_numbers(question: EventQuestion) -> str:
         else ""
     )
     return f"""
-        SELECT e.id, e.timestamp, e.received_at FROM metering_usageevent e
+        SELECT {_COLUMNS} FROM metering_usageevent e
         WHERE e.id < %(before_number)s AND e.id <= %(high)s AND e.id >= %(low)s {newest}
         ORDER BY e.id DESC LIMIT %(walk)s
     """
@@ -190,10 +195,10 @@ def _along_pairs(question: EventQuestion) -> str:
         )
     )
     return f"""
-        SELECT e.id, e.timestamp, e.received_at
+        SELECT {_COLUMNS}
         FROM unnest(%(customers)s::text[], %(types)s::text[]) AS pair(customer_id, event_type)
         CROSS JOIN LATERAL (
-            SELECT e.id, e.timestamp, e.received_at FROM metering_usageevent e
+            SELECT {_COLUMNS} FROM metering_usageevent e
             WHERE e.customer_id = pair.customer_id AND e.event_type = pair.event_type {bounds}
             ORDER BY e.timestamp DESC, e.id DESC LIMIT %(walk)s
         ) AS e
@@ -215,11 +220,11 @@ def _listed(question: EventQuestion) -> str:
     if question.customer_id:
         condition += " AND l.customer_id = %(customer)s"
     return f"""
-        SELECT e.id, e.timestamp, e.received_at
+        SELECT {_COLUMNS}
         FROM (SELECT {found} AS number FROM {table} l
               WHERE {condition} AND {order} < %(before_number)s AND {order} <= %(high)s AND {order} >= %(low)s
               ORDER BY {order} DESC LIMIT %(walk)s) AS l
-        CROSS JOIN LATERAL (SELECT e.id, e.timestamp, e.received_at FROM metering_usageevent e WHERE e.id = l.number) AS e
+        CROSS JOIN LATERAL (SELECT {_COLUMNS} FROM metering_usageevent e WHERE e.id = l.number LIMIT 1) AS e
     """
 
 

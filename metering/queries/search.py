@@ -5,7 +5,6 @@ from django.db.models import QuerySet
 
 from metering.ingest import dedup_key
 from metering.models import UsageEvent
-from metering.queries.control import PAIRS
 
 
 def events_found(*, events: "QuerySet[UsageEvent]", term: str) -> "QuerySet[UsageEvent]":
@@ -30,6 +29,19 @@ def events_with_key(*, events: "QuerySet[UsageEvent]", key: str) -> "QuerySet[Us
 
 
 def _customer_ids() -> list[str]:
+    """Return the customers of all events by jumping from one to the next in the index: as many steps as customers."""
     with connection.cursor() as cursor:
-        cursor.execute(f"WITH RECURSIVE {PAIRS} SELECT DISTINCT customer_id FROM pairs")
+        cursor.execute(
+            """
+            WITH RECURSIVE customers AS (
+                (SELECT customer_id FROM metering_usageevent ORDER BY customer_id LIMIT 1)
+                UNION ALL
+                SELECT following.customer_id FROM customers CROSS JOIN LATERAL (
+                    SELECT e.customer_id FROM metering_usageevent e WHERE e.customer_id > customers.customer_id
+                    ORDER BY e.customer_id LIMIT 1
+                ) AS following
+            )
+            SELECT customer_id FROM customers
+            """
+        )
         return [row[0] for row in cursor.fetchall()]

@@ -130,6 +130,21 @@ def test_an_amendment_that_cannot_be_is_told_beside_the_field(
     assert not EventCancellation.objects.exists()
 
 
+def test_a_replaced_event_leads_to_the_one_that_counts(staff: Client, event: UsageEvent) -> None:
+    replacement = amend_event(**KEY, changes={"quantity": "7"}, actor="bob", reason="a typo").replacement_number
+    cancelled = cancel_event(**KEY, actor="bob", reason="all wrong")
+
+    for deed in ("cancel", "amend"):
+        answer = staff.post(address(event, deed), {"reason": "again"})
+        assert answer["Location"] == f"/admin/metering/usageevent/{replacement}/change/"
+    refused = staff.post(
+        reverse("admin:metering_usageevent_amend", args=[replacement]),
+        {"event_type": "t", "quantity": "1", "timestamp": "2026-07-09T12:00:00Z", "reason": "r", "confirmed": "1"},
+    )
+    assert "was cancelled by bob" in refused.content.decode()
+    assert EventCancellation.objects.latest("number") == cancelled
+
+
 def test_who_only_looks_corrects_nothing(looker: Client, event: UsageEvent) -> None:
     accept_events(events=[an_event("cust_acme", "6", at=NOON, key="key-1")])
     conflict = EventConflict.objects.get()

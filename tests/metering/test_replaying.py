@@ -89,6 +89,24 @@ def test_only_the_period_is_counted_again() -> None:
     assert mended.period == Period(NOON, NOON + timedelta(hours=1))
 
 
+@pytest.mark.parametrize(("aggregation", "compared"), [("sum", 1), ("max", 0), ("time_weighted_sum", 0)])
+def test_an_hour_whose_events_are_purged_is_compared_only_where_adding_is_enough(
+    aggregation: str, compared: int
+) -> None:
+    a_meter_with_windows(aggregation)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE metering_usagewindow SET archived_count = event_count, archived_value = value")
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("DELETE FROM metering_usageevent")
+        cursor.execute("SET session_replication_role = origin")
+    before = list(UsageWindow.objects.order_by("id").values())
+
+    replay = replay_windows(meter_key="m", period=Period(NOON, NOON + timedelta(hours=1)), actor="a", reason="r")
+
+    assert (replay.window_count, replay.archived_count, replay.difference_count) == (compared, 1 - compared, 0)
+    assert list(UsageWindow.objects.order_by("id").values()) == before
+
+
 def test_mending_needs_a_reason() -> None:
     a_meter_with_windows()
 
