@@ -17,9 +17,10 @@ def cancel_doubles(*, mark: int) -> int:
     An event that repeats another and is stamped anew is found by `doubled_keys`, which reads everything.
     """
     with connection.cursor() as cursor:
+        # The row must be there to wait for: two that looked for the first time at once would cancel the same events.
+        cursor.execute("INSERT INTO metering_rollupprogress (id, listed_up_to) VALUES (1, 0) ON CONFLICT DO NOTHING")
         cursor.execute("SELECT listed_up_to FROM metering_rollupprogress FOR UPDATE")
-        row = cursor.fetchone()
-        seen = row[0] if row else 0
+        (seen,) = cursor.fetchone()
         cursor.execute(
             f"""
             SELECT e.id FROM metering_usageevent e

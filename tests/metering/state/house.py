@@ -50,6 +50,8 @@ def without_guards() -> Iterator[Any]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
         yield cursor
+        # There may be a transaction around this one, to whose end the setting would last.
+        cursor.execute("SET LOCAL session_replication_role = origin")
 
 
 def begin_anew() -> None:
@@ -115,21 +117,32 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def recover() -> None:
-    """Throw the dead connection away and wait until the server answers again."""
+def recover(killed: int) -> None:
+    """Wait until the kill has had its effect, throw the dead connection away, wait until the server answers again."""
     from django.db import Error, connection
 
-    for _attempt in range(200):
-        with contextlib.suppress(Exception):
-            connection.close()
-        connection.connection = None
-        connection.savepoint_ids, connection.in_atomic_block, connection.needs_rollback = [], False, False
-        connection.closed_in_transaction = False
-        with contextlib.suppress(Error), connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-            return
+    for _attempt in range(400):
+        # Only when the server has buried a session does it end all others.
+        if not _is_there(killed):
+            with contextlib.suppress(Exception):
+                connection.close()
+            connection.connection = None
+            connection.savepoint_ids, connection.in_atomic_block, connection.needs_rollback = [], False, False
+            connection.closed_in_transaction = False
+            with contextlib.suppress(Error), connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                return
         time.sleep(0.05)
     raise AssertionError("the server does not come back")
+
+
+def _is_there(pid: int) -> bool:
+    """Say whether a process runs, or is a zombie that its server has yet to bury; a dead server nobody may bury."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except FileNotFoundError:
+        return False
+    return state != "Z" or parent != "1"
 
 
 def in_a_process(call: Callable[[], str], *, killed_after_seconds: float) -> str:

@@ -109,7 +109,7 @@ def build() -> type[RuleBasedStateMachine]:
     from metering.listing import listing_faults
     from metering.models import EventConflict, Meter, UnappliedEvent
     from metering.operations import backdate_meter
-    from metering.partitions import consolidate_keys, faults
+    from metering.partitions import consolidate_keys, faults, open_present_month
     from metering.queries import conservation
     from metering.rollup import roll_up
     from tests.metering import reference
@@ -335,10 +335,12 @@ def build() -> type[RuleBasedStateMachine]:
             self.months += 1
             let_a_month_pass()
 
-        @rule()
+        @rule(opened=st.booleans())
         @told_at_once
-        def consolidate(self) -> None:
+        def consolidate(self, opened: bool) -> None:
             DONE["consolidate"] += 1
+            if opened:
+                open_present_month()
             consolidate_keys()
 
         # What befalls it.
@@ -360,15 +362,16 @@ def build() -> type[RuleBasedStateMachine]:
             DONE[f"kill {victim} {'after' if committed else 'before'} commit"] += 1
             events = self.new_events(batch)
             events += [restamped(self.known(place), 7) for place in places] if self.told.events else []
+            pid = backend_pid() if victim == "session" else postmaster_pid()
             with contextlib.suppress(Error), contextlib.nullcontext() if committed else transaction.atomic():
                 accept_events(events=events)
-                kill(backend_pid() if victim == "session" else postmaster_pid())
+                kill(pid)
                 # A session outlives its server until it listens again.
                 for _attempt in range(100):
                     backend_pid()
                     time.sleep(0.02)
                 raise AssertionError("nobody answers for long who was killed")
-            recover()
+            recover(pid)
             self.replay(events)
 
         @rule(
@@ -407,7 +410,7 @@ def build() -> type[RuleBasedStateMachine]:
             kill(pid)
             for thread in threads:
                 thread.join()
-            recover()
+            recover(pid)
             stored = agreement.read_world().facts
             assert {self.name(event) for event in answered} <= {(fact.customer, fact.key) for fact in stored}
             for events in batches:
@@ -448,7 +451,8 @@ def build() -> type[RuleBasedStateMachine]:
 
             with contextlib.suppress(Error), connection.execute_wrapper(strike):
                 roll_up(batch=3)
-            recover()
+                kill(pid)
+            recover(pid)
 
         # What must hold.
 
