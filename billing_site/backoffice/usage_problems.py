@@ -1,4 +1,4 @@
-"""The page of usage that no invoice holds, with the reason: late, charged by no plan, of unknown customers, counted by no meter."""
+"""The page of usage that no invoice holds, with the reason: late, charged by no plan, of unknown customers, in no window."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,8 @@ from datetime import datetime
 from invoicing.customers.models import Customer
 from invoicing.workflows import unbilled_usage as workflow
 from invoicing.workflows.unbilled_usage import UnbilledReason, UnbilledUsage, unbilled_usage
-from metering.queries import CustomerEvents, Unmatched, events_of_unknown_customers, unmatched_events
+from metering.queries import CustomerEvents, events_of_unknown_customers
+from metering.queries.unapplied import UnappliedKind, unapplied_kinds
 
 # Late usage and unknown customers have lists of their own, with more to say about each.
 CHARGED_BY_NO_PLAN = (UnbilledReason.NO_SUBSCRIPTION, UnbilledReason.NOT_PRICED)
@@ -19,7 +20,7 @@ class UsageProblems:
     late: list[UnbilledUsage]
     uncharged: list[UnbilledUsage]
     unknown: list[CustomerEvents]
-    unmatched: list[Unmatched]
+    unapplied: list[UnappliedKind]
 
 
 def usage_problems(*, at: datetime) -> UsageProblems:
@@ -29,7 +30,7 @@ def usage_problems(*, at: datetime) -> UsageProblems:
         late=[row for row in unbilled if row.reason == UnbilledReason.LATE],
         uncharged=[row for row in unbilled if row.reason in CHARGED_BY_NO_PLAN],
         unknown=events_of_unknown_customers(known_keys=list(Customer.objects.values_list("key", flat=True))),
-        unmatched=unmatched_events(),
+        unapplied=unapplied_kinds(),
     )
 
 

@@ -22,7 +22,7 @@ from metering.queries.proof import (
     windows_as_known,
     working_as_known,
 )
-from metering.queries.search import events_found, events_with_key
+from metering.queries.search import events_with_key
 from metering.queries.usage import (
     DatedUsage,
     Granularity,
@@ -54,7 +54,6 @@ __all__ = [
     "conservation",
     "customers_with_usage",
     "events_as_known",
-    "events_found",
     "events_of_unknown_customers",
     "events_with_key",
     "late_usage",

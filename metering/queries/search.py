@@ -1,25 +1,10 @@
-"""Find events by what people have in hand: a customer's key, an idempotency key, an event id."""
+"""Find events by an idempotency key alone, whoever sent it."""
 
 from django.db import connection
 from django.db.models import QuerySet
 
 from metering.ingest import dedup_key
 from metering.models import UsageEvent
-
-
-def events_found(*, events: "QuerySet[UsageEvent]", term: str) -> "QuerySet[UsageEvent]":
-    """Return the events of the customer `term`, or else those with that idempotency key, or else that event id.
-
-    The first two go through indexes however many events there are: the unique key is a hash of
-    customer and idempotency key, so one probe per customer finds it. Only an event id that differs
-    from its idempotency key makes PostgreSQL read the table.
-    """
-    if "\x00" in term:
-        return events.none()
-    if UsageEvent.objects.filter(customer_id=term).exists():
-        return events.filter(customer_id=term)
-    by_key = events_with_key(events=events, key=term)
-    return by_key if by_key.exists() else events.filter(event_id=term)
 
 
 def events_with_key(*, events: "QuerySet[UsageEvent]", key: str) -> "QuerySet[UsageEvent]":
