@@ -28,8 +28,8 @@ from invoicing.workflows.settle_late_usage import decide_late_change
 from metering.rollup import roll_up
 
 DECIDE = "invoicing.decide_late_usage"
-# Counting the usage of a line again takes a few milliseconds; a page shows what can be read in one go.
-LINES_MAX = 300
+# Counting the usage of a line again takes about 10 ms; a page shows what can be read in one go.
+LINES_MAX = 200
 CHOICES = (("", "Wait"), *CorrectionDecision.choices)
 
 

@@ -16,12 +16,12 @@ from moneyed import Money
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError
-from billing_site.kernel.money import EXACT, round_money, total, wire
+from billing_site.kernel.money import EXACT, total, wire
 from billing_site.kernel.period import Period
 from invoicing.core.contract import Usage
 from invoicing.core.correction import Reconsidered, reconsider
 from invoicing.core.proof import charge_from_inputs, usage_from_document
-from invoicing.customers.models import LateUsagePolicy
+from invoicing.customers.models import Customer, LateUsagePolicy
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
 from invoicing.workflows.compute_invoice import usage_of_charge
 from metering.counting import IS_COUNTED, known_through
@@ -160,9 +160,10 @@ def by_policy(*, line: InvoiceLine, effect: Money, corrections: Sequence[UsageCo
     return None, CorrectionRule.PEOPLE
 
 
-def count_candidates(*, at: datetime) -> int:
-    """Return how many issued lines have windows that were touched after they were rated; some may be unchanged."""
-    return len(_candidates(at=at, customer_key="", line_ids=()))
+def touched_customers(*, at: datetime, customer_key: str = "") -> list[Customer]:
+    """Return the customers with issued lines whose windows were touched since; some of them may be unchanged."""
+    lines = [candidate.line_id for candidate in _candidates(at=at, customer_key=customer_key, line_ids=())]
+    return list(Customer.objects.filter(invoices__lines__in=lines).distinct().order_by("id"))
 
 
 def _place(line: InvoiceLine) -> tuple[Any, ...]:
@@ -245,11 +246,6 @@ def _events_learnt(
             },
         )
         return {line: (int(added), int(cancelled), first) for line, added, cancelled, first in cursor.fetchall()}
-
-
-def materiality_of(line: InvoiceLine) -> Money:
-    """Return the amount below which late usage of the line's customer is absorbed."""
-    return round_money(line.invoice.customer.late_materiality, line.currency)
 
 
 def missing_quantity(changes: Sequence[LateChange]) -> Decimal:

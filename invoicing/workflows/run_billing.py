@@ -138,9 +138,8 @@ def _run(
 
 
 def _settle_late_usage(report: RunReport, *, at: datetime, customer_key: str) -> None:
-    for failure in settle_counted_changes(at=at, customer_key=customer_key).failures:
-        message = f"late usage of {failure.line.invoice.number} line {failure.line.position}: {failure.message}"
-        report.failures.append(BillingFailure(failure.line.invoice.customer.key, None, message))
+    for customer, message in settle_counted_changes(at=at, customer_key=customer_key).failures:
+        report.failures.append(BillingFailure(customer, None, f"late usage: {message}"))
 
 
 def _note_grace(report: RunReport, customer: Customer, period: Period, *, known_at: datetime) -> bool:

@@ -12,7 +12,7 @@ from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
 from invoicing.invoices.sealing import correction_digest
-from invoicing.workflows.late_changes import LateChange, LateFailure, change_mark, counted_late_changes
+from invoicing.workflows.late_changes import LateChange, change_mark, counted_late_changes, touched_customers
 from metering.rollup import roll_up
 
 logger = logging.getLogger(__name__)
@@ -22,11 +22,11 @@ POLICY_ACTOR = "late usage policy"
 
 @dataclass
 class SettleReport:
-    """What was settled, how many changes wait for a person, and what could not be settled."""
+    """What was settled, how many changes wait for a person, and whose could not be settled, and why."""
 
     settled: list[UsageCorrection] = field(default_factory=list)
     asked: int = 0
-    failures: list[LateFailure] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
 
 
 def decide_late_change(
@@ -68,25 +68,22 @@ def settle_late_changes(*, at: datetime, customer_key: str = "") -> SettleReport
 def settle_counted_changes(*, at: datetime, customer_key: str = "") -> SettleReport:
     """Settle what is rolled up already."""
     report = SettleReport()
-    found = counted_late_changes(at=at, customer_key=customer_key)
-    customers = {change.line.invoice.customer for change in found.changes}
-    report.failures += found.failures
-    for customer in sorted(customers, key=lambda one: one.pk):
+    for customer in touched_customers(at=at, customer_key=customer_key):
         try:
             _settle(customer, at=at, report=report)
         except (BillingError, AssertionError, ArithmeticError) as problem:
             logger.error("late usage of %s was not settled", customer.key, exc_info=problem)
-            lines = [change.line for change in found.changes if change.line.invoice.customer == customer]
-            report.failures += [LateFailure(line, str(problem) or type(problem).__name__) for line in lines]
+            report.failures.append((customer.key, str(problem) or type(problem).__name__))
     return report
 
 
 @transaction.atomic
 def _settle(customer: Customer, *, at: datetime, report: SettleReport) -> None:
-    # What was found before the lock may be settled by now: it is looked at again.
+    # Counted under the lock: of many who settle at once one does it, and the others find nothing left.
     lock_customer(customer_id=customer.pk)
+    found = counted_late_changes(at=at, customer_key=customer.key)
     settled, asked = [], 0
-    for change in counted_late_changes(at=at, customer_key=customer.key).changes:
+    for change in found.changes:
         if change.decision is None:
             asked += 1
             continue
@@ -96,6 +93,9 @@ def _settle(customer: Customer, *, at: datetime, report: SettleReport) -> None:
         )
     report.settled += settled
     report.asked += asked
+    for failure in found.failures:
+        where = f"{failure.line.invoice.number} line {failure.line.position}"
+        report.failures.append((customer.key, f"{where}: {failure.message}"))
 
 
 def _append(
