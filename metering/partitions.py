@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from metering.models import INGEST_LOCK
 
 MONTHS_AHEAD = 3
-CONSOLIDATION_LOCK = 7_303
+CONSOLIDATION_LOCK = 7_304
 
 
 @dataclass(frozen=True)
