@@ -24,6 +24,7 @@ from invoicing.core.proof import charge_from_inputs, usage_from_document
 from invoicing.customers.models import Customer, LateUsagePolicy
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
 from invoicing.workflows.compute_invoice import usage_of_charge
+from invoicing.workflows.explain_invoice import NOT_RATABLE
 from metering.counting import IS_COUNTED, known_through
 from metering.queries import billing_usage
 from metering.rollup import roll_up
@@ -127,8 +128,8 @@ def counted_late_changes(
             continue
         try:
             change = _change(candidate, by_id[candidate.line_id], usages[candidate.line_id], learnt)
-        except BillingError as problem:
-            failures.append(LateFailure(by_id[candidate.line_id], problem.message))
+        except NOT_RATABLE as problem:
+            failures.append(LateFailure(by_id[candidate.line_id], f"{type(problem).__name__} {problem}".rstrip()))
             continue
         if change is not None:
             changes.append(change)

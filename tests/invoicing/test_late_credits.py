@@ -272,3 +272,28 @@ def test_a_correction_is_not_carried_by_another_customers_invoice() -> None:
     with pytest.raises(DatabaseError, match="does not carry what correction"):
         run_sql(f"UPDATE invoicing_invoiceline SET invoice_id = {other.pk}, position = 9 WHERE kind = 'correction'")
     assert acme.lines.filter(kind="correction").count() == 1
+
+
+def test_a_line_that_cannot_be_rated_again_is_named_and_holds_up_nobody_else() -> None:
+    broken = a_billed_july()
+    a_subscription(a_customer("cust_else"), key="else")
+    issue_billing(as_of=AUGUST, at=BILLED_AT)
+    for customer in ("cust_acme", "cust_else"):
+        use(customer, "100", at=JULY + timedelta(hours=4))
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute(
+            "UPDATE invoicing_invoiceline SET rated = jsonb_set(rated, '{inputs,engine}', '\"0\"') WHERE invoice_id = %s",
+            [broken.pk],
+        )
+        cursor.execute("SET session_replication_role = origin")
+
+    found = late_changes(at=BILLED_AT)
+    report = settle_late_changes(at=BILLED_AT)
+
+    assert [failure.line.invoice for failure in found.failures] == [broken]
+    assert "rated by engine 0" in found.failures[0].message
+    assert [str(one.customer) for one in report.settled] == ["Acme GmbH"] and report.settled[
+        0
+    ].customer.key == "cust_else"
+    assert [customer for customer, _ in report.failures] == ["cust_acme"]
