@@ -33,7 +33,7 @@ _ROWS = f"""
                'action.' || (n %% {TYPES}) AS event_type,
                'cust_' || lpad(floor({CUSTOMERS} * power((n * 7919 %% 10007) / 10007.0::float8, 2))::int::text, 4, '0') AS customer,
                %(start)s::timestamptz + (%(end)s::timestamptz - %(start)s::timestamptz) * (n / %(count)s::float8) AS at
-        FROM generate_series(0, %(count)s - 1) AS n
+        FROM generate_series(0::bigint, %(count)s - 1) AS n
     ) AS made
 """
 
@@ -77,6 +77,10 @@ def fill(*, events: int, roll: bool = True) -> None:
     made = perf_counter()
     print(f"stored {events:,} events, {keys:,} keys of closed months, in {made - began:.0f} s", flush=True)
     if roll:
+        # Every one of them has a meter and a key of its own: what is looked at is what comes from now on.
+        ground.execute(
+            "INSERT INTO metering_rollupprogress (id, listed_up_to) VALUES (1, %s)", spans[-1].first + spans[-1].count
+        )
         report = roll_up()
         print(f"rolled up {report.events:,} events in {perf_counter() - made:.0f} s", flush=True)
     ground.execute("VACUUM (ANALYZE)")
