@@ -30,7 +30,7 @@ from metering.rollup import roll_up
 DECIDE = "invoicing.decide_late_usage"
 # Counting the usage of a line again takes about 10 ms; a page shows what can be read in one go.
 LINES_MAX = 200
-CHOICES = (("", "Wait"), *CorrectionDecision.choices)
+CHOICES = (("", "Leave it"), *CorrectionDecision.choices)
 
 
 @dataclass
