@@ -46,10 +46,11 @@ _STALE = "ARRAY(SELECT hour FROM stale)"
 _STALE_WITHIN = """ARRAY(
     SELECT hour FROM stale WHERE hour >= %(whole_start)s::timestamptz AND hour < %(whole_end)s::timestamptz
 )"""
-_SPANS_AND_STALE = f"""
-    unnest(%(span_starts)s::timestamptz[] || {_STALE_WITHIN},
-           %(span_ends)s::timestamptz[] || ARRAY(SELECT hour + interval '1 hour' FROM unnest({_STALE_WITHIN}) AS hour))
-    AS span(first_moment, end_moment) CROSS JOIN
+# Bounds that the planner sees: from their hours alone it would read all events of the customer, and compare.
+_IN_STALE = f"""
+    {_OF_CUSTOMER} AND e.timestamp >= given.hour AND e.timestamp < given.hour + interval '1 hour'
+    AND e.timestamp >= (SELECT min(hour) FROM unnest({{0}}) AS hour)
+    AND e.timestamp < (SELECT max(hour) + interval '1 hour' FROM unnest({{0}}) AS hour)
 """
 _ARCHIVED_STALE = f"""
     SELECT FROM unnest({_STALE}) AS given(hour) JOIN metering_usagewindow w
@@ -205,11 +206,21 @@ def counted_now(*, meter: Meter, customer_id: str, period: Period) -> Counted:
 
 
 def _mixed(meter: Meter, customer_id: str, period: Period, *, counts: str, stale: str, with_tail: bool) -> Counted:
-    condition = f"{_IN_SPAN} AND {counts}"
     cut = cut_at_hours(period=period)
     whole = cut.whole
-    parts = [_raw_hours(meter, condition, source=_SPANS_AND_STALE)]
-    values = [_raw_values(condition, source=_SPANS_AND_STALE)]
+    parts, values = [], []
+    for place in range(len(cut.edges)):
+        edge = (
+            f"{_OF_CUSTOMER} AND e.timestamp >= %(edge_{place}_start)s AND e.timestamp < %(edge_{place}_end)s"
+            f" AND {counts}"
+        )
+        parts.append(_raw_hours(meter, edge))
+        values.append(_raw_values(edge))
+    if whole is not None and stale != _NOTHING_STALE:
+        behind = f"{_IN_STALE.format(_STALE_WITHIN)} AND {counts}"
+        source = f"unnest({_STALE_WITHIN}) AS given(hour) CROSS JOIN"
+        parts.append(_raw_hours(meter, behind, source=source))
+        values.append(_raw_values(behind, source=source))
     if whole is not None:
         stored = (
             "w.meter_id = %(meter)s AND w.customer_id = %(customer)s AND w.start >= %(whole_start)s"
@@ -246,6 +257,8 @@ def _mixed(meter: Meter, customer_id: str, period: Period, *, counts: str, stale
         spans=list(cut.edges),
         absent=[ARCHIVED_SPANS, _ARCHIVED_STALE, UNSETTLED],
         parameters={
+            **{f"edge_{place}_start": edge.start for place, edge in enumerate(cut.edges)},
+            **{f"edge_{place}_end": edge.end for place, edge in enumerate(cut.edges)},
             "whole_start": whole.start if whole else None,
             "whole_end": whole.end if whole else None,
             "opening_hour": hour_of(period.start),
@@ -257,6 +270,7 @@ def _mixed(meter: Meter, customer_id: str, period: Period, *, counts: str, stale
 
 def _opening_levels(counts: str) -> str:
     """Return SQL for the level of each grouping at the start of the period: of windows, stale hours, the hour it cuts."""
+    earlier = "ARRAY(SELECT hour FROM stale WHERE hour < %(opening_hour)s)"
     raw = f"SELECT {GROUPING}, e.timestamp, e.id, {COUNTED_VALUE}"
     return f"""
         SELECT DISTINCT ON (grouping) grouping, at, last_value FROM (
@@ -269,9 +283,8 @@ def _opening_levels(counts: str) -> str:
             {raw} FROM {_EVENTS}
             WHERE {_OF_CUSTOMER} AND {counts} AND e.timestamp >= %(opening_hour)s AND e.timestamp < %(start)s
             UNION ALL
-            {raw} FROM unnest({_STALE}) AS given(hour) CROSS JOIN {_EVENTS}
-            WHERE {_OF_CUSTOMER} AND {counts} AND given.hour < %(opening_hour)s
-              AND e.timestamp >= given.hour AND e.timestamp < given.hour + interval '1 hour'
+            {raw} FROM unnest({earlier}) AS given(hour) CROSS JOIN {_EVENTS}
+            WHERE {_IN_STALE.format(earlier)} AND {counts}
         ) AS earlier ORDER BY grouping, at DESC, number DESC
     """
 
@@ -293,6 +306,8 @@ def _stale_hours(*, with_new_events: bool) -> str:
             ARRAY(SELECT b.effective_from {_BACKDATED}), ARRAY(SELECT b.effective_before {_BACKDATED})
         ) AS moved(since, before) CROSS JOIN {_EVENTS}
         WHERE {_OF_CUSTOMER} AND e.timestamp >= moved.since AND e.timestamp < moved.before AND e.id <= m.rolled_up_to
+          AND e.timestamp >= (SELECT min(since) FROM unnest(ARRAY(SELECT b.effective_from {_BACKDATED})) AS since)
+          AND e.timestamp < (SELECT max(before) FROM unnest(ARRAY(SELECT b.effective_before {_BACKDATED})) AS before)
         {new_events if with_new_events else ""}
     """
 
