@@ -461,13 +461,13 @@ def build() -> type[RuleBasedStateMachine]:
         def all_is_well(self) -> None:
             world = agreement.read_world()
             self.check_stored(world)
-            assert agreement.window_differences(world) == []
+            assert not (wrong := agreement.window_differences(world)), wrong
             self.check_display(world)
             self.check_billed(world)
             if next(self.turn) % 3 == 0:
-                assert [row for row in conservation() if not row.balanced] == []
-                assert doubled_keys() == []
-                assert faults() == []
+                assert not (unbalanced := [row for row in conservation() if not row.balanced]), unbalanced
+                assert not (doubled := doubled_keys()), doubled
+                assert not (missing := faults()), missing
 
         def check_stored(self, world: Any) -> None:
             """Every acknowledged event is stored exactly once, as it was acknowledged; nothing else is."""
@@ -495,19 +495,19 @@ def build() -> type[RuleBasedStateMachine]:
                     periods=[PERIODS[place % len(PERIODS)]],
                     questions=[QUESTIONS[(place // 2) % len(QUESTIONS)]],
                 )
-                assert wrong == []
+                assert wrong == [], wrong
 
         def check_billed(self, world: Any) -> None:
             """What was billed is recounted as it was known then, for ever; the newest each time, the others in turn."""
             chosen = self.billed[-2:] + ([self.billed[next(self.turn) % len(self.billed)]] if self.billed else [])
             for meter, customer, period, said in chosen:
                 wrong = agreement.recount_differences(world, meter=meter, customer=customer, period=period, said=said)
-                assert wrong == []
+                assert wrong == [], wrong
 
         def check_settled(self) -> None:
             """After a rollup: accepted = applied + listed + cancelled, and what is billed equals the recount."""
             world = agreement.read_world()
-            assert listing_faults() == []
+            assert not (unlisted := listing_faults()), unlisted
             listed = set(UnappliedEvent.objects.values_list("number", "meter__key"))
             wanted = set()
             for fact in world.facts:
@@ -529,7 +529,7 @@ def build() -> type[RuleBasedStateMachine]:
             wrong, billed = agreement.billing_differences(
                 world, customers=[CUSTOMERS[turn % 2]], periods=[PERIODS[turn % len(PERIODS)]]
             )
-            assert wrong == []
+            assert wrong == [], wrong
             self.billed += [(meter, customer, period, said) for (meter, customer, period), said in billed.items()]
 
         @told_at_once
@@ -541,7 +541,7 @@ def build() -> type[RuleBasedStateMachine]:
             self.check_settled()
             world = agreement.read_world()
             self.check_stored(world)
-            assert agreement.window_differences(world) == []
+            assert not (wrong := agreement.window_differences(world)), wrong
             for meter, customer, period, said in self.billed:
                 assert (
                     agreement.recount_differences(world, meter=meter, customer=customer, period=period, said=said) == []
