@@ -140,9 +140,7 @@ def bytes_text(size: int) -> str:
     """Write a size in decimal units with three digits: 1.24 GB, 830 bytes."""
     if size < 1000:
         return f"{size} {counted('byte', size)}"
-    amount, unit = Decimal(size), ""
-    for unit in ("kB", "MB", "GB", "TB"):
-        amount /= 1000
-        if amount < 1000:
-            break
+    units = ("kB", "MB", "GB", "TB")
+    step = min((len(str(size)) - 1) // 3, len(units))
+    amount, unit = Decimal(size).scaleb(-3 * step), units[step - 1]
     return f"{amount:.{2 if amount < 10 else 1 if amount < 100 else 0}f} {unit}"

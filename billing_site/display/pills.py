@@ -34,7 +34,6 @@ TONES = {
     "different": RED,
     "archived": AMBER,
     "purged": AMBER,
-    "kept": GREY,
     "may go": BLUE,
     "balanced": GREEN,
     "unbalanced": RED,

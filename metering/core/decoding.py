@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -44,6 +44,7 @@ def decode_json(document: bytes) -> Any:
 def _count_strings(value: Any) -> int:
     if isinstance(value, str):
         return 1
+    members: Iterable[Any]
     if isinstance(value, dict):
         found, members = len(value), value.values()
     elif isinstance(value, list):
