@@ -79,7 +79,9 @@ def fill(*, events: int, roll: bool = True) -> None:
     if roll:
         # Every one of them has a meter and a key of its own: what is looked at is what comes from now on.
         ground.execute(
-            "INSERT INTO metering_rollupprogress (id, listed_up_to) VALUES (1, %s)", spans[-1].first + spans[-1].count
+            "INSERT INTO metering_rollupprogress (id, listed_up_to) VALUES (1, %s)"
+            " ON CONFLICT (id) DO UPDATE SET listed_up_to = excluded.listed_up_to",
+            spans[-1].first + spans[-1].count,
         )
         report = roll_up()
         print(f"rolled up {report.events:,} events in {perf_counter() - made:.0f} s", flush=True)

@@ -22,6 +22,10 @@ KEY = f"ALTER TABLE {TABLE} ADD UNIQUE (dedup_key)"
 CUSTOMER = f"CREATE INDEX ON {TABLE} (customer_id, event_type, timestamp)"
 RECEIPT = f"CREATE INDEX ON {TABLE} USING brin (received_at)"
 SAME_INDEXES = (*CHECKS, NUMBER, KEY, CUSTOMER, RECEIPT)
+_TRIGGERS = """
+    SELECT pg_get_triggerdef(oid) FROM pg_trigger
+    WHERE tgrelid = 'metering_usageevent'::regclass AND NOT tgisinternal AND tgtype & 4 = 4
+"""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,13 @@ def floor(rows: Sequence[str], *, parts: Sequence[str], batch: int = BATCH, dura
         ground.execute(f"DROP TABLE {TABLE}")
 
 
+def insert_triggers() -> tuple[str, ...]:
+    """Return the statements that give the floor the product's triggers of inserts."""
+    with ground.connection.cursor() as cursor:
+        cursor.execute(_TRIGGERS)
+        return tuple(row[0].replace("public.metering_usageevent", TABLE) for row in cursor.fetchall())
+
+
 def into_product(rows: Sequence[str]) -> Cost:
     """Store lines in the product's own table: months, triggers and all."""
     return cost_of(lambda: copy(_COPY, rows, batch=BATCH), rows=len(rows))
@@ -107,6 +118,7 @@ def measure_floors(*, count: int, repeats: int) -> dict[str, Cost]:
             "+ unique key": lambda rows=rows: floor(rows, parts=(*CHECKS, NUMBER, KEY)),
             "+ index by customer": lambda rows=rows: floor(rows, parts=(*CHECKS, NUMBER, KEY, CUSTOMER)),
             "same indexes": lambda rows=rows: floor(rows, parts=SAME_INDEXES),
+            "+ triggers": lambda rows=rows: floor(rows, parts=(*SAME_INDEXES, *insert_triggers())),
             "same indexes, one transaction": lambda rows=rows: floor(rows, parts=SAME_INDEXES, batch=count),
             "same indexes, commit not awaited": lambda rows=rows: floor(rows, parts=SAME_INDEXES, durable=False),
             "product's table": lambda found=found: into_product(lines(found=found, in_key_order=True)),
