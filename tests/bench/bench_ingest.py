@@ -180,7 +180,7 @@ def show_rest(served: ground.Served, floors: dict[str, Cost], runs: dict[str, Ru
         "Where it goes in Python",
         ("us",),
         [
-            ["HTTP with Django and the key: body received, refused at its first byte", http],
+            ["HTTP with Django and the key: the body received, and refused", http],
             ["JSON decoded, nothing twice in an object", decode],
             ["validated, field by field", read - decode],
             ["keys, order, lines of COPY, sent to PostgreSQL", store],

@@ -73,7 +73,8 @@ class Sending:
                 found[number].update(customer_id=self.probe(number // self.size), event_type="action.0", quantity="1")
         self.bodies = bodies(found=found, size=self.size, ndjson=bool(order.get("ndjson")))
         if order.get("spoilt"):
-            self.bodies = [b"!" + body for body in self.bodies]
+            # Not UTF-8 in its first string: received as a whole, and refused before anything else is read.
+            self.bodies = [b'"\xff",' + body for body in self.bodies]
         self.media_type = "application/x-ndjson" if order.get("ndjson") else "application/json"
         self.next = 0
         self.guard = threading.Lock()
