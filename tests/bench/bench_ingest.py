@@ -23,7 +23,7 @@ from metering.ingest import accept_events
 from metering.rollup import roll_up
 from tests.bench.documents import bodies, documents
 from tests.bench.filling import fill
-from tests.bench.floors import Cost, events, measure_floors
+from tests.bench.floors import Cost, events, full_floor, lines, measure_floors
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Shape:
     ndjson: bool = False
 
 
+FULL = "COPY, one such table that holds as many events"
 THOUSAND = Shape("HTTP, requests of 1,000", 1000, 1, repeats=3)
 # What is asked for most comes first: at nothing stored it is measured at nothing stored.
 SHAPES = (
@@ -75,10 +76,10 @@ def main() -> None:
             fill(events=options.stored)
             now_stored = ground.stored()
             at_much = measure(served, options.events)
+            fresh = lines(found=events(series="full", count=options.events))
+            floors = {FULL: full_floor(fresh), **floors}
             show(f"On top of {now_stored:,} stored events, with the keys of 400 days", at_much, floors)
-            print("\nRate on top of them, of the rate before:")
-            for name, run in at_much.items():
-                print(f"  {name:46}  {run.rate / at_nothing[name].rate:>10.0%}")
+            show_decay(at_nothing, at_much, floors[FULL])
 
 
 def measure(served: ground.Served, count: int) -> dict[str, Run]:
@@ -117,7 +118,13 @@ def middle(runs: list[Run]) -> Run:
 
 def show(title: str, runs: dict[str, Run], floors: dict[str, Cost]) -> None:
     same, bare = floors["same indexes, one transaction"], floors["bare table, one transaction"]
-    rows: list[list[Any]] = [
+    rows: list[list[Any]] = []
+    if FULL in floors:
+        full = floors[FULL]
+        rows.append(
+            [FULL, full.rate, full.microseconds, None, None, ground.ratio(full.microseconds, same.microseconds), None]
+        )
+    rows += [
         ["COPY, same columns and indexes (floor)", same.rate, same.microseconds, None, None, 1.0, None],
         [
             "COPY, bare table",
@@ -134,6 +141,17 @@ def show(title: str, runs: dict[str, Run], floors: dict[str, Cost]) -> None:
         rows.append([name, one.rate, one.postgresql, one.web, one.client, ratio, one.milliseconds])
     columns = ("events/s", "PG us", "web us", "client us", "PG/floor", "median ms")
     ground.show(f"{title} (us: CPU per event)", columns, rows)
+
+
+def show_decay(before: dict[str, Run], after: dict[str, Run], full: Cost) -> None:
+    """Print what is left of the rate: by the clock, and by CPU alone, which other load on the machine changes less."""
+    rows = []
+    for name, then in before.items():
+        now = after[name]
+        by_cpu = (then.postgresql + then.web + then.client) / (now.postgresql + now.web + now.client)
+        of_full = ground.ratio(now.postgresql, full.microseconds)
+        rows.append([name, f"{now.rate / then.rate:.0%}", f"{by_cpu:.0%}", of_full])
+    ground.show("On top of them, of the rate before", ("by clock", "by CPU", "PG/full"), rows)
 
 
 def show_rest(served: ground.Served, floors: dict[str, Cost], runs: dict[str, Run], count: int) -> None:
