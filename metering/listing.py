@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from metering.archiving.absent import was_purged
 from metering.counting import HAS_VALUE, IS_COUNTED, IS_IN_EFFECT, PASSES_FILTERS
 from metering.models import RollupProgress
+from metering.steps import end_of_step
 
 # An event that some meter counts is listed only for the meters that should read it and cannot; one that none
 # counts is listed once, with the reason nearest to counting.
@@ -33,7 +34,7 @@ _LIST = f"""
 
 
 def list_unapplied(*, mark: int, batch: int) -> None:
-    """Bring the list of unapplied events up to number `mark`, in steps of at most `batch` numbers."""
+    """Bring the list of unapplied events up to number `mark`, in steps of at most `batch` events."""
     while _list_step(mark=mark, batch=batch):
         pass
 
@@ -132,7 +133,7 @@ def _list_step(*, mark: int, batch: int) -> bool:
     cursor = _listed_up_to()
     if cursor >= mark:
         return False
-    upper = min(mark, cursor + batch)
+    upper = end_of_step(cursor=cursor, mark=mark, batch=batch)
     with connection.cursor() as database:
         database.execute(_LIST, {"cursor": cursor, "upper": upper, "known": upper})
         database.execute(

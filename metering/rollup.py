@@ -15,6 +15,7 @@ from billing_site.kernel.errors import Conflict
 from metering.doubles import cancel_doubles
 from metering.listing import list_again, list_unapplied
 from metering.models import INGEST_LOCK
+from metering.steps import end_of_step
 from metering.windowing import add_to_windows, recount_corrected_hours
 
 BATCH_SIZE = 200_000
@@ -51,7 +52,7 @@ def roll_up(*, batch: int = BATCH_SIZE) -> RollupReport:
         mark = settled_mark()
     events = windows = 0
     while (cursor := _furthest_cursor_behind(mark)) is not None:
-        step_events, step_windows = _advance(cursor=cursor, upper=_end_of_step(cursor=cursor, mark=mark, batch=batch))
+        step_events, step_windows = _advance(cursor=cursor, upper=end_of_step(cursor=cursor, mark=mark, batch=batch))
         events += step_events
         windows += step_windows
     list_unapplied(mark=mark, batch=batch)
@@ -110,17 +111,6 @@ def _furthest_cursor_behind(mark: int) -> int | None:
         cursor.execute("SELECT max(rolled_up_to) FROM metering_meter WHERE rolled_up_to < %s", [mark])
         found: int | None = cursor.fetchone()[0]
         return found
-
-
-def _end_of_step(*, cursor: int, mark: int, batch: int) -> int:
-    """Return the number of the event that ends a step of `batch` events; numbers that no event has cost nothing."""
-    with connection.cursor() as database:
-        database.execute(
-            "SELECT id FROM metering_usageevent WHERE id > %s AND id <= %s ORDER BY id OFFSET %s LIMIT 1",
-            [cursor, mark, batch - 1],
-        )
-        found = database.fetchone()
-    return int(found[0]) if found else mark
 
 
 @transaction.atomic

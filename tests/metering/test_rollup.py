@@ -3,6 +3,7 @@
 import threading
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -10,7 +11,7 @@ from django.db import connection, transaction
 from metering import rollup
 from metering.core.parsing import Event
 from metering.ingest import accept_events
-from metering.models import Meter, UsageEvent, UsageWindow
+from metering.models import Meter, UnappliedEvent, UsageEvent, UsageWindow
 from metering.operations import create_meter
 from metering.queries import backlog, conservation
 from metering.rollup import IngestStandsStill, roll_up
@@ -53,6 +54,19 @@ def test_events_are_summed_per_customer_and_hour() -> None:
 
     assert values() == [Decimal("0.3"), 4, 5]
     assert (report.events, report.windows) == (4, 3)
+
+
+@pytest.mark.django_db
+def test_numbers_that_no_event_has_take_no_steps(django_assert_max_num_queries: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setval('metering_usageevent_id_seq', nextval('metering_usageevent_id_seq') + 1000000)")
+    use("cust_a", "1", at=JULY)
+    use("cust_a", "2", at=JULY)
+
+    with django_assert_max_num_queries(60):
+        roll_up(batch=1)
+
+    assert UnappliedEvent.objects.count() == 2
 
 
 @pytest.mark.django_db
