@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 
 from billing_site.kernel.period import Period, hour_of
 from metering.archiving.absent import (
@@ -63,6 +65,23 @@ _BACKDATED = """
     WHERE m.id = %(meter)s AND b.number > m.rolled_up_to ORDER BY b.number
 """
 _NOTHING_STALE = "SELECT NULL::timestamptz AS hour WHERE FALSE"
+# Whether there may be hours of a customer whose windows are behind; cheaper than which, months of events unread.
+_PERHAPS_STALE = [
+    """SELECT FROM metering_eventcancellation c JOIN metering_meter m ON c.number > m.rolled_up_to
+       WHERE m.id = %(meter)s AND c.customer_id = %(customer)s""",
+    f"SELECT {_BACKDATED}",
+]
+
+
+class _Behind(Exception):
+    """Windows of the period are, or may be, behind what was corrected since."""
+
+
+class _Moment(Loader):
+    """Read what PostgreSQL writes of a moment, in UTC, as each of the product's sessions is; hours come by the thousand."""
+
+    def load(self, data: Buffer) -> datetime:
+        return datetime.fromisoformat(str(data, "ascii"))
 
 
 @dataclass(frozen=True)
@@ -192,20 +211,32 @@ def counted_now(*, meter: Meter, customer_id: str, period: Period) -> Counted:
 
     An hour is stale where one of its events was cancelled since, or came into effect by an earlier effective date;
     for a time-weighted sum also where it has new events. One statement finds them and reads them: an amendment, of
-    which the old event is in a window and the new one in none, is seen as a whole or not at all.
+    which the old event is in a window and the new one in none, is seen as a whole or not at all. Hours are stale for
+    seconds only, and to plan that statement takes longer than to execute it: the first try goes without, and tells.
     """
-    follows = meter.aggregation == "time_weighted_sum"
-    return _mixed(
-        meter,
-        customer_id,
-        period,
-        counts=f"{IS_COUNTED} AND {not_cancelled(_EVERYTHING)}",
-        stale=_stale_hours(with_new_events=follows),
-        with_tail=not follows,
-    )
+    counts = f"{IS_COUNTED} AND {not_cancelled(_EVERYTHING)}"
+    if meter.aggregation == "time_weighted_sum":
+        stale = _stale_hours(with_new_events=True)
+        return _mixed(meter, customer_id, period, counts=counts, stale=stale, with_tail=False)
+    try:
+        return _mixed(
+            meter, customer_id, period, counts=counts, stale=_NOTHING_STALE, with_tail=True, behind=_PERHAPS_STALE
+        )
+    except _Behind:
+        stale = _stale_hours(with_new_events=False)
+        return _mixed(meter, customer_id, period, counts=counts, stale=stale, with_tail=True)
 
 
-def _mixed(meter: Meter, customer_id: str, period: Period, *, counts: str, stale: str, with_tail: bool) -> Counted:
+def _mixed(
+    meter: Meter,
+    customer_id: str,
+    period: Period,
+    *,
+    counts: str,
+    stale: str,
+    with_tail: bool,
+    behind: Sequence[str] = (),
+) -> Counted:
     cut = cut_at_hours(period=period)
     whole = cut.whole
     parts, values = [], []
@@ -217,10 +248,10 @@ def _mixed(meter: Meter, customer_id: str, period: Period, *, counts: str, stale
         parts.append(_raw_hours(meter, edge))
         values.append(_raw_values(edge))
     if whole is not None and stale != _NOTHING_STALE:
-        behind = f"{_IN_STALE.format(_STALE_WITHIN)} AND {counts}"
+        in_stale = f"{_IN_STALE.format(_STALE_WITHIN)} AND {counts}"
         source = f"unnest({_STALE_WITHIN}) AS given(hour) CROSS JOIN"
-        parts.append(_raw_hours(meter, behind, source=source))
-        values.append(_raw_values(behind, source=source))
+        parts.append(_raw_hours(meter, in_stale, source=source))
+        values.append(_raw_values(in_stale, source=source))
     if whole is not None:
         stored = (
             "w.meter_id = %(meter)s AND w.customer_id = %(customer)s AND w.start >= %(whole_start)s"
@@ -256,6 +287,7 @@ def _mixed(meter: Meter, customer_id: str, period: Period, *, counts: str, stale
         opening=_opening_levels(counts),
         spans=list(cut.edges),
         absent=[ARCHIVED_SPANS, _ARCHIVED_STALE, UNSETTLED],
+        behind=behind,
         parameters={
             **{f"edge_{place}_start": edge.start for place, edge in enumerate(cut.edges)},
             **{f"edge_{place}_end": edge.end for place, edge in enumerate(cut.edges)},
@@ -341,12 +373,14 @@ def _read(
     spans: list[Period],
     absent: list[str],
     stale: str = _NOTHING_STALE,
+    behind: Sequence[str] = (),
     parameters: Mapping[str, Any] | None = None,
     through: int | None = None,
 ) -> Counted:
     """Read all parts in one statement: what they say is of one moment.
 
-    Raises EventsArchived where raw events are wanted that are purged, or windows that cannot be right without them.
+    Raises EventsArchived where raw events are wanted that are purged, or windows that cannot be right without them,
+    and _Behind where one of the questions `behind` has an answer.
     """
     parts = list(parts)
     if meter.aggregation == "unique_count":
@@ -361,9 +395,12 @@ def _read(
         "SELECT 'cursor', NULL, NULL, NULL, m.rolled_up_to, NULL, NULL, NULL, NULL"
         " FROM metering_meter m WHERE m.id = %(meter)s"
     )
-    is_absent = " OR ".join(f"EXISTS ({part})" for part in absent)
-    parts.append(f"SELECT 'archived', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE {is_absent}")
+    for kind, questions in (("behind", behind), ("archived", absent)):
+        if questions:
+            found = " OR ".join(f"EXISTS ({question})" for question in questions)
+            parts.append(f"SELECT '{kind}', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE {found}")
     with connection.cursor() as cursor:
+        cursor.cursor.adapters.register_loader("timestamptz", _Moment)
         cursor.execute(
             f"WITH stale AS MATERIALIZED ({stale}) " + " UNION ALL ".join(parts),
             {
@@ -379,7 +416,10 @@ def _read(
             },
         )
         rows = cursor.fetchall()
-    if any(row[0] == "archived" for row in rows):
+    kinds = {row[0] for row in rows}
+    if "behind" in kinds:
+        raise _Behind
+    if "archived" in kinds:
         raise EventsArchived(purged_months_of(period=period))
     cursors = [row[4] for row in rows if row[0] == "cursor"]
     assert len(cursors) == 1, "a meter has one cursor"

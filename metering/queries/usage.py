@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from itertools import pairwise
 from typing import Literal
@@ -179,8 +179,10 @@ def _windows(counted: Counted, granularity: Granularity) -> Iterator[Window]:
     if counted.aggregation == "time_weighted_sum":
         spans = list(_all_spans(counted.period, granularity))
     else:
-        moments = {hour.start.astimezone(UTC) for hour in counted.hours}
-        spans = sorted({span_of(moment=moment, granularity=granularity) for moment in moments})
+        spans = []
+        for hour in counted.hours:
+            if not spans or hour.start >= spans[-1].end:
+                spans.append(span_of(moment=hour.start, granularity=granularity))
     for part in counted.split([_shared(span, counted.period) for span in spans]):
         quantity = part.quantity
         if part.event_count or quantity:
