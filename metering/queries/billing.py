@@ -12,7 +12,8 @@ from billing_site.kernel.money import plain
 from billing_site.kernel.period import Period
 from metering.core.aggregation import Hour
 from metering.models import Meter
-from metering.queries.hours import Counted, counted_for_billing
+from metering.queries.counted import Counted
+from metering.queries.hours import counted_for_billing
 
 
 @dataclass(frozen=True)

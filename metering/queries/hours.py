@@ -1,9 +1,7 @@
 """Hours of a meter and customer, from windows and raw events: what usage, billing and proof combine to quantities."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from django.db import connection
@@ -19,7 +17,7 @@ from metering.archiving.absent import (
     EventsArchived,
     purged_months_of,
 )
-from metering.core.aggregation import Hour, closing_levels, quantity_of
+from metering.core.aggregation import Hour
 from metering.core.windows import cut_at_hours
 from metering.counting import (
     COUNTED_TEXT,
@@ -33,6 +31,7 @@ from metering.counting import (
     not_cancelled,
 )
 from metering.models import Meter
+from metering.queries.counted import Counted
 
 # The greatest number there is: everything that is accepted.
 _EVERYTHING = str(2**63 - 1)
@@ -82,72 +81,6 @@ class _Moment(Loader):
 
     def load(self, data: Buffer) -> datetime:
         return datetime.fromisoformat(str(data, "ascii"))
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What was counted in a period: its hours, the levels at its start, and the distinct values of each hour.
-
-    `through` is the number up to which events were counted.
-    """
-
-    aggregation: str
-    period: Period
-    hours: tuple[Hour, ...]
-    through: int
-    opening: Mapping[str | None, Decimal] = field(default_factory=dict)
-    values: tuple[tuple[datetime, str | None, Any], ...] = ()
-
-    @property
-    def quantity(self) -> Decimal:
-        """The quantity of the whole period over all groupings."""
-        return quantity_of(
-            aggregation=self.aggregation,
-            hours=self.hours,
-            period=self.period,
-            opening=self.opening,
-            distinct=len({value for _, _, value in self.values}),
-        )
-
-    @property
-    def event_count(self) -> int:
-        """The number of events that count."""
-        return sum(hour.event_count for hour in self.hours)
-
-    def split(self, spans: Sequence[Period]) -> Iterator["Counted"]:
-        """Yield the parts of spans that follow each other, hold whole hours, and together hold all that was counted."""
-        levels, place = self.opening, 0
-        values: dict[datetime, list[tuple[datetime, str | None, Any]]] = {}
-        for value in self.values:
-            values.setdefault(value[0], []).append(value)
-        for span in spans:
-            first = place
-            while place < len(self.hours) and self.hours[place].start < span.end:
-                assert self.hours[place].start >= span.start, "an hour lies before the span that should hold it"
-                place += 1
-            hours = self.hours[first:place]
-            starts = {hour.start for hour in hours}
-            yield Counted(
-                aggregation=self.aggregation,
-                period=span,
-                hours=hours,
-                through=self.through,
-                opening=levels,
-                values=tuple(value for start in starts for value in values.get(start, ())),
-            )
-            levels = closing_levels(hours=hours, opening=levels)
-        assert place == len(self.hours), "an hour lies in no span"
-
-    def of_groupings(self, groupings: Sequence[str | None]) -> "Counted":
-        """Return the part of some groupings."""
-        return Counted(
-            aggregation=self.aggregation,
-            period=self.period,
-            hours=tuple(hour for hour in self.hours if hour.grouping in groupings),
-            through=self.through,
-            opening={name: level for name, level in self.opening.items() if name in groupings},
-            values=tuple(value for value in self.values if value[1] in groupings),
-        )
 
 
 def counted_as_known(*, meter: Meter, customer_id: str, period: Period, through: int) -> Counted:

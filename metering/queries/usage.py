@@ -14,7 +14,8 @@ from billing_site.kernel.period import Period, hours_in
 from metering.core.aggregation import Stretch, working
 from metering.core.windows import span_of
 from metering.models import Meter
-from metering.queries.hours import Counted, counted_as_known, counted_by_property, counted_now
+from metering.queries.counted import Counted
+from metering.queries.hours import counted_as_known, counted_by_property, counted_now
 
 Granularity = Literal["hour", "day", "month"]
 
