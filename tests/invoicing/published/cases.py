@@ -1,0 +1,139 @@
+"""The case table: what providers publish about their price models, with the figures as they stand there.
+
+Each file names pages; under a page stand examples. An example is one published figure: a price in the shape of our
+catalog file, a quantity, and the amount; or a bill of several lines and its total. `ours` and `why` stand where we charge
+something else by design. What we worked out ourselves from a published rate card is `derived`: it is tested, but it is
+nobody's word and is not counted.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+FOLDER = Path(__file__).resolve().parent
+PAGE = {"provider", "title", "url", "read_in", "prices", "bills"}
+PRICE = {"what", "currency", "price", "published", "derived"}
+FIGURES = {"after", "quantity", "amount", "ours", "why"}
+BILL = {"what", "currency", "lines", "total", "ours", "why"}
+LINE = {"key", "price", "quantity", "amount", "ours"}
+Case = TypeVar("Case")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an example stands; `read_in` where we read it, if that was not the page itself."""
+
+    provider: str
+    title: str
+    url: str
+    read_in: str
+
+
+@dataclass(frozen=True)
+class PriceCase:
+    """One published amount for a quantity of one price, or for what comes `after` an earlier quantity.
+
+    A page that shows more decimals than the currency has shows the amount before rounding.
+    """
+
+    name: str
+    source: Source
+    currency: str
+    price: Mapping[str, Any]
+    after: str
+    quantity: str
+    published: str
+    ours: str
+    why: str
+    is_derived: bool
+
+
+@dataclass(frozen=True)
+class BillLine:
+    """One line of a published bill."""
+
+    key: str
+    price: Mapping[str, Any]
+    quantity: str
+    published: str
+    ours: str
+
+
+@dataclass(frozen=True)
+class BillCase:
+    """One published bill of several lines and its total."""
+
+    name: str
+    source: Source
+    currency: str
+    lines: tuple[BillLine, ...]
+    published: str
+    ours: str
+    why: str
+
+
+def price_cases() -> list[PriceCase]:
+    """All examples of a single price."""
+    return list(_each("prices", _price_cases))
+
+
+def bill_cases() -> list[BillCase]:
+    """All examples of a whole bill."""
+    return list(_each("bills", _bill_cases))
+
+
+def _each(kind: str, cases: Callable[[Source, Mapping[str, Any]], Iterator[Case]]) -> Iterator[Case]:
+    for path in sorted(FOLDER.glob("*.yaml")):
+        for page in yaml.safe_load(path.read_text()):
+            _known(page, PAGE, path.name)
+            source = Source(page["provider"], page["title"], page["url"], page.get("read_in", ""))
+            for entry in page.get(kind, ()):
+                yield from cases(source, entry)
+
+
+def _price_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[PriceCase]:
+    _known(entry, PRICE, source.url)
+    for kind in ("published", "derived"):
+        for figures in entry.get(kind, ()):
+            _known(figures, FIGURES, source.url)
+            yield PriceCase(
+                name=f"{source.provider}: {entry['what']}, {figures['quantity']}",
+                source=source,
+                currency=entry.get("currency", "USD"),
+                price=entry["price"],
+                after=figures.get("after", ""),
+                quantity=figures["quantity"],
+                published=figures["amount"],
+                ours=figures.get("ours", figures["amount"]),
+                why=figures.get("why", ""),
+                is_derived=kind == "derived",
+            )
+
+
+def _bill_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[BillCase]:
+    _known(entry, BILL, source.url)
+    for line in entry["lines"]:
+        _known(line, LINE, source.url)
+    yield BillCase(
+        name=f"{source.provider}: {entry['what']}",
+        source=source,
+        currency=entry.get("currency", "USD"),
+        lines=tuple(
+            BillLine(
+                line["key"], line["price"], line.get("quantity", "0"), line["amount"], line.get("ours", line["amount"])
+            )
+            for line in entry["lines"]
+        ),
+        published=entry["total"],
+        ours=entry.get("ours", entry["total"]),
+        why=entry.get("why", ""),
+    )
+
+
+def _known(mapping: Mapping[str, Any], members: set[str], where: str) -> None:
+    unknown = set(mapping) - members
+    assert not unknown, f"{where}: {sorted(unknown)} mean nothing here"
+    assert ("why" in mapping) <= ("ours" in mapping), f"{where}: a reason without a figure"

@@ -1,0 +1,100 @@
+"""What providers publish about their price models is what the product and the second opinion charge."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from billing_site.kernel.money import exponent
+from invoicing.catalog.operations import load_catalog
+from invoicing.workflows.preview_invoice import preview_invoice
+from invoicing.workflows.price_preview import preview_price
+from metering.ingest import accept_events
+from tests.factories import a_customer, a_subscription, an_event
+from tests.invoicing.published.cases import BillCase, PriceCase, bill_cases, price_cases
+from tests.invoicing.reference.pricing import amount_of, to_minor_units
+
+PRICES = price_cases()
+BILLS = bill_cases()
+MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
+
+
+def product_says(case: PriceCase, quantity: str, *, rounded: bool) -> Fraction:
+    """What the product's price preview answers."""
+    answered = preview_price(definition=case.price, quantity=quantity, currency=case.currency)
+    return Fraction(answered["amount" if rounded else "unrounded_amount"])
+
+
+def reference_says(case: PriceCase, quantity: str, *, rounded: bool) -> Fraction:
+    """What the second opinion charges."""
+    amount = amount_of(case.price, [Fraction(quantity)])
+    return to_minor_units(amount, exponent(case.currency)) if rounded else amount
+
+
+@pytest.mark.parametrize("case", PRICES, ids=lambda case: case.name)
+def test_the_published_amount_is_charged_or_the_difference_is_by_design(case: PriceCase) -> None:
+    shown_decimals = -Decimal(case.published).as_tuple().exponent
+    rounded = shown_decimals <= exponent(case.currency)
+    total = str(Decimal(case.after or 0) + Decimal(case.quantity))
+
+    for says in (product_says, reference_says):
+        before = says(case, case.after, rounded=rounded) if case.after else 0
+        assert says(case, total, rounded=rounded) - before == Fraction(case.ours)
+    assert (case.ours != case.published) == bool(case.why), "a difference, and only a difference, has its reason"
+
+
+@pytest.mark.parametrize("case", PRICES, ids=lambda case: case.name)
+def test_usage_in_many_pieces_costs_what_it_costs_in_one(case: PriceCase) -> None:
+    whole = Fraction(case.quantity)
+    pieces = [whole / 7] * 3 + [Fraction(0), whole / 7 * 4]
+
+    assert amount_of(case.price, pieces) == amount_of(case.price, [whole])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("case", BILLS, ids=lambda case: case.name)
+def test_a_published_bill_is_billed_line_by_line_from_its_events(case: BillCase) -> None:
+    load_catalog(document=catalog_of(case), at=MARCH, actor="test", reason="as published")
+    a_subscription(a_customer(currency=case.currency), plan="plan", started_at=MARCH)
+    accept_events(
+        events=[
+            an_event("cust_acme", str(part), at=MARCH + timedelta(days=day), event_type=line.key)
+            for line in case.lines
+            for day, part in ((3, Decimal(line.quantity) / 4), (20, Decimal(line.quantity) * 3 / 4))
+        ]
+    )
+
+    computed = preview_invoice(customer_key="cust_acme", as_of=APRIL - timedelta(seconds=1)).assembled
+
+    billed = {line.reference.rpartition("/")[2]: Fraction(line.amount.amount) for line in computed.lines}
+    second = {line.key: amount_of(line.price, [Fraction(line.quantity)]) for line in case.lines}
+    assert billed == {line.key: Fraction(line.ours) for line in case.lines}
+    assert billed == {key: to_minor_units(amount, exponent(case.currency)) for key, amount in second.items()}
+    assert Fraction(computed.total.amount) == Fraction(case.ours)
+    assert sum(Fraction(line.published) for line in case.lines) == Fraction(case.published), "the page adds up"
+    assert (case.ours != case.published) == bool(case.why), "a difference, and only a difference, has its reason"
+
+
+def catalog_of(case: BillCase) -> dict[str, object]:
+    """A plan with the prices of a bill, each on a meter of its own."""
+    metered = [line for line in case.lines if line.price["model"] != "flat"]
+    prices = [
+        {"key": line.key, "meter": line.key if line in metered else None, "currency": case.currency, **line.price}
+        for line in case.lines
+    ]
+    return {
+        "meters": [{"key": line.key, "event_type": line.key} for line in metered],
+        "products": [{"key": "product"}],
+        "plans": [{"key": "plan", "product": "product", "prices": prices}],
+    }
+
+
+def test_every_example_names_the_page_it_stands_on_and_none_stands_there_twice() -> None:
+    figures = [(case.source.url, str(case.price), case.after, case.quantity) for case in PRICES]
+    names = [case.name for case in (*PRICES, *BILLS)]
+
+    assert [figure for figure, times in Counter(figures).items() if times > 1] == []
+    assert [name for name, times in Counter(names).items() if times > 1] == []
+    assert all(case.source.url.startswith("https://") and case.source.title for case in (*PRICES, *BILLS))

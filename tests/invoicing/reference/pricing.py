@@ -1,0 +1,111 @@
+"""Prices, told again: a price object of the catalog file and pieces of usage in their order become an exact amount."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+Piece = Fraction
+
+
+def exact(number: Any) -> Fraction:
+    """A number of the catalog file; nothing there means zero."""
+    return Fraction(0) if number is None else Fraction(str(number))
+
+
+def to_minor_units(amount: Fraction, decimals: int) -> Fraction:
+    """Round to so many decimals, halves away from zero."""
+    sign = -1 if amount < 0 else 1
+    scaled = abs(amount) * 10**decimals
+    whole, rest = divmod(scaled.numerator, scaled.denominator)
+    if 2 * rest >= scaled.denominator:
+        whole += 1
+    return Fraction(sign * whole, 10**decimals)
+
+
+def amount_of(price: Mapping[str, Any], pieces: Iterable[Piece], *, share: Fraction = Fraction(1)) -> Fraction:
+    """What usage costs, piece by piece, before rounding.
+
+    `share` is the part of the billing period in which the price was in force: what is owed for a period (flat fees,
+    minimum, maximum) counts by it, usage does not. The free units are those that come first.
+    """
+    paid = list(_after_free_units(pieces, exact(price.get("free_units"))))
+    amount = _MODELS[price["model"]](price, paid, share)
+    if price.get("minimum_amount") is not None and amount < exact(price["minimum_amount"]) * share:
+        amount = exact(price["minimum_amount"]) * share
+    if price.get("maximum_amount") is not None and amount > exact(price["maximum_amount"]) * share:
+        amount = exact(price["maximum_amount"]) * share
+    return amount
+
+
+def _after_free_units(pieces: Iterable[Piece], free: Fraction) -> Iterable[Piece]:
+    for piece in pieces:
+        given = min(piece, free)
+        free -= given
+        if piece > given:
+            yield piece - given
+
+
+def _flat(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
+    return exact(price["unit_amount"]) * share
+
+
+def _per_unit(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
+    return sum((piece * exact(price["unit_amount"]) for piece in pieces), Fraction(0))
+
+
+def _percentage(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
+    return sum((piece * exact(price["rate"]) for piece in pieces), Fraction(0))
+
+
+def _package(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
+    """Open a new package whenever the last one is used up: a started one costs as much as a full one."""
+    left, opened = Fraction(0), 0
+    for piece in pieces:
+        while piece > left:
+            missing = (piece - left) / exact(price["package_size"])
+            # Many at once: whole packages that this piece uses up, or the one that it opens.
+            count = max(1, missing.numerator // missing.denominator)
+            opened += count
+            left += count * exact(price["package_size"])
+        left -= piece
+    return opened * exact(price["package_amount"])
+
+
+def _graduated(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
+    """Let each piece fill the tiers from where the one before it stopped."""
+    tiers = price["tiers"]
+    at, amount, entered = Fraction(0), Fraction(0), {0}
+    for piece in pieces:
+        while piece > 0:
+            number = next(n for n, tier in enumerate(tiers) if tier["up_to"] is None or exact(tier["up_to"]) > at)
+            tier = tiers[number]
+            taken = piece if tier["up_to"] is None else min(piece, exact(tier["up_to"]) - at)
+            amount += taken * _rate(tier)
+            entered.add(number)
+            at += taken
+            piece -= taken
+    return amount + sum((exact(tiers[number].get("flat_amount")) * share for number in entered), Fraction(0))
+
+
+def _volume(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
+    """Price everything at the rate of the tier that the total is in."""
+    total = sum(pieces, Fraction(0))
+    for tier in price["tiers"]:
+        if tier["up_to"] is None or total <= exact(tier["up_to"]):
+            return total * _rate(tier) + exact(tier.get("flat_amount")) * share
+    raise AssertionError("the last tier is open")
+
+
+def _rate(tier: Mapping[str, Any]) -> Fraction:
+    return exact(tier.get("unit_amount")) + exact(tier.get("rate"))
+
+
+_MODELS = {
+    "flat": _flat,
+    "per_unit": _per_unit,
+    "percentage": _percentage,
+    "package": _package,
+    "graduated": _graduated,
+    "graduated_percentage": _graduated,
+    "volume": _volume,
+}
