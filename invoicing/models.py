@@ -8,6 +8,7 @@ from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceS
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.subscriptions.models import Subscription
+from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 
 __all__ = [
     "Account",
@@ -31,6 +32,8 @@ __all__ = [
     "StripeNotice",
     "Subscription",
     "UsageCorrection",
+    "WhatIf",
+    "WhatIfFigure",
 ]
 
 guard_history(Customer, Product, Plan, PlanVersion, Subscription, Invoice)

@@ -8,6 +8,7 @@ from invoicing.payments import intake, mirror, push
 from invoicing.workflows import follow_stripe
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.settle_late_usage import settle_late_changes
+from invoicing.workflows.what_if import continue_what_if
 
 REGULAR_JOBS = (
     RegularJob(name="Sweep pushes and notices", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
@@ -64,3 +65,9 @@ def settle_late_usage() -> str:
     """Apply the customers' terms to usage that came after its invoice."""
     report = settle_late_changes(at=now())
     return f"{len(report.settled)} settled, {report.asked} wait for a decision, {len(report.failures)} failures"
+
+
+def compute_what_if(what_if_id: int) -> str:
+    """Compute the next invoices of a what-if."""
+    asked = continue_what_if(what_if_id=what_if_id, at=now())
+    return f"{asked.done_count} of {asked.invoice_count} invoices"

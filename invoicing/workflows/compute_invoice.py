@@ -13,9 +13,12 @@ from invoicing.core.contract import Charge, DecidedCorrection, Usage
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.invoices.corrections import open_corrections
-from invoicing.subscriptions.snapshot import Contract, contract_at
+from invoicing.subscriptions.snapshot import AS_AGREED, Contract, InPlace, contract_at
 from metering.queries import MeterUsage, billing_usage, usage_as_known
 from metering.queries.billing import no_usage
+
+# What each of some meters counted in a service period.
+Measure = Callable[[list[str], Period], dict[str, MeterUsage]]
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,22 @@ def compute_as_known(*, customer: Customer, period: Period, known_through: int) 
     return _computed(customer, period, [], measured)
 
 
+def compute_in_place(*, customer: Customer, period: Period, in_place: InPlace, measure: Measure) -> ComputedInvoice:
+    """Rate the charges of a whole period with other rate cards in place of those of some plans, without corrections.
+
+    `measure` says what the meters counted. Raises BillingError where the cards cannot be set in place of what was agreed.
+    """
+    return _computed(customer, period, [], measure, in_place)
+
+
 def _computed(
     customer: Customer,
     period: Period,
     corrections: Sequence[DecidedCorrection],
-    measure: Callable[[list[str], Period], dict[str, MeterUsage]],
+    measure: Measure,
+    in_place: InPlace = AS_AGREED,
 ) -> ComputedInvoice:
-    contract = contract_at(customer=customer, period=period)
+    contract = contract_at(customer=customer, period=period, in_place=in_place)
     charges = contract.snapshot.charges
     usage = _usage_of(charges, measure)
     lines = tuple(
@@ -87,9 +99,7 @@ def usage_of_charge(*, meter: str, measured: MeterUsage) -> Usage:
     )
 
 
-def _usage_of(
-    charges: Sequence[Charge], measure: Callable[[list[str], Period], dict[str, MeterUsage]]
-) -> dict[Period, dict[str, Usage]]:
+def _usage_of(charges: Sequence[Charge], measure: Measure) -> dict[Period, dict[str, Usage]]:
     """Return what each meter counted in each service period: one query a service period, not a charge."""
     meters: dict[Period, set[str]] = {}
     for charge in charges:

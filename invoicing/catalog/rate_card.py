@@ -1,0 +1,81 @@
+"""A rate card as contracts take it: the prices of a plan, whether they stand in rows, in a draft or only in a document."""
+
+from dataclasses import dataclass
+
+from billing_site.kernel.errors import FieldError, InvalidFields, InvalidInput
+from invoicing.catalog.document import PlanEntry
+from invoicing.catalog.mapping import core_price
+from invoicing.catalog.models import Price
+from invoicing.core import contract
+from metering.models import Meter
+
+
+@dataclass(frozen=True)
+class OfferedPrice:
+    """One price of a rate card; `meter` None is a fixed fee."""
+
+    key: str
+    name: str
+    currency: str
+    meter: str | None
+    unit: str
+    price: contract.Price
+
+
+@dataclass(frozen=True)
+class RateCard:
+    """What a plan would cost: all its prices, in all currencies."""
+
+    plan: str
+    cadence: contract.Cadence
+    prices: tuple[OfferedPrice, ...]
+
+    def prices_for(self, *, currency: str, cadence: contract.Cadence) -> tuple[OfferedPrice, ...]:
+        """Return the prices in a currency; raises InvalidInput where there are none or the card is billed by other periods."""
+        if cadence is not self.cadence:
+            message = f"{self.plan} was billed by {cadence.value}, the price list is by {self.cadence.value}"
+            raise InvalidInput(message, field="cadence", code="other_periods")
+        prices = tuple(price for price in self.prices if price.currency == currency)
+        if not prices:
+            raise InvalidInput(f"the price list of {self.plan} has no price in {currency}", field="currency")
+        return prices
+
+
+def offered_price(*, row: Price) -> OfferedPrice:
+    """Return a stored price, whose meter and tiers should be there already."""
+    meter = row.meter
+    return OfferedPrice(
+        key=row.key,
+        name=row.name,
+        currency=row.currency,
+        meter=meter.key if meter else None,
+        unit=meter.unit if meter else "",
+        price=core_price(price=row),
+    )
+
+
+def rate_card_of(*, entry: PlanEntry) -> RateCard:
+    """Return the rate card of a plan as it stands in a catalog document; raises InvalidFields for meters that are not there."""
+    units = dict(Meter.objects.filter(key__in={price.meter for price in entry.prices}).values_list("key", "unit"))
+    unknown = [
+        FieldError(f"prices[{place}].meter", "unknown", f"there is no meter {price.meter!r}")
+        for place, price in enumerate(entry.prices)
+        if price.meter and price.meter not in units
+    ]
+    if unknown:
+        raise InvalidFields(tuple(unknown))
+    return RateCard(
+        plan=entry.key,
+        cadence=entry.cadence,
+        prices=tuple(
+            OfferedPrice(
+                key=price.key,
+                name=price.name,
+                currency=price.currency,
+                meter=price.meter or None,
+                unit=units.get(price.meter, ""),
+                price=price.price,
+            )
+            for price in entry.prices
+        ),
+    )
