@@ -36,6 +36,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             _list("Customers", "groups", "invoicing", "customer"),
             _list("Subscriptions", "event_repeat", "invoicing", "subscription"),
             _list("Plans", "sell", "invoicing", "plan"),
+            _list("What if", "query_stats", "invoicing", "whatif"),
             _list("Products", "category", "invoicing", "product"),
         ),
     ),

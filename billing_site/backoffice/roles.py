@@ -1,8 +1,8 @@
 """Who may do what: two groups, and the permissions for deeds that move money.
 
-Finance looks at everything, changes customers and the catalog, issues invoices, sends refused ones again, records
-bank transfers and replays dead letters. Support looks at everything and changes nothing. `serve` and `demo` call
-`ensure_roles`; running it again changes nothing but adding what is missing, so that a permission that was taken away
+Finance looks at everything, changes customers and the catalog, tries price lists on closed periods, issues invoices,
+sends refused ones again, records bank transfers and replays dead letters. Support looks at everything and changes
+nothing. `serve` and `demo` call `ensure_roles`; running it again changes nothing but adding what is missing, so that a permission that was taken away
 by hand must be taken from the person, not from the group.
 """
 
@@ -16,6 +16,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
 from invoicing.subscriptions.models import Subscription
+from invoicing.what_ifs.models import WhatIf
 from metering.models import DeadLetter, Meter, UsageEvent
 
 FINANCE, SUPPORT = "Finance", "Support"
@@ -26,6 +27,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (Invoice, "record_transfer", "Can record bank transfers"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
+    (WhatIf, "ask_whatif", "Can try price lists on closed periods"),
     (UsageEvent, "correct_usageevent", "Can cancel and amend usage events, and settle contradictions"),
     (Meter, "backdate_meter", "Can date meters back and rebuild their windows"),
     (UsageCorrection, "decide_late_usage", "Can decide about late usage"),

@@ -63,6 +63,14 @@ def quantity(amount: Decimal | int, unit: str = "") -> str:
     return f"{text} {counted(unit, amount)}" if unit else text
 
 
+def change_text(percent: Decimal | None) -> str:
+    """Write a change in percent with its sign: +4.2 %, −3.1 %, 0 %; nothing where there is none to tell."""
+    if percent is None:
+        return "–"
+    sign = "+" if percent > 0 else "−" if percent < 0 else ""
+    return f"{sign}{int(abs(percent)):,}{plain(abs(percent) % 1)[1:]} %"
+
+
 def moment(at: datetime) -> SafeString:
     """Write a time in UTC; the page's script turns it to the reader's zone and keeps exact UTC on hover."""
     utc = at.astimezone(UTC)

@@ -12,6 +12,7 @@ from invoicing.admin import (
     prices,
     subscriptions,
     usage_events,
+    what_ifs,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "prices",
     "subscriptions",
     "usage_events",
+    "what_ifs",
 ]

@@ -34,6 +34,7 @@ from invoicing.catalog.operations import plan_document, publish_version
 from invoicing.subscriptions.models import Subscription
 
 PUBLISH = "invoicing.publish_planversion"
+ASK = "invoicing.ask_whatif"
 
 
 class NamedAdmin(TrackedAdmin):
@@ -206,6 +207,7 @@ class PlanVersionAdmin(TrackedAdmin):
             ),
             problems=_problems(version) if version.published_at is None else [],
             may_change=self.has_change_permission(request, version),
+            may_ask=request.user.has_perm(ASK),
             may_publish=version.published_at is None and request.user.has_perm(PUBLISH),
             changes=history_of(version),
         )

@@ -29,15 +29,20 @@ def read_catalog_file(*, path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise CatalogFileUnreadable(f"{path} cannot be read: {problem}") from problem
-    kind = "JSON" if path.suffix.lower() == ".json" else "YAML"
+    return read_catalog_text(text=text, name=str(path))
+
+
+def read_catalog_text(*, text: str, name: str) -> Any:
+    """Return the document of a file's text as `read_catalog_file` does; how the name ends says whether it is JSON or YAML."""
+    kind = "JSON" if name.lower().endswith(".json") else "YAML"
     try:
         if kind == "JSON":
             return json.loads(text, parse_float=Decimal, object_pairs_hook=_without_repetition)
         return yaml.load(text, Loader=_ExactLoader)  # noqa: S506 - a SafeLoader without floats
     except RecursionError as problem:
-        raise CatalogFileUnreadable(f"{path} is nested too deeply") from problem
+        raise CatalogFileUnreadable(f"{name} is nested too deeply") from problem
     except (ValueError, TypeError, yaml.YAMLError, ArithmeticError) as problem:
-        raise CatalogFileUnreadable(f"{path} is not valid {kind}: {problem}") from problem
+        raise CatalogFileUnreadable(f"{name} is not valid {kind}: {problem}") from problem
 
 
 def _without_repetition(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, F, Max, Q, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import EXACT, round_money, total, wire
@@ -47,7 +47,7 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class CustomerChange:
-    """What one customer paid and would have paid; `problems` counts the invoices for which that cannot be told."""
+    """What one customer was charged and would have been; `problems` counts the invoices for which that cannot be told, `why` is one."""
 
     customer_id: int
     key: str
@@ -56,6 +56,7 @@ class CustomerChange:
     before: Money
     after: Money | None
     problems: int
+    why: str
 
     @property
     def effect(self) -> Money | None:
@@ -92,6 +93,7 @@ def by_customer(*, asked: WhatIf, currency: str) -> "QuerySet[Any, Any]":
             before_sum=Sum("before"),
             after_sum=Sum("after"),
             problems=Count("pk", filter=~Q(problem="")),
+            why=Max("problem"),
         )
         .annotate(effect=F("after_sum") - F("before_sum"))
     )
@@ -117,6 +119,7 @@ def change_of(row: dict[str, Any], *, currency: str) -> CustomerChange:
         before=round_money(row["before_sum"], currency),
         after=round_money(row["after_sum"], currency) if told else None,
         problems=row["problems"],
+        why=row["why"],
     )
 
 

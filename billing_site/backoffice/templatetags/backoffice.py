@@ -68,6 +68,12 @@ def percent(value: Decimal) -> str:
 
 
 @register.filter
+def change(value: Decimal | None) -> str:
+    """Write a change in percent with its sign: +4.2 %."""
+    return figures.change_text(value)
+
+
+@register.filter
 def figure(amount: Decimal, currency: str) -> SafeString:
     """Write a bare amount in a currency."""
     return figures.figure(amount=amount, currency=currency)
