@@ -20,6 +20,7 @@ from invoicing.core.contract import RatedLine
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 from invoicing.workflows.what_if import Comparison, card_of_version, cards_in_place, compare_invoice
 from invoicing.workflows.what_if_figures import (
+    FROM_NOTHING,
     ORDERS,
     SIDES,
     CustomerChange,
@@ -232,6 +233,7 @@ def _with_money(figures: dict[str, Any]) -> dict[str, Any]:
         "after": _money(figures["after"]),
         "effect": effect,
         "percent": percent_of(effect=effect, before=before),
+        "from_nothing": next(one["customers"] for one in figures["groups"] if one["name"] == FROM_NOTHING),
         "left_out": {**figures["left_out"], "before": _money(figures["left_out"]["before"])},
         **{side: {**figures[side], "effect": _money(figures[side]["effect"])} for side in ("less", "more", "same")},
         "groups": [{**one, "effect": _money(one["effect"])} for one in figures["groups"]],
@@ -256,7 +258,7 @@ def _count(figures: dict[str, Any], side: str) -> int:
 
 
 def _groups_chart(figures: dict[str, Any]) -> SafeString:
-    groups = figures["groups"]
+    groups = [one for one in figures["groups"] if one["customers"] or one["name"] != FROM_NOTHING]
     return bar_chart(
         title="How many customers would have paid how much less or more",
         labels=[one["name"] for one in groups],

@@ -134,7 +134,7 @@ def test_the_customers_page_shows_each_line_before_and_after_computed_now(financ
     text = text_of(finance.get(f"{LIST}{asked.pk}/customer/{much.pk}/"))
 
     assert "INV-2026-00003 2026-07 USD 129.00 → USD 220.00 ✓ equal" in text
-    assert re.search(r"Actions was: .* then: .*10,000 actions USD 100.00 USD 200.00", text)
+    assert re.search(r"Actions was: .* would be: .*10,000 actions USD 100.00 USD 200.00", text)
     assert finance.get(f"{LIST}{asked.pk}/customer/0/").status_code == 404
 
 
