@@ -8,16 +8,19 @@ nobody's word and is not counted.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 FOLDER = Path(__file__).resolve().parent
-PAGE = {"provider", "title", "url", "read_in", "prices", "bills"}
+PAGE = {"provider", "title", "url", "read_in", "prices", "bills", "periods"}
 PRICE = {"what", "currency", "price", "published", "derived"}
 FIGURES = {"after", "quantity", "amount", "ours", "why"}
 BILL = {"what", "currency", "lines", "total", "ours", "why"}
+PERIOD = {"what", "currency", "cadence", "fee", "start", "end", "share", "amount", "ours", "why"}
 LINE = {"key", "price", "quantity", "amount", "ours"}
 Case = TypeVar("Case")
 
@@ -75,6 +78,25 @@ class BillCase:
     why: str
 
 
+@dataclass(frozen=True)
+class PeriodCase:
+    """What a fee comes to in the part of a calendar period in which it was in force.
+
+    The page says the amount, or the share: then the amount is that share of the fee.
+    """
+
+    name: str
+    source: Source
+    currency: str
+    cadence: str
+    fee: str
+    start: date
+    end: date | None
+    published: str
+    ours: str
+    why: str
+
+
 def price_cases() -> list[PriceCase]:
     """All examples of a single price."""
     return list(_each("prices", _price_cases))
@@ -83,6 +105,11 @@ def price_cases() -> list[PriceCase]:
 def bill_cases() -> list[BillCase]:
     """All examples of a whole bill."""
     return list(_each("bills", _bill_cases))
+
+
+def period_cases() -> list[PeriodCase]:
+    """All examples of a fee in a part of a period."""
+    return list(_each("periods", _period_cases))
 
 
 def _each(kind: str, cases: Callable[[Source, Mapping[str, Any]], Iterator[Case]]) -> Iterator[Case]:
@@ -131,6 +158,28 @@ def _bill_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[BillCase]:
         ours=entry.get("ours", entry["total"]),
         why=entry.get("why", ""),
     )
+
+
+def _period_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[PeriodCase]:
+    _known(entry, PERIOD, source.url)
+    published = entry.get("amount") or _part(entry["fee"], entry["share"])
+    ours = entry.get("ours", published)
+    yield PeriodCase(
+        name=f"{source.provider}: {entry['what']}",
+        source=source,
+        currency=entry.get("currency", "USD"),
+        cadence=entry.get("cadence", "month"),
+        fee=entry["fee"],
+        start=date.fromisoformat(entry["start"]),
+        end=date.fromisoformat(entry["end"]) if "end" in entry else None,
+        published=published,
+        ours=_part(entry["fee"], ours) if "share" in entry and "ours" in entry else ours,
+        why=entry.get("why", ""),
+    )
+
+
+def _part(fee: str, share: str) -> str:
+    return str(round(Fraction(fee) * Fraction(share), 2))
 
 
 def _known(mapping: Mapping[str, Any], members: set[str], where: str) -> None:

@@ -1,7 +1,7 @@
 """What providers publish about their price models is what the product and the second opinion charge."""
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -9,15 +9,18 @@ import pytest
 
 from billing_site.kernel.money import exponent
 from invoicing.catalog.operations import load_catalog
+from invoicing.subscriptions.cancel import end_subscription
 from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.price_preview import preview_price
 from metering.ingest import accept_events
 from tests.factories import a_customer, a_subscription, an_event
-from tests.invoicing.published.cases import BillCase, PriceCase, bill_cases, price_cases
+from tests.invoicing.published.cases import BillCase, PeriodCase, PriceCase, bill_cases, period_cases, price_cases
+from tests.invoicing.reference.billing import Account, Agreement, lines_of
 from tests.invoicing.reference.pricing import amount_of, to_minor_units
 
 PRICES = price_cases()
 BILLS = bill_cases()
+PERIODS = period_cases()
 MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
 
 
@@ -77,6 +80,26 @@ def test_a_published_bill_is_billed_line_by_line_from_its_events(case: BillCase)
     assert (case.ours != case.published) == bool(case.why), "a difference, and only a difference, has its reason"
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("case", PERIODS, ids=lambda case: case.name)
+def test_a_fee_in_a_part_of_a_period_comes_to_what_is_published(case: PeriodCase) -> None:
+    fee = {"key": "fee", "meter": None, "currency": case.currency, "model": "flat", "unit_amount": case.fee}
+    plan = {"key": "plan", "product": "product", "cadence": case.cadence, "prices": [fee]}
+    load_catalog(document={"products": [{"key": "product"}], "plans": [plan]}, at=MARCH, actor="test", reason="test")
+    start = datetime.combine(case.start, time(), UTC)
+    end = datetime.combine(case.end, time(), UTC) if case.end else None
+    subscription = a_subscription(a_customer(currency=case.currency), plan="plan", started_at=start, key="sub")
+    if end is not None:
+        end_subscription(subscription=subscription, ended_at=end, actor="test", reason="test")
+
+    [line] = preview_invoice(customer_key="cust_acme", as_of=start).assembled.lines
+
+    account = Account("cust_acme", case.currency, "UTC", (Agreement("sub", plan, start, end, "calendar"),))
+    second = lines_of(account, {}, [], until=start + timedelta(days=400))[0]
+    assert Fraction(line.amount.amount) == second.amount == Fraction(case.ours)
+    assert (Fraction(case.ours) != Fraction(case.published)) == bool(case.why)
+
+
 def catalog_of(case: BillCase) -> dict[str, object]:
     """A plan with the prices of a bill, each on a meter of its own."""
     metered = [line for line in case.lines if line.price["model"] != "flat"]
@@ -93,8 +116,8 @@ def catalog_of(case: BillCase) -> dict[str, object]:
 
 def test_every_example_names_the_page_it_stands_on_and_none_stands_there_twice() -> None:
     figures = [(case.source.url, str(case.price), case.after, case.quantity) for case in PRICES]
-    names = [case.name for case in (*PRICES, *BILLS)]
+    names = [case.name for case in (*PRICES, *BILLS, *PERIODS)]
 
     assert [figure for figure, times in Counter(figures).items() if times > 1] == []
     assert [name for name, times in Counter(names).items() if times > 1] == []
-    assert all(case.source.url.startswith("https://") and case.source.title for case in (*PRICES, *BILLS))
+    assert all(case.source.url.startswith("https://") and case.source.title for case in (*PRICES, *BILLS, *PERIODS))
