@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 import yaml
 
 FOLDER = Path(__file__).resolve().parent
-PAGE = {"provider", "title", "url", "read_in", "prices", "bills", "periods"}
+PAGE = {"provider", "title", "url", "read_in", "prices", "bills", "periods", "changes"}
 PRICE = {"what", "currency", "price", "published", "derived"}
 FIGURES = {"after", "quantity", "amount", "ours", "why"}
 BILL = {"what", "currency", "lines", "total", "ours", "why"}
 PERIOD = {"what", "currency", "cadence", "fee", "start", "end", "share", "amount", "ours", "why"}
+CHANGE = {"what", "currency", "month", "fees", "ours", "why", "unused", "charged", "additional"}
 LINE = {"key", "price", "quantity", "amount", "ours"}
 Case = TypeVar("Case")
 
@@ -97,6 +98,23 @@ class PeriodCase:
     why: str
 
 
+@dataclass(frozen=True)
+class ChangeCase:
+    """Another fee in mid-month, for people who pay in advance; `fees` by the day from which they hold.
+
+    `published` and `ours` tell what there is to tell of: `unused`, what is given back of the first fee; `charged`, what
+    the last fee comes to; `additional`, what the month costs more than was paid.
+    """
+
+    name: str
+    source: Source
+    currency: str
+    fees: Mapping[date, str]
+    published: Mapping[str, str]
+    ours: Mapping[str, str]
+    why: str
+
+
 def price_cases() -> list[PriceCase]:
     """All examples of a single price."""
     return list(_each("prices", _price_cases))
@@ -110,6 +128,11 @@ def bill_cases() -> list[BillCase]:
 def period_cases() -> list[PeriodCase]:
     """All examples of a fee in a part of a period."""
     return list(_each("periods", _period_cases))
+
+
+def change_cases() -> list[ChangeCase]:
+    """All examples of a fee that changes in mid-month."""
+    return list(_each("changes", _change_cases))
 
 
 def _each(kind: str, cases: Callable[[Source, Mapping[str, Any]], Iterator[Case]]) -> Iterator[Case]:
@@ -174,6 +197,20 @@ def _period_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[PeriodCa
         end=date.fromisoformat(entry["end"]) if "end" in entry else None,
         published=published,
         ours=_part(entry["fee"], ours) if "share" in entry and "ours" in entry else ours,
+        why=entry.get("why", ""),
+    )
+
+
+def _change_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[ChangeCase]:
+    _known(entry, CHANGE, source.url)
+    published = {name: entry[name] for name in ("unused", "charged", "additional") if name in entry}
+    yield ChangeCase(
+        name=f"{source.provider}: {entry['what']}",
+        source=source,
+        currency=entry.get("currency", "USD"),
+        fees={date.fromisoformat(f"{entry['month']}-{day}"): fee for day, fee in entry["fees"].items()},
+        published=published,
+        ours=published | entry.get("ours", {}),
         why=entry.get("why", ""),
     )
 

@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -14,13 +15,24 @@ from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.price_preview import preview_price
 from metering.ingest import accept_events
 from tests.factories import a_customer, a_subscription, an_event
-from tests.invoicing.published.cases import BillCase, PeriodCase, PriceCase, bill_cases, period_cases, price_cases
+from tests.invoicing.published.cases import (
+    BillCase,
+    ChangeCase,
+    PeriodCase,
+    PriceCase,
+    bill_cases,
+    change_cases,
+    period_cases,
+    price_cases,
+)
 from tests.invoicing.reference.billing import Account, Agreement, lines_of
 from tests.invoicing.reference.pricing import amount_of, to_minor_units
 
 PRICES = price_cases()
 BILLS = bill_cases()
 PERIODS = period_cases()
+CHANGES = change_cases()
+EVERYTHING = (*PRICES, *BILLS, *PERIODS, *CHANGES)
 MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
 
 
@@ -83,8 +95,7 @@ def test_a_published_bill_is_billed_line_by_line_from_its_events(case: BillCase)
 @pytest.mark.django_db
 @pytest.mark.parametrize("case", PERIODS, ids=lambda case: case.name)
 def test_a_fee_in_a_part_of_a_period_comes_to_what_is_published(case: PeriodCase) -> None:
-    fee = {"key": "fee", "meter": None, "currency": case.currency, "model": "flat", "unit_amount": case.fee}
-    plan = {"key": "plan", "product": "product", "cadence": case.cadence, "prices": [fee]}
+    plan = a_fee("plan", case.fee, case.currency, case.cadence)
     load_catalog(document={"products": [{"key": "product"}], "plans": [plan]}, at=MARCH, actor="test", reason="test")
     start = datetime.combine(case.start, time(), UTC)
     end = datetime.combine(case.end, time(), UTC) if case.end else None
@@ -98,6 +109,45 @@ def test_a_fee_in_a_part_of_a_period_comes_to_what_is_published(case: PeriodCase
     second = lines_of(account, {}, [], until=start + timedelta(days=400))[0]
     assert Fraction(line.amount.amount) == second.amount == Fraction(case.ours)
     assert (Fraction(case.ours) != Fraction(case.published)) == bool(case.why)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("case", CHANGES, ids=lambda case: case.name)
+def test_a_fee_that_changes_in_mid_month_comes_to_what_is_published(case: ChangeCase) -> None:
+    customer = a_customer(currency=case.currency)
+    starts = [datetime.combine(day, time(), UTC) for day in case.fees]
+    agreements = [
+        Agreement(f"sub_{day}", a_fee(f"plan_{day}", fee, case.currency), start, end, "calendar")
+        for (day, fee), start, end in zip(case.fees.items(), starts, [*starts[1:], None], strict=True)
+    ]
+    for agreement in agreements:
+        load_catalog(
+            document={"products": [{"key": "product"}], "plans": [agreement.plan]},
+            at=MARCH,
+            actor="test",
+            reason="test",
+        )
+        subscription = a_subscription(
+            customer, plan=agreement.plan["key"], started_at=agreement.started_at, key=agreement.key
+        )
+        if agreement.ended_at is not None:
+            end_subscription(subscription=subscription, ended_at=agreement.ended_at, actor="test", reason="test")
+
+    lines = preview_invoice(customer_key="cust_acme", as_of=starts[-1]).assembled.lines
+
+    amounts = [Fraction(line.amount.amount) for line in lines]
+    account = Account("cust_acme", case.currency, "UTC", tuple(agreements))
+    first = Fraction(next(iter(case.fees.values())))
+    ours = {"unused": first - amounts[0], "charged": amounts[-1], "additional": sum(amounts) - first}
+    assert amounts == [line.amount for line in lines_of(account, {}, [], until=starts[0] + timedelta(days=31))]
+    assert {name: ours[name] for name in case.ours} == {name: Fraction(text) for name, text in case.ours.items()}
+    assert (case.ours != case.published) == bool(case.why)
+
+
+def a_fee(key: str, amount: str, currency: str, cadence: str = "month") -> dict[str, Any]:
+    """A plan that costs this much a period."""
+    fee = {"key": "fee", "meter": None, "currency": currency, "model": "flat", "unit_amount": amount}
+    return {"key": key, "product": "product", "cadence": cadence, "prices": [fee]}
 
 
 def catalog_of(case: BillCase) -> dict[str, object]:
@@ -116,8 +166,8 @@ def catalog_of(case: BillCase) -> dict[str, object]:
 
 def test_every_example_names_the_page_it_stands_on_and_none_stands_there_twice() -> None:
     figures = [(case.source.url, str(case.price), case.after, case.quantity) for case in PRICES]
-    names = [case.name for case in (*PRICES, *BILLS, *PERIODS)]
+    names = [case.name for case in EVERYTHING]
 
     assert [figure for figure, times in Counter(figures).items() if times > 1] == []
     assert [name for name, times in Counter(names).items() if times > 1] == []
-    assert all(case.source.url.startswith("https://") and case.source.title for case in (*PRICES, *BILLS, *PERIODS))
+    assert all(case.source.url.startswith("https://") and case.source.title for case in EVERYTHING)
