@@ -20,7 +20,10 @@ PAGE = {"provider", "title", "url", "read_in", "prices", "bills", "periods", "ch
 PRICE = {"what", "currency", "price", "published", "derived"}
 FIGURES = {"after", "quantity", "amount", "ours", "why"}
 BILL = {"what", "currency", "lines", "total", "ours", "why"}
-PERIOD = {"what", "currency", "cadence", "fee", "start", "end", "share", "amount", "ours", "why"}
+PERIOD = {
+    *("what", "currency", "cadence", "anchor", "fee", "start", "end", "at", "from", "until"),
+    *("share", "amount", "ours", "why"),
+}
 CHANGE = {"what", "currency", "month", "fees", "ours", "why", "unused", "charged", "additional"}
 LINE = {"key", "price", "quantity", "amount", "ours"}
 Case = TypeVar("Case")
@@ -81,18 +84,22 @@ class BillCase:
 
 @dataclass(frozen=True)
 class PeriodCase:
-    """What a fee comes to in the part of a calendar period in which it was in force.
+    """What a fee comes to in the part of a billing period in which it was in force: the one that runs `on` a day.
 
-    The page says the amount, or the share: then the amount is that share of the fee.
+    The page says the amount, or the share: then the amount is that share of the fee. It may say `since` and `until` when.
     """
 
     name: str
     source: Source
     currency: str
     cadence: str
+    anchor: str
     fee: str
     start: date
     end: date | None
+    on: date
+    since: date
+    until: date | None
     published: str
     ours: str
     why: str
@@ -187,14 +194,19 @@ def _period_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[PeriodCa
     _known(entry, PERIOD, source.url)
     published = entry.get("amount") or _part(entry["fee"], entry["share"])
     ours = entry.get("ours", published)
+    start = date.fromisoformat(entry["start"])
     yield PeriodCase(
         name=f"{source.provider}: {entry['what']}",
         source=source,
         currency=entry.get("currency", "USD"),
         cadence=entry.get("cadence", "month"),
         fee=entry["fee"],
-        start=date.fromisoformat(entry["start"]),
+        anchor=entry.get("anchor", "calendar"),
+        start=start,
         end=date.fromisoformat(entry["end"]) if "end" in entry else None,
+        on=date.fromisoformat(entry["at"]) if "at" in entry else start,
+        since=date.fromisoformat(entry["from"]) if "from" in entry else start,
+        until=date.fromisoformat(entry["until"]) if "until" in entry else None,
         published=published,
         ours=_part(entry["fee"], ours) if "share" in entry and "ours" in entry else ours,
         why=entry.get("why", ""),

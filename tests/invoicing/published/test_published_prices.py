@@ -1,7 +1,7 @@
 """What providers publish about their price models is what the product and the second opinion charge."""
 
 from collections import Counter
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -97,17 +97,22 @@ def test_a_published_bill_is_billed_line_by_line_from_its_events(case: BillCase)
 def test_a_fee_in_a_part_of_a_period_comes_to_what_is_published(case: PeriodCase) -> None:
     plan = a_fee("plan", case.fee, case.currency, case.cadence)
     load_catalog(document={"products": [{"key": "product"}], "plans": [plan]}, at=MARCH, actor="test", reason="test")
-    start = datetime.combine(case.start, time(), UTC)
-    end = datetime.combine(case.end, time(), UTC) if case.end else None
-    subscription = a_subscription(a_customer(currency=case.currency), plan="plan", started_at=start, key="sub")
+    start, end, on = midnight(case.start), midnight(case.end), midnight(case.on)
+    subscription = a_subscription(
+        a_customer(currency=case.currency), plan="plan", started_at=start, anchor=case.anchor, key="sub"
+    )
     if end is not None:
         end_subscription(subscription=subscription, ended_at=end, actor="test", reason="test")
 
-    [line] = preview_invoice(customer_key="cust_acme", as_of=start).assembled.lines
+    [line] = preview_invoice(customer_key="cust_acme", as_of=on).assembled.lines
 
-    account = Account("cust_acme", case.currency, "UTC", (Agreement("sub", plan, start, end, "calendar"),))
-    second = lines_of(account, {}, [], until=start + timedelta(days=400))[0]
+    account = Account("cust_acme", case.currency, "UTC", (Agreement("sub", plan, start, end, case.anchor),))
+    told = lines_of(account, {}, [], until=on + timedelta(days=400))
+    second = next(other for other in told if other.service_start <= on < other.service_end)
     assert Fraction(line.amount.amount) == second.amount == Fraction(case.ours)
+    assert line.service_period.start == second.service_start == midnight(case.since)
+    assert line.service_period.end == second.service_end
+    assert case.until is None or second.service_end == midnight(case.until)
     assert (Fraction(case.ours) != Fraction(case.published)) == bool(case.why)
 
 
@@ -115,7 +120,7 @@ def test_a_fee_in_a_part_of_a_period_comes_to_what_is_published(case: PeriodCase
 @pytest.mark.parametrize("case", CHANGES, ids=lambda case: case.name)
 def test_a_fee_that_changes_in_mid_month_comes_to_what_is_published(case: ChangeCase) -> None:
     customer = a_customer(currency=case.currency)
-    starts = [datetime.combine(day, time(), UTC) for day in case.fees]
+    starts = [midnight(day) for day in case.fees]
     agreements = [
         Agreement(f"sub_{day}", a_fee(f"plan_{day}", fee, case.currency), start, end, "calendar")
         for (day, fee), start, end in zip(case.fees.items(), starts, [*starts[1:], None], strict=True)
@@ -144,6 +149,11 @@ def test_a_fee_that_changes_in_mid_month_comes_to_what_is_published(case: Change
     assert (case.ours != case.published) == bool(case.why)
 
 
+def midnight(day: date | None) -> datetime | None:
+    """The first moment of a day."""
+    return None if day is None else datetime.combine(day, time(), UTC)
+
+
 def a_fee(key: str, amount: str, currency: str, cadence: str = "month") -> dict[str, Any]:
     """A plan that costs this much a period."""
     fee = {"key": "fee", "meter": None, "currency": currency, "model": "flat", "unit_amount": amount}
@@ -162,6 +172,13 @@ def catalog_of(case: BillCase) -> dict[str, object]:
         "products": [{"key": "product"}],
         "plans": [{"key": "plan", "product": "product", "prices": prices}],
     }
+
+
+def test_at_least_150_published_examples_of_twenty_providers_are_charged() -> None:
+    published = [case for case in EVERYTHING if not getattr(case, "is_derived", False)]
+
+    assert len(published) >= 150
+    assert len({case.source.provider for case in published}) >= 20
 
 
 def test_every_example_names_the_page_it_stands_on_and_none_stands_there_twice() -> None:
