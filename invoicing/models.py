@@ -7,7 +7,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
-from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 
 __all__ = [
@@ -31,9 +31,10 @@ __all__ = [
     "StripeCustomer",
     "StripeNotice",
     "Subscription",
+    "SubscriptionPhase",
     "UsageCorrection",
     "WhatIf",
     "WhatIfFigure",
 ]
 
-guard_history(Customer, Product, Plan, PlanVersion, Subscription, Invoice)
+guard_history(Customer, Product, Plan, PlanVersion, Subscription, SubscriptionPhase, Invoice)

@@ -48,7 +48,9 @@ def usd_fee(amount: str = "29") -> dict[str, Any]:
     return {"key": "base", "name": "Base fee", "currency": "USD", "model": "flat", "unit_amount": amount}
 
 
-def a_plan(key: str = "pro", *prices: dict[str, Any], at: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+def a_plan(
+    key: str = "pro", *prices: dict[str, Any], at: datetime = datetime(2026, 1, 1, tzinfo=UTC), **terms: str
+) -> None:
     """Load a plan with these prices (or a fee of USD 29 and USD 0.01 an action)."""
     load_catalog(
         document={
@@ -60,6 +62,7 @@ def a_plan(key: str = "pro", *prices: dict[str, Any], at: datetime = datetime(20
                     "name": key.capitalize(),
                     "product": "platform",
                     "prices": list(prices) or [usd_fee(), usd_per_action()],
+                    **terms,
                 }
             ],
         },
@@ -83,7 +86,13 @@ def a_customer(key: str = "cust_acme", **fields: Any) -> Customer:
 
 
 def a_subscription(
-    customer: Customer, *, plan: str = "pro", started_at: datetime = JULY, anchor: str = "calendar", key: str = ""
+    customer: Customer,
+    *,
+    plan: str = "pro",
+    started_at: datetime = JULY,
+    anchor: str = "calendar",
+    key: str = "",
+    trial_ends_at: datetime | None = None,
 ) -> Subscription:
     """The customer's subscription to the newest version of a plan."""
     return start_subscription(
@@ -92,6 +101,7 @@ def a_subscription(
         plan_version=published_version(plan_key=plan),
         started_at=started_at,
         anchor=anchor,
+        trial_ends_at=trial_ends_at,
         actor="test",
         reason="set up",
     )

@@ -26,6 +26,8 @@ TONES = {
     "done": GREEN,
     "running": GREEN,
     "planned": GREY,
+    "trial": BLUE,
+    "paused": AMBER,
     "ended": GREY,
     "published": BLUE,
     "active": GREEN,

@@ -31,7 +31,7 @@ from invoicing.catalog.document import read_catalog
 from invoicing.catalog.draft import draft_next_version
 from invoicing.catalog.models import Plan, PlanVersion, Product
 from invoicing.catalog.operations import plan_document, publish_version
-from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.queries import phases_in_force
 
 PUBLISH = "invoicing.publish_planversion"
 ASK = "invoicing.ask_whatif"
@@ -89,7 +89,8 @@ class PlanAdmin(NamedAdmin):
         """Add the newest published version and how many subscriptions run."""
         newest = PlanVersion.objects.filter(plan=OuterRef("pk"), published_at__isnull=False).order_by("-number")
         running = (
-            Subscription.objects.filter(_running(), plan_version__plan=OuterRef("pk"))
+            phases_in_force(at=now())
+            .filter(plan_version__plan=OuterRef("pk"))
             .order_by()
             .values("plan_version__plan")
             .annotate(number=Count("pk"))
@@ -111,7 +112,7 @@ class PlanAdmin(NamedAdmin):
     @admin.display(description="Subscriptions", ordering="number_of_subscribers")
     def subscriber_count(self, plan: Any) -> SafeString:
         """Link to the running subscriptions of any version."""
-        return _subscribers(f"plan_version__plan__id__exact={plan.pk}", plan.number_of_subscribers or 0)
+        return _subscribers(f"plan={plan.pk}", plan.number_of_subscribers or 0)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -121,10 +122,10 @@ class PlanAdmin(NamedAdmin):
             (
                 version,
                 "published" if version.published_at else "draft",
-                _subscribers(f"plan_version__id__exact={version.pk}", version.number_of_subscribers),
+                _subscribers(f"version={version.pk}", version.number_of_subscribers),
             )
             for version in PlanVersion.objects.filter(plan_id=object_id)
-            .annotate(number_of_subscribers=Count("subscriptions", filter=_running("subscriptions__")))
+            .annotate(number_of_subscribers=Count("phases", filter=Q(phases__in=phases_in_force(at=now()))))
             .order_by("-number")
         ]
         return super().change_view(request, object_id, form_url, {"versions": versions, **(extra_context or {})})
@@ -167,7 +168,7 @@ class PlanVersionAdmin(TrackedAdmin):
     list_select_related = ("plan",)
     search_fields = ("plan__key", "plan__name")
     ordering = ("plan__name", "-number")
-    fields = ("cadence",)
+    fields = ("cadence", "proration")
     actions_detail = ("publish",)
 
     @admin.display(description="State")
@@ -191,7 +192,7 @@ class PlanVersionAdmin(TrackedAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the rate card in words; the form for the cadence opens with ?edit=1."""
+        """Show the rate card in words; the form for its terms opens with ?edit=1."""
         if "edit" in request.GET or request.method == "POST":
             return super().change_view(request, object_id, form_url, extra_context)
         version = self.row_or_404(request, object_id)
@@ -203,7 +204,7 @@ class PlanVersionAdmin(TrackedAdmin):
             state="published" if version.published_at else "draft",
             prices=[(price, price_in_words(price=price, cadence=version.cadence)) for price in prices],
             subscribers=_subscribers(
-                f"plan_version__id__exact={version.pk}", version.subscriptions.filter(_running()).count()
+                f"version={version.pk}", phases_in_force(at=now()).filter(plan_version=version).count()
             ),
             problems=_problems(version) if version.published_at is None else [],
             may_change=self.has_change_permission(request, version),
@@ -230,7 +231,7 @@ class PlanVersionAdmin(TrackedAdmin):
                 done=lambda published: f"{published} is published and immutable; new subscriptions can start on it.",
             )
             return go(page)
-        older = Subscription.objects.filter(_running(), plan_version__plan=version.plan).count()
+        older = phases_in_force(at=now()).filter(plan_version__plan=version.plan).count()
         return confirmation(
             request,
             admin=self,
@@ -243,13 +244,6 @@ class PlanVersionAdmin(TrackedAdmin):
             warnings=_problems(version),
             row=version,
         )
-
-
-def _running(prefix: str = "") -> Q:
-    at = now()
-    return Q(**{f"{prefix}started_at__lte": at}) & (
-        Q(**{f"{prefix}ended_at__isnull": True}) | Q(**{f"{prefix}ended_at__gt": at})
-    )
 
 
 def _subscribers(query: str, number: int) -> SafeString:

@@ -12,10 +12,13 @@ from billing_site.display.figures import period_text
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
+from invoicing.core.phases import PhaseKind
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment, PaymentFailure
-from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.models import Subscription, SubscriptionPhase
+from invoicing.subscriptions.queries import phase_shown
+from invoicing.subscriptions.snapshot import with_phases
 from invoicing.workflows.preview_invoice import preview_invoice
 
 ROWS = 24
@@ -47,7 +50,7 @@ class CustomerPage:
     at: datetime
     balances: list[Money]
     overdue_count: int
-    subscriptions: list[tuple[Subscription, str]]
+    subscriptions: list[tuple[Subscription, SubscriptionPhase, str]]
     invoices: list[InvoiceRow]
     payments: list[Payment]
     failures: list[PaymentFailure]
@@ -64,7 +67,7 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         .annotate(amount=Sum(F("total") - F("amount_paid"), output_field=Invoice._meta.get_field("total")))
         .order_by("currency")
     )
-    subscriptions = customer.subscriptions.select_related("plan_version__plan").order_by("-started_at", "-id")
+    subscriptions = with_phases(customer.subscriptions.all()).order_by("-started_at", "-id")
     return CustomerPage(
         at=at,
         balances=[round_money(_bare(row["amount"]), row["currency"]) for row in owed],
@@ -75,7 +78,9 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
             )
             if due_date and due_date < at.date()
         ),
-        subscriptions=[(subscription, subscription_state(subscription, at=at)) for subscription in subscriptions],
+        subscriptions=[
+            (one, phase_shown(subscription=one, at=at), subscription_state(one, at=at)) for one in subscriptions
+        ],
         invoices=[invoice_row(invoice, at=at) for invoice in invoices],
         payments=list(customer.payments.select_related("invoice").order_by("-received_at", "-id")[:ROWS]),
         failures=list(
@@ -94,7 +99,8 @@ def subscription_state(subscription: Subscription, *, at: datetime) -> str:
         return "planned"
     if subscription.ended_at is not None and subscription.ended_at <= at:
         return "ended"
-    return "running"
+    kind = phase_shown(subscription=subscription, at=at).kind
+    return "running" if kind == PhaseKind.ACTIVE.value else kind
 
 
 def invoice_row(invoice: Invoice, *, at: datetime) -> InvoiceRow:

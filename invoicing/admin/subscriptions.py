@@ -13,7 +13,12 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextareaWidget,
+)
 
 from billing_site.display.admin import (
     ReasonForm,
@@ -30,10 +35,12 @@ from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.customer_page import subscription_state
-from invoicing.catalog.models import PlanVersion
+from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.queries import phase_shown, phases_in_force
+from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.start import start_subscription
 
 
@@ -42,13 +49,29 @@ class StartForm(forms.ModelForm):
 
     reason = forms.CharField(max_length=300, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
 
+    plan_version = forms.ModelChoiceField(queryset=PlanVersion.objects.none(), widget=UnfoldAdminSelectWidget())
+    quantity = forms.IntegerField(
+        initial=1, min_value=1, widget=UnfoldAdminIntegerFieldWidget(), help_text="Seats: flat fees count so often."
+    )
+    trial_ends_at = forms.SplitDateTimeField(
+        required=False,
+        label="Trial ends at (UTC)",
+        widget=UnfoldAdminSplitDateTimeWidget(),
+        help_text="Empty: it is charged from the start. Nothing is charged in a trial.",
+    )
+
     class Meta:
         model = Subscription
-        fields = ("key", "customer", "plan_version", "started_at", "anchor")
+        fields = ("key", "customer", "started_at", "anchor")
         labels: ClassVar = {"started_at": "Started at (UTC)"}
         help_texts: ClassVar = {
             "started_at": "In UTC, whatever the customer's zone: midnight of 1 November in Berlin is 23:00 of 31 October."
         }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Offer published versions, the newest of each plan first."""
+        super().__init__(*args, **options)
+        self.fields["plan_version"].queryset = published_versions()  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         """Try the operation itself and take it back, so that what it refuses is told at its field."""
@@ -68,6 +91,12 @@ class StartForm(forms.ModelForm):
 RENAMED = {"plan": "plan_version"}
 
 
+def published_versions() -> QuerySet[PlanVersion]:
+    """Return what a subscription can be put on."""
+    published = PlanVersion.objects.filter(published_at__isnull=False)
+    return published.select_related("plan").order_by("plan__name", "-number")
+
+
 def start(fields: Mapping[str, Any], *, actor: str) -> Subscription:
     """Start a subscription with the form's fields."""
     return start_subscription(
@@ -76,6 +105,8 @@ def start(fields: Mapping[str, Any], *, actor: str) -> Subscription:
         plan_version=fields["plan_version"],
         started_at=fields["started_at"],
         anchor=fields["anchor"],
+        quantity=fields["quantity"],
+        trial_ends_at=fields["trial_ends_at"],
         actor=actor,
         reason=fields["reason"],
     )
@@ -90,6 +121,47 @@ class EndForm(ReasonForm):
         help_text="The last period is billed up to this moment.",
     )
     field_order = ("ended_at", "reason")
+
+
+class PlanFilter(admin.SimpleListFilter):
+    """By the plan that is in force now."""
+
+    title = "plan in force"
+    parameter_name = "plan"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the plans."""
+        return [(str(plan.pk), plan.name) for plan in Plan.objects.order_by("name")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the subscriptions on any version of the plan."""
+        return _in_force(queryset, self.value(), "plan_version__plan")
+
+
+class VersionFilter(admin.SimpleListFilter):
+    """By the plan version that is in force now."""
+
+    title = "version in force"
+    parameter_name = "version"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the versions of the chosen plan, or all published ones."""
+        versions = published_versions()
+        plan = request.GET.get("plan", "")
+        chosen = versions.filter(plan=int(plan)) if plan.isdecimal() else versions
+        return [(str(version.pk), str(version)) for version in chosen]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the subscriptions on this version."""
+        return _in_force(queryset, self.value(), "plan_version")
+
+
+def _in_force(queryset: QuerySet[Any], value: str | None, column: str) -> QuerySet[Any]:
+    if not value:
+        return queryset
+    if not value.isdecimal():
+        return queryset.none()
+    return queryset.filter(phases__in=phases_in_force(at=now()).filter(**{column: int(value)}))
 
 
 class InForceFilter(admin.SimpleListFilter):
@@ -128,12 +200,11 @@ class SubscriptionAdmin(TrackedAdmin):
         moment_column("started_at", "In force from"),
         moment_column("ended_at", "Until"),
     )
-    list_filter = (InForceFilter, "plan_version__plan", "anchor")
+    list_filter = (InForceFilter, PlanFilter, VersionFilter, "anchor")
     search_fields = ("key", "customer__key", "customer__name")
     autocomplete_fields = ("customer",)
-    list_select_related = ("customer", "plan_version__plan")
     ordering = ("-started_at", "-id")
-    fields = ("key", "customer", "plan_version", "started_at", "anchor", "reason")
+    fields = ("key", "customer", "plan_version", "quantity", "started_at", "trial_ends_at", "anchor", "reason")
     empty_message = "A subscription puts a plan in force for a customer; start one here or over the API."
 
     @admin.display(description="Customer", ordering="customer__name")
@@ -141,26 +212,20 @@ class SubscriptionAdmin(TrackedAdmin):
         """Link to the customer."""
         return link(reverse("admin:invoicing_customer_change", args=[subscription.customer_id]), subscription.customer)
 
-    @admin.display(description="Plan", ordering="plan_version__plan__name")
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Read the phases with the list."""
+        return with_phases(super().get_queryset(request))
+
+    @admin.display(description="Plan")
     def plan(self, subscription: Subscription) -> SafeString:
         """Link to the plan version."""
-        version = subscription.plan_version
+        version = phase_shown(subscription=subscription, at=now()).plan_version
         return link(reverse("admin:invoicing_planversion_change", args=[version.pk]), version)
 
     @admin.display(description="State")
     def state(self, subscription: Subscription) -> SafeString:
         """Show whether it is in force."""
         return pill(subscription_state(subscription, at=now()))
-
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
-        """Offer published versions, the newest of each plan first."""
-        if db_field.name == "plan_version":
-            options["queryset"] = (
-                PlanVersion.objects.filter(published_at__isnull=False)
-                .select_related("plan")
-                .order_by("plan__name", "-number")
-            )
-        return super().formfield_for_foreignkey(db_field, request, **options)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Propose a key for the customer it is started from."""
@@ -189,6 +254,8 @@ class SubscriptionAdmin(TrackedAdmin):
             title=subscription.key,
             row=subscription,
             state=subscription_state(subscription, at=at),
+            phase=phase_shown(subscription=subscription, at=at),
+            phases=list(subscription.phases.all()),
             may_end=subscription.ended_at is None and request.user.has_perm("invoicing.change_subscription"),
             invoices=list(
                 subscription.invoice_lines.select_related("invoice").order_by("-invoice__period_end", "position")[:50]
@@ -230,7 +297,7 @@ class SubscriptionAdmin(TrackedAdmin):
             request,
             admin=self,
             title=f"End subscription {subscription.key}",
-            effect=f"{subscription.plan_version} ends for {subscription.customer}. "
+            effect=f"{phase_shown(subscription=subscription, at=now()).plan_version} ends for {subscription.customer}. "
             "What was used before the end is still billed; what comes after is not.",
             form=form,
             submit="End the subscription",

@@ -10,10 +10,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from billing_site.display.figures import link
-from invoicing.catalog.models import Price
+from invoicing.core.phases import PhaseKind
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import CorrectionDecision, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.queries import phases_in_force
 from invoicing.workflows.unbilled_usage import UnbilledReason
 from metering.admin import UsageEventAdmin
 from metering.models import Meter, UsageEvent
@@ -89,9 +90,15 @@ def _why_on_none(event: UsageEvent, meters: Sequence[Meter]) -> str:
     )
     if not in_force.exists():
         return f"On no invoice: {UnbilledReason.NO_SUBSCRIPTION.value}."
-    priced = Price.objects.filter(
-        plan_version__in=in_force.values("plan_version"), meter__in=meters, currency=customer.currency
+    phases = phases_in_force(at=event.timestamp).filter(
+        subscription__in=in_force,
+        plan_version__prices__meter__in=meters,
+        plan_version__prices__currency=customer.currency,
     )
-    if not priced.exists():
+    kinds = set(phases.values_list("kind", flat=True))
+    if not kinds:
         return f"On no invoice: {UnbilledReason.NOT_PRICED.value}."
+    if PhaseKind.ACTIVE.value not in kinds:
+        reason = UnbilledReason.TRIAL if PhaseKind.TRIAL.value in kinds else UnbilledReason.PAUSED
+        return f"On no invoice: {reason.value}."
     return "On no invoice yet: the billing run after the end of its period takes it in."

@@ -59,6 +59,9 @@ class PlanDocument(serializers.Serializer[Any]):
     name = serializers.CharField(required=False)
     product = serializers.JSONField(help_text='The key of a product, or a new one: {"key": …, "name": …}.')
     cadence = serializers.ChoiceField(required=False, choices=["week", "month", "quarter", "year"])
+    proration = serializers.ChoiceField(
+        required=False, choices=["second", "day", "none"], help_text="How a change divides fees. Default: second."
+    )
     prices = PriceDocument(many=True)
 
 
@@ -70,7 +73,7 @@ class PlanVersionSerializer(serializers.ModelSerializer[PlanVersion]):
 
     class Meta:
         model = PlanVersion
-        fields = ("number", "cadence", "published_at", "digest", "prices")
+        fields = ("number", "cadence", "proration", "published_at", "digest", "prices")
 
     @extend_schema_field(PriceDocument(many=True))
     def get_prices(self, version: PlanVersion) -> list[dict[str, Any]]:

@@ -8,13 +8,17 @@ from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing_site.kernel.clock import now
 from billing_site.kernel.errors import NotFound
 from invoicing.api.base import actor_of, bound_customer, filters_of, read
 from invoicing.api.fields import MomentField, StrictSerializer, TextField, WholeField
 from invoicing.catalog.queries import published_version
 from invoicing.customers.queries import customer_by_key
+from invoicing.subscriptions.amend import QUANTITY_MAX
 from invoicing.subscriptions.cancel import end_subscription
-from invoicing.subscriptions.models import Anchor, Subscription
+from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
+from invoicing.subscriptions.queries import phase_shown
+from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.start import start_subscription
 
 REQUEST_EXAMPLE = {
@@ -26,9 +30,20 @@ REQUEST_EXAMPLE = {
 }
 ANSWER_EXAMPLE = REQUEST_EXAMPLE | {
     "version": 1,
+    "quantity": 1,
     "started_at": "2026-07-31T22:00:00Z",
     "ended_at": None,
     "created_at": "2026-07-20T09:00:00Z",
+    "phases": [
+        {
+            "starts_at": "2026-07-31T22:00:00Z",
+            "ends_at": None,
+            "plan": "pro",
+            "version": 1,
+            "quantity": 1,
+            "kind": "active",
+        }
+    ],
 }
 VERSION_LAST = 2**31 - 1
 
@@ -43,6 +58,8 @@ class NewSubscription(StrictSerializer):
         required=False, min_value=1, max_value=VERSION_LAST, help_text="Default: the newest published version."
     )
     started_at = MomentField()
+    quantity = WholeField(required=False, min_value=1, max_value=QUANTITY_MAX, help_text="Seats; default: 1.")
+    trial_ends_at = MomentField(required=False, help_text="Nothing is charged before. Default: no trial.")
     anchor = serializers.ChoiceField(required=False, choices=Anchor.choices, help_text="Default: calendar.")
 
 
@@ -53,19 +70,60 @@ class SubscriptionEnd(StrictSerializer):
     reason = TextField(max_length=500)
 
 
+class PhaseSerializer(serializers.ModelSerializer[SubscriptionPhase]):
+    """A stretch of a subscription under one plan version, quantity and kind."""
+
+    plan = serializers.CharField(source="plan_version.plan.key")
+    version = serializers.IntegerField(source="plan_version.number")
+    kind = serializers.CharField(help_text="trial, active or paused: only what is active is charged.")
+    starts_at = MomentField()
+    ends_at = MomentField(allow_null=True)
+
+    class Meta:
+        model = SubscriptionPhase
+        fields = ("starts_at", "ends_at", "plan", "version", "quantity", "kind")
+
+
 class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
     """A subscription as it is."""
 
     customer_id = serializers.CharField(source="customer.key")
-    plan = serializers.CharField(source="plan_version.plan.key")
-    version = serializers.IntegerField(source="plan_version.number")
+    plan = serializers.SerializerMethodField(
+        help_text="In force now; before the start the first, after the end the last."
+    )
+    version = serializers.SerializerMethodField()
+    quantity = serializers.SerializerMethodField()
+    phases = PhaseSerializer(many=True)
     started_at = MomentField()
     ended_at = MomentField(allow_null=True)
     created_at = MomentField()
 
     class Meta:
         model = Subscription
-        fields = ("key", "customer_id", "plan", "version", "anchor", "started_at", "ended_at", "created_at")
+        fields = (
+            "key",
+            "customer_id",
+            "plan",
+            "version",
+            "quantity",
+            "anchor",
+            "started_at",
+            "ended_at",
+            "created_at",
+            "phases",
+        )
+
+    def get_plan(self, subscription: Subscription) -> str:
+        """Return the key of the plan in force."""
+        return str(phase_shown(subscription=subscription, at=now()).plan_version.plan.key)
+
+    def get_version(self, subscription: Subscription) -> int:
+        """Return the number of the plan version in force."""
+        return phase_shown(subscription=subscription, at=now()).plan_version.number
+
+    def get_quantity(self, subscription: Subscription) -> int:
+        """Return how many seats are held."""
+        return phase_shown(subscription=subscription, at=now()).quantity
 
 
 @extend_schema_view(
@@ -86,7 +144,7 @@ class SubscriptionsView(generics.ListAPIView[Subscription]):
         """Return the subscriptions that the caller may see and asks for."""
         filters = filters_of(self.request, known=("customer_id",))
         keys = {key for key in (bound_customer(self.request), filters.get("customer_id")) if key}
-        found = Subscription.objects.select_related("customer", "plan_version__plan")
+        found = with_phases(Subscription.objects.all())
         for key in keys:
             found = found.filter(customer__key=key)
         return found
@@ -110,6 +168,8 @@ class SubscriptionsView(generics.ListAPIView[Subscription]):
             plan_version=published_version(plan_key=wanted["plan"], number=wanted.get("version")),
             started_at=wanted["started_at"],
             anchor=wanted.get("anchor", Anchor.CALENDAR.value),
+            quantity=wanted.get("quantity", 1),
+            trial_ends_at=wanted.get("trial_ends_at"),
             actor=actor_of(request),
             reason="started over the API",
         )
@@ -161,7 +221,7 @@ class SubscriptionEndView(generics.GenericAPIView[Subscription]):
 
 
 def _subscription(request: Request, key: str) -> Subscription:
-    found = Subscription.objects.select_related("customer", "plan_version__plan").filter(key=key).first()
+    found = with_phases(Subscription.objects.all()).filter(key=key).first()
     if found is None or bound_customer(request) not in ("", found.customer.key):
         raise NotFound(f"there is no subscription {key!r}", field="key")
     return found

@@ -5,15 +5,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, cast
+from enum import StrEnum
+from typing import Any, TypeVar, cast
 
 from billing_site.kernel.errors import FieldError, InvalidFields
 from billing_site.kernel.money import exponent
 from billing_site.kernel.text import is_storable
 from invoicing.core.contract import Cadence, Price
 from invoicing.core.definition import definition_of, price_from_definition
+from invoicing.core.phases import Proration
 from metering.core.definition import MeterDefinition, check_meter
 from metering.core.parsing import read_moment
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 METER_FIELDS = (
@@ -27,6 +31,7 @@ METER_FIELDS = (
     "dimensions",
     "effective_from",
 )
+PLAN_FIELDS = ("key", "name", "product", "cadence", "proration", "prices")
 PRICE_IDENTITY = ("key", "name", "meter", "currency")
 
 
@@ -78,10 +83,18 @@ class PlanEntry:
     product: str
     cadence: Cadence
     prices: tuple[PriceEntry, ...]
+    proration: Proration = Proration.SECOND
 
     def rate_card(self) -> dict[str, Any]:
-        """Return what a plan version consists of, canonical: its digest tells whether a new version is needed."""
-        return {"cadence": self.cadence.value, "prices": [price.document() for price in self.prices]}
+        """Return what a plan version consists of, canonical: its digest tells whether a new version is needed.
+
+        What is as it is by default is left out, so that digests of before it was known stay the same.
+        """
+        card: dict[str, Any] = {
+            "cadence": self.cadence.value,
+            "prices": [price.document() for price in self.prices],
+        }
+        return card if self.proration is Proration.SECOND else card | {"proration": self.proration.value}
 
 
 @dataclass(frozen=True)
@@ -155,6 +168,16 @@ class _Reader:
             return ""
         return value
 
+    def choice(self, entry: Mapping[str, Any], name: str, path: str, *, default: Choice) -> Choice:
+        """Read one of a few words; where it is another one, say which there are."""
+        kind = type(default)
+        value = self.text(entry, name, path, default=default.value)
+        words = [member.value for member in kind]
+        if value in words:
+            return kind(value)
+        self.wrong(_join(path, name), "unknown", f"must be one of {', '.join(words)}")
+        return default
+
     def key(self, entry: Mapping[str, Any], path: str) -> str:
         key = self.text(entry, "key", path)
         if key and not KEY_PATTERN.fullmatch(key):
@@ -201,13 +224,10 @@ class _Reader:
         return ProductEntry(key=key, name=self.text(entry, "name", path, default=key))
 
     def plan(self, value: Any, path: str) -> PlanEntry:
-        entry = self.mapping(value, path, known=("key", "name", "product", "cadence", "prices"))
+        entry = self.mapping(value, path, known=PLAN_FIELDS)
         key = self.key(entry, path)
-        cadence = self.text(entry, "cadence", path, default="month")
-        cadences = [member.value for member in Cadence]
-        if cadence not in cadences:
-            self.wrong(_join(path, "cadence"), "unknown", f"must be one of {', '.join(cadences)}")
-            cadence = "month"
+        cadence = self.choice(entry, "cadence", path, default=Cadence.MONTH)
+        proration = self.choice(entry, "proration", path, default=Proration.SECOND)
         prices = tuple(self.price(*price) for price in self.entries(entry, "prices", path))
         if not prices:
             self.wrong(_join(path, "prices"), "required", "must hold at least one price")
@@ -218,8 +238,9 @@ class _Reader:
             key=key,
             name=self.text(entry, "name", path, default=key),
             product=self.text(entry, "product", path),
-            cadence=Cadence(cadence),
+            cadence=cadence,
             prices=prices,
+            proration=proration,
         )
 
     def price(self, value: Any, path: str) -> PriceEntry:

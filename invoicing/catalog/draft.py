@@ -20,6 +20,7 @@ def draft_next_version(*, plan_id: int, actor: str, reason: str) -> PlanVersion:
     version = PlanVersion(plan=plan, number=newest.number + 1 if newest else 1)
     if newest is not None:
         version.cadence = newest.cadence
+        version.proration = newest.proration
     save_with_reason(version, actor=actor, reason=reason)
     if newest is not None:
         _copy_prices(newest, version)

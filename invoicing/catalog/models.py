@@ -5,6 +5,7 @@ from django.db import models
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import carved, exact_field, frozen_with_parent
 from invoicing.core.contract import Cadence, PriceModel
+from invoicing.core.phases import Proration
 from metering.models import Meter
 
 
@@ -45,6 +46,17 @@ class PlanVersion(models.Model):
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
     cadence = models.CharField(max_length=20, choices=_choices(Cadence), default=Cadence.MONTH.value)
+    proration = models.CharField(
+        max_length=10,
+        choices=[
+            (Proration.SECOND.value, "By second"),
+            (Proration.DAY.value, "By calendar day"),
+            (Proration.NONE.value, "Not at all: what begins the period owes the whole"),
+        ],
+        default=Proration.SECOND.value,
+        db_default=Proration.SECOND.value,
+        help_text="How fees of a billing period are divided where a change, start or end cuts it.",
+    )
     digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the published rate card.")
     published_at = models.DateTimeField(null=True, blank=True, help_text="Empty: a draft that may still change.")
     history = tracked()
@@ -60,6 +72,10 @@ class PlanVersion(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(cadence__in=[cadence.value for cadence in Cadence]), name="plan_cadence_is_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(proration__in=[proration.value for proration in Proration]),
+                name="plan_proration_is_known",
             ),
         ]
         triggers = carved(noun="published plan versions", while_open="OLD.published_at IS NULL", free_columns=[])

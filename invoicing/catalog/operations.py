@@ -14,6 +14,7 @@ from invoicing.catalog.document import Catalog, PlanEntry, PriceEntry, read_cata
 from invoicing.catalog.mapping import core_price, price_columns, tier_rows
 from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
 from invoicing.core.contract import Cadence
+from invoicing.core.phases import Proration
 from metering.models import Meter
 from metering.operations import create_meter
 
@@ -102,7 +103,7 @@ def _load_alone() -> None:
 
 def _rate_card(version: PlanVersion) -> dict[str, Any]:
     prices = version.prices.select_related("meter").prefetch_related("tiers").order_by("position", "id")
-    return {
+    card = {
         "cadence": Cadence(version.cadence).value,
         "prices": [
             PriceEntry(
@@ -115,6 +116,7 @@ def _rate_card(version: PlanVersion) -> dict[str, Any]:
             for price in prices
         ],
     }
+    return card if version.proration == Proration.SECOND.value else card | {"proration": version.proration}
 
 
 def _check_references(catalog: Catalog) -> None:
@@ -172,7 +174,12 @@ def _load_plan(entry: PlanEntry, *, at: datetime, summary: LoadSummary, actor: s
         return
 
     last = plan.versions.order_by("-number").first()
-    version = PlanVersion(plan=plan, number=last.number + 1 if last else 1, cadence=entry.cadence.value)
+    version = PlanVersion(
+        plan=plan,
+        number=last.number + 1 if last else 1,
+        cadence=entry.cadence.value,
+        proration=entry.proration.value,
+    )
     save_with_reason(version, actor=actor, reason=reason)
     meters = {meter.key: meter for meter in Meter.objects.filter(key__in={price.meter for price in entry.prices})}
     for position, price in enumerate(entry.prices):

@@ -86,7 +86,8 @@ class Charge:
     """A price in a contract, for one service period.
 
     `reference` is unique within a snapshot. `share` is the service period's part of the full
-    billing period (1 for a whole one): it prorates what is owed per period, never usage.
+    billing period (1 for a whole one): it prorates what is owed per period, never usage. `quantity` is
+    how often a flat fee counts.
     """
 
     reference: str
@@ -97,9 +98,12 @@ class Charge:
     subscription: str
     service_period: Period
     share: Fraction = Fraction(1)
+    quantity: int = 1
 
     def __post_init__(self) -> None:
-        assert 0 < self.share <= 1, f"a share is a part of a period: {self.share}"
+        assert 0 <= self.share <= 1, f"a share is a part of a period: {self.share}"
+        assert self.quantity >= 1, "a fee is due for something"
+        assert self.quantity == 1 or self.meter is None, "seats multiply flat fees, not usage"
         assert self.meter is not None or self.price.model is PriceModel.FLAT, "a price of usage needs a meter"
 
 
@@ -131,7 +135,7 @@ class Step:
 
     `quantity` is how much of the usage this rung prices; over all rungs that is what was not free.
     `count` is what `unit_amount` is multiplied by: the quantity, or the number of started packages.
-    amount = count × unit_amount + quantity × rate + flat_amount × share; on the rungs TRUE_UP and
+    amount = count × unit_amount + quantity × rate + flat_amount × share, on FLAT_FEE times `count` where there are several; on the rungs TRUE_UP and
     CAP `flat_amount` is the bound and the amount what is missing to it (negative for a cap). The rungs
     of a correction carry rounded amounts and nothing else.
     """

@@ -62,6 +62,7 @@ def line_inputs(*, line: RatedLine) -> dict[str, Any]:
         subscription=line.subscription,
         service_period=line.service_period,
         share=line.share,
+        quantity=int(line.quantity) if line.meter is None else 1,
     )
     return {
         **charge_inputs(charge=charge, currency=line.currency),
@@ -71,7 +72,7 @@ def line_inputs(*, line: RatedLine) -> dict[str, Any]:
 
 def charge_inputs(*, charge: Charge, currency: str) -> dict[str, Any]:
     """Return a charge and its currency as a canonical JSON document; `charge_from_inputs` reads it."""
-    return {
+    document = {
         "engine": ENGINE_VERSION,
         "reference": charge.reference,
         "name": charge.name,
@@ -83,6 +84,8 @@ def charge_inputs(*, charge: Charge, currency: str) -> dict[str, Any]:
         "meter": charge.meter,
         "unit": charge.unit,
     }
+    # Named only where it is more than one: documents of before it was known stay the same bytes.
+    return document if charge.quantity == 1 else document | {"quantity": charge.quantity}
 
 
 def rated_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,6 +113,7 @@ def charge_from_inputs(inputs: Mapping[str, Any]) -> Charge:
         subscription=inputs["subscription"],
         service_period=Period(_moment(inputs["service_period"]["start"]), _moment(inputs["service_period"]["end"])),
         share=Fraction(inputs["share"]),
+        quantity=inputs.get("quantity", 1),
     )
 
 

@@ -9,9 +9,6 @@ from invoicing.core.contract import Charge, ContractSnapshot, RatedLine, Usage
 from invoicing.core.pricing import price_quantity
 from invoicing.core.wording import Words, line_explanation
 
-# A charge without a meter is due once per billing period.
-ONCE = Decimal(1)
-
 
 class UsageMissing(BillingError):
     """A metered charge was to be rated without its usage; zero usage must be said, not guessed."""
@@ -38,7 +35,7 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedL
     """
     if charge.meter is None:
         assert usage is None, "a charge without a meter has no usage"
-        quantity = ONCE
+        quantity = Decimal(charge.quantity)
     elif usage is None:
         raise UsageMissing(f"{charge.reference}: the usage of meter {charge.meter} is missing")
     else:
@@ -46,7 +43,12 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedL
         quantity = usage.quantity
 
     priced = price_quantity(
-        price=charge.price, quantity=quantity, share=charge.share, unit=charge.unit, currency=currency
+        price=charge.price,
+        quantity=quantity,
+        share=charge.share,
+        seats=charge.quantity,
+        unit=charge.unit,
+        currency=currency,
     )
     amount = round_money(priced.unrounded_amount, currency)
     words = Words(unit=charge.unit, currency=currency, share=charge.share, package_size=charge.price.package_size)

@@ -42,7 +42,9 @@ def step_text(*, step: Step, is_first: bool, words: Words) -> str:
     measured = quantity_text(quantity=step.quantity, unit=words.unit)
     match step.kind:
         case StepKind.FLAT_FEE:
-            return f"Flat fee of {_money(step.flat_amount, words)} for {_share(words.share)}the billing period"
+            times = f"{grouped(plain(step.count))} times a" if step.count else "Flat"
+            fee = "flat fee" if step.count else "fee"
+            return f"{times} {fee} of {_money(step.flat_amount, words)} for {_share(words.share)}the billing period"
         case StepKind.UNITS:
             return f"{measured} {_rate(step, words)}"
         case StepKind.TIER:
@@ -59,7 +61,7 @@ def step_text(*, step: Step, is_first: bool, words: Words) -> str:
         case StepKind.TRUE_UP:
             return f"True-up to {_share(words.share)}the minimum of {_money(step.flat_amount, words)}"
         case StepKind.CAP:
-            return f"Capped at {_share(words.share)}the maximum of {_money(step.flat_amount, words)}"
+            return f"Capped at {_share(words.share or Fraction(1))}the maximum of {_money(step.flat_amount, words)}"
         case _:
             raise AssertionError(f"a price has no step {step.kind}: corrections say their own words")
 
@@ -67,13 +69,15 @@ def step_text(*, step: Step, is_first: bool, words: Words) -> str:
 def step_arithmetic(*, step: Step, words: Words) -> str:
     """Write a step out: "9,000,000 × 0.00002 = 180.00"."""
     flat = amount_text(amount=step.flat_amount, currency=words.currency)
-    flat += f" × {words.share}" if words.share != 1 else ""
+    share = (words.share or Fraction(1)) if step.kind is StepKind.CAP else words.share
+    flat += f" × {share}" if share != 1 else ""
     result = _result(step.amount, words)
     if step.kind.is_bound:
-        before = Fraction(step.flat_amount) * words.share - step.amount
+        before = Fraction(step.flat_amount) * share - step.amount
         return f"{flat} − {amount_text(amount=before, currency=words.currency)} {result}"
     if step.kind is StepKind.FLAT_FEE:
-        return flat if words.share == 1 else f"{flat} {result}"
+        flat = f"{grouped(plain(step.count))} × {flat}" if step.count else flat
+        return flat if words.share == 1 and not step.count else f"{flat} {result}"
     if step.rate:
         product = f"{grouped(plain(step.quantity))} × {plain(step.rate)}"
     else:
@@ -166,6 +170,8 @@ def _share(share: Fraction) -> str:
     """Say "17/31 of " before what is owed per billing period; nothing for a whole one."""
     if share == 1:
         return ""
+    if share == 0:
+        return "no part of "
     if share.denominator <= READABLE_DENOMINATOR_MAX:
         return f"{share} of "
     return f"{plain(_approximate(share * 100, places=2))} % of "

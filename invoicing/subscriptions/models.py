@@ -1,11 +1,17 @@
 """Which plan is in force for whom, and from when."""
 
+import pgtrigger
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import DateTimeRangeField
 from django.db import models
+from django.db.models import Func, Q, Value
 from django.db.models.functions import Now
 
+from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
-from billing_site.kernel.model import stays
+from billing_site.kernel.model import never_truncated, stays
 from invoicing.catalog.models import PlanVersion
+from invoicing.core.phases import PhaseKind
 from invoicing.customers.models import Customer
 
 
@@ -16,12 +22,43 @@ class Anchor(models.TextChoices):
     ANNIVERSARY = "anniversary", "Anniversary of the start"
 
 
+def _covered_guard(*, subscription: str, operation: pgtrigger.Operation) -> Guard:
+    """Return a deferred trigger by which phases cover `[started_at, ended_at)` of their subscription and nothing else.
+
+    `subscription` is the SQL of its id, in terms of OLD and NEW.
+    """
+    return Guard(
+        name="phases_cover_the_subscription",
+        when=pgtrigger.After,
+        operation=operation,
+        timing=pgtrigger.Deferred,
+        declare=[("subject", "bigint"), ("whole", "record"), ("covered", "record")],
+        func=f"""
+            subject := {subscription};
+            SELECT started_at, ended_at INTO whole FROM invoicing_subscription WHERE id = subject;
+            IF NOT FOUND THEN RETURN NULL; END IF;
+            SELECT min(starts_at) AS starts_at,
+                   nullif(max(coalesce(ends_at, 'infinity')), 'infinity') AS ends_at,
+                   count(*) FILTER (WHERE before IS NOT NULL AND before <> starts_at) AS gaps
+              INTO covered
+              FROM (SELECT starts_at, ends_at, lag(coalesce(ends_at, 'infinity')) OVER (ORDER BY starts_at) AS before
+                      FROM invoicing_subscriptionphase WHERE subscription_id = subject) phases;
+            IF covered.gaps <> 0 OR (covered.starts_at, covered.ends_at)
+               IS DISTINCT FROM (whole.started_at, whole.ended_at)
+            THEN
+                RAISE EXCEPTION 'the phases of subscription % do not cover it', subject
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            RETURN NULL;
+        """,
+    )
+
+
 class Subscription(models.Model):
-    """A plan version in force for a customer during `[started_at, ended_at)`."""
+    """A customer's agreement during `[started_at, ended_at)`; which plan is in force when, is in its phases."""
 
     key = models.CharField(max_length=100, unique=True)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="subscriptions")
-    plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="subscriptions")
     anchor = models.CharField(max_length=20, choices=Anchor, default=Anchor.CALENDAR)
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True, help_text="Empty: until further notice.")
@@ -38,10 +75,86 @@ class Subscription(models.Model):
             ),
             models.CheckConstraint(condition=models.Q(anchor__in=Anchor.values), name="subscription_anchor_is_known"),
         ]
-        # Invoices were computed from these; a change of plan ends one subscription and starts another.
+        # Invoices were computed from these.
         triggers = [
-            stays(noun="subscription", columns=["key", "customer_id", "plan_version_id", "anchor", "started_at"])
+            stays(noun="subscription", columns=["key", "customer_id", "anchor", "started_at"]),
+            _covered_guard(subscription="NEW.id", operation=pgtrigger.Insert | pgtrigger.Update),
         ]
 
     def __str__(self) -> str:
         return self.key
+
+
+class SubscriptionPhase(models.Model):
+    """A stretch `[starts_at, ends_at)` of a subscription under one plan version, quantity and kind."""
+
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="phases")
+    plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="phases")
+    kind = models.CharField(max_length=10, choices=[(kind.value, kind.value.capitalize()) for kind in PhaseKind])
+    quantity = models.PositiveIntegerField(default=1, help_text="Seats: flat fees count so often.")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="Empty: until further notice.")
+    history = tracked()
+
+    objects = models.Manager["SubscriptionPhase"]()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(ends_at__isnull=True) | Q(ends_at__gt=models.F("starts_at")), name="phase_lasts"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind__in=[kind.value for kind in PhaseKind]), name="phase_kind_is_known"
+            ),
+            models.CheckConstraint(condition=Q(quantity__gte=1), name="phase_quantity_is_at_least_one"),
+            # A range of one number stands for the number: there is no btree_gist.
+            ExclusionConstraint(
+                name="phases_of_a_subscription_do_not_overlap",
+                expressions=[
+                    (Func("subscription_id", "subscription_id", Value("[]"), function="int8range"), "&&"),
+                    (
+                        Func("starts_at", "ends_at", function="tstzrange", output_field=DateTimeRangeField()),
+                        "&&",
+                    ),
+                ],
+            ),
+        ]
+        indexes = [models.Index(fields=["subscription", "starts_at"], name="phase_by_subscription")]
+        triggers = [
+            stays(noun="phase", columns=["subscription_id", "starts_at"]),
+            _covered_guard(
+                subscription="CASE TG_OP WHEN 'DELETE' THEN OLD.subscription_id ELSE NEW.subscription_id END",
+                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+            ),
+            Guard(
+                name="keeps_what_is_invoiced",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+                declare=[("phase", "invoicing_subscriptionphase%ROWTYPE"), ("until", "timestamptz")],
+                # The subscription is locked as a line's guard locks it: nobody invoices it at the same moment.
+                func="""
+                    IF TG_OP = 'INSERT' THEN phase := NEW; ELSE phase := OLD; END IF;
+                    PERFORM 1 FROM invoicing_subscription WHERE id = phase.subscription_id FOR NO KEY UPDATE;
+                    SELECT max(line.service_end) INTO until FROM invoicing_invoiceline line
+                      JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id
+                     WHERE line.subscription_id = phase.subscription_id AND invoice.status NOT IN ('draft', 'void');
+                    IF until IS NULL OR phase.starts_at >= until THEN
+                        NULL;
+                    ELSIF TG_OP = 'UPDATE' AND to_jsonb(OLD) - 'ends_at' = to_jsonb(NEW) - 'ends_at'
+                          AND (OLD.ends_at IS NOT DISTINCT FROM NEW.ends_at
+                               OR least(coalesce(OLD.ends_at, 'infinity'), coalesce(NEW.ends_at, 'infinity')) >= until)
+                    THEN
+                        NULL;
+                    ELSE
+                        RAISE EXCEPTION 'phases of subscription % are invoiced until %', phase.subscription_id, until
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+                    RETURN NEW;
+                """,
+            ),
+            never_truncated(noun="phases of subscriptions"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.plan_version} from {self.starts_at:%Y-%m-%d}"

@@ -1,18 +1,19 @@
 """The contract of a customer at a period, as the core sees it; a subscription only says when it is due."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Prefetch, Q, QuerySet
 
 from billing_site.kernel.period import Period, as_utc
-from invoicing.catalog.models import Price
+from invoicing.catalog.models import PlanVersion, Price
 from invoicing.catalog.rate_card import OfferedPrice, RateCard, offered_price
+from invoicing.core import phases as core
 from invoicing.core.contract import Cadence, Charge, ContractSnapshot
-from invoicing.core.cycle import billing_periods, calendar_anchor, period_containing, share_of
+from invoicing.core.phases import PlanService, services_in
 from invoicing.customers.models import Customer
-from invoicing.subscriptions.models import Anchor, Subscription
+from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
 
 
 @dataclass(frozen=True)
@@ -31,24 +32,48 @@ class Contract:
     sources: dict[str, ContractSource]
 
 
+def timeline_of(*, subscription: Subscription) -> core.Timeline:
+    """Return the phases of a subscription as the core sees them; `with_phases` reads them beforehand."""
+    rows = sorted(subscription.phases.all(), key=lambda row: row.starts_at)
+    return core.Timeline(
+        phases=tuple(core_phase(row=row) for row in rows),
+        timezone=subscription.customer.timezone,
+        is_calendar=subscription.anchor == Anchor.CALENDAR,
+    )
+
+
+def core_phase(*, row: SubscriptionPhase) -> core.Phase:
+    """Return a phase as the core sees it."""
+    return core.Phase(
+        starts_at=as_utc(row.starts_at),
+        ends_at=None if row.ends_at is None else as_utc(row.ends_at),
+        plan=row.plan_version_id,
+        cadence=Cadence(row.plan_version.cadence),
+        proration=core.Proration(row.plan_version.proration),
+        kind=core.PhaseKind(row.kind),
+        quantity=row.quantity,
+    )
+
+
+def with_phases(subscriptions: "QuerySet[Subscription]") -> "QuerySet[Subscription]":
+    """Return the subscriptions with their customer, phases and plan versions: two queries, however many there are."""
+    phases = SubscriptionPhase.objects.select_related("plan_version__plan").order_by("starts_at")
+    return subscriptions.select_related("customer").prefetch_related(Prefetch("phases", phases))
+
+
 def periods_of(*, subscription: Subscription, until: datetime) -> Iterator[Period]:
-    """Yield the billing periods of a subscription that have ended by `until`, from its start on.
+    """Yield the billing periods that have ended by `until` and in which the subscription is charged.
 
     With a calendar anchor the first period is a whole calendar period although service begins
     within it; the charges carry the share that was in service.
     """
-    for period in _all_periods(subscription, until=until):
-        if period.end > until or (subscription.ended_at is not None and subscription.ended_at <= period.start):
-            return
+    for _, period in core.periods_charged(timeline=timeline_of(subscription=subscription), until=until):
         yield period
 
 
 def period_at(*, subscription: Subscription, moment: datetime) -> Period | None:
     """Return the billing period in which the subscription is in force at the moment, or None."""
-    if moment < subscription.started_at or (subscription.ended_at is not None and subscription.ended_at <= moment):
-        return None
-    anchor, cadence, timezone = _terms(subscription)
-    return period_containing(anchor=anchor, cadence=cadence, timezone=timezone, moment=moment)
+    return core.period_at(timeline=timeline_of(subscription=subscription), moment=moment)
 
 
 def periods_due(*, customer: Customer, until: datetime) -> list[Period]:
@@ -63,87 +88,102 @@ def periods_running(*, customer: Customer, moment: datetime) -> list[Period]:
     return sorted({period for period in running if period is not None})
 
 
+def period_before(*, customer: Customer, period: Period, at: datetime) -> Period | None:
+    """Return the charged billing period, of a cadence in which this one is billed at `at`, that ended when it began."""
+    timelines = [timeline_of(subscription=item) for item in _subscriptions(customer)]
+    running = [
+        core.phase_at(phases=timeline.phases, moment=at)
+        for timeline in timelines
+        if core.period_at(timeline=timeline, moment=at) == period
+    ]
+    cadences = {phase.cadence for phase in running if phase is not None}
+    for timeline in timelines:
+        for cadence, past in core.periods_charged(timeline=timeline, until=period.start):
+            if cadence in cadences and past.end == period.start:
+                return past
+    return None
+
+
 # Rate cards by the key of the plan whose prices they are set in place of.
 InPlace = Mapping[str, RateCard]
 AS_AGREED: InPlace = {}
 
 
 def contract_at(*, customer: Customer, period: Period, in_place: InPlace = AS_AGREED) -> Contract:
-    """Return all charges of the subscriptions whose billing period this is (gather; S0-104 for the share).
+    """Return all charges of the phases whose billing period this is (gather; S0-104 for the share).
 
-    A charge's service period is the part of the billing period in which its subscription was in
-    force, its share the exact part of the period's seconds. `in_place` asks what other prices would have made of it; raises
-    InvalidInput where they cannot. Four queries, however many subscriptions.
+    A charge's service period is the part of the billing period in which its phase, or neighbouring phases of one
+    plan version, were charged; its share the exact part of the period, as the plan prorates. `in_place` asks what other
+    prices would have made of it; raises InvalidInput where they cannot. A constant number of queries, however many subscriptions.
     """
     charges: list[Charge] = []
     sources: dict[str, ContractSource] = {}
-    in_force = customer.subscriptions.filter(
+    in_force = with_phases(customer.subscriptions.all()).filter(
         Q(ended_at__isnull=True) | Q(ended_at__gt=period.start), started_at__lt=period.end
     )
-    for subscription in _with_prices(in_force, customer.currency):
-        ended_at = as_utc(subscription.ended_at or period.end)
-        service = period.intersection(Period(as_utc(subscription.started_at), ended_at))
-        assert service is not None, "the query finds subscriptions in force within the period"
-        if period_at(subscription=subscription, moment=service.start) != period:
-            continue
-        for price, row in _offered(subscription, in_place):
-            charge = Charge(
-                reference=f"{subscription.key}/{price.key}",
-                name=price.name,
-                price=price.price,
-                meter=price.meter,
-                unit=price.unit,
-                subscription=subscription.key,
-                service_period=service,
-                share=share_of(service=service, period=period),
-            )
-            charges.append(charge)
-            if row is not None:
-                sources[charge.reference] = ContractSource(subscription, row)
+    services = [
+        (subscription, service)
+        for subscription in in_force.order_by("started_at", "id")
+        for service in services_in(timeline=timeline_of(subscription=subscription), period=period)
+    ]
+    versions = _versions(customer.currency, {service.plan for _, service in services})
+    references: set[str] = set()
+    for subscription, service in services:
+        for price, row in _offered(versions[service.plan], customer.currency, in_place):
+            for charge in _charges(subscription, price, service, taken=references):
+                charges.append(charge)
+                references.add(charge.reference)
+                if row is not None:
+                    sources[charge.reference] = ContractSource(subscription, row)
     snapshot = ContractSnapshot(
         customer=customer.key, currency=customer.currency, period=period, charges=tuple(charges)
     )
     return Contract(snapshot, sources)
 
 
+def _charges(
+    subscription: Subscription, price: OfferedPrice, service: PlanService, *, taken: Collection[str]
+) -> Iterator[Charge]:
+    """Yield the charges of one price in one service: usage is one, a fee is one for each quantity."""
+    parts = (
+        [(1, service.period, service.share)]
+        if price.meter
+        else [(part.quantity, part.period, part.share) for part in service.parts]
+    )
+    for quantity, span, share in parts:
+        # The first of a period has the plain name, later ones say from when.
+        reference = f"{subscription.key}/{price.key}"
+        if reference in taken:
+            reference += f"@{span.start.isoformat().replace('+00:00', 'Z')}"
+        yield Charge(
+            reference=reference,
+            name=price.name,
+            price=price.price,
+            meter=price.meter,
+            unit=price.unit,
+            subscription=subscription.key,
+            service_period=span,
+            share=share,
+            quantity=quantity,
+        )
+
+
 def _subscriptions(customer: Customer) -> list[Subscription]:
-    return list(customer.subscriptions.select_related("plan_version", "customer").order_by("started_at", "id"))
+    return list(with_phases(customer.subscriptions.all()).order_by("started_at", "id"))
 
 
-def _with_prices(subscriptions: "QuerySet[Subscription]", currency: str) -> "QuerySet[Subscription]":
-    prices = Prefetch("plan_version__prices", _prices_in(currency), to_attr="prices_of_customer")
-    related = subscriptions.select_related("plan_version__plan", "customer").prefetch_related(prices)
-    return related.order_by("started_at", "id")
+def _versions(currency: str, ids: set[int]) -> Mapping[int, PlanVersion]:
+    prices = Price.objects.filter(currency=currency).select_related("meter").prefetch_related("tiers")
+    of_customer = Prefetch("prices", prices.order_by("position", "id"), to_attr="prices_of_customer")
+    return PlanVersion.objects.select_related("plan").prefetch_related(of_customer).in_bulk(ids)
 
 
-def _offered(subscription: Subscription, in_place: InPlace) -> Iterator[tuple[OfferedPrice, Price | None]]:
-    """Yield the prices of a subscription, with their rows where they are its own."""
-    version = subscription.plan_version
+def _offered(version: PlanVersion, currency: str, in_place: InPlace) -> Iterator[tuple[OfferedPrice, Price | None]]:
+    """Yield the prices of a plan version, with their rows where they are its own."""
     card = in_place.get(version.plan.key)
     if card is None:
         for row in version.prices_of_customer:  # type: ignore[attr-defined]
             yield offered_price(row=row), row
     else:
-        currency = subscription.customer.currency
         for price in card.prices_for(currency=currency, cadence=Cadence(version.cadence)):
             yield price, None
-
-
-def _prices_in(currency: str) -> "QuerySet[Price]":
-    prices = Price.objects.filter(currency=currency).select_related("meter")
-    return prices.prefetch_related("tiers").order_by("position", "id")
-
-
-def _all_periods(subscription: Subscription, *, until: datetime) -> Iterator[Period]:
-    """Yield the periods from the start of the subscription to the one that holds `until`."""
-    anchor, cadence, timezone = _terms(subscription)
-    return billing_periods(anchor=anchor, cadence=cadence, timezone=timezone, until=until)
-
-
-def _terms(subscription: Subscription) -> tuple[datetime, Cadence, str]:
-    timezone = subscription.customer.timezone
-    cadence = Cadence(subscription.plan_version.cadence)
-    anchor = as_utc(subscription.started_at)
-    if subscription.anchor == Anchor.CALENDAR:
-        anchor = calendar_anchor(start=anchor, cadence=cadence, timezone=timezone)
-    return anchor, cadence, timezone

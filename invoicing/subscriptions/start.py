@@ -3,19 +3,24 @@
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
-from billing_site.kernel.period import Period, as_utc
+from billing_site.kernel.period import as_utc
 from invoicing.catalog.models import PlanVersion
+from invoicing.core.phases import PhaseKind, Timeline
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import KEY_PATTERN, lock_customer
-from invoicing.subscriptions.models import Anchor, Subscription
-from invoicing.subscriptions.snapshot import period_at
-
-# A slip of the finger (0206, 20260) would make thousands of periods due, or none that can be computed.
-EARLIEST_YEAR, LATEST_YEAR = 2000, 2099
+from invoicing.subscriptions.amend import QUANTITY_MAX
+from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
+from invoicing.subscriptions.phases import (
+    EARLIEST_YEAR,
+    LATEST_YEAR,
+    issued_period_end,
+    metered_elsewhere,
+    plan_mistakes,
+)
+from invoicing.subscriptions.snapshot import core_phase, with_phases
 
 
 @transaction.atomic
@@ -26,90 +31,123 @@ def start_subscription(
     plan_version: PlanVersion,
     started_at: datetime,
     anchor: str = "calendar",
+    quantity: int = 1,
+    trial_ends_at: datetime | None = None,
     actor: str,
     reason: str,
 ) -> Subscription:
-    """Put a published plan version in force for a customer from `started_at` on (S0-123).
+    """Put a published plan version in force for a customer from `started_at` on (S0-123), first as a trial where one is given.
 
     The same key with the same content a second time returns the subscription that exists; with
     other content it is a Conflict. Raises InvalidFields naming what cannot be accepted.
     """
     # The customer's row serialises starts, ends and billing of one customer.
     customer = lock_customer(customer_id=customer.pk)
-    subscription = Subscription(
-        key=key, customer=customer, plan_version=plan_version, started_at=started_at, anchor=anchor
-    )
+    subscription = Subscription(key=key, customer=customer, started_at=started_at, anchor=anchor)
+    phases = _first_phases(subscription, plan_version, quantity=quantity, trial_ends_at=trial_ends_at)
     if (existing := _with_key(key)) is not None:
-        return _same_or_conflict(existing, subscription)
-    if errors := _mistakes(subscription):
+        return _same_or_conflict(existing, subscription, phases)
+    if errors := _mistakes(subscription, phases):
         raise InvalidFields(tuple(errors))
     try:
         with transaction.atomic():
             save_with_reason(subscription, actor=actor, reason=reason)
+            for phase in phases:
+                phase.subscription = subscription
+                save_with_reason(phase, actor=actor, reason=reason)
     except IntegrityError:
         # The key was taken at the same moment, for another customer.
         existing = _with_key(key)
         assert existing is not None, "only the key can be taken"
-        return _same_or_conflict(existing, subscription)
-    return subscription
+        return _same_or_conflict(existing, subscription, phases)
+    return with_phases(Subscription.objects.all()).get(pk=subscription.pk)
+
+
+def _first_phases(
+    subscription: Subscription, plan_version: PlanVersion, *, quantity: int, trial_ends_at: datetime | None
+) -> list[SubscriptionPhase]:
+    """Return what a subscription starts with: one active phase, or a trial and what follows it; unsaved."""
+    terms = {"subscription": subscription, "plan_version": plan_version, "quantity": quantity}
+    started_at = subscription.started_at
+    active = SubscriptionPhase(kind=PhaseKind.ACTIVE.value, starts_at=trial_ends_at or started_at, **terms)
+    if trial_ends_at is None:
+        return [active]
+    trial = SubscriptionPhase(kind=PhaseKind.TRIAL.value, starts_at=started_at, ends_at=trial_ends_at, **terms)
+    return [trial, active]
 
 
 def _with_key(key: str) -> Subscription | None:
     if not KEY_PATTERN.fullmatch(key):
         return None
-    return Subscription.objects.select_related("customer", "plan_version").filter(key=key).first()
+    return with_phases(Subscription.objects.all()).filter(key=key).first()
 
 
-def _same_or_conflict(existing: Subscription, wanted: Subscription) -> Subscription:
-    for name in ("customer_id", "plan_version_id", "started_at", "anchor"):
-        if getattr(existing, name) != getattr(wanted, name):
-            raise Conflict(f"subscription {wanted.key} exists already with other terms", field="key")
+def _same_or_conflict(existing: Subscription, wanted: Subscription, phases: list[SubscriptionPhase]) -> Subscription:
+    """Return the subscription that exists where it began as this one would, whatever became of it later."""
+
+    def beginning(subscription: Subscription, phases: list[SubscriptionPhase]) -> tuple[object, ...]:
+        first = phases[0]
+        trial_ends_at = first.ends_at if first.kind == PhaseKind.TRIAL.value else None
+        terms = (first.plan_version_id, first.quantity, trial_ends_at)
+        return subscription.customer_id, subscription.started_at, subscription.anchor, *terms
+
+    if beginning(existing, list(existing.phases.all())) != beginning(wanted, phases):
+        raise Conflict(f"subscription {wanted.key} exists already with other terms", field="key")
     return existing
 
 
-def _mistakes(wanted: Subscription) -> list[FieldError]:
+def _mistakes(wanted: Subscription, phases: list[SubscriptionPhase]) -> list[FieldError]:
     """Return what is wrong with a subscription that is not stored yet; its customer is locked."""
-    customer, plan_version = wanted.customer, wanted.plan_version
+    customer, plan_version = wanted.customer, phases[0].plan_version
     errors = []
     if not KEY_PATTERN.fullmatch(wanted.key):
         message = "use 1 to 100 letters, digits and _ . : -, beginning with a letter or digit"
         errors.append(FieldError("key", "invalid", message))
-    if plan_version.published_at is None:
-        errors.append(FieldError("plan", "not_published", "is a draft: publish it first"))
-    if not plan_version.prices.filter(currency=customer.currency).exists():
-        message = f"{plan_version} has no price in {customer.currency}, the customer's currency"
-        errors.append(FieldError("plan", "no_price", message))
-    if wanted.anchor not in Anchor.values:
+    errors += plan_mistakes(customer=customer, plan_version=plan_version)
+    if not 1 <= phases[0].quantity <= QUANTITY_MAX:
+        message = f"must lie between 1 and {QUANTITY_MAX:,}"
+        errors.append(FieldError("quantity", "out_of_range", message))
+    elif wanted.anchor not in Anchor.values:
         errors.append(FieldError("anchor", "unknown", f"must be one of {', '.join(Anchor.values)}"))
-    elif wanted.started_at.utcoffset() is None:
-        errors.append(FieldError("started_at", "naive", "has no offset: write 2026-08-01T00:00:00Z"))
-    elif not EARLIEST_YEAR <= wanted.started_at.year <= LATEST_YEAR:
-        message = f"must lie in the years {EARLIEST_YEAR} to {LATEST_YEAR}"
-        errors.append(FieldError("started_at", "out_of_range", message))
-    elif (clash := _metered_already(wanted)) is not None:
+    elif (error := _moment_mistake(wanted.started_at, "started_at")) or (
+        error := _trial_mistake(wanted.started_at, phases)
+    ):
+        errors.append(error)
+    elif clash := metered_elsewhere(
+        customer=customer, plan_versions=[plan_version.pk], since=wanted.started_at, but_not=None
+    ):
         message = f"{clash} charges the same meter from then on: end it before this one begins"
         errors.append(FieldError("plan", "metered_already", message))
-    elif (until := _invoiced_already(wanted)) is not None:
+    elif until := _invoiced_already(wanted, phases):
         message = f"the customer's invoice for the period up to {until.isoformat()} is issued: start then or later"
         errors.append(FieldError("started_at", "invoiced_already", message))
     return errors
 
 
-def _metered_already(wanted: Subscription) -> Subscription | None:
-    """Return a subscription that would charge the same usage: each event is rated once (peers: polar#6779)."""
-    currency = wanted.customer.currency
-    meters = wanted.plan_version.prices.filter(currency=currency, meter__isnull=False).values("meter")
-    return (
-        wanted.customer.subscriptions.filter(Q(ended_at__isnull=True) | Q(ended_at__gt=wanted.started_at))
-        .filter(plan_version__prices__meter__in=meters, plan_version__prices__currency=currency)
-        .first()
-    )
-
-
-def _invoiced_already(wanted: Subscription) -> datetime | None:
-    """Return the end of the last issued period in which the subscription would have charges that nobody billed."""
-    issued = wanted.customer.invoices.exclude(status__in=("draft", "void")).filter(period_end__gt=wanted.started_at)
-    for start, end in issued.order_by("-period_end").values_list("period_start", "period_end"):
-        if period_at(subscription=wanted, moment=max(start, wanted.started_at)) == Period(as_utc(start), as_utc(end)):
-            return as_utc(end)
+def _moment_mistake(moment: datetime, field: str) -> FieldError | None:
+    if moment.utcoffset() is None:
+        return FieldError(field, "naive", "has no offset: write 2026-08-01T00:00:00Z")
+    if not EARLIEST_YEAR <= moment.year <= LATEST_YEAR:
+        return FieldError(field, "out_of_range", f"must lie in the years {EARLIEST_YEAR} to {LATEST_YEAR}")
     return None
+
+
+def _trial_mistake(started_at: datetime, phases: list[SubscriptionPhase]) -> FieldError | None:
+    if len(phases) == 1:
+        return None
+    ends_at = phases[1].starts_at
+    if error := _moment_mistake(ends_at, "trial_ends_at"):
+        return error
+    if ends_at <= started_at:
+        return FieldError("trial_ends_at", "before_start", "must be after the start")
+    return None
+
+
+def _invoiced_already(wanted: Subscription, phases: list[SubscriptionPhase]) -> datetime | None:
+    """Return the end of the last issued period in which the subscription would have charges that nobody billed."""
+    timeline = Timeline(
+        phases=tuple(core_phase(row=row) for row in phases),
+        timezone=wanted.customer.timezone,
+        is_calendar=wanted.anchor == Anchor.CALENDAR,
+    )
+    return issued_period_end(customer=wanted.customer, timeline=timeline, at=as_utc(phases[-1].starts_at))

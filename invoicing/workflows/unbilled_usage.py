@@ -21,6 +21,8 @@ class UnbilledReason(StrEnum):
 
     UNKNOWN_CUSTOMER = "there is no such customer"
     NO_SUBSCRIPTION = "no subscription was in force"
+    TRIAL = "the subscription was in its trial"
+    PAUSED = "the subscription was paused"
     NOT_PRICED = "no plan in force has a price for any meter of these events in the customer's currency"
     LATE = "it came after its invoice was rated"
 
@@ -90,13 +92,22 @@ _UNBILLED = f"""
     ), in_force AS (
         SELECT customer_id, range_agg(tstzrange(started_at, ended_at)) AS spans
         FROM invoicing_subscription GROUP BY customer_id
-    ), priced AS (
-        SELECT s.customer_id, m.event_type, range_agg(tstzrange(s.started_at, s.ended_at)) AS spans
+    ), priced_by_kind AS (
+        SELECT s.customer_id, m.event_type,
+               range_agg(tstzrange(f.starts_at, f.ends_at)) FILTER (WHERE f.kind = 'active') AS active,
+               range_agg(tstzrange(f.starts_at, f.ends_at)) FILTER (WHERE f.kind = 'trial') AS trial,
+               range_agg(tstzrange(f.starts_at, f.ends_at)) FILTER (WHERE f.kind = 'paused') AS paused
         FROM invoicing_subscription s
+        JOIN invoicing_subscriptionphase f ON f.subscription_id = s.id
         JOIN invoicing_customer c ON c.id = s.customer_id
-        JOIN invoicing_price p ON p.plan_version_id = s.plan_version_id AND p.currency = c.currency
+        JOIN invoicing_price p ON p.plan_version_id = f.plan_version_id AND p.currency = c.currency
         JOIN metering_meter m ON m.id = p.meter_id
         GROUP BY s.customer_id, m.event_type
+    ), priced AS (
+        SELECT customer_id, event_type, COALESCE(active, '{{}}') AS active,
+               COALESCE(trial, '{{}}') - COALESCE(active, '{{}}') AS trial,
+               COALESCE(paused, '{{}}') - COALESCE(active, '{{}}') - COALESCE(trial, '{{}}') AS paused
+        FROM priced_by_kind
     ), uncharged AS (
         SELECT pairs.meter_id, pairs.customer_id, gaps.reason, unnest(gaps.spans) AS span
         FROM pairs
@@ -109,7 +120,12 @@ _UNBILLED = f"""
                    tstzmultirange(tstzrange(NULL, %(at)s)) - COALESCE(in_force.spans, '{{}}') AS spans
             UNION ALL
             SELECT 'NOT_PRICED',
-                   tstzmultirange(tstzrange(NULL, %(at)s)) * in_force.spans - COALESCE(priced.spans, '{{}}')
+                   tstzmultirange(tstzrange(NULL, %(at)s)) * in_force.spans
+                   - COALESCE(priced.active, '{{}}') - COALESCE(priced.trial, '{{}}') - COALESCE(priced.paused, '{{}}')
+            UNION ALL
+            SELECT 'TRIAL', tstzmultirange(tstzrange(NULL, %(at)s)) * priced.trial
+            UNION ALL
+            SELECT 'PAUSED', tstzmultirange(tstzrange(NULL, %(at)s)) * priced.paused
         ) AS gaps
     )
     SELECT u.customer_id, m.key, sum(found.quantity), sum(found.event_count), min(found.first_at), u.reason

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pgtrigger
 from django.apps import apps
 from django.db import connection, transaction
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Length
 from moneyed import Money
 
@@ -198,10 +199,11 @@ def check_corrections_hold() -> Iterator[Finding]:
 
 
 def check_lines_are_within_service() -> Iterator[Finding]:
-    """No issued line charges for a time in which its subscription was not in force."""
-    outside = Q(service_start__lt=F("subscription__started_at")) | Q(service_end__gt=F("subscription__ended_at"))
-    for line in _issued_lines().filter(outside).order_by("invoice_id", "position"):
-        yield Finding("lines are within service", _subject(line), "its subscription was not in force all that time")
+    """No issued line charges for a time in which its plan version was not in force, or was not charged."""
+    issued = _issued_lines().exclude(invoice__status=InvoiceStatus.VOID)
+    outside = issued.annotate(is_within=RawSQL(_IS_WITHIN, [])).filter(is_within=False)  # noqa: S611 - no parameter
+    for line in outside.order_by("invoice_id", "position"):
+        yield Finding("lines are within service", _subject(line), "its plan was not in force all that time")
 
 
 def _issued_lines() -> "QuerySet[InvoiceLine]":
@@ -291,3 +293,17 @@ CHECKS = (
     check_events_are_listed_or_counted_once,
     check_archives_are_whole,
 )
+
+
+_IS_WITHIN = """
+    COALESCE((
+        SELECT range_agg(tstzrange(phase.starts_at, least(phase.ends_at, subscription.ended_at)))
+               @> tstzrange(invoicing_invoiceline.service_start, invoicing_invoiceline.service_end)
+          FROM invoicing_subscriptionphase phase
+          JOIN invoicing_subscription subscription ON subscription.id = phase.subscription_id
+          JOIN invoicing_price price ON price.id = invoicing_invoiceline.price_id
+         WHERE phase.subscription_id = invoicing_invoiceline.subscription_id
+           AND phase.plan_version_id = price.plan_version_id AND phase.kind = 'active'
+           AND phase.starts_at < COALESCE(subscription.ended_at, 'infinity')
+    ), FALSE)
+"""

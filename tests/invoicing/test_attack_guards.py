@@ -258,7 +258,7 @@ def test_verify_finds_an_entry_that_stands_for_nothing(issued: Invoice) -> None:
 
 
 def test_verify_finds_a_subscription_that_ended_before_what_is_charged_for_it(issued: Invoice) -> None:
-    run_sql("UPDATE invoicing_subscription SET ended_at = '2026-07-15 00:00:00+00'")
+    behind_the_triggers("UPDATE invoicing_subscription SET ended_at = '2026-07-15 00:00:00+00'")
 
     assert any(finding.subject == "invoice INV-2026-00001 line 1 (Base fee)" for finding in verify())
 

@@ -16,7 +16,7 @@ from billing_site.portal.queries.usage import DAY, MICROSECOND, DailyUsage, days
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import InvoiceStatus
-from invoicing.subscriptions.snapshot import period_at, periods_of, periods_running
+from invoicing.subscriptions.snapshot import period_before, periods_running
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
 from metering.queries import usage_by_date
 from metering.rollup import IngestStandsStill, roll_up
@@ -126,7 +126,7 @@ def _before(customer: Customer, period: Period, *, at: datetime) -> Money | None
 
     If it was invoiced and is over by then, that is what the invoice says, whatever came in later.
     """
-    earlier = _period_before(customer, period, at=at)
+    earlier = period_before(customer=customer, period=period, at=at)
     if earlier is None:
         return None
     until = min(earlier.start + (at - period.start), earlier.end)
@@ -139,20 +139,6 @@ def _before(customer: Customer, period: Period, *, at: datetime) -> Money | None
         if invoice is not None:
             return invoice.total
     return compute_invoice(customer=customer, period=earlier, until=until).assembled.total
-
-
-def _period_before(customer: Customer, period: Period, *, at: datetime) -> Period | None:
-    """Return the billing period of the same cadence that ended when this one began."""
-    subscriptions = list(customer.subscriptions.select_related("plan_version__plan", "customer"))
-    cadences = {
-        item.plan_version.cadence for item in subscriptions if period_at(subscription=item, moment=at) == period
-    }
-    for item in subscriptions:
-        if item.plan_version.cadence in cadences:
-            for past in periods_of(subscription=item, until=period.start):
-                if past.end == period.start:
-                    return past
-    return None
 
 
 def _usage_by_day(customer: Customer, computed: ComputedInvoice, *, at: datetime) -> tuple[DailyUsage, ...]:

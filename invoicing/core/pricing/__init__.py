@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from billing_site.kernel.money import EXACT
-from invoicing.core.contract import Price, PricedQuantity, PriceModel, Step
+from invoicing.core.contract import Price, PricedQuantity, PriceModel, Step, StepKind
 from invoicing.core.pricing.bounds import within_bounds
 from invoicing.core.pricing.flat import price_flat, price_per_unit
 from invoicing.core.pricing.package import price_packages
@@ -32,19 +32,28 @@ MODELS: dict[PriceModel, ModelFunction] = {
 
 
 def price_quantity(
-    *, price: Price, quantity: Decimal, share: Fraction = Fraction(1), unit: str = "", currency: str = ""
+    *,
+    price: Price,
+    quantity: Decimal,
+    share: Fraction = Fraction(1),
+    seats: int = 1,
+    unit: str = "",
+    currency: str = "",
 ) -> PricedQuantity:
     """Price a quantity exactly and write out how (S0-063..068).
 
     Free units come off first; tiers and packages see the rest. Flat fees, minimum and maximum are
-    per billing period and count by `share`; nothing else does. `unit` and `currency` only flavour
-    the texts. Rounding is the caller's, once per line.
+    per billing period and count by `share`; nothing else does. A flat price counts once for each seat.
+    `unit` and `currency` only flavour the texts. Rounding is the caller's, once per line.
     """
     assert quantity.is_finite() and quantity >= 0, "a negative aggregate is a metering bug, not a refund"
-    assert 0 < share <= 1, f"a share is a part of a period: {share}"
+    assert 0 <= share <= 1, f"a share is a part of a period: {share}"
 
     free = min(price.free_units, quantity)
     steps = MODELS[price.model](price, EXACT.subtract(quantity, free), share)
+    if seats != 1:
+        assert price.model is PriceModel.FLAT, "seats multiply flat fees, not usage"
+        steps = [replace(step, count=Decimal(seats), amount=seats * step.amount) for step in steps]
     steps = within_bounds(steps=steps, minimum=price.minimum_amount, maximum=price.maximum_amount, share=share)
     words = Words(unit=unit, currency=currency, share=share, package_size=price.package_size)
 
@@ -71,5 +80,6 @@ def price_quantity(
 
 
 def _amount_of(step: Step, *, share: Fraction) -> Fraction:
+    times = Fraction(step.count or 1) if step.kind is StepKind.FLAT_FEE else 1
     units = Fraction(step.count) * Fraction(step.unit_amount)
-    return units + Fraction(step.quantity) * Fraction(step.rate) + Fraction(step.flat_amount) * share
+    return units + Fraction(step.quantity) * Fraction(step.rate) + times * Fraction(step.flat_amount) * share

@@ -11,14 +11,15 @@ def within_bounds(
 ) -> list[Step]:
     """Add the true-up to the minimum or the cut at the maximum, where the steps fall short or exceed.
 
-    Both are promises per billing period, so a partial period owes its share of them.
+    Both are promises per billing period, so a partial period owes its share of them. A service without any share
+    (the rest of a period that is not prorated) owes no minimum, and its maximum stands whole: usage is never free for it.
     """
     assert minimum is None or maximum is None or minimum <= maximum, "the minimum is not above the maximum"
     amount = sum((step.amount for step in steps), Fraction(0))
     if minimum is not None and amount < Fraction(minimum) * share:
         return [*steps, _bound(StepKind.TRUE_UP, minimum, Fraction(minimum) * share - amount)]
-    if maximum is not None and amount > Fraction(maximum) * share:
-        return [*steps, _bound(StepKind.CAP, maximum, Fraction(maximum) * share - amount)]
+    if maximum is not None and amount > (cap := Fraction(maximum) * (share or 1)):
+        return [*steps, _bound(StepKind.CAP, maximum, cap - amount)]
     return steps
 
 

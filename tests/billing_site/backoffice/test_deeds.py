@@ -201,6 +201,7 @@ def start_form(customer: Customer) -> dict[str, Any]:
         "key": "second",
         "customer": customer.pk,
         "plan_version": PlanVersion.objects.get().pk,
+        "quantity": "1",
         "started_at_0": "2026-08-01",
         "started_at_1": "00:00:00",
         "anchor": "calendar",

@@ -117,10 +117,21 @@ def test_a_subscription_is_started_read_listed_and_ended():
         "customer_id": "cust_acme",
         "plan": "pro",
         "version": 1,
+        "quantity": 1,
         "anchor": "calendar",
         "started_at": "2026-07-01T00:00:00Z",
         "ended_at": None,
         "created_at": "",
+        "phases": [
+            {
+                "starts_at": "2026-07-01T00:00:00Z",
+                "ends_at": None,
+                "plan": "pro",
+                "version": 1,
+                "quantity": 1,
+                "kind": "active",
+            }
+        ],
     }
     assert caller.get(f"/api/v1/subscriptions/{key}").json() == started.json()
     assert caller.get("/api/v1/subscriptions?customer_id=cust_acme").json()["data"] == [started.json()]

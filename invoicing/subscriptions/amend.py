@@ -1,0 +1,72 @@
+"""Change what a running subscription is about: its plan version, or how many seats it holds."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from django.db import transaction
+
+from billing_site.kernel.errors import FieldError, InvalidFields, InvalidInput
+from invoicing.catalog.models import PlanVersion
+from invoicing.core.contract import Cadence
+from invoicing.core.phases import Proration
+from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.phases import (
+    change_phases,
+    check_moment,
+    locked_subscription,
+    metered_elsewhere,
+    plan_mistakes,
+)
+
+QUANTITY_MAX = 1_000_000
+
+
+@transaction.atomic
+def change_plan(
+    *, subscription: Subscription, plan_version: PlanVersion, at: datetime, actor: str, reason: str
+) -> Subscription:
+    """Put another plan version in force from `at` on; the billing period is split there (S0-104).
+
+    Replaces plan changes that were planned for later. The same change a second time changes nothing. Raises
+    InvalidFields where the plan cannot be put in force, InvalidInput or Conflict where `at` cannot be accepted.
+    """
+    locked = locked_subscription(subscription=subscription)
+    check_moment(subscription=locked, at=at)
+    errors = plan_mistakes(customer=locked.customer, plan_version=plan_version)
+    clash = metered_elsewhere(customer=locked.customer, plan_versions=[plan_version.pk], since=at, but_not=locked.pk)
+    if clash is not None:
+        message = f"{clash} charges the same meter from then on: end it before this plan begins"
+        errors.append(FieldError("plan", "metered_already", message))
+    if errors:
+        raise InvalidFields(tuple(errors))
+    return change_phases(
+        subscription=locked,
+        at=at,
+        change=lambda phase: replace(
+            phase,
+            plan=plan_version.pk,
+            cadence=Cadence(plan_version.cadence),
+            proration=Proration(plan_version.proration),
+        ),
+        actor=actor,
+        reason=reason,
+    )
+
+
+@transaction.atomic
+def change_quantity(
+    *, subscription: Subscription, quantity: int, at: datetime, actor: str, reason: str
+) -> Subscription:
+    """Let flat fees count `quantity` times from `at` on: seats. Usage and its tiers go on as they are.
+
+    Raises InvalidInput (quantity, at) or Conflict (at).
+    """
+    if not 1 <= quantity <= QUANTITY_MAX:
+        raise InvalidInput(f"must lie between 1 and {QUANTITY_MAX:,}", field="quantity", code="out_of_range")
+    return change_phases(
+        subscription=locked_subscription(subscription=subscription),
+        at=at,
+        change=lambda phase: replace(phase, quantity=quantity),
+        actor=actor,
+        reason=reason,
+    )

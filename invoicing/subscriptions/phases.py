@@ -1,0 +1,166 @@
+"""Change the phases of a subscription from a moment on: what every operation on a running subscription shares."""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime
+
+from django.db.models import Max, Q
+
+from billing_site.kernel.errors import Conflict, FieldError, InvalidInput
+from billing_site.kernel.history import save_with_reason
+from billing_site.kernel.period import Period, as_utc
+from invoicing.catalog.models import PlanVersion, Price
+from invoicing.core.phases import Phase, Timeline, changed_from, period_at
+from invoicing.customers.models import Customer
+from invoicing.customers.operations import lock_customer
+from invoicing.subscriptions.models import Subscription, SubscriptionPhase
+from invoicing.subscriptions.snapshot import timeline_of, with_phases
+
+# A slip of the finger (0206, 20260) would make thousands of periods due, or none that can be computed.
+EARLIEST_YEAR, LATEST_YEAR = 2000, 2099
+
+
+def locked_subscription(*, subscription: Subscription) -> Subscription:
+    """Return the subscription as it is now, locked, with its phases.
+
+    The customer first: a billing run that computes this customer must not see a change halfway.
+    """
+    lock_customer(customer_id=subscription.customer_id)
+    Subscription.objects.select_for_update().get(pk=subscription.pk)
+    return with_phases(Subscription.objects.all()).get(pk=subscription.pk)
+
+
+def check_moment(*, subscription: Subscription, at: datetime, field: str = "at") -> None:
+    """Refuse a moment at which nothing of the subscription can change, naming the field."""
+    check_within(since=subscription.started_at, at=at, field=field)
+    if subscription.ended_at is not None and at >= subscription.ended_at:
+        message = f"must be before the end, {_text(subscription.ended_at)}"
+        raise InvalidInput(message, field=field, code="after_end")
+
+
+def check_within(*, since: datetime, at: datetime, field: str = "at") -> None:
+    """Refuse a moment without offset, far out, or before the start, naming the field."""
+    if at.utcoffset() is None:
+        raise InvalidInput("has no offset: write 2026-08-01T00:00:00Z", field=field, code="naive")
+    if not EARLIEST_YEAR <= at.year <= LATEST_YEAR:
+        message = f"must lie in the years {EARLIEST_YEAR} to {LATEST_YEAR}"
+        raise InvalidInput(message, field=field, code="out_of_range")
+    if at < since:
+        message = f"must not be before the start, {_text(since)}"
+        raise InvalidInput(message, field=field, code="before_start")
+
+
+def change_phases(
+    *, subscription: Subscription, at: datetime, change: Callable[[Phase], Phase], actor: str, reason: str
+) -> Subscription:
+    """Apply a change to everything from `at` on; returns the subscription with its phases as they are then.
+
+    The subscription is locked. Raises InvalidInput (field `at`) before the start or after the end, Conflict inside
+    an issued period.
+    """
+    check_moment(subscription=subscription, at=at)
+    timeline = timeline_of(subscription=subscription)
+    phases = changed_from(phases=timeline.phases, at=as_utc(at), change=change)
+    return write_phases(subscription=subscription, at=at, phases=phases, actor=actor, reason=reason)
+
+
+def write_phases(
+    *,
+    subscription: Subscription,
+    at: datetime,
+    phases: tuple[Phase, ...],
+    actor: str,
+    reason: str,
+    field: str = "at",
+) -> Subscription:
+    """Put these phases in place of the subscription's; they differ from `at` on. The subscription ends with the last.
+
+    Raises Conflict, naming the field, where something from `at` on is invoiced.
+    """
+    before = timeline_of(subscription=subscription)
+    after = replace(before, phases=phases)
+    if before == after:
+        return subscription
+    _refuse_invoiced(subscription, (before, after), at=as_utc(at), field=field)
+    wanted = {phase.starts_at: phase for phase in phases}
+    rows = {as_utc(row.starts_at): row for row in subscription.phases.all()}
+    # What goes makes room first; what stays is only ever cut or lengthened into that room.
+    for starts_at in rows.keys() - wanted.keys():
+        rows[starts_at]._change_reason = f"{actor}: {reason}"  # type: ignore[attr-defined]
+        rows[starts_at].delete()
+    for starts_at in sorted(wanted):
+        phase, row = wanted[starts_at], rows.get(starts_at)
+        if row is None:
+            row = SubscriptionPhase(subscription=subscription, starts_at=starts_at)
+        elif _says_the_same(row, phase):
+            continue
+        row.plan_version_id, row.kind, row.quantity = phase.plan, phase.kind.value, phase.quantity
+        row.ends_at = phase.ends_at
+        save_with_reason(row, actor=actor, reason=reason)
+    if subscription.ended_at != phases[-1].ends_at:
+        subscription.ended_at = phases[-1].ends_at
+        save_with_reason(subscription, actor=actor, reason=reason)
+    return with_phases(Subscription.objects.all()).get(pk=subscription.pk)
+
+
+def _says_the_same(row: SubscriptionPhase, phase: Phase) -> bool:
+    stored = (row.starts_at, row.ends_at, row.plan_version_id, row.kind, row.quantity)
+    return stored == (phase.starts_at, phase.ends_at, phase.plan, phase.kind.value, phase.quantity)
+
+
+def invoiced_until(*, subscription: Subscription) -> datetime | None:
+    """Return the end of what issued invoices charge for a subscription, or None."""
+    lines = subscription.invoice_lines.exclude(invoice__status__in=("draft", "void"))
+    until: datetime | None = lines.aggregate(until=Max("service_end"))["until"]
+    return until
+
+
+def issued_period_end(*, customer: Customer, timeline: Timeline, at: datetime) -> datetime | None:
+    """Return the end of the last issued invoice whose period bills something of this timeline from `at` on, or None."""
+    issued = customer.invoices.exclude(status__in=("draft", "void")).filter(period_end__gt=at)
+    for start, end in issued.order_by("-period_end").values_list("period_start", "period_end"):
+        first = max(as_utc(start), at, timeline.phases[0].starts_at)
+        if period_at(timeline=timeline, moment=first) == Period(as_utc(start), as_utc(end)):
+            return as_utc(end)
+    return None
+
+
+def metered_elsewhere(
+    *, customer: Customer, plan_versions: Collection[int], since: datetime, but_not: int | None = None
+) -> Subscription | None:
+    """Return another subscription that charges a meter of these versions from then on: each event is rated once."""
+    later = Q(phases__ends_at__isnull=True) | Q(phases__ends_at__gt=since)
+    prices = Price.objects.filter(plan_version__in=plan_versions, currency=customer.currency, meter__isnull=False)
+    meters = Q(
+        phases__plan_version__prices__currency=customer.currency,
+        phases__plan_version__prices__meter__in=prices.values("meter"),
+    )
+    others = customer.subscriptions.all() if but_not is None else customer.subscriptions.exclude(pk=but_not)
+    return others.filter(later & meters).first()
+
+
+def plan_mistakes(*, customer: Customer, plan_version: PlanVersion) -> list[FieldError]:
+    """Return why a version cannot be put in force for a customer, at the field `plan`."""
+    errors = []
+    if plan_version.published_at is None:
+        errors.append(FieldError("plan", "not_published", "is a draft: publish it first"))
+    if not plan_version.prices.filter(currency=customer.currency).exists():
+        message = f"{plan_version} has no price in {customer.currency}, the customer's currency"
+        errors.append(FieldError("plan", "no_price", message))
+    return errors
+
+
+def _refuse_invoiced(
+    subscription: Subscription, timelines: tuple[Timeline, Timeline], *, at: datetime, field: str
+) -> None:
+    charged = invoiced_until(subscription=subscription)
+    ends = [issued_period_end(customer=subscription.customer, timeline=timeline, at=at) for timeline in timelines]
+    if charged is not None and charged > at:
+        ends.append(charged)
+    if until := max((end for end in ends if end is not None), default=None):
+        message = f"subscription {subscription.key} is invoiced until {_text(until)}: change it from then on"
+        raise Conflict(message, field=field, code="invoiced_already")
+
+
+def _text(moment: datetime) -> str:
+    return as_utc(moment).isoformat().replace("+00:00", "Z")
