@@ -140,7 +140,8 @@ def _is_there(pid: int) -> bool:
     """Say whether a process runs, or is a zombie that its server has yet to bury; a dead server nobody may bury."""
     try:
         state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
+        # It ended before its file was opened, or while it was read.
         return False
     return state != "Z" or parent != "1"
 
