@@ -7,6 +7,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
+from invoicing.plan_migrations.models import PlanMigration
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 
@@ -22,6 +23,7 @@ __all__ = [
     "Payment",
     "PaymentFailure",
     "Plan",
+    "PlanMigration",
     "PlanVersion",
     "Posting",
     "Price",

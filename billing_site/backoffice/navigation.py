@@ -37,6 +37,8 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             _list("Subscriptions", "event_repeat", "invoicing", "subscription"),
             _list("Plans", "sell", "invoicing", "plan"),
             _list("What if", "query_stats", "invoicing", "whatif"),
+            Item("Who is on which version", "lists", "invoicing_plan_in_force", "invoicing.view_plan"),
+            _list("Bulk migrations", "move_group", "invoicing", "planmigration"),
             _list("Products", "category", "invoicing", "product"),
         ),
     ),

@@ -15,6 +15,7 @@ from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Produc
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
+from invoicing.plan_migrations.models import PlanMigration
 from invoicing.subscriptions.models import Subscription
 from invoicing.what_ifs.models import WhatIf
 from metering.models import DeadLetter, Meter, UsageEvent
@@ -27,6 +28,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (Invoice, "record_transfer", "Can record bank transfers"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
+    (PlanMigration, "migrate_subscribers", "Can move the subscribers of a plan to another version"),
     (WhatIf, "ask_whatif", "Can try price lists on closed periods"),
     (UsageEvent, "correct_usageevent", "Can cancel and amend usage events, and settle contradictions"),
     (Meter, "backdate_meter", "Can date meters back and rebuild their windows"),

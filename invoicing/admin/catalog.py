@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.safestring import SafeString
 from unfold.decorators import action
 
@@ -26,6 +26,7 @@ from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.history import save_with_reason
+from invoicing.admin.plans_in_force import plans_in_force
 from invoicing.admin.price_words import price_in_words
 from invoicing.catalog.document import read_catalog
 from invoicing.catalog.draft import draft_next_version
@@ -35,6 +36,7 @@ from invoicing.subscriptions.queries import phases_in_force
 
 PUBLISH = "invoicing.publish_planversion"
 ASK = "invoicing.ask_whatif"
+MIGRATE = "invoicing.migrate_subscribers"
 
 
 class NamedAdmin(TrackedAdmin):
@@ -84,6 +86,23 @@ class PlanAdmin(NamedAdmin):
     change_form_outer_after_template = "backoffice/plan_versions.html"
     empty_message = "Plans come from `manage.py load_catalog` or are created here."
     actions_detail = ("draft_version",)
+
+    def get_urls(self) -> list[Any]:
+        """Add the page that says who is on which version."""
+        page = path("in-force/", self.admin_site.admin_view(self.in_force), name="invoicing_plan_in_force")
+        return [page, *super().get_urls()]
+
+    def in_force(self, request: HttpRequest) -> HttpResponse:
+        """Show each published version with who is on it, and who will be."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = self.page_context(
+            request,
+            title="Who is on which version",
+            page=plans_in_force(at=now()),
+            may_migrate=request.user.has_perm(MIGRATE),
+        )
+        return TemplateResponse(request, "backoffice/plans_in_force.html", context)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Add the newest published version and how many subscriptions run."""

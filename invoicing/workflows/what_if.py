@@ -194,7 +194,12 @@ def invoices_in_months(*, asked: WhatIf) -> "QuerySet[Invoice]":
 
 def cards_in_place(*, asked: WhatIf) -> InPlace:
     """Return the price lists of a what-if as contracts take them, by the plan that they stand for."""
-    catalog = read_catalog(document={"plans": [card["document"] for card in asked.cards]})
+    return in_place_of(cards=asked.cards)
+
+
+def in_place_of(*, cards: Sequence[Mapping[str, Any]]) -> InPlace:
+    """Return price lists as contracts take them, by the plan that they stand for."""
+    catalog = read_catalog(document={"plans": [card["document"] for card in cards]})
     return {entry.key: rate_card_of(entry=entry) for entry in catalog.plans}
 
 

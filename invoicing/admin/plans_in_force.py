@@ -1,0 +1,73 @@
+"""Who is on which version: every published version with the subscriptions that are, or will be, on it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Exists, Min, OuterRef
+
+from invoicing.catalog.models import Plan, PlanVersion
+from invoicing.subscriptions.models import SubscriptionPhase
+from invoicing.subscriptions.queries import phases_in_force
+
+
+@dataclass(frozen=True)
+class VersionInForce:
+    """A version with how many subscriptions run on it, and how many will that do not yet."""
+
+    version: PlanVersion
+    running: int
+    planned: int
+    first_planned_at: datetime | None
+
+
+@dataclass(frozen=True)
+class PlanInForce:
+    """A plan with its published versions, the newest first."""
+
+    plan: Plan
+    versions: list[VersionInForce]
+
+    @property
+    def older(self) -> int:
+        """How many subscriptions run on a version that is not the newest."""
+        return sum(one.running for one in self.versions[1:])
+
+
+@dataclass(frozen=True)
+class PlansInForce:
+    """The whole page."""
+
+    at: datetime
+    plans: list[PlanInForce]
+
+    @property
+    def running(self) -> int:
+        """How many subscriptions run."""
+        return sum(one.running for plan in self.plans for one in plan.versions)
+
+    @property
+    def older(self) -> int:
+        """How many of them run on a version that is not the newest."""
+        return sum(plan.older for plan in self.plans)
+
+
+def plans_in_force(*, at: datetime) -> PlansInForce:
+    """Return all plans with their versions; three queries, however many subscriptions."""
+    running = dict(phases_in_force(at=at).order_by().values_list("plan_version").annotate(number=Count("pk")))
+    there_already = phases_in_force(at=at).filter(
+        subscription=OuterRef("subscription"), plan_version=OuterRef("plan_version")
+    )
+    coming = SubscriptionPhase.objects.filter(~Exists(there_already), starts_at__gt=at)
+    planned = {
+        row["plan_version"]: (row["number"], row["first"])
+        for row in coming.order_by()
+        .values("plan_version")
+        .annotate(number=Count("subscription", distinct=True), first=Min("starts_at"))
+    }
+    plans: dict[int, PlanInForce] = {}
+    published = PlanVersion.objects.filter(published_at__isnull=False).select_related("plan")
+    for version in published.order_by("plan__name", "plan_id", "-number"):
+        number, first = planned.get(version.pk, (0, None))
+        plan = plans.setdefault(version.plan_id, PlanInForce(version.plan, []))
+        plan.versions.append(VersionInForce(version, running.get(version.pk, 0), number, first))
+    return PlansInForce(at, list(plans.values()))
