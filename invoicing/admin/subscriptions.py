@@ -21,8 +21,8 @@ from unfold.widgets import (
 )
 
 from billing_site.display.admin import (
+    HISTORY_LENGTH,
     ReasonForm,
-    TrackedAdmin,
     actor_of,
     add_field_errors,
     confirmation,
@@ -30,15 +30,17 @@ from billing_site.display.admin import (
     history_of,
     moment_column,
 )
+from billing_site.display.changes import Change, changes_of, with_previous
 from billing_site.display.figures import link
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.customer_page import subscription_state
+from invoicing.admin.subscription_change import ChangePages, published_versions
 from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.cancel import end_subscription
-from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import phase_shown, phases_in_force
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.start import start_subscription
@@ -89,12 +91,6 @@ class StartForm(forms.ModelForm):
 
 # The operation's words for what this form calls otherwise.
 RENAMED = {"plan": "plan_version"}
-
-
-def published_versions() -> QuerySet[PlanVersion]:
-    """Return what a subscription can be put on."""
-    published = PlanVersion.objects.filter(published_at__isnull=False)
-    return published.select_related("plan").order_by("plan__name", "-number")
 
 
 def start(fields: Mapping[str, Any], *, actor: str) -> Subscription:
@@ -188,7 +184,7 @@ class InForceFilter(admin.SimpleListFilter):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(TrackedAdmin):
+class SubscriptionAdmin(ChangePages):
     """Which plan is in force for whom."""
 
     form = StartForm
@@ -256,11 +252,12 @@ class SubscriptionAdmin(TrackedAdmin):
             state=subscription_state(subscription, at=at),
             phase=phase_shown(subscription=subscription, at=at),
             phases=list(subscription.phases.all()),
+            may_change=request.user.has_perm("invoicing.change_subscription"),
             may_end=subscription.ended_at is None and request.user.has_perm("invoicing.change_subscription"),
             invoices=list(
                 subscription.invoice_lines.select_related("invoice").order_by("-invoice__period_end", "position")[:50]
             ),
-            changes=history_of(subscription),
+            changes=_changes(subscription),
         )
         return TemplateResponse(request, "backoffice/subscription.html", context)
 
@@ -268,7 +265,7 @@ class SubscriptionAdmin(TrackedAdmin):
         """End on the subscription's page."""
         return go(reverse("admin:invoicing_subscription_change", args=[obj.pk]))
 
-    actions_detail = ("end",)
+    actions_detail = ("change_terms", "end")
 
     @action(description="End", url_path="end")
     def end(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -305,3 +302,10 @@ class SubscriptionAdmin(TrackedAdmin):
             dangerous=True,
             row=subscription,
         )
+
+
+def _changes(subscription: Subscription) -> list[Change]:
+    """Return the history of a subscription and of its phases, newest first; phases that a change adds speak by those it cuts."""
+    history = SubscriptionPhase.history.filter(subscription=subscription).exclude(history_type="+")  # type: ignore[attr-defined]
+    of_phases = changes_of(rows=with_previous(history=history.order_by("-history_id"))[:HISTORY_LENGTH])
+    return sorted([*history_of(subscription), *of_phases], key=lambda change: change.at, reverse=True)[:HISTORY_LENGTH]

@@ -173,7 +173,7 @@ class SubscriptionsView(generics.ListAPIView[Subscription]):
             actor=actor_of(request),
             reason="started over the API",
         )
-        return Response(SubscriptionSerializer(_subscription(request, subscription.key)).data, status=201)
+        return Response(SubscriptionSerializer(subscription_of(request, subscription.key)).data, status=201)
 
 
 class SubscriptionView(generics.GenericAPIView[Subscription]):
@@ -186,7 +186,7 @@ class SubscriptionView(generics.GenericAPIView[Subscription]):
     @extend_schema(operation_id="get_subscription", summary="Read a subscription")
     def get(self, request: Request, key: str) -> Response:
         """Return the subscription."""
-        return Response(SubscriptionSerializer(_subscription(request, key)).data)
+        return Response(SubscriptionSerializer(subscription_of(request, key)).data)
 
 
 class SubscriptionEndView(generics.GenericAPIView[Subscription]):
@@ -212,15 +212,16 @@ class SubscriptionEndView(generics.GenericAPIView[Subscription]):
         """Let the subscription end."""
         end = read(SubscriptionEnd(data=request.data))
         ended = end_subscription(
-            subscription=_subscription(request, key),
+            subscription=subscription_of(request, key),
             ended_at=end["ended_at"],
             actor=actor_of(request),
             reason=end["reason"],
         )
-        return Response(SubscriptionSerializer(_subscription(request, ended.key)).data)
+        return Response(SubscriptionSerializer(subscription_of(request, ended.key)).data)
 
 
-def _subscription(request: Request, key: str) -> Subscription:
+def subscription_of(request: Request, key: str) -> Subscription:
+    """Return a subscription with its phases; raises NotFound, also where the caller may not see it."""
     found = with_phases(Subscription.objects.all()).filter(key=key).first()
     if found is None or bound_customer(request) not in ("", found.customer.key):
         raise NotFound(f"there is no subscription {key!r}", field="key")

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from invoicing.api import customers, invoices, plans, prices, subscriptions
+from invoicing.api import customers, invoices, plans, prices, subscription_changes, subscriptions
 
 urlpatterns = [
     path("customers", customers.CustomersView.as_view()),
@@ -10,6 +10,7 @@ urlpatterns = [
     path("subscriptions", subscriptions.SubscriptionsView.as_view()),
     path("subscriptions/<str:key>", subscriptions.SubscriptionView.as_view()),
     path("subscriptions/<str:key>/end", subscriptions.SubscriptionEndView.as_view()),
+    path("subscriptions/<str:key>/changes", subscription_changes.SubscriptionChangesView.as_view()),
     path("plans", plans.PlansView.as_view()),
     path("plans/<str:key>", plans.PlanView.as_view()),
     path("prices/preview", prices.PricePreviewView.as_view()),

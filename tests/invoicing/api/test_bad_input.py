@@ -16,6 +16,8 @@ pytestmark = pytest.mark.django_db
 CUSTOMER = {"key": "c", "name": "C", "email": "c@example.com", "currency": "EUR"}
 SUBSCRIPTION = {"customer_id": "cust_idle", "plan": "pro", "started_at": "2026-07-01T00:00:00Z"}
 END = {"ended_at": "2026-08-01T00:00:00Z", "reason": "moved"}
+CHANGE = {"change": "plan", "plan": "pro", "at": "2026-07-15T00:00:00Z", "reason": "more"}
+CHANGES = "/api/v1/subscriptions/sub_cust_acme/changes"
 PLAN = {
     "key": "p",
     "product": {"key": "platform"},
@@ -44,6 +46,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/v1/customers": CUSTOMER,
     "/api/v1/subscriptions": SUBSCRIPTION,
     "/api/v1/subscriptions/sub_cust_acme/end": END,
+    "/api/v1/subscriptions/sub_cust_acme/changes": CHANGE,
     "/api/v1/plans": PLAN,
     "/api/v1/invoices/preview": PREVIEW,
     "/api/v1/prices/preview": PRICE,
@@ -123,6 +126,29 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("/api/v1/plans", {"product": "nothing"}, "product"),
     ("/api/v1/plans", {"product": {"name": "no key"}}, "product.key"),
     ("/api/v1/plans", {"product": 7}, "product"),
+    (CHANGES, {"change": "upgrade"}, "change"),
+    (CHANGES, {"change": ...}, "change"),
+    (CHANGES, {"plan": ...}, "plan"),
+    (CHANGES, {"plan": "nowhere"}, "plan"),
+    (CHANGES, {"version": 7}, "plan"),
+    (CHANGES, {"quantity": 3}, "quantity"),
+    (CHANGES, {"change": "pause"}, "plan"),
+    (CHANGES, {"change": "quantity", "plan": ..., "quantity": 0}, "quantity"),
+    (CHANGES, {"change": "quantity", "plan": ..., "quantity": "3"}, "quantity"),
+    (CHANGES, {"at": "2026-06-30T00:00:00Z"}, "at"),
+    (CHANGES, {"at": "renewed"}, "at"),
+    (CHANGES, {"at": "2026-07-15T00:00:00"}, "at"),
+    (CHANGES, {"change": "resume", "plan": ..., "at": "2026-06-15T00:00:00Z"}, "at"),
+    (CHANGES, {"change": "reactivate", "plan": ...}, "at"),
+    (CHANGES, {"change": "trial_end", "plan": ...}, "at"),
+    (CHANGES, {"change": "cancel", "plan": ..., "at": "2026-07-01T00:00:00Z"}, "at"),
+    (CHANGES, {"reason": ...}, "reason"),
+    (CHANGES, {"reason": " "}, "reason"),
+    (CHANGES, {"digest": 5}, "digest"),
+    (CHANGES, {"preview": "perhaps"}, "preview"),
+    ("/api/v1/plans", {"proration": "hour"}, "proration"),
+    ("/api/v1/subscriptions", {"quantity": 0}, "quantity"),
+    ("/api/v1/subscriptions", {"trial_ends_at": "2026-07-01T00:00:00Z"}, "trial_ends_at"),
     ("/api/v1/plans", {"cadence": "fortnight"}, "cadence"),
     ("/api/v1/plans", {"cadence": 3}, "cadence"),
     ("/api/v1/plans", {"prices": ...}, "prices"),

@@ -1,0 +1,280 @@
+"""Change a subscription in two steps: what it would do to the running and the next invoices, then the change itself."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django import forms
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget
+
+from billing_site.display.admin import (
+    ConfirmedTable,
+    ReasonForm,
+    TrackedAdmin,
+    actor_of,
+    add_field_errors,
+    confirmation,
+    go,
+)
+from billing_site.display.figures import moment_text, money_text, period_text
+from billing_site.kernel.clock import now
+from billing_site.kernel.errors import BillingError
+from invoicing.catalog.models import PlanVersion
+from invoicing.subscriptions.amend import QUANTITY_MAX
+from invoicing.subscriptions.change import Change, ChangeKind, Timing, moment_of
+from invoicing.subscriptions.models import Subscription
+from invoicing.workflows.preview_change import ChangePreview, make_change, preview_change
+
+KINDS = {
+    ChangeKind.PLAN: "Put it on another plan",
+    ChangeKind.QUANTITY: "Change the number of seats",
+    ChangeKind.PAUSE: "Pause it",
+    ChangeKind.RESUME: "Resume it",
+    ChangeKind.TRIAL_END: "Move the end of its trial",
+    ChangeKind.CANCEL: "End it",
+    ChangeKind.REACTIVATE: "Take its end back",
+}
+STATED = "stated"
+TIMINGS = {
+    Timing.NOW.value: "Now",
+    Timing.RENEWAL.value: "At renewal: the end of the running billing period",
+    STATED: "At the moment below",
+}
+
+
+def published_versions() -> QuerySet[PlanVersion]:
+    """Return what a subscription can be put on, the newest of each plan first."""
+    published = PlanVersion.objects.filter(published_at__isnull=False)
+    return published.select_related("plan").order_by("plan__name", "-number")
+
+
+class ChangeForm(forms.Form):
+    """What is to change, and from when on."""
+
+    kind = forms.ChoiceField(
+        label="Change",
+        choices=[(kind.value, words) for kind, words in KINDS.items()],
+        widget=UnfoldAdminSelectWidget(),
+    )
+    plan_version = forms.ModelChoiceField(
+        label="Plan",
+        queryset=PlanVersion.objects.none(),
+        required=False,
+        widget=UnfoldAdminSelectWidget(),
+        help_text="For another plan.",
+    )
+    quantity = forms.IntegerField(
+        label="Seats",
+        required=False,
+        min_value=1,
+        max_value=QUANTITY_MAX,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="For another number of seats: flat fees count so often.",
+    )
+    timing = forms.ChoiceField(label="From when on", choices=list(TIMINGS.items()), widget=UnfoldAdminSelectWidget())
+    at = forms.SplitDateTimeField(
+        label="Moment (UTC)",
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget(),
+        help_text="Where the moment is stated; also the new end of a trial.",
+    )
+
+    # The operations' words for what this form calls otherwise.
+    renamed: ClassVar = {"plan": "plan_version", "ended_at": "at"}
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Offer the published versions."""
+        super().__init__(*args, **options)
+        self.fields["plan_version"].queryset = published_versions()  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for what the chosen change needs."""
+        cleaned = super().clean() or {}
+        needs = {ChangeKind.PLAN.value: "plan_version", ChangeKind.QUANTITY.value: "quantity"}
+        wanted = needs.get(cleaned.get("kind", ""))
+        if wanted and wanted not in self.errors and cleaned.get(wanted) is None:
+            self.add_error(wanted, "This change needs it.")
+        if cleaned.get("timing") == STATED and "at" not in self.errors and cleaned.get("at") is None:
+            self.add_error("at", "State the moment, or choose another time above.")
+        return cleaned
+
+    def change(self, subscription: Subscription) -> Change:
+        """Return the change that the form asks for; raises InvalidInput where nothing runs that could be renewed."""
+        fields = self.cleaned_data
+        kind, timing = ChangeKind(fields["kind"]), fields["timing"]
+        if timing == STATED:
+            at = fields["at"]
+        else:
+            at = moment_of(subscription=subscription, timing=Timing(timing), now=now().replace(microsecond=0))
+        return Change(
+            kind=kind,
+            at=at,
+            plan_version=fields["plan_version"] if kind is ChangeKind.PLAN else None,
+            quantity=fields["quantity"] if kind is ChangeKind.QUANTITY else None,
+        )
+
+
+class ConfirmForm(ReasonForm):
+    """The change that was shown, as hidden fields, and why it is made."""
+
+    kind = forms.ChoiceField(choices=[(kind.value, "") for kind in ChangeKind], widget=forms.HiddenInput())
+    at = forms.CharField(widget=forms.HiddenInput())
+    plan_version = forms.ModelChoiceField(
+        queryset=PlanVersion.objects.all(), required=False, widget=forms.HiddenInput()
+    )
+    quantity = forms.IntegerField(required=False, widget=forms.HiddenInput())
+    digest = forms.CharField(max_length=64, widget=forms.HiddenInput())
+
+    def clean_at(self) -> datetime:
+        """Read the moment that was shown."""
+        try:
+            return datetime.fromisoformat(self.cleaned_data["at"])
+        except ValueError as problem:
+            raise forms.ValidationError("is not a moment") from problem
+
+    def change(self) -> Change:
+        """Return the change."""
+        fields = self.cleaned_data
+        return Change(ChangeKind(fields["kind"]), fields["at"], fields["plan_version"], fields["quantity"])
+
+
+class ChangePages(TrackedAdmin):
+    """The two steps, for the admin of subscriptions."""
+
+    @action(description="Change", url_path="change-terms")
+    def change_terms(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask what is to change, show what follows, then make it exactly so."""
+        subscription: Subscription = self.row_or_404(request, object_id)
+        if not request.user.has_perm("invoicing.change_subscription"):
+            raise PermissionDenied
+        if "digest" in request.POST:
+            return self._make(request, subscription)
+        form = ChangeForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                preview = preview_change(subscription=subscription, change=form.change(subscription), at=now())
+            except BillingError as problem:
+                add_field_errors(form, problem, renamed=form.renamed)
+            else:
+                return self._confirm(request, subscription, preview, ConfirmForm(initial=_shown(preview)))
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Change subscription {subscription.key}",
+            effect="Nothing changes yet: the next page shows the invoices of the running and the next periods, before and after.",
+            form=form,
+            submit="See what it would do",
+            back=_page(subscription),
+            row=subscription,
+        )
+
+    def _make(self, request: HttpRequest, subscription: Subscription) -> HttpResponse:
+        form = ConfirmForm(request.POST)
+        if form.is_valid():
+            try:
+                done = make_change(
+                    subscription=subscription,
+                    change=form.change(),
+                    at=now(),
+                    digest=form.cleaned_data["digest"],
+                    actor=actor_of(request),
+                    reason=form.cleaned_data["reason"],
+                )
+            except BillingError as problem:
+                self.message_user(request, f"Nothing has changed: {problem.message}", level="error")
+                return go(request.path)
+            self.message_user(request, f"Subscription {subscription.key}: {_words(done)}")
+            return go(_page(subscription))
+        if set(form.errors) == {"reason"}:
+            # Only the reason is missing: the figures are shown again.
+            preview = preview_change(subscription=subscription, change=form.change(), at=now())
+            return self._confirm(request, subscription, preview, form)
+        self.message_user(request, "Nothing has changed: state the change again.", level="error")
+        return go(request.path)
+
+    def _confirm(
+        self, request: HttpRequest, subscription: Subscription, preview: ChangePreview, form: ConfirmForm
+    ) -> HttpResponse:
+        is_nothing = preview.before == preview.after
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Change subscription {subscription.key}",
+            effect=f"{_words(preview)} {_money_words(preview)}",
+            form=form,
+            submit="Make the change",
+            back=reverse("admin:invoicing_subscription_change_terms", args=[subscription.pk]),
+            warnings=["It is so already: nothing would change."] if is_nothing else [],
+            dangerous=preview.change.kind is ChangeKind.CANCEL,
+            row=subscription,
+            table=_table(subscription, preview),
+        )
+
+
+def _shown(preview: ChangePreview) -> dict[str, object]:
+    change = preview.change
+    return {
+        "kind": change.kind.value,
+        "at": change.at.isoformat(),
+        "plan_version": change.plan_version.pk if change.plan_version else None,
+        "quantity": change.quantity,
+        "digest": preview.digest,
+    }
+
+
+def _words(preview: ChangePreview) -> str:
+    """Say what the change is and from when on."""
+    change = preview.change
+    at = moment_text(change.at, preview.before.timezone)
+    match change.kind:
+        case ChangeKind.PLAN:
+            return f"From {at} on {change.plan_version} is in force."
+        case ChangeKind.QUANTITY:
+            return f"From {at} on it holds {change.quantity:,} seats."
+        case ChangeKind.PAUSE:
+            return f"From {at} on nothing is charged, until it is resumed."
+        case ChangeKind.RESUME:
+            return f"From {at} on it is charged again."
+        case ChangeKind.TRIAL_END:
+            return f"Its trial ends at {at}; from then on it is charged."
+        case ChangeKind.CANCEL:
+            return f"It ends at {at}; what was used before is still billed."
+        case ChangeKind.REACTIVATE:
+            return "It goes on until further notice."
+
+
+def _money_words(preview: ChangePreview) -> str:
+    if not preview.periods:
+        return "No invoice that is still to be issued changes."
+    difference = preview.difference
+    if not difference.amount:
+        return "With the usage known now, the invoices shown cost the same."
+    more = "more" if difference.amount > 0 else "less"
+    return f"With the usage known now, the customer owes {money_text(abs(difference))} {more} on the invoices shown."
+
+
+def _table(subscription: Subscription, preview: ChangePreview) -> ConfirmedTable | None:
+    if not preview.periods:
+        return None
+    zone = subscription.customer.timezone
+    return ConfirmedTable(
+        titles=("Invoice of the customer for", "As it is", "With the change", "Difference"),
+        rows=[
+            (
+                period_text(start=effect.period.start, end=effect.period.end, timezone=zone),
+                money_text(effect.before.total),
+                money_text(effect.after.total),
+                money_text(effect.difference),
+            )
+            for effect in preview.periods
+        ],
+        more="Usage that is still to come is not in these figures: coming periods show fees only.",
+    )
+
+
+def _page(subscription: Subscription) -> str:
+    return reverse("admin:invoicing_subscription_change", args=[subscription.pk])

@@ -1,0 +1,152 @@
+"""Changes of a running subscription over HTTP: looked at first, then made."""
+
+from datetime import datetime
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_field
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing_site.kernel import clock
+from billing_site.kernel.errors import FieldError, InvalidFields
+from invoicing.api.base import actor_of, read
+from invoicing.api.fields import MomentField, MoneyField, PeriodSerializer, StrictSerializer, TextField, WholeField
+from invoicing.api.subscriptions import VERSION_LAST, SubscriptionSerializer, subscription_of
+from invoicing.catalog.queries import published_version
+from invoicing.subscriptions.amend import QUANTITY_MAX
+from invoicing.subscriptions.change import Change, ChangeKind, Timing, moment_of
+from invoicing.subscriptions.models import Subscription
+from invoicing.workflows.preview_change import ChangePreview, make_change, preview_change
+
+# What a kind of change needs beside its moment; the others refuse it.
+MEMBERS = {ChangeKind.PLAN: ("plan",), ChangeKind.QUANTITY: ("quantity",)}
+ALLOWED = {ChangeKind.PLAN: ("plan", "version"), ChangeKind.QUANTITY: ("quantity",)}
+
+
+@extend_schema_field({"type": "string", "example": "renewal"})
+class TimingField(MomentField):
+    """A time, or "now", or "renewal": the end of the billing period that runs."""
+
+    def to_internal_value(self, value: Any) -> Any:
+        """Return a Timing or an aware UTC datetime."""
+        if isinstance(value, str) and value in [timing.value for timing in Timing]:
+            return Timing(value)
+        return super().to_internal_value(value)
+
+
+class NewChange(StrictSerializer):
+    """A change of a subscription; from `at` on, replacing what was planned for later."""
+
+    change = serializers.ChoiceField(
+        choices=[kind.value for kind in ChangeKind],
+        help_text="`plan` and `quantity` (seats) change what is charged; `pause` and `resume` whether; `trial_end` moves the"
+        " end of the trial to `at`; `cancel` ends it at `at`; `reactivate` takes the end back.",
+    )
+    at = TimingField(required=False, help_text='A time, "now" (the default) or "renewal".')
+    plan = TextField(required=False, max_length=100, help_text="The plan's key; with `plan`.")
+    version = WholeField(
+        required=False, min_value=1, max_value=VERSION_LAST, help_text="Default: the newest published version."
+    )
+    quantity = WholeField(required=False, min_value=1, max_value=QUANTITY_MAX, help_text="With `quantity`.")
+    preview = serializers.BooleanField(required=False, help_text="Only say what it would do. Default: false.")
+    digest = TextField(
+        required=False, max_length=64, help_text="Of a preview: make the change only if it does what was shown."
+    )
+    reason = TextField(required=False, max_length=300, help_text="Why; needed unless it is a preview.")
+
+
+class PeriodEffectSerializer(serializers.Serializer[Any]):
+    """The customer's invoice of one period without and with the change, with the usage known now."""
+
+    period = PeriodSerializer()
+    before = MoneyField(source="before.total")
+    after = MoneyField(source="after.total")
+    difference = MoneyField()
+
+
+class ChangeSerializer(serializers.Serializer[Any]):
+    """What a change did, or would do."""
+
+    preview = serializers.BooleanField()
+    at = MomentField()
+    digest = serializers.CharField()
+    periods = PeriodEffectSerializer(many=True)
+    subscription = SubscriptionSerializer(help_text="As it is now: after a preview as before.")
+
+
+EXAMPLE = {"change": "plan", "plan": "max", "at": "renewal", "preview": True}
+
+
+class SubscriptionChangesView(generics.GenericAPIView[Subscription]):
+    """Changes of one subscription."""
+
+    scopes = {"POST": "subscriptions:write"}
+    serializer_class = NewChange
+
+    @extend_schema(
+        operation_id="change_subscription",
+        summary="Change a subscription, or see what a change would do",
+        description="Plan, seats, pause, trial, end. With `preview` nothing is kept: the answer holds the invoices of the"
+        " running and the next periods before and after. The same change again changes nothing.",
+        request=NewChange,
+        responses=ChangeSerializer,
+        examples=[OpenApiExample("To another plan at renewal", value=EXAMPLE, request_only=True)],
+    )
+    def post(self, request: Request, key: str) -> Response:
+        """Make a change, or preview it."""
+        wanted = read(NewChange(data=request.data))
+        subscription = subscription_of(request, key)
+        now = clock.now()
+        change = _change(subscription, wanted, now=now)
+        is_preview = wanted.get("preview", False)
+        if is_preview:
+            done = preview_change(subscription=subscription, change=change, at=now)
+        else:
+            done = make_change(
+                subscription=subscription,
+                change=change,
+                at=now,
+                digest=wanted.get("digest", ""),
+                actor=actor_of(request),
+                reason=wanted["reason"],
+            )
+        return Response(ChangeSerializer(_answer(request, key, done, is_preview=is_preview)).data)
+
+
+def _change(subscription: Subscription, wanted: dict[str, Any], *, now: datetime) -> Change:
+    """Return the change that is meant; raises InvalidFields where members are missing or do not belong to it."""
+    kind = ChangeKind(wanted["change"])
+    errors = [
+        FieldError(name, "required", f"is missing: a change of {kind.value} needs it")
+        for name in MEMBERS.get(kind, ())
+        if name not in wanted
+    ]
+    errors += [
+        FieldError(name, "not_allowed", f"does not belong to the change {kind.value}")
+        for name in ("plan", "version", "quantity")
+        if name in wanted and name not in ALLOWED.get(kind, ())
+    ]
+    if not wanted.get("preview", False) and not wanted.get("reason", "").strip():
+        errors.append(FieldError("reason", "required", "is missing: say why, or ask for a preview"))
+    if errors:
+        raise InvalidFields(tuple(errors))
+    at = wanted.get("at", Timing.NOW)
+    return Change(
+        kind=kind,
+        at=moment_of(subscription=subscription, timing=at, now=now) if isinstance(at, Timing) else at,
+        plan_version=published_version(plan_key=wanted["plan"], number=wanted.get("version"))
+        if kind is ChangeKind.PLAN
+        else None,
+        quantity=wanted.get("quantity"),
+    )
+
+
+def _answer(request: Request, key: str, done: ChangePreview, *, is_preview: bool) -> dict[str, Any]:
+    return {
+        "preview": is_preview,
+        "at": done.change.at,
+        "digest": done.digest,
+        "periods": done.periods,
+        "subscription": subscription_of(request, key),
+    }
