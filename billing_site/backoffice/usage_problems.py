@@ -11,6 +11,8 @@ from metering.queries.unapplied import UnappliedKind, unapplied_kinds
 
 # Late usage and unknown customers have lists of their own, with more to say about each.
 CHARGED_BY_NO_PLAN = (UnbilledReason.NO_SUBSCRIPTION, UnbilledReason.NOT_PRICED)
+# Nobody has to do anything about these.
+BY_AGREEMENT = (UnbilledReason.TRIAL, UnbilledReason.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class UsageProblems:
 
     late: list[UnbilledUsage]
     uncharged: list[UnbilledUsage]
+    agreed: list[UnbilledUsage]
     unknown: list[CustomerEvents]
     unapplied: list[UnappliedKind]
 
@@ -29,6 +32,7 @@ def usage_problems(*, at: datetime) -> UsageProblems:
     return UsageProblems(
         late=[row for row in unbilled if row.reason == UnbilledReason.LATE],
         uncharged=[row for row in unbilled if row.reason in CHARGED_BY_NO_PLAN],
+        agreed=[row for row in unbilled if row.reason in BY_AGREEMENT],
         unknown=events_of_unknown_customers(known_keys=list(Customer.objects.values_list("key", flat=True))),
         unapplied=unapplied_kinds(),
     )

@@ -16,6 +16,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import overdue
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
+from invoicing.subscriptions.queries import incomplete
 from invoicing.workflows.late_changes import counted_late_changes
 from metering.collecting.queries import waiting_letters
 from metering.models import UnappliedReason
@@ -49,6 +50,7 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         *push_queues(),
         failed_payments_queue(),
         overdue_queue(at=at),
+        incomplete_queue(at=at),
         *usage_queues(at=at),
         dead_letter_queue(),
         notice_queue(),
@@ -191,6 +193,18 @@ def notice_queue() -> WorkQueue:
         count=row["number_of"],
         oldest=row["oldest"],
         why=row["error"] or "the worker has not taken them yet",
+    )
+
+
+def incomplete_queue(*, at: datetime) -> WorkQueue:
+    """Return the subscriptions whose trial is over and whose customer cannot pay (S1-043)."""
+    names = list(incomplete(at=at).order_by("customer__name").values_list("customer__name", flat=True))
+    return WorkQueue(
+        name="Trials that ended without a means of payment",
+        link=_list("subscription", "state=incomplete"),
+        empty="A trial that ends without a payment method, where one is needed, stands here: it is charged, not free.",
+        count=len(names),
+        why=_named(sorted(set(names))),
     )
 
 

@@ -27,6 +27,7 @@ TONES = {
     "running": GREEN,
     "planned": GREY,
     "trial": BLUE,
+    "incomplete": RED,
     "paused": AMBER,
     "ended": GREY,
     "published": BLUE,

@@ -12,12 +12,11 @@ from billing_site.display.figures import period_text
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
-from invoicing.core.phases import PhaseKind
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment, PaymentFailure
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
-from invoicing.subscriptions.queries import phase_shown
+from invoicing.subscriptions.queries import phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.workflows.preview_invoice import preview_invoice
 
@@ -79,7 +78,7 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
             if due_date and due_date < at.date()
         ),
         subscriptions=[
-            (one, phase_shown(subscription=one, at=at), subscription_state(one, at=at)) for one in subscriptions
+            (one, phase_shown(subscription=one, at=at), state_of(subscription=one, at=at)) for one in subscriptions
         ],
         invoices=[invoice_row(invoice, at=at) for invoice in invoices],
         payments=list(customer.payments.select_related("invoice").order_by("-received_at", "-id")[:ROWS]),
@@ -91,16 +90,6 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         running=_running(customer, at=at),
         changes=history_of(customer),
     )
-
-
-def subscription_state(subscription: Subscription, *, at: datetime) -> str:
-    """Return the word for a subscription at a moment."""
-    if subscription.started_at > at:
-        return "planned"
-    if subscription.ended_at is not None and subscription.ended_at <= at:
-        return "ended"
-    kind = phase_shown(subscription=subscription, at=at).kind
-    return "running" if kind == PhaseKind.ACTIVE.value else kind
 
 
 def invoice_row(invoice: Invoice, *, at: datetime) -> InvoiceRow:

@@ -35,13 +35,12 @@ from billing_site.display.figures import link
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
-from invoicing.admin.customer_page import subscription_state
 from invoicing.admin.subscription_change import ChangePages, published_versions
 from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
-from invoicing.subscriptions.queries import phase_shown, phases_in_force
+from invoicing.subscriptions.queries import incomplete, phase_shown, phases_in_force, state_of
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.start import start_subscription
 
@@ -167,8 +166,15 @@ class InForceFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the three states."""
-        return [("running", "Running"), ("planned", "Planned"), ("ended", "Ended")]
+        """Return the states; a running one may be in its trial, paused or incomplete."""
+        return [
+            ("running", "Running"),
+            ("trial", "In its trial"),
+            ("incomplete", "Trial over, no means of payment"),
+            ("paused", "Paused"),
+            ("planned", "Planned"),
+            ("ended", "Ended"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Keep the subscriptions in the chosen state."""
@@ -176,6 +182,10 @@ class InForceFilter(admin.SimpleListFilter):
         match self.value():
             case "running":
                 return queryset.filter(Q(ended_at__isnull=True) | Q(ended_at__gt=at), started_at__lte=at)
+            case "trial" | "paused" as kind:
+                return queryset.filter(phases__in=phases_in_force(at=at).filter(kind=kind))
+            case "incomplete":
+                return queryset.filter(pk__in=incomplete(at=at))
             case "planned":
                 return queryset.filter(started_at__gt=at)
             case "ended":
@@ -221,7 +231,7 @@ class SubscriptionAdmin(ChangePages):
     @admin.display(description="State")
     def state(self, subscription: Subscription) -> SafeString:
         """Show whether it is in force."""
-        return pill(subscription_state(subscription, at=now()))
+        return pill(state_of(subscription=subscription, at=now()))
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Propose a key for the customer it is started from."""
@@ -249,7 +259,7 @@ class SubscriptionAdmin(ChangePages):
             request,
             title=subscription.key,
             row=subscription,
-            state=subscription_state(subscription, at=at),
+            state=state_of(subscription=subscription, at=at),
             phase=phase_shown(subscription=subscription, at=at),
             phases=list(subscription.phases.all()),
             may_change=request.user.has_perm("invoicing.change_subscription"),

@@ -17,7 +17,7 @@ from invoicing.customers.queries import customer_by_key
 from invoicing.subscriptions.amend import QUANTITY_MAX
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
-from invoicing.subscriptions.queries import phase_shown
+from invoicing.subscriptions.queries import phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.start import start_subscription
 
@@ -31,6 +31,7 @@ REQUEST_EXAMPLE = {
 ANSWER_EXAMPLE = REQUEST_EXAMPLE | {
     "version": 1,
     "quantity": 1,
+    "state": "planned",
     "started_at": "2026-07-31T22:00:00Z",
     "ended_at": None,
     "created_at": "2026-07-20T09:00:00Z",
@@ -93,6 +94,9 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
     )
     version = serializers.SerializerMethodField()
     quantity = serializers.SerializerMethodField()
+    state = serializers.SerializerMethodField(
+        help_text="planned, trial, running, incomplete (its trial is over and there is no means of payment), paused or ended."
+    )
     phases = PhaseSerializer(many=True)
     started_at = MomentField()
     ended_at = MomentField(allow_null=True)
@@ -106,6 +110,7 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
             "plan",
             "version",
             "quantity",
+            "state",
             "anchor",
             "started_at",
             "ended_at",
@@ -120,6 +125,10 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
     def get_version(self, subscription: Subscription) -> int:
         """Return the number of the plan version in force."""
         return phase_shown(subscription=subscription, at=now()).plan_version.number
+
+    def get_state(self, subscription: Subscription) -> str:
+        """Return the word for it now."""
+        return state_of(subscription=subscription, at=now())
 
     def get_quantity(self, subscription: Subscription) -> int:
         """Return how many seats are held."""

@@ -4,6 +4,8 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
+from invoicing.core.phases import PhaseKind
+from invoicing.customers.models import SettlementChannel
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 
 
@@ -17,3 +19,32 @@ def phase_shown(*, subscription: Subscription, at: datetime) -> SubscriptionPhas
 def phases_in_force(*, at: datetime) -> "QuerySet[SubscriptionPhase]":
     """Return the phases that hold a moment: one for each subscription that runs then."""
     return SubscriptionPhase.objects.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=at), starts_at__lte=at)
+
+
+def incomplete(*, at: datetime) -> "QuerySet[Subscription]":
+    """Return the running subscriptions whose trial is over and whose customer has no means of payment though one is needed.
+
+    They are charged like any other, so that nothing is free by accident; but nothing can be collected (S1-040..043).
+    """
+    charged = phases_in_force(at=at).filter(kind=PhaseKind.ACTIVE.value).values("subscription")
+    tried = SubscriptionPhase.objects.filter(kind=PhaseKind.TRIAL.value, ends_at__lte=at).values("subscription")
+    return Subscription.objects.filter(
+        pk__in=charged,
+        customer__settlement_channel=SettlementChannel.STRIPE,
+        customer__payment_method="",
+    ).filter(pk__in=tried)
+
+
+def state_of(*, subscription: Subscription, at: datetime) -> str:
+    """Return the word for a subscription at a moment: planned, trial, running, incomplete, paused or ended."""
+    if subscription.started_at > at:
+        return "planned"
+    if subscription.ended_at is not None and subscription.ended_at <= at:
+        return "ended"
+    kind = phase_shown(subscription=subscription, at=at).kind
+    if kind != PhaseKind.ACTIVE.value:
+        return kind
+    tried = any(phase.kind == PhaseKind.TRIAL.value and phase.ends_at <= at for phase in subscription.phases.all())  # type: ignore[operator]
+    customer = subscription.customer
+    cannot_pay = customer.settlement_channel == SettlementChannel.STRIPE and not customer.payment_method
+    return "incomplete" if tried and cannot_pay else "running"

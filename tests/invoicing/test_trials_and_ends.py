@@ -7,6 +7,7 @@ import pytest
 from billing_site.kernel.errors import BillingError
 from invoicing.subscriptions.cancel import end_subscription, reactivate_subscription
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
+from invoicing.subscriptions.queries import incomplete, state_of
 from invoicing.subscriptions.trial import move_trial_end
 from invoicing.workflows.run_billing import issue_billing
 from tests.factories import (
@@ -76,6 +77,29 @@ def test_a_trial_is_not_extended_into_what_is_invoiced(trial: Subscription) -> N
         move_trial_end(subscription=trial, at=MID_AUGUST, **WHO)
 
     assert [error.field for error in refused.value.field_errors] == ["at"]
+
+
+@pytest.mark.requirement("S1-040")
+@pytest.mark.requirement("S1-043")
+@pytest.mark.parametrize(
+    ("terms", "state"),
+    [
+        ({"settlement_channel": "stripe"}, "incomplete"),
+        ({"settlement_channel": "stripe", "payment_method": "pm_card_visa"}, "running"),
+        ({"settlement_channel": "manual"}, "running"),
+    ],
+)
+def test_a_trial_that_ends_without_the_means_of_payment_it_needs_is_listed_and_charged(
+    terms: dict[str, str], state: str
+) -> None:
+    a_plan("pro", usd_fee("31"))
+    subscription = a_subscription(a_customer(**terms), trial_ends_at=MID_JULY)
+
+    assert state_of(subscription=subscription, at=datetime(2026, 7, 15, tzinfo=UTC)) == "trial"
+    assert not incomplete(at=datetime(2026, 7, 15, tzinfo=UTC)).exists()
+    assert state_of(subscription=subscription, at=MID_JULY) == state
+    assert list(incomplete(at=MID_JULY)) == ([subscription] if state == "incomplete" else [])
+    assert billed(AUGUST) == ["16.00"]
 
 
 def test_a_subscription_without_trial_has_none_to_move(trial: Subscription) -> None:

@@ -118,6 +118,7 @@ def test_a_subscription_is_started_read_listed_and_ended():
         "plan": "pro",
         "version": 1,
         "quantity": 1,
+        "state": "running",
         "anchor": "calendar",
         "started_at": "2026-07-01T00:00:00Z",
         "ended_at": None,
