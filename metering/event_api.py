@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from django.db.models import TextField
+from django.db.models import OuterRef, Subquery, TextField
 from django.db.models.functions import Cast
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -122,7 +122,10 @@ class UnappliedEventsView(APIView):
     )
     def get(self, request: Request) -> Response:
         """Return accepted events that no meter counts, or that one should and cannot read, with the reason."""
-        rows = _of_customer(request, UnappliedEvent.objects.select_related("meter"))
+        # By the time of receipt too: it says in which month's table the event is.
+        event = UsageEvent.objects.filter(pk=OuterRef("number"), received_at=OuterRef("received_at"))
+        keyed = UnappliedEvent.objects.annotate(key=Subquery(event.values("idempotency_key")[:1]))
+        rows = _of_customer(request, keyed.select_related("meter"))
         reason = request.query_params.get("reason")
         if reason is not None and reason not in UnappliedReason.values:
             raise InvalidInput(f"must be one of {', '.join(UnappliedReason.values)}", field="reason")
@@ -234,10 +237,11 @@ def _conflict_document(conflict: Any) -> dict[str, Any]:
     }
 
 
-def _unapplied_document(row: UnappliedEvent) -> dict[str, Any]:
+def _unapplied_document(row: Any) -> dict[str, Any]:
     return {
         "event_number": row.number,
         "customer_id": row.customer_id,
+        "idempotency_key": row.key,
         "event_type": row.event_type,
         "timestamp": _time(row.timestamp),
         "received_at": _time(row.received_at),

@@ -127,10 +127,25 @@ _CONFLICT = {
 }
 _UNAPPLIED = {
     "type": "object",
-    "required": ["event_number", "customer_id", "event_type", "timestamp", "received_at", "reason", "message", "meter"],
+    "required": [
+        "event_number",
+        "customer_id",
+        "idempotency_key",
+        "event_type",
+        "timestamp",
+        "received_at",
+        "reason",
+        "message",
+        "meter",
+    ],
     "properties": {
         "event_number": _NUMBER,
         "customer_id": {"type": "string"},
+        "idempotency_key": {
+            "type": "string",
+            "nullable": True,
+            "description": "What it is corrected by; null where the event is purged and in the archive only.",
+        },
         "event_type": {"type": "string"},
         "timestamp": _MOMENT,
         "received_at": _MOMENT,

@@ -1,4 +1,4 @@
-"""The changes of everything that is tracked, newest first: who, when, what and why."""
+"""The changes of everything that is tracked, and deeds that are rows of their own, newest first: who, when, what and why."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +7,7 @@ from django.apps import apps
 from django.db.models import CharField, Q, QuerySet, Value
 from django.urls import NoReverseMatch, reverse
 
+from billing_site.backoffice.deeds import DEEDS
 from billing_site.display.changes import Change, changes_of, with_previous
 
 PAGE_LENGTH = 100
@@ -46,16 +47,21 @@ def changes_page(*, model: str, actor: str, page_number: str) -> ChangesPage:
     One query finds the page over all histories; each kind of row on it then costs two.
     """
     tracked = tracked_models()
-    chosen = {model: tracked[model]} if model in tracked else tracked
+    names = {label: str(one._meta.verbose_name_plural) for label, one in tracked.items()}
+    names |= {label: str(deed.model._meta.verbose_name_plural) for label, deed in DEEDS.items()}
+    chosen = [model] if model in names else list(names)
     number = min(int(page_number), 1_000) if page_number.isdecimal() and int(page_number) > 0 else 1
     first = (number - 1) * PAGE_LENGTH
-    parts = [_numbers(label, one, actor=actor) for label, one in chosen.items()]
+    parts = [
+        DEEDS[label].numbers(actor=actor) if label in DEEDS else _numbers(label, tracked[label], actor=actor)
+        for label in chosen
+    ]
     union = parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]
     rows = list(union.order_by("-history_date", "-history_id")[first : first + PAGE_LENGTH + 1])
     return ChangesPage(
         changes=_changes(rows[:PAGE_LENGTH], tracked),
-        models=[(label, str(one._meta.verbose_name_plural)) for label, one in tracked.items()],
-        model=model if model in tracked else "",
+        models=sorted(names.items(), key=lambda named: named[1]),
+        model=model if model in names else "",
         actor=actor,
         number=number,
         has_more=len(rows) > PAGE_LENGTH,
@@ -79,6 +85,10 @@ def _changes(rows: list[dict[str, Any]], tracked: dict[str, type[Any]]) -> list[
     told: dict[tuple[str, int], LinkedChange] = {}
     for label in {row["label"] for row in rows}:
         numbers = [row["history_id"] for row in rows if row["label"] == label]
+        if label in DEEDS:
+            for number, (change, url) in DEEDS[label].changes(keys=numbers).items():
+                told[label, number] = LinkedChange(**vars(change), url=url)
+            continue
         history = list(with_previous(history=tracked[label].history.filter(history_id__in=numbers)))
         for row, change in zip(history, changes_of(rows=history), strict=True):
             told[label, row.history_id] = LinkedChange(**vars(change), url=_url(tracked[label], change))

@@ -21,6 +21,7 @@ PASSWORD = "demo"  # noqa: S105 - made by the demo only, on loopback, and printe
 KEY_NAME = "Demo company"
 KEY_SCOPES = (
     "events:write",
+    "events:read",
     "usage:read",
     "prices:read",
     "customers:read",

@@ -34,6 +34,7 @@ from metering.doubles import doubled_keys
 from metering.listing import listing_faults
 from metering.partitions import faults as partition_faults
 from metering.queries import conservation
+from metering.queries.soundness import unsound_facts
 from metering.rollup import roll_up
 
 CHUNK = 500
@@ -236,6 +237,8 @@ def check_events_are_listed_or_counted_once() -> Iterator[Finding]:
         yield Finding("events are accepted once", f"key {key} of {customer}", f"{count} events count")
     for month, missing in partition_faults():
         yield Finding("guards are on", month, f"{missing} is missing or off")
+    for subject, fault in unsound_facts():
+        yield Finding("usage is sound", subject, fault)
 
 
 def check_archives_are_whole() -> Iterator[Finding]:

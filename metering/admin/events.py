@@ -16,6 +16,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from billing_site.display.admin import ReasonForm, actor_of, add_field_errors, attempt, confirmation, go
 from billing_site.display.figures import quantity
+from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import plain
 from metering.admin.event_list import event_list
@@ -149,15 +150,18 @@ class UsageEventAdmin(FactsAdmin):
         effect: str | SafeString = (
             "Change what is wrong. Another event takes this one's place; this one stays as it was accepted."
         )
-        checked = False
+        seen = ""
         if form.is_valid():
             try:
                 effects = effect_of_amending(**key, changes=form.changes())
-                checked = True
+                # Who confirms has seen these changes with this effect; where either is another by now, the page is shown again.
+                seen = digest_of(
+                    [repr(form.changes()), *(f"{one.meter.key} {one.month} {one.change}" for one in effects)]
+                )
                 effect = effect_text(effects, "No quantity changes: no meter counts the event, before or after.")
             except BillingError as problem:
                 add_field_errors(form, problem, renamed={f"changes.{name}": name for name in form.fields})
-        if checked and request.POST.get("confirmed"):
+        if seen and request.POST.get("confirmed") == seen:
             changes, reason = form.changes(), form.cleaned_data["reason"]
             done = attempt(
                 request,
@@ -171,8 +175,9 @@ class UsageEventAdmin(FactsAdmin):
             title=f"Amend event {event.pk}",
             effect=effect,
             form=form,
-            submit="Amend the event" if checked else "See the effect",
-            hidden=[("confirmed", "1")] if checked else [],
+            submit="Amend the event" if seen else "See the effect",
+            hidden=[("confirmed", seen)] if seen else [],
+            warnings=[CHANGED_SINCE] if seen and request.POST.get("confirmed") else [],
             back=page,
             row=event,
         )
@@ -182,6 +187,9 @@ class UsageEventAdmin(FactsAdmin):
         if not request.user.has_perm(CORRECT):
             raise PermissionDenied
         return event
+
+
+CHANGED_SINCE = "What you entered, or its effect, is not what the page showed before: look at it again."
 
 
 def effect_text(effects: list[MeterEffect], nothing: str) -> str | SafeString:

@@ -73,8 +73,8 @@ def date_back(admin: StaffAdmin, request: HttpRequest, meter: Meter) -> HttpResp
             effect = _backdating_effect(preview)
         except BillingError as problem:
             add_field_errors(form, problem)
-    confirmed = preview is not None and request.POST.get("confirmed") == str(preview.event_count)
-    if preview is not None and confirmed:
+    seen = f"{preview.period.start.isoformat()} {preview.event_count}" if preview is not None else ""
+    if preview is not None and request.POST.get("confirmed") == seen:
         moment, reason = preview.period.start, form.cleaned_data["reason"]
         attempt(
             request,
@@ -90,8 +90,8 @@ def date_back(admin: StaffAdmin, request: HttpRequest, meter: Meter) -> HttpResp
         table=_backdating_table(preview) if preview else None,
         form=form,
         submit="Date the meter back" if preview else "See the effect",
-        # Who confirms has seen this number; if more has arrived since, the page is shown again.
-        hidden=[("confirmed", str(preview.event_count))] if preview else [],
+        # Who confirms has seen this date and this number; with another date, or if more has arrived since, the page is shown again.
+        hidden=[("confirmed", seen)] if preview else [],
         back=page,
         row=meter,
     )

@@ -127,6 +127,7 @@ def _conservation_of(aggregation: str) -> str:
             SELECT COALESCE(r.meter_id, w.meter_id) AS meter_id, r.event_count AS counted, w.present_count AS aggregated,
                    {comparable} r.value END AS event_value, {comparable} w.present_value END AS window_value,
                    COALESCE(r.event_count, 0) <> COALESCE(w.present_count, 0)
+                   OR r.last_event > w.last_event
                    OR ({"TRUE" if additive else "COALESCE(w.archived_count, 0) = 0"}) AND (
                        COALESCE(r.value, 0) <> COALESCE(w.present_value, 0)
                        OR COALESCE(r.event_count, 0) > 0

@@ -153,6 +153,13 @@ def test_an_event_is_amended_after_its_effect_was_seen(
     page.get_by_label("Reason").fill("a digit was lost")
     page.get_by_role("button", name="See the effect").click()
     expect(page.get_by_text("(+10)")).to_be_visible()
+    page.get_by_label("Quantity").fill("18")
+    page.get_by_role("button", name="Amend the event").click()
+    expect(page.get_by_text("(+11)")).to_be_visible()
+    expect(page.get_by_text("look at it again")).to_be_visible()
+    page.get_by_label("Quantity").fill("17")
+    page.get_by_role("button", name="Amend the event").click()
+    expect(page.get_by_text("(+10)")).to_be_visible()
     page.get_by_role("button", name="Amend the event").click()
 
     expect(page.get_by_text("key-7~amended-1").first).to_be_visible()

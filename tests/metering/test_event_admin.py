@@ -99,10 +99,14 @@ def test_amending_shows_the_effect_before_it_is_confirmed(staff: Client, event: 
         "reason": "a typo",
     }
 
-    effect = staff.post(address(event, "amend"), fields).content.decode()
+    answer = staff.post(address(event, "amend"), fields)
+    effect, seen = answer.content.decode(), dict(answer.context["hidden"])
+    another = staff.post(address(event, "amend"), fields | {"quantity": "75"} | seen).content.decode()
     assert not EventCancellation.objects.exists()
-    staff.post(address(event, "amend"), fields | {"confirmed": "1"})
+    staff.post(address(event, "amend"), fields | seen)
 
+    assert "5 → 75 actions (+70)" in another
+    assert "look at it again" in another
     assert "5 → 7.5 actions (+2.5)" in effect
     assert "Amend the event" in effect
     assert UsageEvent.objects.get(idempotency_key="key-1~amended-1").quantity == 7.5
@@ -326,10 +330,11 @@ def test_a_meter_is_dated_back_after_its_effect_was_seen(staff: Client, event: U
     fields = {"effective_from": "2026-07-08T12:00", "reason": "priced since the 8th"}
 
     asked = staff.post(page, fields).content.decode()
-    outdated = staff.post(page, fields | {"confirmed": "1"}).content.decode()
+    outdated = staff.post(page, fields | {"confirmed": "2026-07-08T12:00:00+00:00 1"}).content.decode()
+    staff.post(page, fields | {"confirmed": "2026-07-07T12:00:00+00:00 2"})
     meter.refresh_from_db()
     assert meter.effective_from == NOON
-    staff.post(page, fields | {"confirmed": "2"})
+    staff.post(page, fields | {"confirmed": "2026-07-08T12:00:00+00:00 2"})
 
     assert "2 events of 1 customers would count" in asked
     assert "21 tokens" in asked

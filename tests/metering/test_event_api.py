@@ -162,5 +162,6 @@ def test_events_in_no_window_are_listed_with_the_reason(event: UsageEvent) -> No
     (row,) = caller.get("/api/v1/events/unapplied?reason=no_meter").json()["data"]
 
     assert (row["event_type"], row["message"]) == ("dance", "no meter counts this event type")
+    assert row["idempotency_key"] == UsageEvent.objects.get(event_type="dance").idempotency_key
     assert caller.get("/api/v1/events/unapplied?reason=no_value").json()["data"] == []
     assert caller.get("/api/v1/events/unapplied?reason=odd").status_code == 422

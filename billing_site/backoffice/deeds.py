@@ -1,0 +1,133 @@
+"""Deeds that are rows of their own and have no history: each stands in its table once, with who, when and why."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.apps import apps
+from django.db.models import CharField, F, Model, QuerySet, Value
+from django.urls import reverse
+
+from billing_site.display.changes import Change
+
+
+@dataclass(frozen=True)
+class Deed:
+    """How the rows of a model read as changes: the fields for when, who and why, and the words."""
+
+    label: str
+    at: str
+    actor: str
+    reason: str
+    verb: Callable[[Any], str]
+    subject: Callable[[Any], str]
+    page: tuple[str, str]
+
+    @property
+    def model(self) -> type[Model]:
+        """The table of the deeds."""
+        return apps.get_model(self.label)
+
+    def rows(self, *, actor: str = "") -> QuerySet[Any]:
+        """Return the deeds that are done, of one actor or everyone: what waits for somebody is not one yet."""
+        done = self.model._default_manager.filter(**{f"{self.at}__isnull": False})
+        return done.filter(**{f"{self.actor}__iexact": actor}) if actor else done
+
+    def numbers(self, *, actor: str) -> QuerySet[Any]:
+        """Return label, key and time of each deed, as a part of the union over all histories."""
+        return (
+            self.rows(actor=actor)
+            .order_by()
+            .annotate(label=Value(self.label, output_field=CharField()), history_id=F("pk"), history_date=F(self.at))
+            .values("label", "history_id", "history_date")
+        )
+
+    def changes(self, *, keys: Iterable[int]) -> dict[int, tuple[Change, str]]:
+        """Return the deeds with these keys in words, each with the address of what it was done to."""
+        name, key = self.page
+        return {
+            row.pk: (
+                Change(
+                    model=str(self.model._meta.verbose_name),
+                    subject=self.subject(row),
+                    object_id=row.pk,
+                    verb=self.verb(row),
+                    at=getattr(row, self.at),
+                    actor=getattr(row, self.actor),
+                    reason=getattr(row, self.reason) if self.reason else "",
+                    fields=(),
+                ),
+                reverse(f"admin:{name}", args=[getattr(row, key)] if key else []),
+            )
+            for row in self.model._default_manager.filter(pk__in=list(keys))
+        }
+
+
+DEEDS = {
+    deed.label: deed
+    for deed in (
+        Deed(
+            label="metering.eventcancellation",
+            at="cancelled_at",
+            actor="actor",
+            reason="reason",
+            verb=lambda row: "cancelled" if row.replacement_number is None else "amended",
+            subject=lambda row: f"of {row.customer_id}: event {row.idempotency_key}",
+            page=("metering_usageevent_change", "event_number"),
+        ),
+        Deed(
+            label="metering.meterbackdating",
+            at="backdated_at",
+            actor="actor",
+            reason="reason",
+            verb=lambda row: f"dated back to {row.effective_from:%Y-%m-%d %H:%M} UTC",
+            subject=lambda row: row.meter.key,
+            page=("metering_meter_change", "meter_id"),
+        ),
+        Deed(
+            label="metering.eventconflict",
+            at="settled_at",
+            actor="settled_by",
+            reason="reason",
+            verb=lambda row: f"settled: {row.get_outcome_display()}",
+            subject=lambda row: f"of {row.customer_id}: {row.idempotency_key}",
+            page=("metering_eventconflict_change", "pk"),
+        ),
+        Deed(
+            label="metering.deadletter",
+            at="settled_at",
+            actor="settled_by",
+            reason="settlement_reason",
+            verb=lambda row: f"settled: {row.get_outcome_display()}",
+            subject=lambda row: f"{row.source}, {row.position}",
+            page=("metering_deadletter_change", "pk"),
+        ),
+        Deed(
+            label="metering.retentionrun",
+            at="made_at",
+            actor="actor",
+            reason="",
+            verb=lambda row: f"purged {row.purged_events:,} events" if row.applied else "looked",
+            subject=lambda row: "",
+            page=("metering_eventarchive_retention", ""),
+        ),
+        Deed(
+            label="invoicing.usagecorrection",
+            at="decided_at",
+            actor="actor",
+            reason="reason",
+            verb=lambda row: f"decided: {row.get_decision_display()}",
+            subject=lambda row: f"of {row.original.invoice.number}, line {row.original.position}",
+            page=("invoicing_usagecorrection_change", "pk"),
+        ),
+        Deed(
+            label="invoicing.backfill",
+            at="committed_at",
+            actor="committed_by",
+            reason="reason",
+            verb=lambda row: "committed",
+            subject=str,
+            page=("invoicing_backfill_change", "pk"),
+        ),
+    )
+}
