@@ -7,6 +7,7 @@ from invoicing.catalog.document import PlanEntry
 from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import Price
 from invoicing.core import contract
+from invoicing.core.phases import Proration
 from metering.models import Meter
 
 
@@ -28,6 +29,7 @@ class RateCard:
 
     plan: str
     cadence: contract.Cadence
+    proration: Proration
     prices: tuple[OfferedPrice, ...]
 
     def prices_for(self, *, currency: str, cadence: contract.Cadence) -> tuple[OfferedPrice, ...]:
@@ -67,6 +69,7 @@ def rate_card_of(*, entry: PlanEntry) -> RateCard:
     return RateCard(
         plan=entry.key,
         cadence=entry.cadence,
+        proration=entry.proration,
         prices=tuple(
             OfferedPrice(
                 key=price.key,

@@ -1,7 +1,7 @@
 """The contract of a customer at a period, as the core sees it; a subscription only says when it is due."""
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db.models import Prefetch, Q, QuerySet
@@ -124,12 +124,13 @@ def contract_at(*, customer: Customer, period: Period, in_place: InPlace = AS_AG
     services = [
         (subscription, service)
         for subscription in in_force.order_by("started_at", "id")
-        for service in services_in(timeline=timeline_of(subscription=subscription), period=period)
+        for service in services_in(timeline=_timeline_in_place(subscription, in_place), period=period)
     ]
     versions = _versions(customer.currency, {service.plan for _, service in services})
+    cards = _cards_by_number([subscription for subscription, _ in services], in_place)
     references: set[str] = set()
     for subscription, service in services:
-        for price, row in _offered(versions[service.plan], customer.currency, in_place):
+        for price, row in _offered(service.plan, versions, customer.currency, cards, in_place):
             for charge in _charges(subscription, price, service, taken=references):
                 charges.append(charge)
                 references.add(charge.reference)
@@ -172,18 +173,60 @@ def _subscriptions(customer: Customer) -> list[Subscription]:
     return list(with_phases(customer.subscriptions.all()).order_by("started_at", "id"))
 
 
+def _timeline_in_place(subscription: Subscription, in_place: InPlace) -> core.Timeline:
+    """Return the phases with rate cards in place: all versions of such a plan become one, prorated as the card says.
+
+    A change from one of these versions to another is none any more: the period is not split there. Phases that are
+    billed by other periods than the card stay as they are, and are refused where they are charged.
+    """
+    agreed = timeline_of(subscription=subscription)
+    cards = {
+        row.plan_version_id: (row.plan_version, in_place.get(row.plan_version.plan.key))
+        for row in subscription.phases.all()
+    }
+    if not any(card for _, card in cards.values()):
+        return agreed
+    phases = []
+    for phase in agreed.phases:
+        version, card = cards[phase.plan]
+        if card is not None and card.cadence is phase.cadence:
+            phase = replace(phase, plan=_in_place_of(version.plan_id), proration=card.proration)
+        phases.append(phase)
+    return replace(agreed, phases=core.joined(phases))
+
+
+def _cards_by_number(subscriptions: Sequence[Subscription], in_place: InPlace) -> dict[int, RateCard]:
+    versions = [row.plan_version for subscription in subscriptions for row in subscription.phases.all()]
+    return {
+        _in_place_of(version.plan_id): in_place[version.plan.key]
+        for version in versions
+        if version.plan.key in in_place
+    }
+
+
+def _in_place_of(plan_id: int) -> int:
+    """Return what stands for all versions of a plan in a timeline with its rate card in place: no version has this id."""
+    return -plan_id
+
+
 def _versions(currency: str, ids: set[int]) -> Mapping[int, PlanVersion]:
     prices = Price.objects.filter(currency=currency).select_related("meter").prefetch_related("tiers")
     of_customer = Prefetch("prices", prices.order_by("position", "id"), to_attr="prices_of_customer")
     return PlanVersion.objects.select_related("plan").prefetch_related(of_customer).in_bulk(ids)
 
 
-def _offered(version: PlanVersion, currency: str, in_place: InPlace) -> Iterator[tuple[OfferedPrice, Price | None]]:
-    """Yield the prices of a plan version, with their rows where they are its own."""
-    card = in_place.get(version.plan.key)
-    if card is None:
+def _offered(
+    number: int, versions: Mapping[int, PlanVersion], currency: str, cards: Mapping[int, RateCard], in_place: InPlace
+) -> Iterator[tuple[OfferedPrice, Price | None]]:
+    """Yield the prices of a plan version, with their rows where they are its own, or those of the card in its place."""
+    card = cards.get(number)
+    if card is not None:
+        cadence = card.cadence
+    elif (version := versions[number]).plan.key in in_place:
+        card, cadence = in_place[version.plan.key], Cadence(version.cadence)
+    else:
         for row in version.prices_of_customer:  # type: ignore[attr-defined]
             yield offered_price(row=row), row
-    else:
-        for price in card.prices_for(currency=currency, cadence=Cadence(version.cadence)):
-            yield price, None
+        return
+    for price in card.prices_for(currency=currency, cadence=cadence):
+        yield price, None

@@ -11,6 +11,7 @@ from invoicing import tasks
 from invoicing.catalog.operations import load_catalog, publish_version
 from invoicing.catalog.queries import published_version
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind
+from invoicing.subscriptions.amend import change_plan
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 from invoicing.workflows import what_if
@@ -159,6 +160,37 @@ def test_a_customer_who_came_and_left_within_the_month_pays_the_same_share_of_th
     answer = ask(cards=in_place(usd_fee("62")))
 
     assert before_and_after(answer) == {"cust_acme": ("10.00", "20.00")}
+
+
+def test_a_change_of_version_in_mid_period_is_none_where_one_price_list_stands_for_both() -> None:
+    a_plan("pro", usd_fee("31"), usd_per_action("0.01"))
+    subscription = a_subscription(a_customer("cust_acme"))
+    a_plan("pro", usd_fee("62"), usd_per_action("0.02"))
+    change_plan(
+        subscription=subscription,
+        plan_version=published_version(plan_key="pro"),
+        at=JULY + timedelta(days=10),
+        actor="test",
+        reason="agreed",
+    )
+    for day in (3, 20):
+        use("cust_acme", "100", at=JULY + timedelta(days=day))
+    billed(as_of=AUGUST)
+
+    answer = ask(cards=in_place(usd_fee("40"), usd_per_action("0.01", free_units="150")))
+
+    # 10 days of 31 and 21 days of 62, USD 1 and USD 2 of usage; then one fee, and free units once.
+    assert before_and_after(answer) == {"cust_acme": ("55.00", "40.50")}
+
+
+def test_a_price_list_prorates_as_it_says_itself() -> None:
+    a_plan("pro", usd_fee("31"))
+    a_subscription(a_customer("cust_acme"), started_at=JULY + timedelta(days=10))
+    billed(as_of=AUGUST)
+
+    answer = ask(cards=in_place(usd_fee("31"), proration="none"))
+
+    assert before_and_after(answer) == {"cust_acme": ("21.00", "31.00")}
 
 
 def test_only_plans_that_were_chosen_are_looked_at_whatever_version_their_customers_have() -> None:
