@@ -2,6 +2,7 @@
 
 RESOURCES = {
     "customers": "customers and their terms",
+    "access": "whether a customer may be served now",
     "subscriptions": "which plan is in force for whom",
     "plans": "the catalog: plans, versions and prices",
     "meters": "what is counted and how",

@@ -32,6 +32,7 @@ TONES = {
     "ended": GREY,
     "published": BLUE,
     "active": GREEN,
+    "allowed": GREEN,
     "revoked": STRUCK,
     "equal": GREEN,
     "different": RED,

@@ -8,19 +8,30 @@ from django.db.models import F, Sum
 from moneyed import Money
 
 from billing_site.display.admin import history_of
-from billing_site.display.figures import period_text
+from billing_site.display.figures import moment_text, period_text
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
+from invoicing.core.access import AccessReason
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment, PaymentFailure
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
+from invoicing.workflows.answer_access import Access, answer_access
 from invoicing.workflows.preview_invoice import preview_invoice
 
 ROWS = 24
+ACCESS_WORDS = {
+    AccessReason.ACTIVE: "a subscription runs",
+    AccessReason.TRIAL: "in its trial",
+    AccessReason.INCOMPLETE: "the trial is over and there is no means of payment",
+    AccessReason.PAUSED: "paused",
+    AccessReason.NOT_STARTED: "not begun yet",
+    AccessReason.ENDED: "ended",
+    AccessReason.NO_SUBSCRIPTION: "there is no subscription",
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,8 @@ class CustomerPage:
     at: datetime
     balances: list[Money]
     overdue_count: int
+    access: Access
+    access_why: str
     subscriptions: list[tuple[Subscription, SubscriptionPhase, str]]
     invoices: list[InvoiceRow]
     payments: list[Payment]
@@ -66,6 +79,7 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         .annotate(amount=Sum(F("total") - F("amount_paid"), output_field=Invoice._meta.get_field("total")))
         .order_by("currency")
     )
+    access = answer_access(customer_key=customer.key, at=at)
     subscriptions = with_phases(customer.subscriptions.all()).order_by("-started_at", "-id")
     return CustomerPage(
         at=at,
@@ -77,6 +91,8 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
             )
             if due_date and due_date < at.date()
         ),
+        access=access,
+        access_why=_access_why(access, timezone=customer.timezone),
         subscriptions=[
             (one, phase_shown(subscription=one, at=at), state_of(subscription=one, at=at)) for one in subscriptions
         ],
@@ -106,6 +122,14 @@ def amount_due(invoice: Invoice) -> Money:
     if invoice.status in (InvoiceStatus.DRAFT, InvoiceStatus.VOID):
         return Money(0, invoice.currency)
     return invoice.total - invoice.amount_paid
+
+
+def _access_why(access: Access, *, timezone: str) -> str:
+    """Return why access is given or refused as a phrase: in its trial (sub_acme) until 2026-12-01 00:00 (Europe/Berlin)."""
+    verdict = access.verdict
+    words = ACCESS_WORDS[verdict.reason]
+    named = f"{words} ({verdict.subscription})" if verdict.subscription else words
+    return f"{named} until {moment_text(verdict.changes_at, timezone)}" if verdict.changes_at else named
 
 
 def _running(customer: Customer, *, at: datetime) -> RunningPeriod:

@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from invoicing.api import customers, invoices, plans, prices, subscription_changes, subscriptions
+from invoicing.api import access, customers, invoices, plans, prices, subscription_changes, subscriptions
 
 urlpatterns = [
     path("customers", customers.CustomersView.as_view()),
     path("customers/<str:key>", customers.CustomerView.as_view()),
+    path("customers/<str:key>/access", access.AccessView.as_view()),
     path("subscriptions", subscriptions.SubscriptionsView.as_view()),
     path("subscriptions/<str:key>", subscriptions.SubscriptionView.as_view()),
     path("subscriptions/<str:key>/end", subscriptions.SubscriptionEndView.as_view()),

@@ -136,7 +136,7 @@ class Served:
 
     def __init__(self, *, rollup: bool) -> None:
         self.address = Address.free()
-        self.key = create_api_key(name="bench", scopes=["events:write", "usage:read"])
+        self.key = create_api_key(name="bench", scopes=["events:write", "usage:read", "access:read"])
         served = programs(web=self.address, web_workers=2, sandbox=None, public_url=self.address.url)
         self._programs: dict[str, Program] = {program.name: program for program in served}
         self._children = {name: Child(program=self._programs[name]) for name in ([WEB, ROLLUP] if rollup else [WEB])}

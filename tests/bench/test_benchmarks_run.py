@@ -13,6 +13,7 @@ TINY = {
     "bench_import": "--rows 1000",
     "bench_rollup": "--events 1000 --step 200 --steps 2",
     "bench_freshness": "--rate 500 --seconds 2 --size 50 --idle 0.5",
+    "bench_access": "--customers 20 --requests 3",
     "bench_usage": "--stored 2000 --requests 3",
 }
 
