@@ -124,7 +124,7 @@ def _too_young(month: Month, *, horizon: KeyHorizon | None, at: datetime, last_a
         return ["it is open"]
     reasons = []
     if month.end > horizon.consolidated_before:
-        reasons.append("its keys are not consolidated yet")
+        reasons.append('its keys are not consolidated yet: the nightly job "Keep months of events" does that')
     limit = needed_from(at=at)
     if month.end > limit:
         reasons.append(

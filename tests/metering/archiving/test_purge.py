@@ -232,7 +232,7 @@ def test_a_month_whose_keys_are_not_consolidated_stays() -> None:
     an_old_month()
     turn_horizon_back(OLD)
 
-    assert reasons() == ["its keys are not consolidated yet"]
+    assert reasons() == ['its keys are not consolidated yet: the nightly job "Keep months of events" does that']
 
 
 @pytest.mark.django_db
