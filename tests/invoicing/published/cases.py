@@ -24,7 +24,7 @@ PERIOD = {
     *("what", "currency", "cadence", "anchor", "fee", "start", "end", "at", "from", "until"),
     *("share", "amount", "ours", "why"),
 }
-CHANGE = {"what", "currency", "month", "fees", "ours", "why", "unused", "charged", "additional"}
+CHANGE = {"what", "currency", "fees", "ours", "why", "unused", "charged", "additional"}
 LINE = {"key", "price", "quantity", "amount", "ours"}
 Case = TypeVar("Case")
 
@@ -107,7 +107,7 @@ class PeriodCase:
 
 @dataclass(frozen=True)
 class ChangeCase:
-    """Another fee in mid-month, for people who pay in advance; `fees` by the day from which they hold.
+    """Another fee within the first month, for people who pay in advance; `fees` by the day from which they hold.
 
     `published` and `ours` tell what there is to tell of: `unused`, what is given back of the first fee; `charged`, what
     the last fee comes to; `additional`, what the month costs more than was paid.
@@ -220,7 +220,7 @@ def _change_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[ChangeCa
         name=f"{source.provider}: {entry['what']}",
         source=source,
         currency=entry.get("currency", "USD"),
-        fees={date.fromisoformat(f"{entry['month']}-{day}"): fee for day, fee in entry["fees"].items()},
+        fees={date.fromisoformat(day): fee for day, fee in entry["fees"].items()},
         published=published,
         ours=published | entry.get("ours", {}),
         why=entry.get("why", ""),

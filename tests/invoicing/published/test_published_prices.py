@@ -4,12 +4,15 @@ from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from billing_site.kernel.money import exponent
 from invoicing.catalog.operations import load_catalog
+from invoicing.catalog.queries import published_version
+from invoicing.subscriptions.amend import change_plan
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.price_preview import preview_price
@@ -25,7 +28,7 @@ from tests.invoicing.published.cases import (
     period_cases,
     price_cases,
 )
-from tests.invoicing.reference.billing import Account, Agreement, lines_of
+from tests.invoicing.reference.billing import FOR_EVER, Account, Agreement, Stretch, an_agreement, lines_of
 from tests.invoicing.reference.pricing import amount_of, to_minor_units
 
 PRICES = price_cases()
@@ -106,7 +109,7 @@ def test_a_fee_in_a_part_of_a_period_comes_to_what_is_published(case: PeriodCase
 
     [line] = preview_invoice(customer_key="cust_acme", as_of=on).assembled.lines
 
-    account = Account("cust_acme", case.currency, "UTC", (Agreement("sub", plan, start, end, case.anchor),))
+    account = Account("cust_acme", case.currency, "UTC", (an_agreement("sub", plan, start, end, anchor=case.anchor),))
     told = lines_of(account, {}, [], until=on + timedelta(days=400))
     second = next(other for other in told if other.service_start <= on < other.service_end)
     assert Fraction(line.amount.amount) == second.amount == Fraction(case.ours)
@@ -118,33 +121,26 @@ def test_a_fee_in_a_part_of_a_period_comes_to_what_is_published(case: PeriodCase
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("case", CHANGES, ids=lambda case: case.name)
-def test_a_fee_that_changes_in_mid_month_comes_to_what_is_published(case: ChangeCase) -> None:
-    customer = a_customer(currency=case.currency)
-    starts = [midnight(day) for day in case.fees]
-    agreements = [
-        Agreement(f"sub_{day}", a_fee(f"plan_{day}", fee, case.currency), start, end, "calendar")
-        for (day, fee), start, end in zip(case.fees.items(), starts, [*starts[1:], None], strict=True)
-    ]
-    for agreement in agreements:
-        load_catalog(
-            document={"products": [{"key": "product"}], "plans": [agreement.plan]},
-            at=MARCH,
-            actor="test",
-            reason="test",
-        )
-        subscription = a_subscription(
-            customer, plan=agreement.plan["key"], started_at=agreement.started_at, key=agreement.key
-        )
-        if agreement.ended_at is not None:
-            end_subscription(subscription=subscription, ended_at=agreement.ended_at, actor="test", reason="test")
+def test_a_plan_that_changes_within_a_period_comes_to_what_is_published(case: ChangeCase) -> None:
+    plans = {midnight(day): a_fee(f"plan_{day}", fee, case.currency) for day, fee in case.fees.items()}
+    first, *later = plans
+    catalog = {"products": [{"key": "product"}], "plans": list(plans.values())}
+    load_catalog(document=catalog, at=MARCH, actor="test", reason="test")
+    subscription = a_subscription(
+        a_customer(currency=case.currency), plan=plans[first]["key"], started_at=first, anchor="anniversary", key="sub"
+    )
+    for at in later:
+        version = published_version(plan_key=plans[at]["key"])
+        change_plan(subscription=subscription, plan_version=version, at=at, actor="test", reason="test")
 
-    lines = preview_invoice(customer_key="cust_acme", as_of=starts[-1]).assembled.lines
+    lines = preview_invoice(customer_key="cust_acme", as_of=first).assembled.lines
 
     amounts = [Fraction(line.amount.amount) for line in lines]
-    account = Account("cust_acme", case.currency, "UTC", tuple(agreements))
-    first = Fraction(next(iter(case.fees.values())))
-    ours = {"unused": first - amounts[0], "charged": amounts[-1], "additional": sum(amounts) - first}
-    assert amounts == [line.amount for line in lines_of(account, {}, [], until=starts[0] + timedelta(days=31))]
+    stretches = [Stretch(at, until, plans[at]) for at, until in pairwise([*plans, FOR_EVER])]
+    account = Account("cust_acme", case.currency, "UTC", (Agreement("sub", "anniversary", tuple(stretches)),))
+    paid = Fraction(next(iter(case.fees.values())))
+    ours = {"unused": paid - amounts[0], "charged": amounts[-1], "additional": sum(amounts) - paid}
+    assert amounts == [line.amount for line in lines_of(account, {}, [], until=first + timedelta(days=31))]
     assert {name: ours[name] for name in case.ours} == {name: Fraction(text) for name, text in case.ours.items()}
     assert (case.ours != case.published) == bool(case.why)
 

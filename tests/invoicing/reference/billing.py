@@ -1,28 +1,49 @@
 """Billing, told again: who agreed to what from when to when, and what happened, become the lines of every period."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from tests.invoicing.reference.dates import boundaries, part_of
 from tests.invoicing.reference.pricing import amount_of, to_minor_units
 from tests.metering.reference import Fact, Rule, counting, quantity, value_of
 
 DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
+FOR_EVER = datetime.fromisoformat("9999-01-01T00:00:00Z")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A plan, as it stands in a catalog file, in force for so many seats; only an `active` stretch is charged."""
+
+    start: datetime
+    end: datetime
+    plan: Mapping[str, Any]
+    seats: int = 1
+    kind: str = "active"
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A plan, as it stands in a catalog file, in force for a customer."""
+    """What a customer agreed to, stretch after stretch without gap or overlap."""
 
     key: str
-    plan: Mapping[str, Any]
-    started_at: datetime
-    ended_at: datetime | None
     anchor: str
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def started_at(self) -> datetime:
+        """When the first stretch begins."""
+        return self.stretches[0].start
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When the last stretch ends, or None for one that goes on."""
+        return None if self.stretches[-1].end == FOR_EVER else self.stretches[-1].end
 
 
 @dataclass(frozen=True)
@@ -40,61 +61,120 @@ class Line:
     """What is owed for one price in the part of a billing period in which it was in force."""
 
     agreement: str
-    price: str
     period_start: datetime
     period_end: datetime
     service_start: datetime
     service_end: datetime
+    plan: str
+    price: str
     quantity: Fraction
     amount: Fraction
 
 
-def lines_of(
-    account: Account,
-    rules: Mapping[str, Rule],
-    facts: Sequence[Fact],
-    *,
-    since: datetime | None = None,
-    until: datetime,
-) -> list[Line]:
-    """All lines of the billing periods that ended after `since` and by `until`."""
+def an_agreement(
+    key: str, plan: Mapping[str, Any], start: datetime, end: datetime | None = None, *, anchor: str = "calendar"
+) -> Agreement:
+    """One plan from the start to the end."""
+    return Agreement(key, anchor, (Stretch(start, end or FOR_EVER, plan),))
+
+
+def lines_of(account: Account, rules: Mapping[str, Rule], facts: Sequence[Fact], *, until: datetime) -> list[Line]:
+    """All lines of the billing periods that ended by `until`."""
     return sorted(
         line
         for agreement in account.agreements
-        for start, end in periods_of(agreement, account.timezone, until=until)
-        if since is None or end > since
-        for line in _lines(account, agreement, rules, facts, start, end)
+        for start, end, stretches in periods_of(agreement, account.timezone, until=until)
+        for line in _lines(account, agreement.key, rules, facts, start, end, stretches)
     )
 
 
-def periods_of(agreement: Agreement, timezone: str, *, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The billing periods in which an agreement was in force and that have ended."""
-    for start, end in pairwise(boundaries(agreement.started_at, agreement.anchor, agreement.plan["cadence"], timezone)):
-        if end > until or (agreement.ended_at is not None and agreement.ended_at <= start):
-            return
-        yield start, end
+def periods_of(
+    agreement: Agreement, timezone: str, *, until: datetime
+) -> Iterator[tuple[datetime, datetime, list[Stretch]]]:
+    """The billing periods that have ended, each with the stretches of the agreement that are billed in it, cut to it.
+
+    Stretches of one cadence that follow each other count their periods from the first of them. Where the cadence
+    changes within a period, the old one is billed to the end of its period, for what was in service.
+    """
+    for cadence, group in groupby(agreement.stretches, key=lambda stretch: stretch.plan["cadence"]):
+        run = list(group)
+        for start, end in pairwise(boundaries(run[0].start, agreement.anchor, cadence, timezone)):
+            if end > until or run[-1].end <= start:
+                break
+            yield (
+                start,
+                end,
+                [_cut(stretch, start, end) for stretch in run if stretch.start < end and start < stretch.end],
+            )
+
+
+def _cut(stretch: Stretch, start: datetime, end: datetime) -> Stretch:
+    return replace(stretch, start=max(stretch.start, start), end=min(stretch.end, end))
 
 
 def _lines(
     account: Account,
-    agreement: Agreement,
+    agreement: str,
     rules: Mapping[str, Rule],
     facts: Sequence[Fact],
     start: datetime,
     end: datetime,
+    stretches: Sequence[Stretch],
 ) -> Iterator[Line]:
-    service_start = max(start, agreement.started_at)
-    service_end = end if agreement.ended_at is None else min(end, agreement.ended_at)
-    share = part_of(service_start, service_end, start, end)
-    for price in agreement.plan["prices"]:
-        if price["currency"] != account.currency:
+    shares = shares_of(stretches, start, end, account.timezone)
+    for service in services_of(stretches):
+        plan = stretches[service[0]].plan
+        begins, ends = stretches[service[0]].start, stretches[service[-1]].end
+        for price in plan["prices"]:
+            if price["currency"] != account.currency:
+                continue
+            if price["meter"] is None:
+                for number in service:
+                    stretch = stretches[number]
+                    owed = [Fraction(1)] * stretch.seats
+                    exact = sum((amount_of(price, [seat], share=shares[number]) for seat in owed), Fraction(0))
+                    amount = to_minor_units(exact, DECIMALS[account.currency])
+                    yield Line(
+                        agreement, start, end, stretch.start, stretch.end, plan["key"], price["key"], sum(owed), amount
+                    )
+                continue
+            pieces = pieces_of(rules[price["meter"]], facts, account.customer, begins, ends)
+            share = sum((shares[number] for number in service), Fraction(0))
+            exact = amount_of(price, pieces, share=share)
+            amount = to_minor_units(exact, DECIMALS[account.currency])
+            used = sum(pieces, Fraction(0))
+            yield Line(agreement, start, end, begins, ends, plan["key"], price["key"], used, amount)
+
+
+def services_of(stretches: Sequence[Stretch]) -> list[list[int]]:
+    """Numbers of charged stretches that follow each other under one plan: one service of its meters."""
+    services: list[list[int]] = []
+    for number, stretch in enumerate(stretches):
+        if stretch.kind != "active":
             continue
-        pieces = [Fraction(1)]
-        if price["meter"] is not None:
-            pieces = pieces_of(rules[price["meter"]], facts, account.customer, service_start, service_end)
-        amount = to_minor_units(amount_of(price, pieces, share=share), DECIMALS[account.currency])
-        used = sum(pieces, Fraction(0))
-        yield Line(agreement.key, price["key"], start, end, service_start, service_end, used, amount)
+        if services and services[-1][-1] == number - 1 and stretches[number - 1].plan["key"] == stretch.plan["key"]:
+            services[-1].append(number)
+        else:
+            services.append([number])
+    return services
+
+
+def shares_of(stretches: Sequence[Stretch], start: datetime, end: datetime, timezone: str) -> list[Fraction]:
+    """Which part of the period's fees each stretch owes, if it is charged; the plan at its beginning says how."""
+    charged = [number for number, stretch in enumerate(stretches) if stretch.kind == "active"]
+    way = stretches[0].plan.get("proration", "second")
+    if way == "none":
+        return [
+            Fraction(1 if number == charged[0] else 0) if charged else Fraction(0) for number in range(len(stretches))
+        ]
+    if way == "day":
+        zone = ZoneInfo(timezone)
+        days = (end.astimezone(zone).date() - start.astimezone(zone).date()).days
+        return [
+            Fraction((stretch.end.astimezone(zone).date() - stretch.start.astimezone(zone).date()).days, days)
+            for stretch in stretches
+        ]
+    return [part_of(stretch.start, stretch.end, start, end) for stretch in stretches]
 
 
 def pieces_of(rule: Rule, facts: Sequence[Fact], customer: str, start: datetime, end: datetime) -> list[Fraction]:

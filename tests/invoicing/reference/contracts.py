@@ -1,15 +1,16 @@
 """Random contracts and what happened under them, drawn so that they meet at the edges: month ends, clock changes, tier bounds."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from itertools import takewhile
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.invoicing.reference.billing import Account, Agreement
+from tests.invoicing.reference.billing import FOR_EVER, Account, Agreement, Stretch
 from tests.invoicing.reference.dates import boundaries
 from tests.metering.reference import Fact, Rule
 
@@ -65,10 +66,22 @@ LONGEST = {"week": 4, "month": 3, "quarter": 2, "year": 1}
 
 
 @dataclass(frozen=True)
+class Deed:
+    """What was done to a running agreement: another `plan`, so many `seats`, a `pause`, or to `resume`."""
+
+    agreement: str
+    what: str
+    at: datetime
+    plan: Mapping[str, Any] | None
+    seats: int
+
+
+@dataclass(frozen=True)
 class Story:
-    """A contract, what was known when it was first billed, what came late, and the moments of the two billing runs."""
+    """A contract and how it changed, what was known when it was first billed, what came late, and when it was billed."""
 
     account: Account
+    deeds: tuple[Deed, ...]
     early: tuple[Fact, ...]
     late: tuple[Fact, ...]
     billed_at: datetime
@@ -82,9 +95,9 @@ class Story:
 
 def draw_story(dice: Random, name: str) -> Story:
     """One contract with its events; the same dice make the same story."""
-    account = _account(dice, name)
+    account, deeds = _account(dice, name)
     first = account.agreements[0]
-    count = dice.randint(1, LONGEST[first.plan["cadence"]]) + 1
+    count = dice.randint(1, LONGEST[first.stretches[0].plan["cadence"]]) + 1
     bounds = _bounds(first, account.timezone, count)
     moments = [moment for agreement in account.agreements for moment in _edges(agreement, account.timezone, bounds[-1])]
     facts = [_fact(dice, name, number, moments, bounds[-1]) for number in range(dice.randint(0, 30))]
@@ -92,38 +105,109 @@ def draw_story(dice: Random, name: str) -> Story:
     # What happened after the first run cannot have been known then.
     known = [fact for fact in facts if fact.at < billed_at and dice.random() < 0.8]
     after = [fact for fact in facts if fact not in known]
-    return Story(account, tuple(known), tuple(after), billed_at, bounds[-1])
+    return Story(account, deeds, tuple(known), tuple(after), billed_at, bounds[-1])
 
 
-def _account(dice: Random, name: str) -> Account:
+def _account(dice: Random, name: str) -> tuple[Account, tuple[Deed, ...]]:
     zone = dice.choice(ZONES)
     currency = dice.choice(("USD", "EUR", "JPY", "KWD"))
     started_at = _moment(dice, zone)
     cadence = dice.choice(("week", "month", "month", "month", "quarter", "year"))
-    anchor = dice.choice(("calendar", "anniversary"))
     meters = list(RULES)
     dice.shuffle(meters)
     cut = dice.randint(1, 4)
-    ended_at = started_at + _span(dice, cadence) if dice.random() < 0.5 else None
-    agreements = [
-        Agreement(
-            f"sub_{name}_1",
-            _plan(dice, f"plan_{name}_1", cadence, currency, meters[:cut]),
-            started_at,
-            ended_at,
-            anchor,
+    ended_at = started_at + _span(dice, cadence) if dice.random() < 0.4 else None
+    # Another agreement beside the first one with other meters, or right after it with any.
+    has_second = dice.random() < 0.4
+    is_after = has_second and ended_at is not None and dice.random() < 0.7
+    first, deeds = _agreement(
+        dice,
+        f"{name}_1",
+        cadence,
+        currency,
+        meters[:cut] if has_second and not is_after else meters,
+        started_at,
+        ended_at,
+    )
+    agreements = [first]
+    if has_second:
+        begins = started_at + timedelta(seconds=dice.randint(0, 40 * 86400))
+        if is_after and ended_at is not None:
+            begins = ended_at
+        second, more = _agreement(
+            dice, f"{name}_2", cadence, currency, meters if is_after else meters[cut:], begins, None
         )
-    ]
-    if dice.random() < 0.4:
-        # Beside the first one with other meters, or right after it with any.
-        after = ended_at is not None and dice.random() < 0.7
-        begins = (
-            ended_at if after and ended_at is not None else started_at + timedelta(seconds=dice.randint(0, 40 * 86400))
-        )
-        free = meters if after else meters[cut:]
-        plan = _plan(dice, f"plan_{name}_2", cadence, currency, free[: dice.randint(1, 2)])
-        agreements.append(Agreement(f"sub_{name}_2", plan, begins, None, dice.choice(("calendar", "anniversary"))))
-    return Account(f"cust_{name}", currency, zone, tuple(agreements))
+        agreements.append(second)
+        deeds += more
+    return Account(f"cust_{name}", currency, zone, tuple(agreements)), deeds
+
+
+def _agreement(
+    dice: Random,
+    name: str,
+    cadence: str,
+    currency: str,
+    meters: Sequence[str],
+    started_at: datetime,
+    ended_at: datetime | None,
+) -> tuple[Agreement, tuple[Deed, ...]]:
+    """An agreement and what was done to it after its start, in the order of time."""
+    key, end = f"sub_{name}", ended_at or FOR_EVER
+    plan = _plan(dice, f"plan_{name}_0", cadence, currency, dice.sample(meters, dice.randint(1, len(meters))))
+    stretches = [Stretch(started_at, end, plan, dice.choice((1, 1, 1, 3)))]
+    if dice.random() < 0.25:
+        trial_end = _later(dice, started_at, cadence, end)
+        if trial_end is not None:
+            stretches = [
+                replace(stretches[0], end=trial_end, kind="trial"),
+                replace(stretches[0], start=trial_end),
+            ]
+    deeds: list[Deed] = []
+    at = started_at
+    for number in range(dice.choice((0, 0, 1, 2, 4))):
+        moment = _later(dice, at, cadence, end)
+        if moment is None:
+            break
+        at = moment
+        now = next(stretch for stretch in stretches if stretch.start <= at < stretch.end)
+        what = dice.choice(("plan", "seats", "pause") if now.kind != "paused" else ("resume", "plan", "resume"))
+        if what == "pause" and now.kind == "trial":
+            what = "seats"
+        new = None
+        if what == "plan":
+            new_cadence = dice.choice((cadence, cadence, cadence, "week", "month", "quarter"))
+            chosen = dice.sample(meters, dice.randint(1, len(meters)))
+            new = _plan(dice, f"plan_{name}_{number + 1}", new_cadence, currency, chosen)
+        deed = Deed(key, what, at, new, dice.choice((2, 5)) if what == "seats" else 0)
+        stretches = [changed for stretch in stretches for changed in _done_to(stretch, deed)]
+        deeds.append(deed)
+    return Agreement(key, dice.choice(("calendar", "anniversary")), tuple(stretches)), tuple(deeds)
+
+
+def _later(dice: Random, at: datetime, cadence: str, end: datetime) -> datetime | None:
+    """A moment after this one and before the end; often at an odd hour of the day, or on the same day."""
+    days = {"week": 9, "month": 40, "quarter": 70, "year": 200}[cadence]
+    moment = at + timedelta(
+        days=dice.randint(0, days), seconds=dice.choice((1, 3600, 43200, 86400, dice.randint(1, 86399)))
+    )
+    if dice.random() < 0.2:
+        moment = moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return moment if moment < end else None
+
+
+def _done_to(stretch: Stretch, deed: Deed) -> list[Stretch]:
+    """What a deed makes of a stretch: everything from its moment on is another."""
+    if stretch.end <= deed.at or (deed.what == "seats" and deed.seats == stretch.seats):
+        return [stretch]
+    before = [replace(stretch, end=deed.at)] if stretch.start < deed.at else []
+    after = replace(stretch, start=max(stretch.start, deed.at))
+    if deed.what == "plan":
+        after = replace(after, plan=deed.plan)
+    elif deed.what == "seats":
+        after = replace(after, seats=deed.seats)
+    else:
+        after = replace(after, kind="paused" if deed.what == "pause" else "active")
+    return [*before, after]
 
 
 def _moment(dice: Random, zone: str) -> datetime:
@@ -141,18 +225,16 @@ def _span(dice: Random, cadence: str) -> timedelta:
 
 
 def _bounds(agreement: Agreement, timezone: str, count: int) -> list[datetime]:
-    every = boundaries(agreement.started_at, agreement.anchor, agreement.plan["cadence"], timezone)
+    every = boundaries(agreement.started_at, agreement.anchor, agreement.stretches[0].plan["cadence"], timezone)
     return [bound for bound, _ in zip(every, range(count), strict=False)]
 
 
 def _edges(agreement: Agreement, timezone: str, until: datetime) -> list[datetime]:
     """The moments at which something changes for an agreement."""
-    edges = [agreement.started_at, *([agreement.ended_at] if agreement.ended_at else [])]
-    for bound in boundaries(agreement.started_at, agreement.anchor, agreement.plan["cadence"], timezone):
-        if bound > until:
-            return edges
-        edges.append(bound)
-    return edges
+    edges = [stretch.start for stretch in agreement.stretches]
+    edges += [stretch.end for stretch in agreement.stretches if stretch.end != FOR_EVER]
+    cadence = agreement.stretches[0].plan["cadence"]
+    return edges + list(takewhile(until.__ge__, boundaries(agreement.started_at, agreement.anchor, cadence, timezone)))
 
 
 def _fact(dice: Random, name: str, number: int, moments: Sequence[datetime], until: datetime) -> Fact:
@@ -191,7 +273,8 @@ def _plan(dice: Random, key: str, cadence: str, currency: str, meters: Sequence[
     if dice.random() < 0.7:
         fee = {"model": "flat", "unit_amount": _amount(dice)}
         prices.insert(dice.randint(0, len(prices)), {"key": "fee", "meter": None, "currency": currency, **fee})
-    return {"key": key, "product": "product", "cadence": cadence, "prices": prices}
+    plan = {"key": key, "product": "product", "cadence": cadence, "prices": prices}
+    return plan | {"proration": way} if (way := dice.choice(("", "second", "day", "day", "none"))) else plan
 
 
 def _price(dice: Random, meter: str, currency: str) -> dict[str, Any]:

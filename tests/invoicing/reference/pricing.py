@@ -26,14 +26,15 @@ def amount_of(price: Mapping[str, Any], pieces: Iterable[Piece], *, share: Fract
     """What usage costs, piece by piece, before rounding.
 
     `share` is the part of the billing period in which the price was in force: what is owed for a period (flat fees,
-    minimum, maximum) counts by it, usage does not. The free units are those that come first.
+    minimum, maximum) counts by it, usage does not. Only what owes nothing of a fee keeps its maximum whole. The free
+    units are those that come first.
     """
     paid = list(_after_free_units(pieces, exact(price.get("free_units"))))
     amount = _MODELS[price["model"]](price, paid, share)
-    if price.get("minimum_amount") is not None and amount < exact(price["minimum_amount"]) * share:
-        amount = exact(price["minimum_amount"]) * share
-    if price.get("maximum_amount") is not None and amount > exact(price["maximum_amount"]) * share:
-        amount = exact(price["maximum_amount"]) * share
+    if price.get("minimum_amount") is not None:
+        amount = max(amount, exact(price["minimum_amount"]) * share)
+    if price.get("maximum_amount") is not None:
+        amount = min(amount, exact(price["maximum_amount"]) * (share or 1))
     return amount
 
 

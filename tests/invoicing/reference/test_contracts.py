@@ -5,7 +5,6 @@ plays that one alone.
 """
 
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,7 +20,10 @@ from invoicing.catalog.operations import load_catalog
 from invoicing.catalog.queries import published_version
 from invoicing.customers.operations import create_customer
 from invoicing.invoices.models import InvoiceLine
+from invoicing.subscriptions.amend import change_plan, change_quantity
 from invoicing.subscriptions.cancel import end_subscription
+from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.pause import pause_subscription, resume_subscription
 from invoicing.subscriptions.start import start_subscription
 from invoicing.workflows.run_billing import issue_billing
 from invoicing.workflows.verify import verify
@@ -29,8 +31,8 @@ from metering.core.parsing import Event
 from metering.ingest import accept_events
 from metering.models import UsageEvent
 from tests.factories import settle_constraints
-from tests.invoicing.reference.billing import Line, lines_of
-from tests.invoicing.reference.contracts import METERS, RULES, Story, draw_story
+from tests.invoicing.reference.billing import Agreement, Line, lines_of
+from tests.invoicing.reference.contracts import METERS, RULES, Deed, Story, draw_story
 from tests.metering.reference import Fact
 
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "300"))
@@ -68,15 +70,17 @@ def test_random_contracts_are_billed_to_the_cent_as_the_second_opinion_bills_the
 
 def told(number: int, story: Story) -> str:
     """How to play a contract again, and what it was."""
-    return f"CONTRACT_SEED={SEED} CONTRACT_ONLY={number}\n{story.account}"
+    return f"CONTRACT_SEED={SEED} CONTRACT_ONLY={number}\n{story.account}\n{story.deeds}"
 
 
 def agree(story: Story) -> None:
     """Create the customer with its plans and subscriptions."""
     account = story.account
-    plans = [dict(agreement.plan) for agreement in account.agreements]
+    plans = {
+        stretch.plan["key"]: dict(stretch.plan) for agreement in account.agreements for stretch in agreement.stretches
+    } | {deed.plan["key"]: dict(deed.plan) for deed in story.deeds if deed.plan}
     load_catalog(
-        document={"meters": METERS, "products": [{"key": "product"}], "plans": plans},
+        document={"meters": METERS, "products": [{"key": "product"}], "plans": list(plans.values())},
         at=datetime.fromisoformat("2023-01-01T00:00:00Z"),
         **WHO,
     )
@@ -90,16 +94,41 @@ def agree(story: Story) -> None:
         **WHO,
     )
     for agreement in account.agreements:
+        first = agreement.stretches[0]
         subscription = start_subscription(
             key=agreement.key,
             customer=customer,
-            plan_version=published_version(plan_key=agreement.plan["key"]),
+            plan_version=published_version(plan_key=first.plan["key"]),
             started_at=agreement.started_at,
             anchor=agreement.anchor,
+            quantity=first.seats,
+            trial_ends_at=trial_end(agreement),
             **WHO,
         )
         if agreement.ended_at is not None:
             end_subscription(subscription=subscription, ended_at=agreement.ended_at, **WHO)
+        for deed in story.deeds:
+            if deed.agreement == agreement.key:
+                do(subscription, deed)
+
+
+def trial_end(agreement: Agreement) -> datetime | None:
+    """When the trial ends that an agreement begins with."""
+    trial = [stretch.end for stretch in agreement.stretches if stretch.kind == "trial"]
+    return trial[-1] if trial else None
+
+
+def do(subscription: Subscription, deed: Deed) -> None:
+    """Do to the product's subscription what was done in the story."""
+    if deed.plan is not None:
+        version = published_version(plan_key=deed.plan["key"])
+        change_plan(subscription=subscription, plan_version=version, at=deed.at, **WHO)
+    elif deed.what == "seats":
+        change_quantity(subscription=subscription, quantity=deed.seats, at=deed.at, **WHO)
+    elif deed.what == "pause":
+        pause_subscription(subscription=subscription, at=deed.at, **WHO)
+    else:
+        resume_subscription(subscription=subscription, at=deed.at, **WHO)
 
 
 def accept(facts: Iterable[Fact]) -> None:
@@ -142,7 +171,9 @@ def billed(story: Story, *, corrected: bool = False) -> list[Line]:
     lines = InvoiceLine.objects.filter(invoice__customer__key=story.account.customer, kind="charge")
     return sorted(
         _line(line, corrected=corrected)
-        for line in lines.select_related("invoice", "subscription", "price").prefetch_related("corrections")
+        for line in lines.select_related("invoice", "subscription", "price__plan_version__plan").prefetch_related(
+            "corrections"
+        )
     )
 
 
@@ -150,23 +181,28 @@ def _line(line: InvoiceLine, *, corrected: bool) -> Line:
     chain = sorted(line.corrections.all(), key=lambda link: link.known_from) if corrected else []
     return Line(
         agreement=line.subscription.key,
-        price=line.price.key,
         period_start=line.invoice.period_start,
         period_end=line.invoice.period_end,
         service_start=line.service_start,
         service_end=line.service_end,
+        plan=line.price.plan_version.plan.key,
+        price=line.price.key,
         quantity=Fraction(chain[-1].quantity_after if chain else line.quantity),
         amount=Fraction(line.amount.amount) + sum(Fraction(link.effect.amount) for link in chain),
     )
 
 
 def assert_no_gap_and_no_overlap(story: Story) -> None:
-    """Service periods of a price follow each other from the start of its agreement; so do its billing periods."""
-    lines = defaultdict(list)
-    for line in billed(story):
-        lines[line.agreement, line.price].append(line)
-    starts = {agreement.key: agreement.started_at for agreement in story.account.agreements}
-    for (agreement, _), of_price in lines.items():
-        assert of_price[0].service_start == starts[agreement]
-        for one, following in pairwise(of_price):
-            assert one.service_end == one.period_end == following.period_start == following.service_start
+    """What is charged of an agreement is its active stretches, each moment in one service of each price."""
+    lines = billed(story)
+    for agreement in story.account.agreements:
+        spans = sorted({(line.service_start, line.service_end) for line in lines if line.agreement == agreement.key})
+        for line in lines:
+            assert line.agreement != agreement.key or line.period_start <= line.service_start < line.service_end
+            assert line.service_end <= line.period_end
+        for price in {(line.plan, line.price) for line in lines if line.agreement == agreement.key}:
+            of_price = [line for line in lines if (line.agreement, line.plan, line.price) == (agreement.key, *price)]
+            assert all(one.service_end <= following.service_start for one, following in pairwise(of_price))
+        active = [stretch for stretch in agreement.stretches if stretch.kind == "active"]
+        for start, end in spans:
+            assert any(stretch.start <= start for stretch in active) and any(end <= stretch.end for stretch in active)
