@@ -94,18 +94,19 @@ def periods_of(
     """The billing periods that have ended, each with the stretches of the agreement that are billed in it, cut to it.
 
     Stretches of one cadence that follow each other count their periods from the first of them. Where the cadence
-    changes within a period, the old one is billed to the end of its period, for what was in service.
+    changes within a period, the old one is billed to the end of its period, for what was in service; where it comes
+    back within a calendar period, that is the same period.
     """
+    billed: dict[tuple[datetime, datetime], list[Stretch]] = {}
     for cadence, group in groupby(agreement.stretches, key=lambda stretch: stretch.plan["cadence"]):
         run = list(group)
         for start, end in pairwise(boundaries(run[0].start, agreement.anchor, cadence, timezone)):
             if end > until or run[-1].end <= start:
                 break
-            yield (
-                start,
-                end,
-                [_cut(stretch, start, end) for stretch in run if stretch.start < end and start < stretch.end],
-            )
+            within = [_cut(stretch, start, end) for stretch in run if stretch.start < end and start < stretch.end]
+            billed.setdefault((start, end), []).extend(within)
+    for (start, end), stretches in billed.items():
+        yield start, end, stretches
 
 
 def _cut(stretch: Stretch, start: datetime, end: datetime) -> Stretch:
@@ -152,7 +153,9 @@ def services_of(stretches: Sequence[Stretch]) -> list[list[int]]:
     for number, stretch in enumerate(stretches):
         if stretch.kind != "active":
             continue
-        if services and services[-1][-1] == number - 1 and stretches[number - 1].plan["key"] == stretch.plan["key"]:
+        before = stretches[number - 1]
+        goes_on = before.end == stretch.start and before.plan["key"] == stretch.plan["key"]
+        if services and services[-1][-1] == number - 1 and goes_on:
             services[-1].append(number)
         else:
             services.append([number])
