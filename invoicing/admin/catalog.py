@@ -187,7 +187,7 @@ class PlanVersionAdmin(TrackedAdmin):
     list_select_related = ("plan",)
     search_fields = ("plan__key", "plan__name")
     ordering = ("plan__name", "-number")
-    fields = ("cadence", "proration")
+    fields = ("cadence", "proration", "tiers_on_change")
     actions_detail = ("publish",)
 
     @admin.display(description="State")

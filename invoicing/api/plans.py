@@ -62,6 +62,11 @@ class PlanDocument(serializers.Serializer[Any]):
     proration = serializers.ChoiceField(
         required=False, choices=["second", "day", "none"], help_text="How a change divides fees. Default: second."
     )
+    tiers_on_change = serializers.ChoiceField(
+        required=False,
+        choices=["reset", "carry"],
+        help_text="Tiers, free units and packages where the plan begins within a period. Default: reset.",
+    )
     prices = PriceDocument(many=True)
 
 
@@ -73,7 +78,7 @@ class PlanVersionSerializer(serializers.ModelSerializer[PlanVersion]):
 
     class Meta:
         model = PlanVersion
-        fields = ("number", "cadence", "proration", "published_at", "digest", "prices")
+        fields = ("number", "cadence", "proration", "tiers_on_change", "published_at", "digest", "prices")
 
     @extend_schema_field(PriceDocument(many=True))
     def get_prices(self, version: PlanVersion) -> list[dict[str, Any]]:

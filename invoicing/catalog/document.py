@@ -13,7 +13,7 @@ from billing_site.kernel.money import exponent
 from billing_site.kernel.text import is_storable
 from invoicing.core.contract import Cadence, Price
 from invoicing.core.definition import definition_of, price_from_definition
-from invoicing.core.phases import Proration
+from invoicing.core.phases import Proration, TiersOnChange
 from metering.core.definition import MeterDefinition, check_meter
 from metering.core.parsing import read_moment
 
@@ -31,7 +31,7 @@ METER_FIELDS = (
     "dimensions",
     "effective_from",
 )
-PLAN_FIELDS = ("key", "name", "product", "cadence", "proration", "prices")
+PLAN_FIELDS = ("key", "name", "product", "cadence", "proration", "tiers_on_change", "prices")
 PRICE_IDENTITY = ("key", "name", "meter", "currency")
 
 
@@ -84,6 +84,7 @@ class PlanEntry:
     cadence: Cadence
     prices: tuple[PriceEntry, ...]
     proration: Proration = Proration.SECOND
+    tiers_on_change: TiersOnChange = TiersOnChange.RESET
 
     def rate_card(self) -> dict[str, Any]:
         """Return what a plan version consists of, canonical: its digest tells whether a new version is needed.
@@ -94,7 +95,17 @@ class PlanEntry:
             "cadence": self.cadence.value,
             "prices": [price.document() for price in self.prices],
         }
-        return card if self.proration is Proration.SECOND else card | {"proration": self.proration.value}
+        return card | terms_on_change(proration=self.proration, tiers_on_change=self.tiers_on_change)
+
+
+def terms_on_change(*, proration: Proration, tiers_on_change: TiersOnChange) -> dict[str, Any]:
+    """Return what a rate card says about changes within a period, where it is not as by default."""
+    terms: dict[str, Any] = {}
+    if proration is not Proration.SECOND:
+        terms["proration"] = proration.value
+    if tiers_on_change is not TiersOnChange.RESET:
+        terms["tiers_on_change"] = tiers_on_change.value
+    return terms
 
 
 @dataclass(frozen=True)
@@ -241,6 +252,7 @@ class _Reader:
             cadence=cadence,
             prices=prices,
             proration=proration,
+            tiers_on_change=self.choice(entry, "tiers_on_change", path, default=TiersOnChange.RESET),
         )
 
     def price(self, value: Any, path: str) -> PriceEntry:

@@ -21,6 +21,7 @@ def draft_next_version(*, plan_id: int, actor: str, reason: str) -> PlanVersion:
     if newest is not None:
         version.cadence = newest.cadence
         version.proration = newest.proration
+        version.tiers_on_change = newest.tiers_on_change
     save_with_reason(version, actor=actor, reason=reason)
     if newest is not None:
         _copy_prices(newest, version)

@@ -5,7 +5,7 @@ from django.db import models
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import carved, exact_field, frozen_with_parent
 from invoicing.core.contract import Cadence, PriceModel
-from invoicing.core.phases import Proration
+from invoicing.core.phases import Proration, TiersOnChange
 from metering.models import Meter
 
 
@@ -57,6 +57,16 @@ class PlanVersion(models.Model):
         db_default=Proration.SECOND.value,
         help_text="How fees of a billing period are divided where a change, start or end cuts it.",
     )
+    tiers_on_change = models.CharField(
+        max_length=10,
+        choices=[
+            (TiersOnChange.RESET.value, "Begin anew"),
+            (TiersOnChange.CARRY.value, "Go on from what was used before in the period"),
+        ],
+        default=TiersOnChange.RESET.value,
+        db_default=TiersOnChange.RESET.value,
+        help_text="Tiers, free units and packages, where this version begins within a billing period.",
+    )
     digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the published rate card.")
     published_at = models.DateTimeField(null=True, blank=True, help_text="Empty: a draft that may still change.")
     history = tracked()
@@ -76,6 +86,10 @@ class PlanVersion(models.Model):
             models.CheckConstraint(
                 condition=models.Q(proration__in=[proration.value for proration in Proration]),
                 name="plan_proration_is_known",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(tiers_on_change__in=[choice.value for choice in TiersOnChange]),
+                name="plan_tiers_on_change_are_known",
             ),
         ]
         triggers = carved(noun="published plan versions", while_open="OLD.published_at IS NULL", free_columns=[])

@@ -1,6 +1,6 @@
 """What may happen to the catalog: loaded from a file, a version published, never edited after that."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,15 +10,17 @@ from django.db import connection, transaction
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
-from invoicing.catalog.document import Catalog, PlanEntry, PriceEntry, read_catalog
+from invoicing.catalog.document import Catalog, PlanEntry, PriceEntry, read_catalog, terms_on_change
 from invoicing.catalog.mapping import core_price, price_columns, tier_rows
 from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
 from invoicing.core.contract import Cadence
-from invoicing.core.phases import Proration
+from invoicing.core.phases import Proration, TiersOnChange
 from metering.models import Meter
 from metering.operations import create_meter
 
 CATALOG_LOCK = 7_302
+# Aggregations of which the parts of a period add up to the whole.
+ADDITIVE = ("sum", "count")
 
 
 @dataclass
@@ -60,8 +62,8 @@ def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reaso
         (summary.unchanged if existed else summary.created).append(f"meter {entry.key}")
     for product in catalog.products:
         _load_named(Product, product.key, {"name": product.name}, summary, actor=actor, reason=reason)
-    for plan in catalog.plans:
-        _load_plan(plan, at=at, summary=summary, actor=actor, reason=reason)
+    for place, plan in enumerate(catalog.plans):
+        _load_plan(plan, place=place, at=at, summary=summary, actor=actor, reason=reason)
     return summary
 
 
@@ -79,6 +81,10 @@ def publish_version(*, version_id: int, at: datetime, actor: str, reason: str) -
     if (newest := later.order_by("-number").first()) is not None:
         raise Conflict(f"{newest} was published meanwhile and would stay in force: draft the next version anew")
     read_catalog(document={"plans": [plan_document(version=version)]})
+    if mistake := _carry_mistake(
+        TiersOnChange(version.tiers_on_change), [price.meter for price in version.prices.all()]
+    ):
+        raise InvalidFields((FieldError("tiers_on_change", "not_additive", mistake),))
     version.digest = digest_of(_rate_card(version))
     version.published_at = at
     save_with_reason(version, actor=actor, reason=reason)
@@ -116,7 +122,9 @@ def _rate_card(version: PlanVersion) -> dict[str, Any]:
             for price in prices
         ],
     }
-    return card if version.proration == Proration.SECOND.value else card | {"proration": version.proration}
+    return card | terms_on_change(
+        proration=Proration(version.proration), tiers_on_change=TiersOnChange(version.tiers_on_change)
+    )
 
 
 def _check_references(catalog: Catalog) -> None:
@@ -133,6 +141,14 @@ def _check_references(catalog: Catalog) -> None:
         ]
     if errors:
         raise InvalidFields(tuple(errors))
+
+
+def _carry_mistake(tiers_on_change: TiersOnChange, meters: Iterable[Meter | None]) -> str:
+    """Say why places in tiers cannot be carried for these meters; "" where they can: parts of sums and counts add up."""
+    if tiers_on_change is TiersOnChange.RESET:
+        return ""
+    others = sorted({meter.key for meter in meters if meter is not None and meter.aggregation not in ADDITIVE})
+    return f"carry takes meters that add up (sum, count): not {', '.join(others)}" if others else ""
 
 
 def _load_named(
@@ -161,7 +177,7 @@ def _load_named(
     return row
 
 
-def _load_plan(entry: PlanEntry, *, at: datetime, summary: LoadSummary, actor: str, reason: str) -> None:
+def _load_plan(entry: PlanEntry, *, place: int, at: datetime, summary: LoadSummary, actor: str, reason: str) -> None:
     columns = {"name": entry.name, "product": Product.objects.get(key=entry.product)}
     quiet = LoadSummary()
     plan = _load_named(Plan, entry.key, columns, quiet, actor=actor, reason=reason)
@@ -179,6 +195,7 @@ def _load_plan(entry: PlanEntry, *, at: datetime, summary: LoadSummary, actor: s
         number=last.number + 1 if last else 1,
         cadence=entry.cadence.value,
         proration=entry.proration.value,
+        tiers_on_change=entry.tiers_on_change.value,
     )
     save_with_reason(version, actor=actor, reason=reason)
     meters = {meter.key: meter for meter in Meter.objects.filter(key__in={price.meter for price in entry.prices})}
@@ -193,6 +210,8 @@ def _load_plan(entry: PlanEntry, *, at: datetime, summary: LoadSummary, actor: s
             **price_columns(price=price.price),
         )
         PriceTier.objects.bulk_create(tier_rows(row=row, price=price.price))
+    if mistake := _carry_mistake(entry.tiers_on_change, meters.values()):
+        raise InvalidFields((FieldError(f"plans[{place}].tiers_on_change", "not_additive", mistake),))
     publish_version(version_id=version.pk, at=at, actor=actor, reason=reason)
     version.refresh_from_db()
     assert version.digest == digest, "what was stored must be what the file says"

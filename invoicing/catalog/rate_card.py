@@ -7,7 +7,7 @@ from invoicing.catalog.document import PlanEntry
 from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import Price
 from invoicing.core import contract
-from invoicing.core.phases import Proration
+from invoicing.core.phases import Proration, TiersOnChange
 from metering.models import Meter
 
 
@@ -21,6 +21,7 @@ class OfferedPrice:
     meter: str | None
     unit: str
     price: contract.Price
+    tiers_on_change: TiersOnChange
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def offered_price(*, row: Price) -> OfferedPrice:
         meter=meter.key if meter else None,
         unit=meter.unit if meter else "",
         price=core_price(price=row),
+        tiers_on_change=TiersOnChange(row.plan_version.tiers_on_change),
     )
 
 
@@ -78,6 +80,7 @@ def rate_card_of(*, entry: PlanEntry) -> RateCard:
                 meter=price.meter or None,
                 unit=units.get(price.meter, ""),
                 price=price.price,
+                tiers_on_change=entry.tiers_on_change,
             )
             for price in entry.prices
         ),

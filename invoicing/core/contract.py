@@ -87,7 +87,8 @@ class Charge:
 
     `reference` is unique within a snapshot. `share` is the service period's part of the full
     billing period (1 for a whole one): it prorates what is owed per period, never usage. `quantity` is
-    how often a flat fee counts.
+    how often a flat fee counts. `carries` are the earlier services of the same billing period whose usage moves
+    its place in tiers, free units and packages on.
     """
 
     reference: str
@@ -99,8 +100,10 @@ class Charge:
     service_period: Period
     share: Fraction = Fraction(1)
     quantity: int = 1
+    carries: tuple[Period, ...] = ()
 
     def __post_init__(self) -> None:
+        assert all(span.end <= self.service_period.start for span in self.carries), "what is carried was used before"
         assert 0 <= self.share <= 1, f"a share is a part of a period: {self.share}"
         assert self.quantity >= 1, "a fee is due for something"
         assert self.quantity == 1 or self.meter is None, "seats multiply flat fees, not usage"
@@ -109,7 +112,10 @@ class Charge:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a meter counted for a charge, and the evidence: windows, events, and how far they were known."""
+    """What a meter counted for a charge, and the evidence: windows, events, and how far they were known.
+
+    `carried` is what it counted in the services that the charge carries on from; it is not charged again.
+    """
 
     meter: str
     quantity: Decimal
@@ -117,6 +123,7 @@ class Usage:
     event_count: int
     windows_digest: str
     known_through: int
+    carried: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,7 @@ class RatedLine:
     steps: tuple[Step, ...]
     service_period: Period
     usage: Usage | None
+    carries: tuple[Period, ...] = ()
 
     @property
     def currency(self) -> str:

@@ -29,6 +29,13 @@ class Proration(StrEnum):
     NONE = "none"
 
 
+class TiersOnChange(StrEnum):
+    """Where tiers, free units and packages of a service begin that does not begin its billing period."""
+
+    RESET = "reset"
+    CARRY = "carry"
+
+
 @dataclass(frozen=True)
 class Phase:
     """A stretch `[starts_at, ends_at)` under one plan version, quantity and kind; `ends_at` None is open."""

@@ -63,6 +63,7 @@ def line_inputs(*, line: RatedLine) -> dict[str, Any]:
         service_period=line.service_period,
         share=line.share,
         quantity=int(line.quantity) if line.meter is None else 1,
+        carries=line.carries,
     )
     return {
         **charge_inputs(charge=charge, currency=line.currency),
@@ -72,7 +73,7 @@ def line_inputs(*, line: RatedLine) -> dict[str, Any]:
 
 def charge_inputs(*, charge: Charge, currency: str) -> dict[str, Any]:
     """Return a charge and its currency as a canonical JSON document; `charge_from_inputs` reads it."""
-    document = {
+    document: dict[str, Any] = {
         "engine": ENGINE_VERSION,
         "reference": charge.reference,
         "name": charge.name,
@@ -85,7 +86,11 @@ def charge_inputs(*, charge: Charge, currency: str) -> dict[str, Any]:
         "unit": charge.unit,
     }
     # Named only where it is more than one: documents of before it was known stay the same bytes.
-    return document if charge.quantity == 1 else document | {"quantity": charge.quantity}
+    if charge.quantity != 1:
+        document["quantity"] = charge.quantity
+    if charge.carries:
+        document["carries"] = [period_document(period=span) for span in charge.carries]
+    return document
 
 
 def rated_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,10 +116,16 @@ def charge_from_inputs(inputs: Mapping[str, Any]) -> Charge:
         meter=inputs["meter"],
         unit=inputs["unit"],
         subscription=inputs["subscription"],
-        service_period=Period(_moment(inputs["service_period"]["start"]), _moment(inputs["service_period"]["end"])),
+        service_period=_period(inputs["service_period"]),
         share=Fraction(inputs["share"]),
         quantity=inputs.get("quantity", 1),
+        carries=carries_of(inputs=inputs),
     )
+
+
+def carries_of(*, inputs: Mapping[str, Any]) -> tuple[Period, ...]:
+    """Return the earlier services that the charge of a stored line carries on from."""
+    return tuple(_period(span) for span in inputs.get("carries", ()))
 
 
 def correction_document(*, line: CorrectionLine) -> dict[str, Any]:
@@ -192,7 +203,7 @@ def step_document(*, step: Step) -> dict[str, Any]:
 
 def usage_document(*, usage: Usage) -> dict[str, Any]:
     """Return usage and its evidence as a canonical JSON document."""
-    return {
+    document: dict[str, Any] = {
         "meter": usage.meter,
         "quantity": plain(usage.quantity),
         "window_count": usage.window_count,
@@ -200,6 +211,7 @@ def usage_document(*, usage: Usage) -> dict[str, Any]:
         "windows_digest": usage.windows_digest,
         "known_through": usage.known_through,
     }
+    return document | {"carried": plain(usage.carried)} if usage.carried else document
 
 
 def period_document(*, period: Period) -> dict[str, str]:
@@ -216,7 +228,12 @@ def usage_from_document(document: Mapping[str, Any]) -> Usage:
         event_count=document["event_count"],
         windows_digest=document["windows_digest"],
         known_through=document["known_through"],
+        carried=Decimal(document.get("carried", 0)),
     )
+
+
+def _period(document: Mapping[str, Any]) -> Period:
+    return Period(_moment(document["start"]), _moment(document["end"]))
 
 
 def _text(moment: datetime) -> str:

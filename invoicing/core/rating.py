@@ -9,6 +9,8 @@ from invoicing.core.contract import Charge, ContractSnapshot, RatedLine, Usage
 from invoicing.core.pricing import price_quantity
 from invoicing.core.wording import Words, line_explanation
 
+NOTHING = Decimal(0)
+
 
 class UsageMissing(BillingError):
     """A metered charge was to be rated without its usage; zero usage must be said, not guessed."""
@@ -42,16 +44,21 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedL
         assert usage.meter == charge.meter, f"usage of {usage.meter} for a charge on {charge.meter}"
         quantity = usage.quantity
 
+    carried = usage.carried if usage is not None else NOTHING
+    assert not carried or charge.carries, "only what a charge carries on from moves its tiers"
     priced = price_quantity(
         price=charge.price,
         quantity=quantity,
         share=charge.share,
         seats=charge.quantity,
+        carried=carried,
         unit=charge.unit,
         currency=currency,
     )
     amount = round_money(priced.unrounded_amount, currency)
-    words = Words(unit=charge.unit, currency=currency, share=charge.share, package_size=charge.price.package_size)
+    words = Words(
+        unit=charge.unit, currency=currency, share=charge.share, package_size=charge.price.package_size, carried=carried
+    )
     return RatedLine(
         reference=charge.reference,
         description=charge.name,
@@ -68,4 +75,5 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedL
         steps=priced.steps,
         service_period=charge.service_period,
         usage=usage,
+        carries=charge.carries,
     )

@@ -35,6 +35,7 @@ class Words:
     currency: str
     share: Fraction
     package_size: Decimal | None
+    carried: Decimal = Decimal(0)
 
 
 def step_text(*, step: Step, is_first: bool, words: Words) -> str:
@@ -48,7 +49,7 @@ def step_text(*, step: Step, is_first: bool, words: Words) -> str:
         case StepKind.UNITS:
             return f"{measured} {_rate(step, words)}"
         case StepKind.TIER:
-            return f"{'First' if is_first else 'Next'} {measured} {_rate(step, words)}"
+            return f"{'First' if is_first and not words.carried else 'Next'} {measured} {_rate(step, words)}"
         case StepKind.TIER_REACHED:
             return f"All {measured} {_rate(step, words)}"
         case StepKind.PACKAGES:
@@ -96,6 +97,9 @@ def line_explanation(*, model: PriceModel, priced: PricedQuantity, words: Words,
         free = grouped(plain(priced.free_quantity))
         sentences.append(f"{used} used, {free} of them free." if priced.free_quantity else f"{used} used.")
         sentences.append(MODEL_SENTENCES[model])
+        if words.carried:
+            before = quantity_text(quantity=words.carried, unit=words.unit)
+            sentences.append(f"It goes on from {before} that were used before in the same billing period.")
     sentences += [f"{step.text}." for step in priced.steps if step.kind.is_bound]
     if priced.unrounded_amount != Fraction(amount.amount):
         exact, rounded = _money(priced.unrounded_amount, words), _money(amount.amount, words)

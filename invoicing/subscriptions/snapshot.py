@@ -11,7 +11,7 @@ from invoicing.catalog.models import PlanVersion, Price
 from invoicing.catalog.rate_card import OfferedPrice, RateCard, offered_price
 from invoicing.core import phases as core
 from invoicing.core.contract import Cadence, Charge, ContractSnapshot
-from invoicing.core.phases import PlanService, services_in
+from invoicing.core.phases import PlanService, TiersOnChange, services_in
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
 
@@ -129,9 +129,14 @@ def contract_at(*, customer: Customer, period: Period, in_place: InPlace = AS_AG
     versions = _versions(customer.currency, {service.plan for _, service in services})
     cards = _cards_by_number([subscription for subscription, _ in services], in_place)
     references: set[str] = set()
+    charged: dict[tuple[int, str], list[Period]] = {}
     for subscription, service in services:
         for price, row in _offered(service.plan, versions, customer.currency, cards, in_place):
             for charge in _charges(subscription, price, service, taken=references):
+                if charge.meter is not None:
+                    earlier = charged.setdefault((subscription.pk, charge.meter), [])
+                    charge = _carried_on(charge, price.tiers_on_change, earlier)
+                    earlier.append(charge.service_period)
                 charges.append(charge)
                 references.add(charge.reference)
                 if row is not None:
@@ -167,6 +172,14 @@ def _charges(
             share=share,
             quantity=quantity,
         )
+
+
+def _carried_on(charge: Charge, tiers_on_change: TiersOnChange, earlier: Sequence[Period]) -> Charge:
+    """Let a charge go on from what its meter counted in earlier services of the period, where its plan says so."""
+    if tiers_on_change is TiersOnChange.RESET:
+        return charge
+    spans = sorted({span for span in earlier if span.end <= charge.service_period.start})
+    return replace(charge, carries=tuple(spans))
 
 
 def _subscriptions(customer: Customer) -> list[Subscription]:

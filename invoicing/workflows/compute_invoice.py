@@ -3,10 +3,12 @@
 Billing, preview, portal estimate and API preview are this one function with different arguments.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 
+from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period
 from invoicing.core.assembly import AssembledInvoice, assemble
 from invoicing.core.contract import Charge, DecidedCorrection, Usage
@@ -78,13 +80,23 @@ def _computed(
     lines = tuple(
         rate_charge(
             charge=charge,
-            usage=usage[charge.service_period][charge.meter] if charge.meter is not None else None,
+            usage=_with_carried(charge, usage),
             currency=contract.snapshot.currency,
         )
         for charge in charges
     )
     assembled = assemble(snapshot=contract.snapshot, lines=lines, corrections=corrections)
     return ComputedInvoice(assembled=assembled, contract=contract)
+
+
+def _with_carried(charge: Charge, usage: Mapping[Period, Mapping[str, Usage]]) -> Usage | None:
+    """Return the usage of a charge, with what was used before in the services that it carries on from."""
+    if charge.meter is None:
+        return None
+    carried = Decimal(0)
+    for span in charge.carries:
+        carried = EXACT.add(carried, usage[span][charge.meter].quantity)
+    return replace(usage[charge.service_period][charge.meter], carried=carried)
 
 
 def usage_of_charge(*, meter: str, measured: MeterUsage) -> Usage:

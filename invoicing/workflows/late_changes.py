@@ -6,7 +6,7 @@ is stored with it: effect = that amount - (amount of the line + its corrections)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,7 +20,7 @@ from billing_site.kernel.money import EXACT, total, wire
 from billing_site.kernel.period import Period
 from invoicing.core.contract import Usage
 from invoicing.core.correction import Reconsidered, reconsider
-from invoicing.core.proof import charge_from_inputs, usage_from_document
+from invoicing.core.proof import carries_of, charge_from_inputs, usage_from_document
 from invoicing.customers.models import Customer, LateUsagePolicy
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
 from invoicing.workflows.compute_invoice import usage_of_charge
@@ -193,8 +193,18 @@ def _present_usage(lines: Sequence[InvoiceLine]) -> tuple[dict[int, Usage], list
             failures += [LateFailure(line, problem.message) for line in of_span]
             continue
         for line in of_span:
-            usages[line.pk] = usage_of_charge(meter=line.meter_key, measured=measured[line.meter_key])
+            usage = usage_of_charge(meter=line.meter_key, measured=measured[line.meter_key])
+            usages[line.pk] = replace(usage, carried=_carried(line))
     return usages, failures
+
+
+def _carried(line: InvoiceLine) -> Decimal:
+    """Return what a line's meter counts today in the services that it carries on from."""
+    carried = Decimal(0)
+    for span in carries_of(inputs=line.rated["inputs"]):
+        measured = billing_usage(customer_id=line.invoice.customer.key, meter_keys=[line.meter_key], period=span)
+        carried = EXACT.add(carried, measured[line.meter_key].quantity)
+    return carried
 
 
 def _change(
@@ -205,7 +215,8 @@ def _change(
     last = links[-1] if links else None
     before = usage_from_document((last or line).rated["inputs"]["usage"])
     assert before.known_through == candidate.known_from, "a chain ends at its last link"
-    if after.windows_digest == before.windows_digest and after.quantity == before.quantity:
+    same = (after.windows_digest, after.quantity, after.carried)
+    if same == (before.windows_digest, before.quantity, before.carried):
         return None
     reconsidered = reconsider(
         charge=charge_from_inputs(line.rated["inputs"]), before=before, after=after, currency=line.currency
@@ -257,18 +268,26 @@ def missing_quantity(changes: Sequence[LateChange]) -> Decimal:
     return result
 
 
+# A line that carries on from earlier services of its invoice is touched by what touches them.
 # A level that a time-weighted sum carries into a period may come from long before it: its bound is open below.
 _TOUCHED = """
     metering_usagewindow w
     WHERE w.meter_id = m.id AND w.customer_id = c.key AND w.start < l.service_end
       AND w.start > CASE WHEN m.aggregation = 'time_weighted_sum' THEN '-infinity'
-                         ELSE l.service_start - interval '1 hour' END
+                         ELSE carried_from.start - interval '1 hour' END
 """
 _CHARGES = """
     invoicing_invoiceline l
     JOIN invoicing_invoice i ON i.id = l.invoice_id
     JOIN invoicing_customer c ON c.id = i.customer_id
     JOIN metering_meter m ON m.key = l.meter_key
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN min(earlier.service_start) < l.service_start AND l.rated #> '{inputs,carries}' IS NOT NULL
+                    THEN min(earlier.service_start) ELSE l.service_start END AS start
+        FROM invoicing_invoiceline earlier
+        WHERE earlier.invoice_id = l.invoice_id AND earlier.subscription_id = l.subscription_id
+          AND earlier.meter_key = l.meter_key AND earlier.kind = 'charge'
+    ) AS carried_from
 """
 _CANDIDATES = f"""
     SELECT l.id, known.through, touched.first_hour

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 
 import pgtrigger
 from django.apps import apps
@@ -15,6 +16,7 @@ from moneyed import Money
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.money import plain, total
 from invoicing.core.posting import RECEIVABLE
+from invoicing.core.proof import carries_of
 from invoicing.invoices.models import (
     CorrectionDecision,
     Invoice,
@@ -207,6 +209,24 @@ def check_lines_are_within_service() -> Iterator[Finding]:
         yield Finding("lines are within service", _subject(line), "its plan was not in force all that time")
 
 
+def check_carried_places() -> Iterator[Finding]:
+    """A line that carries on from earlier services of its invoice holds what their lines were charged for."""
+    carrying = _issued_lines().filter(kind="charge", rated__inputs__has_key="carries")
+    for line in carrying.order_by("invoice_id", "position"):
+        spans = carries_of(inputs=line.rated["inputs"])
+        earlier = line.invoice.lines.filter(
+            kind="charge",
+            subscription=line.subscription_id,
+            meter_key=line.meter_key,
+            service_start__in=[span.start for span in spans],
+        )
+        by_span = {one.service_start: one.quantity for one in earlier}
+        used = sum(by_span.values(), Decimal(0))
+        carried = Decimal(line.rated["inputs"]["usage"].get("carried", 0))
+        if len(by_span) != len(spans) or used != carried:
+            yield Finding("places in tiers are carried", _subject(line), f"it carries {carried}, before it were {used}")
+
+
 def _issued_lines() -> "QuerySet[InvoiceLine]":
     return InvoiceLine.objects.exclude(invoice__status=InvoiceStatus.DRAFT).select_related(
         "invoice__customer", "correction__original__invoice__customer"
@@ -292,6 +312,7 @@ CHECKS = (
     check_lines_rate_again,
     check_corrections_hold,
     check_lines_are_within_service,
+    check_carried_places,
     check_events_are_conserved,
     check_events_are_listed_or_counted_once,
     check_archives_are_whole,

@@ -14,19 +14,24 @@ from invoicing.core.pricing.percentage import price_graduated_percentage, price_
 from invoicing.core.pricing.tiered import price_graduated, price_volume
 from invoicing.core.wording import Words, step_arithmetic, step_text
 
-ModelFunction = Callable[[Price, Decimal, Fraction], list[Step]]
+# Of a price, the quantity that is not free, the quantity before it that moves its place on, and the share.
+ModelFunction = Callable[[Price, Decimal, Decimal, Fraction], list[Step]]
 
 MODELS: dict[PriceModel, ModelFunction] = {
-    PriceModel.FLAT: lambda price, quantity, share: price_flat(price=price, quantity=quantity, share=share),
-    PriceModel.PER_UNIT: lambda price, quantity, share: price_per_unit(price=price, quantity=quantity),
-    PriceModel.GRADUATED: lambda price, quantity, share: price_graduated(
-        tiers=price.tiers, quantity=quantity, share=share
+    PriceModel.FLAT: lambda price, quantity, carried, share: price_flat(price=price, quantity=quantity, share=share),
+    PriceModel.PER_UNIT: lambda price, quantity, carried, share: price_per_unit(price=price, quantity=quantity),
+    PriceModel.GRADUATED: lambda price, quantity, carried, share: price_graduated(
+        tiers=price.tiers, quantity=quantity, carried=carried, share=share
     ),
-    PriceModel.VOLUME: lambda price, quantity, share: price_volume(tiers=price.tiers, quantity=quantity, share=share),
-    PriceModel.PACKAGE: lambda price, quantity, share: price_packages(price=price, quantity=quantity),
-    PriceModel.PERCENTAGE: lambda price, quantity, share: price_percentage(price=price, quantity=quantity),
-    PriceModel.GRADUATED_PERCENTAGE: lambda price, quantity, share: price_graduated_percentage(
-        tiers=price.tiers, quantity=quantity, share=share
+    PriceModel.VOLUME: lambda price, quantity, carried, share: price_volume(
+        tiers=price.tiers, quantity=quantity, carried=carried, share=share
+    ),
+    PriceModel.PACKAGE: lambda price, quantity, carried, share: price_packages(
+        price=price, quantity=quantity, carried=carried
+    ),
+    PriceModel.PERCENTAGE: lambda price, quantity, carried, share: price_percentage(price=price, quantity=quantity),
+    PriceModel.GRADUATED_PERCENTAGE: lambda price, quantity, carried, share: price_graduated_percentage(
+        tiers=price.tiers, quantity=quantity, carried=carried, share=share
     ),
 }
 
@@ -37,6 +42,7 @@ def price_quantity(
     quantity: Decimal,
     share: Fraction = Fraction(1),
     seats: int = 1,
+    carried: Decimal = Decimal(0),
     unit: str = "",
     currency: str = "",
 ) -> PricedQuantity:
@@ -44,18 +50,23 @@ def price_quantity(
 
     Free units come off first; tiers and packages see the rest. Flat fees, minimum and maximum are
     per billing period and count by `share`; nothing else does. A flat price counts once for each seat.
+    `carried` was used before in the same billing period: free units, tiers and packages go on from there.
     `unit` and `currency` only flavour the texts. Rounding is the caller's, once per line.
     """
     assert quantity.is_finite() and quantity >= 0, "a negative aggregate is a metering bug, not a refund"
     assert 0 <= share <= 1, f"a share is a part of a period: {share}"
 
-    free = min(price.free_units, quantity)
-    steps = MODELS[price.model](price, EXACT.subtract(quantity, free), share)
+    assert carried.is_finite() and carried >= 0, "what was used before is not negative"
+
+    free_before = min(price.free_units, carried)
+    free = min(EXACT.subtract(price.free_units, free_before), quantity)
+    paid_before = EXACT.subtract(carried, free_before)
+    steps = MODELS[price.model](price, EXACT.subtract(quantity, free), paid_before, share)
     if seats != 1:
         assert price.model is PriceModel.FLAT, "seats multiply flat fees, not usage"
         steps = [replace(step, count=Decimal(seats), amount=seats * step.amount) for step in steps]
     steps = within_bounds(steps=steps, minimum=price.minimum_amount, maximum=price.maximum_amount, share=share)
-    words = Words(unit=unit, currency=currency, share=share, package_size=price.package_size)
+    words = Words(unit=unit, currency=currency, share=share, package_size=price.package_size, carried=carried)
 
     amount = sum((step.amount for step in steps), Fraction(0))
     priced = sum((Fraction(step.quantity) for step in steps), Fraction(0))

@@ -20,7 +20,9 @@ def price_percentage(*, price: Price, quantity: Decimal) -> list[Step]:
     ]
 
 
-def price_graduated_percentage(*, tiers: tuple[Tier, ...], quantity: Decimal, share: Fraction) -> list[Step]:
+def price_graduated_percentage(
+    *, tiers: tuple[Tier, ...], quantity: Decimal, share: Fraction, carried: Decimal = Decimal(0)
+) -> list[Step]:
     """Charge each part of the quantity at the rate of its tier; the first tier's flat fee is due at zero too."""
     assert all(0 <= tier.rate <= 1 for tier in tiers), "a rate is a fraction of one"
     return [
@@ -32,5 +34,5 @@ def price_graduated_percentage(*, tiers: tuple[Tier, ...], quantity: Decimal, sh
             up_to=tier.up_to,
             amount=Fraction(part) * Fraction(tier.rate) + Fraction(tier.flat_amount) * share,
         )
-        for tier, part in split_by_tier(tiers=tiers, quantity=quantity)
+        for tier, part in split_by_tier(tiers=tiers, quantity=quantity, carried=carried)
     ]

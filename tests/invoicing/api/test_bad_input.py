@@ -147,6 +147,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     (CHANGES, {"digest": 5}, "digest"),
     (CHANGES, {"preview": "perhaps"}, "preview"),
     ("/api/v1/plans", {"proration": "hour"}, "proration"),
+    ("/api/v1/plans", {"tiers_on_change": "keep"}, "tiers_on_change"),
     ("/api/v1/subscriptions", {"quantity": 0}, "quantity"),
     ("/api/v1/subscriptions", {"trial_ends_at": "2026-07-01T00:00:00Z"}, "trial_ends_at"),
     ("/api/v1/plans", {"cadence": "fortnight"}, "cadence"),
