@@ -141,7 +141,10 @@ def test_a_name_too_long_for_a_second_copy_is_left_where_it_is_and_told_once(tmp
     [
         (b"\x1f\x8b\x08nonsense", 0),
         (b"when,what\n1,2\n", 0),
-        (gzip.compress(b"at,n\n" + b"".join(b"2026-07-01T00:00:00Z,%d\n" % n for n in range(20_000)))[:-9], 10_000),
+        (
+            gzip.compress(b"at,n\n" + b"".join(b"2026-07-01T00:00:00Z,%d\n" % n for n in range(20_000)), mtime=0)[:-9],
+            10_000,
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_to_its_end_goes_to_failed_and_is_listed(
@@ -161,7 +164,11 @@ def test_a_file_that_cannot_be_read_to_its_end_goes_to_failed_and_is_listed(
 @pytest.mark.parametrize(
     ("preset", "name", "content"),
     [
-        ("access_log", "access.log.gz", gzip.compress(b'::1 - acme [01/Jul/2026:00:00:00 +0200] "GET / H" 200 5\n')),
+        (
+            "access_log",
+            "access.log.gz",
+            gzip.compress(b'::1 - acme [01/Jul/2026:00:00:00 +0200] "GET / H" 200 5\n', mtime=0),
+        ),
         (
             "cloudevents",
             "batch.json",
