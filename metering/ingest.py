@@ -10,10 +10,11 @@ from django.db import Error, IntegrityError, connection, transaction
 
 from metering.conflicts import Conflict, list_conflicts
 from metering.core.parsing import Event
-from metering.models.events import MONTH_IS_NOT_OPEN
+from metering.models.events import INGEST_LOCK, MONTH_IS_NOT_OPEN
 from metering.partitions import open_present_month
 
 ATTEMPTS = 5
+DEADLOCK = "40P01"
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,15 @@ _COLUMNS = (
     "dedup_key, event_id, idempotency_key, event_type, customer_id, timestamp, quantity, namespace_id, properties"
 )
 _COPY = f"COPY metering_usageevent ({_COLUMNS}) FROM STDIN"
+_COPY_NUMBERED = f"COPY metering_usageevent (id, {_COLUMNS}) FROM STDIN"
 
 # The keys of closed months are asked for row by row (a scalar subquery is one probe of an index, whatever the
 # planner thinks); the open month's own index decides about the rest.
 _INSERT_UNKNOWN = f"""
-    INSERT INTO metering_usageevent ({_COLUMNS})
-    SELECT k, e, i, t, c, at, q, n, p
+    INSERT INTO metering_usageevent (id, {_COLUMNS})
+    SELECT COALESCE((%s::bigint[])[place + 1], nextval('metering_usageevent_id_seq')), k, e, i, t, c, at, q, n, p
     FROM jsonb_to_recordset(%s::jsonb) AS given(
-        k uuid, e text, i text, t text, c text, at timestamptz, q numeric, n text, p jsonb
+        k uuid, e text, i text, t text, c text, at timestamptz, q numeric, n text, p jsonb, place int
     )
     WHERE (SELECT TRUE FROM metering_knownkey known WHERE known.dedup_key = given.k LIMIT 1) IS NULL
       AND (SELECT TRUE FROM metering_usageevent stored WHERE stored.dedup_key = given.k LIMIT 1) IS NULL
@@ -76,41 +78,64 @@ def dedup_key(*, customer_id: str, idempotency_key: str) -> str:
 
 def _copy_new(events: Sequence[Event], keys: list[str], order: list[int]) -> bool:
     """Store a batch of new events at the cost of a COPY; False, and nothing stored, where one of the keys is known."""
-    lines = "".join([_line(keys[place], events[place]) for place in order])
+    lines = [_line(keys[place], events[place]) for place in order]
+    is_ordered = _order_matters(events)
     for _ in range(ATTEMPTS):
         try:
-            with (
-                transaction.atomic(),
-                connection.cursor() as cursor,
-                connection.wrap_database_errors,
-                cursor.copy(_COPY) as copy,
-            ):
-                copy.write(lines)
+            with transaction.atomic(), connection.cursor() as cursor, connection.wrap_database_errors:
+                if is_ordered:
+                    numbers = _draw_numbers(len(events))
+                    given = [f"{numbers[place]}\t{line}" for place, line in zip(order, lines, strict=True)]
+                else:
+                    given = lines
+                with cursor.copy(_COPY_NUMBERED if is_ordered else _COPY) as copy:
+                    copy.write("".join(given))
             return True
         except IntegrityError as refused:
             if not _means_closed_month(refused):
                 return False
         except Error as refused:
+            if _means_deadlock(refused):
+                continue
             if not _means_closed_month(refused):
                 raise
         open_present_month()
     return False
 
 
+def _order_matters(events: Sequence[Event]) -> bool:
+    """Say whether two events of a batch share customer, type and time: of these the one that is stated later holds."""
+    return len({(event.timestamp, event.customer_id, event.event_type) for event in events}) < len(events)
+
+
+def _draw_numbers(count: int) -> list[int]:
+    """Draw numbers for a batch in its own order; rows are written in the order of their keys.
+
+    The ingest lock comes first: a rollup does not pass a number that is drawn and not committed.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [INGEST_LOCK])
+        cursor.execute("SELECT nextval('metering_usageevent_id_seq') FROM generate_series(1, %s)", [count])
+        return sorted(number for (number,) in cursor.fetchall())
+
+
 def _insert_unknown(events: Sequence[Event], keys: list[str], order: list[int]) -> Receipt:
     """Store the events of a batch whose keys are new, and tell repetitions from contradictions."""
+    is_ordered = _order_matters(events)
     rows = _encoder.encode([_row(keys[place], events[place], place) for place in order]).decode()
     for attempt in range(ATTEMPTS):
         try:
             with transaction.atomic():
+                numbers = _draw_numbers(len(events)) if is_ordered else []
                 with connection.cursor() as cursor:
-                    cursor.execute(_INSERT_UNKNOWN, [rows])
+                    cursor.execute(_INSERT_UNKNOWN, [numbers, rows])
                     accepted = cursor.rowcount
                 conflicts = list_conflicts(rows=rows) if accepted < len(events) else ()
             break
         except Error as refused:
             # A month was closed, or another batch committed, between what this statement saw and its end.
-            if attempt == ATTEMPTS - 1 or not (isinstance(refused, IntegrityError) or _means_closed_month(refused)):
+            is_passing = isinstance(refused, IntegrityError) or _means_closed_month(refused) or _means_deadlock(refused)
+            if attempt == ATTEMPTS - 1 or not is_passing:
                 raise
             open_present_month()
     assert 0 <= accepted + len(conflicts) <= len(events), "a batch cannot store more events than it has"
@@ -126,6 +151,11 @@ def _means_closed_month(refused: Error) -> bool:
     return diagnostic.sqlstate == MONTH_IS_NOT_OPEN or (
         diagnostic.sqlstate == "23514" and not diagnostic.constraint_name
     )
+
+
+def _means_deadlock(refused: Error) -> bool:
+    """Say whether PostgreSQL chose this batch to end a deadlock: batches do not make one, a transaction of several may."""
+    return getattr(getattr(refused.__cause__, "diag", None), "sqlstate", None) == DEADLOCK
 
 
 def _line(key: str, event: Event) -> str:
