@@ -4,15 +4,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from billing_site.kernel.period import Period, as_utc
 from invoicing.catalog.models import PlanVersion, Price
-from invoicing.catalog.rate_card import OfferedPrice, RateCard, offered_price
+from invoicing.catalog.rate_card import OfferedPrice, RateCard
 from invoicing.core import phases as core
 from invoicing.core.contract import Cadence, Charge, ContractSnapshot
 from invoicing.core.phases import PlanService, TiersOnChange, services_in
 from invoicing.customers.models import Customer
+from invoicing.subscriptions.agreements import Agreements, agreements_of
 from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
 
 
@@ -78,7 +79,15 @@ def period_at(*, subscription: Subscription, moment: datetime) -> Period | None:
 
 def periods_due(*, customer: Customer, until: datetime) -> list[Period]:
     """Return the billing periods of all subscriptions of a customer that have ended by `until`, in order."""
-    subscriptions = _subscriptions(customer)
+    return _periods_due(_subscriptions(customer), until)
+
+
+def periods_agreed(*, agreements: Agreements, customer: Customer, until: datetime) -> list[Period]:
+    """Return the same for one of many customers whose agreements were read at once."""
+    return _periods_due(agreements.of_customer(customer=customer), until)
+
+
+def _periods_due(subscriptions: Sequence[Subscription], until: datetime) -> list[Period]:
     return sorted({period for item in subscriptions for period in periods_of(subscription=item, until=until)})
 
 
@@ -116,22 +125,37 @@ def contract_at(*, customer: Customer, period: Period, in_place: InPlace = AS_AG
     plan version, were charged; its share the exact part of the period, as the plan prorates. `in_place` asks what other
     prices would have made of it; raises InvalidInput where they cannot. A constant number of queries, however many subscriptions.
     """
+    agreements = agreements_of(customers=[customer])
+    return contract_agreed(agreements=agreements, customer=customer, period=period, in_place=in_place)
+
+
+def contract_agreed(
+    *, agreements: Agreements, customer: Customer, period: Period, in_place: InPlace = AS_AGREED
+) -> Contract:
+    """Return the same contract for one of many customers whose agreements were read at once: no query."""
     charges: list[Charge] = []
     sources: dict[str, ContractSource] = {}
-    in_force = with_phases(customer.subscriptions.all()).filter(
-        Q(ended_at__isnull=True) | Q(ended_at__gt=period.start), started_at__lt=period.end
-    )
     services = [
         (subscription, service)
-        for subscription in in_force.order_by("started_at", "id")
+        for subscription in agreements.of_customer(customer=customer)
+        if subscription.started_at < period.end
+        and (subscription.ended_at is None or subscription.ended_at > period.start)
         for service in services_in(timeline=_timeline_in_place(subscription, in_place), period=period)
     ]
-    versions = _versions(customer.currency, {service.plan for _, service in services})
-    cards = _cards_by_number([subscription for subscription, _ in services], in_place)
+    versions = {
+        row.plan_version_id: row.plan_version for subscription, _ in services for row in subscription.phases.all()
+    }
+    cards = _cards_by_number(versions, in_place)
     references: set[str] = set()
     charged: dict[tuple[int, str], list[Period]] = {}
     for subscription, service in services:
-        for price, row in _offered(service.plan, versions, customer.currency, cards, in_place):
+        card = cards.get(service.plan)
+        offered = (
+            agreements.prices_of(version=versions[service.plan], currency=customer.currency)
+            if card is None
+            else _prices_of_card(card, versions.get(service.plan), customer.currency)
+        )
+        for price, row in offered:
             for charge in _charges(subscription, price, service, taken=references):
                 if charge.meter is not None:
                     earlier = charged.setdefault((subscription.pk, charge.meter), [])
@@ -208,13 +232,13 @@ def _timeline_in_place(subscription: Subscription, in_place: InPlace) -> core.Ti
     return replace(agreed, phases=core.joined(phases))
 
 
-def _cards_by_number(subscriptions: Sequence[Subscription], in_place: InPlace) -> dict[int, RateCard]:
-    versions = [row.plan_version for subscription in subscriptions for row in subscription.phases.all()]
-    return {
-        _in_place_of(version.plan_id): in_place[version.plan.key]
-        for version in versions
-        if version.plan.key in in_place
-    }
+def _cards_by_number(versions: Mapping[int, PlanVersion], in_place: InPlace) -> dict[int, RateCard]:
+    """Return the rate cards in place by what stands for their plan in a timeline, and by each version that it leaves there."""
+    cards = {}
+    for number, version in versions.items():
+        if (card := in_place.get(version.plan.key)) is not None:
+            cards[_in_place_of(version.plan_id)] = cards[number] = card
+    return cards
 
 
 def _in_place_of(plan_id: int) -> int:
@@ -222,24 +246,9 @@ def _in_place_of(plan_id: int) -> int:
     return -plan_id
 
 
-def _versions(currency: str, ids: set[int]) -> Mapping[int, PlanVersion]:
-    prices = Price.objects.filter(currency=currency).select_related("meter").prefetch_related("tiers")
-    of_customer = Prefetch("prices", prices.order_by("position", "id"), to_attr="prices_of_customer")
-    return PlanVersion.objects.select_related("plan").prefetch_related(of_customer).in_bulk(ids)
-
-
-def _offered(
-    number: int, versions: Mapping[int, PlanVersion], currency: str, cards: Mapping[int, RateCard], in_place: InPlace
-) -> Iterator[tuple[OfferedPrice, Price | None]]:
-    """Yield the prices of a plan version, with their rows where they are its own, or those of the card in its place."""
-    card = cards.get(number)
-    if card is not None:
-        cadence = card.cadence
-    elif (version := versions[number]).plan.key in in_place:
-        card, cadence = in_place[version.plan.key], Cadence(version.cadence)
-    else:
-        for row in version.prices_of_customer:  # type: ignore[attr-defined]
-            yield offered_price(row=row), row
-        return
-    for price in card.prices_for(currency=currency, cadence=cadence):
-        yield price, None
+def _prices_of_card(
+    card: RateCard, left: PlanVersion | None, currency: str
+) -> tuple[tuple[OfferedPrice, Price | None], ...]:
+    """Return the prices of a rate card, which have no rows; `left` is a version that is billed by other periods, and refused."""
+    cadence = card.cadence if left is None else Cadence(left.cadence)
+    return tuple((price, None) for price in card.prices_for(currency=currency, cadence=cadence))

@@ -1,0 +1,50 @@
+"""What customers agreed to, read at once: subscriptions, phases, plan versions and prices, however many customers there are."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from django.db.models import Prefetch
+
+from invoicing.catalog.models import PlanVersion, Price
+from invoicing.catalog.rate_card import OfferedPrice, offered_price
+from invoicing.customers.models import Customer
+from invoicing.subscriptions.models import Subscription, SubscriptionPhase
+
+
+@dataclass(frozen=True)
+class Agreements:
+    """The subscriptions of some customers, in the order of their contracts, with phases and plan versions.
+
+    Rows that several customers share are one object: a plan's price is read, and compiled, once for all of them.
+    """
+
+    subscriptions: Mapping[int, tuple[Subscription, ...]]
+    _offered: dict[tuple[int, str], tuple[tuple[OfferedPrice, Price], ...]] = field(default_factory=dict, repr=False)
+
+    def of_customer(self, *, customer: Customer) -> tuple[Subscription, ...]:
+        """Return the subscriptions of a customer who was asked for."""
+        return self.subscriptions[customer.pk]
+
+    def prices_of(self, *, version: PlanVersion, currency: str) -> tuple[tuple[OfferedPrice, Price], ...]:
+        """Return the prices of a plan version that some of these subscriptions have, in the order of the document, with their rows."""
+        found = self._offered.get((version.pk, currency))
+        if found is None:
+            rows = [row for row in version.prices_offered if row.currency == currency]  # type: ignore[attr-defined]
+            found = self._offered[version.pk, currency] = tuple((offered_price(row=row), row) for row in rows)
+        return found
+
+
+def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
+    """Read what these customers agreed to, for all times: five queries, however many they are."""
+    by_id = {customer.pk: customer for customer in customers}
+    currencies = {customer.currency for customer in by_id.values()}
+    prices = Price.objects.filter(currency__in=currencies).select_related("meter").prefetch_related("tiers")
+    offered = Prefetch("prices", prices.order_by("position", "id"), to_attr="prices_offered")
+    versions = PlanVersion.objects.select_related("plan").prefetch_related(offered)
+    phases = SubscriptionPhase.objects.order_by("starts_at").prefetch_related(Prefetch("plan_version", versions))
+    rows = Subscription.objects.filter(customer__in=by_id).prefetch_related(Prefetch("phases", phases))
+    found: dict[int, list[Subscription]] = {number: [] for number in by_id}
+    for row in rows.order_by("started_at", "id"):
+        row.customer = by_id[row.customer_id]
+        found[row.customer_id].append(row)
+    return Agreements({number: tuple(subscriptions) for number, subscriptions in found.items()})
