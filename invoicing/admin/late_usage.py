@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
@@ -20,6 +21,7 @@ from billing_site.display.figures import link, money, money_text, quantity
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import total
+from invoicing.admin.late_events import late_events_page
 from invoicing.customers.models import Customer
 from invoicing.invoices.corrections import rest_of, with_taken
 from invoicing.invoices.models import CorrectionDecision, InvoiceLine, UsageCorrection
@@ -217,9 +219,21 @@ class UsageCorrectionAdmin(ReadOnlyAdmin):
         return format_html(", ".join(["{}"] * len(links)), *links)
 
     def get_urls(self) -> list[Any]:
-        """Add the desk."""
-        desk = path("desk/", self.admin_site.admin_view(self.desk), name="invoicing_late_usage_desk")
-        return [desk, *super().get_urls()]
+        """Add the desk, and the events behind each of its rows."""
+        of_line = "desk/lines/<int:line_id>/events/"
+        return [
+            path("desk/", self.admin_site.admin_view(self.desk), name="invoicing_late_usage_desk"),
+            path(of_line, self.admin_site.admin_view(self.late_events), name="invoicing_late_events"),
+            *super().get_urls(),
+        ]
+
+    def late_events(self, request: HttpRequest, line_id: int) -> HttpResponse:
+        """Show which events changed an issued line."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        get_object_or_404(InvoiceLine, pk=line_id)
+        context = self.page_context(request, title="Late events", page=late_events_page(line_id=line_id))
+        return TemplateResponse(request, "backoffice/late_events.html", context)
 
     def desk(self, request: HttpRequest) -> HttpResponse:
         """Show the late changes and their money effect; take choices, confirm them with a reason, tell what happened."""

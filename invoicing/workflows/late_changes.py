@@ -250,7 +250,7 @@ def _events_learnt(
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
-            _EVENTS_LEARNT,
+            _EVENTS_COUNTED,
             {
                 "lines": [one.line_id for one in known],
                 "known_from": [one.known_from for one in known],
@@ -302,15 +302,15 @@ _CANDIDATES = f"""
       AND (%(customer)s = '' OR c.key = %(customer)s) AND (%(lines)s::bigint[] IS NULL OR l.id = ANY(%(lines)s))
     ORDER BY touched.first_hour, l.id
 """
-_EVENTS_LEARNT = f"""
-    SELECT l.id, count(*) FILTER (WHERE changed.counts_now), count(*) FILTER (WHERE NOT changed.counts_now),
-           min(changed.learnt_at)
+# One row for each event that counts now and did not when the line was rated, or the other way round.
+EVENTS_LEARNT = f"""
+    SELECT l.id AS line, changed.*
     FROM unnest(%(lines)s::bigint[], %(known_from)s::bigint[], %(known_through)s::bigint[])
         AS given(line_id, known_from, known_through)
     JOIN {_CHARGES.strip().replace("invoicing_invoiceline l", "invoicing_invoiceline l ON l.id = given.line_id", 1)}
     CROSS JOIN LATERAL (SELECT DISTINCT w.start FROM {_TOUCHED} AND w.last_event > given.known_from) AS hours
     CROSS JOIN LATERAL (
-        SELECT known.counts_now, COALESCE((
+        SELECT e.id AS number, known.counts_now, COALESCE((
             SELECT x.cancelled_at FROM metering_eventcancellation x
             WHERE x.event_number = e.id AND x.number > given.known_from AND x.number <= given.known_through
         ), e.received_at) AS learnt_at
@@ -323,5 +323,8 @@ _EVENTS_LEARNT = f"""
           AND e.timestamp < least(hours.start + interval '1 hour', l.service_end)
           AND known.counted_then <> known.counts_now
     ) AS changed
-    GROUP BY l.id
+"""
+_EVENTS_COUNTED = f"""
+    SELECT line, count(*) FILTER (WHERE counts_now), count(*) FILTER (WHERE NOT counts_now), min(learnt_at)
+    FROM ({EVENTS_LEARNT}) AS learnt GROUP BY line
 """

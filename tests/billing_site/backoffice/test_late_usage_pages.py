@@ -15,6 +15,7 @@ from invoicing.admin.invoice_page import invoice_page
 from invoicing.backfills.models import Backfill
 from invoicing.invoices.models import InvoiceLine, UsageCorrection
 from invoicing.workflows.run_billing import draft_billing, issue_billing
+from metering.correcting import cancel_event
 from metering.models import UsageEvent
 from tests.factories import AUGUST, JULY, SEPTEMBER, a_customer, a_plan, a_subscription, use
 from tests.invoicing.late import a_billed_july, usage_line, use_late
@@ -56,6 +57,31 @@ def test_the_desk_shows_the_effect_by_customer_and_in_total_before_anyone_choose
     assert "USD 1.00 → USD 13.00 USD 12.00" in text
     assert "somebody decides here" in text
     assert UsageCorrection.objects.count() == 0
+
+
+@pytest.mark.requirement("S0-061")
+def test_the_desk_names_the_events_that_changed_a_line(finance: Client) -> None:
+    line = usage_line(a_billed_july(late_usage_policy="ask", used=("100", "40")))
+    use_late("1200", key="came-late")
+    invoiced = UsageEvent.objects.get(quantity=40)
+    cancel_event(customer_id="cust_acme", idempotency_key=invoiced.idempotency_key, reason="a test", actor="fiona")
+    use("cust_acme", "7", at=AUGUST, key="of-another-month")
+
+    address = f"{DESK}lines/{line.pk}/events/"
+    desk, text = finance.get(DESK).content.decode(), shown(finance, address)
+
+    assert address in desk and "1 event more, 1 event cancelled" in " ".join(re.sub(r"<[^>]+>", "", desk).split())
+    assert re.search(r"came-late 1,200 .* counts, and is on no invoice", text)
+    assert re.search(rf"{invoiced.idempotency_key} 40 .* was invoiced, and counts no more", text)
+    assert "of-another-month" not in text
+    assert "140 → 1,300 actions" in text and "USD 11.60" in text
+
+
+def test_the_events_of_a_line_that_nothing_changed_are_none(finance: Client) -> None:
+    line = usage_line(a_billed_july())
+
+    assert "Nothing about this line is open" in shown(finance, f"{DESK}lines/{line.pk}/events/")
+    assert finance.get(f"{DESK}lines/{line.pk + 99}/events/").status_code == 404
 
 
 def test_a_choice_is_confirmed_in_numbers_with_a_reason_and_ends_on_what_happened(
