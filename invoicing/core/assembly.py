@@ -11,6 +11,7 @@ from billing_site.kernel.money import total, wire
 from invoicing.core.contract import (
     ENGINE_VERSION,
     AssembledInvoice,
+    Charge,
     ContractSnapshot,
     DecidedCorrection,
     RatedLine,
@@ -37,7 +38,7 @@ def assemble(
     """
     ordered = _in_contract_order(snapshot, lines)
     _check_complete(snapshot, ordered)
-    _check_rated_once(ordered)
+    check_rated_once(charged=ordered)
 
     charged = total((line.amount for line in ordered), snapshot.currency)
     carried = correction_lines(corrections=corrections, charged=charged, currency=snapshot.currency)
@@ -83,8 +84,9 @@ def _check_complete(snapshot: ContractSnapshot, lines: Sequence[RatedLine]) -> N
         assert line.usage is None or line.quantity == line.usage.quantity, "all that was counted is rated"
 
 
-def _check_rated_once(lines: Sequence[RatedLine]) -> None:
-    for one, other in combinations((line for line in lines if line.meter is not None), 2):
+def check_rated_once(*, charged: Sequence[Charge] | Sequence[RatedLine]) -> None:
+    """Raise RatedTwice where two subscriptions charge one meter at the same time."""
+    for one, other in combinations((each for each in charged if each.meter is not None), 2):
         if (
             one.meter == other.meter
             and one.subscription != other.subscription

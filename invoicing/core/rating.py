@@ -35,15 +35,7 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedL
 
     The exact amount is rounded here and nowhere else, halves away from zero, to the minor unit.
     """
-    if charge.meter is None:
-        assert usage is None, "a charge without a meter has no usage"
-        quantity = Decimal(charge.quantity)
-    elif usage is None:
-        raise UsageMissing(f"{charge.reference}: the usage of meter {charge.meter} is missing")
-    else:
-        assert usage.meter == charge.meter, f"usage of {usage.meter} for a charge on {charge.meter}"
-        quantity = usage.quantity
-
+    quantity = quantity_to_rate(charge=charge, usage=usage)
     carried = usage.carried if usage is not None else NOTHING
     assert not carried or charge.carries, "only what a charge carries on from moves its tiers"
     priced = price_quantity(
@@ -77,3 +69,14 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedL
         usage=usage,
         carries=charge.carries,
     )
+
+
+def quantity_to_rate(*, charge: Charge, usage: Usage | None) -> Decimal:
+    """Return what a charge is rated with: all that its meter counted, or how often a fee counts. Raises UsageMissing."""
+    if charge.meter is None:
+        assert usage is None, "a charge without a meter has no usage"
+        return Decimal(charge.quantity)
+    if usage is None:
+        raise UsageMissing(f"{charge.reference}: the usage of meter {charge.meter} is missing")
+    assert usage.meter == charge.meter, f"usage of {usage.meter} for a charge on {charge.meter}"
+    return usage.quantity

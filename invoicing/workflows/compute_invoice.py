@@ -12,6 +12,7 @@ from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period
 from invoicing.core.assembly import AssembledInvoice, assemble
 from invoicing.core.contract import Charge, DecidedCorrection, Usage
+from invoicing.core.figures import CompiledPrices, InvoiceFigures, figures_of
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.invoices.corrections import open_corrections
@@ -65,6 +66,12 @@ def compute_in_place(*, customer: Customer, period: Period, in_place: InPlace, m
     `measure` says what the meters counted. Raises BillingError where the cards cannot be set in place of what was agreed.
     """
     return _computed(customer, period, [], measure, in_place)
+
+
+def compute_figures(*, contract: Contract, measure: Measure, prices: CompiledPrices) -> InvoiceFigures:
+    """Return what the charges of a contract come to, to the cent as the lines would, without making these: for many at once."""
+    usage = _usage_of(contract.snapshot.charges, measure)
+    return figures_of(snapshot=contract.snapshot, usage_of=lambda charge: _with_carried(charge, usage), prices=prices)
 
 
 def _computed(

@@ -25,7 +25,7 @@ from invoicing.subscriptions.amend import change_plan
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import phases_in_force
 from invoicing.subscriptions.snapshot import InPlace, period_at, with_phases
-from invoicing.workflows.what_if import card_of_version, compare_invoice, in_place_of
+from invoicing.workflows.what_if import card_of_version, compare_totals, in_place_of
 
 # So many are looked at while one waits (13 s of CPU), in one transaction; those beyond are said, and moved by the next.
 SUBSCRIPTIONS_MAX = 500
@@ -194,17 +194,16 @@ def _last_invoices(rows: list[_Row], migration: PlanMigration, in_place: InPlace
         .distinct("customer_id")
         .values("pk")
     )
-    invoices = Invoice.objects.filter(pk__in=newest).select_related("customer").prefetch_related("lines").order_by("pk")
-    documents = []
-    for invoice in invoices:
-        compared = compare_invoice(invoice=invoice, in_place=in_place)
-        documents.append(
-            {
-                "invoice": invoice.number,
-                "customer": invoice.customer.key,
-                "before": wire(compared.before),
-                "after": wire(compared.now.total) if compared.now else None,
-                "problem": compared.problem,
-            }
-        )
-    return documents
+    invoices = list(
+        Invoice.objects.filter(pk__in=newest).select_related("customer").prefetch_related("lines").order_by("pk")
+    )
+    return [
+        {
+            "invoice": invoice.number,
+            "customer": invoice.customer.key,
+            "before": wire(compared.before),
+            "after": None if compared.after is None else wire(compared.after),
+            "problem": compared.problem,
+        }
+        for invoice, compared in zip(invoices, compare_totals(invoices=invoices, in_place=in_place), strict=True)
+    ]

@@ -6,9 +6,10 @@ counted is counted from raw events as they were known then.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,13 +28,15 @@ from invoicing.catalog.operations import plan_document
 from invoicing.catalog.rate_card import rate_card_of
 from invoicing.core.assembly import AssembledInvoice
 from invoicing.core.contract import RatedLine, Usage
+from invoicing.core.figures import CompiledPrices, InvoiceFigures
 from invoicing.core.proof import usage_from_document
 from invoicing.core.wording import amount_text
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind
 from invoicing.invoices.queries import OWED
-from invoicing.subscriptions.snapshot import AS_AGREED, InPlace
+from invoicing.subscriptions.agreements import Agreements, agreements_of
+from invoicing.subscriptions.snapshot import AS_AGREED, InPlace, contract_agreed
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
-from invoicing.workflows.compute_invoice import Measure, compute_in_place
+from invoicing.workflows.compute_invoice import Measure, compute_figures, compute_in_place
 from invoicing.workflows.explain_invoice import NOT_RATABLE
 from invoicing.workflows.what_if_figures import figures_of
 from metering.models import UsageEvent
@@ -50,11 +53,20 @@ TASK = "invoicing.tasks.compute_what_if"
 
 @dataclass(frozen=True)
 class Comparison:
-    """An invoice as it was charged, and with the price lists in place; `now` is None where `problem` says why not."""
+    """An invoice as it was charged, and with the price lists in place, line by line; `now` is None where `problem` says why not."""
 
     before: Money
     was: tuple[RatedLine, ...]
     now: AssembledInvoice | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class TotalComparison:
+    """The same in two figures; `after` is None where `problem` says why not."""
+
+    before: Money
+    after: Money | None
     problem: str = ""
 
 
@@ -140,8 +152,10 @@ def compute_what_if(*, what_if_id: int, at: datetime, invoices_max: int) -> What
                 break
             batch = list(invoices_of(asked=asked).filter(pk__gt=asked.done_through)[:BATCH_INVOICES])
             WhatIfFigure.objects.bulk_create(
-                _figure(asked, invoice, compare_invoice(invoice=invoice, in_place=in_place, known_until=known_until))
-                for invoice in batch
+                _figure(asked, invoice, compared)
+                for invoice, compared in zip(
+                    batch, compare_totals(invoices=batch, in_place=in_place, known_until=known_until), strict=True
+                )
             )
             if batch:
                 asked.done_count += len(batch)
@@ -203,28 +217,68 @@ def in_place_of(*, cards: Sequence[Mapping[str, Any]]) -> InPlace:
     return {entry.key: rate_card_of(entry=entry) for entry in catalog.plans}
 
 
-def compare_invoice(
-    *, invoice: Invoice, in_place: InPlace, known_until: dict[datetime, int] | None = None
-) -> Comparison:
+def compare_invoice(*, invoice: Invoice, in_place: InPlace) -> Comparison:
     """Compute an issued invoice's charges as they were agreed, and with other price lists in place (corrections left out).
 
-    What cannot be computed, or does not come out as it was issued, is a problem and no figure. `known_until` keeps what
-    was looked up for other invoices of the same run.
+    What cannot be computed, or does not come out as it was issued, is a problem and no figure.
     """
-    lines = [line for line in invoice.lines.all() if line.kind == LineKind.CHARGE]
-    before = total((line.amount for line in lines), invoice.currency)
-    period = Period(as_utc(invoice.period_start), as_utc(invoice.period_end))
+    lines, before, period = _charged(invoice)
     try:
-        measure = _as_known(invoice, lines, {} if known_until is None else known_until)
+        measure = _as_known(invoice, lines, {})
         was = compute_in_place(customer=invoice.customer, period=period, in_place=AS_AGREED, measure=measure).assembled
-        if problem := _difference(lines, was):
+        if problem := _difference(lines, {line.reference: line.amount.amount for line in was.lines}, invoice.currency):
             return Comparison(before, was.lines, None, problem)
         now = compute_in_place(customer=invoice.customer, period=period, in_place=in_place, measure=measure).assembled
     except NOT_RATABLE as problem:
-        return Comparison(
-            before, (), None, (getattr(problem, "message", "") or f"{type(problem).__name__} {problem}")[:500]
-        )
+        return Comparison(before, (), None, _why(problem))
     return Comparison(before, was.lines, now)
+
+
+def compare_totals(
+    *, invoices: Sequence[Invoice], in_place: InPlace, known_until: dict[datetime, int] | None = None
+) -> Iterator[TotalComparison]:
+    """Yield for each invoice, in their order, the totals of `compare_invoice`: figures alone, contracts read at once.
+
+    `known_until` keeps what was looked up for other invoices of the same run.
+    """
+    known_until = {} if known_until is None else known_until
+    agreements = agreements_of(customers=[invoice.customer for invoice in invoices])
+    prices = CompiledPrices()
+    for invoice in invoices:
+        yield _compared_totals(invoice, in_place, agreements, prices, known_until)
+
+
+def _compared_totals(
+    invoice: Invoice,
+    in_place: InPlace,
+    agreements: Agreements,
+    prices: CompiledPrices,
+    known_until: dict[datetime, int],
+) -> TotalComparison:
+    lines, before, period = _charged(invoice)
+
+    def figures(cards: InPlace) -> InvoiceFigures:
+        contract = contract_agreed(agreements=agreements, customer=invoice.customer, period=period, in_place=cards)
+        return compute_figures(contract=contract, measure=measure, prices=prices)
+
+    try:
+        measure = _as_known(invoice, lines, known_until)
+        if problem := _difference(lines, figures(AS_AGREED).amounts, invoice.currency):
+            return TotalComparison(before, None, problem)
+        return TotalComparison(before, figures(in_place).total)
+    except NOT_RATABLE as problem:
+        return TotalComparison(before, None, _why(problem))
+
+
+def _charged(invoice: Invoice) -> tuple[list[InvoiceLine], Money, Period]:
+    """Return the charges of an issued invoice, what they come to, and its period."""
+    lines = [line for line in invoice.lines.all() if line.kind == LineKind.CHARGE]
+    period = Period(as_utc(invoice.period_start), as_utc(invoice.period_end))
+    return lines, total((line.amount for line in lines), invoice.currency), period
+
+
+def _why(problem: BaseException) -> str:
+    return (getattr(problem, "message", "") or f"{type(problem).__name__} {problem}")[:500]
 
 
 def _card(entry: PlanEntry, *, source: str, version: int | None) -> dict[str, Any]:
@@ -278,25 +332,21 @@ def _service(line: InvoiceLine) -> Period:
     return Period(as_utc(line.service_start), as_utc(line.service_end))
 
 
-def _difference(lines: Sequence[InvoiceLine], was: AssembledInvoice) -> str:
+def _difference(lines: Sequence[InvoiceLine], computed: Mapping[str, Decimal], currency: str) -> str:
     """Say where the charges, computed again as agreed, are not those that were issued; "" where they are."""
-    issued = {line.rated["inputs"]["reference"]: line.amount for line in lines}
-    computed = {line.reference: line.amount for line in was.lines}
+    issued = {line.rated["inputs"]["reference"]: line.amount.amount for line in lines}
     for reference in sorted({*issued, *computed}):
         if issued.get(reference) != computed.get(reference):
-            was_then, is_now = (_text(amounts.get(reference)) for amounts in (issued, computed))
+            was_then, is_now = (_text(amounts.get(reference), currency) for amounts in (issued, computed))
             return f"{reference} was invoiced with {was_then}, computed again it is {is_now}"
     return ""
 
 
-def _text(amount: Money | None) -> str:
-    if amount is None:
-        return "nothing"
-    currency = amount.currency.code
-    return f"{currency} {amount_text(amount=amount.amount, currency=currency)}"
+def _text(amount: Decimal | None, currency: str) -> str:
+    return "nothing" if amount is None else f"{currency} {amount_text(amount=amount, currency=currency)}"
 
 
-def _figure(asked: WhatIf, invoice: Invoice, compared: Comparison) -> WhatIfFigure:
+def _figure(asked: WhatIf, invoice: Invoice, compared: TotalComparison) -> WhatIfFigure:
     last_moment = invoice.period_end.astimezone(ZoneInfo(invoice.timezone)) - timedelta(microseconds=1)
     return WhatIfFigure(
         what_if=asked,
@@ -305,7 +355,7 @@ def _figure(asked: WhatIf, invoice: Invoice, compared: Comparison) -> WhatIfFigu
         month=last_moment.date().replace(day=1),
         currency=invoice.currency,
         before=compared.before,
-        after=compared.now.total if compared.now else None,
+        after=compared.after,
         problem=compared.problem,
     )
 

@@ -1,4 +1,4 @@
-"""Every benchmark of metering runs, at a size that measures nothing: what they print is for people, not for tests."""
+"""Every benchmark of metering and rating runs, at a size that measures nothing: what they print is for people, not for tests."""
 
 import os
 import subprocess
@@ -14,6 +14,7 @@ TINY = {
     "bench_rollup": "--events 1000 --step 200 --steps 2",
     "bench_freshness": "--rate 500 --seconds 2 --size 50 --idle 0.5",
     "bench_access": "--customers 20 --requests 3",
+    "bench_rating": "--rows 50",
     "bench_usage": "--stored 2000 --requests 3",
 }
 

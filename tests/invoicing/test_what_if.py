@@ -11,7 +11,7 @@ from invoicing import tasks
 from invoicing.catalog.operations import load_catalog, publish_version
 from invoicing.catalog.queries import published_version
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind
-from invoicing.subscriptions.amend import change_plan
+from invoicing.subscriptions.amend import change_plan, change_quantity
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 from invoicing.workflows import what_if
@@ -21,7 +21,9 @@ from invoicing.workflows.what_if import (
     cards_in_place,
     cards_of_catalog,
     compare_invoice,
+    compare_totals,
     compute_what_if,
+    in_place_of,
 )
 from invoicing.workflows.what_if_figures import GROUP_NAMES, change_of, customer_changes
 from tests.factories import (
@@ -250,6 +252,27 @@ def test_an_invoice_that_does_not_come_out_as_it_was_issued_is_a_problem_not_a_g
 
     assert compared.now is None
     assert compared.problem == "sub_cust_some/actions was invoiced with USD 10.00, computed again it is USD 10.01"
+
+
+def test_totals_of_many_invoices_are_those_of_each_line_by_line() -> None:
+    a_plan("team", usd_fee("10"), usd_per_action("0.005"))
+    three_customers()
+    moved = a_subscription(a_customer("cust_moved"), plan="team", started_at=JULY + timedelta(days=4))
+    change_quantity(subscription=moved, quantity=3, at=AUGUST + timedelta(days=7), actor="test", reason="grew")
+    billed()
+    a_plan("team", usd_fee("12"), usd_per_action("0.004", free_units="10", minimum_amount="3"))
+    cards = in_place_of(
+        cards=[card_of_version(version=a_draft()), card_of_version(version=published_version(plan_key="team"))]
+    )
+    invoices = list(Invoice.objects.select_related("customer").order_by("pk"))
+
+    totals = list(compare_totals(invoices=invoices, in_place=cards))
+
+    assert len(totals) == 8
+    for invoice, total in zip(invoices, totals, strict=True):
+        compared = compare_invoice(invoice=invoice, in_place=cards)
+        assert compared.now is not None
+        assert (total.before, total.after, total.problem) == (compared.before, compared.now.total, "")
 
 
 def test_the_answer_stands_when_the_draft_is_edited_later_and_the_same_question_has_the_same_digest() -> None:
