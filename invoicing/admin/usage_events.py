@@ -1,6 +1,6 @@
 """The page of a usage event as the one who bills sees it: the invoice line that holds it, or why none does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -9,15 +9,18 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from billing_site.display.figures import link
+from billing_site.display.figures import link, money
+from billing_site.kernel.clock import now
+from billing_site.kernel.errors import BillingError
 from invoicing.core.phases import PhaseKind
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import CorrectionDecision, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.queries import phases_in_force
+from invoicing.workflows.correction_effect import money_of_correcting
 from invoicing.workflows.unbilled_usage import UnbilledReason
 from metering.admin import UsageEventAdmin
-from metering.models import Meter, UsageEvent
+from metering.models import EventCancellation, Meter, UsageEvent
 
 admin.site.unregister(UsageEvent)
 
@@ -33,6 +36,30 @@ class BilledEventAdmin(UsageEventAdmin):
         if not lines:
             return format_html("<p>{}</p>", _why_on_none(event, meters))
         return format_html_join("", "<p>{}</p>", ((_told(line, event),) for line in lines))
+
+    def money_effect(self, event: UsageEvent, correct: Callable[[], EventCancellation]) -> str | SafeString:
+        """Say what a correction of the event would change about issued lines, drafts and running periods."""
+        try:
+            effects = money_of_correcting(customer_id=event.customer_id, correct=correct, at=now())
+        except BillingError as problem:
+            return format_html('<span class="bo-line">Money: cannot be previewed: {}</span>', problem.message)
+        if not effects:
+            return format_html('<span class="bo-line">{}</span>', "Money: no amount of an invoice changes.")
+        return format_html_join(
+            "",
+            '<span class="bo-line">{}, {}: {} → {}, effect {}{}</span>',
+            (
+                (
+                    one.place.capitalize(),
+                    one.what,
+                    money(one.before),
+                    money(one.after),
+                    money(one.effect),
+                    f". {one.note}" if one.note else "",
+                )
+                for one in effects
+            ),
+        )
 
 
 def _lines(event: UsageEvent, meter_keys: Sequence[str]) -> list[InvoiceLine]:

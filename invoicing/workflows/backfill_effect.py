@@ -6,29 +6,22 @@ others send meanwhile is in neither side of a comparison. Ingest goes on; the ro
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import Count
-from moneyed import Money
 
-from billing_site.kernel.errors import BillingError, Conflict, InvalidInput
+from billing_site.kernel.errors import Conflict, InvalidInput
 from billing_site.kernel.period import HOUR, Period, hour_of
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice, InvoiceStatus
-from invoicing.subscriptions.snapshot import periods_due, periods_running
-from invoicing.workflows.backfill_figures import BackfillEffect, CustomerEffect, MoneyEffect, QuantityEffect
-from invoicing.workflows.compute_invoice import compute_invoice
-from invoicing.workflows.late_changes import LateChange, counted_late_changes
-from invoicing.workflows.unbilled_usage import UnbilledReason, UnbilledUsage, uncharged_usage
+from invoicing.workflows.backfill_figures import BackfillEffect, CustomerEffect, QuantityEffect
+from invoicing.workflows.money_state import State, money_between, state_of
+from invoicing.workflows.unbilled_usage import uncharged_usage
 from metering.core.parsing import Event
 from metering.importing import BATCH_EVENTS, Found
 from metering.ingest import accept_events
 from metering.models import Meter, UnappliedEvent, UnappliedReason, UsageEvent
 from metering.partitions import open_present_month
-from metering.queries import billing_usage
 from metering.rollup import roll_up
 
 EVENTS_MAX = 500_000
@@ -102,17 +95,6 @@ def _refuse(effect: BackfillEffect, message: str) -> None:
         effect.refusals.append(message)
 
 
-@dataclass(frozen=True)
-class _State:
-    """The figures of the affected customers on one side of the comparison."""
-
-    quantities: dict[tuple[str, str], Decimal]
-    late: dict[int, LateChange]
-    periods: dict[tuple[str, Period], tuple[str, Money]]
-    problems: dict[str, str]
-    unbilled: dict[tuple[str, str, UnbilledReason], UnbilledUsage]
-
-
 def _dry_run(found: Iterable[tuple[int, Found]], *, at: datetime) -> BackfillEffect:
     outermost = not connection.in_atomic_block
     with transaction.atomic():
@@ -172,45 +154,12 @@ def _meters_of(mark: int) -> list[str]:
     return list(Meter.objects.filter(event_type__in=types).order_by("key").values_list("key", flat=True))
 
 
-def _state(spans: dict[str, Period], meters: list[str], *, at: datetime) -> _State:
-    state = _State({}, {}, {}, {}, {})
-    customers = Customer.objects.in_bulk(list(spans), field_name="key")
-    for key, span in spans.items():
-        for meter, measured in billing_usage(customer_id=key, meter_keys=meters, period=span).items():
-            state.quantities[key, meter] = measured.quantity
-        if key in customers:
-            state.late.update(
-                {change.line.pk: change for change in counted_late_changes(at=at, customer_key=key).changes}
-            )
-            _open_periods(state, customers[key], span, at=at)
+def _state(spans: dict[str, Period], meters: list[str], *, at: datetime) -> State:
+    state = state_of(spans=spans, meters=meters, at=at)
     for row in uncharged_usage(at=at):
         if row.customer_id in spans:
             state.unbilled[row.customer_id, row.meter, row.reason] = row
     return state
-
-
-def _open_periods(state: _State, customer: Customer, span: Period, *, at: datetime) -> None:
-    """Compute the periods of a customer that are not issued and that the events may touch."""
-    issued = set(
-        Invoice.objects.filter(customer=customer)
-        .exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
-        .values_list("period_start", "period_end")
-    )
-    drafted = set(
-        Invoice.objects.filter(customer=customer, status=InvoiceStatus.DRAFT).values_list("period_start", "period_end")
-    )
-    running = periods_running(customer=customer, moment=at)
-    for period in [*periods_due(customer=customer, until=at), *running]:
-        if (period.start, period.end) in issued or span.start >= period.end:
-            continue
-        runs = period in running
-        kind = "draft" if (period.start, period.end) in drafted else "running period" if runs else "period to be billed"
-        try:
-            computed = compute_invoice(customer=customer, period=period, until=at if runs else period.end)
-        except BillingError as problem:
-            state.problems[customer.key] = problem.message
-            continue
-        state.periods[customer.key, period] = (kind, computed.assembled.total)
 
 
 def _in_no_window(mark: int) -> list[str]:
@@ -224,7 +173,7 @@ def _in_no_window(mark: int) -> list[str]:
     return [f"{count:,} × {name}: {UnappliedReason(reason).label}" for name, reason, count in rows]
 
 
-def _compare(effect: BackfillEffect, before: _State, after: _State) -> None:
+def _compare(effect: BackfillEffect, before: State, after: State) -> None:
     units = dict(Meter.objects.values_list("key", "unit"))
     names = dict(Customer.objects.values_list("key", "name"))
     for customer in effect.customers:
@@ -235,44 +184,16 @@ def _compare(effect: BackfillEffect, before: _State, after: _State) -> None:
             for (one, meter), quantity in after.quantities.items()
             if one == key and quantity != before.quantities[one, meter]
         ]
-        customer.money = [
-            *_on_issued_lines(key, before, after),
-            *(
-                MoneyEffect(kind, _days(period), before.periods[one, period][1], amount)
-                for (one, period), (kind, amount) in after.periods.items()
-                if one == key and before.periods.get((one, period), (kind, amount))[1] != amount
-            ),
-        ]
+        customer.money = money_between(customer_id=key, before=before, after=after)
         customer.unbilled = [
             *([f"cannot be previewed: {after.problems[key]}"] if key in after.problems else []),
             *_unbilled(key, before, after),
         ]
 
 
-def _on_issued_lines(key: str, before: _State, after: _State) -> Iterator[MoneyEffect]:
-    for pk in sorted({*before.late, *after.late}):
-        was, now = before.late.get(pk), after.late.get(pk)
-        change = now or was
-        assert change is not None, "a line is late on one of the sides"
-        line = change.line
-        if line.invoice.customer.key != key:
-            continue
-        amounts = [one.reconsidered.after.amount if one else change.reconsidered.before.amount for one in (was, now)]
-        quantities = [one.after.quantity if one else change.before.quantity for one in (was, now)]
-        if amounts[0] == amounts[1] and quantities[0] == quantities[1]:
-            continue
-        what = f"{line.invoice.number}, line {line.position} ({line.description})"
-        note = "" if now is None else now.decision.label if now.decision else "Waits at the late-event desk"
-        yield MoneyEffect("issued line", what, amounts[0], amounts[1], note)
-
-
-def _unbilled(key: str, before: _State, after: _State) -> Iterator[str]:
+def _unbilled(key: str, before: State, after: State) -> Iterator[str]:
     for place, row in sorted(after.unbilled.items(), key=lambda item: (item[0][1], item[0][2].name)):
         known = before.unbilled.get(place)
         count = row.event_count - (known.event_count if known else 0)
         if place[0] == key and count:
             yield f"{count:,} × {row.meter}: {row.reason.value}"
-
-
-def _days(period: Period) -> str:
-    return f"{period.start:%Y-%m-%d %H:%M} to {period.end:%Y-%m-%d %H:%M} UTC"

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
@@ -24,7 +24,7 @@ from metering.admin.facts import FactsAdmin
 from metering.admin.layout import stored_json_text
 from metering.core.decoding import decode_json
 from metering.correcting import MeterEffect, amend_event, cancel_event, effect_of_amending, effect_of_cancelling
-from metering.models import UsageEvent
+from metering.models import EventCancellation, UsageEvent
 from metering.queries.chains import chain_of
 from metering.queries.events import STATES, EventLife, event_life
 
@@ -74,6 +74,10 @@ class UsageEventAdmin(FactsAdmin):
     def billed_on(self, event: UsageEvent) -> SafeString | None:
         """Say which invoice lines hold the event; those who bill say it."""
         return None
+
+    def money_effect(self, event: UsageEvent, correct: Callable[[], EventCancellation]) -> str | SafeString:
+        """Say what a correction would mean in money; those who bill say it."""
+        return ""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the explorer: found along indexes, a page at a time, nothing counted."""
@@ -128,7 +132,7 @@ class UsageEventAdmin(FactsAdmin):
             request,
             admin=self,
             title=f"Cancel event {event.pk}",
-            effect=effect_text(effects, "No quantity changes: no meter counts this event."),
+            effect=self._told(event, effects, lambda: cancel_event(**key, **PREVIEW)),
             warnings=[refusal] if refusal else [],
             form=form,
             submit="Cancel the event",
@@ -153,16 +157,15 @@ class UsageEventAdmin(FactsAdmin):
         seen = ""
         if form.is_valid():
             try:
-                effects = effect_of_amending(**key, changes=form.changes())
+                changes = form.changes()
+                effects = effect_of_amending(**key, changes=changes)
+                effect = self._told(event, effects, lambda: amend_event(**key, changes=changes, **PREVIEW))
                 # Who confirms has seen these changes with this effect; where either is another by now, the page is shown again.
-                seen = digest_of(
-                    [repr(form.changes()), *(f"{one.meter.key} {one.month} {one.change}" for one in effects)]
-                )
-                effect = effect_text(effects, "No quantity changes: no meter counts the event, before or after.")
+                seen = digest_of([repr(changes), str(effect)])
             except BillingError as problem:
                 add_field_errors(form, problem, renamed={f"changes.{name}": name for name in form.fields})
         if seen and request.POST.get("confirmed") == seen:
-            changes, reason = form.changes(), form.cleaned_data["reason"]
+            reason = form.cleaned_data["reason"]
             done = attempt(
                 request,
                 lambda: amend_event(**key, changes=changes, actor=actor_of(request), reason=reason),
@@ -182,6 +185,14 @@ class UsageEventAdmin(FactsAdmin):
             row=event,
         )
 
+    def _told(
+        self, event: UsageEvent, effects: list[MeterEffect], correct: Callable[[], EventCancellation]
+    ) -> str | SafeString:
+        """Say what a correction does: first to quantities, then, where those who bill know it, to money."""
+        if not effects:
+            return "No quantity changes: no meter counts this event."
+        return format_html("{}{}", effect_text(effects, ""), self.money_effect(event, correct))
+
     def _to_correct(self, request: HttpRequest, object_id: str) -> UsageEvent:
         event: UsageEvent = self.row_or_404(request, object_id)
         if not request.user.has_perm(CORRECT):
@@ -189,6 +200,7 @@ class UsageEventAdmin(FactsAdmin):
         return event
 
 
+PREVIEW = {"actor": "preview", "reason": "preview"}
 CHANGED_SINCE = "What you entered, or its effect, is not what the page showed before: look at it again."
 
 

@@ -16,7 +16,7 @@ from invoicing.backfills.models import Backfill
 from invoicing.invoices.models import InvoiceLine, UsageCorrection
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from metering.correcting import cancel_event
-from metering.models import UsageEvent
+from metering.models import EventCancellation, UsageEvent
 from tests.factories import AUGUST, JULY, SEPTEMBER, a_customer, a_plan, a_subscription, use
 from tests.invoicing.late import a_billed_july, usage_line, use_late
 
@@ -82,6 +82,27 @@ def test_the_events_of_a_line_that_nothing_changed_are_none(finance: Client) -> 
 
     assert "Nothing about this line is open" in shown(finance, f"{DESK}lines/{line.pk}/events/")
     assert finance.get(f"{DESK}lines/{line.pk + 99}/events/").status_code == 404
+
+
+@pytest.mark.requirement("S4-004")
+def test_who_cancels_or_amends_an_event_sees_first_what_it_means_in_money(finance: Client) -> None:
+    july = a_billed_july(late_usage_policy="ask", used=("100", "40"))
+    event = UsageEvent.objects.get(quantity=40)
+    cancel, amend = (reverse(f"admin:metering_usageevent_{deed}", args=[event.pk]) for deed in ("cancel", "amend"))
+    fields = {
+        "event_type": event.event_type,
+        "quantity": "540",
+        "timestamp": event.timestamp.isoformat().replace("+00:00", "Z"),
+        "reason": "a typo",
+    }
+
+    cancelled = shown(finance, cancel)
+    amended = " ".join(re.sub(r"<[^>]+>", " ", finance.post(amend, fields).content.decode()).split())
+
+    assert f"Issued line, {july.number}, line 2 (Actions): USD 1.40 → USD 1.00 , effect USD (0.40)" in cancelled
+    assert "Waits at the late-event desk" in cancelled
+    assert f"Issued line, {july.number}, line 2 (Actions): USD 1.40 → USD 6.40 , effect USD 5.00" in amended
+    assert UsageCorrection.objects.count() == 0 and not EventCancellation.objects.exists()
 
 
 def test_a_choice_is_confirmed_in_numbers_with_a_reason_and_ends_on_what_happened(
