@@ -143,11 +143,15 @@ def actor_of(request: HttpRequest) -> str:
 
 @dataclass(frozen=True)
 class ConfirmedTable:
-    """Figures that an action's confirmation shows: the first column says what, the others are numbers; `more` what is left out."""
+    """Figures that an action's confirmation shows: the first column says what, the others are numbers; `more` what is left out.
+
+    `caption` stands above it, where there are several.
+    """
 
     titles: Sequence[str]
     rows: Sequence[Sequence[object]]
     more: str = ""
+    caption: str = ""
 
 
 def confirmation(
@@ -165,6 +169,7 @@ def confirmation(
     dangerous: bool = False,
     row: Model | None = None,
     table: ConfirmedTable | None = None,
+    details: Sequence[ConfirmedTable] = (),
 ) -> TemplateResponse:
     """Show what an action will do, in numbers, and ask for its reason before it runs."""
     context = admin.page_context(
@@ -179,7 +184,7 @@ def confirmation(
         warnings=warnings,
         hidden=hidden,
         dangerous=dangerous,
-        table=table,
+        tables=[*([table] if table else []), *details],
     )
     return TemplateResponse(request, "backoffice/confirm.html", context)
 

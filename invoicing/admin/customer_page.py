@@ -13,6 +13,7 @@ from billing_site.display.pills import invoice_state
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
 from invoicing.core.access import AccessReason
+from invoicing.core.assembly import amount_to_come
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment, PaymentFailure
@@ -45,9 +46,11 @@ class InvoiceRow:
 
 @dataclass(frozen=True)
 class RunningPeriod:
-    """The running period so far, or why there is none."""
+    """The running period so far, or why there is none; `to_come` is what charges cost that have not begun: after a trial."""
 
     lines: tuple[Any, ...] = ()
+    so_far: Money | None = None
+    to_come: Money | None = None
     total: Money | None = None
     period: str = ""
     problem: str = ""
@@ -139,7 +142,14 @@ def _running(customer: Customer, *, at: datetime) -> RunningPeriod:
         return RunningPeriod(problem=problem.message)
     assembled = computed.assembled
     period = period_text(start=assembled.period.start, end=assembled.period.end, timezone=customer.timezone)
-    return RunningPeriod(lines=assembled.document_lines, total=assembled.total, period=period)
+    to_come = amount_to_come(invoice=assembled, at=at)
+    return RunningPeriod(
+        lines=assembled.document_lines,
+        so_far=assembled.total - to_come,
+        to_come=to_come,
+        total=assembled.total,
+        period=period,
+    )
 
 
 def _bare(amount: Any) -> Any:

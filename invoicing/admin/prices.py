@@ -1,8 +1,9 @@
 """Prices: edited while their version is a draft, said in words and tried with any quantity for ever."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.db import models
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -11,6 +12,7 @@ from unfold.admin import TabularInline
 
 from billing_site.display.admin import StaffAdmin, go
 from billing_site.kernel.errors import BillingError
+from invoicing.admin.price_form import EXACT_NUMBERS, PriceForm, TierForm, TierFormSet
 from invoicing.admin.price_words import price_in_words
 from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import PlanVersion, Price, PriceTier
@@ -22,6 +24,9 @@ class TierInline(TabularInline):
     """The tiers of a price, in order."""
 
     model = PriceTier
+    form = TierForm
+    formset = TierFormSet
+    formfield_overrides: ClassVar = {models.DecimalField: EXACT_NUMBERS}
     extra = 0
     fields = ("position", "up_to", "unit_amount", "flat_amount", "rate")
     ordering = ("position",)
@@ -43,6 +48,8 @@ class TierInline(TabularInline):
 class PriceAdmin(StaffAdmin):
     """One price: edited while its version is a draft, and tried with any quantity."""
 
+    form = PriceForm
+    formfield_overrides: ClassVar = {models.DecimalField: EXACT_NUMBERS}
     list_display = ("name", "plan_version", "currency", "model", "words")
     list_filter = ("currency", "model", "plan_version__plan")
     list_select_related = ("plan_version__plan", "meter")

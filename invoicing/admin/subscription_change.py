@@ -23,11 +23,18 @@ from billing_site.display.admin import (
 from billing_site.display.figures import moment_text, money_text, period_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
+from billing_site.kernel.period import Period
 from invoicing.catalog.models import PlanVersion
 from invoicing.subscriptions.amend import QUANTITY_MAX
 from invoicing.subscriptions.change import Change, ChangeKind, Timing, moment_of
 from invoicing.subscriptions.models import Subscription
-from invoicing.workflows.preview_change import ChangePreview, make_change, preview_change
+from invoicing.workflows.preview_change import (
+    ChangePreview,
+    LineEffect,
+    PeriodEffect,
+    make_change,
+    preview_change,
+)
 
 KINDS = {
     ChangeKind.PLAN: "Put it on another plan",
@@ -212,6 +219,7 @@ class ChangePages(TrackedAdmin):
             dangerous=preview.change.kind is ChangeKind.CANCEL,
             row=subscription,
             table=_table(subscription, preview),
+            details=[_lines(effect, subscription.customer.timezone) for effect in preview.periods],
         )
 
 
@@ -274,6 +282,31 @@ def _table(subscription: Subscription, preview: ChangePreview) -> ConfirmedTable
         ],
         more="Usage that is still to come is not in these figures: coming periods show fees only.",
     )
+
+
+def _lines(effect: PeriodEffect, timezone: str) -> ConfirmedTable:
+    """Return the lines of one invoice before and after, each with its days where it covers a part of the period only."""
+    period = period_text(start=effect.period.start, end=effect.period.end, timezone=timezone)
+    return ConfirmedTable(
+        caption=f"Lines of {period}",
+        titles=("Line", "As it is", "With the change", "Difference"),
+        rows=[
+            (
+                _line_words(line, effect.period, timezone),
+                money_text(line.before) if line.before is not None else "–",
+                money_text(line.after) if line.after is not None else "–",
+                money_text(line.difference) if line.difference.amount else "–",
+            )
+            for line in effect.lines
+        ],
+    )
+
+
+def _line_words(line: LineEffect, period: Period, timezone: str) -> str:
+    service = line.service_period
+    if service is None or service == period:
+        return line.description
+    return f"{line.description}, {period_text(start=service.start, end=service.end, timezone=timezone)}"
 
 
 def _page(subscription: Subscription) -> str:

@@ -56,6 +56,15 @@ class NewChange(StrictSerializer):
     reason = TextField(required=False, max_length=300, help_text="Why; needed unless it is a preview.")
 
 
+class LineEffectSerializer(serializers.Serializer[Any]):
+    """One line without and with the change; null where it is not on the invoice."""
+
+    description = serializers.CharField()
+    before = MoneyField(allow_null=True)
+    after = MoneyField(allow_null=True)
+    difference = MoneyField()
+
+
 class PeriodEffectSerializer(serializers.Serializer[Any]):
     """The customer's invoice of one period without and with the change, with the usage known now."""
 
@@ -63,6 +72,7 @@ class PeriodEffectSerializer(serializers.Serializer[Any]):
     before = MoneyField(source="before.total")
     after = MoneyField(source="after.total")
     difference = MoneyField()
+    lines = LineEffectSerializer(many=True)
 
 
 class ChangeSerializer(serializers.Serializer[Any]):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from billing_site.kernel.errors import FieldError, InvalidFields
 from billing_site.kernel.money import exponent
 from billing_site.kernel.text import is_storable
-from invoicing.core.contract import Cadence, Price
+from invoicing.core.contract import Cadence, Price, PriceModel
 from invoicing.core.definition import definition_of, price_from_definition
 from invoicing.core.phases import Proration, TiersOnChange
 from metering.core.definition import MeterDefinition, check_meter
@@ -32,6 +32,7 @@ METER_FIELDS = (
     "effective_from",
 )
 PLAN_FIELDS = ("key", "name", "product", "cadence", "proration", "tiers_on_change", "prices")
+USAGE_MODELS = tuple(model.value for model in PriceModel if model is not PriceModel.FLAT)
 PRICE_IDENTITY = ("key", "name", "meter", "currency")
 
 
@@ -128,6 +129,13 @@ def read_catalog(*, document: Any) -> Catalog:
     )
     reader.raise_if_wrong()
     return catalog
+
+
+def price_mistakes(*, document: Mapping[str, Any]) -> tuple[FieldError, ...]:
+    """Return what is wrong with one price as it would stand in a catalog file, each mistake at its member."""
+    reader = _Reader()
+    reader.price(document, "")
+    return tuple(reader.errors)
 
 
 class _Reader:
@@ -270,9 +278,11 @@ class _Reader:
             self.errors.extend(problem.errors)
             price = _ANY_PRICE
         meter = self.text(entry, "meter", path, default="") if entry.get("meter") is not None else ""
-        if not meter and price.model.value != "flat":
+        # What the model should be is told already where it is none.
+        model = entry.get("model")
+        if not meter and model in USAGE_MODELS:
             self.wrong(_join(path, "meter"), "required", "is missing: a price of usage names its meter")
-        if meter and price.model.value == "flat":
+        if meter and model == PriceModel.FLAT.value:
             self.wrong(_join(path, "meter"), "not_allowed", "does not belong to a flat price")
         return PriceEntry(
             key=key, name=self.text(entry, "name", path, default=key), meter=meter, currency=currency, price=price

@@ -2,8 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import combinations
 from typing import Any
+
+from moneyed import Money
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError
@@ -64,6 +67,12 @@ def assemble(
         digest=digest_of(content),
         corrections=carried,
     )
+
+
+def amount_to_come(*, invoice: AssembledInvoice, at: datetime) -> Money:
+    """Return what the invoice charges for services that have not begun at a moment: a fee from the end of a trial on."""
+    coming = (line.amount for line in invoice.lines if line.service_period.start > at)
+    return total(coming, invoice.currency)
 
 
 def _in_contract_order(snapshot: ContractSnapshot, lines: Sequence[RatedLine]) -> tuple[RatedLine, ...]:

@@ -99,10 +99,15 @@ def _rest(correction: DecidedCorrection) -> Money:
 
 
 def _description(correction: DecidedCorrection, rated: Reconsidered, rest: Money) -> str:
-    """Say what is corrected: "Late usage of July 2026: 1,200 more calls on invoice INV-2026-00012, line 2"."""
+    """Say what is corrected: "Late usage of July 2026: 1,200 more calls on invoice INV-2026-00012, line 2".
+
+    Where only its place in the tiers moved, no quantity is more or fewer: "8 calls priced anew".
+    """
     difference = rated.quantity.copy_abs()
     more = "more" if rated.quantity > 0 else "fewer"
     measured = " ".join(filter(None, (grouped(plain(difference)), more, counted(correction.charge.unit, difference))))
+    if not difference:
+        measured = f"{quantity_text(quantity=rated.after.quantity, unit=correction.charge.unit)} priced anew"
     where = f"on invoice {correction.invoice_number}, line {correction.position}"
     part = "" if not (rest.amount or correction.taken.amount) else " (a part of the credit)"
     return f"Late usage of {correction.period}: {measured} {where}{part}"
@@ -114,7 +119,7 @@ def _explanation(correction: DecidedCorrection, rated: Reconsidered, rest: Money
     before = quantity_text(quantity=rated.before.quantity, unit=unit)
     difference = "more is owed" if rated.effect.amount > 0 else "is given back"
     sentences = [
-        f"Not all usage of {correction.charge.name} was known when it was invoiced.",
+        _why(correction, rated),
         f"With {after} it costs {_text(rated.after.amount)}; {_text(rated.before.amount)} were invoiced for {before}.",
         f"{_text(abs(rated.effect))} {difference}.",
     ]
@@ -123,6 +128,19 @@ def _explanation(correction: DecidedCorrection, rated: Reconsidered, rest: Money
     if rest.amount:
         sentences.append(f"{_text(abs(amount))} of it fit on this invoice, {_text(abs(rest))} stay for the next one.")
     return " ".join(sentences)
+
+
+def _why(correction: DecidedCorrection, rated: Reconsidered) -> str:
+    """Say what was not known: usage of the line itself, or usage before it from which its tiers go on."""
+    name, unit = correction.charge.name, correction.charge.unit
+    carried = correction.before.carried, correction.after.carried
+    if rated.quantity or carried[0] == carried[1]:
+        return f"Not all usage of {name} was known when it was invoiced."
+    before, after = (quantity_text(quantity=quantity, unit=unit) for quantity in carried)
+    return (
+        f"Not all usage before it in the same billing period was known when {name} was invoiced:"
+        f" its tiers go on from {after}, not from {before}."
+    )
 
 
 def _steps(correction: DecidedCorrection, rated: Reconsidered, rest: Money) -> Iterator[Step]:

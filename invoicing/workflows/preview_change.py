@@ -29,6 +29,24 @@ PERIODS_MAX = 14
 
 
 @dataclass(frozen=True)
+class LineEffect:
+    """One line of an invoice without and with the change; None where it is not on it."""
+
+    description: str
+    service_period: Period | None
+    before: Money | None
+    after: Money | None
+
+    @property
+    def difference(self) -> Money:
+        """How much more the line costs with the change."""
+        if self.after is None:
+            assert self.before is not None, "a line is on one of the two"
+            return -self.before
+        return self.after if self.before is None else self.after - self.before
+
+
+@dataclass(frozen=True)
 class PeriodEffect:
     """The customer's invoice of one period as it would be without and with the change, with the usage known now."""
 
@@ -40,6 +58,14 @@ class PeriodEffect:
     def difference(self) -> Money:
         """How much more the customer would owe; negative where it is less."""
         return self.after.total - self.before.total
+
+    @property
+    def lines(self) -> tuple[LineEffect, ...]:
+        """Each line with what it was and what it would be: those there are now first, then those that are new."""
+        before, after = (
+            {line.reference: line for line in invoice.document_lines} for invoice in (self.before, self.after)
+        )
+        return tuple(_line_effect(before.get(reference), after.get(reference)) for reference in before | after)
 
 
 @dataclass(frozen=True)
@@ -75,6 +101,16 @@ class ChangePreview:
                 ],
             }
         )
+
+
+def _line_effect(before: Any, after: Any) -> LineEffect:
+    line = after or before
+    return LineEffect(
+        description=line.description,
+        service_period=getattr(line, "service_period", None),
+        before=before.amount if before else None,
+        after=after.amount if after else None,
+    )
 
 
 def phase_document(phase: Phase) -> dict[str, Any]:

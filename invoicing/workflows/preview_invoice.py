@@ -1,8 +1,10 @@
 """The invoice as it would be: the running period up to a moment."""
 
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from billing_site.kernel.errors import NotFound
+from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
 from invoicing.subscriptions.snapshot import periods_running
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
@@ -18,6 +20,17 @@ def preview_invoice(*, customer_key: str, as_of: datetime) -> ComputedInvoice:
     customer = customer_by_key(key=customer_key)
     periods = periods_running(customer=customer, moment=as_of)
     if not periods:
-        raise NotFound(f"{customer_key} has no subscription at {as_of.isoformat()}", field="as_of")
+        raise NotFound(_why_not(customer, as_of), field="as_of")
     roll_up()
     return compute_invoice(customer=customer, period=periods[0], until=as_of)
+
+
+def _why_not(customer: Customer, at: datetime) -> str:
+    """Say in the customer's time why nothing runs: nothing ever did, it has ended, or it begins later."""
+    moment = f"{at.astimezone(ZoneInfo(customer.timezone)):%Y-%m-%d %H:%M} ({customer.timezone})"
+    starts = list(customer.subscriptions.values_list("started_at", flat=True))
+    if not starts:
+        return f"{customer.key} has no subscription"
+    if all(started_at > at for started_at in starts):
+        return f"no subscription of {customer.key} has begun by {moment}"
+    return f"no subscription of {customer.key} runs at {moment}"

@@ -13,6 +13,7 @@ from billing_site.kernel.period import Period
 from billing_site.portal.queries.invoices import InvoiceRow, OpenInvoices, invoice_row, issued_invoices, open_invoices
 from billing_site.portal.queries.lines import LineView, running_line, with_shared_days
 from billing_site.portal.queries.usage import DAY, MICROSECOND, DailyUsage, days_of, usage_by_day
+from invoicing.core.assembly import amount_to_come
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import InvoiceStatus
@@ -36,6 +37,7 @@ class RunningPeriod:
     service_days: tuple[date, date] | None
     lines: tuple[LineView, ...]
     so_far: Money
+    to_come: Money
     at_this_pace: Money | None
     before_at_this_point: Money | None
     usage: tuple[DailyUsage, ...]
@@ -82,6 +84,7 @@ def home_page(*, customer: Customer, at: datetime) -> HomePage:
 def _running(customer: Customer, period: Period, *, at: datetime) -> RunningPeriod:
     zone = ZoneInfo(customer.timezone)
     computed = compute_invoice(customer=customer, period=period, until=at)
+    to_come = amount_to_come(invoice=computed.assembled, at=at)
     first_day, last_day = days_of(period=period, zone=zone)
     service_days, lines = with_shared_days(
         lines=[running_line(line=line, period=period, zone=zone) for line in computed.assembled.document_lines]
@@ -92,7 +95,8 @@ def _running(customer: Customer, period: Period, *, at: datetime) -> RunningPeri
         days_left=(last_day - at.astimezone(zone).date()).days,
         service_days=service_days,
         lines=lines,
-        so_far=computed.assembled.total,
+        so_far=computed.assembled.total - to_come,
+        to_come=to_come,
         at_this_pace=_at_this_pace(computed, at=at),
         before_at_this_point=_before(customer, period, at=at),
         usage=_usage_by_day(customer, computed, at=at),

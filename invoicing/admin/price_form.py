@@ -1,0 +1,104 @@
+"""The form of a price and its tiers: it refuses what the catalog file and the API refuse, at the same fields and in the same words."""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.forms.models import BaseInlineFormSet
+from unfold.widgets import UnfoldAdminDecimalFieldWidget
+
+from billing_site.kernel.errors import FieldError
+from billing_site.kernel.money import plain
+from invoicing.catalog.document import price_mistakes
+from invoicing.catalog.models import Price, PriceTier
+from invoicing.core.definition import PRICE_MEMBERS, TIER_MEMBERS
+from invoicing.core.numbers import Mistake, read_number
+
+
+class ExactNumberField(forms.DecimalField):
+    """A number as prices have it, read as the catalog file reads it; shown without the zeros that its column adds."""
+
+    def __init__(self, **options: Any) -> None:
+        """Leave digits and places to the reader, which says what is wrong with them."""
+        super().__init__(**{**options, "max_digits": None, "decimal_places": None})
+
+    def to_python(self, value: Any) -> Decimal | None:  # type: ignore[override]  # the stubs take it for an integer's
+        """Return the number, or None where nothing was written."""
+        if value in self.empty_values or not str(value).strip():
+            return None
+        number = read_number(str(value).strip())
+        if isinstance(number, Mistake):
+            raise forms.ValidationError(number.message, code=number.code)
+        return number
+
+    def prepare_value(self, value: Any) -> Any:
+        """Write a stored number as people do: 0.01 for 0.010000000000."""
+        return plain(value) if isinstance(value, Decimal) else value
+
+
+# For the admins of prices and tiers: what their number columns are edited with.
+EXACT_NUMBERS = {"form_class": ExactNumberField, "widget": UnfoldAdminDecimalFieldWidget}
+
+
+class PriceForm(forms.ModelForm):
+    """One price of a draft, as it would stand in a catalog file."""
+
+    class Meta:
+        model = Price
+        fields = "__all__"
+
+    def clean(self) -> dict[str, Any]:
+        """Put what a catalog file would be refused for beside its fields; the tiers speak for themselves below."""
+        cleaned = super().clean() or {}
+        meter = cleaned.get("meter")
+        document = {name: cleaned[name] for name in ("key", "name", "currency") if cleaned.get(name)}
+        document |= {"meter": meter.key if meter else None}
+        for error in _mistakes(document | _members(cleaned)):
+            # What could not be read at all is told already.
+            if not error.field.startswith("tiers") and error.field not in self.errors:
+                self.add_error(error.field if error.field in self.fields else None, error.message)
+        return cleaned
+
+
+class TierForm(forms.ModelForm):
+    """One tier, judged together with those before it by the formset."""
+
+    class Meta:
+        model = PriceTier
+        fields = TIER_MEMBERS
+
+    def clean_up_to(self) -> Decimal | None:
+        """Refuse a bound of nothing at its field, before the table's constraint does it without one."""
+        bound: Decimal | None = self.cleaned_data["up_to"]
+        if bound == 0:
+            raise forms.ValidationError("must be greater than 0, where the tier begins")
+        return bound
+
+
+class TierFormSet(BaseInlineFormSet):
+    """The tiers of a price: ascending, without a gap, the last one open."""
+
+    def clean(self) -> None:
+        """Put what is wrong with the tiers beside their fields."""
+        super().clean()
+        if any(self.errors):
+            return
+        written = [form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
+        in_order = sorted(written, key=lambda form: form.cleaned_data["position"])
+        members = {name: getattr(self.instance, name, None) for name in PRICE_MEMBERS}
+        tiers = [{name: form.cleaned_data[name] for name in TIER_MEMBERS} for form in in_order]
+        for error in _mistakes(_members(members) | {"tiers": tiers}):
+            if error.field == "tiers":
+                raise forms.ValidationError(error.message, code=error.code)
+            if error.field.startswith("tiers["):
+                place, _, name = error.field.removeprefix("tiers[").partition("]")
+                in_order[int(place)].add_error(name.removeprefix(".") or None, error.message)
+
+
+def _members(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what belongs to the price object and is there."""
+    return {name: fields[name] for name in PRICE_MEMBERS if name != "tiers" and fields.get(name) not in (None, "")}
+
+
+def _mistakes(document: dict[str, Any]) -> tuple[FieldError, ...]:
+    return price_mistakes(document=document)
