@@ -163,9 +163,7 @@ def posted(price: Price, document: dict[str, Any]) -> dict[str, Any]:
     fields |= {name: value or "" for name, value in document.items() if name not in ("meter", "tiers")}
     for place, tier in enumerate(written):
         tier = {"position": place, "unit_amount": "0", "flat_amount": "0", "rate": "0", **tier}
-        fields |= {
-            f"tiers-{place}-{name}": str(value) if value is not None else "" for name, value in tier.items()
-        }
+        fields |= {f"tiers-{place}-{name}": str(value) if value is not None else "" for name, value in tier.items()}
     return fields
 
 
