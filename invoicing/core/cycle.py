@@ -2,8 +2,8 @@
 
 A boundary is the anchor's wall time so many weeks or months later, always counted from the anchor
 itself: a month that has no 31st ends a period on its last day, and the next month is back at the
-31st. Wall time that a clock change skips moves to the moment after the change, wall time that
-happens twice means its first occurrence.
+31st. Wall time that a clock change skips is as much later as the clock jumps (02:30 is 03:30 that day: RFC 5545, 3.3.5),
+wall time that happens twice means its first occurrence.
 """
 
 from calendar import monthrange

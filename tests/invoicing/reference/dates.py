@@ -27,7 +27,10 @@ def later(day: date, cadence: str, times: int) -> date:
 
 
 def on_the_wall(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The first moment at which the clock on the wall shows this time; if it never does, when it jumps over it."""
+    """The first moment at which the clock on the wall shows this time; one that it jumps over is as much later as it jumps.
+
+    RFC 5545, 3.3.5: a local time that does not occur is read with the offset from before the gap.
+    """
     assert wall.tzinfo is None
     early, late = wall - timedelta(days=2), wall + timedelta(days=2)
     offsets = {moment.replace(tzinfo=UTC).astimezone(zone).utcoffset() for moment in (early, wall, late)}
@@ -41,7 +44,9 @@ def on_the_wall(wall: datetime, zone: ZoneInfo) -> datetime:
             before = middle
         else:
             after = middle
-    return after
+    old_offset = before.astimezone(zone).utcoffset()
+    assert old_offset is not None
+    return wall.replace(tzinfo=UTC) - old_offset
 
 
 def first_boundary(started_at: datetime, anchor: str, cadence: str, zone: ZoneInfo) -> datetime:
