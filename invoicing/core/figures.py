@@ -4,26 +4,29 @@ For what is computed by the thousand to be added up: previews of many customers,
 those of `rating` and `assembly`, to the cent; whoever reads one of these invoices computes its lines then.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 
 from moneyed import Money
 
-from billing_site.kernel.money import EXACT, minor_unit, round_money
-from invoicing.core.assembly import check_rated_once
-from invoicing.core.contract import Charge, ContractSnapshot, Price, Usage
+from billing_site.kernel.money import EXACT, minor_unit, round_money, total
+from invoicing.core.assembly import assemble, check_rated_once
+from invoicing.core.contract import Charge, ContractSnapshot, DecidedCorrection, Price, Usage
+from invoicing.core.correction import correction_lines
 from invoicing.core.pricing.compiled import CompiledPrice, compile_price
 from invoicing.core.rating import quantity_to_rate, rate_charge
 
 _NOTHING = Decimal(0)
+_MEMBERS = ("customer", "currency", "period", "charges")
+# A contract that says more than its charges is assembled from its lines, whatever it says.
+_BEYOND_CHARGES = tuple(one.name for one in fields(ContractSnapshot) if one.name not in _MEMBERS)
 
 
 @dataclass(frozen=True)
 class InvoiceFigures:
-    """What an invoice comes to: its charges by reference, in the contract's order, and their sum."""
+    """What an invoice comes to: its charges by reference, in the contract's order, and the total of all its lines."""
 
-    snapshot: ContractSnapshot
     amounts: dict[str, Decimal]
     total: Money
 
@@ -45,11 +48,20 @@ class CompiledPrices:
 
 
 def figures_of(
-    *, snapshot: ContractSnapshot, usage_of: Callable[[Charge], Usage | None], prices: CompiledPrices
+    *,
+    snapshot: ContractSnapshot,
+    usage_of: Callable[[Charge], Usage | None],
+    prices: CompiledPrices,
+    corrections: Sequence[DecidedCorrection] = (),
 ) -> InvoiceFigures:
-    """Return what the charges of a contract come to; raises what rating and assembling them would raise."""
+    """Return what a contract and open corrections come to; raises what rating and assembling them would raise."""
+    currency = snapshot.currency
+    if any(getattr(snapshot, name) for name in _BEYOND_CHARGES):
+        lines = [rate_charge(charge=one, usage=usage_of(one), currency=currency) for one in snapshot.charges]
+        invoice = assemble(snapshot=snapshot, lines=lines, corrections=corrections)
+        return InvoiceFigures({line.reference: line.amount.amount for line in lines}, invoice.total)
     amounts = {
-        charge.reference: amount_of(charge=charge, usage=usage_of(charge), currency=snapshot.currency, prices=prices)
+        charge.reference: amount_of(charge=charge, usage=usage_of(charge), currency=currency, prices=prices)
         for charge in snapshot.charges
     }
     assert len(amounts) == len(snapshot.charges), "a reference names one charge of a snapshot"
@@ -57,7 +69,9 @@ def figures_of(
     whole = _NOTHING
     for amount in amounts.values():
         whole = EXACT.add(whole, amount)
-    return InvoiceFigures(snapshot=snapshot, amounts=amounts, total=round_money(whole, snapshot.currency))
+    charged = round_money(whole, currency)
+    carried = correction_lines(corrections=corrections, charged=charged, currency=currency) if corrections else ()
+    return InvoiceFigures(amounts, total((charged, *(line.amount for line in carried)), currency))
 
 
 def amount_of(*, charge: Charge, usage: Usage | None, currency: str, prices: CompiledPrices) -> Decimal:

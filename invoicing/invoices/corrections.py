@@ -42,6 +42,15 @@ def open_corrections(*, customer: Customer, period: Period) -> list[DecidedCorre
     return [_decided(row) for row in rows]
 
 
+def customers_with_open_corrections(*, customers: Iterable[Customer]) -> set[int]:
+    """Return those of some customers, by id, for whose next invoice `open_corrections` may find something: one query."""
+    waiting = with_taken(
+        corrections=UsageCorrection.objects.filter(customer__in=customers),
+        besides=Q(lines__invoice__status=InvoiceStatus.DRAFT),
+    )
+    return {row.customer_id for row in waiting}
+
+
 def with_taken(*, corrections: "QuerySet[UsageCorrection]", besides: Q | None = None) -> "QuerySet[UsageCorrection]":
     """Keep the corrections for the next invoice of which a part is on none yet, and add `taken`: what is on some.
 

@@ -217,6 +217,8 @@ def _timeline_in_place(subscription: Subscription, in_place: InPlace) -> core.Ti
     billed by other periods than the card stay as they are, and are refused where they are charged.
     """
     agreed = timeline_of(subscription=subscription)
+    if not in_place:
+        return agreed
     cards = {
         row.plan_version_id: (row.plan_version, in_place.get(row.plan_version.plan.key))
         for row in subscription.phases.all()

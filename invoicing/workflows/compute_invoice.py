@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from moneyed import Money
+
 from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period
 from invoicing.core.assembly import AssembledInvoice, assemble
@@ -40,9 +42,7 @@ def compute_invoice(*, customer: Customer, period: Period, until: datetime) -> C
     earlier invoices and is on none yet joins it (S0-061).
     """
     corrections = open_corrections(customer=customer, period=period)
-    return _computed(
-        customer, period, corrections, lambda keys, service: _measured(keys, service, customer=customer, until=until)
-    )
+    return _computed(customer, period, corrections, measure_for_billing(customer=customer, until=until))
 
 
 def compute_as_known(*, customer: Customer, period: Period, known_through: int) -> ComputedInvoice:
@@ -68,10 +68,37 @@ def compute_in_place(*, customer: Customer, period: Period, in_place: InPlace, m
     return _computed(customer, period, [], measure, in_place)
 
 
-def compute_figures(*, contract: Contract, measure: Measure, prices: CompiledPrices) -> InvoiceFigures:
-    """Return what the charges of a contract come to, to the cent as the lines would, without making these: for many at once."""
+def compute_figures(
+    *,
+    contract: Contract,
+    measure: Measure,
+    prices: CompiledPrices,
+    corrections: Sequence[DecidedCorrection] = (),
+) -> InvoiceFigures:
+    """Return what a contract and open corrections come to, to the cent as their lines would, without making these."""
     usage = _usage_of(contract.snapshot.charges, measure)
-    return figures_of(snapshot=contract.snapshot, usage_of=lambda charge: _with_carried(charge, usage), prices=prices)
+    return figures_of(
+        snapshot=contract.snapshot,
+        usage_of=lambda charge: _with_carried(charge, usage),
+        prices=prices,
+        corrections=corrections,
+    )
+
+
+def compute_total(*, customer: Customer, period: Period, until: datetime) -> Money:
+    """Return the total of `compute_invoice`, for whoever reads no line of it."""
+    figures = compute_figures(
+        contract=contract_at(customer=customer, period=period),
+        measure=measure_for_billing(customer=customer, until=until),
+        prices=CompiledPrices(),
+        corrections=open_corrections(customer=customer, period=period),
+    )
+    return figures.total
+
+
+def measure_for_billing(*, customer: Customer, until: datetime) -> Measure:
+    """Return how the meters of a customer are read for billing, up to `until` (exclusive): from the rolled-up windows."""
+    return lambda keys, service: _measured(keys, service, customer=customer, until=until)
 
 
 def _computed(

@@ -15,6 +15,7 @@ TINY = {
     "bench_freshness": "--rate 500 --seconds 2 --size 50 --idle 0.5",
     "bench_access": "--customers 20 --requests 3",
     "bench_rating": "--rows 50",
+    "bench_preview": "--customers 30",
     "bench_usage": "--stored 2000 --requests 3",
 }
 

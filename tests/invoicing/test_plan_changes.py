@@ -13,7 +13,8 @@ from invoicing.subscriptions.amend import change_plan, change_quantity
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.pause import pause_subscription, resume_subscription
-from invoicing.workflows.run_billing import issue_billing, preview_billing
+from invoicing.workflows.preview_billing import preview_billing
+from invoicing.workflows.run_billing import issue_billing
 from invoicing.workflows.unbilled_usage import UnbilledReason, unbilled_usage
 from invoicing.workflows.verify import verify
 from tests.factories import (

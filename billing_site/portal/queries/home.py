@@ -18,7 +18,7 @@ from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import InvoiceStatus
 from invoicing.subscriptions.snapshot import period_before, periods_running
-from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
+from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice, compute_total
 from metering.queries import usage_by_date
 from metering.rollup import IngestStandsStill, roll_up
 
@@ -142,7 +142,7 @@ def _before(customer: Customer, period: Period, *, at: datetime) -> Money | None
         )
         if invoice is not None:
             return invoice.total
-    return compute_invoice(customer=customer, period=earlier, until=until).assembled.total
+    return compute_total(customer=customer, period=earlier, until=until)
 
 
 def _usage_by_day(customer: Customer, computed: ComputedInvoice, *, at: datetime) -> tuple[DailyUsage, ...]:

@@ -13,9 +13,10 @@ from rich.table import Table
 from billing_site.kernel import clock
 from billing_site.kernel.arguments import moment
 from billing_site.kernel.errors import BillingError
-from invoicing.customers.models import Customer
 from invoicing.invoices.printed_text import money_text
-from invoicing.workflows.run_billing import RunReport, draft_billing, issue_billing, preview_billing
+from invoicing.workflows.preview_billing import preview_billing
+from invoicing.workflows.run_billing import draft_billing, issue_billing
+from invoicing.workflows.run_report import RunReport
 
 
 class Command(BaseCommand):
@@ -93,16 +94,13 @@ def _table(report: RunReport) -> Table:
             invoice.status,
             money_text(money=invoice.total),
         )
-    previewed = Customer.objects.in_bulk({preview.assembled.customer for preview in report.previews}, field_name="key")
     for preview in report.previews:
-        assembled = preview.assembled
-        customer = previewed[assembled.customer]
         table.add_row(
             "-",
-            customer.name,
-            _days(assembled.period.start, assembled.period.end, zone=customer.timezone),
+            preview.customer.name,
+            _days(preview.period.start, preview.period.end, zone=preview.customer.timezone),
             "preview",
-            money_text(money=assembled.total),
+            money_text(money=preview.total),
         )
     return table
 

@@ -1,0 +1,71 @@
+"""What a billing run would make: the total of every invoice that is due, without making or writing any."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+
+from billing_site.kernel.period import Period
+from invoicing.core.figures import CompiledPrices
+from invoicing.customers.models import Customer
+from invoicing.invoices.corrections import customers_with_open_corrections, open_corrections
+from invoicing.subscriptions.snapshot import contract_agreed
+from invoicing.workflows.compute_invoice import Measure, compute_figures, measure_for_billing
+from invoicing.workflows.run_report import (
+    DueBatch,
+    InvoicePreview,
+    RunReport,
+    due_in_batches,
+    failures_told,
+    note_grace,
+    settle_first,
+)
+from metering.queries import MeterUsage
+from metering.rollup import roll_up
+
+# How the meters of a customer are read for a period.
+Measures = Callable[[Customer, Period], Measure]
+
+
+def preview_billing(*, as_of: datetime, customer_key: str = "") -> RunReport:
+    """Compute what a run would make of the periods that ended by `as_of`; keeps nothing but usage windows.
+
+    Late usage is settled as the run would settle it, and taken back.
+    """
+    roll_up()
+    report = RunReport()
+    with transaction.atomic():
+        settle_first(report, at=as_of, customer_key=customer_key)
+        for batch in due_in_batches(as_of=as_of, customer_key=customer_key, report=report):
+            preview_batch(batch=batch, report=report, as_of=as_of, measures=_as_billed)
+        transaction.set_rollback(True)
+    report.previews.sort(key=lambda preview: (preview.period.end, preview.customer.pk))
+    return report
+
+
+def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measures: Measures) -> None:
+    """Put the previews of a batch into the report; beside reading usage, as many queries as of one customer."""
+    prices = CompiledPrices()
+    corrected = customers_with_open_corrections(customers=[customer for customer, _ in batch.due])
+    for customer, period in batch.due:
+        with failures_told(report, customer, period):
+            contract = contract_agreed(agreements=batch.agreements, customer=customer, period=period)
+            figures = compute_figures(
+                contract=contract,
+                measure=measures(customer, period),
+                prices=prices,
+                corrections=open_corrections(customer=customer, period=period) if customer.pk in corrected else (),
+            )
+            report.previews.append(InvoicePreview(customer, period, figures.total))
+        note_grace(report, customer, period, known_at=as_of)
+
+
+def _as_billed(customer: Customer, period: Period) -> Measure:
+    measure = measure_for_billing(customer=customer, until=period.end)
+
+    def measured(keys: list[str], service: Period) -> dict[str, MeterUsage]:
+        # What the database refuses to read of one customer does not end the transaction of all.
+        with transaction.atomic():
+            return measure(keys, service)
+
+    return measured

@@ -1,0 +1,134 @@
+"""What billing runs and their previews share: what is due, what waits for late usage, and what could not be billed."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db import DataError, IntegrityError
+from django.db.models import Exists, OuterRef
+from moneyed import Money
+
+from billing_site.kernel.errors import BillingError
+from billing_site.kernel.period import Period
+from invoicing.customers.models import Customer
+from invoicing.customers.queries import customer_by_key
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.subscriptions.agreements import Agreements, agreements_of
+from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.snapshot import periods_agreed
+from invoicing.workflows.settle_late_usage import settle_counted_changes
+
+logger = logging.getLogger(__name__)
+
+BATCH_CUSTOMERS = 1_000
+# A rule of the business, a broken assertion, a rule of the database, a figure that no column holds.
+OF_ONE_CUSTOMER = (BillingError, AssertionError, IntegrityError, DataError, ArithmeticError)
+
+
+@dataclass(frozen=True)
+class BillingFailure:
+    """One customer and period that could not be billed, and why."""
+
+    customer: str
+    period: Period | None
+    message: str
+
+
+@dataclass(frozen=True)
+class WaitingPeriod:
+    """One customer and period that has ended and is not issued before its grace is over (S0-062)."""
+
+    customer: str
+    period: Period
+    until: datetime
+
+
+@dataclass(frozen=True)
+class InvoicePreview:
+    """What the invoice of one customer and period would come to; its lines are `compute_invoice`'s, made where they are read."""
+
+    customer: Customer
+    period: Period
+    total: Money
+
+
+@dataclass
+class RunReport:
+    """What a billing run did: its invoices in order, what waits for late usage, and what it could not bill."""
+
+    invoices: list[Invoice] = field(default_factory=list)
+    previews: list[InvoicePreview] = field(default_factory=list)
+    waiting: list[WaitingPeriod] = field(default_factory=list)
+    failures: list[BillingFailure] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DueBatch:
+    """Some customers with the periods that are due, oldest first of each, and what they agreed to."""
+
+    due: list[tuple[Customer, Period]]
+    agreements: Agreements
+
+
+def settle_first(report: RunReport, *, at: datetime, customer_key: str) -> None:
+    """Settle what is late for earlier invoices, before anything is billed."""
+    for customer, message in settle_counted_changes(at=at, customer_key=customer_key).failures:
+        report.failures.append(BillingFailure(customer, None, f"late usage: {message}"))
+
+
+def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> Iterator[DueBatch]:
+    """Yield the customers with the periods that have ended by `as_of` and have no issued invoice; queries count by batch."""
+    customers = (
+        [customer_by_key(key=customer_key, field="customer")]
+        if customer_key
+        else list(Customer.objects.filter(Exists(Subscription.objects.filter(customer=OuterRef("pk")))).order_by("id"))
+    )
+    for first in range(0, len(customers), BATCH_CUSTOMERS):
+        batch = customers[first : first + BATCH_CUSTOMERS]
+        agreements = agreements_of(customers=batch)
+        issued = set(
+            Invoice.objects.filter(customer__in=batch)
+            .exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
+            .values_list("customer_id", "period_start", "period_end")
+        )
+        due: list[tuple[Customer, Period]] = []
+        for customer in batch:
+            with failures_told(report, customer, None):
+                due += [
+                    (customer, period)
+                    for period in periods_agreed(agreements=agreements, customer=customer, until=as_of)
+                    if (customer.pk, period.start, period.end) not in issued
+                ]
+        yield DueBatch(due, agreements)
+
+
+def note_grace(report: RunReport, customer: Customer, period: Period, *, known_at: datetime) -> bool:
+    """Put a period whose grace is not over into the report, and say whether it is one."""
+    until = period.end + timedelta(hours=customer.grace_hours)
+    if not customer.grace_hours or until <= known_at:
+        return False
+    report.waiting.append(WaitingPeriod(customer.key, period, until))
+    return True
+
+
+class failures_told:  # noqa: N801 - reads as a sentence: with failures_told(...)
+    """Put an anticipated failure into the report and go on with the next customer."""
+
+    def __init__(self, report: RunReport, customer: Customer, period: Period | None) -> None:
+        self.report, self.customer, self.period = report, customer, period
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: object) -> bool:
+        # What is wrong with one customer holds back this customer, not the whole run; it is logged with its trace.
+        if not isinstance(problem, OF_ONE_CUSTOMER):
+            return False
+        if isinstance(problem, BillingError):
+            logger.info("billing of %s failed: %s", self.customer.key, problem)
+        else:
+            logger.error("billing of %s failed", self.customer.key, exc_info=problem)
+        message = str(problem).partition("\n")[0] or f"an internal check failed ({kind.__name__ if kind else ''})"
+        self.report.failures.append(BillingFailure(self.customer.key, self.period, message))
+        return True
