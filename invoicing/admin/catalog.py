@@ -1,7 +1,9 @@
 """Products, plans, versions and prices: drafts are edited and published, published versions only looked at."""
 
+from datetime import datetime
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
@@ -10,18 +12,20 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.safestring import SafeString
 from unfold.decorators import action
+from unfold.widgets import UnfoldAdminSplitDateTimeWidget
 
 from billing_site.display.admin import (
     ReasonForm,
     TrackedAdmin,
     actor_of,
+    add_field_errors,
     attempt,
     confirmation,
     go,
     history_of,
     moment_column,
 )
-from billing_site.display.figures import NOTHING, link
+from billing_site.display.figures import NOTHING, link, moment_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
@@ -30,6 +34,7 @@ from invoicing.admin.plans_in_force import plans_in_force
 from invoicing.admin.price_words import price_in_words
 from invoicing.catalog.document import read_catalog
 from invoicing.catalog.draft import draft_next_version
+from invoicing.catalog.effective import effective_mistakes, sell_until
 from invoicing.catalog.models import Plan, PlanVersion, Product
 from invoicing.catalog.operations import plan_document, publish_version
 from invoicing.subscriptions.queries import phases_in_force
@@ -37,6 +42,18 @@ from invoicing.subscriptions.queries import phases_in_force
 PUBLISH = "invoicing.publish_planversion"
 ASK = "invoicing.ask_whatif"
 MIGRATE = "invoicing.migrate_subscribers"
+
+
+class EndSaleForm(ReasonForm):
+    """Until when a version is sold."""
+
+    effective_to = forms.SplitDateTimeField(
+        label="Sold until (UTC)",
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget(),
+        help_text="Empty: until another version is sold.",
+    )
+    field_order = ("effective_to", "reason")
 
 
 class NamedAdmin(TrackedAdmin):
@@ -141,6 +158,7 @@ class PlanAdmin(NamedAdmin):
             (
                 version,
                 "published" if version.published_at else "draft",
+                sale_in_words(version=version, at=now()) if version.published_at else "",
                 _subscribers(f"version={version.pk}", version.number_of_subscribers),
             )
             for version in PlanVersion.objects.filter(plan_id=object_id)
@@ -187,8 +205,8 @@ class PlanVersionAdmin(TrackedAdmin):
     list_select_related = ("plan",)
     search_fields = ("plan__key", "plan__name")
     ordering = ("plan__name", "-number")
-    fields = ("cadence", "proration", "tiers_on_change")
-    actions_detail = ("publish",)
+    fields = ("cadence", "proration", "tiers_on_change", "effective_from", "effective_to")
+    actions_detail = ("publish", "end_sale")
 
     @admin.display(description="State")
     def state(self, version: PlanVersion) -> SafeString:
@@ -229,6 +247,8 @@ class PlanVersionAdmin(TrackedAdmin):
             may_change=self.has_change_permission(request, version),
             may_ask=request.user.has_perm(ASK),
             may_publish=version.published_at is None and request.user.has_perm(PUBLISH),
+            may_end_sale=_is_for_sale(version) and request.user.has_perm(PUBLISH),
+            sale=sale_in_words(version=version, at=now()),
             changes=history_of(version),
         )
         return TemplateResponse(request, "backoffice/plan_version.html", context)
@@ -251,18 +271,69 @@ class PlanVersionAdmin(TrackedAdmin):
             )
             return go(page)
         older = phases_in_force(at=now()).filter(plan_version__plan=version.plan).count()
+        begins = moment_text(version.effective_from) if version.effective_from else "now"
         return confirmation(
             request,
             admin=self,
             title=f"Publish {version}",
             effect=f"{version.prices.count()} prices become immutable. {older} running subscriptions of "
-            f"{version.plan.name} keep the version that they have; new ones can start on this one.",
+            f"{version.plan.name} keep the version that they have; new ones take this one from {begins} on.",
             form=form,
             submit=f"Publish version {version.number}",
             back=page,
             warnings=_problems(version),
             row=version,
         )
+
+    @action(description="End its sale", url_path="end-sale")
+    def end_sale(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask until when a published version is sold; who has it keeps it."""
+        version = self.row_or_404(request, object_id)
+        if not request.user.has_perm(PUBLISH):
+            raise PermissionDenied
+        page = reverse("admin:invoicing_planversion_change", args=[version.pk])
+        form = EndSaleForm(request.POST or None, initial={"effective_to": version.effective_to})
+        if request.method == "POST" and form.is_valid():
+            try:
+                sell_until(
+                    version_id=version.pk,
+                    until=form.cleaned_data["effective_to"],
+                    at=now(),
+                    actor=actor_of(request),
+                    reason=form.cleaned_data["reason"],
+                )
+            except BillingError as problem:
+                add_field_errors(form, problem)
+            else:
+                self.message_user(
+                    request, f"{version}: {sale_in_words(version=self.row_or_404(request, object_id), at=now())}."
+                )
+                return go(page)
+        running = phases_in_force(at=now()).filter(plan_version=version).count()
+        return confirmation(
+            request,
+            admin=self,
+            title=f"End the sale of {version}",
+            effect=f"{running} running subscriptions keep it. New ones cannot take it from that moment on, unless somebody names it.",
+            form=form,
+            submit="End its sale",
+            back=page,
+            row=version,
+        )
+
+
+def sale_in_words(*, version: PlanVersion, at: datetime) -> str:
+    """Return when a version is sold, as people say it."""
+    if version.is_never_sold:
+        return "replaced before it was sold"
+    begins, ends = version.effective_from, version.effective_to
+    from_words = f"{'sold' if begins is None or begins <= at else 'to be sold'} {f'from {moment_text(begins)}' if begins else 'since ever'}"
+    return f"{from_words}, until {moment_text(ends)}" if ends else from_words
+
+
+def _is_for_sale(version: PlanVersion) -> bool:
+    is_over = version.effective_to is not None and version.effective_to <= now()
+    return version.published_at is not None and not is_over
 
 
 def _subscribers(query: str, number: int) -> SafeString:
@@ -277,4 +348,4 @@ def _problems(version: PlanVersion) -> list[str]:
         return [f"{error.field}: {error.message}" for error in problem.field_errors] or [problem.message]
     except AssertionError as problem:
         return [str(problem) or "a price is not complete"]
-    return []
+    return [f"{error.field}: {error.message}" for error in effective_mistakes(version=version, at=now())]

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.db.models import Count, Exists, Min, OuterRef
 
+from invoicing.catalog.effective import versions_sold
 from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.subscriptions.models import SubscriptionPhase
 from invoicing.subscriptions.queries import phases_in_force
@@ -18,6 +19,7 @@ class VersionInForce:
     running: int
     planned: int
     first_planned_at: datetime | None
+    is_sold: bool
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class PlansInForce:
 
 
 def plans_in_force(*, at: datetime) -> PlansInForce:
-    """Return all plans with their versions; three queries, however many subscriptions."""
+    """Return all plans with their versions; four queries, however many subscriptions."""
     running = dict(phases_in_force(at=at).order_by().values_list("plan_version").annotate(number=Count("pk")))
     there_already = phases_in_force(at=at).filter(
         subscription=OuterRef("subscription"), plan_version=OuterRef("plan_version")
@@ -64,10 +66,12 @@ def plans_in_force(*, at: datetime) -> PlansInForce:
         .values("plan_version")
         .annotate(number=Count("subscription", distinct=True), first=Min("starts_at"))
     }
+    sold = set(versions_sold(at=at).values_list("pk", flat=True))
     plans: dict[int, PlanInForce] = {}
     published = PlanVersion.objects.filter(published_at__isnull=False).select_related("plan")
     for version in published.order_by("plan__name", "plan_id", "-number"):
         number, first = planned.get(version.pk, (0, None))
         plan = plans.setdefault(version.plan_id, PlanInForce(version.plan, []))
-        plan.versions.append(VersionInForce(version, running.get(version.pk, 0), number, first))
+        is_sold = version.pk in sold
+        plan.versions.append(VersionInForce(version, running.get(version.pk, 0), number, first, is_sold))
     return PlansInForce(at, list(plans.values()))

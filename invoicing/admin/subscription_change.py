@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.decorators import action
@@ -55,7 +55,8 @@ TIMINGS = {
 
 def published_versions() -> QuerySet[PlanVersion]:
     """Return what a subscription can be put on, the newest of each plan first."""
-    published = PlanVersion.objects.filter(published_at__isnull=False)
+    never_sold = Q(effective_from=F("effective_to"), effective_from__isnull=False)
+    published = PlanVersion.objects.filter(~never_sold, published_at__isnull=False)
     return published.select_related("plan").order_by("plan__name", "-number")
 
 

@@ -67,6 +67,11 @@ class PlanDocument(serializers.Serializer[Any]):
         choices=["reset", "carry"],
         help_text="Tiers, free units and packages where the plan begins within a period. Default: reset.",
     )
+    effective_from = MomentField(
+        required=False,
+        help_text="New subscriptions take these prices from then on. Default: now; a first version, ever.",
+    )
+    effective_to = MomentField(required=False, help_text="They are sold until then. Default: until others are.")
     prices = PriceDocument(many=True)
 
 
@@ -74,11 +79,23 @@ class PlanVersionSerializer(serializers.ModelSerializer[PlanVersion]):
     """A published version with its prices."""
 
     published_at = MomentField()
+    effective_from = MomentField(allow_null=True, help_text="New subscriptions take it from then on; null: since ever.")
+    effective_to = MomentField(allow_null=True, help_text="The first moment at which it is not sold any more.")
     prices = serializers.SerializerMethodField()
 
     class Meta:
         model = PlanVersion
-        fields = ("number", "cadence", "proration", "tiers_on_change", "published_at", "digest", "prices")
+        fields = (
+            "number",
+            "cadence",
+            "proration",
+            "tiers_on_change",
+            "published_at",
+            "effective_from",
+            "effective_to",
+            "digest",
+            "prices",
+        )
 
     @extend_schema_field(PriceDocument(many=True))
     def get_prices(self, version: PlanVersion) -> list[dict[str, Any]]:
@@ -124,8 +141,8 @@ class PlansView(generics.ListAPIView[Plan]):
     @extend_schema(
         operation_id="load_plan",
         summary="Create a plan, or give it a new version",
-        description="Prices that differ from the newest version make a new one, published at once; running"
-        " subscriptions keep theirs. The same document again changes nothing.",
+        description="Prices that differ from the newest version make a new one, published at once and sold from"
+        " `effective_from` on; running subscriptions keep theirs. The same document again changes nothing.",
         request=PlanDocument,
         responses={201: PlanSerializer},
         examples=[OpenApiExample("Pro", value=REQUEST_EXAMPLE, request_only=True)],

@@ -13,7 +13,7 @@ from billing_site.kernel.errors import FieldError, InvalidFields
 from invoicing.api.base import actor_of, read
 from invoicing.api.fields import MomentField, MoneyField, PeriodSerializer, StrictSerializer, TextField, WholeField
 from invoicing.api.subscriptions import VERSION_LAST, SubscriptionSerializer, subscription_of
-from invoicing.catalog.queries import published_version
+from invoicing.catalog.queries import version_to_start
 from invoicing.subscriptions.amend import QUANTITY_MAX
 from invoicing.subscriptions.change import Change, ChangeKind, Timing, moment_of
 from invoicing.subscriptions.models import Subscription
@@ -46,7 +46,7 @@ class NewChange(StrictSerializer):
     at = TimingField(required=False, help_text='A time, "now" (the default) or "renewal".')
     plan = TextField(required=False, max_length=100, help_text="The plan's key; with `plan`.")
     version = WholeField(
-        required=False, min_value=1, max_value=VERSION_LAST, help_text="Default: the newest published version."
+        required=False, min_value=1, max_value=VERSION_LAST, help_text="Default: the version that is sold then."
     )
     quantity = WholeField(required=False, min_value=1, max_value=QUANTITY_MAX, help_text="With `quantity`.")
     preview = serializers.BooleanField(required=False, help_text="Only say what it would do. Default: false.")
@@ -142,10 +142,11 @@ def _change(subscription: Subscription, wanted: dict[str, Any], *, now: datetime
     if errors:
         raise InvalidFields(tuple(errors))
     at = wanted.get("at", Timing.NOW)
+    moment = moment_of(subscription=subscription, timing=at, now=now) if isinstance(at, Timing) else at
     return Change(
         kind=kind,
-        at=moment_of(subscription=subscription, timing=at, now=now) if isinstance(at, Timing) else at,
-        plan_version=published_version(plan_key=wanted["plan"], number=wanted.get("version"))
+        at=moment,
+        plan_version=version_to_start(plan_key=wanted["plan"], number=wanted.get("version"), at=moment)
         if kind is ChangeKind.PLAN
         else None,
         quantity=wanted.get("quantity"),

@@ -12,7 +12,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.errors import NotFound
 from invoicing.api.base import actor_of, bound_customer, filters_of, read
 from invoicing.api.fields import MomentField, StrictSerializer, TextField, WholeField
-from invoicing.catalog.queries import published_version
+from invoicing.catalog.queries import version_to_start
 from invoicing.customers.queries import customer_by_key
 from invoicing.subscriptions.amend import QUANTITY_MAX
 from invoicing.subscriptions.cancel import end_subscription
@@ -56,7 +56,7 @@ class NewSubscription(StrictSerializer):
     customer_id = TextField(max_length=100, help_text="The customer's key.")
     plan = TextField(max_length=100, help_text="The plan's key.")
     version = WholeField(
-        required=False, min_value=1, max_value=VERSION_LAST, help_text="Default: the newest published version."
+        required=False, min_value=1, max_value=VERSION_LAST, help_text="Default: the version that is sold at the start."
     )
     started_at = MomentField()
     quantity = WholeField(required=False, min_value=1, max_value=QUANTITY_MAX, help_text="Seats; default: 1.")
@@ -174,7 +174,9 @@ class SubscriptionsView(generics.ListAPIView[Subscription]):
         subscription = start_subscription(
             key=wanted.get("key", f"sub_{uuid4().hex}"),
             customer=customer_by_key(key=wanted["customer_id"]),
-            plan_version=published_version(plan_key=wanted["plan"], number=wanted.get("version")),
+            plan_version=version_to_start(
+                plan_key=wanted["plan"], number=wanted.get("version"), at=wanted["started_at"]
+            ),
             started_at=wanted["started_at"],
             anchor=wanted.get("anchor", Anchor.CALENDAR.value),
             quantity=wanted.get("quantity", 1),

@@ -10,7 +10,9 @@ from typing import Any, TypeVar, cast
 
 from billing_site.kernel.errors import FieldError, InvalidFields
 from billing_site.kernel.money import exponent
+from billing_site.kernel.period import as_utc
 from billing_site.kernel.text import is_storable
+from invoicing.catalog.effective import moment_mistake
 from invoicing.core.contract import Cadence, Price, PriceModel
 from invoicing.core.definition import definition_of, price_from_definition
 from invoicing.core.phases import Proration, TiersOnChange
@@ -31,7 +33,17 @@ METER_FIELDS = (
     "dimensions",
     "effective_from",
 )
-PLAN_FIELDS = ("key", "name", "product", "cadence", "proration", "tiers_on_change", "prices")
+PLAN_FIELDS = (
+    "key",
+    "name",
+    "product",
+    "cadence",
+    "proration",
+    "tiers_on_change",
+    "effective_from",
+    "effective_to",
+    "prices",
+)
 USAGE_MODELS = tuple(model.value for model in PriceModel if model is not PriceModel.FLAT)
 PRICE_IDENTITY = ("key", "name", "meter", "currency")
 
@@ -77,7 +89,7 @@ class PriceEntry:
 
 @dataclass(frozen=True)
 class PlanEntry:
-    """One plan with its rate card."""
+    """One plan with its rate card, and when it is sold: not part of the card, for who has it keeps it."""
 
     key: str
     name: str
@@ -86,6 +98,8 @@ class PlanEntry:
     prices: tuple[PriceEntry, ...]
     proration: Proration = Proration.SECOND
     tiers_on_change: TiersOnChange = TiersOnChange.RESET
+    effective_from: datetime | None = None
+    effective_to: datetime | None = None
 
     def rate_card(self) -> dict[str, Any]:
         """Return what a plan version consists of, canonical: its digest tells whether a new version is needed.
@@ -237,6 +251,19 @@ class _Reader:
             return datetime(value.year, value.month, value.day, tzinfo=UTC)
         return cast(datetime | None, value)
 
+    def stated_moment(self, entry: Mapping[str, Any], name: str, path: str) -> datetime | None:
+        """Read a time or a day that must carry its offset; in UTC."""
+        value = self.moment(entry, name, path)
+        if value is None:
+            return None
+        if not isinstance(value, datetime):
+            self.wrong(_join(path, name), "not_a_time", "must be a time with an offset: 2026-07-01T00:00:00Z")
+        elif mistake := moment_mistake(moment=value, field=_join(path, name)):
+            self.errors.append(mistake)
+        else:
+            return as_utc(value)
+        return None
+
     def product(self, value: Any, path: str) -> ProductEntry:
         entry = self.mapping(value, path, known=("key", "name"))
         key = self.key(entry, path)
@@ -261,6 +288,8 @@ class _Reader:
             prices=prices,
             proration=proration,
             tiers_on_change=self.choice(entry, "tiers_on_change", path, default=TiersOnChange.RESET),
+            effective_from=self.stated_moment(entry, "effective_from", path),
+            effective_to=self.stated_moment(entry, "effective_to", path),
         )
 
     def price(self, value: Any, path: str) -> PriceEntry:

@@ -1,6 +1,9 @@
 """What is sold: products, plans with immutable versions, and their prices."""
 
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import DateTimeRangeField
 from django.db import models
+from django.db.models import Func, Value
 
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import carved, exact_field, frozen_with_parent
@@ -67,6 +70,14 @@ class PlanVersion(models.Model):
         db_default=TiersOnChange.RESET.value,
         help_text="Tiers, free units and packages, where this version begins within a billing period.",
     )
+    effective_from = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="New subscriptions take this version from then on. Empty: from its publication on, a plan's first since ever.",
+    )
+    effective_to = models.DateTimeField(
+        null=True, blank=True, help_text="It is sold until then; who has it keeps it. Empty: until another is sold."
+    )
     digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the published rate card.")
     published_at = models.DateTimeField(null=True, blank=True, help_text="Empty: a draft that may still change.")
     history = tracked()
@@ -91,11 +102,38 @@ class PlanVersion(models.Model):
                 condition=models.Q(tiers_on_change__in=[choice.value for choice in TiersOnChange]),
                 name="plan_tiers_on_change_are_known",
             ),
+            # Both the same: it was replaced before it was sold to anybody.
+            models.CheckConstraint(
+                condition=models.Q(effective_to__isnull=True)
+                | models.Q(effective_from__isnull=True)
+                | models.Q(effective_to__gte=models.F("effective_from")),
+                name="plan_version_is_sold_forwards",
+            ),
+            # A range of one number stands for the number: there is no btree_gist.
+            ExclusionConstraint(
+                name="versions_of_a_plan_are_sold_one_at_a_time",
+                expressions=[
+                    (Func("plan", "plan", Value("[]"), function="int8range"), "&&"),
+                    (
+                        Func("effective_from", "effective_to", function="tstzrange", output_field=DateTimeRangeField()),
+                        "&&",
+                    ),
+                ],
+                condition=models.Q(published_at__isnull=False),
+            ),
         ]
-        triggers = carved(noun="published plan versions", while_open="OLD.published_at IS NULL", free_columns=[])
+        # Until when it is sold is decided later: by the version that follows it, or by people.
+        triggers = carved(
+            noun="published plan versions", while_open="OLD.published_at IS NULL", free_columns=["effective_to"]
+        )
 
     def __str__(self) -> str:
         return f"{self.plan.name} v{self.number}"
+
+    @property
+    def is_never_sold(self) -> bool:
+        """Say whether another version took its place before it was sold to anybody."""
+        return self.effective_from is not None and self.effective_from == self.effective_to
 
 
 class Price(models.Model):

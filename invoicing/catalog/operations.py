@@ -1,6 +1,7 @@
 """What may happen to the catalog: loaded from a file, a version published, never edited after that."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
 from invoicing.catalog.document import Catalog, PlanEntry, PriceEntry, read_catalog, terms_on_change
+from invoicing.catalog.effective import sell_until, take_over, versions_sold
 from invoicing.catalog.mapping import core_price, price_columns, tier_rows
 from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
 from invoicing.core.contract import Cadence
@@ -37,7 +39,7 @@ def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reaso
     """Bring meters, products and plans to what the document says; the same document again changes nothing.
 
     A plan whose prices differ from its newest published version gets a new version, published at
-    `at`; running subscriptions keep theirs. Raises InvalidFields with the path of each mistake,
+    `at` and sold from then on, or from when its `effective_from` says; running subscriptions keep theirs. Raises InvalidFields with the path of each mistake,
     Conflict where a meter would change its meaning.
     """
     catalog = read_catalog(document=document)
@@ -69,11 +71,12 @@ def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reaso
 
 @transaction.atomic
 def publish_version(*, version_id: int, at: datetime, actor: str, reason: str) -> PlanVersion:
-    """Publish a draft version: from now on it and its prices are immutable.
+    """Publish a draft version: from now on it and its prices are immutable, and sold from `effective_from` on (default: `at`).
 
-    Raises Conflict if it or a later version is published already (the latest number is what is
-    sold), InvalidFields if its rate card cannot be rated.
+    Raises Conflict if it or a later version is published already, InvalidFields if its rate card cannot be
+    rated or the moments between which it is sold cannot be.
     """
+    Plan.objects.select_for_update(no_key=True).get(versions=version_id)
     version = PlanVersion.objects.select_for_update(of=("self",)).select_related("plan__product").get(pk=version_id)
     if version.published_at is not None:
         raise Conflict(f"{version} is published already")
@@ -85,6 +88,7 @@ def publish_version(*, version_id: int, at: datetime, actor: str, reason: str) -
         TiersOnChange(version.tiers_on_change), [price.meter for price in version.prices.all()]
     ):
         raise InvalidFields((FieldError("tiers_on_change", "not_additive", mistake),))
+    take_over(version=version, at=at, actor=actor, reason=reason)
     version.digest = digest_of(_rate_card(version))
     version.published_at = at
     save_with_reason(version, actor=actor, reason=reason)
@@ -183,9 +187,11 @@ def _load_plan(entry: PlanEntry, *, place: int, at: datetime, summary: LoadSumma
     plan = _load_named(Plan, entry.key, columns, quiet, actor=actor, reason=reason)
     assert isinstance(plan, Plan)
     digest = digest_of(entry.rate_card())
-    newest = plan.versions.filter(published_at__isnull=False).order_by("-number").first()
-    if newest is not None and newest.digest == digest:
-        summary.unchanged += quiet.unchanged
+    same = _with_same_card(plan, entry, digest=digest, place=place, at=at)
+    if same is not None:
+        if _end_sale(same, entry, place=place, at=at, actor=actor, reason=reason):
+            quiet.changed.append(f"plan {entry.key} v{same.number}")
+        summary.unchanged += quiet.unchanged if not quiet.changed else []
         summary.changed += quiet.changed
         return
 
@@ -196,6 +202,8 @@ def _load_plan(entry: PlanEntry, *, place: int, at: datetime, summary: LoadSumma
         cadence=entry.cadence.value,
         proration=entry.proration.value,
         tiers_on_change=entry.tiers_on_change.value,
+        effective_from=entry.effective_from,
+        effective_to=entry.effective_to,
     )
     save_with_reason(version, actor=actor, reason=reason)
     meters = {meter.key: meter for meter in Meter.objects.filter(key__in={price.meter for price in entry.prices})}
@@ -212,7 +220,48 @@ def _load_plan(entry: PlanEntry, *, place: int, at: datetime, summary: LoadSumma
         PriceTier.objects.bulk_create(tier_rows(row=row, price=price.price))
     if mistake := _carry_mistake(entry.tiers_on_change, meters.values()):
         raise InvalidFields((FieldError(f"plans[{place}].tiers_on_change", "not_additive", mistake),))
-    publish_version(version_id=version.pk, at=at, actor=actor, reason=reason)
+    with _mistakes_at(place):
+        publish_version(version_id=version.pk, at=at, actor=actor, reason=reason)
     version.refresh_from_db()
     assert version.digest == digest, "what was stored must be what the file says"
     (summary.changed if last else summary.created).append(f"plan {entry.key} v{version.number}")
+
+
+def _with_same_card(plan: Plan, entry: PlanEntry, *, digest: str, place: int, at: datetime) -> PlanVersion | None:
+    """Return the published version that is what an entry says, or None where it says something new.
+
+    An entry that does not say from when it is sold means what is sold now, or the newest. Raises InvalidFields where
+    it dates prices that are sold already to another moment.
+    """
+    published = plan.versions.filter(published_at__isnull=False)
+    newest = published.order_by("-number").first()
+    if entry.effective_from is None:
+        sold = versions_sold(at=at).filter(plan=plan).first()
+        return next((version for version in (newest, sold) if version is not None and version.digest == digest), None)
+    if newest is None or newest.digest != digest:
+        return None
+    if newest.effective_from == entry.effective_from:
+        return newest
+    if newest.effective_from is not None and newest.effective_from > at:
+        return None
+    message = f"{newest} has these prices and is sold already: leave the moment out, or change a price"
+    raise InvalidFields((FieldError(f"plans[{place}].effective_from", "sold_already", message),))
+
+
+def _end_sale(version: PlanVersion, entry: PlanEntry, *, place: int, at: datetime, actor: str, reason: str) -> bool:
+    """Sell a version until the moment that an entry states, if it states one; say whether that is new."""
+    if entry.effective_to is None or entry.effective_to == version.effective_to:
+        return False
+    with _mistakes_at(place):
+        sell_until(version_id=version.pk, until=entry.effective_to, at=at, actor=actor, reason=reason)
+    return True
+
+
+@contextmanager
+def _mistakes_at(place: int) -> Iterator[None]:
+    """Tell the mistakes of a plan with its place in the file."""
+    try:
+        yield
+    except InvalidFields as problem:
+        errors = tuple(FieldError(f"plans[{place}].{one.field}", one.code, one.message) for one in problem.errors)
+        raise InvalidFields(errors) from None

@@ -139,11 +139,19 @@ def metered_elsewhere(
     return others.filter(later & meters).first()
 
 
-def plan_mistakes(*, customer: Customer, plan_version: PlanVersion) -> list[FieldError]:
-    """Return why a version cannot be put in force for a customer, at the field `plan`."""
+def plan_mistakes(*, customer: Customer, plan_version: PlanVersion, at: datetime) -> list[FieldError]:
+    """Return why a version cannot be put in force for a customer from `at` on, at the field `plan`.
+
+    A version that is no longer sold can: who names it grants it. One that is not sold yet cannot, nor one that never was.
+    """
     errors = []
     if plan_version.published_at is None:
         errors.append(FieldError("plan", "not_published", "is a draft: publish it first"))
+    elif plan_version.is_never_sold:
+        errors.append(FieldError("plan", "never_sold", f"{plan_version} was replaced before it was sold"))
+    elif plan_version.effective_from is not None and at.utcoffset() is not None and at < plan_version.effective_from:
+        message = f"{plan_version} is sold from {_text(plan_version.effective_from)} on"
+        errors.append(FieldError("plan", "not_sold_yet", message))
     if not plan_version.prices.filter(currency=customer.currency).exists():
         message = f"{plan_version} has no price in {customer.currency}, the customer's currency"
         errors.append(FieldError("plan", "no_price", message))

@@ -103,7 +103,7 @@ def _mistakes(wanted: Subscription, phases: list[SubscriptionPhase]) -> list[Fie
     if not KEY_PATTERN.fullmatch(wanted.key):
         message = "use 1 to 100 letters, digits and _ . : -, beginning with a letter or digit"
         errors.append(FieldError("key", "invalid", message))
-    errors += plan_mistakes(customer=customer, plan_version=plan_version)
+    errors += plan_mistakes(customer=customer, plan_version=plan_version, at=wanted.started_at)
     if not 1 <= phases[0].quantity <= QUANTITY_MAX:
         message = f"must lie between 1 and {QUANTITY_MAX:,}"
         errors.append(FieldError("quantity", "out_of_range", message))

@@ -1,6 +1,7 @@
 """Who is on which version, and moving them: in numbers before it is done, with a reason, and as it was shown."""
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from tests.invoicing.what_ifs import three_customers
 IN_FORCE = "/admin/invoicing/plan/in-force/"
 LIST = "/admin/invoicing/planmigration/"
 ADD = f"{LIST}add/"
+# After the newer version began to be sold.
+OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
 
 pytestmark = pytest.mark.django_db
 
@@ -29,13 +32,13 @@ def proposed(client: Client, **fields: Any) -> Any:
 def test_the_page_says_who_is_on_which_version_and_leads_to_moving_them(finance: Client, support: Client) -> None:
     three_customers()
     newer = a_newer_version()
-    a_subscription(a_customer("cust_new"))
+    a_subscription(a_customer("cust_new"), started_at=OCTOBER)
 
     page = finance.get(IN_FORCE)
 
     text = text_of(page)
     assert "4 subscriptions run at" in text and "3 of them on a version that is not the newest" in text
-    assert re.search(r"Pro version 2 .* newest .* 1 0 Move 3 others here", text)
+    assert re.search(r"Pro version 2 sold now .* 1 0 Move 3 others here", text)
     assert f"{ADD}?target={newer.pk}" in page.content.decode()
     assert "Move" not in text_of(support.get(IN_FORCE))
 
@@ -68,7 +71,7 @@ def test_what_is_different_by_now_is_told_and_nobody_is_moved(finance: Client) -
     three_customers()
     proposed(finance)
     migration = PlanMigration.objects.get()
-    a_subscription(a_customer("cust_other", currency="USD"))
+    a_subscription(a_customer("cust_other", currency="USD"), started_at=OCTOBER)
     SubscriptionPhase.objects.filter(subscription__key="sub_cust_other")
 
     page = finance.post(f"{LIST}{migration.pk}/commit/", {"digest": "0" * 64, "reason": "go"}, follow=True)

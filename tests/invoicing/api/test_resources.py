@@ -82,7 +82,9 @@ def test_a_plan_is_loaded_in_the_shape_of_a_catalog_file_and_gets_a_version_for_
     assert [version["number"] for version in dearer.json()["versions"]] == [2, 1]
     assert dearer.json()["product"] == "platform"
     assert dearer.json()["versions"][0]["prices"] == [PRO["prices"][0] | {"meter": None, "unit_amount": "59.5"}]
-    assert dearer.json()["versions"][1] == created.json()["versions"][0]
+    newer, older = dearer.json()["versions"]
+    assert older == created.json()["versions"][0] | {"effective_to": newer["effective_from"]}
+    assert (older["effective_from"], newer["effective_from"]) == (None, newer["published_at"])
     assert caller.get("/api/v1/plans/pro").json() == dearer.json()
     assert caller.get("/api/v1/plans").json()["data"] == [dearer.json()]
 
