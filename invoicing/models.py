@@ -2,7 +2,7 @@
 
 from billing_site.kernel.history import guard_history
 from invoicing.backfills.models import Backfill
-from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
+from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
 from invoicing.ledger.models import Account, JournalEntry, Posting
@@ -24,6 +24,7 @@ __all__ = [
     "PaymentFailure",
     "Plan",
     "PlanMigration",
+    "PlanSpend",
     "PlanVersion",
     "Posting",
     "Price",

@@ -49,7 +49,7 @@ def usd_fee(amount: str = "29") -> dict[str, Any]:
 
 
 def a_plan(
-    key: str = "pro", *prices: dict[str, Any], at: datetime = datetime(2026, 1, 1, tzinfo=UTC), **terms: str
+    key: str = "pro", *prices: dict[str, Any], at: datetime = datetime(2026, 1, 1, tzinfo=UTC), **terms: Any
 ) -> None:
     """Load a plan with these prices (or a fee of USD 29 and USD 0.01 an action)."""
     load_catalog(

@@ -11,7 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Model
 
-from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
+from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
@@ -37,7 +37,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (DeadLetter, "replay_deadletter", "Can replay and dismiss dead letters"),
 )
 SEEN_APPS = ("invoicing", "metering", "dunning", "marketplaces")
-EDITED: tuple[type[Model], ...] = (Customer, Subscription, Product, Plan, PlanVersion, Price, PriceTier)
+EDITED: tuple[type[Model], ...] = (Customer, Subscription, Product, Plan, PlanVersion, PlanSpend, Price, PriceTier)
 
 
 @transaction.atomic
@@ -49,7 +49,8 @@ def ensure_roles() -> None:
         content_type__in=ContentType.objects.get_for_models(*EDITED).values(),
         codename__regex=r"^(add|change)_",
     ) | Permission.objects.filter(
-        content_type__in=ContentType.objects.get_for_models(Price, PriceTier).values(), codename__startswith="delete_"
+        content_type__in=ContentType.objects.get_for_models(Price, PriceTier, PlanSpend).values(),
+        codename__startswith="delete_",
     )
     finance, _ = Group.objects.get_or_create(name=FINANCE)
     support, _ = Group.objects.get_or_create(name=SUPPORT)

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget
 
@@ -31,11 +32,11 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.history import save_with_reason
 from invoicing.admin.plans_in_force import plans_in_force
-from invoicing.admin.price_words import price_in_words
+from invoicing.admin.price_words import price_in_words, spend_in_words
 from invoicing.catalog.document import read_catalog
 from invoicing.catalog.draft import draft_next_version
 from invoicing.catalog.effective import effective_mistakes, sell_until
-from invoicing.catalog.models import Plan, PlanVersion, Product
+from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Product
 from invoicing.catalog.operations import plan_document, publish_version
 from invoicing.subscriptions.queries import phases_in_force
 
@@ -196,6 +197,15 @@ class PlanAdmin(NamedAdmin):
         )
 
 
+class SpendInline(TabularInline):
+    """Minimum and maximum spend of a draft, one row a currency."""
+
+    model = PlanSpend
+    extra = 0
+    fields = ("currency", "minimum_spend", "maximum_spend")
+    ordering = ("currency",)
+
+
 @admin.register(PlanVersion)
 class PlanVersionAdmin(TrackedAdmin):
     """One state of a plan: a page of prices in words; a draft can be edited and published."""
@@ -206,6 +216,7 @@ class PlanVersionAdmin(TrackedAdmin):
     search_fields = ("plan__key", "plan__name")
     ordering = ("plan__name", "-number")
     fields = ("cadence", "proration", "tiers_on_change", "effective_from", "effective_to")
+    inlines = (SpendInline,)
     actions_detail = ("publish", "end_sale")
 
     @admin.display(description="State")
@@ -240,6 +251,10 @@ class PlanVersionAdmin(TrackedAdmin):
             row=version,
             state="published" if version.published_at else "draft",
             prices=[(price, price_in_words(price=price, cadence=version.cadence)) for price in prices],
+            spend=[
+                (row.currency, spend_in_words(row=row, cadence=version.cadence))
+                for row in version.spend.order_by("currency")
+            ],
             subscribers=_subscribers(
                 f"version={version.pk}", phases_in_force(at=now()).filter(plan_version=version).count()
             ),

@@ -5,7 +5,7 @@ from decimal import Decimal
 from billing_site.display.figures import exact_price, quantity
 from billing_site.kernel.money import EXACT, plain
 from billing_site.kernel.words import counted
-from invoicing.catalog.models import Price, PriceTier
+from invoicing.catalog.models import PlanSpend, Price, PriceTier
 from invoicing.core.contract import Cadence, PriceModel
 
 PER = {Cadence.WEEK: "week", Cadence.MONTH: "month", Cadence.QUARTER: "quarter", Cadence.YEAR: "year"}
@@ -23,6 +23,17 @@ def price_in_words(*, price: Price, cadence: str) -> list[str]:
     if price.maximum_amount is not None:
         sentences.append(f"At most {_amount(price, price.maximum_amount)} a period.")
     return sentences
+
+
+def spend_in_words(*, row: PlanSpend, cadence: str) -> list[str]:
+    """Return the sentences that say what a subscription owes at least and at most."""
+    per = PER[Cadence(cadence)]
+    bounds = (("At least", row.minimum_spend), ("At most", row.maximum_spend))
+    return [
+        f"{word} {exact_price(amount=bound, currency=row.currency)} per {per}."
+        for word, bound in bounds
+        if bound is not None
+    ]
 
 
 def _model_words(price: Price, *, unit: str, per: str) -> list[str]:

@@ -16,7 +16,7 @@ from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
 from invoicing.catalog.models import PlanVersion
-from invoicing.core.contract import RatedLine
+from invoicing.core.contract import DocumentLine
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 from invoicing.workflows.what_if import Comparison, card_of_version, cards_in_place, compare_invoice
 from invoicing.workflows.what_if_figures import (
@@ -81,8 +81,8 @@ class WhatIfPage:
 class LineChange:
     """A line of an invoice before and after; None on the side that does not have it."""
 
-    was: RatedLine | None
-    now: RatedLine | None
+    was: DocumentLine | None
+    now: DocumentLine | None
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _changed(version: PlanVersion, card: dict[str, Any]) -> bool:
 
 
 def _lines(compared: Comparison) -> Iterator[LineChange]:
-    now = {line.reference: line for line in compared.now.lines} if compared.now else {}
+    now = {line.reference: line for line in compared.now.document_lines} if compared.now else {}
     for line in compared.was:
         yield LineChange(line, now.pop(line.reference, None))
     for line in now.values():

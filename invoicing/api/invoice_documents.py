@@ -7,7 +7,14 @@ from rest_framework import serializers
 
 from billing_site.kernel.money import plain
 from invoicing.api.fields import MomentField, MoneyField, PeriodSerializer, QuantityField
-from invoicing.core.contract import AssembledInvoice, CorrectionLine, RatedLine
+from invoicing.core.contract import (
+    AdjustmentKind,
+    AdjustmentLine,
+    AssembledInvoice,
+    CorrectionLine,
+    DecidedAdjustment,
+    DocumentLine,
+)
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 
 MONTH_EXAMPLE = {"start": "2026-07-31T22:00:00Z", "end": "2026-08-31T22:00:00Z"}
@@ -22,6 +29,7 @@ STEP_EXAMPLE = {
 LINE_EXAMPLE = {
     "position": 1,
     "kind": "charge",
+    "adjustment": "",
     "description": "Tokens",
     "explanation": "1,000,000 × EUR 0.00002",
     "subscription": "sub_acme_pro",
@@ -89,6 +97,7 @@ class LineSerializer(serializers.ModelSerializer[InvoiceLine]):
         fields = (
             "position",
             "kind",
+            "adjustment",
             "description",
             "explanation",
             "subscription",
@@ -163,11 +172,14 @@ class InvoiceWithLines(InvoiceSerializer):
         fields = (*InvoiceSerializer.Meta.fields, "lines")
 
 
-class PreviewLineSerializer(serializers.Serializer[RatedLine | CorrectionLine]):
+class PreviewLineSerializer(serializers.Serializer[DocumentLine]):
     """A line as it would be."""
 
     position = serializers.SerializerMethodField()
-    kind = serializers.SerializerMethodField(help_text="A charge, or a correction of an earlier invoice's line.")
+    kind = serializers.SerializerMethodField(
+        help_text="A charge, an adjustment of the bill, or a correction of an earlier invoice's line."
+    )
+    adjustment = serializers.SerializerMethodField(help_text="What an adjustment is about; empty: a charge.")
     description = serializers.CharField()
     explanation = serializers.CharField()
     subscription = serializers.CharField()
@@ -178,21 +190,29 @@ class PreviewLineSerializer(serializers.Serializer[RatedLine | CorrectionLine]):
     service_period = PeriodSerializer()
     steps = serializers.SerializerMethodField()
 
-    def get_position(self, line: RatedLine | CorrectionLine) -> int:
+    def get_position(self, line: DocumentLine) -> int:
         """Return the place on the document."""
         return int(self.context["positions"][line.reference])
 
     @extend_schema_field(serializers.ChoiceField(choices=LineKind.choices))
-    def get_kind(self, line: RatedLine | CorrectionLine) -> str:
+    def get_kind(self, line: DocumentLine) -> str:
         """Return what the line is about."""
-        return str(LineKind.CORRECTION if isinstance(line, CorrectionLine) else LineKind.CHARGE)
+        kinds = {CorrectionLine: LineKind.CORRECTION, AdjustmentLine: LineKind.ADJUSTMENT}
+        return str(kinds.get(type(line), LineKind.CHARGE))
 
-    def get_meter(self, line: RatedLine | CorrectionLine) -> str:
+    @extend_schema_field(serializers.ChoiceField(choices=[(kind.value, kind.value) for kind in AdjustmentKind]))
+    def get_adjustment(self, line: DocumentLine) -> str:
+        """Return the kind of an adjustment, or of the one that a correction is about."""
+        if isinstance(line, CorrectionLine) and isinstance(line.correction, DecidedAdjustment):
+            return line.correction.after.kind.value
+        return line.kind.value if isinstance(line, AdjustmentLine) else ""
+
+    def get_meter(self, line: DocumentLine) -> str:
         """Return the meter's key."""
         return line.meter or ""
 
     @extend_schema_field(StepSerializer(many=True))
-    def get_steps(self, line: RatedLine | CorrectionLine) -> list[dict[str, str]]:
+    def get_steps(self, line: DocumentLine) -> list[dict[str, str]]:
         """Return the written-out arithmetic."""
         return [
             {

@@ -18,6 +18,7 @@ from invoicing.catalog.document import PriceEntry
 from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import Plan, PlanVersion, Price
 from invoicing.catalog.operations import load_catalog
+from invoicing.catalog.spend import spend_documents
 
 REQUEST_EXAMPLE = {
     "key": "pro",
@@ -52,6 +53,14 @@ class PriceDocument(serializers.Serializer[Any]):
     model = serializers.CharField(help_text=PRICE_HELP)
 
 
+class SpendDocument(serializers.Serializer[Any]):
+    """What a subscription owes at least and at most per billing period; a partial one owes its share."""
+
+    currency = serializers.CharField()
+    minimum_spend = serializers.CharField(required=False, help_text="A true-up lifts the bill to it.")
+    maximum_spend = serializers.CharField(required=False, help_text="What is charged above it is taken off.")
+
+
 class PlanDocument(serializers.Serializer[Any]):
     """A plan as in a catalog file."""
 
@@ -73,6 +82,9 @@ class PlanDocument(serializers.Serializer[Any]):
     )
     effective_to = MomentField(required=False, help_text="They are sold until then. Default: until others are.")
     prices = PriceDocument(many=True)
+    spend = SpendDocument(
+        many=True, required=False, help_text="Minimum and maximum spend of a subscription, one entry a currency."
+    )
 
 
 class PlanVersionSerializer(serializers.ModelSerializer[PlanVersion]):
@@ -82,6 +94,7 @@ class PlanVersionSerializer(serializers.ModelSerializer[PlanVersion]):
     effective_from = MomentField(allow_null=True, help_text="New subscriptions take it from then on; null: since ever.")
     effective_to = MomentField(allow_null=True, help_text="The first moment at which it is not sold any more.")
     prices = serializers.SerializerMethodField()
+    spend = serializers.SerializerMethodField()
 
     class Meta:
         model = PlanVersion
@@ -95,7 +108,13 @@ class PlanVersionSerializer(serializers.ModelSerializer[PlanVersion]):
             "effective_to",
             "digest",
             "prices",
+            "spend",
         )
+
+    @extend_schema_field(SpendDocument(many=True))
+    def get_spend(self, version: PlanVersion) -> list[dict[str, Any]]:
+        """Return minimum and maximum spend as they would stand in a catalog file."""
+        return spend_documents(rows=version.spend.all())
 
     @extend_schema_field(PriceDocument(many=True))
     def get_prices(self, version: PlanVersion) -> list[dict[str, Any]]:
@@ -134,7 +153,7 @@ class PlansView(generics.ListAPIView[Plan]):
     serializer_class = PlanSerializer
 
     def get_queryset(self) -> QuerySet[Plan]:
-        """Return the plans with everything that is shown of them, in five queries."""
+        """Return the plans with everything that is shown of them, in six queries."""
         filters_of(self.request, known=())
         return _plans()
 
@@ -181,7 +200,7 @@ def _plans() -> QuerySet[Plan]:
     prices = Price.objects.select_related("meter").prefetch_related("tiers").order_by("position", "id")
     versions = PlanVersion.objects.filter(published_at__isnull=False).order_by("-number")
     return Plan.objects.select_related("product").prefetch_related(
-        Prefetch("versions", versions.prefetch_related(Prefetch("prices", prices)))
+        Prefetch("versions", versions.prefetch_related(Prefetch("prices", prices), "spend"))
     )
 
 

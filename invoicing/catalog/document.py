@@ -13,6 +13,7 @@ from billing_site.kernel.money import exponent
 from billing_site.kernel.period import as_utc
 from billing_site.kernel.text import is_storable
 from invoicing.catalog.effective import moment_mistake
+from invoicing.catalog.spend import SpendEntry, read_spend
 from invoicing.core.contract import Cadence, Price, PriceModel
 from invoicing.core.definition import definition_of, price_from_definition
 from invoicing.core.phases import Proration, TiersOnChange
@@ -43,6 +44,7 @@ PLAN_FIELDS = (
     "effective_from",
     "effective_to",
     "prices",
+    "spend",
 )
 USAGE_MODELS = tuple(model.value for model in PriceModel if model is not PriceModel.FLAT)
 PRICE_IDENTITY = ("key", "name", "meter", "currency")
@@ -100,6 +102,7 @@ class PlanEntry:
     tiers_on_change: TiersOnChange = TiersOnChange.RESET
     effective_from: datetime | None = None
     effective_to: datetime | None = None
+    spend: tuple[SpendEntry, ...] = ()
 
     def rate_card(self) -> dict[str, Any]:
         """Return what a plan version consists of, canonical: its digest tells whether a new version is needed.
@@ -110,6 +113,8 @@ class PlanEntry:
             "cadence": self.cadence.value,
             "prices": [price.document() for price in self.prices],
         }
+        if self.spend:
+            card["spend"] = [entry.document() for entry in self.spend]
         return card | terms_on_change(proration=self.proration, tiers_on_change=self.tiers_on_change)
 
 
@@ -280,6 +285,10 @@ class _Reader:
         identities = Counter((price.key, price.currency) for price in prices)
         for price_key, currency in sorted(pair for pair, number_of in identities.items() if number_of > 1):
             self.wrong(_join(path, "prices"), "duplicate", f"holds {price_key!r} in {currency} twice")
+        spend, mistakes = read_spend(entry.get("spend", []), path=_join(path, "spend"))
+        self.errors += mistakes
+        for currency in sorted({one.currency for one in spend} - {price.currency for price in prices} - {""}):
+            self.wrong(_join(path, "spend"), "no_price", f"names {currency}, in which the plan has no price")
         return PlanEntry(
             key=key,
             name=self.text(entry, "name", path, default=key),
@@ -290,6 +299,7 @@ class _Reader:
             tiers_on_change=self.choice(entry, "tiers_on_change", path, default=TiersOnChange.RESET),
             effective_from=self.stated_moment(entry, "effective_from", path),
             effective_to=self.stated_moment(entry, "effective_to", path),
+            spend=spend,
         )
 
     def price(self, value: Any, path: str) -> PriceEntry:

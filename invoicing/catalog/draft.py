@@ -4,12 +4,12 @@ from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.history import save_with_reason
-from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier
+from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier
 
 
 @transaction.atomic
 def draft_next_version(*, plan_id: int, actor: str, reason: str) -> PlanVersion:
-    """Copy the newest version of a plan, with prices and tiers, into a draft with the next number.
+    """Copy the newest version of a plan, with prices, tiers, minimum and maximum spend, into a draft with the next number.
 
     Raises Conflict where the plan has a draft already: two drafts would race to become the offer.
     """
@@ -25,6 +25,13 @@ def draft_next_version(*, plan_id: int, actor: str, reason: str) -> PlanVersion:
     save_with_reason(version, actor=actor, reason=reason)
     if newest is not None:
         _copy_prices(newest, version)
+        PlanSpend.objects.bulk_create(
+            PlanSpend(
+                plan_version=version,
+                **{field.attname: getattr(spend, field.attname) for field in _own_fields(PlanSpend, "plan_version")},
+            )
+            for spend in newest.spend.order_by("currency")
+        )
     return version
 
 
@@ -45,5 +52,5 @@ def _copy_prices(source: PlanVersion, target: PlanVersion) -> None:
         )
 
 
-def _own_fields(model: type[Price] | type[PriceTier], parent: str) -> list:  # type: ignore[type-arg]
+def _own_fields(model: type[Price] | type[PriceTier] | type[PlanSpend], parent: str) -> list:  # type: ignore[type-arg]
     return [field for field in model._meta.concrete_fields if not field.primary_key and field.name != parent]

@@ -191,6 +191,48 @@ class Price(models.Model):
         return f"{self.name} ({self.currency})"
 
 
+class PlanSpend(models.Model):
+    """What a subscription to a plan version owes at least and at most per billing period, in one currency."""
+
+    plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="spend")
+    currency = models.CharField(max_length=3)
+    minimum_spend = exact_field(null=True, blank=True, help_text="Per billing period; a partial one owes its share.")
+    maximum_spend = exact_field(null=True, blank=True, help_text="What is charged above it is taken off.")
+
+    objects = models.Manager["PlanSpend"]()
+
+    class Meta:
+        verbose_name = "minimum and maximum spend"
+        verbose_name_plural = "minimum and maximum spend"
+        constraints = [
+            models.UniqueConstraint(fields=["plan_version", "currency"], name="plan_spend_is_one_per_currency"),
+            models.CheckConstraint(
+                condition=models.Q(minimum_spend__isnull=False) | models.Q(maximum_spend__isnull=False),
+                name="plan_spend_has_a_bound",
+            ),
+            models.CheckConstraint(
+                condition=(models.Q(minimum_spend__isnull=True) | models.Q(minimum_spend__gte=0))
+                & (models.Q(maximum_spend__isnull=True) | models.Q(maximum_spend__gte=0)),
+                name="plan_spend_is_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(maximum_spend__isnull=True)
+                | models.Q(minimum_spend__isnull=True)
+                | models.Q(minimum_spend__lte=models.F("maximum_spend")),
+                name="plan_minimum_spend_is_not_above_maximum",
+            ),
+        ]
+        triggers = frozen_with_parent(
+            noun="minimum and maximum spend of the published plan version",
+            parent_column="plan_version_id",
+            open_parent="SELECT 1 FROM invoicing_planversion version"
+            " WHERE version.id = {row}.plan_version_id AND version.published_at IS NULL FOR SHARE",
+        )
+
+    def __str__(self) -> str:
+        return f"spend in {self.currency}"
+
+
 class PriceTier(models.Model):
     """The rate up to and including a bound."""
 

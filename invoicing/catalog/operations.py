@@ -14,7 +14,8 @@ from billing_site.kernel.history import save_with_reason
 from invoicing.catalog.document import Catalog, PlanEntry, PriceEntry, read_catalog, terms_on_change
 from invoicing.catalog.effective import sell_until, take_over, versions_sold
 from invoicing.catalog.mapping import core_price, price_columns, tier_rows
-from invoicing.catalog.models import Plan, PlanVersion, Price, PriceTier, Product
+from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
+from invoicing.catalog.spend import spend_documents
 from invoicing.core.contract import Cadence
 from invoicing.core.phases import Proration, TiersOnChange
 from metering.models import Meter
@@ -113,7 +114,7 @@ def _load_alone() -> None:
 
 def _rate_card(version: PlanVersion) -> dict[str, Any]:
     prices = version.prices.select_related("meter").prefetch_related("tiers").order_by("position", "id")
-    card = {
+    card: dict[str, Any] = {
         "cadence": Cadence(version.cadence).value,
         "prices": [
             PriceEntry(
@@ -126,6 +127,8 @@ def _rate_card(version: PlanVersion) -> dict[str, Any]:
             for price in prices
         ],
     }
+    if spend := spend_documents(rows=version.spend.all()):
+        card["spend"] = spend
     return card | terms_on_change(
         proration=Proration(version.proration), tiers_on_change=TiersOnChange(version.tiers_on_change)
     )
@@ -218,6 +221,15 @@ def _load_plan(entry: PlanEntry, *, place: int, at: datetime, summary: LoadSumma
             **price_columns(price=price.price),
         )
         PriceTier.objects.bulk_create(tier_rows(row=row, price=price.price))
+    PlanSpend.objects.bulk_create(
+        PlanSpend(
+            plan_version=version,
+            currency=spend.currency,
+            minimum_spend=spend.minimum,  # type: ignore[misc]  # the stubs do not see null=True through exact_field
+            maximum_spend=spend.maximum,  # type: ignore[misc]
+        )
+        for spend in entry.spend
+    )
     if mistake := _carry_mistake(entry.tiers_on_change, meters.values()):
         raise InvalidFields((FieldError(f"plans[{place}].tiers_on_change", "not_additive", mistake),))
     with _mistakes_at(place):

@@ -6,6 +6,7 @@ from billing_site.kernel.errors import FieldError, InvalidFields, InvalidInput
 from invoicing.catalog.document import PlanEntry
 from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import Price
+from invoicing.catalog.spend import SpendEntry
 from invoicing.core import contract
 from invoicing.core.phases import Proration, TiersOnChange
 from metering.models import Meter
@@ -32,6 +33,7 @@ class RateCard:
     cadence: contract.Cadence
     proration: Proration
     prices: tuple[OfferedPrice, ...]
+    spend: tuple[SpendEntry, ...] = ()
 
     def prices_for(self, *, currency: str, cadence: contract.Cadence) -> tuple[OfferedPrice, ...]:
         """Return the prices in a currency; raises InvalidInput where there are none or the card is billed by other periods."""
@@ -42,6 +44,10 @@ class RateCard:
         if not prices:
             raise InvalidInput(f"the price list of {self.plan} has no price in {currency}", field="currency")
         return prices
+
+    def spend_in(self, *, currency: str) -> SpendEntry | None:
+        """Return the minimum and maximum spend in a currency, or None."""
+        return next((entry for entry in self.spend if entry.currency == currency), None)
 
 
 def offered_price(*, row: Price) -> OfferedPrice:
@@ -84,4 +90,5 @@ def rate_card_of(*, entry: PlanEntry) -> RateCard:
             )
             for price in entry.prices
         ),
+        spend=entry.spend,
     )

@@ -11,16 +11,17 @@ from moneyed import Money
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import total, wire
+from invoicing.core.adjusting import adjust
 from invoicing.core.contract import (
     ENGINE_VERSION,
     AssembledInvoice,
     Charge,
     ContractSnapshot,
-    DecidedCorrection,
+    OpenCorrection,
     RatedLine,
 )
 from invoicing.core.correction import correction_lines
-from invoicing.core.proof import correction_document, line_document, period_document
+from invoicing.core.proof import adjustment_document, correction_document, line_document, period_document
 
 
 class RatedTwice(BillingError):
@@ -31,19 +32,25 @@ class RatedTwice(BillingError):
 
 
 def assemble(
-    *, snapshot: ContractSnapshot, lines: Sequence[RatedLine], corrections: Sequence[DecidedCorrection] = ()
+    *,
+    snapshot: ContractSnapshot,
+    lines: Sequence[RatedLine],
+    corrections: Sequence[OpenCorrection] = (),
 ) -> AssembledInvoice:
     """Put the rated lines of a contract together, in the contract's order, whatever order they come in.
 
     Every charge has exactly one line, and each line rates the whole quantity that its meter counted
-    (killbill#1081). Open corrections of earlier invoices follow, credits as far as there is room (S0-061).
+    (killbill#1081). What the terms make of them follows, then open corrections of earlier invoices, credits as far as
+    there is room (S0-061).
     Raises RatedTwice where two subscriptions bill one meter at the same time.
     """
     ordered = _in_contract_order(snapshot, lines)
     _check_complete(snapshot, ordered)
     check_rated_once(charged=ordered)
 
-    charged = total((line.amount for line in ordered), snapshot.currency)
+    adjusted = adjust(terms=snapshot.terms, lines=ordered, currency=snapshot.currency)
+    rated = total((line.amount for line in ordered), snapshot.currency)
+    charged = rated + total((line.amount for line in adjusted), snapshot.currency)
     carried = correction_lines(corrections=corrections, charged=charged, currency=snapshot.currency)
     subtotal = charged + total((line.amount for line in carried), snapshot.currency)
     content: dict[str, Any] = {
@@ -55,6 +62,8 @@ def assemble(
         "subtotal": wire(subtotal),
         "total": wire(subtotal),
     }
+    if adjusted:
+        content["adjustments"] = [adjustment_document(line=line) for line in adjusted]
     if carried:
         content["corrections"] = [correction_document(line=line) for line in carried]
     return AssembledInvoice(
@@ -66,12 +75,13 @@ def assemble(
         total=subtotal,
         digest=digest_of(content),
         corrections=carried,
+        adjustments=adjusted,
     )
 
 
 def amount_to_come(*, invoice: AssembledInvoice, at: datetime) -> Money:
     """Return what the invoice charges for services that have not begun at a moment: a fee from the end of a trial on."""
-    coming = (line.amount for line in invoice.lines if line.service_period.start > at)
+    coming = (line.amount for line in invoice.bill_lines if line.service_period.start > at)
     return total(coming, invoice.currency)
 
 

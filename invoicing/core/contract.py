@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from typing import ClassVar
 
 from moneyed import Money
 
@@ -54,6 +55,13 @@ class StepKind(StrEnum):
     def is_bound(self) -> bool:
         """Say whether the rung lifts to the minimum or cuts at the maximum instead of pricing usage."""
         return self in (StepKind.TRUE_UP, StepKind.CAP)
+
+
+class AdjustmentKind(StrEnum):
+    """What changes a bill beyond its charges; this order is that of the document, and each sees what those before it made."""
+
+    MINIMUM_SPEND = "minimum_spend"
+    MAXIMUM_SPEND = "maximum_spend"
 
 
 @dataclass(frozen=True)
@@ -127,13 +135,30 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Term:
+    """What a contract says about a bill beyond its charges; each family of `core/adjustments` is one kind of it.
+
+    `reference` is unique within a snapshot, among charges too; `about` are the references of the lines that it looks at: charges,
+    or adjustments of an earlier kind.
+    """
+
+    kind: ClassVar[AdjustmentKind]
+
+    reference: str
+    subscription: str
+    service_period: Period
+    about: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ContractSnapshot:
-    """All charges of a customer for one billing period, in the order of the document."""
+    """All charges of a customer for one billing period, in the order of the document, and the terms beyond them."""
 
     customer: str
     currency: str
     period: Period
     charges: tuple[Charge, ...]
+    terms: tuple[Term, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,6 +222,49 @@ class RatedLine:
 
 
 @dataclass(frozen=True)
+class BaseLine:
+    """A line that an adjustment was computed from: all that it needs to know of it."""
+
+    reference: str
+    amount: Money
+
+
+@dataclass(frozen=True)
+class AdjustmentLine:
+    """What a term makes of a bill, signed; there is one for each term, also over nothing: later usage may change that."""
+
+    term: Term
+    base: tuple[BaseLine, ...]
+    description: str
+    explanation: str
+    amount: Money
+    steps: tuple[Step, ...]
+    quantity: ClassVar[Decimal] = Decimal(1)
+    meter: ClassVar[None] = None
+    unit: ClassVar[str] = ""
+
+    @property
+    def kind(self) -> AdjustmentKind:
+        """What it is about."""
+        return self.term.kind
+
+    @property
+    def reference(self) -> str:
+        """What names it within its invoice."""
+        return self.term.reference
+
+    @property
+    def subscription(self) -> str:
+        """Whose bill it changes."""
+        return self.term.subscription
+
+    @property
+    def service_period(self) -> Period:
+        """What part of the billing period it is about."""
+        return self.term.service_period
+
+
+@dataclass(frozen=True)
 class DecidedCorrection:
     """A correction that goes to the next invoice: the original line in words, both usages, and what invoices hold of it.
 
@@ -216,8 +284,23 @@ class DecidedCorrection:
 
 
 @dataclass(frozen=True)
+class DecidedAdjustment:
+    """A correction of an adjustment line that goes to the next invoice: late usage has changed what it was computed from."""
+
+    reference: str
+    invoice_number: str
+    position: int
+    line_digest: str
+    period: str
+    before: AdjustmentLine
+    after: AdjustmentLine
+    currency: str
+    taken: Money
+
+
+@dataclass(frozen=True)
 class CorrectionLine:
-    """What an invoice takes of a correction; `quantity` is the signed difference, `usage` what is known now."""
+    """What an invoice takes of a correction; `quantity` is the signed difference."""
 
     reference: str
     description: str
@@ -229,13 +312,17 @@ class CorrectionLine:
     amount: Money
     steps: tuple[Step, ...]
     service_period: Period
-    usage: Usage
-    correction: DecidedCorrection
+    correction: DecidedCorrection | DecidedAdjustment
+
+
+OpenCorrection = DecidedCorrection | DecidedAdjustment
+BillLine = RatedLine | AdjustmentLine
+DocumentLine = BillLine | CorrectionLine
 
 
 @dataclass(frozen=True)
 class AssembledInvoice:
-    """An invoice before it is stored: lines in order, then corrections of earlier ones, totals, and the digest of all of it."""
+    """An invoice before it is stored: charges in order, adjustments, corrections of earlier invoices, totals, and the digest of all of it."""
 
     customer: str
     currency: str
@@ -245,8 +332,14 @@ class AssembledInvoice:
     total: Money
     digest: str = field(repr=False)
     corrections: tuple[CorrectionLine, ...] = ()
+    adjustments: tuple[AdjustmentLine, ...] = ()
 
     @property
-    def document_lines(self) -> "tuple[RatedLine | CorrectionLine, ...]":
+    def bill_lines(self) -> tuple[BillLine, ...]:
+        """What this period's bill is made of: charges and adjustments."""
+        return (*self.lines, *self.adjustments)
+
+    @property
+    def document_lines(self) -> tuple[DocumentLine, ...]:
         """All lines in the order of the document."""
-        return (*self.lines, *self.corrections)
+        return (*self.lines, *self.adjustments, *self.corrections)

@@ -9,7 +9,17 @@ from moneyed import Money
 
 from billing_site.kernel.money import EXACT, plain, total
 from billing_site.kernel.words import counted
-from invoicing.core.contract import Charge, CorrectionLine, DecidedCorrection, RatedLine, Step, StepKind, Usage
+from invoicing.core.contract import (
+    Charge,
+    CorrectionLine,
+    DecidedAdjustment,
+    DecidedCorrection,
+    OpenCorrection,
+    RatedLine,
+    Step,
+    StepKind,
+    Usage,
+)
 from invoicing.core.rating import rate_charge
 from invoicing.core.wording import amount_text, grouped, quantity_text
 
@@ -41,7 +51,7 @@ def reconsider(*, charge: Charge, before: Usage, after: Usage, currency: str) ->
 
 
 def correction_lines(
-    *, corrections: Sequence[DecidedCorrection], charged: Money, currency: str
+    *, corrections: Sequence[OpenCorrection], charged: Money, currency: str
 ) -> tuple[CorrectionLine, ...]:
     """Return the lines that an invoice over `charged` takes of the open corrections, in their order.
 
@@ -54,7 +64,11 @@ def correction_lines(
     for correction in sorted(corrections, key=lambda one: _rest(one) < nothing):
         part = max(_rest(correction), nothing - room)
         if part != nothing:
-            lines[correction.reference] = correction_line(correction=correction, amount=part)
+            lines[correction.reference] = (
+                adjustment_correction_line(correction=correction, amount=part)
+                if isinstance(correction, DecidedAdjustment)
+                else correction_line(correction=correction, amount=part)
+            )
             room += part
     assert room >= nothing, "credits stop at zero"
     return tuple(lines[one.reference] for one in corrections if one.reference in lines)
@@ -67,13 +81,9 @@ def correction_line(*, correction: DecidedCorrection, amount: Money) -> Correcti
     )
     is_first = not correction.taken.amount
     rest = rated.effect - correction.taken - amount
-    assert amount.amount, "a line carries money"
-    assert (amount == rated.effect and is_first) or (
-        rated.effect.amount < 0 and amount.amount < 0 and rest.amount <= 0
-    ), "only a credit is split, and never exceeded"
+    _check_part(amount, effect=rated.effect, is_first=is_first, rest=rest)
     steps = tuple(_steps(correction, rated, rest))
-    exact = sum((step.amount for step in steps), Fraction(0))
-    assert exact == Fraction(amount.amount), "the steps add up"
+    _check_steps(steps, amount)
     charge = correction.charge
     return CorrectionLine(
         reference=correction.reference,
@@ -86,12 +96,57 @@ def correction_line(*, correction: DecidedCorrection, amount: Money) -> Correcti
         amount=amount,
         steps=steps,
         service_period=charge.service_period,
-        usage=correction.after,
         correction=correction,
     )
 
 
-def _rest(correction: DecidedCorrection) -> Money:
+def adjustment_correction_line(*, correction: DecidedAdjustment, amount: Money) -> CorrectionLine:
+    """Return the line that carries `amount` of what late usage made of an adjustment; it has no quantity."""
+    before, after = correction.before, correction.after
+    rest = _rest(correction) - amount
+    effect = after.amount - before.amount
+    _check_part(amount, effect=effect, is_first=not correction.taken.amount, rest=rest)
+    steps = (
+        _step(StepKind.RATED_AFTER, "With the usage as it is known now", after.amount),
+        _step(StepKind.INVOICED_BEFORE, "As it was invoiced", -before.amount),
+        *_parts(correction.taken, rest),
+    )
+    _check_steps(steps, amount)
+    part = "" if not (rest.amount or correction.taken.amount) else " (a part of the credit)"
+    where = f"on invoice {correction.invoice_number}, line {correction.position}"
+    return CorrectionLine(
+        reference=correction.reference,
+        description=f"Late usage of {correction.period}: {before.description} {where}{part}",
+        explanation=(
+            f"It stood with {_text(before.amount)} on invoice {correction.invoice_number}. {after.explanation}"
+            f" With the usage as it is known now it is {_text(after.amount)}."
+        ),
+        subscription=after.subscription,
+        meter=None,
+        quantity=Decimal(0),
+        unit="",
+        amount=amount,
+        steps=steps,
+        service_period=after.service_period,
+        correction=correction,
+    )
+
+
+def _check_part(amount: Money, *, effect: Money, is_first: bool, rest: Money) -> None:
+    assert amount.amount, "a line carries money"
+    assert (amount == effect and is_first) or (effect.amount < 0 and amount.amount < 0 and rest.amount <= 0), (
+        "only a credit is split, and never exceeded"
+    )
+
+
+def _check_steps(steps: Sequence[Step], amount: Money) -> None:
+    exact = sum((step.amount for step in steps), Fraction(0))
+    assert exact == Fraction(amount.amount), "the steps add up"
+
+
+def _rest(correction: OpenCorrection) -> Money:
+    if isinstance(correction, DecidedAdjustment):
+        return correction.after.amount - correction.before.amount - correction.taken
     rated = reconsider(
         charge=correction.charge, before=correction.before, after=correction.after, currency=correction.currency
     )
@@ -158,8 +213,13 @@ def _steps(correction: DecidedCorrection, rated: Reconsidered, rest: Money) -> I
         -rated.before.amount,
         quantity=rated.before.quantity,
     )
-    if correction.taken.amount:
-        yield _step(StepKind.TAKEN_BEFORE, "Credited on earlier invoices", -correction.taken)
+    yield from _parts(correction.taken, rest)
+
+
+def _parts(taken: Money, rest: Money) -> Iterator[Step]:
+    """Write out what other invoices take of a credit."""
+    if taken.amount:
+        yield _step(StepKind.TAKEN_BEFORE, "Credited on earlier invoices", -taken)
     if rest.amount:
         yield _step(StepKind.LEFT_FOR_LATER, "Stays for the next invoice", -rest)
 

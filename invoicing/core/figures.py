@@ -12,7 +12,13 @@ from moneyed import Money
 
 from billing_site.kernel.money import EXACT, minor_unit, round_money, total
 from invoicing.core.assembly import assemble, check_rated_once
-from invoicing.core.contract import Charge, ContractSnapshot, DecidedCorrection, Price, Usage
+from invoicing.core.contract import (
+    Charge,
+    ContractSnapshot,
+    OpenCorrection,
+    Price,
+    Usage,
+)
 from invoicing.core.correction import correction_lines
 from invoicing.core.pricing.compiled import CompiledPrice, compile_price
 from invoicing.core.rating import quantity_to_rate, rate_charge
@@ -25,7 +31,7 @@ _BEYOND_CHARGES = tuple(one.name for one in fields(ContractSnapshot) if one.name
 
 @dataclass(frozen=True)
 class InvoiceFigures:
-    """What an invoice comes to: its charges by reference, in the contract's order, and the total of all its lines."""
+    """What an invoice comes to: its charges and adjustments by reference, in the order of the document, and the total of all its lines."""
 
     amounts: dict[str, Decimal]
     total: Money
@@ -52,14 +58,14 @@ def figures_of(
     snapshot: ContractSnapshot,
     usage_of: Callable[[Charge], Usage | None],
     prices: CompiledPrices,
-    corrections: Sequence[DecidedCorrection] = (),
+    corrections: Sequence[OpenCorrection] = (),
 ) -> InvoiceFigures:
     """Return what a contract and open corrections come to; raises what rating and assembling them would raise."""
     currency = snapshot.currency
     if any(getattr(snapshot, name) for name in _BEYOND_CHARGES):
         lines = [rate_charge(charge=one, usage=usage_of(one), currency=currency) for one in snapshot.charges]
         invoice = assemble(snapshot=snapshot, lines=lines, corrections=corrections)
-        return InvoiceFigures({line.reference: line.amount.amount for line in lines}, invoice.total)
+        return InvoiceFigures({line.reference: line.amount.amount for line in invoice.bill_lines}, invoice.total)
     amounts = {
         charge.reference: amount_of(charge=charge, usage=usage_of(charge), currency=currency, prices=prices)
         for charge in snapshot.charges

@@ -11,21 +11,27 @@ from moneyed import Money
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import plain, round_money, wire
 from billing_site.kernel.period import Period, as_utc
+from invoicing.core.adjusting import adjustment_line, term_document, term_from_document
 from invoicing.core.contract import (
     ENGINE_VERSION,
+    AdjustmentLine,
+    BaseLine,
     Charge,
     CorrectionLine,
+    DecidedAdjustment,
     DecidedCorrection,
     RatedLine,
     Step,
     Usage,
 )
-from invoicing.core.correction import correction_line
+from invoicing.core.correction import adjustment_correction_line, correction_line
 from invoicing.core.definition import definition_of, price_from_definition
 from invoicing.core.rating import rate_charge
 from invoicing.core.wording import displayed_amount
 
+ADJUSTMENT = "adjustment"
 CORRECTION = "correction"
+ADJUSTMENT_CORRECTION = "adjustment_correction"
 
 
 class UnknownEngine(BillingError):
@@ -98,8 +104,13 @@ def rated_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UnknownEngine where the line was rated by another engine.
     """
-    if inputs.get("kind") == CORRECTION:
-        return _corrected_again(inputs)
+    match inputs.get("kind"):
+        case "correction":
+            return _corrected_again(inputs)
+        case "adjustment":
+            return adjustment_document(line=adjusted_again(inputs=inputs))
+        case "adjustment_correction":
+            return _adjustment_corrected_again(inputs)
     charge = charge_from_inputs(inputs)
     usage = None if inputs["usage"] is None else usage_from_document(inputs["usage"])
     return line_document(line=rate_charge(charge=charge, usage=usage, currency=inputs["currency"]))
@@ -107,8 +118,7 @@ def rated_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def charge_from_inputs(inputs: Mapping[str, Any]) -> Charge:
     """Return the charge of a stored line: what is needed to rate it with another usage; raises UnknownEngine."""
-    if inputs["engine"] != ENGINE_VERSION:
-        raise UnknownEngine(f"the line was rated by engine {inputs['engine']}, this is engine {ENGINE_VERSION}")
+    _check_engine(inputs)
     return Charge(
         reference=inputs["reference"],
         name=inputs["name"],
@@ -123,6 +133,48 @@ def charge_from_inputs(inputs: Mapping[str, Any]) -> Charge:
     )
 
 
+def _check_engine(inputs: Mapping[str, Any]) -> None:
+    if inputs["engine"] != ENGINE_VERSION:
+        raise UnknownEngine(f"the line was rated by engine {inputs['engine']}, this is engine {ENGINE_VERSION}")
+
+
+def adjustment_document(*, line: AdjustmentLine) -> dict[str, Any]:
+    """Return an adjustment line as a canonical JSON document, in the shape of a charge's: the term, and the lines that it saw."""
+    return {
+        "inputs": {
+            "engine": ENGINE_VERSION,
+            "kind": ADJUSTMENT,
+            "reference": line.reference,
+            "subscription": line.subscription,
+            "service_period": period_document(period=line.service_period),
+            "currency": line.amount.currency.code,
+            "term": {"kind": line.kind.value, **term_document(term=line.term)},
+            "lines": [{"reference": base.reference, "amount": wire(base.amount)} for base in line.base],
+        },
+        "description": line.description,
+        "explanation": line.explanation,
+        "quantity": plain(line.quantity),
+        "free_quantity": "0",
+        "steps": [step_document(step=step) for step in line.steps],
+        "unrounded_amount": plain(Fraction(line.amount.amount)),
+        "amount": wire(line.amount),
+    }
+
+
+def adjusted_again(*, inputs: Mapping[str, Any]) -> AdjustmentLine:
+    """Compute an adjustment line once more from its stored inputs alone; raises UnknownEngine."""
+    _check_engine(inputs)
+    base = tuple(BaseLine(line["reference"], _money(line["amount"])) for line in inputs["lines"])
+    term = term_from_document(
+        inputs["term"],
+        reference=inputs["reference"],
+        subscription=inputs["subscription"],
+        service_period=_period(inputs["service_period"]),
+        about=tuple(line.reference for line in base),
+    )
+    return adjustment_line(term=term, base=base, currency=inputs["currency"])
+
+
 def carries_of(*, inputs: Mapping[str, Any]) -> tuple[Period, ...]:
     """Return the earlier services that the charge of a stored line carries on from."""
     return tuple(_period(span) for span in inputs.get("carries", ()))
@@ -131,10 +183,24 @@ def carries_of(*, inputs: Mapping[str, Any]) -> tuple[Period, ...]:
 def correction_document(*, line: CorrectionLine) -> dict[str, Any]:
     """Return a line that corrects another as a canonical JSON document, in the shape of a charge's."""
     correction = line.correction
+    rated: dict[str, Any]
+    if isinstance(correction, DecidedAdjustment):
+        rated = {
+            "kind": ADJUSTMENT_CORRECTION,
+            "before": adjustment_document(line=correction.before)["inputs"],
+            "after": adjustment_document(line=correction.after)["inputs"],
+        }
+    else:
+        rated = {
+            "kind": CORRECTION,
+            "charge": charge_inputs(charge=correction.charge, currency=correction.currency),
+            "before": usage_document(usage=correction.before),
+            "after": usage_document(usage=correction.after),
+        }
     return {
         "inputs": {
             "engine": ENGINE_VERSION,
-            "kind": CORRECTION,
+            **rated,
             "reference": line.reference,
             "original": {
                 "invoice": correction.invoice_number,
@@ -142,9 +208,6 @@ def correction_document(*, line: CorrectionLine) -> dict[str, Any]:
                 "digest": correction.line_digest,
             },
             "period": correction.period,
-            "charge": charge_inputs(charge=correction.charge, currency=correction.currency),
-            "before": usage_document(usage=correction.before),
-            "after": usage_document(usage=correction.after),
             "taken": wire(correction.taken),
             "amount": wire(line.amount),
         },
@@ -174,6 +237,22 @@ def _corrected_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
         taken=_money(inputs["taken"]),
     )
     return correction_document(line=correction_line(correction=correction, amount=_money(inputs["amount"])))
+
+
+def _adjustment_corrected_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    original = inputs["original"]
+    correction = DecidedAdjustment(
+        reference=inputs["reference"],
+        invoice_number=original["invoice"],
+        position=original["position"],
+        line_digest=original["digest"],
+        period=inputs["period"],
+        before=adjusted_again(inputs=inputs["before"]),
+        after=adjusted_again(inputs=inputs["after"]),
+        currency=inputs["before"]["currency"],
+        taken=_money(inputs["taken"]),
+    )
+    return correction_document(line=adjustment_correction_line(correction=correction, amount=_money(inputs["amount"])))
 
 
 def _money(document: Mapping[str, Any]) -> Money:

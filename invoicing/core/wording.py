@@ -45,7 +45,7 @@ def step_text(*, step: Step, is_first: bool, words: Words) -> str:
         case StepKind.FLAT_FEE:
             times = f"{grouped(plain(step.count))} times a" if step.count else "Flat"
             fee = "flat fee" if step.count else "fee"
-            return f"{times} {fee} of {_money(step.flat_amount, words)} for {_share(words.share)}the billing period"
+            return f"{times} {fee} of {_money(step.flat_amount, words)} for {share_text(share=words.share)}the billing period"
         case StepKind.UNITS:
             return f"{measured} {_rate(step, words)}"
         case StepKind.TIER:
@@ -60,9 +60,9 @@ def step_text(*, step: Step, is_first: bool, words: Words) -> str:
         case StepKind.PERCENTAGE:
             return f"{_percent(step.rate)} of {measured}"
         case StepKind.TRUE_UP:
-            return f"True-up to {_share(words.share)}the minimum of {_money(step.flat_amount, words)}"
+            return f"True-up to {share_text(share=words.share)}the minimum of {_money(step.flat_amount, words)}"
         case StepKind.CAP:
-            return f"Capped at {_share(words.share or Fraction(1))}the maximum of {_money(step.flat_amount, words)}"
+            return f"Capped at {share_text(share=words.share or Fraction(1))}the maximum of {_money(step.flat_amount, words)}"
         case _:
             raise AssertionError(f"a price has no step {step.kind}: corrections say their own words")
 
@@ -151,7 +151,7 @@ def _rate(step: Step, words: Words) -> str:
     elif step.unit_amount:
         parts.append(f"at {_unit_price(step.unit_amount, words)}")
     if step.flat_amount:
-        share = _share(words.share)
+        share = share_text(share=words.share)
         parts.append(f"{'plus' if parts else 'for'} {share}a flat fee of {_money(step.flat_amount, words)}")
     return " ".join(parts) or "free of charge"
 
@@ -170,7 +170,7 @@ def _percent(rate: Decimal) -> str:
     return f"{plain(EXACT.multiply(rate, Decimal(100)))} %"
 
 
-def _share(share: Fraction) -> str:
+def share_text(*, share: Fraction) -> str:
     """Say "17/31 of " before what is owed per billing period; nothing for a whole one."""
     if share == 1:
         return ""

@@ -1,6 +1,7 @@
 """Corrections as invoices take them: which are open, and the line that carries a part of one."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.db.models import DecimalField, F, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
@@ -9,8 +10,8 @@ from moneyed import Money
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period
-from invoicing.core.contract import CorrectionLine, DecidedCorrection
-from invoicing.core.proof import charge_from_inputs, correction_document, usage_from_document
+from invoicing.core.contract import CorrectionLine, DecidedAdjustment, DecidedCorrection, OpenCorrection
+from invoicing.core.proof import adjusted_again, charge_from_inputs, correction_document, usage_from_document
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import (
     CorrectionDecision,
@@ -25,7 +26,7 @@ from invoicing.invoices.printed_text import service_text
 AMOUNT = DecimalField(max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES)
 
 
-def open_corrections(*, customer: Customer, period: Period) -> list[DecidedCorrection]:
+def open_corrections(*, customer: Customer, period: Period) -> list[OpenCorrection]:
     """Return what the customer's invoice for a period may take, oldest first: decided, and on no other invoice.
 
     What a draft of the same period holds counts as open: it is made again. Corrections of void invoices are not taken.
@@ -89,6 +90,7 @@ def lines_of_corrections(
             correction=(correction := rows[_number(reference)]),
             subscription_id=correction.original.subscription_id,
             price_id=correction.original.price_id,
+            adjustment=correction.original.adjustment,
             description=line.description,
             meter_key=correction.original.meter_key,
             unit=line.unit,
@@ -113,21 +115,30 @@ def link_before(*, correction: UsageCorrection) -> UsageCorrection | None:
     return next((link for link in links if link.known_through == correction.known_from), None)
 
 
-def _decided(row: UsageCorrection) -> DecidedCorrection:
+def _decided(row: UsageCorrection) -> OpenCorrection:
     original, before = row.original, link_before(correction=row)
     invoice = original.invoice
     assert invoice.number, "only issued lines are corrected"
+    known: dict[str, Any] = {
+        "reference": f"correction/{row.pk}",
+        "invoice_number": invoice.number,
+        "position": original.position,
+        "line_digest": original.digest,
+        "period": service_text(start=original.service_start, end=original.service_end, timezone=invoice.timezone),
+        "currency": row.currency,
+        "taken": round_money(row.taken, row.currency),  # type: ignore[attr-defined]
+    }
+    if original.kind == LineKind.ADJUSTMENT:
+        return DecidedAdjustment(
+            **known,
+            before=adjusted_again(inputs=(before or original).rated["inputs"]),
+            after=adjusted_again(inputs=row.rated["inputs"]),
+        )
     return DecidedCorrection(
-        reference=f"correction/{row.pk}",
-        invoice_number=invoice.number,
-        position=original.position,
-        line_digest=original.digest,
-        period=service_text(start=original.service_start, end=original.service_end, timezone=invoice.timezone),
+        **known,
         charge=charge_from_inputs(original.rated["inputs"]),
         before=usage_from_document((before or original).rated["inputs"]["usage"]),
         after=usage_from_document(row.rated["inputs"]["usage"]),
-        currency=row.currency,
-        taken=round_money(row.taken, row.currency),  # type: ignore[attr-defined]
     )
 
 

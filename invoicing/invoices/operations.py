@@ -14,6 +14,7 @@ from invoicing.core.assembly import AssembledInvoice
 from invoicing.core.proof import line_document
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
+from invoicing.invoices.adjustments import lines_of_adjustments
 from invoicing.invoices.corrections import lines_of_corrections
 from invoicing.invoices.lifecycle import move
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceStatus
@@ -187,9 +188,15 @@ def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, Con
             known_through=rated.usage.known_through if rated.usage else 0,
             rated=line_document(line=rated),
         )
-        line.digest = line_digest(line=line)
         lines.append(line)
-    carried = lines_of_corrections(invoice=invoice, lines=assembled.corrections, first_position=len(lines) + 1)
-    for line in carried:
+    subscriptions = {source.subscription.key: source.subscription for source in sources.values()}
+    lines += lines_of_adjustments(
+        invoice=invoice,
+        lines=assembled.adjustments,
+        subscriptions=subscriptions,
+        first_position=len(lines) + 1,
+    )
+    lines += lines_of_corrections(invoice=invoice, lines=assembled.corrections, first_position=len(lines) + 1)
+    for line in lines:
         line.digest = line_digest(line=line)
-    return lines + carried
+    return lines

@@ -11,6 +11,9 @@ from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorre
 def line_digest(*, line: InvoiceLine) -> str:
     """Return the SHA-256 over every column of a line that says what is charged, or corrected, and why."""
     correction = {} if line.kind == LineKind.CHARGE else {"kind": line.kind, "correction": line.correction_id}
+    # Named only where it is set: digests of before there were adjustments stay the same.
+    if line.adjustment:
+        correction["adjustment"] = line.adjustment
     return digest_of(
         {
             **correction,
@@ -35,8 +38,10 @@ def line_digest(*, line: InvoiceLine) -> str:
 
 def correction_digest(*, correction: UsageCorrection) -> str:
     """Return the SHA-256 over every column of a correction; with the digest of the link before it, so over its chain."""
+    cause = {} if correction.cause_id is None else {"cause": correction.cause_id}
     return digest_of(
         {
+            **cause,
             "original": correction.original_id,
             "customer": correction.customer_id,
             "known_from": correction.known_from,

@@ -7,6 +7,7 @@ from django.db.models import Prefetch
 
 from invoicing.catalog.models import PlanVersion, Price
 from invoicing.catalog.rate_card import OfferedPrice, offered_price
+from invoicing.catalog.spend import SpendEntry, spend_entry
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 
@@ -33,14 +34,18 @@ class Agreements:
             found = self._offered[version.pk, currency] = tuple((offered_price(row=row), row) for row in rows)
         return found
 
+    def spend_of(self, *, version: PlanVersion, currency: str) -> SpendEntry | None:
+        """Return the minimum and maximum spend of a plan version that some of these subscriptions have, or None."""
+        return next((spend_entry(row=row) for row in version.spend.all() if row.currency == currency), None)
+
 
 def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
-    """Read what these customers agreed to, for all times: five queries, however many they are."""
+    """Read what these customers agreed to, for all times: six queries, however many they are."""
     by_id = {customer.pk: customer for customer in customers}
     currencies = {customer.currency for customer in by_id.values()}
     prices = Price.objects.filter(currency__in=currencies).select_related("meter").prefetch_related("tiers")
     offered = Prefetch("prices", prices.order_by("position", "id"), to_attr="prices_offered")
-    versions = PlanVersion.objects.select_related("plan").prefetch_related(offered)
+    versions = PlanVersion.objects.select_related("plan").prefetch_related(offered, "spend")
     phases = SubscriptionPhase.objects.order_by("starts_at").prefetch_related(Prefetch("plan_version", versions))
     rows = Subscription.objects.filter(customer__in=by_id).prefetch_related(Prefetch("phases", phases))
     found: dict[int, list[Subscription]] = {number: [] for number in by_id}

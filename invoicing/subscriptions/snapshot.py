@@ -9,8 +9,10 @@ from django.db.models import Prefetch, QuerySet
 from billing_site.kernel.period import Period, as_utc
 from invoicing.catalog.models import PlanVersion, Price
 from invoicing.catalog.rate_card import OfferedPrice, RateCard
+from invoicing.catalog.spend import SpendEntry
 from invoicing.core import phases as core
-from invoicing.core.contract import Cadence, Charge, ContractSnapshot
+from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, SpendBound
+from invoicing.core.contract import Cadence, Charge, ContractSnapshot, Term
 from invoicing.core.phases import PlanService, TiersOnChange, services_in
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.agreements import Agreements, agreements_of
@@ -134,6 +136,7 @@ def contract_agreed(
 ) -> Contract:
     """Return the same contract for one of many customers whose agreements were read at once: no query."""
     charges: list[Charge] = []
+    terms: list[Term] = []
     sources: dict[str, ContractSource] = {}
     services = [
         (subscription, service)
@@ -155,6 +158,7 @@ def contract_agreed(
             if card is None
             else _prices_of_card(card, versions.get(service.plan), customer.currency)
         )
+        first = len(charges)
         for price, row in offered:
             for charge in _charges(subscription, price, service, taken=references):
                 if charge.meter is not None:
@@ -165,8 +169,17 @@ def contract_agreed(
                 references.add(charge.reference)
                 if row is not None:
                     sources[charge.reference] = ContractSource(subscription, row)
+        spend = (
+            agreements.spend_of(version=versions[service.plan], currency=customer.currency)
+            if card is None
+            else card.spend_in(currency=customer.currency)
+        )
+        if spend is not None:
+            about = tuple(charge.reference for charge in charges[first:])
+            terms += _spend_bounds(subscription, service, spend, about, taken=references)
+            references.update(term.reference for term in terms)
     snapshot = ContractSnapshot(
-        customer=customer.key, currency=customer.currency, period=period, charges=tuple(charges)
+        customer=customer.key, currency=customer.currency, period=period, charges=tuple(charges), terms=tuple(terms)
     )
     return Contract(snapshot, sources)
 
@@ -181,12 +194,8 @@ def _charges(
         else [(part.quantity, part.period, part.share) for part in service.parts]
     )
     for quantity, span, share in parts:
-        # The first of a period has the plain name, later ones say from when.
-        reference = f"{subscription.key}/{price.key}"
-        if reference in taken:
-            reference += f"@{span.start.isoformat().replace('+00:00', 'Z')}"
         yield Charge(
-            reference=reference,
+            reference=_reference(f"{subscription.key}/{price.key}", span, taken),
             name=price.name,
             price=price.price,
             meter=price.meter,
@@ -196,6 +205,35 @@ def _charges(
             share=share,
             quantity=quantity,
         )
+
+
+def _reference(name: str, span: Period, taken: Collection[str]) -> str:
+    """Return the name of a line: the first of a period has the plain one, later ones say from when."""
+    return f"{name}@{span.start.isoformat().replace('+00:00', 'Z')}" if name in taken else name
+
+
+def _spend_bounds(
+    subscription: Subscription,
+    service: PlanService,
+    spend: SpendEntry,
+    about: tuple[str, ...],
+    *,
+    taken: Collection[str],
+) -> Iterator[SpendBound]:
+    """Yield the minimum and the maximum of one service; the maximum sees what the minimum made of the charges."""
+    for family, bound in ((MinimumSpend, spend.minimum), (MaximumSpend, spend.maximum)):
+        if bound is not None:
+            # The colon keeps it apart from prices, whose keys have none.
+            term = family(
+                reference=_reference(f"{subscription.key}/:{family.kind.value}", service.period, taken),
+                subscription=subscription.key,
+                service_period=service.period,
+                about=about,
+                bound=bound,
+                share=service.share,
+            )
+            yield term
+            about = (*about, term.reference)
 
 
 def _carried_on(charge: Charge, tiers_on_change: TiersOnChange, earlier: Sequence[Period]) -> Charge:

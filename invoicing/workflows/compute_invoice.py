@@ -13,7 +13,7 @@ from moneyed import Money
 from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period
 from invoicing.core.assembly import AssembledInvoice, assemble
-from invoicing.core.contract import Charge, DecidedCorrection, Usage
+from invoicing.core.contract import Charge, OpenCorrection, Usage
 from invoicing.core.figures import CompiledPrices, InvoiceFigures, figures_of
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
@@ -73,7 +73,7 @@ def compute_figures(
     contract: Contract,
     measure: Measure,
     prices: CompiledPrices,
-    corrections: Sequence[DecidedCorrection] = (),
+    corrections: Sequence[OpenCorrection] = (),
 ) -> InvoiceFigures:
     """Return what a contract and open corrections come to, to the cent as their lines would, without making these."""
     usage = _usage_of(contract.snapshot.charges, measure)
@@ -104,7 +104,7 @@ def measure_for_billing(*, customer: Customer, until: datetime) -> Measure:
 def _computed(
     customer: Customer,
     period: Period,
-    corrections: Sequence[DecidedCorrection],
+    corrections: Sequence[OpenCorrection],
     measure: Measure,
     in_place: InPlace = AS_AGREED,
 ) -> ComputedInvoice:

@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from moneyed import Money
+
 from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.money import plain, wire
 from billing_site.kernel.period import Period
 from invoicing.core.proof import rated_again
+from invoicing.invoices.adjustments import amounts_held
 from invoicing.invoices.corrections import link_before
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
 from invoicing.invoices.queries import invoice_by_number
@@ -48,6 +51,8 @@ def prove_line(*, line: InvoiceLine) -> LineProof:
     if line.kind == LineKind.CORRECTION:
         return _prove_correction_line(line)
     recounted, differences, archived = _recounted(line, line, quantity=line.quantity)
+    if line.kind == LineKind.ADJUSTMENT:
+        differences += _differences_of_base(line, line.rated, None)
     rated: dict[str, Any] = {}
     try:
         rated = rated_again(line.rated["inputs"])
@@ -98,6 +103,8 @@ def prove_correction(*, correction: UsageCorrection) -> tuple[MeterUsage | None,
             differences.append(f"rated quantity is {now['quantity']}, it says {plain(correction.quantity_after)}")
         if _terms(now) != _terms(original.rated):
             differences.append("it is rated under another charge than the line that it corrects")
+    if original.kind == LineKind.ADJUSTMENT:
+        differences += _differences_of_base(original, correction.rated, correction)
     if correction_digest(correction=correction) != correction.digest:
         differences.append("the correction is not what was decided: its digest differs")
     return recounted, differences, archived
@@ -111,13 +118,12 @@ def _prove_correction_line(line: InvoiceLine) -> LineProof:
     rated: dict[str, Any] = {}
     try:
         rated = rated_again(line.rated["inputs"])
-        told = line.rated["inputs"]
-        evidence = [_terms({"inputs": {**told["charge"], "usage": None}}), told["after"], told["original"]["digest"]]
-        kept = [
-            _terms(correction.rated),
-            correction.rated["inputs"]["usage"],
-            correction.original.digest,
-        ]
+        told, inputs = line.rated["inputs"], correction.rated["inputs"]
+        evidence = [told["after"], told["original"]["digest"]]
+        kept = [inputs if correction.cause_id else inputs["usage"], correction.original.digest]
+        if not correction.cause_id:
+            evidence.append(_terms({"inputs": {**told["charge"], "usage": None}}))
+            kept.append(_terms(correction.rated))
     except NOT_RATABLE as problem:
         differences.append(_not_ratable(problem))
     else:
@@ -130,8 +136,27 @@ def _prove_correction_line(line: InvoiceLine) -> LineProof:
 
 
 def _terms(rated: dict[str, Any]) -> dict[str, Any]:
-    """Return what a rating depended on, but for the usage."""
-    return {name: value for name, value in rated["inputs"].items() if name != "usage"}
+    """Return what a rating depended on, but for the usage, or the lines that an adjustment was computed from."""
+    return {name: value for name, value in rated["inputs"].items() if name not in ("usage", "lines")}
+
+
+def _differences_of_base(line: InvoiceLine, rated: dict[str, Any], correction: UsageCorrection | None) -> list[str]:
+    """Say which lines an adjustment, or its correction, was computed from that are not those of its invoice."""
+    siblings = list(line.invoice.lines.prefetch_related("corrections"))
+    if correction is None:
+        held = {one.rated["inputs"]["reference"]: one.amount for one in siblings if one.kind != LineKind.CORRECTION}
+    else:
+        held = amounts_held(lines=siblings, before=correction)
+    return [
+        f"it was computed from {base['reference']} with {base['amount']['amount']}, there it is {_wired(held, base)}"
+        for base in rated["inputs"]["lines"]
+        if _wired(held, base) != base["amount"]["amount"]
+    ]
+
+
+def _wired(held: dict[str, Money], base: dict[str, Any]) -> str | None:
+    amount = held.get(base["reference"])
+    return None if amount is None else wire(amount)["amount"]
 
 
 def _not_ratable(problem: BaseException) -> str:
@@ -209,15 +234,17 @@ def explain_invoice(*, number: str) -> dict[str, Any]:
 def _line_document(proof: LineProof) -> dict[str, Any]:
     line = proof.line
     rated = proof.rated
+    version = line.price.plan_version if line.price else None
     price = {} if not rated else rated["inputs"].get("charge", rated["inputs"])
     return {
         "position": line.position,
         "kind": line.kind,
+        "adjustment": line.adjustment or None,
         "corrects": _correction_document(line.correction) if line.correction else None,
         "description": line.description,
         "subscription": line.subscription.key,
-        "plan": line.price.plan_version.plan.key,
-        "plan_version": line.price.plan_version.number,
+        "plan": version.plan.key if version else None,
+        "plan_version": version.number if version else None,
         "service_period": {"start": _time(line.service_start), "end": _time(line.service_end)},
         "price": price.get("price"),
         "tiers": rated["steps"] if rated else [],

@@ -5,7 +5,7 @@ its time was touched by a greater number, the whole line is rated again with the
 is stored with it: effect = that amount - (amount of the line + its corrections).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,11 +18,12 @@ from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import EXACT, total, wire
 from billing_site.kernel.period import Period
-from invoicing.core.contract import Usage
+from invoicing.core.contract import AdjustmentLine, Usage
 from invoicing.core.correction import Reconsidered, reconsider
 from invoicing.core.proof import carries_of, charge_from_inputs, usage_from_document
 from invoicing.customers.models import Customer, LateUsagePolicy
-from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
+from invoicing.invoices.adjustments import adjusted_now, adjustment_held, last_link
+from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, LineKind, UsageCorrection
 from invoicing.workflows.compute_invoice import usage_of_charge
 from invoicing.workflows.explain_invoice import NOT_RATABLE
 from metering.counting import IS_COUNTED, known_through
@@ -31,6 +32,21 @@ from metering.rollup import roll_up
 
 # What the rules of a customer make of a change; without a decision a person is asked.
 ByPolicy = tuple[CorrectionDecision | None, CorrectionRule]
+
+
+@dataclass(frozen=True)
+class AdjustmentChange:
+    """What a late change of a charge makes of an adjustment of the same invoice; only where it changes its amount."""
+
+    line: InvoiceLine
+    last: UsageCorrection | None
+    before: AdjustmentLine
+    after: AdjustmentLine
+
+    @property
+    def effect(self) -> Money:
+        """What the customer owes more; negative where it is less."""
+        return self.after.amount - self.before.amount
 
 
 @dataclass(frozen=True)
@@ -52,11 +68,12 @@ class LateChange:
     first_learnt_at: datetime | None
     decision: CorrectionDecision | None
     rule: CorrectionRule
+    adjustments: tuple[AdjustmentChange, ...] = ()
 
     @property
     def effect(self) -> Money:
-        """What the customer owes more; negative where it is less."""
-        return self.reconsidered.effect
+        """What the customer owes more, with what minimum, maximum and the like make of it; negative where it is less."""
+        return total((self.reconsidered.effect, *(one.effect for one in self.adjustments)), self.line.currency)
 
     @property
     def quantity(self) -> Decimal:
@@ -119,7 +136,8 @@ def counted_late_changes(
     candidates = _candidates(at=at, customer_key=customer_key, line_ids=line_ids)
     looked_at = candidates[:lines_max] if lines_max is not None else candidates
     lines = InvoiceLine.objects.select_related("invoice__customer", "subscription", "price__plan_version__plan")
-    by_id = lines.prefetch_related("corrections").in_bulk([candidate.line_id for candidate in looked_at])
+    by_id = lines.prefetch_related("corrections__consequences").in_bulk([candidate.line_id for candidate in looked_at])
+    adjusted = _lines_with_adjustments({line.invoice_id for line in by_id.values()})
     usages, failures = _present_usage(list(by_id.values()))
     learnt = _events_learnt(looked_at, usages)
     changes: list[LateChange] = []
@@ -127,7 +145,8 @@ def counted_late_changes(
         if candidate.line_id not in usages:
             continue
         try:
-            change = _change(candidate, by_id[candidate.line_id], usages[candidate.line_id], learnt)
+            line = by_id[candidate.line_id]
+            change = _change(candidate, line, usages[candidate.line_id], learnt, adjusted.get(line.invoice_id, ()))
         except NOT_RATABLE as problem:
             failures.append(LateFailure(by_id[candidate.line_id], f"{type(problem).__name__} {problem}".rstrip()))
             continue
@@ -151,7 +170,7 @@ def by_policy(*, line: InvoiceLine, effect: Money, corrections: Sequence[UsageCo
     customer = line.invoice.customer
     if not effect.amount:
         return CorrectionDecision.ABSORBED, CorrectionRule.NO_EFFECT
-    small = (link.effect for link in corrections if link.rule == CorrectionRule.IMMATERIAL)
+    small = (whole_effect(correction=link) for link in corrections if link.rule == CorrectionRule.IMMATERIAL)
     if abs(total((effect, *small), line.currency).amount) < customer.late_materiality:
         return CorrectionDecision.ABSORBED, CorrectionRule.IMMATERIAL
     if customer.late_usage_policy == LateUsagePolicy.ABSORB:
@@ -165,6 +184,29 @@ def touched_customers(*, at: datetime, customer_key: str = "") -> list[Customer]
     """Return the customers with issued lines whose windows were touched since; some of them may be unchanged."""
     lines = [candidate.line_id for candidate in _candidates(at=at, customer_key=customer_key, line_ids=())]
     return list(Customer.objects.filter(invoices__lines__in=lines).distinct().order_by("id"))
+
+
+def whole_effect(*, correction: UsageCorrection) -> Money:
+    """Return the effect of the correction of a charge with those of the adjustments that it changed."""
+    return total((correction.effect, *(one.effect for one in correction.consequences.all())), correction.currency)
+
+
+def _lines_with_adjustments(invoice_ids: Collection[int]) -> dict[int, list[InvoiceLine]]:
+    """Return charges and adjustments of those of the invoices that have adjustments, by invoice."""
+    adjusted = InvoiceLine.objects.filter(invoice__in=invoice_ids, kind=LineKind.ADJUSTMENT).values("invoice")
+    lines = InvoiceLine.objects.filter(invoice__in=adjusted).exclude(kind=LineKind.CORRECTION)
+    found: dict[int, list[InvoiceLine]] = {}
+    for line in lines.select_related("invoice").prefetch_related("corrections").order_by("position"):
+        found.setdefault(line.invoice_id, []).append(line)
+    return found
+
+
+def _adjustment_changes(line: InvoiceLine, amount: Money, lines: Sequence[InvoiceLine]) -> Iterator[AdjustmentChange]:
+    """Yield what the adjustments of an invoice become where one of its charges comes to another amount."""
+    for row, after in adjusted_now(lines=lines, changed={line.rated["inputs"]["reference"]: amount}):
+        before = adjustment_held(line=row)
+        if after.amount != before.amount:
+            yield AdjustmentChange(row, last_link(line=row), before, after)
 
 
 def _place(line: InvoiceLine) -> tuple[Any, ...]:
@@ -208,7 +250,11 @@ def _carried(line: InvoiceLine) -> Decimal:
 
 
 def _change(
-    candidate: _Candidate, line: InvoiceLine, after: Usage, learnt: dict[int, tuple[int, int, datetime | None]]
+    candidate: _Candidate,
+    line: InvoiceLine,
+    after: Usage,
+    learnt: dict[int, tuple[int, int, datetime | None]],
+    lines: Sequence[InvoiceLine],
 ) -> LateChange | None:
     """Return the change of a line, or None where what was touched counts the same as before."""
     links = sorted(line.corrections.all(), key=lambda link: link.known_through)
@@ -224,7 +270,9 @@ def _change(
     assert reconsidered.before.amount == (last.amount_after if last else line.amount), (
         "what was invoiced rates the same"
     )
-    decision, rule = by_policy(line=line, effect=reconsidered.effect, corrections=links)
+    adjustments = tuple(_adjustment_changes(line, reconsidered.after.amount, lines))
+    effect = total((reconsidered.effect, *(one.effect for one in adjustments)), line.currency)
+    decision, rule = by_policy(line=line, effect=effect, corrections=links)
     added, cancelled, first_learnt_at = learnt.get(line.pk, (0, 0, None))
     return LateChange(
         line=line,
@@ -238,6 +286,7 @@ def _change(
         first_learnt_at=first_learnt_at,
         decision=decision,
         rule=rule,
+        adjustments=adjustments,
     )
 
 

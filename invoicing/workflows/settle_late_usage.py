@@ -7,12 +7,19 @@ from datetime import datetime
 from django.db import transaction
 
 from billing_site.kernel.errors import BillingError, Conflict, InvalidInput, NotFound
-from invoicing.core.proof import line_document
+from invoicing.core.proof import adjustment_document, line_document
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
 from invoicing.invoices.sealing import correction_digest
-from invoicing.workflows.late_changes import LateChange, change_mark, counted_late_changes, touched_customers
+from invoicing.workflows.late_changes import (
+    AdjustmentChange,
+    LateChange,
+    change_mark,
+    counted_late_changes,
+    touched_customers,
+    whole_effect,
+)
 from metering.rollup import roll_up
 
 logger = logging.getLogger(__name__)
@@ -83,7 +90,9 @@ def _settle(customer: Customer, *, at: datetime, report: SettleReport) -> None:
     lock_customer(customer_id=customer.pk)
     found = counted_late_changes(at=at, customer_key=customer.key)
     settled, asked = [], 0
-    for change in found.changes:
+    for seen in found.changes:
+        # What was settled a moment ago may have changed what is left to the minimum of the same invoice.
+        change = _counted_again(seen, at=at) if seen.adjustments else seen
         if change.decision is None:
             asked += 1
             continue
@@ -96,6 +105,11 @@ def _settle(customer: Customer, *, at: datetime, report: SettleReport) -> None:
     for failure in found.failures:
         where = f"{failure.line.invoice.number} line {failure.line.position}"
         report.failures.append((customer.key, f"{where}: {failure.message}"))
+
+
+def _counted_again(change: LateChange, *, at: datetime) -> LateChange:
+    [again] = counted_late_changes(at=at, line_ids=[change.line.pk]).changes
+    return again
 
 
 def _append(
@@ -127,7 +141,39 @@ def _append(
     )
     correction.digest = correction_digest(correction=correction)
     correction.save(force_insert=True)
+    for consequence in change.adjustments:
+        _append_consequence(correction, consequence)
     return correction
+
+
+def _append_consequence(cause: UsageCorrection, change: AdjustmentChange) -> None:
+    """Append to the chain of an adjustment what the correction of a charge has made of it: decided with it, never alone."""
+    line, links = change.line, change.last.known_through if change.last else change.line.known_through
+    consequence = UsageCorrection(
+        original=line,
+        cause=cause,
+        customer_id=cause.customer_id,
+        known_from=links,
+        known_through=links + 1,
+        quantity_before=line.quantity,
+        quantity_after=line.quantity,
+        window_count=0,
+        event_count=0,
+        windows_digest="",
+        currency=cause.currency,
+        amount_before=change.before.amount,
+        amount_after=change.after.amount,
+        effect=change.effect,
+        decision=cause.decision,
+        rule=cause.rule,
+        actor=cause.actor,
+        reason=cause.reason,
+        decided_at=cause.decided_at,
+        rated=adjustment_document(line=change.after),
+        previous_digest=change.last.digest if change.last else line.digest,
+    )
+    consequence.digest = correction_digest(correction=consequence)
+    consequence.save(force_insert=True)
 
 
 def _decided_before(line: InvoiceLine, decision: str, mark: str, change: LateChange | None) -> UsageCorrection:
@@ -135,7 +181,10 @@ def _decided_before(line: InvoiceLine, decision: str, mark: str, change: LateCha
     last = line.corrections.order_by("-known_through").first()
     if last is not None and last.decision == decision and last.rule == CorrectionRule.PEOPLE:
         kept = change_mark(
-            line_id=line.pk, known_from=last.known_from, windows_digest=last.windows_digest, effect=last.effect
+            line_id=line.pk,
+            known_from=last.known_from,
+            windows_digest=last.windows_digest,
+            effect=whole_effect(correction=last),
         )
         if kept == mark:
             return last

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pgtrigger
 from django.apps import apps
 from django.db import connection, transaction
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Prefetch, Q, QuerySet, Sum
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Length
 from moneyed import Money
@@ -17,12 +17,14 @@ from billing_site.kernel.guard import Guard
 from billing_site.kernel.money import plain, total
 from invoicing.core.posting import RECEIVABLE
 from invoicing.core.proof import carries_of
+from invoicing.invoices.adjustments import adjusted_now, amounts_held
 from invoicing.invoices.models import (
     CorrectionDecision,
     Invoice,
     InvoiceLine,
     InvoiceSeries,
     InvoiceStatus,
+    LineKind,
     UsageCorrection,
 )
 from invoicing.invoices.numbering import number_of
@@ -30,7 +32,7 @@ from invoicing.invoices.sealing import invoice_seal
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.payments.models import Payment
-from invoicing.workflows.explain_invoice import prove_correction, prove_line
+from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction, prove_line
 from metering.archiving.checks import archive_faults
 from metering.doubles import doubled_keys
 from metering.listing import listing_faults
@@ -201,6 +203,25 @@ def check_corrections_hold() -> Iterator[Finding]:
             yield Finding("corrections hold", subject, f"it is over {effect}, invoices hold {taken} of it")
 
 
+def check_adjustments_hold() -> Iterator[Finding]:
+    """What the adjustments of an issued invoice have come to, with their corrections, is what its charges make of them."""
+    issued = Invoice.objects.exclude(status=InvoiceStatus.DRAFT).filter(lines__kind=LineKind.ADJUSTMENT).distinct()
+    lines = Prefetch("lines", InvoiceLine.objects.order_by("position").prefetch_related("corrections"))
+    for invoice in issued.prefetch_related(lines).order_by("id").iterator(chunk_size=CHUNK):
+        try:
+            adjusted = adjusted_now(lines=list(invoice.lines.all()), changed={})
+        except NOT_RATABLE as problem:
+            yield Finding(
+                "adjustments hold", f"invoice {invoice.number}", f"{type(problem).__name__} {problem}".rstrip()
+            )
+            continue
+        held = amounts_held(lines=invoice.lines.all())
+        for line, now in adjusted:
+            if held[now.reference] != now.amount:
+                message = f"it stands with {held[now.reference].amount}, its charges make it {now.amount.amount}"
+                yield Finding("adjustments hold", f"invoice {invoice.number} line {line.position}", message)
+
+
 def check_lines_are_within_service() -> Iterator[Finding]:
     """No issued line charges for a time in which its plan version was not in force, or was not charged."""
     issued = _issued_lines().exclude(invoice__status=InvoiceStatus.VOID)
@@ -311,6 +332,7 @@ CHECKS = (
     check_seals_hold,
     check_lines_rate_again,
     check_corrections_hold,
+    check_adjustments_hold,
     check_lines_are_within_service,
     check_carried_places,
     check_events_are_conserved,
@@ -325,9 +347,9 @@ _IS_WITHIN = """
                @> tstzrange(invoicing_invoiceline.service_start, invoicing_invoiceline.service_end)
           FROM invoicing_subscriptionphase phase
           JOIN invoicing_subscription subscription ON subscription.id = phase.subscription_id
-          JOIN invoicing_price price ON price.id = invoicing_invoiceline.price_id
+          LEFT JOIN invoicing_price price ON price.id = invoicing_invoiceline.price_id
          WHERE phase.subscription_id = invoicing_invoiceline.subscription_id
-           AND phase.plan_version_id = price.plan_version_id AND phase.kind = 'active'
+           AND phase.plan_version_id = COALESCE(price.plan_version_id, phase.plan_version_id) AND phase.kind = 'active'
            AND phase.starts_at < COALESCE(subscription.ended_at, 'infinity')
     ), FALSE)
 """

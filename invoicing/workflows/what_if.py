@@ -27,7 +27,7 @@ from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.catalog.operations import plan_document
 from invoicing.catalog.rate_card import rate_card_of
 from invoicing.core.assembly import AssembledInvoice
-from invoicing.core.contract import RatedLine, Usage
+from invoicing.core.contract import DocumentLine, Usage
 from invoicing.core.figures import CompiledPrices, InvoiceFigures
 from invoicing.core.proof import usage_from_document
 from invoicing.core.wording import amount_text
@@ -56,7 +56,7 @@ class Comparison:
     """An invoice as it was charged, and with the price lists in place, line by line; `now` is None where `problem` says why not."""
 
     before: Money
-    was: tuple[RatedLine, ...]
+    was: tuple[DocumentLine, ...]
     now: AssembledInvoice | None
     problem: str = ""
 
@@ -226,12 +226,14 @@ def compare_invoice(*, invoice: Invoice, in_place: InPlace) -> Comparison:
     try:
         measure = _as_known(invoice, lines, {})
         was = compute_in_place(customer=invoice.customer, period=period, in_place=AS_AGREED, measure=measure).assembled
-        if problem := _difference(lines, {line.reference: line.amount.amount for line in was.lines}, invoice.currency):
-            return Comparison(before, was.lines, None, problem)
+        if problem := _difference(
+            lines, {line.reference: line.amount.amount for line in was.document_lines}, invoice.currency
+        ):
+            return Comparison(before, was.document_lines, None, problem)
         now = compute_in_place(customer=invoice.customer, period=period, in_place=in_place, measure=measure).assembled
     except NOT_RATABLE as problem:
         return Comparison(before, (), None, _why(problem))
-    return Comparison(before, was.lines, now)
+    return Comparison(before, was.document_lines, now)
 
 
 def compare_totals(
@@ -271,8 +273,8 @@ def _compared_totals(
 
 
 def _charged(invoice: Invoice) -> tuple[list[InvoiceLine], Money, Period]:
-    """Return the charges of an issued invoice, what they come to, and its period."""
-    lines = [line for line in invoice.lines.all() if line.kind == LineKind.CHARGE]
+    """Return the charges and adjustments of an issued invoice, what they come to, and its period."""
+    lines = [line for line in invoice.lines.all() if line.kind != LineKind.CORRECTION]
     period = Period(as_utc(invoice.period_start), as_utc(invoice.period_end))
     return lines, total((line.amount for line in lines), invoice.currency), period
 
@@ -333,7 +335,7 @@ def _service(line: InvoiceLine) -> Period:
 
 
 def _difference(lines: Sequence[InvoiceLine], computed: Mapping[str, Decimal], currency: str) -> str:
-    """Say where the charges, computed again as agreed, are not those that were issued; "" where they are."""
+    """Say where the charges and adjustments, computed again as agreed, are not those that were issued; "" where they are."""
     issued = {line.rated["inputs"]["reference"]: line.amount.amount for line in lines}
     for reference in sorted({*issued, *computed}):
         if issued.get(reference) != computed.get(reference):

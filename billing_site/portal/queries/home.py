@@ -13,7 +13,9 @@ from billing_site.kernel.period import Period
 from billing_site.portal.queries.invoices import InvoiceRow, OpenInvoices, invoice_row, issued_invoices, open_invoices
 from billing_site.portal.queries.lines import LineView, running_line, with_shared_days
 from billing_site.portal.queries.usage import DAY, MICROSECOND, DailyUsage, days_of, usage_by_day
+from invoicing.core.adjusting import adjust
 from invoicing.core.assembly import amount_to_come
+from invoicing.core.contract import DocumentLine
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import InvoiceStatus
@@ -106,7 +108,7 @@ def _running(customer: Customer, period: Period, *, at: datetime) -> RunningPeri
 def _at_this_pace(computed: ComputedInvoice, *, at: datetime) -> Money | None:
     """Rate the usage that the period will have if it goes on like this; None in the first day of a service."""
     snapshot = computed.contract.snapshot
-    amounts = []
+    lines = []
     for charge, line in zip(snapshot.charges, computed.assembled.lines, strict=True):
         usage = line.usage
         if usage is not None:
@@ -115,9 +117,10 @@ def _at_this_pace(computed: ComputedInvoice, *, at: datetime) -> Money | None:
                 return None
             pace = Fraction(charge.service_period.duration // MICROSECOND, elapsed // MICROSECOND)
             usage = replace(usage, quantity=_scaled(usage.quantity, pace))
-        amounts.append(rate_charge(charge=charge, usage=usage, currency=snapshot.currency).amount)
-    amounts += [line.amount for line in computed.assembled.corrections]
-    return total(amounts, snapshot.currency)
+        lines.append(rate_charge(charge=charge, usage=usage, currency=snapshot.currency))
+    adjusted = adjust(terms=snapshot.terms, lines=lines, currency=snapshot.currency)
+    whole: list[DocumentLine] = [*lines, *adjusted, *computed.assembled.corrections]
+    return total((line.amount for line in whole), snapshot.currency)
 
 
 def _scaled(quantity: Decimal, pace: Fraction) -> Decimal:

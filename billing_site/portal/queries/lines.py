@@ -12,7 +12,7 @@ from moneyed import Money
 
 from billing_site.kernel.period import Period
 from billing_site.portal.queries.usage import DailyUsage, days_of
-from invoicing.core.contract import CorrectionLine, RatedLine
+from invoicing.core.contract import DocumentLine
 
 
 class Check(StrEnum):
@@ -54,7 +54,7 @@ class LineView:
     check: Check | None = None
 
 
-def running_line(*, line: RatedLine | CorrectionLine, period: Period, zone: ZoneInfo) -> LineView:
+def running_line(*, line: DocumentLine, period: Period, zone: ZoneInfo) -> LineView:
     """Return a line of the period that runs."""
     return LineView(
         name=line.description,

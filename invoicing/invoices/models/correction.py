@@ -29,11 +29,22 @@ class CorrectionRule(models.TextChoices):
 class UsageCorrection(models.Model):
     """One link of a line's chain: its usage as known through one number, then as known through a later one.
 
+    Where the line's invoice has adjustments, what the change makes of them are links of their own chains, whose `cause` it is;
+    their `known_from` and `known_through` count these links, because an adjustment knows no events of its own.
+
     The first link starts at the line itself, each other where the one before ended. A row never changes; what of
     it is on an invoice is said by the lines that name it (`lines`, those of void invoices do not count).
     """
 
     original = models.ForeignKey(InvoiceLine, on_delete=models.PROTECT, related_name="corrections")
+    cause = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="consequences",
+        help_text="Of an adjustment: the correction of a charge that changed it.",
+    )
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="usage_corrections")
     known_from = models.BigIntegerField(help_text="Events up to this number were known before.")
     known_through = models.BigIntegerField(help_text="Events up to this number are known now.")
@@ -64,9 +75,8 @@ class UsageCorrection(models.Model):
                 condition=models.Q(known_through__gt=models.F("known_from")), name="usage_correction_knows_more"
             ),
             models.CheckConstraint(
-                condition=models.Q(
-                    quantity_before__gte=0, quantity_after__gte=0, amount_before__gte=0, amount_after__gte=0
-                ),
+                condition=models.Q(quantity_before__gte=0, quantity_after__gte=0)
+                & (models.Q(cause__isnull=False) | models.Q(amount_before__gte=0, amount_after__gte=0)),
                 name="usage_correction_figures_are_not_negative",
             ),
             models.CheckConstraint(
@@ -93,14 +103,21 @@ class UsageCorrection(models.Model):
                 name="continues_the_chain",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,
-                declare=[("line", "record"), ("last", "record")],
+                declare=[("line", "record"), ("last", "record"), ("caused", "boolean")],
                 func="""
                     SELECT l.*, i.customer_id, i.status INTO line FROM invoicing_invoiceline l
                       JOIN invoicing_invoice i ON i.id = l.invoice_id WHERE l.id = NEW.original_id;
-                    IF NOT FOUND OR line.kind <> 'charge' OR line.meter_key = ''
+                    caused := EXISTS (
+                        SELECT 1 FROM invoicing_usagecorrection cause
+                          JOIN invoicing_invoiceline charge ON charge.id = cause.original_id
+                         WHERE cause.id = NEW.cause_id AND cause.cause_id IS NULL AND charge.invoice_id = line.invoice_id
+                           AND (cause.decision, cause.rule) = (NEW.decision, NEW.rule)
+                    );
+                    IF line.id IS NULL OR NEW.cause_id IS NULL AND (line.kind <> 'charge' OR line.meter_key = '')
+                       OR NEW.cause_id IS NOT NULL AND (line.kind <> 'adjustment' OR NOT caused)
                        OR line.status NOT IN ('issued', 'paid')
                        OR (line.customer_id, line.currency) <> (NEW.customer_id, NEW.currency) THEN
-                        RAISE EXCEPTION 'line % is no issued charge for usage of customer % in %', NEW.original_id,
+                        RAISE EXCEPTION 'line % is no issued charge for usage, or adjustment that one changed, of customer % in %', NEW.original_id,
                             NEW.customer_id, NEW.currency USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     SELECT known_through, quantity_after AS quantity, amount_after AS amount, digest INTO last

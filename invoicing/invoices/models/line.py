@@ -1,4 +1,4 @@
-"""The lines of invoices: charges as they were rated, and corrections of charges that were issued before."""
+"""The lines of invoices: charges as they were rated, adjustments of the bill, and corrections of lines that were issued before."""
 
 import pgtrigger
 from django.db import models
@@ -6,6 +6,7 @@ from django.db import models
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import exact_field, fits_currency, frozen_with_parent, money_field
 from invoicing.catalog.models import Price
+from invoicing.core.contract import AdjustmentKind
 from invoicing.invoices.models.invoice import Invoice
 from invoicing.subscriptions.models import Subscription
 
@@ -14,13 +15,14 @@ class LineKind(models.TextChoices):
     """What a line is about."""
 
     CHARGE = "charge", "Charge"
+    ADJUSTMENT = "adjustment", "Adjustment of the bill"
     CORRECTION = "correction", "Correction of an issued line"
 
 
 class InvoiceLine(models.Model):
-    """One rated charge, or what is corrected about one, with the inputs and the steps that make it provable.
+    """One rated charge, an adjustment, or what is corrected about one, with the inputs and the steps that make it provable.
 
-    A correction has the service period, meter and price of the line that it corrects; its quantity is the signed
+    An adjustment has no price, no meter and the quantity 1. A correction has the service period, meter and price of the line that it corrects; its quantity is the signed
     difference, its evidence (windows, events, `known_through`) that of the usage as it is known now.
     """
 
@@ -33,7 +35,17 @@ class InvoiceLine(models.Model):
         "invoicing.UsageCorrection", null=True, blank=True, on_delete=models.PROTECT, related_name="lines"
     )
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="invoice_lines")
-    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="invoice_lines")
+    price = models.ForeignKey(
+        Price, null=True, blank=True, on_delete=models.PROTECT, related_name="invoice_lines", help_text="Of a charge."
+    )
+    adjustment = models.CharField(
+        max_length=30,
+        blank=True,
+        default="",
+        db_default=models.Value(""),
+        choices=[(kind.value, kind.value.replace("_", " ").capitalize()) for kind in AdjustmentKind],
+        help_text="What an adjustment, or a correction of one, is about.",
+    )
     description = models.CharField(max_length=300)
     meter_key = models.CharField(max_length=100, blank=True)
     unit = models.CharField(max_length=50, blank=True)
@@ -68,14 +80,34 @@ class InvoiceLine(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(kind="charge", correction__isnull=True)
+                | models.Q(kind="adjustment", correction__isnull=True)
                 | models.Q(kind="correction", correction__isnull=False),
-                name="invoice_line_is_a_charge_or_a_correction",
+                name="invoice_line_is_a_charge_an_adjustment_or_a_correction",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="charge", price__isnull=False, adjustment="")
+                | models.Q(kind="adjustment", price__isnull=True, meter_key="", quantity=1) & ~models.Q(adjustment="")
+                | models.Q(kind="correction", price__isnull=False, adjustment="")
+                | models.Q(kind="correction", price__isnull=True, meter_key="") & ~models.Q(adjustment=""),
+                name="invoice_line_has_a_price_or_an_adjustment",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(adjustment__in=["", *(kind.value for kind in AdjustmentKind)]),
+                name="invoice_line_adjustment_is_known",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(adjustment="minimum_spend", kind="adjustment") | models.Q(amount__gte=0),
+                name="invoice_line_minimum_spend_adds",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(adjustment="maximum_spend", kind="adjustment") | models.Q(amount__lte=0),
+                name="invoice_line_maximum_spend_reduces",
             ),
             models.CheckConstraint(
                 condition=models.Q(service_end__gt=models.F("service_start")), name="invoice_line_service_lasts"
             ),
             models.CheckConstraint(
-                condition=models.Q(kind="correction") | models.Q(amount__gte=0),
+                condition=~models.Q(kind="charge") | models.Q(amount__gte=0),
                 name="invoice_line_charge_is_not_negative",
             ),
             models.CheckConstraint(
@@ -97,13 +129,14 @@ class InvoiceLine(models.Model):
                 operation=pgtrigger.Insert | pgtrigger.Update,
                 # The bounds of a period can move (a zone's rules change): the uniqueness of periods is not enough.
                 func="""
-                    IF NEW.kind <> 'charge' THEN RETURN NEW; END IF;
+                    IF NEW.kind <> 'charge' AND NEW.adjustment NOT IN ('minimum_spend', 'maximum_spend')
+                       OR NEW.kind = 'correction' THEN RETURN NEW; END IF;
                     PERFORM 1 FROM invoicing_subscription WHERE id = NEW.subscription_id FOR NO KEY UPDATE;
                     IF EXISTS (
                         SELECT 1 FROM invoicing_invoiceline line
                           JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
-                         WHERE line.subscription_id = NEW.subscription_id AND line.price_id = NEW.price_id
-                           AND line.id IS DISTINCT FROM NEW.id AND line.kind = 'charge'
+                         WHERE line.subscription_id = NEW.subscription_id AND line.price_id IS NOT DISTINCT FROM NEW.price_id
+                           AND line.id IS DISTINCT FROM NEW.id AND line.kind = NEW.kind AND line.adjustment = NEW.adjustment
                            AND line.service_start < NEW.service_end AND NEW.service_start < line.service_end
                     ) THEN
                         RAISE EXCEPTION '% of subscription % is charged already for a part of % to %', NEW.description,
@@ -122,15 +155,15 @@ class InvoiceLine(models.Model):
                 func="""
                     IF NEW.kind <> 'correction' THEN RETURN NEW; END IF;
                     SELECT correction.*, original.subscription_id, original.price_id, original.meter_key,
-                           original.service_start, original.service_end INTO decided
+                           original.adjustment, original.service_start, original.service_end INTO decided
                       FROM invoicing_usagecorrection correction
                       JOIN invoicing_invoiceline original ON original.id = correction.original_id
                      WHERE correction.id = NEW.correction_id FOR NO KEY UPDATE OF correction;
                     IF NOT FOUND OR decided.decision <> 'next_invoice' OR decided.currency <> NEW.currency
-                       OR (decided.subscription_id, decided.price_id, decided.meter_key, decided.service_start,
-                           decided.service_end, decided.known_through)
-                          IS DISTINCT FROM (NEW.subscription_id, NEW.price_id, NEW.meter_key, NEW.service_start,
-                           NEW.service_end, NEW.known_through)
+                       OR (decided.subscription_id, decided.price_id, decided.meter_key, decided.adjustment,
+                           decided.service_start, decided.service_end, decided.known_through)
+                          IS DISTINCT FROM (NEW.subscription_id, NEW.price_id, NEW.meter_key, NEW.adjustment,
+                           NEW.service_start, NEW.service_end, NEW.known_through)
                        OR NOT EXISTS (SELECT 1 FROM invoicing_invoice invoice
                                        WHERE invoice.id = NEW.invoice_id AND invoice.customer_id = decided.customer_id)
                     THEN

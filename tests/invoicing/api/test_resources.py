@@ -93,12 +93,12 @@ def test_a_page_of_plans_costs_the_same_queries_for_one_and_for_many(django_asse
     caller = Caller()
     a_plan("one")
     caller.get("/api/v1/plans")
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         caller.get("/api/v1/plans")
 
     for key in ("two", "three", "four"):
         a_plan(key)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         assert len(caller.get("/api/v1/plans").json()["data"]) == 4
 
 

@@ -1,0 +1,79 @@
+"""Adjusting: the terms of a contract and its rated lines become signed lines, in the order of their kinds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moneyed import Money
+
+from billing_site.kernel.money import is_rounded, total
+from billing_site.kernel.period import Period
+from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, adjust_spend, spend_document, spend_members
+from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, RatedLine, Term
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one kind of term is computed, written down and read: `adjust(term=, base=, currency=)`, `document(term=)`, `members(document)`."""
+
+    term: type[Term]
+    adjust: Callable[..., AdjustmentLine]
+    document: Callable[..., dict[str, Any]]
+    members: Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+FAMILIES: Mapping[AdjustmentKind, Family] = {
+    AdjustmentKind.MINIMUM_SPEND: Family(MinimumSpend, adjust_spend, spend_document, spend_members),
+    AdjustmentKind.MAXIMUM_SPEND: Family(MaximumSpend, adjust_spend, spend_document, spend_members),
+}
+assert set(FAMILIES) == set(AdjustmentKind), "each kind of adjustment is computed somewhere"
+
+
+def adjust(*, terms: Sequence[Term], lines: Sequence[RatedLine], currency: str) -> tuple[AdjustmentLine, ...]:
+    """Return one line for each term, in the order of the kinds and then of the contract; the bill never becomes negative by them."""
+    if not terms:
+        return ()
+    return adjust_amounts(terms=terms, amounts={line.reference: line.amount for line in lines}, currency=currency)
+
+
+def adjust_amounts(*, terms: Sequence[Term], amounts: Mapping[str, Money], currency: str) -> tuple[AdjustmentLine, ...]:
+    """Do the same where only the amounts of the charges are known, by reference: what late usage makes of an issued invoice."""
+    seen = dict(amounts)
+    adjusted: list[AdjustmentLine] = []
+    for kind in AdjustmentKind:
+        for term in terms:
+            if term.kind is kind:
+                assert term.reference not in seen, f"a reference names one line of an invoice: {term.reference}"
+                base = tuple(BaseLine(reference, seen[reference]) for reference in term.about)
+                line = adjustment_line(term=term, base=base, currency=currency)
+                seen[line.reference] = line.amount
+                adjusted.append(line)
+    assert total(seen.values(), currency).amount >= 0, "terms never turn a bill into a credit"
+    return tuple(adjusted)
+
+
+def adjustment_line(*, term: Term, base: tuple[BaseLine, ...], currency: str) -> AdjustmentLine:
+    """Return what one term makes of the lines that it is about."""
+    line = FAMILIES[term.kind].adjust(term=term, base=base, currency=currency)
+    assert is_rounded(line.amount) and line.amount.currency.code == currency, "an adjustment is money of the invoice"
+    assert sum(step.amount for step in line.steps) == line.amount.amount, "the steps add up"
+    return line
+
+
+def term_document(*, term: Term) -> dict[str, Any]:
+    """Return what is particular to a term as canonical JSON members; `term_from_document` reads them."""
+    return FAMILIES[term.kind].document(term=term)
+
+
+def term_from_document(
+    document: Mapping[str, Any], *, reference: str, subscription: str, service_period: Period, about: tuple[str, ...]
+) -> Term:
+    """Return the term of a stored adjustment line."""
+    family = FAMILIES[AdjustmentKind(document["kind"])]
+    return family.term(
+        reference=reference,
+        subscription=subscription,
+        service_period=service_period,
+        about=about,
+        **family.members(document),
+    )

@@ -1,0 +1,1 @@
+"""What terms make of a bill: one file a family."""

@@ -1,0 +1,117 @@
+"""Minimum and maximum spend of a plan: what a subscription owes at least and at most per billing period."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from moneyed import Money
+
+from billing_site.kernel.money import plain, round_money, total
+from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, Step, StepKind, Term
+from invoicing.core.wording import amount_text, share_text
+
+
+@dataclass(frozen=True)
+class SpendBound(Term):
+    """A bound on what the charges of one service come to, and its share of the billing period."""
+
+    bound: Decimal
+    share: Fraction = Fraction(1)
+
+    def __post_init__(self) -> None:
+        assert self.bound >= 0 and 0 <= self.share <= 1, f"a bound is an amount, a share a part: {self}"
+
+
+@dataclass(frozen=True)
+class MinimumSpend(SpendBound):
+    """What a subscription owes at least."""
+
+    kind: ClassVar[AdjustmentKind] = AdjustmentKind.MINIMUM_SPEND
+
+
+@dataclass(frozen=True)
+class MaximumSpend(SpendBound):
+    """What a subscription owes at most."""
+
+    kind: ClassVar[AdjustmentKind] = AdjustmentKind.MAXIMUM_SPEND
+
+
+def adjust_spend(*, term: SpendBound, base: tuple[BaseLine, ...], currency: str) -> AdjustmentLine:
+    """Lift the lines to the minimum, or cut them at the maximum; zero where they are within it.
+
+    Both are promises per billing period: a partial one owes its exact share, rounded once. A service without any share (the rest
+    of a period that is not prorated) owes no minimum, and its maximum stands whole, as with the bounds of a price.
+    """
+    is_minimum = term.kind is AdjustmentKind.MINIMUM_SPEND
+    share = term.share if is_minimum else term.share or Fraction(1)
+    bound = round_money(Fraction(term.bound) * share, currency)
+    spent = total((line.amount for line in base), currency)
+    difference, nothing = bound - spent, total((), currency)
+    amount = max(difference, nothing) if is_minimum else min(difference, nothing)
+    bound_text = (
+        f"{share_text(share=share)}the {'minimum' if is_minimum else 'maximum'} spend of {_money(term.bound, currency)}"
+    )
+    return AdjustmentLine(
+        term=term,
+        base=base,
+        description=_description(term, amount),
+        explanation=_explanation(term, bound_text, spent, amount),
+        amount=amount,
+        steps=(
+            Step(
+                kind=StepKind.TRUE_UP if is_minimum else StepKind.CAP,
+                quantity=Decimal(0),
+                flat_amount=term.bound,
+                amount=Fraction(amount.amount),
+                text=f"{bound_text[0].upper()}{bound_text[1:]}",
+                arithmetic=_arithmetic(term, share, bound, spent, amount),
+            ),
+        ),
+    )
+
+
+def spend_document(*, term: SpendBound) -> dict[str, Any]:
+    """Return what is particular to a bound as canonical JSON members."""
+    return {"bound": plain(term.bound), "share": plain(term.share)}
+
+
+def spend_members(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a bound from its document."""
+    return {"bound": Decimal(document["bound"]), "share": Fraction(document["share"])}
+
+
+def _description(term: SpendBound, amount: Money) -> str:
+    if term.kind is AdjustmentKind.MINIMUM_SPEND:
+        return "True-up to the minimum spend" if amount.amount else "Minimum spend, reached"
+    return "Reduction to the maximum spend" if amount.amount else "Maximum spend, not reached"
+
+
+def _explanation(term: SpendBound, bound_text: str, spent: Money, amount: Money) -> str:
+    currency = spent.currency.code
+    spent_text, rest = _money(spent.amount, currency), _money(abs(amount.amount), currency)
+    if term.kind is AdjustmentKind.MINIMUM_SPEND:
+        so = f"{rest} are missing to it" if amount.amount else "it is reached"
+    else:
+        so = f"{rest} above it are not charged" if amount.amount else "it is not exceeded"
+    return f"The charges come to {spent_text}. Agreed is {bound_text}: {so}."
+
+
+def _arithmetic(term: SpendBound, share: Fraction, bound: Money, spent: Money, amount: Money) -> str:
+    currency = spent.currency.code
+
+    def text(money: Decimal) -> str:
+        return amount_text(amount=money, currency=currency)
+
+    written = text(term.bound)
+    if share != 1 or bound.amount != term.bound:
+        written = f"{written} × {share} ≈ {text(bound.amount)}"
+    if not amount.amount:
+        sign = "≤" if term.kind is AdjustmentKind.MINIMUM_SPEND else "≥"
+        return f"{written} {sign} {text(spent.amount)}"
+    return f"{written} − {text(spent.amount)} = {text(amount.amount)}"
+
+
+def _money(amount: Decimal, currency: str) -> str:
+    return f"{currency} {amount_text(amount=amount, currency=currency)}"
