@@ -8,6 +8,7 @@ from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceS
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.plan_migrations.models import PlanMigration
+from invoicing.spend.models import Budget, SpendNotice, SpendProgress, SpendWatch
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 
@@ -15,6 +16,7 @@ __all__ = [
     "Account",
     "Backfill",
     "BillingRun",
+    "Budget",
     "Customer",
     "Invoice",
     "InvoiceLine",
@@ -31,6 +33,9 @@ __all__ = [
     "PriceTier",
     "Product",
     "PushIntent",
+    "SpendNotice",
+    "SpendProgress",
+    "SpendWatch",
     "StripeCustomer",
     "StripeNotice",
     "Subscription",
@@ -40,4 +45,4 @@ __all__ = [
     "WhatIfFigure",
 ]
 
-guard_history(Customer, Product, Plan, PlanVersion, Subscription, SubscriptionPhase, Invoice)
+guard_history(Budget, Customer, Product, Plan, PlanVersion, Subscription, SubscriptionPhase, Invoice)

@@ -8,6 +8,7 @@ from invoicing.payments import intake, mirror, push
 from invoicing.workflows import follow_stripe
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.settle_late_usage import settle_late_changes
+from invoicing.workflows.watch_spend import sweep_spend
 from invoicing.workflows.what_if import continue_what_if
 
 REGULAR_JOBS = (
@@ -15,6 +16,7 @@ REGULAR_JOBS = (
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
     RegularJob(name="Bill what is due", task="invoicing.tasks.bill_what_is_due", cron="7 * * * *"),
     RegularJob(name="Settle late usage", task="invoicing.tasks.settle_late_usage", cron="37 * * * *"),
+    RegularJob(name="Watch spend", task="invoicing.tasks.watch_spend", cron="* * * * *"),
 )
 
 
@@ -65,6 +67,12 @@ def settle_late_usage() -> str:
     """Apply the customers' terms to usage that came after its invoice."""
     report = settle_late_changes(at=now())
     return f"{len(report.settled)} settled, {report.asked} wait for a decision, {len(report.failures)} failures"
+
+
+def watch_spend() -> str:
+    """Compare the spend of customers whose usage moved with their budgets."""
+    report = sweep_spend(at=now())
+    return f"{report.looked_at} customers, {len(report.notices)} notices, {len(report.failures)} failures"
 
 
 def compute_what_if(what_if_id: int) -> str:

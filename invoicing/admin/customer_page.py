@@ -27,6 +27,7 @@ ROWS = 24
 ACCESS_WORDS = {
     AccessReason.ACTIVE: "a subscription runs",
     AccessReason.TRIAL: "in its trial",
+    AccessReason.SPEND_LIMIT: "a spend limit is reached",
     AccessReason.INCOMPLETE: "the trial is over and there is no means of payment",
     AccessReason.PAUSED: "paused",
     AccessReason.NOT_STARTED: "not begun yet",

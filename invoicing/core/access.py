@@ -11,11 +11,13 @@ from invoicing.core.phases import PhaseKind
 class AccessReason(StrEnum):
     """Why a customer is served or not, the one that counts first where several hold.
 
+    Spend limit: what the customer spent in the running period has reached an amount at which it is stopped (S0-141).
     Incomplete: the trial is over and there is no means of payment though one is needed (S1-040).
     """
 
     ACTIVE = "active"
     TRIAL = "trial"
+    SPEND_LIMIT = "spend_limit"
     INCOMPLETE = "incomplete"
     PAUSED = "paused"
     NOT_STARTED = "not_started"
@@ -53,10 +55,13 @@ class Verdict:
         return self.reason in ALLOWED
 
 
-def access_at(*, stretches: Sequence[Stretch], can_pay: bool, at: datetime) -> Verdict:
+def access_at(
+    *, stretches: Sequence[Stretch], can_pay: bool, at: datetime, stopped_until: datetime | None = None
+) -> Verdict:
     """Decide from all phases of a customer; whichever serves it counts before those that do not.
 
     `can_pay` says that the customer has the means of payment that it needs; it counts once a trial is over.
+    `stopped_until` is the end of the period in which a spend limit is reached; whoever would be served is not until then.
 
     `changes_at` is the first later moment with another reason, subscription or plan; None: until somebody changes something.
     """
@@ -64,6 +69,9 @@ def access_at(*, stretches: Sequence[Stretch], can_pay: bool, at: datetime) -> V
     bounds = {bound for one in stretches for bound in (one.starts_at, one.ends_at) if bound is not None and bound > at}
     changes_at = next((bound for bound in sorted(bounds) if _standing(stretches, can_pay, bound) != found), None)
     reason, subscription, plan = found
+    if stopped_until is not None and stopped_until > at and reason in ALLOWED:
+        reason = AccessReason.SPEND_LIMIT
+        changes_at = stopped_until if changes_at is None else min(changes_at, stopped_until)
     assert (subscription is None) == (reason is AccessReason.NO_SUBSCRIPTION), "a reason is one of a subscription"
     return Verdict(reason=reason, subscription=subscription, plan=plan, changes_at=changes_at)
 

@@ -1,0 +1,69 @@
+"""What a budget says to a spend: which of its thresholds are reached, and what is left of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from moneyed import Money
+
+from billing_site.kernel.money import EXACT, round_money, total
+from invoicing.core.contract import AssembledInvoice
+
+HUNDRED = Decimal(100)
+# In percent of the budget; a threshold beyond a hundred tells by how much it is overrun.
+THRESHOLDS = (50, 80, 100)
+THRESHOLD_MAX = 1000
+THRESHOLDS_MAX = 20
+
+
+class Basis(StrEnum):
+    """What a threshold is compared with: the spend so far, or what the whole period is expected to come to."""
+
+    ACTUAL = "actual"
+    PROJECTED = "projected"
+
+
+class AtLimit(StrEnum):
+    """What becomes of a customer whose spend has reached the amount of a budget."""
+
+    NOTIFY = "notify"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A budget against a spend: what is used of it, rounded down to whole percent, and what is left (negative beyond it)."""
+
+    percent: int
+    left: Money
+    reached: tuple[int, ...]
+    next: int | None
+
+
+def spend_of(*, assembled: AssembledInvoice) -> Money:
+    """Return what a period has cost so far: its charges, without what the invoice carries from earlier ones."""
+    return total((line.amount for line in assembled.lines), assembled.currency)
+
+
+def is_reached(*, spend: Decimal, amount: Decimal, threshold: int) -> bool:
+    """Say whether a spend is at least so many percent of an amount: exactly 80.00 of 100.00 has reached 80 %."""
+    return EXACT.multiply(spend, HUNDRED) >= EXACT.multiply(amount, Decimal(threshold))
+
+
+def reached(*, spend: Decimal, amount: Decimal, thresholds: Iterable[int]) -> tuple[int, ...]:
+    """Return the thresholds that a spend has reached, lowest first."""
+    assert amount > 0, "nothing is a part of a budget of nothing"
+    return tuple(one for one in sorted(thresholds) if is_reached(spend=spend, amount=amount, threshold=one))
+
+
+def standing(*, spend: Money, amount: Money, thresholds: Sequence[int]) -> Standing:
+    """Compare a spend with a budget of the same currency."""
+    told = reached(spend=spend.amount, amount=amount.amount, thresholds=thresholds)
+    left = EXACT.subtract(amount.amount, spend.amount)
+    return Standing(
+        percent=int(EXACT.divide_int(EXACT.multiply(spend.amount, HUNDRED), amount.amount)),
+        left=round_money(left, amount.currency.code),
+        reached=told,
+        next=next((one for one in sorted(thresholds) if one not in told), None),
+    )
