@@ -3,6 +3,7 @@
 RESOURCES = {
     "customers": "customers and their terms",
     "access": "whether a customer may be served now",
+    "spend": "budgets and limits, what is spent, and what was noticed about it",
     "subscriptions": "which plan is in force for whom",
     "plans": "the catalog: plans, versions and prices",
     "meters": "what is counted and how",

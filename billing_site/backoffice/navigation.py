@@ -43,6 +43,14 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         ),
     ),
     (
+        "Spend",
+        (
+            _list("Budgets and limits", "savings", "invoicing", "budget"),
+            _list("Spend notices", "notifications", "invoicing", "spendnotice"),
+            _list("Spend this period", "monitoring", "invoicing", "spendwatch"),
+        ),
+    ),
+    (
         "Usage",
         (
             _list("Meters", "speed", "metering", "meter"),

@@ -16,6 +16,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
 from invoicing.plan_migrations.models import PlanMigration
+from invoicing.spend.models import Budget
 from invoicing.subscriptions.models import Subscription
 from invoicing.what_ifs.models import WhatIf
 from metering.models import DeadLetter, Meter, UsageEvent
@@ -37,7 +38,17 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (DeadLetter, "replay_deadletter", "Can replay and dismiss dead letters"),
 )
 SEEN_APPS = ("invoicing", "metering", "dunning", "marketplaces")
-EDITED: tuple[type[Model], ...] = (Customer, Subscription, Product, Plan, PlanVersion, PlanSpend, Price, PriceTier)
+EDITED: tuple[type[Model], ...] = (
+    Budget,
+    Customer,
+    Subscription,
+    Product,
+    Plan,
+    PlanVersion,
+    PlanSpend,
+    Price,
+    PriceTier,
+)
 
 
 @transaction.atomic

@@ -16,6 +16,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import overdue
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
+from invoicing.spend.queries import stopped_watches
 from invoicing.subscriptions.queries import incomplete
 from invoicing.workflows.late_changes import counted_late_changes
 from metering.collecting.queries import waiting_letters
@@ -51,6 +52,7 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         failed_payments_queue(),
         overdue_queue(at=at),
         incomplete_queue(at=at),
+        stopped_queue(at=at),
         *usage_queues(at=at),
         dead_letter_queue(),
         notice_queue(),
@@ -205,6 +207,21 @@ def incomplete_queue(*, at: datetime) -> WorkQueue:
         empty="A trial that ends without a payment method, where one is needed, stands here: it is charged, not free.",
         count=len(names),
         why=_named(sorted(set(names))),
+    )
+
+
+def stopped_queue(*, at: datetime) -> WorkQueue:
+    """Return the customers whose access a spend limit refuses (S0-141)."""
+    rows = list(
+        stopped_watches(at=at).order_by("customer__name").values("customer__name", "currency", amount=F("spend"))
+    )
+    return WorkQueue(
+        name="Stopped by a spend limit",
+        link=_list("spendwatch", "access=stopped"),
+        empty="A customer whose spend has reached a limit that stops stands here until the period ends or the limit is raised.",
+        count=len(rows),
+        money=_amounts(rows),
+        why=_named([row["customer__name"] for row in rows]),
     )
 
 

@@ -3,6 +3,7 @@
 from invoicing.admin import (
     backfills,
     billing_runs,
+    budgets,
     catalog,
     customers,
     invoices,
@@ -19,6 +20,7 @@ from invoicing.admin import (
 __all__ = [
     "backfills",
     "billing_runs",
+    "budgets",
     "catalog",
     "customers",
     "invoices",

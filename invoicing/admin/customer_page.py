@@ -12,18 +12,23 @@ from billing_site.display.figures import moment_text, period_text
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
+from invoicing.admin.spend_words import notice_text
 from invoicing.core.access import AccessReason
 from invoicing.core.assembly import amount_to_come
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment, PaymentFailure
+from invoicing.spend.models import SpendNotice
+from invoicing.spend.queries import budgets_of
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.workflows.answer_access import Access, answer_access
 from invoicing.workflows.preview_invoice import preview_invoice
+from invoicing.workflows.read_spend import PeriodSpend, spend_of_period
 
 ROWS = 24
+NOTICES = 8
 ACCESS_WORDS = {
     AccessReason.ACTIVE: "a subscription runs",
     AccessReason.TRIAL: "in its trial",
@@ -55,6 +60,7 @@ class RunningPeriod:
     total: Money | None = None
     period: str = ""
     problem: str = ""
+    spend: PeriodSpend | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class CustomerPage:
     payments: list[Payment]
     failures: list[PaymentFailure]
     running: RunningPeriod
+    notices: list[tuple[SpendNotice, str]]
     changes: list[Any]
 
 
@@ -108,6 +115,10 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
             .order_by("-occurred_at", "-id")[:ROWS]
         ),
         running=_running(customer, at=at),
+        notices=[
+            (notice, notice_text(notice))
+            for notice in customer.spend_notices.select_related("budget").order_by("-id")[:NOTICES]
+        ],
         changes=history_of(customer),
     )
 
@@ -143,6 +154,7 @@ def _running(customer: Customer, *, at: datetime) -> RunningPeriod:
         return RunningPeriod(problem=problem.message)
     assembled = computed.assembled
     period = period_text(start=assembled.period.start, end=assembled.period.end, timezone=customer.timezone)
+    spend = spend_of_period(computed=computed, budgets=budgets_of(customer=customer), at=at)
     to_come = amount_to_come(invoice=assembled, at=at)
     return RunningPeriod(
         lines=assembled.document_lines,
@@ -150,6 +162,7 @@ def _running(customer: Customer, *, at: datetime) -> RunningPeriod:
         to_come=to_come,
         total=assembled.total,
         period=period,
+        spend=spend,
     )
 
 

@@ -29,7 +29,7 @@ class AccessSerializer(serializers.Serializer[Any]):
 
     customer_id = serializers.CharField()
     allowed = serializers.BooleanField(
-        help_text="True while a subscription is active or in its trial, and not incomplete."
+        help_text="True while a subscription is active or in its trial, not incomplete, and no spend limit is reached."
     )
     reason = serializers.ChoiceField(choices=[(reason.value, reason.value) for reason in AccessReason])
     subscription = serializers.CharField(allow_null=True, help_text="The key of the one that the reason is about.")

@@ -132,7 +132,8 @@ class NewMoneyField(serializers.Field[Any, Any, dict[str, str], Any]):
     """Money as on the wire, read: an exact amount that is not negative, in any currency that we can hold."""
 
     default_error_messages = {
-        "wrong_type": 'must be an object such as {"amount": "12.30", "currency": "EUR"}',
+        # The braces are doubled because messages are formatted.
+        "wrong_type": 'must be an object such as {{"amount": "12.30", "currency": "EUR"}}',
         "currency": "must be in an ISO 4217 currency such as EUR",
         "too_precise": "must be whole minor units of its currency",
         "number": "{message}",

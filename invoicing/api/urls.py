@@ -2,12 +2,27 @@
 
 from django.urls import path
 
-from invoicing.api import access, customers, invoices, plans, prices, subscription_changes, subscriptions
+from invoicing.api import (
+    access,
+    budgets,
+    customers,
+    invoices,
+    plans,
+    prices,
+    spend,
+    subscription_changes,
+    subscriptions,
+)
 
 urlpatterns = [
     path("customers", customers.CustomersView.as_view()),
     path("customers/<str:key>", customers.CustomerView.as_view()),
     path("customers/<str:key>/access", access.AccessView.as_view()),
+    path("customers/<str:key>/spend", spend.SpendView.as_view()),
+    path("budgets", budgets.BudgetsView.as_view()),
+    path("budgets/<str:key>", budgets.BudgetView.as_view()),
+    path("budgets/<str:key>/retire", budgets.BudgetRetireView.as_view()),
+    path("spend-notices", spend.SpendNoticesView.as_view()),
     path("subscriptions", subscriptions.SubscriptionsView.as_view()),
     path("subscriptions/<str:key>", subscriptions.SubscriptionView.as_view()),
     path("subscriptions/<str:key>/end", subscriptions.SubscriptionEndView.as_view()),

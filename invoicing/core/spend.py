@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -41,9 +42,13 @@ class Standing:
     next: int | None
 
 
-def spend_of(*, assembled: AssembledInvoice) -> Money:
-    """Return what a period has cost so far: its charges, without what the invoice carries from earlier ones."""
-    return total((line.amount for line in assembled.lines), assembled.currency)
+def spend_of(*, assembled: AssembledInvoice, at: datetime) -> Money:
+    """Return what a period has cost by a moment: its charges, without what the invoice carries from earlier ones.
+
+    A service that has not begun has cost nothing: a fee from the end of a trial on.
+    """
+    begun = (line.amount for line in assembled.lines if line.service_period.start <= at)
+    return total(begun, assembled.currency)
 
 
 def is_reached(*, spend: Decimal, amount: Decimal, threshold: int) -> bool:

@@ -159,5 +159,7 @@ def _the_same(existing: Budget, fields: Mapping[str, Any]) -> Budget:
     different = sorted(name for name, value in fields.items() if getattr(existing, name) != value)
     if different or existing.retired_at is not None:
         what = f"another {', '.join(different)}" if different else "its end behind it"
-        raise Conflict(f"budget {existing.key} exists already with {what}: change it, or choose another key", field="key")
+        raise Conflict(
+            f"budget {existing.key} exists already with {what}: change it, or choose another key", field="key"
+        )
     return existing

@@ -68,6 +68,8 @@ def customers_with_budgets(*, keys: Collection[str] | None = None) -> "QuerySet[
 
 def stopped_watches(*, at: datetime) -> "QuerySet[SpendWatch]":
     """Return the running periods whose customers a limit stops."""
-    return watched_spend(at=at).annotate(stopped=stopped_until(customer="customer_id", at=at)).filter(
-        stopped=F("period_end")
+    return (
+        watched_spend(at=at)
+        .annotate(stopped=stopped_until(customer="customer_id", at=at))
+        .filter(stopped=F("period_end"))
     )

@@ -33,7 +33,13 @@ def answer_access(*, customer_key: str, at: datetime) -> Access:
     rows = list(
         Customer.objects.filter(key=customer_key)
         .annotate(overdue_since=Subquery(oldest), stopped_until=stopped_until(customer="pk", at=at))
-        .values_list("overdue_since", "stopped_until", "settlement_channel", "payment_method", *(_PHASE + column for column in _COLUMNS))
+        .values_list(
+            "overdue_since",
+            "stopped_until",
+            "settlement_channel",
+            "payment_method",
+            *(_PHASE + column for column in _COLUMNS),
+        )
     )
     if not rows:
         raise NotFound(f"there is no customer {customer_key!r}", field="key")

@@ -91,7 +91,7 @@ def look_at_spend(*, customer: Customer, at: datetime, known_through: int) -> Lo
         try:
             with transaction.atomic():
                 computed = compute_invoice(customer=customer, period=period, until=at + AHEAD)
-                watch.spend = spend_of(assembled=computed.assembled)
+                watch.spend = spend_of(assembled=computed.assembled, at=at)
                 watch.save()
                 look.notices.extend(_keep_new(list(_notices(customer, computed, budgets, at=at))))
         except OF_ONE_CUSTOMER as problem:
@@ -169,7 +169,7 @@ def _locked_watch(customer: Customer, period: Period, *, at: datetime) -> SpendW
 def _notices(
     customer: Customer, computed: ComputedInvoice, budgets: Sequence[Budget], *, at: datetime
 ) -> Iterator[SpendNotice]:
-    period, spend = computed.assembled.period, spend_of(assembled=computed.assembled)
+    period, spend = computed.assembled.period, spend_of(assembled=computed.assembled, at=at)
     for budget in budgets:
         thresholds = {*budget.thresholds, LIMIT} if budget.at_limit == AtLimit.STOP else budget.thresholds
         for threshold in reached(spend=spend.amount, amount=budget.amount.amount, thresholds=thresholds):
@@ -220,7 +220,5 @@ def _is_there(notice: SpendNotice) -> bool:
         period_end=notice.period_end,
     )
     if notice.kind == NoticeKind.THRESHOLD:
-        same = same.filter(
-            budget=notice.budget, basis=notice.basis, threshold=notice.threshold, amount=notice.amount
-        )
+        same = same.filter(budget=notice.budget, basis=notice.basis, threshold=notice.threshold, amount=notice.amount)
     return same.exists()

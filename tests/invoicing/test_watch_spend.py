@@ -282,6 +282,15 @@ def test_sweeps_at_the_same_time_tell_each_threshold_once() -> None:
     assert sum(noticed) == SpendNotice.objects.count() == 3
 
 
+def test_a_fee_from_the_end_of_a_trial_on_is_not_spent_before(acme: Customer) -> None:
+    trying = a_customer("cust_trying")
+    a_subscription(trying, started_at=AUGUST, trial_ends_at=MID_AUGUST + timedelta(days=1))
+    a_budget(trying, "10")
+
+    assert told() == []
+    assert [spent for _, _, spent in told(MID_AUGUST + timedelta(days=1))] == ["14.97"] * 3
+
+
 def test_the_budgets_of_july_say_nothing_of_a_customer_that_has_not_begun(acme: Customer) -> None:
     a_budget(acme, "20")
 

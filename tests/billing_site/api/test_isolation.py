@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
+from moneyed import Money
 from rest_framework.settings import api_settings
 
 from billing_site.api.scopes import SCOPES
+from invoicing.customers.models import Customer
+from invoicing.spend.operations import set_budget
 from invoicing.workflows.run_billing import issue_billing
 from tests.billing_site.api.caller import Caller
 from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, use
@@ -75,6 +78,14 @@ def two_customers() -> str:
         use(key, "250", at=JULY + timedelta(days=3))
     for invoice in issue_billing(as_of=AUGUST, at=AUGUST).invoices:
         numbers[invoice.customer.key] = str(invoice.number)
+    set_budget(
+        key=f"budget_{SECRET}",
+        customer=Customer.objects.get(key=SECRET),
+        name="A cap",
+        amount=Money("100", "USD"),
+        actor="test",
+        reason="set up",
+    )
     return numbers[SECRET]
 
 
@@ -88,6 +99,13 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "at": "2026-09-01T00:00:00Z",
         "reason": "malice",
     },
+    ("POST", "/api/v1/budgets"): {
+        "customer_id": SECRET,
+        "name": "Mine",
+        "amount": {"amount": "1.00", "currency": "USD"},
+    },
+    ("PATCH", "/api/v1/budgets/<str:key>"): {"name": "Taken over"},
+    ("POST", "/api/v1/budgets/<str:key>/retire"): {"reason": "malice"},
     ("POST", "/api/v1/invoices/preview"): {"customer_id": SECRET, "as_of": "2026-07-15T00:00:00Z"},
     ("POST", "/api/v1/prices/preview"): {
         "price": {"model": "flat", "unit_amount": "1"},
@@ -119,16 +137,20 @@ QUERIES = {
     "/api/v1/usage": f"?customer_id={SECRET}&meter=actions&start=2026-07-01T00:00:00Z&end=2026-08-01T00:00:00Z",
     "/api/v1/subscriptions": f"?customer_id={SECRET}",
     "/api/v1/invoices": f"?customer_id={SECRET}",
+    "/api/v1/budgets": f"?customer_id={SECRET}",
+    "/api/v1/spend-notices": f"?customer_id={SECRET}",
 }
 # Methods that concern nobody in particular: a bound key may use them.
 OF_NOBODY = {("POST", "/api/v1/prices/preview"), ("GET", "/api/v1/plans"), ("GET", "/api/v1/plans/<str:key>")}
 OF_NOBODY |= {("GET", "/api/v1/meters"), ("GET", "/api/v1/meters/<str:key>")}
 LISTS = {("GET", "/api/v1/customers"), ("GET", "/api/v1/subscriptions"), ("GET", "/api/v1/invoices")}
+LISTS |= {("GET", "/api/v1/budgets"), ("GET", "/api/v1/spend-notices")}
 LISTS |= {("GET", "/api/v1/events/conflicts"), ("GET", "/api/v1/events/unapplied")}
 
 
 def concrete_path(path: str, *, number: str) -> str:
     named = {"customers": SECRET, "subscriptions": f"sub_{SECRET}", "invoices": number, "plans": "pro"}
+    named["budgets"] = f"budget_{SECRET}"
     resource = path.removeprefix("/api/v1/").split("/")[0]
     return re.sub(r"<[^>]+>", named.get(resource, "actions"), path)
 
@@ -146,6 +168,7 @@ def test_a_key_of_one_customer_sees_and_does_nothing_of_another(two_customers):
                 answer = bound.send(method, address + query, json.dumps(body) if body else "")
                 told = answer.content.decode().replace(f"there is no customer '{SECRET}'", "")
                 told = told.replace(f"there is no subscription 'sub_{SECRET}'", "")
+                told = told.replace(f"there is no budget 'budget_{SECRET}'", "")
                 told = told.replace(f"there is no invoice '{two_customers}'", "")
                 assert answer.status_code < 500, (method, path, told)
                 assert SECRET not in told.replace(f"sub_{SECRET}", SECRET), (method, path, told)

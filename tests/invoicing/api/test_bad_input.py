@@ -34,6 +34,7 @@ PLAN = {
 PREVIEW = {"customer_id": "cust_acme", "as_of": "2026-07-15T00:00:00Z"}
 PRICE = {"price": {"model": "per_unit", "unit_amount": "0.01"}, "quantity": "21", "currency": "USD"}
 METER = {"key": "m", "event_type": "m.used"}
+BUDGET = {"customer_id": "cust_acme", "name": "Cap", "amount": {"amount": "100.00", "currency": "USD"}}
 EVENT = {
     "event_id": "e",
     "idempotency_key": "e",
@@ -51,11 +52,25 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/v1/invoices/preview": PREVIEW,
     "/api/v1/prices/preview": PRICE,
     "/api/v1/meters": METER,
+    "/api/v1/budgets": BUDGET,
     "/api/v1/events": EVENT,
 }
 NUL, LONG = "a\x00b", "x" * 5000
 # address, members to change ("..." drops one), field that must be told
 CASES: list[tuple[str, dict[str, Any], str]] = [
+    ("/api/v1/customers", {"late_materiality": "1"}, "late_materiality"),
+    ("/api/v1/budgets", {"customer_id": ...}, "customer_id"),
+    ("/api/v1/budgets", {"customer_id": "nobody"}, "customer_id"),
+    ("/api/v1/budgets", {"name": ""}, "name"),
+    ("/api/v1/budgets", {"key": "no spaces"}, "key"),
+    ("/api/v1/budgets", {"amount": "100"}, "amount"),
+    ("/api/v1/budgets", {"amount": {"amount": "0.00", "currency": "USD"}}, "amount"),
+    ("/api/v1/budgets", {"amount": {"amount": "1.00", "currency": "EUR"}}, "amount"),
+    ("/api/v1/budgets", {"amount": {"amount": "1.001", "currency": "USD"}}, "amount"),
+    ("/api/v1/budgets", {"thresholds": [0]}, "thresholds"),
+    ("/api/v1/budgets", {"projected_thresholds": [1001]}, "projected_thresholds"),
+    ("/api/v1/budgets", {"at_limit": "explode"}, "at_limit"),
+    ("/api/v1/budgets", {"threshold": [50]}, "threshold"),
     ("/api/v1/customers", {"key": ...}, "key"),
     ("/api/v1/customers", {"key": ""}, "key"),
     ("/api/v1/customers", {"key": "a b"}, "key"),
