@@ -100,7 +100,7 @@ class BudgetForm(forms.ModelForm):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         if self.instance.pk:
-            self.initial |= {name: getattr(self.instance, name) for name in CHANGEABLE}
+            self.initial.update({name: getattr(self.instance, name) for name in CHANGEABLE})
             self.initial["amount"] = figure_text(self.instance.amount.amount, self.instance.currency).replace(",", "")
 
     def clean(self) -> dict[str, Any]:

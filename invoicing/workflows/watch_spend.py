@@ -22,7 +22,7 @@ from invoicing.spend.queries import budgets_of, customers_with_budgets, watched_
 from invoicing.subscriptions.queries import phases_in_force
 from invoicing.subscriptions.snapshot import periods_running
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
-from invoicing.workflows.run_billing import OF_ONE_CUSTOMER
+from invoicing.workflows.run_report import OF_ONE_CUSTOMER
 from metering.queries.touched import Touched, customers_touched
 from metering.rollup import roll_up
 
