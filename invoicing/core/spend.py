@@ -9,13 +9,14 @@ from enum import StrEnum
 from moneyed import Money
 
 from billing_site.kernel.money import EXACT, round_money, total
-from invoicing.core.contract import AssembledInvoice
+from invoicing.core.contract import AdjustmentKind, AssembledInvoice
 
 HUNDRED = Decimal(100)
 # In percent of the budget; a threshold beyond a hundred tells by how much it is overrun.
 THRESHOLDS = (50, 80, 100)
 THRESHOLD_MAX = 1000
 THRESHOLDS_MAX = 20
+LOWERS_SPEND = frozenset({AdjustmentKind.MAXIMUM_SPEND})
 
 
 class Basis(StrEnum):
@@ -43,12 +44,14 @@ class Standing:
 
 
 def spend_of(*, assembled: AssembledInvoice, at: datetime) -> Money:
-    """Return what a period has cost by a moment: its charges, without what the invoice carries from earlier ones.
+    """Return what a period has cost by a moment: its charges and what lowers them, without what the invoice carries from earlier ones.
 
-    A service that has not begun has cost nothing: a fee from the end of a trial on.
+    A service that has not begun has cost nothing: a fee from the end of a trial on. What lifts a bill to a minimum is
+    agreed, not spent.
     """
-    begun = (line.amount for line in assembled.lines if line.service_period.start <= at)
-    return total(begun, assembled.currency)
+    begun = [line.amount for line in assembled.lines if line.service_period.start <= at]
+    begun += [line.amount for line in assembled.adjustments if line.kind in LOWERS_SPEND and line.amount.amount < 0]
+    return max(total(begun, assembled.currency), Money(0, assembled.currency))
 
 
 def is_reached(*, spend: Decimal, amount: Decimal, threshold: int) -> bool:

@@ -16,7 +16,17 @@ from invoicing.subscriptions.pause import pause_subscription
 from invoicing.workflows.answer_access import answer_access
 from invoicing.workflows.watch_spend import sweep_spend
 from metering.correcting import cancel_event
-from tests.factories import AUGUST, JULY, SEPTEMBER, a_customer, a_plan, a_subscription, settle_constraints, use
+from tests.factories import (
+    AUGUST,
+    JULY,
+    SEPTEMBER,
+    a_customer,
+    a_plan,
+    a_subscription,
+    settle_constraints,
+    usd_per_action,
+    use,
+)
 
 pytestmark = pytest.mark.django_db
 WHO = {"actor": "test", "reason": "asked for it"}
@@ -289,6 +299,18 @@ def test_a_fee_from_the_end_of_a_trial_on_is_not_spent_before(acme: Customer) ->
 
     assert told() == []
     assert [spent for _, _, spent in told(MID_AUGUST + timedelta(days=1))] == ["14.97"] * 3
+
+
+def test_a_maximum_caps_what_is_spent_and_a_minimum_is_agreed_not_spent() -> None:
+    a_plan("bounded", usd_per_action(), spend=[{"currency": "USD", "minimum_spend": "40", "maximum_spend": "60"}])
+    customer = a_customer()
+    a_subscription(customer, plan="bounded")
+    a_budget(customer, "50", thresholds=[10, 110, 130])
+    use("cust_acme", "1000", at=AUGUST)
+
+    assert told() == [("threshold", 10, "10.00")]
+    use("cust_acme", "9000", at=AUGUST)
+    assert told() == [("threshold", 110, "60.00")]
 
 
 def test_the_budgets_of_july_say_nothing_of_a_customer_that_has_not_begun(acme: Customer) -> None:

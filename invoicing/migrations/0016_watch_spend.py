@@ -16,7 +16,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0014c_sell_one_version_at_a_time'),
+        ('invoicing', '0015_adjust_bills_by_minimum_and_maximum_spend'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
