@@ -33,7 +33,13 @@ def change_plan(
     locked = locked_subscription(subscription=subscription)
     check_moment(subscription=locked, at=at)
     errors = plan_mistakes(customer=locked.customer, plan_version=plan_version, at=at)
-    clash = metered_elsewhere(customer=locked.customer, plan_versions=[plan_version.pk], since=at, but_not=locked.pk)
+    clash = metered_elsewhere(
+        customer=locked.customer,
+        plan_versions=[plan_version.pk],
+        since=at,
+        until=locked.ended_at,
+        but_not=locked.pk,
+    )
     if clash is not None:
         message = f"{clash} charges the same meter from then on: end it before this plan begins"
         errors.append(FieldError("plan", "metered_already", message))

@@ -126,17 +126,24 @@ def issued_period_end(*, customer: Customer, timeline: Timeline, at: datetime) -
 
 
 def metered_elsewhere(
-    *, customer: Customer, plan_versions: Collection[int], since: datetime, but_not: int | None = None
+    *,
+    customer: Customer,
+    plan_versions: Collection[int],
+    since: datetime,
+    until: datetime | None = None,
+    but_not: int | None = None,
 ) -> Subscription | None:
-    """Return another subscription that charges a meter of these versions from then on: each event is rated once."""
-    later = Q(phases__ends_at__isnull=True) | Q(phases__ends_at__gt=since)
+    """Return another subscription that charges a meter of these versions in [since, until): each event is rated once."""
+    then = Q(phases__ends_at__isnull=True) | Q(phases__ends_at__gt=since)
+    if until is not None:
+        then &= Q(phases__starts_at__lt=until)
     prices = Price.objects.filter(plan_version__in=plan_versions, currency=customer.currency, meter__isnull=False)
     meters = Q(
         phases__plan_version__prices__currency=customer.currency,
         phases__plan_version__prices__meter__in=prices.values("meter"),
     )
     others = customer.subscriptions.all() if but_not is None else customer.subscriptions.exclude(pk=but_not)
-    return others.filter(later & meters).first()
+    return others.filter(then & meters).first()
 
 
 def plan_mistakes(*, customer: Customer, plan_version: PlanVersion, at: datetime) -> list[FieldError]:

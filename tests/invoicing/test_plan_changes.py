@@ -228,6 +228,17 @@ def test_a_change_to_a_plan_that_cannot_be_in_force_is_refused_at_the_plan(subsc
     assert [(error.field, error.code) for error in twice.value.errors] == [("plan", "metered_already")]
 
 
+def test_a_plan_changes_before_its_subscription_is_followed_by_another_over_the_same_meter(
+    subscription: Subscription,
+) -> None:
+    end_subscription(subscription=subscription, ended_at=july(20), **WHO)
+    a_subscription(subscription.customer, key="next", started_at=july(20))
+
+    to_plan(subscription, "max", july(10))
+
+    assert [phase.starts_at.day for phase in subscription.phases.order_by("starts_at")] == [1, 10]
+
+
 @pytest.mark.parametrize("quantity", [0, -1, 1_000_001])
 def test_a_quantity_out_of_range_is_refused(subscription: Subscription, quantity: int) -> None:
     with pytest.raises(BillingError, match="between 1 and 1,000,000"):
