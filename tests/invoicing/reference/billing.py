@@ -1,5 +1,6 @@
 """Billing, told again: who agreed to what from when to when, and what happened, become the lines of every period."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -29,21 +30,21 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What a customer agreed to, stretch after stretch without gap or overlap."""
+    """What a customer agreed to, stretch after stretch without gap or overlap.
+
+    `ended_at` and `trial_ends_at` are what was agreed at first, whatever came of it.
+    """
 
     key: str
     anchor: str
     stretches: tuple[Stretch, ...]
+    ended_at: datetime | None = None
+    trial_ends_at: datetime | None = None
 
     @property
     def started_at(self) -> datetime:
         """When the first stretch begins."""
         return self.stretches[0].start
-
-    @property
-    def ended_at(self) -> datetime | None:
-        """When the last stretch ends, or None for one that goes on."""
-        return None if self.stretches[-1].end == FOR_EVER else self.stretches[-1].end
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def an_agreement(
     key: str, plan: Mapping[str, Any], start: datetime, end: datetime | None = None, *, anchor: str = "calendar"
 ) -> Agreement:
     """One plan from the start to the end."""
-    return Agreement(key, anchor, (Stretch(start, end or FOR_EVER, plan),))
+    return Agreement(key, anchor, (Stretch(start, end or FOR_EVER, plan),), end)
 
 
 def lines_of(account: Account, rules: Mapping[str, Rule], facts: Sequence[Fact], *, until: datetime) -> list[Line]:
@@ -123,6 +124,7 @@ def _lines(
     stretches: Sequence[Stretch],
 ) -> Iterator[Line]:
     shares = shares_of(stretches, start, end, account.timezone)
+    before: dict[str, list[Fraction]] = defaultdict(list)
     for service in services_of(stretches):
         plan = stretches[service[0]].plan
         begins, ends = stretches[service[0]].start, stretches[service[-1]].end
@@ -141,10 +143,12 @@ def _lines(
                 continue
             pieces = pieces_of(rules[price["meter"]], facts, account.customer, begins, ends)
             share = sum((shares[number] for number in service), Fraction(0))
-            exact = amount_of(price, pieces, share=share)
+            carried = before[price["meter"]] if plan.get("tiers_on_change") == "carry" else []
+            exact = amount_of(price, pieces, share=share, carried=tuple(carried))
             amount = to_minor_units(exact, DECIMALS[account.currency])
             used = sum(pieces, Fraction(0))
             yield Line(agreement, start, end, begins, ends, plan["key"], price["key"], used, amount)
+            before[price["meter"]] += pieces
 
 
 def services_of(stretches: Sequence[Stretch]) -> list[list[int]]:

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from tests.invoicing.reference.billing import FOR_EVER, Account, Agreement, Stretch
 from tests.invoicing.reference.dates import boundaries
-from tests.metering.reference import Fact, Rule
+from tests.invoicing.reference.plans import RULES, draw_plan
+from tests.metering.reference import Fact
 
 ZONES = (
     "UTC",
@@ -50,47 +51,44 @@ ODD_DAYS = (
     date(2025, 11, 2),
     date(2025, 12, 31),
 )
-RULES = {
-    "units": Rule("thing.used"),
-    "calls": Rule("thing.called", aggregation="count"),
-    "peak": Rule("thing.seen", aggregation="max"),
-    "users": Rule("thing.opened", aggregation="unique_count", value_property="user"),
-    "lately": Rule("thing.set", aggregation="latest"),
-    "held": Rule("thing.held", aggregation="time_weighted_sum"),
-}
-METERS = [
-    {"key": key, "event_type": rule.event_type, "aggregation": rule.aggregation, "value_property": rule.value_property}
-    for key, rule in RULES.items()
-]
-LONGEST = {"week": 4, "month": 3, "quarter": 2, "year": 1}
+LONGEST = {"week": 4, "month": 3, "quarter": 2, "year": 2}
 
 
 @dataclass(frozen=True)
 class Deed:
-    """What was done to a running agreement: another `plan`, so many `seats`, a `pause`, or to `resume`."""
+    """What was done to a running agreement, and `wave`: before which billing run that was.
+
+    `what` is another `plan`, so many `seats`, a `pause`, to `resume`, to `reactivate` what has ended, to `move` the end
+    of the trial to `at`; or, refused, to pause a trial.
+    """
 
     agreement: str
     what: str
     at: datetime
-    plan: Mapping[str, Any] | None
-    seats: int
+    plan: Mapping[str, Any] | None = None
+    seats: int = 0
+    wave: int = 0
+
+
+@dataclass(frozen=True)
+class Wave:
+    """What became known, and the billing run after that."""
+
+    facts: tuple[Fact, ...]
+    billed_at: datetime
 
 
 @dataclass(frozen=True)
 class Story:
-    """A contract and how it changed, what was known when it was first billed, what came late, and when it was billed."""
+    """A contract and how it changed, and when what became known and was billed."""
 
     account: Account
     deeds: tuple[Deed, ...]
-    early: tuple[Fact, ...]
-    late: tuple[Fact, ...]
-    billed_at: datetime
-    billed_again_at: datetime
+    waves: tuple[Wave, ...]
 
-    @property
-    def facts(self) -> tuple[Fact, ...]:
-        """Everything that happened."""
-        return (*self.early, *self.late)
+    def known_at(self, wave: int) -> list[Fact]:
+        """Everything that was known at a billing run."""
+        return [fact for told in self.waves[: wave + 1] for fact in told.facts]
 
 
 def draw_story(dice: Random, name: str) -> Story:
@@ -101,11 +99,30 @@ def draw_story(dice: Random, name: str) -> Story:
     bounds = _bounds(first, account.timezone, count)
     moments = [moment for agreement in account.agreements for moment in _edges(agreement, account.timezone, bounds[-1])]
     facts = [_fact(dice, name, number, moments, bounds[-1]) for number in range(dice.randint(0, 30))]
-    billed_at = dice.choice(bounds[1:])
-    # What happened after the first run cannot have been known then.
-    known = [fact for fact in facts if fact.at < billed_at and dice.random() < 0.8]
-    after = [fact for fact in facts if fact not in known]
-    return Story(account, deeds, tuple(known), tuple(after), billed_at, bounds[-1])
+    runs = [*sorted(dice.choice(bounds[1:-1] or bounds[1:]) for _ in range(dice.choice((1, 1, 2)))), bounds[-1]]
+    return Story(account, _in_time(dice, deeds, runs), _waves(dice, facts, runs))
+
+
+def _waves(dice: Random, facts: Sequence[Fact], runs: Sequence[datetime]) -> tuple[Wave, ...]:
+    """Each event becomes known before some run after it happened; of one that is still to come, before the last."""
+    known: list[list[Fact]] = [[] for _ in runs]
+    for fact in facts:
+        possible = [wave for wave, billed_at in enumerate(runs) if fact.at < billed_at] or [len(runs) - 1]
+        known[possible[0] if dice.random() < 0.75 else dice.choice(possible)].append(fact)
+    return tuple(Wave(tuple(told), billed_at) for told, billed_at in zip(known, runs, strict=True))
+
+
+def _in_time(dice: Random, deeds: Sequence[Deed], runs: Sequence[datetime]) -> tuple[Deed, ...]:
+    """Some people plan everything at the start; the others change their contract when its time has come."""
+    if dice.random() < 0.5:
+        return tuple(deeds)
+    last = len(runs) - 1
+    return tuple(
+        deed
+        if deed.what in ("move", "refused")
+        else replace(deed, wave=next((wave for wave, billed_at in enumerate(runs) if deed.at < billed_at), last))
+        for deed in deeds
+    )
 
 
 def _account(dice: Random, name: str) -> tuple[Account, tuple[Deed, ...]]:
@@ -128,6 +145,7 @@ def _account(dice: Random, name: str) -> tuple[Account, tuple[Deed, ...]]:
         meters[:cut] if has_second and not is_after else meters,
         started_at,
         ended_at,
+        can_go_on=not is_after,
     )
     agreements = [first]
     if has_second:
@@ -150,19 +168,17 @@ def _agreement(
     meters: Sequence[str],
     started_at: datetime,
     ended_at: datetime | None,
+    *,
+    can_go_on: bool = True,
 ) -> tuple[Agreement, tuple[Deed, ...]]:
     """An agreement and what was done to it after its start, in the order of time."""
     key, end = f"sub_{name}", ended_at or FOR_EVER
-    plan = _plan(dice, f"plan_{name}_0", cadence, currency, dice.sample(meters, dice.randint(1, len(meters))))
+    plan = draw_plan(dice, f"plan_{name}_0", cadence, currency, dice.sample(meters, dice.randint(1, len(meters))))
     stretches = [Stretch(started_at, end, plan, dice.choice((1, 1, 1, 3)))]
-    if dice.random() < 0.25:
-        trial_end = _later(dice, started_at, cadence, end)
-        if trial_end is not None:
-            stretches = [
-                replace(stretches[0], end=trial_end, kind="trial"),
-                replace(stretches[0], start=trial_end),
-            ]
     deeds: list[Deed] = []
+    trial_ends_at = None
+    if dice.random() < 0.3:
+        stretches, deeds, trial_ends_at = _trial(dice, key, cadence, stretches[0])
     at = started_at
     for number in range(dice.choice((0, 0, 1, 2, 4))):
         moment = _later(dice, at, cadence, end)
@@ -172,16 +188,41 @@ def _agreement(
         now = next(stretch for stretch in stretches if stretch.start <= at < stretch.end)
         what = dice.choice(("plan", "seats", "pause") if now.kind != "paused" else ("resume", "plan", "resume"))
         if what == "pause" and now.kind == "trial":
-            what = "seats"
+            deeds.append(Deed(key, "refused", at))
+            continue
         new = None
         if what == "plan":
-            new_cadence = dice.choice((cadence, cadence, cadence, "week", "month", "quarter"))
+            new_cadence = dice.choice((cadence, cadence, cadence, "week", "month", "quarter", "year"))
             chosen = dice.sample(meters, dice.randint(1, len(meters)))
-            new = _plan(dice, f"plan_{name}_{number + 1}", new_cadence, currency, chosen)
+            new = draw_plan(dice, f"plan_{name}_{number + 1}", new_cadence, currency, chosen)
         deed = Deed(key, what, at, new, dice.choice((2, 5)) if what == "seats" else 0)
         stretches = [changed for stretch in stretches for changed in _done_to(stretch, deed)]
         deeds.append(deed)
-    return Agreement(key, dice.choice(("calendar", "anniversary")), tuple(stretches)), tuple(deeds)
+    if ended_at is not None and can_go_on and dice.random() < 0.4:
+        deed = Deed(key, "reactivate", ended_at + dice.choice((timedelta(), _span(dice, "week"))))
+        stretches = _gone_on(stretches, deed.at)
+        deeds.append(deed)
+    anchor = dice.choice(("calendar", "anniversary"))
+    return Agreement(key, anchor, tuple(stretches), ended_at, trial_ends_at), tuple(deeds)
+
+
+def _trial(dice: Random, key: str, cadence: str, stretch: Stretch) -> tuple[list[Stretch], list[Deed], datetime | None]:
+    """Begin with a trial until the moment that is returned; some of these ends are moved, some trials cut by the end."""
+    agreed, moved = [_later(dice, stretch.start, cadence, stretch.end) for _ in range(2)]
+    if agreed is None:
+        return [replace(stretch, kind="trial")], [], stretch.end + timedelta(days=1)
+    deeds = [Deed(key, "move", moved)] if moved is not None and dice.random() < 0.4 else []
+    last = deeds[0].at if deeds else agreed
+    return [replace(stretch, end=last, kind="trial"), replace(stretch, start=last)], deeds, agreed
+
+
+def _gone_on(stretches: Sequence[Stretch], at: datetime) -> list[Stretch]:
+    """What has ended goes on until further notice: paused from its end to the moment, charged after it."""
+    last = stretches[-1]
+    if at == last.end and last.kind != "trial":
+        return [*stretches[:-1], replace(last, end=FOR_EVER)]
+    gap = [replace(last, start=last.end, end=at, kind="paused")] if last.end < at else []
+    return [*stretches, *gap, replace(last, start=at, end=FOR_EVER, kind="active")]
 
 
 def _later(dice: Random, at: datetime, cadence: str, end: datetime) -> datetime | None:
@@ -266,55 +307,3 @@ def _quantity(dice: Random) -> Decimal:
             Decimal(10 * dice.randint(1, 10)),
         )
     )
-
-
-def _plan(dice: Random, key: str, cadence: str, currency: str, meters: Sequence[str]) -> dict[str, Any]:
-    prices = [_price(dice, meter, currency) for meter in meters]
-    if dice.random() < 0.7:
-        fee = {"model": "flat", "unit_amount": _amount(dice)}
-        prices.insert(dice.randint(0, len(prices)), {"key": "fee", "meter": None, "currency": currency, **fee})
-    plan = {"key": key, "product": "product", "cadence": cadence, "prices": prices}
-    return plan | {"proration": way} if (way := dice.choice(("", "second", "day", "day", "none"))) else plan
-
-
-def _price(dice: Random, meter: str, currency: str) -> dict[str, Any]:
-    model = dice.choice(("per_unit", "graduated", "volume", "package", "percentage", "graduated_percentage"))
-    price: dict[str, Any] = {"key": meter, "meter": meter, "currency": currency, "model": model}
-    if model == "per_unit":
-        price["unit_amount"] = _amount(dice)
-    elif model == "percentage":
-        price["rate"] = _rate(dice)
-    elif model == "package":
-        price |= {"package_size": dice.choice(("1", "10", "0.5", "7")), "package_amount": _amount(dice)}
-    else:
-        price["tiers"] = _tiers(dice, "rate" if model == "graduated_percentage" else "unit_amount")
-    if dice.random() < 0.3:
-        price["free_units"] = dice.choice(("1", "2.5", "10", "100"))
-    if dice.random() < 0.2:
-        price["minimum_amount"] = _amount(dice)
-    if dice.random() < 0.2:
-        price["maximum_amount"] = str(Decimal(price.get("minimum_amount", "0")) + dice.randint(0, 500))
-    return price
-
-
-def _tiers(dice: Random, rate: str) -> list[dict[str, Any]]:
-    tiers: list[dict[str, Any]] = []
-    bound = Decimal(0)
-    for number in range(count := dice.randint(1, 4)):
-        bound += dice.choice((Decimal(1), Decimal(10), Decimal(dice.randint(1, 300)) / 4))
-        tier: dict[str, Any] = {"up_to": None if number == count - 1 else str(bound)}
-        tier[rate] = _rate(dice) if rate == "rate" else _amount(dice)
-        if dice.random() < 0.4:
-            tier["flat_amount"] = _amount(dice)
-        tiers.append(tier)
-    return tiers
-
-
-def _amount(dice: Random) -> str:
-    """From nothing to many decimals."""
-    decimals = dice.choice((0, 0, 1, 2, 2, 3, 6, 12))
-    return str(Decimal(dice.randint(0, 10 ** min(decimals + 2, 12))).scaleb(-decimals))
-
-
-def _rate(dice: Random) -> str:
-    return str(Decimal(dice.randint(0, 1000)).scaleb(-dice.choice((3, 4, 6))))

@@ -1,6 +1,7 @@
 """Prices, told again: a price object of the catalog file and pieces of usage in their order become an exact amount."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -22,15 +23,34 @@ def to_minor_units(amount: Fraction, decimals: int) -> Fraction:
     return Fraction(sign * whole, 10**decimals)
 
 
-def amount_of(price: Mapping[str, Any], pieces: Iterable[Piece], *, share: Fraction = Fraction(1)) -> Fraction:
+@dataclass(frozen=True)
+class Used:
+    """Pieces of usage in their order; the first `known` of them only say where the others begin."""
+
+    pieces: Sequence[Piece]
+    known: int
+
+    @property
+    def charged(self) -> Sequence[Piece]:
+        """What is charged now."""
+        return self.pieces[self.known :]
+
+
+def amount_of(
+    price: Mapping[str, Any],
+    pieces: Iterable[Piece],
+    *,
+    share: Fraction = Fraction(1),
+    carried: Sequence[Piece] = (),
+) -> Fraction:
     """What usage costs, piece by piece, before rounding.
 
     `share` is the part of the billing period in which the price was in force: what is owed for a period (flat fees,
     minimum, maximum) counts by it, usage does not. Only what owes nothing of a fee keeps its maximum whole. The free
-    units are those that come first.
+    units are those that come first. `carried` was used and charged before in the period: it fills tiers, takes free units
+    and opens packages, and costs nothing again.
     """
-    paid = list(_after_free_units(pieces, exact(price.get("free_units"))))
-    amount = _MODELS[price["model"]](price, paid, share)
+    amount = _MODELS[price["model"]](price, _after_free_units(pieces, carried, exact(price.get("free_units"))), share)
     if price.get("minimum_amount") is not None:
         amount = max(amount, exact(price["minimum_amount"]) * share)
     if price.get("maximum_amount") is not None:
@@ -38,62 +58,63 @@ def amount_of(price: Mapping[str, Any], pieces: Iterable[Piece], *, share: Fract
     return amount
 
 
-def _after_free_units(pieces: Iterable[Piece], free: Fraction) -> Iterable[Piece]:
-    for piece in pieces:
+def _after_free_units(pieces: Iterable[Piece], carried: Sequence[Piece], free: Fraction) -> Used:
+    left = []
+    for piece in (*carried, *pieces):
         given = min(piece, free)
         free -= given
-        if piece > given:
-            yield piece - given
+        left.append(piece - given)
+    return Used(left, len(carried))
 
 
-def _flat(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
+def _flat(price: Mapping[str, Any], used: Used, share: Fraction) -> Fraction:
     return exact(price["unit_amount"]) * share
 
 
-def _per_unit(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
-    return sum((piece * exact(price["unit_amount"]) for piece in pieces), Fraction(0))
+def _per_unit(price: Mapping[str, Any], used: Used, share: Fraction) -> Fraction:
+    return sum((piece * exact(price["unit_amount"]) for piece in used.charged), Fraction(0))
 
 
-def _percentage(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
-    return sum((piece * exact(price["rate"]) for piece in pieces), Fraction(0))
+def _percentage(price: Mapping[str, Any], used: Used, share: Fraction) -> Fraction:
+    return sum((piece * exact(price["rate"]) for piece in used.charged), Fraction(0))
 
 
-def _package(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
+def _package(price: Mapping[str, Any], used: Used, share: Fraction) -> Fraction:
     """Open a new package whenever the last one is used up: a started one costs as much as a full one."""
     left, opened = Fraction(0), 0
-    for piece in pieces:
+    for number, piece in enumerate(used.pieces):
         while piece > left:
             missing = (piece - left) / exact(price["package_size"])
             # Many at once: whole packages that this piece uses up, or the one that it opens.
             count = max(1, missing.numerator // missing.denominator)
-            opened += count
+            opened += count if number >= used.known else 0
             left += count * exact(price["package_size"])
         left -= piece
     return opened * exact(price["package_amount"])
 
 
-def _graduated(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
-    """Let each piece fill the tiers from where the one before it stopped."""
+def _graduated(price: Mapping[str, Any], used: Used, share: Fraction) -> Fraction:
+    """Let each piece fill the tiers from where the one before it stopped; whoever passes a tier owes its flat fee."""
     tiers = price["tiers"]
     at, amount, entered = Fraction(0), Fraction(0), {0}
-    for piece in pieces:
+    for place, piece in enumerate(used.pieces):
         while piece > 0:
             number = next(n for n, tier in enumerate(tiers) if tier["up_to"] is None or exact(tier["up_to"]) > at)
             tier = tiers[number]
             taken = piece if tier["up_to"] is None else min(piece, exact(tier["up_to"]) - at)
-            amount += taken * _rate(tier)
+            amount += taken * _rate(tier) if place >= used.known else 0
             entered.add(number)
             at += taken
             piece -= taken
     return amount + sum((exact(tiers[number].get("flat_amount")) * share for number in entered), Fraction(0))
 
 
-def _volume(price: Mapping[str, Any], pieces: Sequence[Piece], share: Fraction) -> Fraction:
-    """Price everything at the rate of the tier that the total is in."""
-    total = sum(pieces, Fraction(0))
+def _volume(price: Mapping[str, Any], used: Used, share: Fraction) -> Fraction:
+    """Price everything that is charged at the rate of the tier that the total is in."""
+    total = sum(used.pieces, Fraction(0))
     for tier in price["tiers"]:
         if tier["up_to"] is None or total <= exact(tier["up_to"]):
-            return total * _rate(tier) + exact(tier.get("flat_amount")) * share
+            return sum(used.charged, Fraction(0)) * _rate(tier) + exact(tier.get("flat_amount")) * share
     raise AssertionError("the last tier is open")
 
 

@@ -1,0 +1,87 @@
+"""Random plans as they stand in a catalog file: every price model, from nothing to many decimals."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from tests.metering.reference import Rule
+
+RULES = {
+    "units": Rule("thing.used"),
+    "calls": Rule("thing.called", aggregation="count"),
+    "peak": Rule("thing.seen", aggregation="max"),
+    "users": Rule("thing.opened", aggregation="unique_count", value_property="user"),
+    "lately": Rule("thing.set", aggregation="latest"),
+    "held": Rule("thing.held", aggregation="time_weighted_sum"),
+}
+ADDITIVE = ("units", "calls")
+METERS = [
+    {"key": key, "event_type": rule.event_type, "aggregation": rule.aggregation, "value_property": rule.value_property}
+    for key, rule in RULES.items()
+]
+
+
+def draw_plan(dice: Random, key: str, cadence: str, currency: str, meters: Sequence[str]) -> dict[str, Any]:
+    """A plan with a price for each of these meters, and most often a fee."""
+    prices = [_price(dice, meter, currency) for meter in meters]
+    if dice.random() < 0.7:
+        prices.insert(dice.randint(0, len(prices)), _fee(dice, currency))
+    plan = {"key": key, "product": "product", "cadence": cadence, "prices": prices}
+    if way := dice.choice(("", "second", "day", "day", "none")):
+        plan["proration"] = way
+    if where := dice.choice(("", "reset", "carry", "carry")):
+        # Only what adds up can be carried; what does not is left out of such a plan.
+        if where == "carry":
+            plan["prices"] = [price for price in prices if price["meter"] in (None, *ADDITIVE)] or [
+                _fee(dice, currency)
+            ]
+        plan["tiers_on_change"] = where
+    return plan
+
+
+def _fee(dice: Random, currency: str) -> dict[str, Any]:
+    return {"key": "fee", "meter": None, "currency": currency, "model": "flat", "unit_amount": _amount(dice)}
+
+
+def _price(dice: Random, meter: str, currency: str) -> dict[str, Any]:
+    model = dice.choice(("per_unit", "graduated", "volume", "package", "percentage", "graduated_percentage"))
+    price: dict[str, Any] = {"key": meter, "meter": meter, "currency": currency, "model": model}
+    if model == "per_unit":
+        price["unit_amount"] = _amount(dice)
+    elif model == "percentage":
+        price["rate"] = _rate(dice)
+    elif model == "package":
+        price |= {"package_size": dice.choice(("1", "10", "0.5", "7")), "package_amount": _amount(dice)}
+    else:
+        price["tiers"] = _tiers(dice, "rate" if model == "graduated_percentage" else "unit_amount")
+    if dice.random() < 0.3:
+        price["free_units"] = dice.choice(("1", "2.5", "10", "100"))
+    if dice.random() < 0.2:
+        price["minimum_amount"] = _amount(dice)
+    if dice.random() < 0.2:
+        price["maximum_amount"] = str(Decimal(price.get("minimum_amount", "0")) + dice.randint(0, 500))
+    return price
+
+
+def _tiers(dice: Random, rate: str) -> list[dict[str, Any]]:
+    tiers: list[dict[str, Any]] = []
+    bound = Decimal(0)
+    for number in range(count := dice.randint(1, 4)):
+        bound += dice.choice((Decimal(1), Decimal(10), Decimal(dice.randint(1, 300)) / 4, Decimal("0.000000000001")))
+        tier: dict[str, Any] = {"up_to": None if number == count - 1 else f"{bound:f}"}
+        tier[rate] = _rate(dice) if rate == "rate" else _amount(dice)
+        if dice.random() < 0.4:
+            tier["flat_amount"] = _amount(dice)
+        tiers.append(tier)
+    return tiers
+
+
+def _amount(dice: Random) -> str:
+    """From nothing to many decimals."""
+    decimals = dice.choice((0, 0, 1, 2, 2, 3, 6, 12))
+    return str(Decimal(dice.randint(0, 10 ** min(decimals + 2, 12))).scaleb(-decimals))
+
+
+def _rate(dice: Random) -> str:
+    return str(Decimal(dice.randint(0, 1000)).scaleb(-dice.choice((3, 4, 6))))
