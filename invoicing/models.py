@@ -3,7 +3,7 @@
 from billing_site.kernel.history import guard_history
 from invoicing.backfills.models import Backfill
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
-from invoicing.customers.models import Customer
+from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
@@ -22,6 +22,7 @@ __all__ = [
     "InvoiceLine",
     "InvoiceSeries",
     "JournalEntry",
+    "LifeCycleMove",
     "Payment",
     "PaymentFailure",
     "Plan",

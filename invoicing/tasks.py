@@ -6,6 +6,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob
 from invoicing.payments import intake, mirror, push
 from invoicing.workflows import follow_stripe
+from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.watch_spend import sweep_spend
@@ -15,6 +16,7 @@ REGULAR_JOBS = (
     RegularJob(name="Sweep pushes and notices", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
     RegularJob(name="Bill what is due", task="invoicing.tasks.bill_what_is_due", cron="7 * * * *"),
+    RegularJob(name="Follow the life of customers", task="invoicing.tasks.follow_life_cycles", cron="52 * * * *"),
     RegularJob(name="Settle late usage", task="invoicing.tasks.settle_late_usage", cron="37 * * * *"),
     RegularJob(name="Watch spend", task="invoicing.tasks.watch_spend", cron="* * * * *"),
 )
@@ -73,6 +75,12 @@ def watch_spend() -> str:
     """Compare the spend of customers whose usage moved with their budgets."""
     report = sweep_spend(at=now())
     return f"{report.looked_at} customers, {len(report.notices)} notices, {len(report.failures)} failures"
+
+
+def follow_life_cycles() -> str:
+    """Record where trials, payments and ends of subscriptions have moved customers."""
+    report = sweep_life_cycles(at=now())
+    return f"{len(report.moves)} moves, {len(report.failures)} failures"
 
 
 def compute_what_if(what_if_id: int) -> str:

@@ -25,6 +25,7 @@ FINANCE, SUPPORT = "Finance", "Support"
 
 # Deeds beyond Django's add, change, delete and view.
 DEEDS: tuple[tuple[type[Model], str, str], ...] = (
+    (Customer, "move_customer", "Can suspend and close customers"),
     (Invoice, "issue_invoice", "Can issue invoices"),
     (Invoice, "record_transfer", "Can record bank transfers"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),

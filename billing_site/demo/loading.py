@@ -22,6 +22,7 @@ from billing_site.demo.settling import record_transfers, settled_count, wait_for
 from billing_site.demo.usage import usage_of
 from billing_site.kernel.clock import now
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.run_billing import issue_billing
 from metering.models import UsageEvent
 from metering.rollup import roll_up
@@ -53,6 +54,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
         _collect(progress, sandbox_url=sandbox_url, look=look)
         send_aftermath(legs=legs, created_at=created_at, url=url, key=key)
         roll_up()
+        sweep_life_cycles(at=now())
     noted = Completion(events=UsageEvent.objects.count(), duplicates=repeated, invoices=_issued_count())
     note_completion(user=user, noted=noted)
     return noted

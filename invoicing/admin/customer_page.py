@@ -38,6 +38,9 @@ ACCESS_WORDS = {
     AccessReason.NOT_STARTED: "not begun yet",
     AccessReason.ENDED: "ended",
     AccessReason.NO_SUBSCRIPTION: "there is no subscription",
+    AccessReason.PAST_DUE: "past due, served as before",
+    AccessReason.SUSPENDED: "suspended",
+    AccessReason.CHURNED: "churned",
 }
 
 

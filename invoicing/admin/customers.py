@@ -8,16 +8,20 @@ from django.contrib import admin
 from django.db.models import F, Model, OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
-from billing_site.display.admin import TrackedAdmin, actor_of, add_field_errors, go
+from billing_site.display.admin import actor_of, add_field_errors, go
 from billing_site.display.figures import NOTHING, figure, link
+from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.customer_page import customer_page
+from invoicing.admin.life_cycle import MOVE, LifeCyclePages, life_cycle_card, state_words
+from invoicing.core.life_cycle import State
+from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import CHANGEABLE, change_customer, check_customer_fields, create_customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
@@ -68,14 +72,29 @@ class OwesFilter(admin.SimpleListFilter):
         return queryset.filter(open_balance__gt=0) if self.value() == "open" else queryset
 
 
+class StateFilter(admin.SimpleListFilter):
+    """By where customers stand in their life."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the states."""
+        return [(state.value, state_words(state).capitalize()) for state in State]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the customers that are recorded in the state."""
+        return queryset.filter(state=self.value()) if self.value() else queryset
+
+
 @admin.register(Customer)
-class CustomerAdmin(TrackedAdmin):
+class CustomerAdmin(LifeCyclePages):
     """Who owes."""
 
     form = CustomerForm
-    list_display = ("key", "name", "currency", "settlement_channel", "open_amount", "last_invoice")
+    list_display = ("key", "name", "state", "currency", "settlement_channel", "open_amount", "last_invoice")
     list_display_links = ("key", "name")
-    list_filter = ("settlement_channel", "currency", OwesFilter)
+    list_filter = (StateFilter, "settlement_channel", "currency", OwesFilter)
     search_fields = ("key", "name", "email", "stripe_customer__stripe_id")
     ordering = ("name", "id")
     fieldsets = (
@@ -96,12 +115,24 @@ class CustomerAdmin(TrackedAdmin):
             .annotate(sum=Sum(F("total") - F("amount_paid"), output_field=Invoice._meta.get_field("total")))
         )
         newest = mine.exclude(status=InvoiceStatus.DRAFT).order_by("-issued_at", "-id")
-        queryset: QuerySet[Any] = super().get_queryset(request)
+        queryset: QuerySet[Any] = with_state(super().get_queryset(request))
         return queryset.annotate(
             open_balance=Subquery(owed.values("sum")),
             last_number=Subquery(newest.values("number")[:1]),
             last_invoice_id=Subquery(newest.values("pk")[:1]),
         )
+
+    @admin.display(description="State", ordering="state")
+    def state(self, customer: Any) -> SafeString:
+        """Show the recorded state; the page of the customer counts moves that the sweep has still to record."""
+        return pill(state_words(State(customer.state)))
+
+    def get_urls(self) -> list[Any]:
+        """Add the page that moves a customer."""
+        move = path(
+            "<path:object_id>/move/<str:to>/", self.admin_site.admin_view(self.move), name="invoicing_customer_move"
+        )
+        return [move, *super().get_urls()]
 
     @admin.display(description="Open balance", ordering="open_balance")
     def open_amount(self, customer: Any) -> SafeString:
@@ -158,6 +189,7 @@ class CustomerAdmin(TrackedAdmin):
             title=customer.name,
             row=customer,
             page=customer_page(customer=customer, at=at),
+            life=life_cycle_card(customer=customer, at=at, may_move=request.user.has_perm(MOVE)),
             may_change=self.has_change_permission(request, customer),
             portal_link=portal_link(customer_key=customer.key),
         )

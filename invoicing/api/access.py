@@ -11,6 +11,7 @@ from billing_site.kernel.clock import now
 from invoicing.api.base import check_customer_visible, filters_of
 from invoicing.api.fields import MomentField
 from invoicing.core.access import AccessReason
+from invoicing.core.life_cycle import State
 from invoicing.workflows.answer_access import answer_access
 
 ANSWER_EXAMPLE = {
@@ -19,6 +20,7 @@ ANSWER_EXAMPLE = {
     "reason": "trial",
     "subscription": "sub_acme_pro",
     "plan": "pro",
+    "state": "trial",
     "changes_at": "2026-08-15T00:00:00Z",
     "overdue_since": None,
 }
@@ -29,11 +31,15 @@ class AccessSerializer(serializers.Serializer[Any]):
 
     customer_id = serializers.CharField()
     allowed = serializers.BooleanField(
-        help_text="True while a subscription is active or in its trial, not incomplete, and no spend limit is reached."
+        help_text="True while a subscription is active or in its trial, and not incomplete, no spend limit is reached, and the"
+        " customer is neither suspended nor churned."
     )
     reason = serializers.ChoiceField(choices=[(reason.value, reason.value) for reason in AccessReason])
     subscription = serializers.CharField(allow_null=True, help_text="The key of the one that the reason is about.")
     plan = serializers.CharField(allow_null=True)
+    state = serializers.ChoiceField(
+        choices=[(state.value, state.value) for state in State], help_text="Where the customer stands in its life."
+    )
     changes_at = MomentField(
         allow_null=True, help_text="When the answer changes as things are planned; null: not by itself."
     )
@@ -68,6 +74,7 @@ class AccessView(generics.GenericAPIView[Any]):
             "reason": verdict.reason.value,
             "subscription": verdict.subscription,
             "plan": verdict.plan,
+            "state": access.state.value,
             "changes_at": verdict.changes_at,
             "overdue_since": access.overdue_since,
         }

@@ -13,6 +13,7 @@ from billing_site.kernel.errors import InvalidInput
 from billing_site.kernel.money import round_money, wire
 from invoicing.api.base import actor_of, bound_customer, check_customer_visible, filters_of, read
 from invoicing.api.fields import MomentField, MoneyField, NewMoneyField, StrictSerializer, TextField, WholeField
+from invoicing.customers.life_cycle import state_of, with_state
 from invoicing.customers.models import GRACE_HOURS_MAX, Customer, LateUsagePolicy, SettlementChannel
 from invoicing.customers.operations import change_customer, create_customer
 from invoicing.customers.queries import customer_by_key
@@ -31,7 +32,7 @@ REQUEST_EXAMPLE = {
     "late_materiality": {"amount": "1.00", "currency": "EUR"},
     "grace_hours": 48,
 }
-ANSWER_EXAMPLE = REQUEST_EXAMPLE | {"payment_method": "", "created_at": "2026-08-01T09:00:00Z"}
+ANSWER_EXAMPLE = REQUEST_EXAMPLE | {"payment_method": "", "state": "trial", "created_at": "2026-08-01T09:00:00Z"}
 
 
 class CustomerTerms(StrictSerializer):
@@ -75,6 +76,9 @@ class CustomerSerializer(serializers.ModelSerializer[Customer]):
     """A customer as it is."""
 
     late_materiality = serializers.SerializerMethodField()
+    state = serializers.SerializerMethodField(
+        help_text="trial, active, past_due, suspended or churned, as it was last recorded; the access answer is of this moment."
+    )
     created_at = MomentField()
 
     class Meta:
@@ -93,8 +97,14 @@ class CustomerSerializer(serializers.ModelSerializer[Customer]):
             "late_usage_policy",
             "late_materiality",
             "grace_hours",
+            "state",
             "created_at",
         )
+
+    def get_state(self, customer: Customer) -> str:
+        """Return where the customer stands in its life."""
+        read: str | None = getattr(customer, "state", None)
+        return read or state_of(customer=customer).value
 
     @extend_schema_field(MoneyField)
     def get_late_materiality(self, customer: Customer) -> dict[str, str]:
@@ -113,7 +123,7 @@ class CustomersView(generics.ListAPIView[Customer]):
     def get_queryset(self) -> QuerySet[Customer]:
         """Return the customers that the caller may see."""
         filters_of(self.request, known=())
-        customers = Customer.objects.all()
+        customers = with_state(Customer.objects.all())
         bound = bound_customer(self.request)
         return customers.filter(key=bound) if bound else customers
 

@@ -23,9 +23,13 @@ class AccessReason(StrEnum):
     NOT_STARTED = "not_started"
     ENDED = "ended"
     NO_SUBSCRIPTION = "no_subscription"
+    # By the customer's state (life_cycle.py), whatever its subscriptions say.
+    PAST_DUE = "past_due"
+    SUSPENDED = "suspended"
+    CHURNED = "churned"
 
 
-ALLOWED = frozenset({AccessReason.ACTIVE, AccessReason.TRIAL})
+ALLOWED = frozenset({AccessReason.ACTIVE, AccessReason.TRIAL, AccessReason.PAST_DUE})
 _ORDER = tuple(AccessReason)
 
 

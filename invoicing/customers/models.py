@@ -2,11 +2,14 @@
 
 from decimal import Decimal
 
+import pgtrigger
 from django.db import models
 from django.db.models.functions import Now
 
+from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, fits_currency, stays
+from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, append_only, fits_currency, stays
+from invoicing.core.life_cycle import TRANSITIONS, State, Trigger
 
 
 class SettlementChannel(models.TextChoices):
@@ -25,6 +28,10 @@ class LateUsagePolicy(models.TextChoices):
 
 
 GRACE_HOURS_MAX = 744
+
+
+def _choices(words: type[State] | type[Trigger]) -> list[tuple[str, str]]:
+    return [(word.value, word.value.replace("_", " ").capitalize()) for word in words]
 
 
 class Customer(models.Model):
@@ -94,3 +101,62 @@ class Customer(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+def _follows_the_table() -> Guard:
+    """Return a trigger, made of the table of the life cycle, by which each move is a row of it and continues the last."""
+    known = ", ".join(
+        f"('{row.start.value}', '{row.to.value}', '{row.trigger.value}')"
+        for row in TRANSITIONS
+        if row.start is not None
+    )
+    return Guard(
+        name="follows_the_life_cycle",
+        when=pgtrigger.Before,
+        operation=pgtrigger.Insert,
+        declare=[("before", "record")],
+        func=f"""
+            SELECT number, to_state, moved_at INTO before FROM invoicing_lifecyclemove
+             WHERE customer_id = NEW.customer_id ORDER BY number DESC LIMIT 1;
+            IF NEW.number <> coalesce(before.number, 0) + 1
+               OR NEW.from_state <> coalesce(before.to_state, '{State.TRIAL.value}')
+               OR NEW.moved_at < coalesce(before.moved_at, '-infinity')
+            THEN
+                RAISE EXCEPTION 'move % of customer % does not continue its life', NEW.number, NEW.customer_id
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            IF (NEW.from_state, NEW.to_state, NEW.trigger) NOT IN ({known}) THEN
+                RAISE EXCEPTION 'a customer does not move from % to % by %', NEW.from_state, NEW.to_state, NEW.trigger
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            RETURN NEW;
+        """,
+    )
+
+
+class LifeCycleMove(models.Model):
+    """One move in the life of a customer (S0-121); its registration is the customer's own row, which begins in its trial."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="moves")
+    number = models.PositiveIntegerField(help_text="1 is the customer's first move.")
+    from_state = models.CharField(max_length=20, choices=_choices(State))
+    to_state = models.CharField(max_length=20, choices=_choices(State))
+    trigger = models.CharField(max_length=20, choices=_choices(Trigger))
+    moved_at = models.DateTimeField(help_text="From this moment on.")
+    recorded_at = models.DateTimeField(db_default=Now(), editable=False)
+    actor = models.CharField(max_length=150)
+    reason = models.CharField(max_length=300)
+
+    objects = models.Manager["LifeCycleMove"]()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["customer", "number"], name="life_cycle_moves_are_numbered"),
+            models.CheckConstraint(
+                condition=~models.Q(actor="") & ~models.Q(reason=""), name="life_cycle_move_has_actor_and_reason"
+            ),
+        ]
+        triggers = [*append_only(noun="life cycle moves"), _follows_the_table()]
+
+    def __str__(self) -> str:
+        return f"{self.from_state} → {self.to_state}"

@@ -3,53 +3,38 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from django.db.models import OuterRef, Subquery
-
 from billing_site.kernel.errors import NotFound
-from invoicing.core.access import Stretch, Verdict, access_at
-from invoicing.core.phases import PhaseKind
-from invoicing.customers.models import Customer, SettlementChannel
-from invoicing.invoices.queries import overdue
-from invoicing.spend.queries import stopped_until
-
-_PHASE = "subscriptions__phases__"
-_COLUMNS = ("kind", "starts_at", "ends_at", "subscription__key", "plan_version__plan__key")
+from invoicing.core.access import Verdict, access_at
+from invoicing.core.life_cycle import State, access_in_state
+from invoicing.customers.models import Customer
+from invoicing.workflows.customer_standing import standings
 
 
 @dataclass(frozen=True)
 class Access:
-    """The verdict, and since when an invoice is overdue (which by itself takes nothing from the customer)."""
+    """The verdict, the customer's state, and since when an invoice is overdue (which by itself takes nothing from the customer)."""
 
     verdict: Verdict
+    state: State
     overdue_since: date | None
 
 
 def answer_access(*, customer_key: str, at: datetime) -> Access:
     """Return whether a customer is served at a moment; one query. Raises NotFound (key).
 
-    Read from the phases, invoices and limits themselves: a planned end or an end of a trial needs no job to be heard of.
+    Read from the phases and invoices themselves, and from the state with the moves that are due: a planned end, an end
+    of a trial or a payment needs no job to be heard of.
     """
-    oldest = overdue(at=at).filter(customer=OuterRef("pk")).values("due_date")[:1]
-    rows = list(
-        Customer.objects.filter(key=customer_key)
-        .annotate(overdue_since=Subquery(oldest), stopped_until=stopped_until(customer="pk", at=at))
-        .values_list(
-            "overdue_since",
-            "stopped_until",
-            "settlement_channel",
-            "payment_method",
-            *(_PHASE + column for column in _COLUMNS),
-        )
-    )
-    if not rows:
+    standing = next(standings(customers=Customer.objects.filter(key=customer_key), at=at), None)
+    if standing is None:
         raise NotFound(f"there is no customer {customer_key!r}", field="key")
-    stretches = [
-        Stretch(kind=PhaseKind(kind), starts_at=starts_at, ends_at=ends_at, subscription=subscription, plan=plan)
-        for *_, kind, starts_at, ends_at, subscription, plan in rows
-        # A customer without a subscription is one row without a phase.
-        if kind is not None
-    ]
-    overdue_since, stopped, channel, payment_method = rows[0][:4]
-    can_pay = channel != SettlementChannel.STRIPE or bool(payment_method)
-    verdict = access_at(stretches=stretches, can_pay=can_pay, at=at, stopped_until=stopped)
-    return Access(verdict=verdict, overdue_since=overdue_since)
+    circumstances, state = standing.circumstances, standing.state
+    verdict = access_at(
+        stretches=circumstances.stretches,
+        can_pay=circumstances.can_pay,
+        at=at,
+        stopped_until=standing.stopped_until,
+    )
+    return Access(
+        verdict=access_in_state(state=state, verdict=verdict), state=state, overdue_since=standing.overdue_since
+    )

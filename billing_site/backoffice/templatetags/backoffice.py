@@ -98,6 +98,12 @@ def service(line: object, timezone: str) -> SafeString:
 
 
 @register.simple_tag
+def span(period: object, timezone: str) -> SafeString:
+    """Write a period of the core in a zone."""
+    return figures.period(start=period.start, end=period.end, timezone=timezone)  # type: ignore[attr-defined]
+
+
+@register.simple_tag
 def invoice_pill(invoice: object, at: datetime) -> SafeString:
     """Write the state of an invoice as a pill."""
     state = pills.invoice_state(status=invoice.status, due_date=invoice.due_date, at=at)  # type: ignore[attr-defined]

@@ -41,6 +41,7 @@ def test_a_trial_is_served_until_its_end_and_the_answer_says_when_that_is(asked_
         "reason": "trial",
         "subscription": "sub_cust_acme",
         "plan": "pro",
+        "state": "trial",
         "changes_at": "2026-07-21T00:00:00Z",
         "overdue_since": None,
     }
@@ -61,7 +62,7 @@ def test_each_operation_on_a_subscription_is_heard_at_the_very_next_question(ask
     resume_subscription(subscription=subscription, at=MID_JULY, **WHO)
     assert answer() == (True, "active")
     end_subscription(subscription=subscription, ended_at=MID_JULY, **WHO)
-    assert answer() == (False, "ended")
+    assert answer() == (False, "churned")
     reactivate_subscription(subscription=subscription, at=MID_JULY, **WHO)
     assert answer() == (True, "active")
 

@@ -1,0 +1,101 @@
+"""The life of a customer on its page: where it stands, how it came there, and the moves that a person may make with a reason."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+
+from billing_site.display.admin import ReasonForm, TrackedAdmin, actor_of, attempt, confirmation, go
+from billing_site.kernel.clock import now
+from invoicing.core.life_cycle import FROM_EACH_STATE, Driver, State, Transition, trial_timer
+from invoicing.customers.models import Customer, LifeCycleMove
+from invoicing.workflows.customer_standing import standings
+from invoicing.workflows.move_life_cycle import move_customer
+from invoicing.workflows.offboarding import Offboarding, offboarding_of
+
+MOVE = "invoicing.move_customer"
+# What a person does, by where the customer goes.
+DEEDS = {State.SUSPENDED: "Suspend", State.CHURNED: "Close"}
+
+
+@dataclass(frozen=True)
+class LifeCycleCard:
+    """What the page shows of a customer's life."""
+
+    state: str
+    moves: list[LifeCycleMove]
+    trial_ends_at: datetime | None
+    offboarding: Offboarding | None
+    deeds: list[tuple[str, str]]
+
+
+def life_cycle_card(*, customer: Customer, at: datetime, may_move: bool) -> LifeCycleCard:
+    """Return the card of one customer at a moment; the state counts moves that the sweep has still to record."""
+    [standing] = standings(customers=Customer.objects.filter(pk=customer.pk), at=at)
+    state = standing.state
+    in_trial = state is State.TRIAL and standing.recorded is State.TRIAL
+    return LifeCycleCard(
+        state=state_words(state),
+        moves=list(customer.moves.order_by("-number")),
+        trial_ends_at=trial_timer(since=standing.since, circumstances=standing.circumstances, at=at)
+        if in_trial
+        else None,
+        offboarding=offboarding_of(customer=customer) if state is State.CHURNED and not standing.moves else None,
+        deeds=[(DEEDS[row.to], row.to.value) for row in _moves_of_a_person(state)] if may_move else [],
+    )
+
+
+def state_words(state: State) -> str:
+    """Return the word for a state, as its pill shows it."""
+    return state.value.replace("_", " ")
+
+
+def _moves_of_a_person(state: State) -> list[Transition]:
+    return [row for row in FROM_EACH_STATE[state] if Driver.PERSON in row.drivers]
+
+
+class LifeCyclePages(TrackedAdmin):
+    """The page that moves a customer, for the admin of customers."""
+
+    def move(self, request: HttpRequest, object_id: str, to: str) -> HttpResponse:
+        """Say what a move does to billing, ask why, and make it."""
+        customer: Customer = self.row_or_404(request, object_id)
+        if not request.user.has_perm(MOVE):
+            raise PermissionDenied
+        at = now()
+        [standing] = standings(customers=Customer.objects.filter(pk=customer.pk), at=at)
+        row = next((row for row in _moves_of_a_person(standing.state) if row.to.value == to), None)
+        if row is None:
+            raise Http404(f"a customer that is {state_words(standing.state)} is not moved to {to} by a person")
+        page = reverse("admin:invoicing_customer_change", args=[customer.pk])
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            attempt(
+                request,
+                lambda: move_customer(
+                    customer=customer,
+                    to=row.to,
+                    driver=Driver.PERSON,
+                    at=at,
+                    actor=actor_of(request),
+                    reason=form.cleaned_data["reason"],
+                ),
+                done=lambda _: f"{customer} is {state_words(row.to)}.",
+            )
+            return go(page)
+        running = customer.subscriptions.filter(started_at__lte=at).exclude(ended_at__lte=at).count()
+        subscriptions = {0: "No subscription runs.", 1: "One subscription runs."}
+        return confirmation(
+            request,
+            admin=self,
+            title=f"{DEEDS[row.to]} {customer}",
+            effect=f"{customer} is {state_words(standing.state)} and becomes {state_words(row.to)}, from now on. {row.billing}"
+            f" {subscriptions.get(running, f'{running} subscriptions run.')}",
+            form=form,
+            submit=f"{DEEDS[row.to]} the customer",
+            back=page,
+            dangerous=True,
+            row=customer,
+        )

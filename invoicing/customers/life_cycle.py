@@ -1,0 +1,66 @@
+"""Where customers stand in their life, and the one place that moves them."""
+
+from datetime import datetime
+
+from django.db.models import CharField, F, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+
+from billing_site.kernel.errors import Conflict
+from invoicing.core.life_cycle import Driver, State, Transition, transition_between
+from invoicing.customers.models import Customer, LifeCycleMove
+from invoicing.customers.operations import lock_customer
+
+
+def with_state(customers: "QuerySet[Customer]") -> "QuerySet[Customer]":
+    """Return the customers with `state`, and `state_since` where they ever moved."""
+    moves = LifeCycleMove.objects.filter(customer=OuterRef("pk")).order_by("-number")
+    return customers.annotate(
+        state=Coalesce(
+            Subquery(moves.values("to_state")[:1]), Value(State.TRIAL.value), output_field=CharField(max_length=20)
+        ),
+        state_since=Subquery(moves.values("moved_at")[:1]),
+    )
+
+
+def state_of(*, customer: Customer) -> State:
+    """Return the recorded state of a customer, read now."""
+    last = last_move(customer=customer)
+    return State(last.to_state) if last else State.TRIAL
+
+
+def last_move(*, customer: Customer) -> LifeCycleMove | None:
+    """Return the customer's last move; None where it is in the trial that began with its registration."""
+    return customer.moves.order_by(F("number").desc()).first()
+
+
+def transition_for(*, customer: Customer, to: State, driver: Driver) -> Transition:
+    """Return the row of the table by which this driver may move a customer now; raises Conflict (field `state`) without one."""
+    start = state_of(customer=customer)
+    row = transition_between(start=start, to=to)
+    if row is None or driver not in row.drivers:
+        message = f"a customer that is {_words(start)} does not become {_words(to)} by {driver.value}"
+        raise Conflict(message, field="state", code="no_such_move")
+    return row
+
+
+def record_move(*, customer: Customer, transition: Transition, at: datetime, actor: str, reason: str) -> LifeCycleMove:
+    """Write a move of a customer; its row is locked here. Raises Conflict (field `at`) before its last move."""
+    locked = lock_customer(customer_id=customer.pk)
+    last = last_move(customer=locked)
+    if last is not None and at < last.moved_at:
+        raise Conflict(f"{locked.key} is {_words(State(last.to_state))} since then: move it later", field="at")
+    assert transition.start is (State(last.to_state) if last else State.TRIAL), "a move begins where the last ended"
+    return LifeCycleMove.objects.create(
+        customer=locked,
+        number=last.number + 1 if last else 1,
+        from_state=transition.start.value,
+        to_state=transition.to.value,
+        trigger=transition.trigger.value,
+        moved_at=at,
+        actor=actor,
+        reason=reason,
+    )
+
+
+def _words(state: State) -> str:
+    return state.value.replace("_", " ")

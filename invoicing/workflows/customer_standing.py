@@ -1,0 +1,93 @@
+"""What decides about customers now: their state, phases, means of payment and unpaid invoices, read for one or all in one query."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby
+from typing import Any
+
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
+
+from invoicing.core.access import Stretch
+from invoicing.core.life_cycle import Circumstances, State, Transition, moves_due
+from invoicing.core.phases import PhaseKind
+from invoicing.customers.life_cycle import with_state
+from invoicing.customers.models import Customer, SettlementChannel
+from invoicing.invoices.models import InvoiceStatus
+from invoicing.invoices.queries import overdue
+from invoicing.payments.models import PaymentFailure
+from invoicing.spend.queries import stopped_until
+
+_PHASE = "subscriptions__phases__"
+_COLUMNS = ("kind", "starts_at", "ends_at", "subscription__key", "plan_version__plan__key")
+
+
+@dataclass(frozen=True)
+class CustomerStanding:
+    """A customer's recorded state and the circumstances at a moment.
+
+    `overdue_since` is the oldest due date that has passed, `stopped_until` when a spend limit that is reached ends.
+    """
+
+    customer_id: int
+    recorded: State
+    since: datetime | None
+    circumstances: Circumstances
+    overdue_since: date | None
+    stopped_until: datetime | None
+    at: datetime
+
+    @property
+    def moves(self) -> tuple[Transition, ...]:
+        """Return the moves that are due."""
+        return moves_due(state=self.recorded, since=self.since, circumstances=self.circumstances, at=self.at)
+
+    @property
+    def state(self) -> State:
+        """Return the state as it is, whether or not the sweep has come by to record it."""
+        moves = self.moves
+        return moves[-1].to if moves else self.recorded
+
+
+def standings(*, customers: "QuerySet[Customer]", at: datetime) -> Iterator[CustomerStanding]:
+    """Yield where each of the customers stands at a moment; one query."""
+    oldest = overdue(at=at).filter(customer=OuterRef("pk")).values("due_date")[:1]
+    refused = PaymentFailure.objects.filter(
+        invoice__customer=OuterRef("pk"), invoice__status=InvoiceStatus.ISSUED, occurred_at__lte=at
+    )
+    rows = (
+        with_state(customers)
+        .annotate(overdue_since=Subquery(oldest), was_refused=Exists(refused), stopped_until=stopped_until(customer="pk", at=at))
+        .values_list(
+            "pk",
+            "created_at",
+            "state",
+            "state_since",
+            "overdue_since",
+            "was_refused",
+            "stopped_until",
+            "settlement_channel",
+            "payment_method",
+            *(_PHASE + column for column in _COLUMNS),
+        )
+        .order_by("pk")
+    )
+    for head, of_customer in groupby(rows, key=lambda row: row[:9]):
+        yield _standing(head, [row[9:] for row in of_customer], at)
+
+
+def _standing(head: tuple[Any, ...], phases: list[tuple[Any, ...]], at: datetime) -> CustomerStanding:
+    pk, created_at, state, since, overdue_since, was_refused, stopped, channel, payment_method = head
+    stretches = [
+        Stretch(kind=PhaseKind(kind), starts_at=starts_at, ends_at=ends_at, subscription=subscription, plan=plan)
+        for kind, starts_at, ends_at, subscription, plan in phases
+        # A customer without a subscription is one row without a phase.
+        if kind is not None
+    ]
+    circumstances = Circumstances(
+        registered_at=created_at,
+        stretches=stretches,
+        can_pay=channel != SettlementChannel.STRIPE or bool(payment_method),
+        owes=overdue_since is not None or bool(was_refused),
+    )
+    return CustomerStanding(pk, State(state), since, circumstances, overdue_since, stopped, at)

@@ -1,0 +1,46 @@
+"""What is left to do for a customer that has churned: its final invoice, and what it still owes (S0-129, S0-130)."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from billing_site.kernel.period import Period
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.subscriptions.snapshot import periods_due
+
+# The longest billing period is a year: whatever has ended is due by then.
+LONGEST = timedelta(days=400)
+
+
+@dataclass(frozen=True)
+class Offboarding:
+    """What closes a customer: periods that are still to be invoiced, drafts that wait for their issue, invoices that are unpaid.
+
+    `final` is the invoice of the last period, None until it is drafted or where nothing was ever charged.
+    """
+
+    to_invoice: tuple[Period, ...]
+    drafts: tuple[Invoice, ...]
+    unpaid: tuple[Invoice, ...]
+    final: Invoice | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether nothing is left to do."""
+        return not (self.to_invoice or self.drafts or self.unpaid)
+
+
+def offboarding_of(*, customer: Customer) -> Offboarding:
+    """Return what is left to do once all subscriptions of a customer have ended; raises AssertionError where one has no end."""
+    all_ends = list(customer.subscriptions.values_list("ended_at", flat=True))
+    ends = [ended_at for ended_at in all_ends if ended_at is not None]
+    assert len(ends) == len(all_ends), "a customer is off-boarded once its subscriptions have an end"
+    periods = periods_due(customer=customer, until=max(ends) + LONGEST) if ends else []
+    invoices = list(customer.invoices.exclude(status=InvoiceStatus.VOID).order_by("period_end", "id"))
+    known = {(invoice.period_start, invoice.period_end): invoice for invoice in invoices}
+    return Offboarding(
+        to_invoice=tuple(period for period in periods if (period.start, period.end) not in known),
+        drafts=tuple(invoice for invoice in invoices if invoice.status == InvoiceStatus.DRAFT),
+        unpaid=tuple(invoice for invoice in invoices if invoice.status == InvoiceStatus.ISSUED),
+        final=known.get((periods[-1].start, periods[-1].end)) if periods else None,
+    )
