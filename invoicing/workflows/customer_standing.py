@@ -57,7 +57,11 @@ def standings(*, customers: "QuerySet[Customer]", at: datetime) -> Iterator[Cust
     )
     rows = (
         with_state(customers)
-        .annotate(overdue_since=Subquery(oldest), was_refused=Exists(refused), stopped_until=stopped_until(customer="pk", at=at))
+        .annotate(
+            overdue_since=Subquery(oldest),
+            was_refused=Exists(refused),
+            stopped_until=stopped_until(customer="pk", at=at),
+        )
         .values_list(
             "pk",
             "created_at",
