@@ -9,7 +9,7 @@ from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.spend.models import Budget, SpendNotice, SpendProgress, SpendWatch
-from invoicing.subscriptions.models import Subscription, SubscriptionPhase
+from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "PlanVersion",
     "Posting",
     "Price",
+    "PriceOverride",
     "PriceTier",
     "Product",
     "PushIntent",
@@ -46,4 +47,4 @@ __all__ = [
     "WhatIfFigure",
 ]
 
-guard_history(Budget, Customer, Product, Plan, PlanVersion, Subscription, SubscriptionPhase, Invoice)
+guard_history(Budget, Customer, Product, Plan, PlanVersion, Subscription, SubscriptionPhase, PriceOverride, Invoice)

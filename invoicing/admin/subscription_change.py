@@ -9,7 +9,12 @@ from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextareaWidget,
+)
 
 from billing_site.display.admin import (
     ConfirmedTable,
@@ -24,10 +29,13 @@ from billing_site.display.figures import moment_text, money_text, period_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.period import Period
-from invoicing.catalog.models import PlanVersion
+from invoicing.admin.own_price import fields_of, own_price_of, words_of
+from invoicing.catalog.models import PlanVersion, Price
 from invoicing.subscriptions.amend import QUANTITY_MAX
 from invoicing.subscriptions.change import Change, ChangeKind, Timing, moment_of
 from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.override import Scope
+from invoicing.subscriptions.queries import phase_shown
 from invoicing.workflows.preview_change import (
     ChangePreview,
     LineEffect,
@@ -39,6 +47,7 @@ from invoicing.workflows.preview_change import (
 KINDS = {
     ChangeKind.PLAN: "Put it on another plan",
     ChangeKind.QUANTITY: "Change the number of seats",
+    ChangeKind.PRICE: "Agree a price of its own",
     ChangeKind.PAUSE: "Pause it",
     ChangeKind.RESUME: "Resume it",
     ChangeKind.TRIAL_END: "Move the end of its trial",
@@ -83,6 +92,28 @@ class ChangeForm(forms.Form):
         widget=UnfoldAdminIntegerFieldWidget(),
         help_text="For another number of seats: flat fees count so often.",
     )
+    price = forms.ChoiceField(
+        label="Price", required=False, widget=UnfoldAdminSelectWidget(), help_text="For a price of its own: which."
+    )
+    definition = forms.CharField(
+        label="What it is instead",
+        required=False,
+        max_length=5000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
+        help_text='As in a catalog file, one member a line: model: per_unit, unit_amount: "0.008". Empty: the plan\'s price again.',
+    )
+    until = forms.SplitDateTimeField(
+        label="It holds until (UTC)",
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget(),
+        help_text="Empty: until further notice.",
+    )
+    scope = forms.ChoiceField(
+        label="It holds for",
+        required=False,
+        choices=[(Scope.SUBSCRIPTION.value, "This subscription"), (Scope.CUSTOMER.value, "All of the customer's")],
+        widget=UnfoldAdminSelectWidget(),
+    )
     timing = forms.ChoiceField(label="From when on", choices=list(TIMINGS.items()), widget=UnfoldAdminSelectWidget())
     at = forms.SplitDateTimeField(
         label="Moment (UTC)",
@@ -94,17 +125,25 @@ class ChangeForm(forms.Form):
     # The operations' words for what this form calls otherwise.
     renamed: ClassVar = {"plan": "plan_version", "ended_at": "at"}
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Offer the published versions."""
+    def __init__(self, *args: Any, subscription: Subscription, **options: Any) -> None:
+        """Offer the published versions, and the prices of the plan in force."""
         super().__init__(*args, **options)
+        version = phase_shown(subscription=subscription, at=now()).plan_version_id
+        prices = Price.objects.filter(plan_version=version, currency=subscription.customer.currency)
+        offered = prices.order_by("position").values_list("key", "name")
+        self.fields["price"].choices = [("", "–"), *offered]  # type: ignore[attr-defined]
         self.fields["plan_version"].queryset = published_versions()  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         """Ask for what the chosen change needs."""
         cleaned = super().clean() or {}
-        needs = {ChangeKind.PLAN.value: "plan_version", ChangeKind.QUANTITY.value: "quantity"}
+        needs = {
+            ChangeKind.PLAN.value: "plan_version",
+            ChangeKind.QUANTITY.value: "quantity",
+            ChangeKind.PRICE.value: "price",
+        }
         wanted = needs.get(cleaned.get("kind", ""))
-        if wanted and wanted not in self.errors and cleaned.get(wanted) is None:
+        if wanted and wanted not in self.errors and cleaned.get(wanted) in (None, ""):
             self.add_error(wanted, "This change needs it.")
         if cleaned.get("timing") == STATED and "at" not in self.errors and cleaned.get("at") is None:
             self.add_error("at", "State the moment, or choose another time above.")
@@ -123,6 +162,7 @@ class ChangeForm(forms.Form):
             at=at,
             plan_version=fields["plan_version"] if kind is ChangeKind.PLAN else None,
             quantity=fields["quantity"] if kind is ChangeKind.QUANTITY else None,
+            own_price=own_price_of(fields=fields) if kind is ChangeKind.PRICE else None,
         )
 
 
@@ -135,6 +175,10 @@ class ConfirmForm(ReasonForm):
         queryset=PlanVersion.objects.all(), required=False, widget=forms.HiddenInput()
     )
     quantity = forms.IntegerField(required=False, widget=forms.HiddenInput())
+    price = forms.CharField(required=False, widget=forms.HiddenInput())
+    definition = forms.CharField(required=False, widget=forms.HiddenInput())
+    until = forms.DateTimeField(required=False, widget=forms.HiddenInput())
+    scope = forms.CharField(required=False, widget=forms.HiddenInput())
     digest = forms.CharField(max_length=64, widget=forms.HiddenInput())
 
     def clean_at(self) -> datetime:
@@ -147,7 +191,9 @@ class ConfirmForm(ReasonForm):
     def change(self) -> Change:
         """Return the change."""
         fields = self.cleaned_data
-        return Change(ChangeKind(fields["kind"]), fields["at"], fields["plan_version"], fields["quantity"])
+        kind = ChangeKind(fields["kind"])
+        own = own_price_of(fields=fields) if kind is ChangeKind.PRICE else None
+        return Change(kind, fields["at"], fields["plan_version"], fields["quantity"], own)
 
 
 class ChangePages(TrackedAdmin):
@@ -161,7 +207,7 @@ class ChangePages(TrackedAdmin):
             raise PermissionDenied
         if "digest" in request.POST:
             return self._make(request, subscription)
-        form = ChangeForm(request.POST or None)
+        form = ChangeForm(request.POST or None, subscription=subscription)
         if request.method == "POST" and form.is_valid():
             try:
                 preview = preview_change(subscription=subscription, change=form.change(subscription), at=now())
@@ -207,7 +253,6 @@ class ChangePages(TrackedAdmin):
     def _confirm(
         self, request: HttpRequest, subscription: Subscription, preview: ChangePreview, form: ConfirmForm
     ) -> HttpResponse:
-        is_nothing = preview.before == preview.after
         return confirmation(
             request,
             admin=self,
@@ -216,7 +261,7 @@ class ChangePages(TrackedAdmin):
             form=form,
             submit="Make the change",
             back=reverse("admin:invoicing_subscription_change_terms", args=[subscription.pk]),
-            warnings=["It is so already: nothing would change."] if is_nothing else [],
+            warnings=["It is so already: nothing would change."] if preview.changes_nothing else [],
             dangerous=preview.change.kind is ChangeKind.CANCEL,
             row=subscription,
             table=_table(subscription, preview),
@@ -231,6 +276,7 @@ def _shown(preview: ChangePreview) -> dict[str, object]:
         "at": change.at.isoformat(),
         "plan_version": change.plan_version.pk if change.plan_version else None,
         "quantity": change.quantity,
+        **fields_of(own=change.own_price),
         "digest": preview.digest,
     }
 
@@ -244,6 +290,9 @@ def _words(preview: ChangePreview) -> str:
             return f"From {at} on {change.plan_version} is in force."
         case ChangeKind.QUANTITY:
             return f"From {at} on it holds {change.quantity:,} seats."
+        case ChangeKind.PRICE:
+            assert change.own_price is not None, "a change of price says what is agreed"
+            return words_of(own=change.own_price, at=change.at, timezone=preview.before.timezone)
         case ChangeKind.PAUSE:
             return f"From {at} on nothing is charged, until it is resumed."
         case ChangeKind.RESUME:

@@ -35,6 +35,7 @@ from billing_site.display.figures import link
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
+from invoicing.admin.own_price import overrides_shown
 from invoicing.admin.subscription_change import ChangePages, published_versions
 from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.customers.models import Customer
@@ -262,6 +263,7 @@ class SubscriptionAdmin(ChangePages):
             state=state_of(subscription=subscription, at=at),
             phase=phase_shown(subscription=subscription, at=at),
             phases=list(subscription.phases.all()),
+            overrides=overrides_shown(subscription=subscription),
             may_change=request.user.has_perm("invoicing.change_subscription"),
             may_end=subscription.ended_at is None and request.user.has_perm("invoicing.change_subscription"),
             invoices=list(

@@ -11,17 +11,36 @@ from rest_framework.response import Response
 from billing_site.kernel import clock
 from billing_site.kernel.errors import FieldError, InvalidFields
 from invoicing.api.base import actor_of, read
-from invoicing.api.fields import MomentField, MoneyField, PeriodSerializer, StrictSerializer, TextField, WholeField
+from invoicing.api.fields import (
+    MomentField,
+    MoneyField,
+    PeriodSerializer,
+    RawField,
+    StrictSerializer,
+    TextField,
+    WholeField,
+)
 from invoicing.api.subscriptions import VERSION_LAST, SubscriptionSerializer, subscription_of
 from invoicing.catalog.queries import version_to_start
+from invoicing.core.definition import price_from_definition
 from invoicing.subscriptions.amend import QUANTITY_MAX
 from invoicing.subscriptions.change import Change, ChangeKind, Timing, moment_of
 from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.override import OwnPrice, Scope
 from invoicing.workflows.preview_change import ChangePreview, make_change, preview_change
 
 # What a kind of change needs beside its moment; the others refuse it.
-MEMBERS = {ChangeKind.PLAN: ("plan",), ChangeKind.QUANTITY: ("quantity",)}
-ALLOWED = {ChangeKind.PLAN: ("plan", "version"), ChangeKind.QUANTITY: ("quantity",)}
+MEMBERS = {
+    ChangeKind.PLAN: ("plan",),
+    ChangeKind.QUANTITY: ("quantity",),
+    ChangeKind.PRICE: ("price", "definition"),
+}
+ALLOWED = {
+    ChangeKind.PLAN: ("plan", "version"),
+    ChangeKind.QUANTITY: ("quantity",),
+    ChangeKind.PRICE: ("price", "definition", "until", "scope"),
+}
+OF_ONE_KIND = ("plan", "version", "quantity", "price", "definition", "until", "scope")
 
 
 @extend_schema_field({"type": "string", "example": "renewal"})
@@ -40,7 +59,7 @@ class NewChange(StrictSerializer):
 
     change = serializers.ChoiceField(
         choices=[kind.value for kind in ChangeKind],
-        help_text="`plan` and `quantity` (seats) change what is charged; `pause` and `resume` whether; `trial_end` moves the"
+        help_text="`plan`, `quantity` (seats) and `price` (one of its own) change what is charged; `pause` and `resume` whether; `trial_end` moves the"
         " end of the trial to `at`; `cancel` ends it at `at`; `reactivate` takes the end back.",
     )
     at = TimingField(required=False, help_text='A time, "now" (the default) or "renewal".')
@@ -49,6 +68,20 @@ class NewChange(StrictSerializer):
         required=False, min_value=1, max_value=VERSION_LAST, help_text="Default: the version that is sold then."
     )
     quantity = WholeField(required=False, min_value=1, max_value=QUANTITY_MAX, help_text="With `quantity`.")
+    price = TextField(
+        required=False, max_length=100, help_text="The key of a price of the plan in force; with `price`."
+    )
+    definition = RawField(
+        required=False,
+        allow_null=True,
+        help_text="With `price`: what it is instead, as in a catalog file; null: the plan's.",
+    )
+    until = MomentField(required=False, help_text="With `price`: it holds until then. Default: until further notice.")
+    scope = serializers.ChoiceField(
+        required=False,
+        choices=[scope.value for scope in Scope],
+        help_text="With `price`: for this subscription (the default) or for all of its customer.",
+    )
     preview = serializers.BooleanField(required=False, help_text="Only say what it would do. Default: false.")
     digest = TextField(
         required=False, max_length=64, help_text="Of a preview: make the change only if it does what was shown."
@@ -134,7 +167,7 @@ def _change(subscription: Subscription, wanted: dict[str, Any], *, now: datetime
     ]
     errors += [
         FieldError(name, "not_allowed", f"does not belong to the change {kind.value}")
-        for name in ("plan", "version", "quantity")
+        for name in OF_ONE_KIND
         if name in wanted and name not in ALLOWED.get(kind, ())
     ]
     if not wanted.get("preview", False) and not wanted.get("reason", "").strip():
@@ -150,6 +183,17 @@ def _change(subscription: Subscription, wanted: dict[str, Any], *, now: datetime
         if kind is ChangeKind.PLAN
         else None,
         quantity=wanted.get("quantity"),
+        own_price=_own_price(wanted) if kind is ChangeKind.PRICE else None,
+    )
+
+
+def _own_price(wanted: dict[str, Any]) -> OwnPrice:
+    definition = wanted["definition"]
+    return OwnPrice(
+        price_key=wanted["price"],
+        price=None if definition is None else price_from_definition(definition, field="definition"),
+        until=wanted.get("until"),
+        scope=Scope(wanted.get("scope", Scope.SUBSCRIPTION)),
     )
 
 

@@ -1,9 +1,16 @@
 """Subscriptions over HTTP (S1-099)."""
 
+from typing import Any
 from uuid import uuid4
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_field,
+    extend_schema_view,
+)
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,7 +23,8 @@ from invoicing.catalog.queries import version_to_start
 from invoicing.customers.queries import customer_by_key
 from invoicing.subscriptions.amend import QUANTITY_MAX
 from invoicing.subscriptions.cancel import end_subscription
-from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
+from invoicing.subscriptions.models import Anchor, PriceOverride, Subscription, SubscriptionPhase
+from invoicing.subscriptions.override import Scope
 from invoicing.subscriptions.queries import phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.start import start_subscription
@@ -45,6 +53,7 @@ ANSWER_EXAMPLE = REQUEST_EXAMPLE | {
             "kind": "active",
         }
     ],
+    "overrides": [],
 }
 VERSION_LAST = 2**31 - 1
 
@@ -85,6 +94,27 @@ class PhaseSerializer(serializers.ModelSerializer[SubscriptionPhase]):
         fields = ("starts_at", "ends_at", "plan", "version", "quantity", "kind")
 
 
+class PriceOverrideSerializer(serializers.ModelSerializer[PriceOverride]):
+    """A price of its own, in place of the plan's."""
+
+    plan = serializers.CharField(source="plan.key")
+    price = serializers.CharField(source="price_key", help_text="The key of the plan's price.")
+    definition = serializers.JSONField(help_text="What it is instead, as in a catalog file.")
+    starts_at = MomentField()
+    ends_at = MomentField(allow_null=True)
+    scope = serializers.SerializerMethodField(
+        help_text="subscription, or customer: it holds for all of the customer's."
+    )
+
+    class Meta:
+        model = PriceOverride
+        fields = ("plan", "price", "definition", "starts_at", "ends_at", "scope")
+
+    def get_scope(self, override: PriceOverride) -> str:
+        """Return for what it holds."""
+        return (Scope.CUSTOMER if override.subscription_id is None else Scope.SUBSCRIPTION).value
+
+
 class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
     """A subscription as it is."""
 
@@ -98,6 +128,7 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
         help_text="planned, trial, running, incomplete (its trial is over and there is no means of payment), paused or ended."
     )
     phases = PhaseSerializer(many=True)
+    overrides = serializers.SerializerMethodField(help_text="Prices of its own, its customer's first.")
     started_at = MomentField()
     ended_at = MomentField(allow_null=True)
     created_at = MomentField()
@@ -116,7 +147,17 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
             "ended_at",
             "created_at",
             "phases",
+            "overrides",
         )
+
+    @extend_schema_field(PriceOverrideSerializer(many=True))
+    def get_overrides(self, subscription: Subscription) -> list[dict[str, Any]]:
+        """Return the prices that hold for it in place of the plan's, whenever."""
+        rows = [
+            row for row in subscription.customer.price_overrides.all() if row.subscription_id in (None, subscription.pk)
+        ]
+        rows.sort(key=lambda row: (row.subscription_id is not None, row.price_key, row.starts_at))
+        return list(PriceOverrideSerializer(rows, many=True).data)
 
     def get_plan(self, subscription: Subscription) -> str:
         """Return the key of the plan in force."""
@@ -153,7 +194,7 @@ class SubscriptionsView(generics.ListAPIView[Subscription]):
         """Return the subscriptions that the caller may see and asks for."""
         filters = filters_of(self.request, known=("customer_id",))
         keys = {key for key in (bound_customer(self.request), filters.get("customer_id")) if key}
-        found = with_phases(Subscription.objects.all())
+        found = with_phases(Subscription.objects.all()).prefetch_related("customer__price_overrides__plan")
         for key in keys:
             found = found.filter(customer__key=key)
         return found

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 
 from django.db.models import Prefetch
 
+from billing_site.kernel.period import as_utc
 from invoicing.catalog.models import PlanVersion, Price
 from invoicing.catalog.rate_card import OfferedPrice, offered_price
 from invoicing.catalog.spend import SpendEntry, spend_entry
+from invoicing.core.definition import price_from_definition
+from invoicing.core.overrides import Override, in_force
 from invoicing.customers.models import Customer
-from invoicing.subscriptions.models import Subscription, SubscriptionPhase
+from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,9 @@ class Agreements:
     """
 
     subscriptions: Mapping[int, tuple[Subscription, ...]]
+    _overrides: Mapping[tuple[int, int | None, int, str], tuple[Override, ...]] = field(
+        default_factory=dict, repr=False
+    )
     _offered: dict[tuple[int, str], tuple[tuple[OfferedPrice, Price], ...]] = field(default_factory=dict, repr=False)
 
     def of_customer(self, *, customer: Customer) -> tuple[Subscription, ...]:
@@ -38,9 +44,19 @@ class Agreements:
         """Return the minimum and maximum spend of a plan version that some of these subscriptions have, or None."""
         return next((spend_entry(row=row) for row in version.spend.all() if row.currency == currency), None)
 
+    def overrides_of(self, *, subscription: Subscription, plan_id: int, price_key: str) -> tuple[Override, ...]:
+        """Return the prices of its own that hold for a subscription in place of a plan's, in the order of time."""
+        if not self._overrides:
+            return ()
+        general, special = (
+            self._overrides.get((subscription.customer_id, number, plan_id, price_key), ())
+            for number in (None, subscription.pk)
+        )
+        return in_force(general=general, special=special)
+
 
 def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
-    """Read what these customers agreed to, for all times: six queries, however many they are."""
+    """Read what these customers agreed to, for all times: seven queries, however many they are."""
     by_id = {customer.pk: customer for customer in customers}
     currencies = {customer.currency for customer in by_id.values()}
     prices = Price.objects.filter(currency__in=currencies).select_related("meter").prefetch_related("tiers")
@@ -52,4 +68,17 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
     for row in rows.order_by("started_at", "id"):
         row.customer = by_id[row.customer_id]
         found[row.customer_id].append(row)
-    return Agreements({number: tuple(subscriptions) for number, subscriptions in found.items()})
+    overrides: dict[tuple[int, int | None, int, str], tuple[Override, ...]] = {}
+    for own in PriceOverride.objects.filter(customer__in=by_id).order_by("starts_at"):
+        place = (own.customer_id, own.subscription_id, own.plan_id, own.price_key)
+        overrides[place] = (*overrides.get(place, ()), core_override(row=own))
+    return Agreements({number: tuple(subscriptions) for number, subscriptions in found.items()}, overrides)
+
+
+def core_override(*, row: PriceOverride) -> Override:
+    """Return a price of a customer's own as the core sees it."""
+    return Override(
+        price=price_from_definition(row.definition),
+        starts_at=as_utc(row.starts_at),
+        ends_at=None if row.ends_at is None else as_utc(row.ends_at),
+    )

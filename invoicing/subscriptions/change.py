@@ -10,6 +10,7 @@ from invoicing.catalog.models import PlanVersion
 from invoicing.subscriptions.amend import change_plan, change_quantity
 from invoicing.subscriptions.cancel import end_subscription, reactivate_subscription
 from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.override import OwnPrice, override_price
 from invoicing.subscriptions.pause import pause_subscription, resume_subscription
 from invoicing.subscriptions.snapshot import period_at
 from invoicing.subscriptions.trial import move_trial_end
@@ -20,6 +21,7 @@ class ChangeKind(StrEnum):
 
     PLAN = "plan"
     QUANTITY = "quantity"
+    PRICE = "price"
     PAUSE = "pause"
     RESUME = "resume"
     TRIAL_END = "trial_end"
@@ -36,12 +38,13 @@ class Timing(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """A change from `at` on; `plan_version` with a plan, `quantity` with a quantity, neither with the others."""
+    """A change from `at` on; `plan_version` with a plan, `quantity` with a quantity, `own_price` with a price, none with the others."""
 
     kind: ChangeKind
     at: datetime
     plan_version: PlanVersion | None = None
     quantity: int | None = None
+    own_price: OwnPrice | None = None
 
 
 def moment_of(*, subscription: Subscription, timing: Timing, now: datetime) -> datetime:
@@ -68,6 +71,9 @@ def apply_change(*, subscription: Subscription, change: Change, actor: str, reas
         case ChangeKind.QUANTITY:
             assert change.quantity is not None, "a change of quantity names the quantity"
             return change_quantity(subscription=subscription, quantity=change.quantity, at=change.at, **who)
+        case ChangeKind.PRICE:
+            assert change.own_price is not None, "a change of price says what is agreed"
+            return override_price(subscription=subscription, own=change.own_price, at=change.at, **who)
         case ChangeKind.PAUSE:
             return pause_subscription(subscription=subscription, at=change.at, **who)
         case ChangeKind.RESUME:

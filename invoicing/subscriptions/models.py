@@ -5,12 +5,12 @@ from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateTimeRangeField
 from django.db import models
 from django.db.models import Func, Q, Value
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import never_truncated, stays
-from invoicing.catalog.models import PlanVersion
+from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.core.phases import PhaseKind
 from invoicing.customers.models import Customer
 
@@ -52,6 +52,14 @@ def _covered_guard(*, subscription: str, operation: pgtrigger.Operation) -> Guar
             RETURN NULL;
         """,
     )
+
+
+def _whole(column: str) -> Coalesce:
+    return Coalesce(column, Value(0), output_field=models.BigIntegerField())
+
+
+def _hash_of(column: str) -> Func:
+    return Func(column, Value(0), function="hashtextextended", output_field=models.BigIntegerField())
 
 
 class Subscription(models.Model):
@@ -158,3 +166,95 @@ class SubscriptionPhase(models.Model):
 
     def __str__(self) -> str:
         return f"{self.plan_version} from {self.starts_at:%Y-%m-%d}"
+
+
+class PriceOverride(models.Model):
+    """A price that a customer, or one of its subscriptions, is charged during `[starts_at, ends_at)` in place of a plan's.
+
+    It holds for the plan's price of this key in every version. `definition` is the price as in a catalog file.
+    """
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="price_overrides")
+    subscription = models.ForeignKey(
+        Subscription,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="price_overrides",
+        help_text="Empty: all subscriptions of the customer.",
+    )
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="price_overrides")
+    price_key = models.CharField(max_length=100)
+    definition = models.JSONField()
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="Empty: until further notice.")
+    history = tracked()
+
+    objects = models.Manager["PriceOverride"]()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(ends_at__isnull=True) | Q(ends_at__gt=models.F("starts_at")), name="price_override_lasts"
+            ),
+            # A range of one number stands for the number, and a hash of 64 bits for the key: there is no btree_gist.
+            ExclusionConstraint(
+                name="price_overrides_do_not_overlap",
+                expressions=[
+                    (Func("customer", "customer", Value("[]"), function="int8range"), "&&"),
+                    (Func(_whole("subscription"), _whole("subscription"), Value("[]"), function="int8range"), "&&"),
+                    (Func("plan", "plan", Value("[]"), function="int8range"), "&&"),
+                    (Func(_hash_of("price_key"), _hash_of("price_key"), Value("[]"), function="int8range"), "&&"),
+                    (Func("starts_at", "ends_at", function="tstzrange", output_field=DateTimeRangeField()), "&&"),
+                ],
+            ),
+        ]
+        triggers = [
+            stays(
+                noun="price override",
+                columns=["customer_id", "subscription_id", "plan_id", "price_key", "definition", "starts_at"],
+            ),
+            Guard(
+                name="keeps_what_is_invoiced",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+                declare=[
+                    ("own", "invoicing_priceoverride%ROWTYPE"),
+                    ("since", "timestamptz"),
+                    ("until", "timestamptz"),
+                ],
+                # The customer is locked as billing locks it: nobody invoices it at the same moment.
+                func="""
+                    IF TG_OP = 'DELETE' THEN own := OLD; ELSE own := NEW; END IF;
+                    PERFORM 1 FROM invoicing_customer WHERE id = own.customer_id FOR NO KEY UPDATE;
+                    PERFORM 1 FROM invoicing_subscription
+                     WHERE id = own.subscription_id AND customer_id <> own.customer_id;
+                    IF FOUND THEN
+                        RAISE EXCEPTION 'the subscription of price override % is another customer''s', own.id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    since := own.starts_at;
+                    IF TG_OP = 'UPDATE' THEN
+                        IF OLD.ends_at IS NOT DISTINCT FROM NEW.ends_at THEN RETURN NEW; END IF;
+                        since := least(coalesce(OLD.ends_at, 'infinity'), coalesce(NEW.ends_at, 'infinity'));
+                    END IF;
+                    SELECT max(line.service_end) INTO until FROM invoicing_invoiceline line
+                      JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id
+                      JOIN invoicing_price price ON price.id = line.price_id
+                      JOIN invoicing_planversion version ON version.id = price.plan_version_id
+                     WHERE invoice.customer_id = own.customer_id AND invoice.status NOT IN ('draft', 'void')
+                       AND line.kind = 'charge' AND version.plan_id = own.plan_id AND price.key = own.price_key
+                       AND line.subscription_id = coalesce(own.subscription_id, line.subscription_id);
+                    IF until > since THEN
+                        RAISE EXCEPTION 'price % of customer % is invoiced until %', own.price_key, own.customer_id, until
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+                    RETURN NEW;
+                """,
+            ),
+            never_truncated(noun="price overrides"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.price_key} of {self.plan} from {self.starts_at:%Y-%m-%d}"

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from fractions import Fraction
 
 from django.db.models import Prefetch, QuerySet
 
@@ -13,6 +14,7 @@ from invoicing.catalog.spend import SpendEntry
 from invoicing.core import phases as core
 from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, SpendBound
 from invoicing.core.contract import Cadence, Charge, ContractSnapshot, Term
+from invoicing.core.overrides import PricedService, priced_services
 from invoicing.core.phases import PlanService, TiersOnChange, services_in
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.agreements import Agreements, agreements_of
@@ -139,19 +141,21 @@ def contract_agreed(
     terms: list[Term] = []
     sources: dict[str, ContractSource] = {}
     services = [
-        (subscription, service)
+        (subscription, timeline, service)
         for subscription in agreements.of_customer(customer=customer)
         if subscription.started_at < period.end
         and (subscription.ended_at is None or subscription.ended_at > period.start)
-        for service in services_in(timeline=_timeline_in_place(subscription, in_place), period=period)
+        for timeline in (_timeline_in_place(subscription, in_place),)
+        for service in services_in(timeline=timeline, period=period)
     ]
     versions = {
-        row.plan_version_id: row.plan_version for subscription, _ in services for row in subscription.phases.all()
+        row.plan_version_id: row.plan_version for subscription, _, _ in services for row in subscription.phases.all()
     }
     cards = _cards_by_number(versions, in_place)
     references: set[str] = set()
     charged: dict[tuple[int, str], list[Period]] = {}
-    for subscription, service in services:
+    for subscription, timeline, service in services:
+        plan_id = versions[service.plan].plan_id if service.plan in versions else _plan_in_place(service.plan)
         card = cards.get(service.plan)
         offered = (
             agreements.prices_of(version=versions[service.plan], currency=customer.currency)
@@ -160,7 +164,11 @@ def contract_agreed(
         )
         first = len(charges)
         for price, row in offered:
-            for charge in _charges(subscription, price, service, taken=references):
+            overrides = agreements.overrides_of(subscription=subscription, plan_id=plan_id, price_key=price.key)
+            parts: Sequence[PricedService] = (PricedService(service, None),)
+            if overrides:
+                parts = priced_services(timeline=timeline, period=period, service=service, overrides=overrides)
+            for charge in _charges(subscription, price, parts, taken=references):
                 if charge.meter is not None:
                     earlier = charged.setdefault((subscription.pk, charge.meter), [])
                     charge = _carried_on(charge, price.tiers_on_change, earlier)
@@ -185,19 +193,19 @@ def contract_agreed(
 
 
 def _charges(
-    subscription: Subscription, price: OfferedPrice, service: PlanService, *, taken: Collection[str]
+    subscription: Subscription, price: OfferedPrice, services: Sequence[PricedService], *, taken: Collection[str]
 ) -> Iterator[Charge]:
-    """Yield the charges of one price in one service: usage is one, a fee is one for each quantity."""
-    parts = (
-        [(1, service.period, service.share)]
-        if price.meter
-        else [(part.quantity, part.period, part.share) for part in service.parts]
-    )
-    for quantity, span, share in parts:
+    """Yield the charges of one price in parts of a service: usage is one in each, a fee one for each quantity."""
+    parts = [
+        (part.override.price if part.override else price.price, *piece)
+        for part in services
+        for piece in _pieces(part.service, is_metered=price.meter is not None)
+    ]
+    for amount, quantity, span, share in parts:
         yield Charge(
             reference=_reference(f"{subscription.key}/{price.key}", span, taken),
             name=price.name,
-            price=price.price,
+            price=amount,
             meter=price.meter,
             unit=price.unit,
             subscription=subscription.key,
@@ -234,6 +242,12 @@ def _spend_bounds(
             )
             yield term
             about = (*about, term.reference)
+
+
+def _pieces(service: PlanService, *, is_metered: bool) -> list[tuple[int, Period, Fraction]]:
+    if is_metered:
+        return [(1, service.period, service.share)]
+    return [(part.quantity, part.period, part.share) for part in service.parts]
 
 
 def _carried_on(charge: Charge, tiers_on_change: TiersOnChange, earlier: Sequence[Period]) -> Charge:
@@ -284,6 +298,12 @@ def _cards_by_number(versions: Mapping[int, PlanVersion], in_place: InPlace) -> 
 def _in_place_of(plan_id: int) -> int:
     """Return what stands for all versions of a plan in a timeline with its rate card in place: no version has this id."""
     return -plan_id
+
+
+def _plan_in_place(number: int) -> int:
+    """Return the plan that a number stands for in a timeline with its rate card in place."""
+    assert number < 0, "a number is a version or stands for a plan"
+    return -number
 
 
 def _prices_of_card(

@@ -84,11 +84,18 @@ class ChangePreview:
         return total((effect.difference for effect in self.periods), currency)
 
     @property
+    def changes_nothing(self) -> bool:
+        """Say whether all is so already, as far as the phases tell; an own price may be new though nothing was used yet."""
+        return self.before == self.after and self.change.own_price is None
+
+    @property
     def digest(self) -> str:
         """A digest of what was shown: a change made by it is the change that somebody saw."""
+        own = self.change.own_price
         return digest_of(
             {
                 "kind": self.change.kind.value,
+                **({} if own is None else {"own_price": own.document(), "at": as_utc(self.change.at).isoformat()}),
                 "before": [phase_document(phase) for phase in self.before.phases],
                 "after": [phase_document(phase) for phase in self.after.phases],
                 "periods": [

@@ -45,8 +45,8 @@ def test_a_plan_is_changed_after_its_effect_was_seen(
     look(page, f"change-{width}")
     page.get_by_label("Plan").select_option(label="Max v1")
     page.get_by_label("From when on").select_option("stated")
-    page.get_by_placeholder("Date").fill("2026-11-16")
-    page.get_by_placeholder("Time").fill("00:00:00")
+    page.locator("#id_at_0").fill("2026-11-16")
+    page.locator("#id_at_1").fill("00:00:00")
     page.get_by_role("button", name="See what it would do").click()
 
     expect(page.get_by_text("the customer owes")).to_be_visible()

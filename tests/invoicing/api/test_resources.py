@@ -135,6 +135,7 @@ def test_a_subscription_is_started_read_listed_and_ended():
                 "kind": "active",
             }
         ],
+        "overrides": [],
     }
     assert caller.get(f"/api/v1/subscriptions/{key}").json() == started.json()
     assert caller.get("/api/v1/subscriptions?customer_id=cust_acme").json()["data"] == [started.json()]
