@@ -28,6 +28,7 @@ from tests.invoicing.published.cases import (
     period_cases,
     price_cases,
 )
+from tests.invoicing.reference.adjusting import bounded
 from tests.invoicing.reference.billing import FOR_EVER, Account, Agreement, Stretch, an_agreement, lines_of
 from tests.invoicing.reference.pricing import amount_of, to_minor_units
 
@@ -87,11 +88,16 @@ def test_a_published_bill_is_billed_line_by_line_from_its_events(case: BillCase)
     computed = preview_invoice(customer_key="cust_acme", as_of=APRIL - timedelta(seconds=1)).assembled
 
     billed = {line.reference.rpartition("/")[2]: Fraction(line.amount.amount) for line in computed.lines}
+    adjusted = sum((Fraction(line.amount.amount) for line in computed.adjustments), Fraction(0))
+    bounds = [{"currency": case.currency, **case.spend}]
+    told = bounded(bounds, sum(billed.values()), currency=case.currency, decimals=exponent(case.currency))
     second = {line.key: amount_of(line.price, [Fraction(line.quantity)]) for line in case.lines}
     assert billed == {line.key: Fraction(line.ours) for line in case.lines}
     assert billed == {key: to_minor_units(amount, exponent(case.currency)) for key, amount in second.items()}
+    assert adjusted == sum(amount for _, amount in told) == Fraction(case.adjusted)
     assert Fraction(computed.total.amount) == Fraction(case.ours)
-    assert sum(Fraction(line.published) for line in case.lines) == Fraction(case.published), "the page adds up"
+    published = sum(Fraction(line.published) for line in case.lines) + Fraction(case.adjusted)
+    assert published == Fraction(case.published), "the page adds up"
     assert (case.ours != case.published) == bool(case.why), "a difference, and only a difference, has its reason"
 
 
@@ -159,6 +165,7 @@ def a_fee(key: str, amount: str, currency: str, cadence: str = "month") -> dict[
 def catalog_of(case: BillCase) -> dict[str, object]:
     """A plan with the prices of a bill, each on a meter of its own."""
     metered = [line for line in case.lines if line.price["model"] != "flat"]
+    spend = {"spend": [{"currency": case.currency, **case.spend}]} if case.spend else {}
     prices = [
         {"key": line.key, "meter": line.key if line in metered else None, "currency": case.currency, **line.price}
         for line in case.lines
@@ -166,7 +173,7 @@ def catalog_of(case: BillCase) -> dict[str, object]:
     return {
         "meters": [{"key": line.key, "event_type": line.key} for line in metered],
         "products": [{"key": "product"}],
-        "plans": [{"key": "plan", "product": "product", "prices": prices}],
+        "plans": [{"key": "plan", "product": "product", "prices": prices} | spend],
     }
 
 
@@ -183,4 +190,4 @@ def test_every_example_names_the_page_it_stands_on_and_none_stands_there_twice()
 
     assert [figure for figure, times in Counter(figures).items() if times > 1] == []
     assert [name for name, times in Counter(names).items() if times > 1] == []
-    assert all(case.source.url.startswith("https://") and case.source.title for case in EVERYTHING)
+    assert all(case.source.url.startswith(("https://", "http://")) and case.source.title for case in EVERYTHING)

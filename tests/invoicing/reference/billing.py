@@ -9,6 +9,7 @@ from itertools import groupby, pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tests.invoicing.reference.adjusting import bounded
 from tests.invoicing.reference.dates import boundaries, part_of
 from tests.invoicing.reference.pricing import amount_of, to_minor_units
 from tests.metering.reference import Fact, Rule, counting, quantity, value_of
@@ -59,7 +60,10 @@ class Account:
 
 @dataclass(frozen=True, order=True)
 class Line:
-    """What is owed for one price in the part of a billing period in which it was in force."""
+    """What is owed for one price in the part of a billing period in which it was in force.
+
+    What changes the bill beyond its charges is a line without a plan, of quantity 1; its price says what it is.
+    """
 
     agreement: str
     period_start: datetime
@@ -128,6 +132,8 @@ def _lines(
     for service in services_of(stretches):
         plan = stretches[service[0]].plan
         begins, ends = stretches[service[0]].start, stretches[service[-1]].end
+        share = sum((shares[number] for number in service), Fraction(0))
+        charged = Fraction(0)
         for price in plan["prices"]:
             if price["currency"] != account.currency:
                 continue
@@ -137,18 +143,24 @@ def _lines(
                     owed = [Fraction(1)] * stretch.seats
                     exact = sum((amount_of(price, [seat], share=shares[number]) for seat in owed), Fraction(0))
                     amount = to_minor_units(exact, DECIMALS[account.currency])
+                    charged += amount
                     yield Line(
                         agreement, start, end, stretch.start, stretch.end, plan["key"], price["key"], sum(owed), amount
                     )
                 continue
             pieces = pieces_of(rules[price["meter"]], facts, account.customer, begins, ends)
-            share = sum((shares[number] for number in service), Fraction(0))
             carried = before[price["meter"]] if plan.get("tiers_on_change") == "carry" else []
             exact = amount_of(price, pieces, share=share, carried=tuple(carried))
             amount = to_minor_units(exact, DECIMALS[account.currency])
+            charged += amount
             used = sum(pieces, Fraction(0))
             yield Line(agreement, start, end, begins, ends, plan["key"], price["key"], used, amount)
             before[price["meter"]] += pieces
+        decimals = DECIMALS[account.currency]
+        for kind, amount in bounded(
+            plan.get("spend", ()), charged, currency=account.currency, decimals=decimals, share=share
+        ):
+            yield Line(agreement, start, end, begins, ends, "", kind, Fraction(1), amount)
 
 
 def services_of(stretches: Sequence[Stretch]) -> list[list[int]]:

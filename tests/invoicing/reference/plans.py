@@ -37,7 +37,16 @@ def draw_plan(dice: Random, key: str, cadence: str, currency: str, meters: Seque
                 _fee(dice, currency)
             ]
         plan["tiers_on_change"] = where
+    if dice.random() < 0.3:
+        plan["spend"] = [_spend(dice, currency)]
     return plan
+
+
+def _spend(dice: Random, currency: str) -> dict[str, Any]:
+    least, most = sorted(dice.choice((0, 1, 100, dice.randint(0, 10**6))) for _ in range(2))
+    bounds = {"minimum_spend": f"{least}.25", "maximum_spend": f"{most}.5"}
+    kept = dice.choice((["minimum_spend"], ["maximum_spend"], list(bounds)))
+    return {"currency": currency} | {name: bounds[name] for name in kept}
 
 
 def _fee(dice: Random, currency: str) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def bill(story: Story, *, until: datetime) -> list[Bill]:
             invoice.lines.select_related("invoice", "subscription", "price__plan_version__plan").order_by("position")
         )
         assert invoice.total.amount == sum(line.amount.amount for line in lines)
-        charges = sorted(_line(line, corrected=False) for line in lines if line.kind == "charge")
+        charges = sorted(_line(line, corrected=False) for line in lines if line.kind != "correction")
         corrected = sum((Fraction(line.amount.amount) for line in lines if line.kind == "correction"), Fraction(0))
         bills.append(Bill(invoice.period_start, invoice.period_end, tuple(charges), corrected))
         assert Fraction(invoice.total.amount) == bills[-1].total
@@ -210,7 +210,7 @@ def bill(story: Story, *, until: datetime) -> list[Bill]:
 
 def billed(story: Story, *, corrected: bool = False) -> list[Line]:
     """The lines of all invoices; `corrected` by what was learnt about their usage later."""
-    lines = InvoiceLine.objects.filter(invoice__customer__key=story.account.customer, kind="charge")
+    lines = InvoiceLine.objects.filter(invoice__customer__key=story.account.customer).exclude(kind="correction")
     return sorted(
         _line(line, corrected=corrected)
         for line in lines.select_related("invoice", "subscription", "price__plan_version__plan").prefetch_related(
@@ -227,9 +227,9 @@ def _line(line: InvoiceLine, *, corrected: bool) -> Line:
         period_end=line.invoice.period_end,
         service_start=line.service_start,
         service_end=line.service_end,
-        plan=line.price.plan_version.plan.key,
-        price=line.price.key,
-        quantity=Fraction(chain[-1].quantity_after if chain else line.quantity),
+        plan=line.price.plan_version.plan.key if line.price else "",
+        price=line.price.key if line.price else line.adjustment,
+        quantity=Fraction(chain[-1].quantity_after if chain and line.price else line.quantity),
         amount=Fraction(line.amount.amount) + sum(Fraction(link.effect.amount) for link in chain),
     )
 
