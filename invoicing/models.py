@@ -2,7 +2,7 @@
 
 from billing_site.kernel.history import guard_history
 from invoicing.backfills.models import Backfill
-from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
+from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceCell, PriceTier, Product
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
 from invoicing.ledger.models import Account, JournalEntry, Posting
@@ -31,6 +31,7 @@ __all__ = [
     "PlanVersion",
     "Posting",
     "Price",
+    "PriceCell",
     "PriceOverride",
     "PriceTier",
     "Product",

@@ -107,13 +107,27 @@ def a_subscription(
     )
 
 
-def use(customer_id: str, quantity: str, *, at: datetime, event_type: str = "action.consumed", key: str = "") -> None:
+def use(
+    customer_id: str,
+    quantity: str,
+    *,
+    at: datetime,
+    event_type: str = "action.consumed",
+    key: str = "",
+    **properties: Any,
+) -> None:
     """One accepted usage event."""
-    accept_events(events=[an_event(customer_id, quantity, at=at, event_type=event_type, key=key)])
+    accept_events(events=[an_event(customer_id, quantity, at=at, event_type=event_type, key=key, **properties)])
 
 
 def an_event(
-    customer_id: str, quantity: str, *, at: datetime, event_type: str = "action.consumed", key: str = ""
+    customer_id: str,
+    quantity: str,
+    *,
+    at: datetime,
+    event_type: str = "action.consumed",
+    key: str = "",
+    **properties: Any,
 ) -> Event:
     """An event with a key of its own, unless one is given."""
     key = key or f"event-{next(_numbers)}"
@@ -125,7 +139,7 @@ def an_event(
         customer_id=customer_id,
         quantity=Decimal(quantity),
         namespace_id="",
-        properties={},
+        properties=properties,
     )
 
 

@@ -33,11 +33,11 @@ from billing_site.kernel.errors import BillingError
 from billing_site.kernel.history import save_with_reason
 from invoicing.admin.plans_in_force import plans_in_force
 from invoicing.admin.price_words import price_in_words, spend_in_words
-from invoicing.catalog.document import read_catalog
 from invoicing.catalog.draft import draft_next_version
 from invoicing.catalog.effective import effective_mistakes, sell_until
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Product
-from invoicing.catalog.operations import plan_document, publish_version
+from invoicing.catalog.operations import check_draft, publish_version
+from invoicing.catalog.queries import with_rates
 from invoicing.subscriptions.queries import phases_in_force
 
 PUBLISH = "invoicing.publish_planversion"
@@ -244,7 +244,7 @@ class PlanVersionAdmin(TrackedAdmin):
         if "edit" in request.GET or request.method == "POST":
             return super().change_view(request, object_id, form_url, extra_context)
         version = self.row_or_404(request, object_id)
-        prices = version.prices.select_related("meter").prefetch_related("tiers").order_by("currency", "position", "id")
+        prices = with_rates(version.prices.all()).order_by("currency", "position", "id")
         context = self.page_context(
             request,
             title=str(version),
@@ -358,7 +358,7 @@ def _subscribers(query: str, number: int) -> SafeString:
 def _problems(version: PlanVersion) -> list[str]:
     """Return what keeps a draft from being published."""
     try:
-        read_catalog(document={"plans": [plan_document(version=version)]})
+        check_draft(version=version)
     except BillingError as problem:
         return [f"{error.field}: {error.message}" for error in problem.field_errors] or [problem.message]
     except AssertionError as problem:

@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from billing_site.display.figures import moment_text
+from invoicing.admin.price_words import CELLS_SAID_MAX
 from invoicing.catalog.file import read_catalog_text
 from invoicing.core.definition import definition_of, price_from_definition
+from invoicing.core.detail import values_text
 from invoicing.subscriptions.models import PriceOverride, Subscription
 from invoicing.subscriptions.override import OwnPrice, Scope
 
@@ -62,7 +64,15 @@ def _members(definition: Mapping[str, Any]) -> str:
             words.append(
                 "; ".join(_members({"model": f"to {tier['up_to'] or 'any'}", **_rates(tier)}) for tier in value)
             )
-        elif name != "model":
+        elif name == "cells":
+            words.append(
+                "; ".join(
+                    f"{values_text(dimensions=definition['dimensions'], values=cell['values'])} {cell['unit_amount']}"
+                    for cell in value[:CELLS_SAID_MAX]
+                )
+                + (f"; {len(value) - CELLS_SAID_MAX} more" if len(value) > CELLS_SAID_MAX else "")
+            )
+        elif name not in ("model", "dimensions"):
             words.append(f"{name.replace('_', ' ')} {value}")
     return ", ".join(words)
 

@@ -10,8 +10,9 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget
 from billing_site.kernel.errors import FieldError
 from billing_site.kernel.money import plain
 from invoicing.catalog.document import price_mistakes
-from invoicing.catalog.models import Price, PriceTier
-from invoicing.core.definition import PRICE_MEMBERS, TIER_MEMBERS
+from invoicing.catalog.meter_fit import dimension_mistakes
+from invoicing.catalog.models import Price, PriceCell, PriceTier
+from invoicing.core.definition import PRICE_MEMBERS, STRUCTURES, TIER_MEMBERS
 from invoicing.core.numbers import Mistake, read_number
 
 
@@ -38,6 +39,14 @@ class ExactNumberField(forms.DecimalField):
 
 # For the admins of prices and tiers: what their number columns are edited with.
 EXACT_NUMBERS = {"form_class": ExactNumberField, "widget": UnfoldAdminDecimalFieldWidget}
+DIMENSION_COLUMNS = ("first_dimension", "second_dimension")
+# Where the parts of a price object stand in the form.
+DIMENSION_FIELDS = {
+    "dimensions": "first_dimension",
+    "dimensions[0]": "first_dimension",
+    "dimensions[1]": "second_dimension",
+}
+CELL_FIELDS = {"values": "first_value", "values[0]": "first_value", "values[1]": "second_value"}
 
 
 class PriceForm(forms.ModelForm):
@@ -54,9 +63,14 @@ class PriceForm(forms.ModelForm):
         document = {name: cleaned[name] for name in ("key", "name", "currency") if cleaned.get(name)}
         document |= {"meter": meter.key if meter else None}
         for error in _mistakes(document | _members(cleaned)):
+            field = DIMENSION_FIELDS.get(error.field, error.field)
             # What could not be read at all is told already.
-            if not error.field.startswith("tiers") and error.field not in self.errors:
-                self.add_error(error.field if error.field in self.fields else None, error.message)
+            if not error.field.startswith(("tiers", "cells")) and field not in self.errors:
+                self.add_error(field if field in self.fields else None, error.message)
+        if meter is not None and not self.errors:
+            dimensions = _dimensions(cleaned)
+            for error in dimension_mistakes(dimensions=dimensions, key=meter.key, meter=meter):
+                self.add_error(DIMENSION_FIELDS[error.field], error.message)
         return cleaned
 
 
@@ -95,9 +109,54 @@ class TierFormSet(BaseInlineFormSet):
                 in_order[int(place)].add_error(name.removeprefix(".") or None, error.message)
 
 
+class CellForm(forms.ModelForm):
+    """One cell of a matrix, judged together with the others by the formset."""
+
+    class Meta:
+        model = PriceCell
+        fields = ("first_value", "second_value", "unit_amount")
+
+
+class CellFormSet(BaseInlineFormSet):
+    """The cells of a matrix: each with a value for each dimension, none twice."""
+
+    def clean(self) -> None:
+        """Put what is wrong with the cells beside their fields; what else must be unique is looked at after that."""
+        if any(self.errors):
+            return
+        written = [form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
+        in_order = sorted(written, key=lambda form: form.cleaned_data["position"])
+        members = {name: getattr(self.instance, name, None) for name in (*PRICE_MEMBERS, *DIMENSION_COLUMNS)}
+        length = len(_dimensions(members))
+        cells = [_cell(form.cleaned_data, length) for form in in_order]
+        for error in _mistakes(_members(members) | {"cells": cells}):
+            if error.field == "cells":
+                raise forms.ValidationError(error.message, code=error.code)
+            if error.field.startswith("cells["):
+                place, _, name = error.field.removeprefix("cells[").partition("].")
+                field = CELL_FIELDS.get(name, name)
+                in_order[int(place)].add_error(field if field in in_order[int(place)].fields else None, error.message)
+        if not any(form.errors for form in in_order):
+            super().clean()
+
+
+def _cell(fields: dict[str, Any], length: int) -> dict[str, Any]:
+    values = [fields["first_value"], fields["second_value"]]
+    if length == 1 and values[1] is None:
+        values = values[:1]
+    return {"values": values, "unit_amount": fields["unit_amount"]}
+
+
+def _dimensions(fields: dict[str, Any]) -> list[str]:
+    return [name for column in DIMENSION_COLUMNS if (name := fields.get(column))]
+
+
 def _members(fields: dict[str, Any]) -> dict[str, Any]:
     """Return what belongs to the price object and is there."""
-    return {name: fields[name] for name in PRICE_MEMBERS if name != "tiers" and fields.get(name) not in (None, "")}
+    names = [name for name in PRICE_MEMBERS if name == "model" or name not in STRUCTURES]
+    members = {name: fields[name] for name in names if fields.get(name) not in (None, "")}
+    dimensions = _dimensions(fields)
+    return members | {"dimensions": dimensions} if dimensions else members
 
 
 def _mistakes(document: dict[str, Any]) -> tuple[FieldError, ...]:

@@ -5,14 +5,19 @@ from decimal import Decimal
 from billing_site.display.figures import exact_price, quantity
 from billing_site.kernel.money import EXACT, plain
 from billing_site.kernel.words import counted
+from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import PlanSpend, Price, PriceTier
 from invoicing.core.contract import Cadence, PriceModel
+from invoicing.core.detail import values_text
 
 PER = {Cadence.WEEK: "week", Cadence.MONTH: "month", Cadence.QUARTER: "quarter", Cadence.YEAR: "year"}
 
+# The rest of a large matrix is counted; its cells stand in the price's form.
+CELLS_SAID_MAX = 30
+
 
 def price_in_words(*, price: Price, cadence: str) -> list[str]:
-    """Return the sentences that say what a price costs; its meter and tiers should be loaded."""
+    """Return the sentences that say what a price costs; its meter, tiers and cells should be loaded."""
     unit = price.meter.unit if price.meter else "unit"
     sentences = []
     if price.free_units:
@@ -55,6 +60,8 @@ def _model_words(price: Price, *, unit: str, per: str) -> list[str]:
             return ["All units at the rate of the tier reached:", *_tier_words(price, unit=unit)]
         case PriceModel.GRADUATED_PERCENTAGE:
             return ["Each part of the amount at the percentage of its tier:", *_tier_words(price, unit=unit)]
+        case PriceModel.MATRIX:
+            return ["Each unit at the rate of its values:", *_cell_words(price, unit=unit)]
 
 
 def _tier_words(price: Price, *, unit: str) -> list[str]:
@@ -62,6 +69,23 @@ def _tier_words(price: Price, *, unit: str) -> list[str]:
     return [f"{_bound(tier, index, unit)}: {_tier_rate(price, tier, unit)}" for index, tier in enumerate(tiers)] or [
         "no tiers yet"
     ]
+
+
+def _cell_words(price: Price, *, unit: str) -> list[str]:
+    shown = core_price(price=price)
+    if not shown.dimensions or not shown.cells:
+        return ["no dimensions yet" if not shown.dimensions else "no cells yet"]
+    words = [
+        f"{values_text(dimensions=shown.dimensions, values=cell.values[: len(shown.dimensions)])}:"
+        f" {_unit_price(price, cell.unit_amount, unit)}"
+        for cell in shown.cells[:CELLS_SAID_MAX]
+    ]
+    if (more := len(shown.cells) - CELLS_SAID_MAX) > 0:
+        words.append(f"and {more} {counted('cell', more)} more")
+    other = "any other values" if len(shown.dimensions) > 1 else f"any other {shown.dimensions[0]}"
+    if price.default_unit_amount is None:
+        return [*words, f"{other}: no price; such usage is not billed until somebody acts."]
+    return [*words, f"{other}: {_unit_price(price, price.default_unit_amount, unit)}"]
 
 
 def _bound(tier: PriceTier, index: int, unit: str) -> str:

@@ -12,36 +12,52 @@ from unfold.admin import TabularInline
 
 from billing_site.display.admin import StaffAdmin, go
 from billing_site.kernel.errors import BillingError
-from invoicing.admin.price_form import EXACT_NUMBERS, PriceForm, TierForm, TierFormSet
-from invoicing.admin.price_words import price_in_words
+from invoicing.admin.price_form import EXACT_NUMBERS, CellForm, CellFormSet, PriceForm, TierForm, TierFormSet
+from invoicing.admin.price_words import CELLS_SAID_MAX, price_in_words
 from invoicing.catalog.mapping import core_price
-from invoicing.catalog.models import PlanVersion, Price, PriceTier
+from invoicing.catalog.models import PlanVersion, Price, PriceCell, PriceTier
+from invoicing.core import contract
 from invoicing.core.definition import definition_of
+from invoicing.core.detail import values_text
 from invoicing.workflows.price_preview import preview_price
 
 
-class TierInline(TabularInline):
-    """The tiers of a price, in order."""
+class RateInline(TabularInline):
+    """Rows of a price, in order."""
+
+    formfield_overrides: ClassVar = {models.DecimalField: EXACT_NUMBERS}
+    extra = 0
+    ordering = ("position",)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """They change with a draft only."""
+        return _is_open(obj) and bool(super().has_add_permission(request, obj))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """They change with a draft only."""
+        return _is_open(obj) and bool(super().has_change_permission(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Those of a draft may go."""
+        return self.has_change_permission(request, obj)
+
+
+class TierInline(RateInline):
+    """The tiers of a price."""
 
     model = PriceTier
     form = TierForm
     formset = TierFormSet
-    formfield_overrides: ClassVar = {models.DecimalField: EXACT_NUMBERS}
-    extra = 0
     fields = ("position", "up_to", "unit_amount", "flat_amount", "rate")
-    ordering = ("position",)
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Tiers change with a draft only."""
-        return _is_open(obj) and bool(super().has_add_permission(request, obj))
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Tiers change with a draft only."""
-        return _is_open(obj) and bool(super().has_change_permission(request, obj))
+class CellInline(RateInline):
+    """The cells of a matrix."""
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Tiers of a draft may go."""
-        return self.has_change_permission(request, obj)
+    model = PriceCell
+    form = CellForm
+    formset = CellFormSet
+    fields = ("position", "first_value", "second_value", "unit_amount")
 
 
 @admin.register(Price)
@@ -55,7 +71,7 @@ class PriceAdmin(StaffAdmin):
     list_select_related = ("plan_version__plan", "meter")
     search_fields = ("key", "name", "plan_version__plan__name")
     ordering = ("plan_version__plan__name", "-plan_version__number", "currency", "position")
-    inlines = (TierInline,)
+    inlines = (TierInline, CellInline)
     change_form_outer_before_template = "backoffice/price_preview.html"
     fieldsets = (
         (None, {"fields": ("plan_version", ("key", "name"), ("meter", "currency", "position"))}),
@@ -71,12 +87,20 @@ class PriceAdmin(StaffAdmin):
                 )
             },
         ),
+        (
+            "Matrix",
+            {
+                "fields": (("first_dimension", "second_dimension"), "default_unit_amount"),
+                "description": "Each unit costs what the cell of its values says.",
+                "classes": ("collapse",),
+            },
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Load what the words need."""
         queryset: QuerySet[Any] = super().get_queryset(request)
-        return queryset.prefetch_related("tiers")
+        return queryset.prefetch_related("tiers", "cells")
 
     @admin.display(description="In words")
     def words(self, price: Price) -> str:
@@ -100,9 +124,11 @@ class PriceAdmin(StaffAdmin):
         price = self.row_or_404(request, object_id)
         words = price_in_words(price=price, cadence=price.plan_version.cadence)
         if not self.has_change_permission(request, price):
-            context = self.page_context(request, title=price.name, row=price, original=price, price_words=words)
+            context = self.page_context(
+                request, title=price.name, row=price, original=price, price_words=words, asked=_asked(price)
+            )
             return TemplateResponse(request, "backoffice/price.html", context)
-        context = {"price_words": words}
+        context = {"price_words": words, "asked": _asked(price)}
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def get_urls(self) -> list[Any]:
@@ -115,11 +141,14 @@ class PriceAdmin(StaffAdmin):
     def preview(self, request: HttpRequest, price_id: int) -> HttpResponse:
         """Answer what the stored price makes of a quantity, as a fragment of HTML."""
         price = self.row_or_404(request, str(price_id))
-        quantity = request.GET.get("quantity", "").replace(" ", "").replace(",", "")
+        asked = core_price(price=price)
         context: dict[str, Any] = {"price": price}
         try:
             context["preview"] = preview_price(
-                definition=definition_of(core_price(price=price)), quantity=quantity, currency=price.currency
+                definition=definition_of(asked),
+                quantity=_typed(request, "quantity") if asked.need is None else None,
+                currency=price.currency,
+                groups=None if asked.need is None else _groups_typed(request, asked),
             )
         except BillingError as problem:
             context["problem"] = problem.message
@@ -130,6 +159,29 @@ class PriceAdmin(StaffAdmin):
         return go(reverse("admin:invoicing_planversion_change", args=[obj.plan_version_id]))
 
     response_post_save_add = response_post_save_change
+
+
+def _groups_typed(request: HttpRequest, price: contract.Price) -> list[dict[str, Any]]:
+    """Return the quantities that were typed beside the cells of a matrix, and beside any other values."""
+    places = [(f"cell-{place}", list(cell.values)) for place, cell in enumerate(price.cells)]
+    typed = [(_typed(request, name), values) for name, values in [*places, ("other", None)]]
+    return [{"values": values, "quantity": quantity} for quantity, values in typed if quantity]
+
+
+def _typed(request: HttpRequest, name: str) -> str:
+    return request.GET.get(name, "").replace(" ", "").replace(",", "")
+
+
+def _asked(price: Price) -> list[tuple[str, str]]:
+    """Return the fields of the live preview and their labels: one for each cell of a matrix, otherwise the quantity."""
+    shown = core_price(price=price)
+    if shown.need is None:
+        return [("quantity", "What would this cost?")]
+    cells = [
+        (f"cell-{place}", values_text(dimensions=shown.dimensions, values=cell.values[: len(shown.dimensions)]))
+        for place, cell in enumerate(shown.cells[:CELLS_SAID_MAX])
+    ]
+    return [*cells, ("other", f"any other {' and '.join(shown.dimensions)}")]
 
 
 def _is_open(price: Any) -> bool:

@@ -20,18 +20,32 @@ PRICE_EXAMPLE = {
     ],
 }
 PRICE_HELP = (
-    "As in a catalog file: `model` (flat, per_unit, package, graduated, volume, percentage, graduated_percentage) and"
-    " its members: `unit_amount`, `tiers` of `up_to`, `unit_amount`, `flat_amount`, `rate`; `package_size`,"
-    " `package_amount`, `free_units`, `rate` (a fraction of one), `minimum_amount`, `maximum_amount`."
+    "As in a catalog file: `model` (flat, per_unit, package, graduated, volume, percentage, graduated_percentage,"
+    " matrix) and its members: `unit_amount`, `tiers` of `up_to`, `unit_amount`, `flat_amount`, `rate`; `package_size`,"
+    " `package_amount`, `free_units`, `rate` (a fraction of one), `minimum_amount`, `maximum_amount`;"
+    " of a matrix `dimensions` (one or two of the meter's), `cells` of `values` and `unit_amount`, `default_unit_amount`."
 )
+MATRIX_EXAMPLE = {
+    "model": "matrix",
+    "dimensions": ["region", "model"],
+    "cells": [
+        {"values": ["eu-central", "large"], "unit_amount": "0.03"},
+        {"values": ["us-east", "large"], "unit_amount": "0.025"},
+    ],
+    "default_unit_amount": "0.04",
+}
 
 
 class PriceQuestion(StrictSerializer):
     """A price, a quantity and a currency."""
 
     price = serializers.DictField(help_text=PRICE_HELP)
-    quantity = RawField(help_text='A decimal as text: "21".')
+    quantity = RawField(required=False, help_text='A decimal as text: "21". Of a matrix what the groups add up to.')
     currency = RawField(help_text="ISO 4217.")
+    groups = RawField(
+        required=False,
+        help_text='Of a matrix only, how the quantity divides: `[{"values": ["eu-1"], "quantity": "21"}]`.',
+    )
 
 
 class PriceAnswerLine(serializers.Serializer[Any]):
@@ -71,11 +85,28 @@ class PricePreviewView(generics.GenericAPIView[Any]):
                 value={"price": PRICE_EXAMPLE, "quantity": "21", "currency": "USD"},
                 request_only=True,
             ),
+            OpenApiExample(
+                "A matrix",
+                value={
+                    "price": MATRIX_EXAMPLE,
+                    "currency": "USD",
+                    "groups": [
+                        {"values": ["eu-central", "large"], "quantity": "20"},
+                        {"values": ["eu-central", None], "quantity": "1"},
+                    ],
+                },
+                request_only=True,
+            ),
         ],
     )
     def post(self, request: Request) -> Response:
         """Return what the price makes of the quantity."""
         question = read(PriceQuestion(data=request.data))
         return Response(
-            preview_price(definition=question["price"], quantity=question["quantity"], currency=question["currency"])
+            preview_price(
+                definition=question["price"],
+                quantity=question.get("quantity"),
+                currency=question["currency"],
+                groups=question.get("groups"),
+            )
         )

@@ -1,15 +1,17 @@
 """Draft the next version of a plan, to be edited and published by people."""
 
+from typing import Any
+
 from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.history import save_with_reason
-from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier
+from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceCell, PriceTier
 
 
 @transaction.atomic
 def draft_next_version(*, plan_id: int, actor: str, reason: str) -> PlanVersion:
-    """Copy the newest version of a plan, with prices, tiers, minimum and maximum spend, into a draft with the next number.
+    """Copy the newest version of a plan, with prices, tiers, cells, minimum and maximum spend, into a draft with the next number.
 
     Raises Conflict where the plan has a draft already: two drafts would race to become the offer.
     """
@@ -36,21 +38,21 @@ def draft_next_version(*, plan_id: int, actor: str, reason: str) -> PlanVersion:
 
 
 def _copy_prices(source: PlanVersion, target: PlanVersion) -> None:
-    for price in source.prices.order_by("position", "id").prefetch_related("tiers"):
-        tiers = list(price.tiers.all())
+    for price in source.prices.order_by("position", "id").prefetch_related("tiers", "cells"):
         copy = Price(
             plan_version=target,
             **{field.attname: getattr(price, field.attname) for field in _own_fields(Price, "plan_version")},
         )
         copy.save()
-        PriceTier.objects.bulk_create(
-            PriceTier(
-                price=copy,
-                **{field.attname: getattr(tier, field.attname) for field in _own_fields(PriceTier, "price")},
-            )
-            for tier in tiers
-        )
+        tiers = [PriceTier(price=copy, **_own_values(tier)) for tier in price.tiers.all()]
+        PriceTier.objects.bulk_create(tiers)
+        cells = [PriceCell(price=copy, **_own_values(cell)) for cell in price.cells.all()]
+        PriceCell.objects.bulk_create(cells)
 
 
-def _own_fields(model: type[Price] | type[PriceTier] | type[PlanSpend], parent: str) -> list:  # type: ignore[type-arg]
+def _own_values(row: PriceTier | PriceCell) -> dict[str, Any]:
+    return {field.attname: getattr(row, field.attname) for field in _own_fields(type(row), "price")}
+
+
+def _own_fields(model: type[Price | PriceTier | PriceCell | PlanSpend], parent: str) -> list:  # type: ignore[type-arg]
     return [field for field in model._meta.concrete_fields if not field.primary_key and field.name != parent]

@@ -155,6 +155,15 @@ class Price(models.Model):
     rate = exact_field(null=True, blank=True, help_text="A fraction of one: 0.029 is 2.9 %.")
     minimum_amount = exact_field(null=True, blank=True)
     maximum_amount = exact_field(null=True, blank=True)
+    first_dimension = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="Of a matrix: a dimension of the meter."
+    )
+    second_dimension = models.CharField(max_length=200, blank=True, default="", db_default="")
+    default_unit_amount = exact_field(
+        null=True,
+        blank=True,
+        help_text="Of a matrix: for values without a cell. Empty: such usage cannot be billed until somebody acts.",
+    )
 
     objects = models.Manager["Price"]()
 
@@ -178,6 +187,15 @@ class Price(models.Model):
                 | models.Q(minimum_amount__isnull=True)
                 | models.Q(minimum_amount__lte=models.F("maximum_amount")),
                 name="price_minimum_is_not_above_maximum",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(second_dimension="")
+                | (~models.Q(first_dimension="") & ~models.Q(first_dimension=models.F("second_dimension"))),
+                name="price_second_dimension_is_another_than_the_first",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(default_unit_amount__isnull=True) | models.Q(default_unit_amount__gte=0),
+                name="price_default_amount_is_not_negative",
             ),
         ]
         triggers = frozen_with_parent(
@@ -266,3 +284,45 @@ class PriceTier(models.Model):
 
     def __str__(self) -> str:
         return f"up to {self.up_to}"
+
+
+class PriceCell(models.Model):
+    """What a unit costs that was used with these values of a matrix's dimensions."""
+
+    price = models.ForeignKey(Price, on_delete=models.CASCADE, related_name="cells")
+    position = models.PositiveSmallIntegerField()
+    first_value = models.CharField(
+        max_length=100, null=True, blank=True, help_text="Empty: events without the first dimension."
+    )
+    second_value = models.CharField(
+        max_length=100, null=True, blank=True, help_text="Empty: events without the second dimension, if there is one."
+    )
+    unit_amount = exact_field(default=0)
+
+    objects = models.Manager["PriceCell"]()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["price", "position"], name="price_cell_position_is_unique"),
+            models.UniqueConstraint(
+                fields=["price", "first_value", "second_value"],
+                nulls_distinct=False,
+                name="price_cell_of_some_values_is_one",
+            ),
+            models.CheckConstraint(condition=models.Q(unit_amount__gte=0), name="price_cell_amount_is_not_negative"),
+            models.CheckConstraint(
+                condition=(models.Q(first_value__isnull=True) | ~models.Q(first_value=""))
+                & (models.Q(second_value__isnull=True) | ~models.Q(second_value="")),
+                name="price_cell_value_is_a_text_or_none",
+            ),
+        ]
+        triggers = frozen_with_parent(
+            noun="cells of the published price",
+            parent_column="price_id",
+            open_parent="SELECT 1 FROM invoicing_price price"
+            " JOIN invoicing_planversion version ON version.id = price.plan_version_id"
+            " WHERE price.id = {row}.price_id AND version.published_at IS NULL FOR SHARE OF version",
+        )
+
+    def __str__(self) -> str:
+        return ", ".join(value or "none" for value in (self.first_value, self.second_value))

@@ -13,17 +13,18 @@ from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
 from invoicing.catalog.document import Catalog, PlanEntry, PriceEntry, read_catalog, terms_on_change
 from invoicing.catalog.effective import sell_until, take_over, versions_sold
-from invoicing.catalog.mapping import core_price, price_columns, tier_rows
-from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
+from invoicing.catalog.mapping import cell_rows, core_price, price_columns, tier_rows
+from invoicing.catalog.meter_fit import MeterTerms, meter_mistakes
+from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceCell, PriceTier, Product
+from invoicing.catalog.queries import with_rates
 from invoicing.catalog.spend import spend_documents
 from invoicing.core.contract import Cadence
 from invoicing.core.phases import Proration, TiersOnChange
+from metering.core.aggregation import ADDS_UP
 from metering.models import Meter
 from metering.operations import create_meter
 
 CATALOG_LOCK = 7_302
-# Aggregations of which the parts of a period add up to the whole.
-ADDITIVE = ("sum", "count")
 
 
 @dataclass
@@ -84,7 +85,7 @@ def publish_version(*, version_id: int, at: datetime, actor: str, reason: str) -
     later = version.plan.versions.filter(number__gt=version.number, published_at__isnull=False)
     if (newest := later.order_by("-number").first()) is not None:
         raise Conflict(f"{newest} was published meanwhile and would stay in force: draft the next version anew")
-    read_catalog(document={"plans": [plan_document(version=version)]})
+    check_draft(version=version)
     if mistake := _carry_mistake(
         TiersOnChange(version.tiers_on_change), [price.meter for price in version.prices.all()]
     ):
@@ -94,6 +95,11 @@ def publish_version(*, version_id: int, at: datetime, actor: str, reason: str) -
     version.published_at = at
     save_with_reason(version, actor=actor, reason=reason)
     return version
+
+
+def check_draft(*, version: PlanVersion) -> None:
+    """Raise InvalidFields with all that keeps a draft from being rated, as for a catalog file with this one plan."""
+    _check_references(read_catalog(document={"plans": [plan_document(version=version)]}))
 
 
 def plan_document(*, version: PlanVersion) -> dict[str, Any]:
@@ -113,7 +119,7 @@ def _load_alone() -> None:
 
 
 def _rate_card(version: PlanVersion) -> dict[str, Any]:
-    prices = version.prices.select_related("meter").prefetch_related("tiers").order_by("position", "id")
+    prices = with_rates(version.prices.all()).order_by("position", "id")
     card: dict[str, Any] = {
         "cadence": Cadence(version.cadence).value,
         "prices": [
@@ -135,17 +141,15 @@ def _rate_card(version: PlanVersion) -> dict[str, Any]:
 
 
 def _check_references(catalog: Catalog) -> None:
-    meters = {meter.key for meter in catalog.meters} | set(Meter.objects.values_list("key", flat=True))
+    meters: dict[str, MeterTerms] = {meter.key: meter for meter in Meter.objects.all()}
+    meters |= {meter.key: meter for meter in catalog.meters}
     products = {product.key for product in catalog.products} | set(Product.objects.values_list("key", flat=True))
     errors = []
     for index, plan in enumerate(catalog.plans):
         if plan.product not in products:
             errors.append(FieldError(f"plans[{index}].product", "unknown", f"there is no product {plan.product!r}"))
-        errors += [
-            FieldError(f"plans[{index}].prices[{place}].meter", "unknown", f"there is no meter {price.meter!r}")
-            for place, price in enumerate(plan.prices)
-            if price.meter and price.meter not in meters
-        ]
+        for place, price in enumerate(plan.prices):
+            errors += meter_mistakes(price=price, meters=meters, path=f"plans[{index}].prices[{place}]")
     if errors:
         raise InvalidFields(tuple(errors))
 
@@ -154,7 +158,7 @@ def _carry_mistake(tiers_on_change: TiersOnChange, meters: Iterable[Meter | None
     """Say why places in tiers cannot be carried for these meters; "" where they can: parts of sums and counts add up."""
     if tiers_on_change is TiersOnChange.RESET:
         return ""
-    others = sorted({meter.key for meter in meters if meter is not None and meter.aggregation not in ADDITIVE})
+    others = sorted({meter.key for meter in meters if meter is not None and meter.aggregation not in ADDS_UP})
     return f"carry takes meters that add up (sum, count): not {', '.join(others)}" if others else ""
 
 
@@ -221,6 +225,7 @@ def _load_plan(entry: PlanEntry, *, place: int, at: datetime, summary: LoadSumma
             **price_columns(price=price.price),
         )
         PriceTier.objects.bulk_create(tier_rows(row=row, price=price.price))
+        PriceCell.objects.bulk_create(cell_rows(row=row, price=price.price))
     PlanSpend.objects.bulk_create(
         PlanSpend(
             plan_version=version,

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime
 
+from django.db.models import QuerySet
+
 from billing_site.kernel.errors import InvalidInput, NotFound
 from invoicing.catalog.effective import versions_sold
-from invoicing.catalog.models import PlanVersion
+from invoicing.catalog.models import PlanVersion, Price
 
 
 def published_version(*, plan_key: str, number: int | None = None, field: str = "plan") -> PlanVersion:
@@ -33,3 +35,8 @@ def version_to_start(*, plan_key: str, number: int | None, at: datetime, field: 
         message = f"{newest.plan.name} is not sold at {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC: name a version"
         raise InvalidInput(message, field=field, code="not_sold")
     return sold
+
+
+def with_rates(prices: "QuerySet[Price]") -> "QuerySet[Price]":
+    """Return prices with their meter, tiers and cells: what it takes to say or to rate them, in three queries."""
+    return prices.select_related("meter").prefetch_related("tiers", "cells")

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from billing_site.kernel.errors import FieldError, InvalidFields, InvalidInput
+from billing_site.kernel.errors import InvalidFields, InvalidInput
 from invoicing.catalog.document import PlanEntry
 from invoicing.catalog.mapping import core_price
+from invoicing.catalog.meter_fit import meter_mistakes
 from invoicing.catalog.models import Price
 from invoicing.catalog.spend import SpendEntry
 from invoicing.core import contract
@@ -65,15 +66,15 @@ def offered_price(*, row: Price) -> OfferedPrice:
 
 
 def rate_card_of(*, entry: PlanEntry) -> RateCard:
-    """Return the rate card of a plan as it stands in a catalog document; raises InvalidFields for meters that are not there."""
-    units = dict(Meter.objects.filter(key__in={price.meter for price in entry.prices}).values_list("key", "unit"))
-    unknown = [
-        FieldError(f"prices[{place}].meter", "unknown", f"there is no meter {price.meter!r}")
+    """Return the rate card of a plan as it stands in a catalog document; raises InvalidFields for meters that do not fit."""
+    meters = Meter.objects.in_bulk({price.meter for price in entry.prices}, field_name="key")
+    mistakes = [
+        mistake
         for place, price in enumerate(entry.prices)
-        if price.meter and price.meter not in units
+        for mistake in meter_mistakes(price=price, meters=meters, path=f"prices[{place}]")
     ]
-    if unknown:
-        raise InvalidFields(tuple(unknown))
+    if mistakes:
+        raise InvalidFields(tuple(mistakes))
     return RateCard(
         plan=entry.key,
         cadence=entry.cadence,
@@ -84,7 +85,7 @@ def rate_card_of(*, entry: PlanEntry) -> RateCard:
                 name=price.name,
                 currency=price.currency,
                 meter=price.meter or None,
-                unit=units.get(price.meter, ""),
+                unit=meters[price.meter].unit if price.meter else "",
                 price=price.price,
                 tiers_on_change=entry.tiers_on_change,
             )

@@ -9,6 +9,7 @@ from typing import ClassVar
 from moneyed import Money
 
 from billing_site.kernel.period import Period
+from invoicing.core.detail import ByDimensions, Cell, GroupUsage, Values
 
 # Stored with every rated line; whatever changes a figure or a word of a line changes this too.
 ENGINE_VERSION = "1"
@@ -24,6 +25,7 @@ class PriceModel(StrEnum):
     PACKAGE = "package"
     PERCENTAGE = "percentage"
     GRADUATED_PERCENTAGE = "graduated_percentage"
+    MATRIX = "matrix"
 
 
 class Cadence(StrEnum):
@@ -44,6 +46,8 @@ class StepKind(StrEnum):
     TIER_REACHED = "tier_reached"
     PACKAGES = "packages"
     PERCENTAGE = "percentage"
+    CELL = "cell"
+    OTHER_VALUES = "other_values"
     TRUE_UP = "true_up"
     CAP = "cap"
     RATED_AFTER = "rated_after"
@@ -87,6 +91,17 @@ class Price:
     rate: Decimal | None = None
     minimum_amount: Decimal | None = None
     maximum_amount: Decimal | None = None
+    dimensions: tuple[str, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    default_unit_amount: Decimal | None = None
+
+    @property
+    def need(self) -> ByDimensions | None:
+        """What it must know of usage beside the quantity; a price with a need has no places that a change could carry."""
+        if self.model is PriceModel.MATRIX:
+            cells = frozenset(cell.values for cell in self.cells)
+            return ByDimensions(self.dimensions, cells, has_default=self.default_unit_amount is not None)
+        return None
 
 
 @dataclass(frozen=True)
@@ -122,7 +137,8 @@ class Charge:
 class Usage:
     """What a meter counted for a charge, and the evidence: windows, events, and how far they were known.
 
-    `carried` is what it counted in the services that the charge carries on from; it is not charged again.
+    `carried` is what it counted in the services that the charge carries on from; it is not charged again. `groups` are there
+    where the price needs them, and add up to the quantity.
     """
 
     meter: str
@@ -132,6 +148,7 @@ class Usage:
     windows_digest: str
     known_through: int
     carried: Decimal = Decimal(0)
+    groups: tuple[GroupUsage, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +186,7 @@ class Step:
     `count` is what `unit_amount` is multiplied by: the quantity, or the number of started packages.
     amount = count × unit_amount + quantity × rate + flat_amount × share, on FLAT_FEE times `count` where there are several; on the rungs TRUE_UP and
     CAP `flat_amount` is the bound and the amount what is missing to it (negative for a cap). The rungs
-    of a correction carry rounded amounts and nothing else.
+    of a correction carry rounded amounts and nothing else. `values` are those of the cell that it prices.
     """
 
     kind: StepKind
@@ -180,6 +197,7 @@ class Step:
     rate: Decimal = Decimal(0)
     count: Decimal = Decimal(0)
     up_to: Decimal | None = None
+    values: Values = ()
     text: str = ""
     arithmetic: str = ""
 

@@ -7,6 +7,7 @@ from typing import Any
 from billing_site.kernel.errors import FieldError, InvalidFields
 from billing_site.kernel.money import plain
 from invoicing.core.contract import Price, PriceModel, Tier
+from invoicing.core.matrix_definition import read_cells, read_dimensions
 from invoicing.core.numbers import Mistake, read_number
 
 PRICE_MEMBERS = (
@@ -19,11 +20,16 @@ PRICE_MEMBERS = (
     "rate",
     "minimum_amount",
     "maximum_amount",
+    "dimensions",
+    "cells",
+    "default_unit_amount",
 )
+# What is no number of its own.
+STRUCTURES = ("model", "tiers", "dimensions", "cells")
 TIER_MEMBERS = ("up_to", "unit_amount", "flat_amount", "rate")
 TIERS_MAX = 100
 
-# What a model must have; free units, minimum and maximum go with every model of usage.
+# What a model must have, and what it may have.
 REQUIRED = {
     PriceModel.FLAT: ("unit_amount",),
     PriceModel.PER_UNIT: ("unit_amount",),
@@ -32,8 +38,14 @@ REQUIRED = {
     PriceModel.PACKAGE: ("package_size", "package_amount"),
     PriceModel.PERCENTAGE: ("rate",),
     PriceModel.GRADUATED_PERCENTAGE: ("tiers",),
+    PriceModel.MATRIX: ("dimensions", "cells"),
 }
-OPTIONAL = ("free_units", "minimum_amount", "maximum_amount")
+BOUNDS = ("minimum_amount", "maximum_amount")
+OPTIONAL = {
+    **dict.fromkeys(PriceModel, ("free_units", *BOUNDS)),
+    PriceModel.FLAT: BOUNDS,
+    PriceModel.MATRIX: ("default_unit_amount", *BOUNDS),
+}
 TIER_RATES = {
     PriceModel.GRADUATED: "unit_amount",
     PriceModel.VOLUME: "unit_amount",
@@ -59,7 +71,15 @@ def price_from_definition(definition: Mapping[str, Any], *, field: str = "price"
 def definition_of(price: Price) -> dict[str, Any]:
     """Write a price as its canonical object: decimal strings, and only what belongs to the model and is set."""
     definition: dict[str, Any] = {"model": price.model.value}
-    for name in ("unit_amount", "package_size", "package_amount", "rate", "minimum_amount", "maximum_amount"):
+    for name in (
+        "unit_amount",
+        "package_size",
+        "package_amount",
+        "rate",
+        "minimum_amount",
+        "maximum_amount",
+        "default_unit_amount",
+    ):
         number = getattr(price, name)
         if number is not None:
             definition[name] = plain(number)
@@ -74,6 +94,12 @@ def definition_of(price: Price) -> dict[str, Any]:
                 "flat_amount": plain(tier.flat_amount),
             }
             for tier in price.tiers
+        ]
+    if price.dimensions:
+        definition["dimensions"] = list(price.dimensions)
+    if price.cells:
+        definition["cells"] = [
+            {"values": list(cell.values), "unit_amount": plain(cell.unit_amount)} for cell in price.cells
         ]
     return definition
 
@@ -110,11 +136,14 @@ class _Reader:
         numbers = {
             name: self.number(definition, name, "")
             for name in PRICE_MEMBERS
-            if name not in ("model", "tiers") and self.belongs(definition, name, model)
+            if name not in STRUCTURES and self.belongs(definition, name, model)
         }
         tiers: tuple[Tier, ...] = ()
         if self.belongs(definition, "tiers", model):
             tiers = self.tiers(definition.get("tiers"), model)
+        has_dimensions, has_cells = (self.belongs(definition, name, model) for name in ("dimensions", "cells"))
+        dimensions = read_dimensions(definition["dimensions"], wrong=self.wrong) if has_dimensions else ()
+        cells = read_cells(definition["cells"], dimensions=dimensions, wrong=self.wrong) if has_cells else ()
         price = Price(
             model=model,
             tiers=tiers,
@@ -125,6 +154,9 @@ class _Reader:
             rate=numbers.get("rate"),
             minimum_amount=numbers.get("minimum_amount"),
             maximum_amount=numbers.get("maximum_amount"),
+            dimensions=dimensions,
+            cells=cells,
+            default_unit_amount=numbers.get("default_unit_amount"),
         )
         self.relations(price)
         return price
@@ -152,7 +184,7 @@ class _Reader:
             if not present:
                 self.wrong(name, "required", f"is missing: a {model.value} price needs {' and '.join(REQUIRED[model])}")
             return present
-        allowed = name in OPTIONAL and not (model is PriceModel.FLAT and name == "free_units")
+        allowed = name in OPTIONAL[model]
         if present and not allowed:
             if name == "free_units" and read_number(definition[name]) == 0:
                 return False

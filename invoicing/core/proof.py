@@ -1,6 +1,6 @@
 """Proof: a rated line as a document that holds all its inputs, and the same rating done again from them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -26,6 +26,7 @@ from invoicing.core.contract import (
 )
 from invoicing.core.correction import adjustment_correction_line, correction_line
 from invoicing.core.definition import definition_of, price_from_definition
+from invoicing.core.detail import GroupUsage
 from invoicing.core.rating import rate_charge
 from invoicing.core.wording import displayed_amount
 
@@ -265,7 +266,7 @@ def step_document(*, step: Step) -> dict[str, Any]:
     `amount` is always a decimal for display; where none is exact (a prorated fee), `exact_amount`
     is the fraction that it stands for.
     """
-    return {
+    document = {
         "kind": step.kind.value,
         "text": step.text,
         "arithmetic": step.arithmetic,
@@ -278,6 +279,7 @@ def step_document(*, step: Step) -> dict[str, Any]:
         "amount": plain(displayed_amount(amount=step.amount)),
         "exact_amount": plain(step.amount),
     }
+    return document | {"values": list(step.values)} if step.values else document
 
 
 def usage_document(*, usage: Usage) -> dict[str, Any]:
@@ -290,7 +292,14 @@ def usage_document(*, usage: Usage) -> dict[str, Any]:
         "windows_digest": usage.windows_digest,
         "known_through": usage.known_through,
     }
-    return document | {"carried": plain(usage.carried)} if usage.carried else document
+    if usage.carried:
+        document["carried"] = plain(usage.carried)
+    if usage.groups is not None:
+        document["groups"] = [
+            {"values": None if group.values is None else list(group.values), "quantity": plain(group.quantity)}
+            for group in usage.groups
+        ]
+    return document
 
 
 def period_document(*, period: Period) -> dict[str, str]:
@@ -308,6 +317,14 @@ def usage_from_document(document: Mapping[str, Any]) -> Usage:
         windows_digest=document["windows_digest"],
         known_through=document["known_through"],
         carried=Decimal(document.get("carried", 0)),
+        groups=_groups(document["groups"]) if "groups" in document else None,
+    )
+
+
+def _groups(documents: Sequence[Mapping[str, Any]]) -> tuple[GroupUsage, ...]:
+    return tuple(
+        GroupUsage(None if group["values"] is None else tuple(group["values"]), Decimal(group["quantity"]))
+        for group in documents
     )
 
 

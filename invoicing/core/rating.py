@@ -44,6 +44,7 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedL
         share=charge.share,
         seats=charge.quantity,
         carried=carried,
+        groups=usage.groups if usage is not None else None,
         unit=charge.unit,
         currency=currency,
     )

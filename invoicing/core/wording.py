@@ -9,6 +9,7 @@ from moneyed import Money
 from billing_site.kernel.money import EXACT, exponent, minor_unit, plain, round_money
 from billing_site.kernel.words import counted
 from invoicing.core.contract import PricedQuantity, PriceModel, Step, StepKind
+from invoicing.core.detail import values_text
 
 # A share with a greater denominator is shown to people as a percentage; the arithmetic keeps it exact.
 READABLE_DENOMINATOR_MAX = 366
@@ -24,6 +25,7 @@ MODEL_SENTENCES = {
     PriceModel.PACKAGE: "Units are sold in packages; a started package counts as a whole one.",
     PriceModel.PERCENTAGE: "A percentage of the amount is charged.",
     PriceModel.GRADUATED_PERCENTAGE: "Each part of the amount is charged at the percentage of its tier.",
+    PriceModel.MATRIX: "Each unit is charged at the rate of the values that it was used with.",
 }
 
 
@@ -36,6 +38,7 @@ class Words:
     share: Fraction
     package_size: Decimal | None
     carried: Decimal = Decimal(0)
+    dimensions: tuple[str, ...] = ()
 
 
 def step_text(*, step: Step, is_first: bool, words: Words) -> str:
@@ -59,6 +62,11 @@ def step_text(*, step: Step, is_first: bool, words: Words) -> str:
             return f"{grouped(plain(step.count))} {noun} of {size} at {_money(step.unit_amount, words)} each"
         case StepKind.PERCENTAGE:
             return f"{_percent(step.rate)} of {measured}"
+        case StepKind.CELL:
+            values = values_text(dimensions=words.dimensions, values=step.values)
+            return f"{measured} with {values} {_rate(step, words)}"
+        case StepKind.OTHER_VALUES:
+            return f"{measured} with any other {' and '.join(words.dimensions)} {_rate(step, words)}"
         case StepKind.TRUE_UP:
             return f"True-up to {share_text(share=words.share)}the minimum of {_money(step.flat_amount, words)}"
         case StepKind.CAP:

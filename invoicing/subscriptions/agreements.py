@@ -7,6 +7,7 @@ from django.db.models import Prefetch
 
 from billing_site.kernel.period import as_utc
 from invoicing.catalog.models import PlanVersion, Price
+from invoicing.catalog.queries import with_rates
 from invoicing.catalog.rate_card import OfferedPrice, offered_price
 from invoicing.catalog.spend import SpendEntry, spend_entry
 from invoicing.core.definition import price_from_definition
@@ -56,10 +57,10 @@ class Agreements:
 
 
 def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
-    """Read what these customers agreed to, for all times: seven queries, however many they are."""
+    """Read what these customers agreed to, for all times: eight queries, however many they are."""
     by_id = {customer.pk: customer for customer in customers}
     currencies = {customer.currency for customer in by_id.values()}
-    prices = Price.objects.filter(currency__in=currencies).select_related("meter").prefetch_related("tiers")
+    prices = with_rates(Price.objects.filter(currency__in=currencies))
     offered = Prefetch("prices", prices.order_by("position", "id"), to_attr="prices_offered")
     versions = PlanVersion.objects.select_related("plan").prefetch_related(offered, "spend")
     phases = SubscriptionPhase.objects.order_by("starts_at").prefetch_related(Prefetch("plan_version", versions))

@@ -12,6 +12,7 @@ from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, Inva
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.period import as_utc
 from invoicing.catalog.effective import ISSUED
+from invoicing.catalog.meter_fit import dimension_mistakes
 from invoicing.catalog.models import Plan, Price
 from invoicing.core.contract import Price as CorePrice
 from invoicing.core.contract import PriceModel
@@ -89,13 +90,18 @@ def _check_price(subscription: Subscription, plan: Plan, own: OwnPrice, *, at: d
     phase = phase_at(phases=timeline_of(subscription=subscription).phases, moment=at)
     assert phase is not None, "it was found before"
     prices = Price.objects.filter(plan_version=phase.plan, currency=subscription.customer.currency)
-    listed = prices.filter(key=own.price_key).first()
+    listed = prices.filter(key=own.price_key).select_related("meter").first()
     if listed is None:
         known = ", ".join(prices.order_by("position").values_list("key", flat=True))
         raise InvalidInput(f"{plan.name} has no such price then; it has {known}", field="price", code="unknown")
     if own.price is not None and (own.price.model is PriceModel.FLAT) != (listed.meter_id is None):
         kind = "a fee: its model is flat" if listed.meter_id is None else "a price of usage: its model is not flat"
         raise InvalidFields((FieldError("definition.model", "other_kind", f"{listed.name} is {kind}"),))
+    if own.price is not None and listed.meter is not None:
+        meter = listed.meter
+        mistakes = dimension_mistakes(dimensions=own.price.dimensions, key=meter.key, meter=meter)
+        if mistakes:
+            raise InvalidFields(tuple(FieldError(f"definition.{one.field}", one.code, one.message) for one in mistakes))
 
 
 def _rows(subscription: Subscription, plan: Plan, own: OwnPrice) -> list[PriceOverride]:

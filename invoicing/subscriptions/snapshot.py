@@ -252,7 +252,7 @@ def _pieces(service: PlanService, *, is_metered: bool) -> list[tuple[int, Period
 
 def _carried_on(charge: Charge, tiers_on_change: TiersOnChange, earlier: Sequence[Period]) -> Charge:
     """Let a charge go on from what its meter counted in earlier services of the period, where its plan says so."""
-    if tiers_on_change is TiersOnChange.RESET:
+    if tiers_on_change is TiersOnChange.RESET or charge.price.need is not None:
         return charge
     spans = sorted({span for span in earlier if span.end <= charge.service_period.start})
     return replace(charge, carries=tuple(spans))

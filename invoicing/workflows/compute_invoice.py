@@ -14,6 +14,7 @@ from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period
 from invoicing.core.assembly import AssembledInvoice, assemble
 from invoicing.core.contract import Charge, OpenCorrection, Usage
+from invoicing.core.detail import groups_needed
 from invoicing.core.figures import CompiledPrices, InvoiceFigures, figures_of
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
@@ -24,6 +25,8 @@ from metering.queries.billing import no_usage
 
 # What each of some meters counted in a service period.
 Measure = Callable[[list[str], Period], dict[str, MeterUsage]]
+# What metering measured, as the price of a charge needs it.
+AsNeeded = Callable[[Charge, MeterUsage], Usage]
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,14 @@ def compute_as_known(*, customer: Customer, period: Period, known_through: int) 
     return _computed(customer, period, [], measured)
 
 
-def compute_in_place(*, customer: Customer, period: Period, in_place: InPlace, measure: Measure) -> ComputedInvoice:
+def compute_in_place(
+    *, customer: Customer, period: Period, in_place: InPlace, measure: Measure, as_needed: AsNeeded
+) -> ComputedInvoice:
     """Rate the charges of a whole period with other rate cards in place of those of some plans, without corrections.
 
-    `measure` says what the meters counted. Raises BillingError where the cards cannot be set in place of what was agreed.
+    `measure` says what the meters counted, `as_needed` what of it a price asks for. Raises BillingError where the cards cannot be set in place of what was agreed.
     """
-    return _computed(customer, period, [], measure, in_place)
+    return _computed(customer, period, [], measure, in_place, as_needed)
 
 
 def compute_figures(
@@ -74,12 +79,13 @@ def compute_figures(
     measure: Measure,
     prices: CompiledPrices,
     corrections: Sequence[OpenCorrection] = (),
+    as_needed: AsNeeded | None = None,
 ) -> InvoiceFigures:
     """Return what a contract and open corrections come to, to the cent as their lines would, without making these."""
-    usage = _usage_of(contract.snapshot.charges, measure)
+    measured = _measured_of(contract.snapshot.charges, measure)
     return figures_of(
         snapshot=contract.snapshot,
-        usage_of=lambda charge: _with_carried(charge, usage),
+        usage_of=lambda charge: _usage(charge, measured, as_needed or usage_of_charge),
         prices=prices,
         corrections=corrections,
     )
@@ -107,14 +113,15 @@ def _computed(
     corrections: Sequence[OpenCorrection],
     measure: Measure,
     in_place: InPlace = AS_AGREED,
+    as_needed: AsNeeded | None = None,
 ) -> ComputedInvoice:
     contract = contract_at(customer=customer, period=period, in_place=in_place)
     charges = contract.snapshot.charges
-    usage = _usage_of(charges, measure)
+    measured = _measured_of(charges, measure)
     lines = tuple(
         rate_charge(
             charge=charge,
-            usage=_with_carried(charge, usage),
+            usage=_usage(charge, measured, as_needed or usage_of_charge),
             currency=contract.snapshot.currency,
         )
         for charge in charges
@@ -123,41 +130,42 @@ def _computed(
     return ComputedInvoice(assembled=assembled, contract=contract)
 
 
-def _with_carried(charge: Charge, usage: Mapping[Period, Mapping[str, Usage]]) -> Usage | None:
+def _usage(charge: Charge, measured: Mapping[Period, Mapping[str, MeterUsage]], as_needed: AsNeeded) -> Usage | None:
     """Return the usage of a charge, with what was used before in the services that it carries on from."""
     if charge.meter is None:
         return None
     carried = Decimal(0)
     for span in charge.carries:
-        carried = EXACT.add(carried, usage[span][charge.meter].quantity)
-    return replace(usage[charge.service_period][charge.meter], carried=carried)
+        carried = EXACT.add(carried, measured[span][charge.meter].quantity)
+    return replace(as_needed(charge, measured[charge.service_period][charge.meter]), carried=carried)
 
 
-def usage_of_charge(*, meter: str, measured: MeterUsage) -> Usage:
-    """Return what metering measured as rating takes it."""
+def usage_of_charge(charge: Charge, measured: MeterUsage) -> Usage:
+    """Return what metering measured as rating takes it, divided as the charge's price needs it."""
+    assert charge.meter is not None, "a fee has no usage"
+    groups = None
+    if (need := charge.price.need) is not None:
+        # Nothing can have been used where metering was not asked.
+        divided = measured.groups.by(need.dimensions) if measured.groups is not None else {}
+        groups = groups_needed(need=need, groups=dict(divided.items()))
     return Usage(
-        meter=meter,
+        meter=charge.meter,
         quantity=measured.quantity,
         window_count=measured.window_count,
         event_count=measured.event_count,
         windows_digest=measured.windows_digest,
         known_through=measured.known_through,
+        groups=groups,
     )
 
 
-def _usage_of(charges: Sequence[Charge], measure: Measure) -> dict[Period, dict[str, Usage]]:
+def _measured_of(charges: Sequence[Charge], measure: Measure) -> dict[Period, Mapping[str, MeterUsage]]:
     """Return what each meter counted in each service period: one query a service period, not a charge."""
     meters: dict[Period, set[str]] = {}
     for charge in charges:
         if charge.meter is not None:
             meters.setdefault(charge.service_period, set()).add(charge.meter)
-    return {
-        service: {
-            meter: usage_of_charge(meter=meter, measured=measured)
-            for meter, measured in measure(sorted(keys), service).items()
-        }
-        for service, keys in meters.items()
-    }
+    return {service: measure(sorted(keys), service) for service, keys in meters.items()}
 
 
 def _measured(keys: list[str], service: Period, *, customer: Customer, until: datetime) -> dict[str, MeterUsage]:

@@ -10,12 +10,13 @@ from moneyed import Money
 from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.money import plain, wire
 from billing_site.kernel.period import Period
-from invoicing.core.proof import rated_again
+from invoicing.core.proof import charge_from_inputs, rated_again, usage_from_document
 from invoicing.invoices.adjustments import amounts_held
 from invoicing.invoices.corrections import link_before
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
 from invoicing.invoices.queries import invoice_by_number
 from invoicing.invoices.sealing import correction_digest, line_digest
+from invoicing.workflows.compute_invoice import usage_of_charge
 from metering.archiving.absent import EventsArchived
 from metering.queries import MeterUsage, usage_as_known
 
@@ -187,7 +188,19 @@ def _recounted(
         differences.append(f"{recounted.event_count} raw events, the line says {known.event_count}")
     if (recounted.window_count, recounted.windows_digest) != (known.window_count, known.windows_digest):
         differences.append("the hours counted again from raw events differ from the line's windows")
+    if not _divides_as_told(known, recounted):
+        differences.append("raw events divide otherwise than the line says by what its price asks for")
     return recounted, differences, ()
+
+
+def _divides_as_told(known: InvoiceLine | UsageCorrection, recounted: MeterUsage) -> bool:
+    """Say whether what a line tells of its usage beside the quantity is so; nonsense is told where it is rated again."""
+    try:
+        inputs = known.rated["inputs"]
+        told = usage_from_document(inputs["usage"])
+        return usage_of_charge(charge_from_inputs(inputs), recounted).groups == told.groups
+    except NOT_RATABLE:
+        return True
 
 
 def _differences_of_rating(line: InvoiceLine, rated: dict[str, Any]) -> list[str]:

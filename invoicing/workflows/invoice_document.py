@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from moneyed import Money
 
 from billing_site.kernel.money import exponent
+from invoicing.core.contract import StepKind
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.document import (
     DocumentCustomer,
@@ -19,6 +20,9 @@ from invoicing.invoices.document import (
 )
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
 from invoicing.invoices.printed_text import amount_text
+
+# Steps that say which of the usage they price.
+SAYS_WHICH = (StepKind.CELL, StepKind.OTHER_VALUES)
 
 
 def document_of(*, invoice: Invoice) -> InvoiceDocument:
@@ -80,7 +84,8 @@ def _line(line: InvoiceLine) -> DocumentLine:
         free_quantity=Decimal(line.rated["free_quantity"]),
         unit_amount=_unit_price(line.rated["steps"], line.currency),
         amount=line.amount,
-        steps=steps if len(steps) > 1 else (),
+        # One tier says no more than its line, one cell says which.
+        steps=steps if len(steps) > 1 or any(step["kind"] in SAYS_WHICH for step in line.rated["steps"]) else (),
     )
 
 

@@ -235,7 +235,11 @@ def _present_usage(lines: Sequence[InvoiceLine]) -> tuple[dict[int, Usage], list
             failures += [LateFailure(line, problem.message) for line in of_span]
             continue
         for line in of_span:
-            usage = usage_of_charge(meter=line.meter_key, measured=measured[line.meter_key])
+            try:
+                usage = usage_of_charge(charge_from_inputs(line.rated["inputs"]), measured[line.meter_key])
+            except NOT_RATABLE as problem:
+                failures.append(LateFailure(line, f"{type(problem).__name__} {problem}".rstrip()))
+                continue
             usages[line.pk] = replace(usage, carried=_carried(line))
     return usages, failures
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,20 +28,18 @@ from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.catalog.operations import plan_document
 from invoicing.catalog.rate_card import rate_card_of
 from invoicing.core.assembly import AssembledInvoice
-from invoicing.core.contract import DocumentLine, Usage
+from invoicing.core.contract import DocumentLine
 from invoicing.core.figures import CompiledPrices, InvoiceFigures
-from invoicing.core.proof import usage_from_document
 from invoicing.core.wording import amount_text
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind
 from invoicing.invoices.queries import OWED
 from invoicing.subscriptions.agreements import Agreements, agreements_of
 from invoicing.subscriptions.snapshot import AS_AGREED, InPlace, contract_agreed
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
-from invoicing.workflows.compute_invoice import Measure, compute_figures, compute_in_place
+from invoicing.workflows.compute_invoice import compute_figures, compute_in_place
 from invoicing.workflows.explain_invoice import NOT_RATABLE
+from invoicing.workflows.usage_as_invoiced import divided_as_invoiced, usage_as_invoiced
 from invoicing.workflows.what_if_figures import figures_of
-from metering.models import UsageEvent
-from metering.queries import MeterUsage, usage_as_known
 
 MONTHS_MAX = 36
 BATCH_INVOICES = 100
@@ -224,13 +223,19 @@ def compare_invoice(*, invoice: Invoice, in_place: InPlace) -> Comparison:
     """
     lines, before, period = _charged(invoice)
     try:
-        measure = _as_known(invoice, lines, {})
-        was = compute_in_place(customer=invoice.customer, period=period, in_place=AS_AGREED, measure=measure).assembled
+        compute = partial(
+            compute_in_place,
+            customer=invoice.customer,
+            period=period,
+            measure=usage_as_invoiced(invoice=invoice, lines=lines, known_until={}),
+            as_needed=divided_as_invoiced(invoice=invoice, lines=lines),
+        )
+        was = compute(in_place=AS_AGREED).assembled
         if problem := _difference(
             lines, {line.reference: line.amount.amount for line in was.document_lines}, invoice.currency
         ):
             return Comparison(before, was.document_lines, None, problem)
-        now = compute_in_place(customer=invoice.customer, period=period, in_place=in_place, measure=measure).assembled
+        now = compute(in_place=in_place).assembled
     except NOT_RATABLE as problem:
         return Comparison(before, (), None, _why(problem))
     return Comparison(before, was.document_lines, now)
@@ -261,10 +266,11 @@ def _compared_totals(
 
     def figures(cards: InPlace) -> InvoiceFigures:
         contract = contract_agreed(agreements=agreements, customer=invoice.customer, period=period, in_place=cards)
-        return compute_figures(contract=contract, measure=measure, prices=prices)
+        return compute_figures(contract=contract, measure=measure, prices=prices, as_needed=as_needed)
 
     try:
-        measure = _as_known(invoice, lines, known_until)
+        measure = usage_as_invoiced(invoice=invoice, lines=lines, known_until=known_until)
+        as_needed = divided_as_invoiced(invoice=invoice, lines=lines)
         if problem := _difference(lines, figures(AS_AGREED).amounts, invoice.currency):
             return TotalComparison(before, None, problem)
         return TotalComparison(before, figures(in_place).total)
@@ -292,46 +298,6 @@ def _card(entry: PlanEntry, *, source: str, version: int | None) -> dict[str, An
 def _months_before(day: date, months: int) -> date:
     year, month = divmod(day.year * 12 + day.month - 1 - months, 12)
     return date(year, month + 1, 1)
-
-
-def _as_known(invoice: Invoice, lines: Sequence[InvoiceLine], known_until: dict[datetime, int]) -> Measure:
-    """Return a measure that knows what the invoice knew: its own lines' usage, and what was accepted by then."""
-    usages = {(line.meter_key, _service(line)): line.rated["inputs"]["usage"] for line in lines if line.meter_key}
-
-    def measure(keys: list[str], service: Period) -> dict[str, MeterUsage]:
-        return {key: measured(key, service) for key in keys}
-
-    def measured(key: str, service: Period) -> MeterUsage:
-        if (key, service) in usages:
-            return _measured(usage_from_document(usages[key, service]))
-        through = max((line.known_through for line in lines if line.meter_key), default=None)
-        if through is None:
-            if invoice.drafted_at not in known_until:
-                known_until[invoice.drafted_at] = _known_at(invoice.drafted_at)
-            through = known_until[invoice.drafted_at]
-        return usage_as_known(meter_key=key, customer_id=invoice.customer.key, period=service, known_through=through)
-
-    return measure
-
-
-def _measured(usage: Usage) -> MeterUsage:
-    return MeterUsage(
-        quantity=usage.quantity,
-        window_count=usage.window_count,
-        event_count=usage.event_count,
-        windows_digest=usage.windows_digest,
-        known_through=usage.known_through,
-    )
-
-
-def _known_at(moment: datetime) -> int:
-    """Return the number of the last event that was accepted by a moment."""
-    event = UsageEvent.objects.filter(received_at__lte=moment).order_by("-pk").values_list("pk", flat=True).first()
-    return event or 0
-
-
-def _service(line: InvoiceLine) -> Period:
-    return Period(as_utc(line.service_start), as_utc(line.service_end))
 
 
 def _difference(lines: Sequence[InvoiceLine], computed: Mapping[str, Decimal], currency: str) -> str:

@@ -14,6 +14,8 @@ from billing_site.kernel.period import Period
 
 ZERO = Decimal(0)
 PLACES = Decimal(1).scaleb(-12)
+# Of these the parts of a period, or groups of its events, add up to the whole without rounding.
+ADDS_UP = ("sum", "count")
 MICROSECOND = timedelta(microseconds=1)
 MICROSECONDS_PER_HOUR = Decimal(3_600_000_000)
 

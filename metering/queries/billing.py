@@ -1,5 +1,6 @@
 """What is billed: only what is in windows, so that it can be counted again for ever as it was known."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,12 +9,29 @@ from typing import Any
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import NotFound
-from billing_site.kernel.money import plain
+from billing_site.kernel.money import EXACT, plain
 from billing_site.kernel.period import Period
-from metering.core.aggregation import Hour
+from metering.core.aggregation import ADDS_UP, Hour
 from metering.models import Meter
 from metering.queries.counted import Counted
 from metering.queries.hours import counted_for_billing
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What a meter counted, apart by the values of its dimensions; None is a value that events lack."""
+
+    dimensions: tuple[str, ...]
+    quantities: tuple[tuple[tuple[str | None, ...], Decimal], ...]
+
+    def by(self, names: Sequence[str]) -> dict[tuple[str | None, ...], Decimal]:
+        """Return the quantity by the values of some of the dimensions, in the order in which they are named."""
+        places = [self.dimensions.index(name) for name in names]
+        sums: dict[tuple[str | None, ...], Decimal] = {}
+        for values, quantity in self.quantities:
+            group = tuple(values[place] for place in places)
+            sums[group] = EXACT.add(sums.get(group, Decimal(0)), quantity)
+        return sums
 
 
 @dataclass(frozen=True)
@@ -22,6 +40,7 @@ class MeterUsage:
 
     `windows_digest` is SHA-256 over the canonical rows of the hours, [start, value, event_count, ...];
     `events_digest` (of a recount only) over the 16-byte keys of the raw events in their order.
+    `groups` are there where the meter has dimensions and its parts add up to the whole.
     """
 
     quantity: Decimal
@@ -30,6 +49,7 @@ class MeterUsage:
     windows_digest: str
     known_through: int
     events_digest: str = ""
+    groups: Groups | None = None
 
 
 def billing_usage(*, customer_id: str, meter_keys: Sequence[str], period: Period) -> dict[str, MeterUsage]:
@@ -43,7 +63,10 @@ def billing_usage(*, customer_id: str, meter_keys: Sequence[str], period: Period
         if key not in meters:
             raise NotFound(f"there is no meter {key!r}", field="meter")
     return {
-        key: usage_of(counted=counted_for_billing(meter=meters[key], customer_id=customer_id, period=period))
+        key: usage_of(
+            counted=counted_for_billing(meter=meters[key], customer_id=customer_id, period=period),
+            dimensions=meters[key].dimensions,
+        )
         for key in meter_keys
     }
 
@@ -53,8 +76,11 @@ def no_usage() -> MeterUsage:
     return MeterUsage(Decimal(0), 0, 0, digest_of([]), 0)
 
 
-def usage_of(*, counted: Counted, events_digest: str = "") -> MeterUsage:
-    """Sum what was counted in a period, each hour and grouping once, and seal it with a digest."""
+def usage_of(*, counted: Counted, dimensions: Sequence[str], events_digest: str = "") -> MeterUsage:
+    """Sum what was counted in a period, each hour and grouping once, and seal it with a digest.
+
+    `dimensions` are those of the meter.
+    """
     rows = [_row(hour) for hour in counted.hours]
     levels = [
         ["opening", grouping, plain(level)] for grouping, level in sorted(counted.opening.items(), key=str) if level
@@ -66,7 +92,16 @@ def usage_of(*, counted: Counted, events_digest: str = "") -> MeterUsage:
         windows_digest=digest_of([*levels, *rows]),
         known_through=counted.through,
         events_digest=events_digest,
+        groups=_groups(counted, dimensions) if dimensions and counted.aggregation in ADDS_UP else None,
     )
+
+
+def _groups(counted: Counted, dimensions: Sequence[str]) -> Groups:
+    sums: dict[str, Decimal] = {}
+    for hour in counted.hours:
+        assert hour.grouping, "hours of a meter with dimensions have a grouping"
+        sums[hour.grouping] = EXACT.add(sums.get(hour.grouping, Decimal(0)), hour.value)
+    return Groups(tuple(dimensions), tuple((tuple(json.loads(grouping)), sums[grouping]) for grouping in sorted(sums)))
 
 
 def _row(hour: Hour) -> list[Any]:

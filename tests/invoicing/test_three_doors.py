@@ -159,6 +159,8 @@ def posted(price: Price, document: dict[str, Any]) -> dict[str, Any]:
         "free_units": "0",
         "tiers-TOTAL_FORMS": len(written),
         "tiers-INITIAL_FORMS": "0",
+        "cells-TOTAL_FORMS": "0",
+        "cells-INITIAL_FORMS": "0",
     }
     fields |= {name: value or "" for name, value in document.items() if name not in ("meter", "tiers")}
     for place, tier in enumerate(written):

@@ -1,20 +1,22 @@
 """What a price makes of a quantity: one file a family of models, one dispatch, one law of conservation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
 from billing_site.kernel.money import EXACT
 from invoicing.core.contract import Price, PricedQuantity, PriceModel, Step, StepKind
+from invoicing.core.detail import GroupUsage
 from invoicing.core.pricing.bounds import within_bounds
 from invoicing.core.pricing.flat import price_flat, price_per_unit
+from invoicing.core.pricing.matrix import price_matrix
 from invoicing.core.pricing.package import price_packages
 from invoicing.core.pricing.percentage import price_graduated_percentage, price_percentage
 from invoicing.core.pricing.tiered import price_graduated, price_volume
 from invoicing.core.wording import Words, step_arithmetic, step_text
 
-# Of a price, the quantity that is not free, the quantity before it that moves its place on, and the share.
+# All models but the matrix. Of a price, the quantity that is not free, the quantity before it that moves its place on, and the share.
 ModelFunction = Callable[[Price, Decimal, Decimal, Fraction], list[Step]]
 
 MODELS: dict[PriceModel, ModelFunction] = {
@@ -43,6 +45,7 @@ def price_quantity(
     share: Fraction = Fraction(1),
     seats: int = 1,
     carried: Decimal = Decimal(0),
+    groups: Sequence[GroupUsage] | None = None,
     unit: str = "",
     currency: str = "",
 ) -> PricedQuantity:
@@ -51,6 +54,7 @@ def price_quantity(
     Free units come off first; tiers and packages see the rest. Flat fees, minimum and maximum are
     per billing period and count by `share`; nothing else does. A flat price counts once for each seat.
     `carried` was used before in the same billing period: free units, tiers and packages go on from there.
+    `groups` divide the quantity as a matrix needs it; other prices have none.
     `unit` and `currency` only flavour the texts. Rounding is the caller's, once per line.
     """
     assert quantity.is_finite() and quantity >= 0, "a negative aggregate is a metering bug, not a refund"
@@ -61,12 +65,23 @@ def price_quantity(
     free_before = min(price.free_units, carried)
     free = min(EXACT.subtract(price.free_units, free_before), quantity)
     paid_before = EXACT.subtract(carried, free_before)
-    steps = MODELS[price.model](price, EXACT.subtract(quantity, free), paid_before, share)
+    assert (groups is None) == (price.need is None), "a matrix, and nothing else, is priced by groups"
+    if groups is not None:
+        steps = price_matrix(price=price, groups=groups)
+    else:
+        steps = MODELS[price.model](price, EXACT.subtract(quantity, free), paid_before, share)
     if seats != 1:
         assert price.model is PriceModel.FLAT, "seats multiply flat fees, not usage"
         steps = [replace(step, count=Decimal(seats), amount=seats * step.amount) for step in steps]
     steps = within_bounds(steps=steps, minimum=price.minimum_amount, maximum=price.maximum_amount, share=share)
-    words = Words(unit=unit, currency=currency, share=share, package_size=price.package_size, carried=carried)
+    words = Words(
+        unit=unit,
+        currency=currency,
+        share=share,
+        package_size=price.package_size,
+        carried=carried,
+        dimensions=price.dimensions,
+    )
 
     amount = sum((step.amount for step in steps), Fraction(0))
     priced = sum((Fraction(step.quantity) for step in steps), Fraction(0))

@@ -261,6 +261,8 @@ def test_a_plan_gets_a_new_version_by_draft_edit_and_publication(finance: Client
         "tiers-1-unit_amount": "0.01",
         "tiers-1-flat_amount": "0",
         "tiers-1-rate": "0",
+        "cells-TOTAL_FORMS": "0",
+        "cells-INITIAL_FORMS": "0",
     }
 
     edited = finance.post(reverse("admin:invoicing_price_change", args=[price.pk]), fields)

@@ -10,10 +10,13 @@ from django.urls import NoReverseMatch, reverse
 from moneyed import Money
 
 from billing_site.backoffice.navigation import GROUPS
-from invoicing.catalog.models import PlanVersion, Price
+from invoicing.catalog.draft import draft_next_version
+from invoicing.catalog.models import Plan, PlanVersion, Price
+from invoicing.catalog.operations import load_catalog, publish_version
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.issue_invoice import issue_invoice
 from invoicing.workflows.settle_payment import settle_payment
+from metering.models import Meter
 from tests.billing_site.backoffice.conftest import AT
 
 pytestmark = pytest.mark.django_db
@@ -156,6 +159,49 @@ def test_the_price_preview_writes_out_what_a_quantity_costs(administrator: Clien
 
     assert b"USD 12.50" in administrator.get(address, {"quantity": "1,250"}).content
     assert b"bo-note" in administrator.get(address, {"quantity": "many"}).content
+
+
+def test_a_matrix_is_edited_said_in_words_and_tried_cell_by_cell(administrator: Client, drafts: list[Invoice]) -> None:
+    meter = {"key": "gb", "event_type": "gb", "dimensions": ["region"], "unit": "GB"}
+    load_catalog(document={"meters": [meter]}, at=AT, actor="test", reason="test")
+    draft = draft_next_version(plan_id=Plan.objects.get().pk, actor="test", reason="test")
+    price = draft.prices.get(key="actions")
+    address = reverse("admin:invoicing_price_change", args=[price.pk])
+    fields = {
+        "plan_version": draft.pk,
+        "key": "gb",
+        "name": "Traffic",
+        "meter": Meter.objects.get(key="gb").pk,
+        "currency": "USD",
+        "position": "1",
+        "model": "matrix",
+        "free_units": "0",
+        "first_dimension": "region",
+        "default_unit_amount": "0.09",
+        "tiers-TOTAL_FORMS": "0",
+        "tiers-INITIAL_FORMS": "0",
+        "cells-TOTAL_FORMS": "2",
+        "cells-INITIAL_FORMS": "0",
+        "cells-0-position": "0",
+        "cells-0-first_value": "eu",
+        "cells-0-unit_amount": "0.05",
+        "cells-1-position": "1",
+        "cells-1-first_value": "",
+        "cells-1-unit_amount": "0.01",
+    }
+
+    assert administrator.post(address, fields).status_code == 302
+    page = administrator.get(reverse("admin:invoicing_planversion_change", args=[draft.pk])).content.decode()
+    tried = administrator.get(
+        reverse("admin:invoicing_price_preview", args=[price.pk]), {"cell-0": "1,000", "cell-1": "", "other": "2"}
+    ).content.decode()
+
+    for words in ("region eu: USD 0.05 per GB", "no region: USD 0.01 per GB", "any other region: USD 0.09 per GB"):
+        assert words in page
+    assert "USD 50.18" in tried
+    assert "2 with any other region at 0.09 each" in tried
+    assert 'name="cell-1"' in administrator.get(address).content.decode()
+    assert publish_version(version_id=draft.pk, at=AT, actor="test", reason="test").published_at == AT
 
 
 def test_the_trial_balance_is_zero_in_each_currency(administrator: Client, drafts: list[Invoice]) -> None:

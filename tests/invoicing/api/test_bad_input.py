@@ -33,6 +33,8 @@ PLAN = {
 }
 PREVIEW = {"customer_id": "cust_acme", "as_of": "2026-07-15T00:00:00Z"}
 PRICE = {"price": {"model": "per_unit", "unit_amount": "0.01"}, "quantity": "21", "currency": "USD"}
+MATRIX = {"model": "matrix", "dimensions": ["region"], "cells": [{"values": ["eu"], "unit_amount": "1"}]}
+EU_GROUP, US_GROUP = {"values": ["eu"], "quantity": "2"}, {"values": ["us"], "quantity": "2"}
 METER = {"key": "m", "event_type": "m.used"}
 BUDGET = {"customer_id": "cust_acme", "name": "Cap", "amount": {"amount": "100.00", "currency": "USD"}}
 EVENT = {
@@ -213,6 +215,27 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("/api/v1/prices/preview", {"price": {"model": "volume", "tiers": [{"up_to": None}] * 101}}, "price.tiers"),
     ("/api/v1/prices/preview", {"price.package_size": "0"}, "price.package_size"),
     ("/api/v1/prices/preview", {"discount": "1"}, "discount"),
+    ("/api/v1/prices/preview", {"groups": []}, "groups"),
+    ("/api/v1/prices/preview", {"price": MATRIX}, "groups"),
+    ("/api/v1/prices/preview", {"price": MATRIX, "groups": 5}, "groups"),
+    ("/api/v1/prices/preview", {"price": MATRIX, "groups": [{}] * 1001}, "groups"),
+    ("/api/v1/prices/preview", {"price": MATRIX, "groups": ["eu"]}, "groups[0]"),
+    ("/api/v1/prices/preview", {"price": MATRIX, "groups": [{"values": ["eu"]}]}, "groups[0].quantity"),
+    (
+        "/api/v1/prices/preview",
+        {"price": MATRIX, "groups": [{"values": ["eu", "x"], "quantity": "1"}]},
+        "groups[0].values",
+    ),
+    ("/api/v1/prices/preview", {"price": MATRIX, "groups": [{"values": [1], "quantity": "1"}]}, "groups[0].values[0]"),
+    ("/api/v1/prices/preview", {"price": MATRIX, "groups": [EU_GROUP, EU_GROUP]}, "groups[1].values"),
+    ("/api/v1/prices/preview", {"price": MATRIX, "groups": [EU_GROUP | {"rate": "1"}]}, "groups[0].rate"),
+    ("/api/v1/prices/preview", {"price": MATRIX, "groups": [EU_GROUP]}, "quantity"),
+    ("/api/v1/prices/preview", {"price": MATRIX, "quantity": ..., "groups": [US_GROUP]}, "cells"),
+    (
+        "/api/v1/plans",
+        {"prices": [{"key": "u", "meter": "actions", "currency": "USD", **MATRIX}]},
+        "prices[0].dimensions[0]",
+    ),
     ("/api/v1/meters", {"key": "a b"}, "key"),
     ("/api/v1/meters", {"key": 5}, "key"),
     ("/api/v1/meters", {"event_type": ...}, "event_type"),

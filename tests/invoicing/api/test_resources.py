@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from invoicing.catalog.operations import load_catalog
 from invoicing.customers.models import Customer
 from tests.billing_site.api.caller import Caller, fields_of
 from tests.factories import JULY, a_customer, a_plan, a_subscription
@@ -93,12 +94,12 @@ def test_a_page_of_plans_costs_the_same_queries_for_one_and_for_many(django_asse
     caller = Caller()
     a_plan("one")
     caller.get("/api/v1/plans")
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         caller.get("/api/v1/plans")
 
     for key in ("two", "three", "four"):
         a_plan(key)
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         assert len(caller.get("/api/v1/plans").json()["data"]) == 4
 
 
@@ -188,6 +189,49 @@ def test_a_price_preview_answers_exactly_what_the_interface_says():
     assert answer["amount"] == "163.00"
     assert answer["unrounded_amount"] == "163"
     assert [line["amount"] for line in answer["lines"]] == ["100", "60", "3"]
+
+
+def test_a_matrix_is_tried_out_with_the_groups_that_its_usage_divides_into():
+    price = {
+        "model": "matrix",
+        "dimensions": ["region", "model"],
+        "cells": [{"values": ["eu", "large"], "unit_amount": "0.03"}],
+        "default_unit_amount": "0.04",
+    }
+    groups = [{"values": ["eu", "large"], "quantity": "100"}, {"values": ["eu", None], "quantity": "1.5"}]
+
+    answer = Caller("prices:read").post(
+        "/api/v1/prices/preview", {"price": price, "currency": "USD", "groups": groups, "quantity": "101.5"}
+    )
+
+    assert answer.status_code == 200
+    assert answer.json()["unrounded_amount"] == "3.06"
+    assert [line["text"] for line in answer.json()["lines"]] == [
+        "100 with region eu and model large at 0.03 each",
+        "1.5 with any other region and model at 0.04 each",
+    ]
+
+
+def test_a_plan_with_a_matrix_is_answered_as_it_was_sent():
+    meter = {"key": "gb", "event_type": "gb", "dimensions": ["region"]}
+    load_catalog(document={"meters": [meter]}, at=datetime(2026, 1, 1, tzinfo=UTC), actor="test", reason="test")
+    price = {
+        "key": "gb",
+        "name": "GB",
+        "meter": "gb",
+        "currency": "USD",
+        "model": "matrix",
+        "dimensions": ["region"],
+        "cells": [{"values": ["eu"], "unit_amount": "0.03"}, {"values": [None], "unit_amount": "0.01"}],
+        "default_unit_amount": "0.04",
+        "maximum_amount": "9",
+    }
+    plan = {"key": "pro", "product": {"key": "platform", "name": "Platform"}, "prices": [price]}
+
+    answer = Caller("plans:write", "plans:read").post("/api/v1/plans", plan)
+
+    assert answer.status_code == 201
+    assert answer.json()["versions"][0]["prices"] == [price]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from tests.invoicing.reference.adjusting import bounded
 from tests.invoicing.reference.dates import boundaries, part_of
-from tests.invoicing.reference.pricing import amount_of, to_minor_units
-from tests.metering.reference import Fact, Rule, counting, quantity, value_of
+from tests.invoicing.reference.pricing import amount_by_values, amount_of, to_minor_units
+from tests.metering.reference import Fact, Rule, counting, property_of, quantity, value_of
 
 DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 FOR_EVER = datetime.fromisoformat("9999-01-01T00:00:00Z")
@@ -149,8 +149,12 @@ def _lines(
                     )
                 continue
             pieces = pieces_of(rules[price["meter"]], facts, account.customer, begins, ends)
-            carried = before[price["meter"]] if plan.get("tiers_on_change") == "carry" else []
-            exact = amount_of(price, pieces, share=share, carried=tuple(carried))
+            if price["model"] == "matrix":
+                valued = valued_pieces_of(rules[price["meter"]], facts, account.customer, begins, ends)
+                exact = amount_by_values(price, valued, share=share)
+            else:
+                carried = before[price["meter"]] if plan.get("tiers_on_change") == "carry" else []
+                exact = amount_of(price, pieces, share=share, carried=tuple(carried))
             amount = to_minor_units(exact, DECIMALS[account.currency])
             charged += amount
             used = sum(pieces, Fraction(0))
@@ -202,3 +206,14 @@ def pieces_of(rule: Rule, facts: Sequence[Fact], customer: str, start: datetime,
     if rule.aggregation not in ("sum", "count"):
         return [quantity(rule, counted, start, end)]
     return [value for fact in counted if start <= fact.at < end and (value := value_of(rule, fact)) is not None]
+
+
+def valued_pieces_of(
+    rule: Rule, facts: Sequence[Fact], customer: str, start: datetime, end: datetime
+) -> list[tuple[Fraction, dict[str, str | None]]]:
+    """What each event adds, with its values of the meter's dimensions."""
+    return [
+        (value, {name: property_of(fact, name) for name in rule.dimensions})
+        for fact in counting(rule, facts, {}, customer)
+        if start <= fact.at < end and (value := value_of(rule, fact)) is not None
+    ]

@@ -293,7 +293,7 @@ def _fact(dice: Random, name: str, number: int, moments: Sequence[datetime], unt
         event_type=rule.event_type,
         at=at,
         quantity=Fraction(_quantity(dice)),
-        properties={"user": f"user-{dice.randint(1, 4)}"},
+        properties={"user": f"user-{dice.randint(1, 4)}"} | dice.choice(({}, {"size": "small"}, {"size": "large"})),
     )
 
 

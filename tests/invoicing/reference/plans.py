@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import product
 from random import Random
 from typing import Any
 
 from tests.metering.reference import Rule
 
 RULES = {
-    "units": Rule("thing.used"),
-    "calls": Rule("thing.called", aggregation="count"),
+    "units": Rule("thing.used", dimensions=("user", "size")),
+    "calls": Rule("thing.called", aggregation="count", dimensions=("size",)),
     "peak": Rule("thing.seen", aggregation="max"),
     "users": Rule("thing.opened", aggregation="unique_count", value_property="user"),
     "lately": Rule("thing.set", aggregation="latest"),
@@ -17,7 +18,13 @@ RULES = {
 }
 ADDITIVE = ("units", "calls")
 METERS = [
-    {"key": key, "event_type": rule.event_type, "aggregation": rule.aggregation, "value_property": rule.value_property}
+    {
+        "key": key,
+        "event_type": rule.event_type,
+        "aggregation": rule.aggregation,
+        "value_property": rule.value_property,
+        "dimensions": list(rule.dimensions),
+    }
     for key, rule in RULES.items()
 ]
 
@@ -54,7 +61,8 @@ def _fee(dice: Random, currency: str) -> dict[str, Any]:
 
 
 def _price(dice: Random, meter: str, currency: str) -> dict[str, Any]:
-    model = dice.choice(("per_unit", "graduated", "volume", "package", "percentage", "graduated_percentage"))
+    models = ["per_unit", "graduated", "volume", "package", "percentage", "graduated_percentage"]
+    model = dice.choice([*models, "matrix", "matrix"] if RULES[meter].dimensions else models)
     price: dict[str, Any] = {"key": meter, "meter": meter, "currency": currency, "model": model}
     if model == "per_unit":
         price["unit_amount"] = _amount(dice)
@@ -62,15 +70,30 @@ def _price(dice: Random, meter: str, currency: str) -> dict[str, Any]:
         price["rate"] = _rate(dice)
     elif model == "package":
         price |= {"package_size": dice.choice(("1", "10", "0.5", "7")), "package_amount": _amount(dice)}
+    elif model == "matrix":
+        price |= _matrix(dice, RULES[meter].dimensions)
     else:
         price["tiers"] = _tiers(dice, "rate" if model == "graduated_percentage" else "unit_amount")
-    if dice.random() < 0.3:
+    if dice.random() < 0.3 and model != "matrix":
         price["free_units"] = dice.choice(("1", "2.5", "10", "100"))
     if dice.random() < 0.2:
         price["minimum_amount"] = _amount(dice)
     if dice.random() < 0.2:
         price["maximum_amount"] = str(Decimal(price.get("minimum_amount", "0")) + dice.randint(0, 500))
     return price
+
+
+def _matrix(dice: Random, dimensions: Sequence[str]) -> dict[str, Any]:
+    """Some of the dimensions in any order, some of the values of their events, and what all others cost."""
+    values = {"user": ["user-1", "user-2", "nobody", None], "size": ["small", "large", None]}
+    chosen = dice.sample(dimensions, dice.randint(1, len(dimensions)))
+    every = list(product(*(values[name] for name in chosen)))
+    cells = dice.sample(every, dice.randint(1, len(every) - 1))
+    return {
+        "dimensions": chosen,
+        "cells": [{"values": list(cell), "unit_amount": _amount(dice)} for cell in cells],
+        "default_unit_amount": _amount(dice),
+    }
 
 
 def _tiers(dice: Random, rate: str) -> list[dict[str, Any]]:

@@ -51,6 +51,25 @@ def amount_of(
     and opens packages, and costs nothing again.
     """
     amount = _MODELS[price["model"]](price, _after_free_units(pieces, carried, exact(price.get("free_units"))), share)
+    return _bounded(price, amount, share)
+
+
+def amount_by_values(
+    price: Mapping[str, Any],
+    pieces: Iterable[tuple[Piece, Mapping[str, str | None]]],
+    *,
+    share: Fraction = Fraction(1),
+) -> Fraction:
+    """What usage costs under a matrix: each piece at the price of the first cell that has its values, or the default."""
+    amount = Fraction(0)
+    for piece, values in pieces:
+        wanted = [values[name] for name in price["dimensions"]]
+        rates = [cell["unit_amount"] for cell in price["cells"] if cell["values"] == wanted]
+        amount += piece * exact(rates[0] if rates else price["default_unit_amount"])
+    return _bounded(price, amount, share)
+
+
+def _bounded(price: Mapping[str, Any], amount: Fraction, share: Fraction) -> Fraction:
     if price.get("minimum_amount") is not None:
         amount = max(amount, exact(price["minimum_amount"]) * share)
     if price.get("maximum_amount") is not None:
