@@ -2,6 +2,7 @@
 
 from billing_site.kernel.history import guard_history
 from invoicing.backfills.models import Backfill
+from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceCell, PriceTier, Product
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
@@ -9,6 +10,7 @@ from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.spend.models import Budget, SpendNotice, SpendProgress, SpendWatch
+from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 
@@ -17,7 +19,9 @@ __all__ = [
     "Backfill",
     "BillingRun",
     "Budget",
+    "Coupon",
     "Customer",
+    "Discount",
     "Invoice",
     "InvoiceLine",
     "InvoiceSeries",
@@ -48,4 +52,16 @@ __all__ = [
     "WhatIfFigure",
 ]
 
-guard_history(Budget, Customer, Product, Plan, PlanVersion, Subscription, SubscriptionPhase, PriceOverride, Invoice)
+guard_history(
+    Budget,
+    Customer,
+    Product,
+    Plan,
+    PlanVersion,
+    Coupon,
+    Subscription,
+    SubscriptionPhase,
+    PriceOverride,
+    Discount,
+    Invoice,
+)

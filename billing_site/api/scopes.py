@@ -6,6 +6,8 @@ RESOURCES = {
     "spend": "budgets and limits, what is spent, and what was noticed about it",
     "subscriptions": "which plan is in force for whom",
     "plans": "the catalog: plans, versions and prices",
+    "coupons": "what codes take off bills",
+    "discounts": "coupons that customers have redeemed",
     "meters": "what is counted and how",
     "events": "usage events",
     "usage": "what the meters counted",

@@ -11,12 +11,14 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Model
 
+from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.spend.models import Budget
+from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription
 from invoicing.what_ifs.models import WhatIf
 from metering.models import DeadLetter, Meter, UsageEvent
@@ -43,6 +45,8 @@ EDITED: tuple[type[Model], ...] = (
     Budget,
     Customer,
     Subscription,
+    Coupon,
+    Discount,
     Product,
     Plan,
     PlanVersion,

@@ -13,6 +13,7 @@ from billing_site.display.pills import invoice_state
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
 from invoicing.admin.spend_words import notice_text
+from invoicing.catalog.coupons import terms_text
 from invoicing.core.access import AccessReason
 from invoicing.core.assembly import amount_to_come
 from invoicing.customers.models import Customer
@@ -20,6 +21,7 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment, PaymentFailure
 from invoicing.spend.models import SpendNotice
 from invoicing.spend.queries import budgets_of
+from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
@@ -76,6 +78,7 @@ class CustomerPage:
     access: Access
     access_why: str
     subscriptions: list[tuple[Subscription, SubscriptionPhase, str]]
+    discounts: list[tuple[Discount, str]]
     invoices: list[InvoiceRow]
     payments: list[Payment]
     failures: list[PaymentFailure]
@@ -109,6 +112,10 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         access_why=_access_why(access, timezone=customer.timezone),
         subscriptions=[
             (one, phase_shown(subscription=one, at=at), state_of(subscription=one, at=at)) for one in subscriptions
+        ],
+        discounts=[
+            (discount, terms_text(coupon=discount.coupon))
+            for discount in customer.discounts.select_related("coupon", "subscription").order_by("-id")[:ROWS]
         ],
         invoices=[invoice_row(invoice, at=at) for invoice in invoices],
         payments=list(customer.payments.select_related("invoice").order_by("-received_at", "-id")[:ROWS]),

@@ -85,7 +85,12 @@ class LineSerializer(serializers.ModelSerializer[InvoiceLine]):
     """A stored line."""
 
     explanation = serializers.CharField(source="rated.explanation")
-    subscription = serializers.CharField(source="subscription.key")
+    subscription = serializers.CharField(
+        source="subscription.key",
+        default=None,
+        allow_null=True,
+        help_text="null where a line is about all of the customer's.",
+    )
     meter = serializers.CharField(source="meter_key", allow_blank=True, help_text="Empty: a fixed fee.")
     quantity = QuantityField()
     amount = MoneyField()
@@ -182,7 +187,7 @@ class PreviewLineSerializer(serializers.Serializer[DocumentLine]):
     adjustment = serializers.SerializerMethodField(help_text="What an adjustment is about; empty: a charge.")
     description = serializers.CharField()
     explanation = serializers.CharField()
-    subscription = serializers.CharField()
+    subscription = serializers.SerializerMethodField(help_text="null where a line is about all of the customer's.")
     meter = serializers.SerializerMethodField(help_text="Empty: a fixed fee.")
     unit = serializers.CharField(allow_blank=True)
     quantity = QuantityField()
@@ -206,6 +211,10 @@ class PreviewLineSerializer(serializers.Serializer[DocumentLine]):
         if isinstance(line, CorrectionLine) and isinstance(line.correction, DecidedAdjustment):
             return line.correction.after.kind.value
         return line.kind.value if isinstance(line, AdjustmentLine) else ""
+
+    def get_subscription(self, line: DocumentLine) -> str | None:
+        """Return the subscription's key."""
+        return line.subscription or None
 
     def get_meter(self, line: DocumentLine) -> str:
         """Return the meter's key."""

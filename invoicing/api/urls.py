@@ -5,6 +5,7 @@ from django.urls import path
 from invoicing.api import (
     access,
     budgets,
+    coupons,
     customers,
     invoices,
     plans,
@@ -27,6 +28,10 @@ urlpatterns = [
     path("subscriptions/<str:key>", subscriptions.SubscriptionView.as_view()),
     path("subscriptions/<str:key>/end", subscriptions.SubscriptionEndView.as_view()),
     path("subscriptions/<str:key>/changes", subscription_changes.SubscriptionChangesView.as_view()),
+    path("coupons", coupons.CouponsView.as_view()),
+    path("coupons/<str:code>/close", coupons.CouponCloseView.as_view()),
+    path("discounts", coupons.DiscountsView.as_view()),
+    path("discounts/<str:number>/end", coupons.DiscountEndView.as_view()),
     path("plans", plans.PlansView.as_view()),
     path("plans/<str:key>", plans.PlanView.as_view()),
     path("prices/preview", prices.PricePreviewView.as_view()),

@@ -12,6 +12,7 @@ from billing_site.kernel.errors import FieldError, InvalidFields
 from billing_site.kernel.money import exponent
 from billing_site.kernel.period import as_utc
 from billing_site.kernel.text import is_storable
+from invoicing.catalog.coupon_document import CouponEntry, read_coupon
 from invoicing.catalog.effective import moment_mistake
 from invoicing.catalog.spend import SpendEntry, read_spend
 from invoicing.core.contract import Cadence, Price, PriceModel
@@ -135,16 +136,18 @@ class Catalog:
     meters: tuple[MeterEntry, ...]
     products: tuple[ProductEntry, ...]
     plans: tuple[PlanEntry, ...]
+    coupons: tuple[CouponEntry, ...] = ()
 
 
 def read_catalog(*, document: Any) -> Catalog:
     """Read a catalog document strictly; raises InvalidFields with the path of each mistake."""
     reader = _Reader()
-    root = reader.mapping(document, "", known=("meters", "products", "plans"))
+    root = reader.mapping(document, "", known=("meters", "products", "plans", "coupons"))
     catalog = Catalog(
         meters=tuple(reader.meter(*entry) for entry in reader.entries(root, "meters")),
         products=tuple(reader.product(*entry) for entry in reader.entries(root, "products")),
         plans=tuple(reader.plan(*entry) for entry in reader.entries(root, "plans")),
+        coupons=reader.coupons(reader.entries(root, "coupons")),
     )
     reader.raise_if_wrong()
     return catalog
@@ -301,6 +304,17 @@ class _Reader:
             effective_to=self.stated_moment(entry, "effective_to", path),
             spend=spend,
         )
+
+    def coupons(self, values: Sequence[tuple[Any, str]]) -> tuple[CouponEntry, ...]:
+        """Read the coupons of the file; a code stands there once."""
+        coupons: list[CouponEntry] = []
+        for value, path in values:
+            coupon, mistakes = read_coupon(document=value, path=path)
+            self.errors += mistakes
+            if coupon.code and coupon.code in {one.code for one in coupons}:
+                self.wrong(_join(path, "code"), "duplicate", f"stands twice: {coupon.code}")
+            coupons.append(coupon)
+        return tuple(coupons)
 
     def price(self, value: Any, path: str) -> PriceEntry:
         entry = value if isinstance(value, Mapping) else self.mapping(value, path, known=())

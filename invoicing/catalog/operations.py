@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
+from invoicing.catalog.coupons import create_coupon
 from invoicing.catalog.document import Catalog, PlanEntry, PriceEntry, read_catalog, terms_on_change
 from invoicing.catalog.effective import sell_until, take_over, versions_sold
 from invoicing.catalog.mapping import cell_rows, core_price, price_columns, tier_rows
@@ -38,7 +39,7 @@ class LoadSummary:
 
 @transaction.atomic
 def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reason: str) -> LoadSummary:
-    """Bring meters, products and plans to what the document says; the same document again changes nothing.
+    """Bring meters, products, plans and coupons to what the document says; the same document again changes nothing.
 
     A plan whose prices differ from its newest published version gets a new version, published at
     `at` and sold from then on, or from when its `effective_from` says; running subscriptions keep theirs. Raises InvalidFields with the path of each mistake,
@@ -68,6 +69,9 @@ def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reaso
         _load_named(Product, product.key, {"name": product.name}, summary, actor=actor, reason=reason)
     for place, plan in enumerate(catalog.plans):
         _load_plan(plan, place=place, at=at, summary=summary, actor=actor, reason=reason)
+    for place, coupon in enumerate(catalog.coupons):
+        _, is_new = create_coupon(entry=coupon, path=f"coupons[{place}]", actor=actor, reason=reason)
+        (summary.created if is_new else summary.unchanged).append(f"coupon {coupon.code}")
     return summary
 
 

@@ -8,6 +8,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import is_rounded, total
 from billing_site.kernel.period import Period
+from invoicing.core.adjustments.discounts import Discount, adjust_discount, discount_document, discount_members
 from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, adjust_spend, spend_document, spend_members
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, RatedLine, Term
 
@@ -25,6 +26,7 @@ class Family:
 FAMILIES: Mapping[AdjustmentKind, Family] = {
     AdjustmentKind.MINIMUM_SPEND: Family(MinimumSpend, adjust_spend, spend_document, spend_members),
     AdjustmentKind.MAXIMUM_SPEND: Family(MaximumSpend, adjust_spend, spend_document, spend_members),
+    AdjustmentKind.DISCOUNT: Family(Discount, adjust_discount, discount_document, discount_members),
 }
 assert set(FAMILIES) == set(AdjustmentKind), "each kind of adjustment is computed somewhere"
 
@@ -46,10 +48,22 @@ def adjust_amounts(*, terms: Sequence[Term], amounts: Mapping[str, Money], curre
                 assert term.reference not in seen, f"a reference names one line of an invoice: {term.reference}"
                 base = tuple(BaseLine(reference, seen[reference]) for reference in term.about)
                 line = adjustment_line(term=term, base=base, currency=currency)
-                seen[line.reference] = line.amount
+                take_off(line=line, left=seen)
                 adjusted.append(line)
     assert total(seen.values(), currency).amount >= 0, "terms never turn a bill into a credit"
     return tuple(adjusted)
+
+
+def take_off(*, line: AdjustmentLine, left: dict[str, Money]) -> None:
+    """Take what an adjustment line takes off single lines from what is left of them; the rest of it is left by itself.
+
+    So each later term sees, of a line, what the earlier ones left.
+    """
+    rest = line.amount
+    for part in line.parts:
+        left[part.reference] -= part.amount
+        rest += part.amount
+    left[line.reference] = rest
 
 
 def adjustment_line(*, term: Term, base: tuple[BaseLine, ...], currency: str) -> AdjustmentLine:

@@ -54,6 +54,7 @@ class StepKind(StrEnum):
     INVOICED_BEFORE = "invoiced_before"
     TAKEN_BEFORE = "taken_before"
     LEFT_FOR_LATER = "left_for_later"
+    DISCOUNT = "discount"
 
     @property
     def is_bound(self) -> bool:
@@ -66,6 +67,7 @@ class AdjustmentKind(StrEnum):
 
     MINIMUM_SPEND = "minimum_spend"
     MAXIMUM_SPEND = "maximum_spend"
+    DISCOUNT = "discount"
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,11 @@ class BaseLine:
 
 @dataclass(frozen=True)
 class AdjustmentLine:
-    """What a term makes of a bill, signed; there is one for each term, also over nothing: later usage may change that."""
+    """What a term makes of a bill, signed; there is one for each term, also over nothing: later usage may change that.
+
+    `parts` say what a reduction takes off each line that it reduces (not negative, and in sum what it takes off); empty where it
+    changes the bill as a whole.
+    """
 
     term: Term
     base: tuple[BaseLine, ...]
@@ -257,6 +263,7 @@ class AdjustmentLine:
     explanation: str
     amount: Money
     steps: tuple[Step, ...]
+    parts: tuple[BaseLine, ...] = ()
     quantity: ClassVar[Decimal] = Decimal(1)
     meter: ClassVar[None] = None
     unit: ClassVar[str] = ""

@@ -140,8 +140,11 @@ def _check_engine(inputs: Mapping[str, Any]) -> None:
 
 
 def adjustment_document(*, line: AdjustmentLine) -> dict[str, Any]:
-    """Return an adjustment line as a canonical JSON document, in the shape of a charge's: the term, and the lines that it saw."""
-    return {
+    """Return an adjustment line as a canonical JSON document, in the shape of a charge's: the term, and the lines that it saw.
+
+    `parts` is there only where it takes something off single lines: what it takes off which.
+    """
+    document: dict[str, Any] = {
         "inputs": {
             "engine": ENGINE_VERSION,
             "kind": ADJUSTMENT,
@@ -160,6 +163,9 @@ def adjustment_document(*, line: AdjustmentLine) -> dict[str, Any]:
         "unrounded_amount": plain(Fraction(line.amount.amount)),
         "amount": wire(line.amount),
     }
+    if line.parts:
+        document["parts"] = [{"reference": part.reference, "amount": wire(part.amount)} for part in line.parts]
+    return document
 
 
 def adjusted_again(*, inputs: Mapping[str, Any]) -> AdjustmentLine:

@@ -16,7 +16,7 @@ HUNDRED = Decimal(100)
 THRESHOLDS = (50, 80, 100)
 THRESHOLD_MAX = 1000
 THRESHOLDS_MAX = 20
-LOWERS_SPEND = frozenset({AdjustmentKind.MAXIMUM_SPEND})
+LOWERS_SPEND = frozenset({AdjustmentKind.MAXIMUM_SPEND, AdjustmentKind.DISCOUNT})
 
 
 class Basis(StrEnum):
@@ -49,9 +49,13 @@ def spend_of(*, assembled: AssembledInvoice, at: datetime) -> Money:
     A service that has not begun has cost nothing: a fee from the end of a trial on. What lifts a bill to a minimum is
     agreed, not spent.
     """
-    begun = [line.amount for line in assembled.lines if line.service_period.start <= at]
-    begun += [line.amount for line in assembled.adjustments if line.kind in LOWERS_SPEND and line.amount.amount < 0]
-    return max(total(begun, assembled.currency), Money(0, assembled.currency))
+    begun = {line.reference: line.amount for line in assembled.lines if line.service_period.start <= at}
+    lowered = [line for line in assembled.adjustments if line.kind in LOWERS_SPEND and line.amount.amount < 0]
+    # What is taken off single lines counts with these: a discount on a fee that has not begun has lowered nothing.
+    parts = [part.amount * -1 for line in lowered for part in line.parts if part.reference in begun]
+    whole = [line.amount for line in lowered if not line.parts]
+    spent = total((*begun.values(), *parts, *whole), assembled.currency)
+    return max(spent, Money(0, assembled.currency))
 
 
 def is_reached(*, spend: Decimal, amount: Decimal, threshold: int) -> bool:

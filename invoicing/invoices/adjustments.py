@@ -1,6 +1,7 @@
 """Adjustment lines as invoices keep them: their rows, and what late usage makes of those that are issued."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 
 from moneyed import Money
 
@@ -26,7 +27,7 @@ def lines_of_adjustments(
             position=position,
             kind=LineKind.ADJUSTMENT,
             adjustment=line.kind.value,
-            subscription=subscriptions[line.subscription],
+            subscription=subscriptions[line.subscription] if line.subscription else None,
             description=line.description,
             quantity=line.quantity,
             currency=invoice.currency,
@@ -47,6 +48,24 @@ def amounts_held(*, lines: Iterable[InvoiceLine], before: UsageCorrection | None
     return {
         line.rated["inputs"]["reference"]: _held(line, before) for line in lines if line.kind != LineKind.CORRECTION
     }
+
+
+def amounts_seen(
+    *, lines: Iterable[InvoiceLine], by: InvoiceLine, correction: UsageCorrection | None = None
+) -> dict[str, Money]:
+    """Return what the adjustment `by`, or a correction of it, saw of its invoice: the lines before it, less what these take off single ones."""
+    seen: dict[str, Money] = {}
+    for line in sorted(lines, key=lambda line: line.position):
+        if line.kind == LineKind.CORRECTION or (line.kind == LineKind.ADJUSTMENT and line.position >= by.position):
+            continue
+        held = None if correction is None else _link_held(line, correction)
+        amount, rated = (line.amount, line.rated) if held is None else (held.amount_after, held.rated)
+        for part in rated.get("parts", ()):
+            taken = round_money(Decimal(part["amount"]["amount"]), line.currency)
+            seen[part["reference"]] -= taken
+            amount += taken
+        seen[rated["inputs"]["reference"]] = amount
+    return seen
 
 
 def adjusted_now(
@@ -75,7 +94,11 @@ def last_link(*, line: InvoiceLine) -> UsageCorrection | None:
     return max(line.corrections.all(), key=lambda link: link.known_through, default=None)
 
 
-def _held(line: InvoiceLine, before: UsageCorrection | None) -> Money:
+def _link_held(line: InvoiceLine, before: UsageCorrection | None) -> UsageCorrection | None:
     links = [link for link in line.corrections.all() if before is None or link.pk < before.pk]
-    last = max(links, key=lambda link: link.known_through, default=None)
+    return max(links, key=lambda link: link.known_through, default=None)
+
+
+def _held(line: InvoiceLine, before: UsageCorrection | None) -> Money:
+    last = _link_held(line, before)
     return last.amount_after if last is not None else round_money(line.amount.amount, line.currency)

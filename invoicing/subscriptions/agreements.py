@@ -13,6 +13,7 @@ from invoicing.catalog.spend import SpendEntry, spend_entry
 from invoicing.core.definition import price_from_definition
 from invoicing.core.overrides import Override, in_force
 from invoicing.customers.models import Customer
+from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
 
 
@@ -24,6 +25,7 @@ class Agreements:
     """
 
     subscriptions: Mapping[int, tuple[Subscription, ...]]
+    discounts: Mapping[int, tuple[Discount, ...]]
     _overrides: Mapping[tuple[int, int | None, int, str], tuple[Override, ...]] = field(
         default_factory=dict, repr=False
     )
@@ -32,6 +34,10 @@ class Agreements:
     def of_customer(self, *, customer: Customer) -> tuple[Subscription, ...]:
         """Return the subscriptions of a customer who was asked for."""
         return self.subscriptions[customer.pk]
+
+    def discounts_of(self, *, customer: Customer) -> tuple[Discount, ...]:
+        """Return the discounts of a customer who was asked for, with their coupons."""
+        return self.discounts.get(customer.pk, ())
 
     def prices_of(self, *, version: PlanVersion, currency: str) -> tuple[tuple[OfferedPrice, Price], ...]:
         """Return the prices of a plan version that some of these subscriptions have, in the order of the document, with their rows."""
@@ -57,7 +63,7 @@ class Agreements:
 
 
 def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
-    """Read what these customers agreed to, for all times: eight queries, however many they are."""
+    """Read what these customers agreed to, for all times: nine queries, however many they are."""
     by_id = {customer.pk: customer for customer in customers}
     currencies = {customer.currency for customer in by_id.values()}
     prices = with_rates(Price.objects.filter(currency__in=currencies))
@@ -73,7 +79,11 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
     for own in PriceOverride.objects.filter(customer__in=by_id).order_by("starts_at"):
         place = (own.customer_id, own.subscription_id, own.plan_id, own.price_key)
         overrides[place] = (*overrides.get(place, ()), core_override(row=own))
-    return Agreements({number: tuple(subscriptions) for number, subscriptions in found.items()}, overrides)
+    discounts: dict[int, tuple[Discount, ...]] = {}
+    for discount in Discount.objects.filter(customer__in=by_id).select_related("coupon", "subscription").order_by("id"):
+        discounts[discount.customer_id] = (*discounts.get(discount.customer_id, ()), discount)
+    subscriptions = {number: tuple(those) for number, those in found.items()}
+    return Agreements(subscriptions, discounts, overrides)
 
 
 def core_override(*, row: PriceOverride) -> Override:

@@ -18,6 +18,7 @@ from invoicing.core.overrides import PricedService, priced_services
 from invoicing.core.phases import PlanService, TiersOnChange, services_in
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.agreements import Agreements, agreements_of
+from invoicing.subscriptions.discounts import Reducible, discount_terms
 from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
 
 
@@ -153,6 +154,7 @@ def contract_agreed(
     }
     cards = _cards_by_number(versions, in_place)
     references: set[str] = set()
+    reducible: list[Reducible] = []
     charged: dict[tuple[int, str], list[Period]] = {}
     for subscription, timeline, service in services:
         plan_id = versions[service.plan].plan_id if service.plan in versions else _plan_in_place(service.plan)
@@ -175,6 +177,8 @@ def contract_agreed(
                     earlier.append(charge.service_period)
                 charges.append(charge)
                 references.add(charge.reference)
+                plan = versions[service.plan].plan.key if card is None else card.plan
+                reducible.append(Reducible(charge.reference, subscription.key, plan, price.key))
                 if row is not None:
                     sources[charge.reference] = ContractSource(subscription, row)
         spend = (
@@ -186,6 +190,14 @@ def contract_agreed(
             about = tuple(charge.reference for charge in charges[first:])
             terms += _spend_bounds(subscription, service, spend, about, taken=references)
             references.update(term.reference for term in terms)
+    discounts = agreements.discounts_of(customer=customer)
+    if discounts:
+        terms += discount_terms(
+            discounts=discounts,
+            lines=[*reducible, *(Reducible(term.reference, term.subscription) for term in terms)],
+            timelines={row.pk: timeline_of(subscription=row) for row in agreements.of_customer(customer=customer)},
+            period=period,
+        )
     snapshot = ContractSnapshot(
         customer=customer.key, currency=customer.currency, period=period, charges=tuple(charges), terms=tuple(terms)
     )

@@ -11,7 +11,7 @@ from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.money import plain, wire
 from billing_site.kernel.period import Period
 from invoicing.core.proof import charge_from_inputs, rated_again, usage_from_document
-from invoicing.invoices.adjustments import amounts_held
+from invoicing.invoices.adjustments import amounts_seen
 from invoicing.invoices.corrections import link_before
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
 from invoicing.invoices.queries import invoice_by_number
@@ -144,10 +144,7 @@ def _terms(rated: dict[str, Any]) -> dict[str, Any]:
 def _differences_of_base(line: InvoiceLine, rated: dict[str, Any], correction: UsageCorrection | None) -> list[str]:
     """Say which lines an adjustment, or its correction, was computed from that are not those of its invoice."""
     siblings = list(line.invoice.lines.prefetch_related("corrections"))
-    if correction is None:
-        held = {one.rated["inputs"]["reference"]: one.amount for one in siblings if one.kind != LineKind.CORRECTION}
-    else:
-        held = amounts_held(lines=siblings, before=correction)
+    held = amounts_seen(lines=siblings, by=line, correction=correction)
     return [
         f"it was computed from {base['reference']} with {base['amount']['amount']}, there it is {_wired(held, base)}"
         for base in rated["inputs"]["lines"]
@@ -255,12 +252,13 @@ def _line_document(proof: LineProof) -> dict[str, Any]:
         "adjustment": line.adjustment or None,
         "corrects": _correction_document(line.correction) if line.correction else None,
         "description": line.description,
-        "subscription": line.subscription.key,
+        "subscription": line.subscription.key if line.subscription else None,
         "plan": version.plan.key if version else None,
         "plan_version": version.number if version else None,
         "service_period": {"start": _time(line.service_start), "end": _time(line.service_end)},
         "price": price.get("price"),
         "tiers": rated["steps"] if rated else [],
+        "parts": rated.get("parts", []),
         "meter": line.meter_key or None,
         "unit": line.unit,
         "quantity": plain(line.quantity),

@@ -223,8 +223,11 @@ def check_adjustments_hold() -> Iterator[Finding]:
 
 
 def check_lines_are_within_service() -> Iterator[Finding]:
-    """No issued line charges for a time in which its plan version was not in force, or was not charged."""
-    issued = _issued_lines().exclude(invoice__status=InvoiceStatus.VOID)
+    """No issued line charges for a time in which its plan version was not in force, or was not charged.
+
+    A discount reduces what a whole billing period is charged: it has no service of its own.
+    """
+    issued = _issued_lines().exclude(invoice__status=InvoiceStatus.VOID).exclude(adjustment="discount")
     outside = issued.annotate(is_within=RawSQL(_IS_WITHIN, [])).filter(is_within=False)  # noqa: S611 - no parameter
     for line in outside.order_by("invoice_id", "position"):
         yield Finding("lines are within service", _subject(line), "its plan was not in force all that time")

@@ -9,13 +9,17 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from billing_site.kernel.errors import BillingError, Conflict
+from invoicing.catalog.coupon_document import read_coupon
+from invoicing.catalog.coupons import create_coupon
 from invoicing.catalog.models import PlanVersion
 from invoicing.catalog.operations import load_catalog
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
 from invoicing.ledger.models import JournalEntry
 from invoicing.subscriptions.cancel import end_subscription
+from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.redeem import redeem_coupon
 from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.verify import verify
@@ -254,3 +258,22 @@ def test_a_connection_lost_in_the_middle_stops_the_run_and_the_next_one_goes_on(
 
     assert Invoice.objects.filter(status=InvoiceStatus.ISSUED).count() == 3
     assert verify() == []
+
+
+@pytest.mark.usefixtures("_plan")
+def test_the_last_redemption_of_a_coupon_is_one_customers_however_many_ask_at_once() -> None:
+    entry, _ = read_coupon(document={"code": "LAST", "percent_off": "10", "max_redemptions": 1})
+    create_coupon(entry=entry, actor="test", reason="set up")
+    customers = [a_customer(f"cust_{place}") for place in range(4)]
+
+    outcomes = at_once(
+        *[
+            lambda customer=customer: redeem_coupon(
+                code="LAST", customer=customer, subscription=None, at=JULY, actor="test", reason="now"
+            )
+            for customer in customers
+        ]
+    )
+
+    assert not unexpected(outcomes)
+    assert Discount.objects.count() == 1

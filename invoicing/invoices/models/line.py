@@ -34,7 +34,14 @@ class InvoiceLine(models.Model):
     correction = models.ForeignKey(
         "invoicing.UsageCorrection", null=True, blank=True, on_delete=models.PROTECT, related_name="lines"
     )
-    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="invoice_lines")
+    subscription = models.ForeignKey(
+        Subscription,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="invoice_lines",
+        help_text="Empty where a line is about all of the customer's.",
+    )
     price = models.ForeignKey(
         Price, null=True, blank=True, on_delete=models.PROTECT, related_name="invoice_lines", help_text="Of a charge."
     )
@@ -92,6 +99,10 @@ class InvoiceLine(models.Model):
                 name="invoice_line_has_a_price_or_an_adjustment",
             ),
             models.CheckConstraint(
+                condition=models.Q(subscription__isnull=False) | models.Q(adjustment="discount"),
+                name="invoice_line_has_a_subscription_or_is_of_all",
+            ),
+            models.CheckConstraint(
                 condition=models.Q(adjustment__in=["", *(kind.value for kind in AdjustmentKind)]),
                 name="invoice_line_adjustment_is_known",
             ),
@@ -102,6 +113,10 @@ class InvoiceLine(models.Model):
             models.CheckConstraint(
                 condition=~models.Q(adjustment="maximum_spend", kind="adjustment") | models.Q(amount__lte=0),
                 name="invoice_line_maximum_spend_reduces",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(adjustment="discount", kind="adjustment") | models.Q(amount__lte=0),
+                name="invoice_line_discount_reduces",
             ),
             models.CheckConstraint(
                 condition=models.Q(service_end__gt=models.F("service_start")), name="invoice_line_service_lasts"

@@ -106,6 +106,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("PATCH", "/api/v1/budgets/<str:key>"): {"name": "Taken over"},
     ("POST", "/api/v1/budgets/<str:key>/retire"): {"reason": "malice"},
+    ("POST", "/api/v1/coupons"): {"code": "MINE", "percent_off": "100", "duration": "forever"},
+    ("POST", "/api/v1/coupons/<str:code>/close"): {},
+    ("POST", "/api/v1/discounts"): {"code": "LAUNCH", "customer_id": SECRET},
+    ("POST", "/api/v1/discounts/<str:number>/end"): {},
     ("POST", "/api/v1/invoices/preview"): {"customer_id": SECRET, "as_of": "2026-07-15T00:00:00Z"},
     ("POST", "/api/v1/prices/preview"): {
         "price": {"model": "flat", "unit_amount": "1"},
@@ -138,13 +142,14 @@ QUERIES = {
     "/api/v1/subscriptions": f"?customer_id={SECRET}",
     "/api/v1/invoices": f"?customer_id={SECRET}",
     "/api/v1/budgets": f"?customer_id={SECRET}",
+    "/api/v1/discounts": f"?customer_id={SECRET}",
     "/api/v1/spend-notices": f"?customer_id={SECRET}",
 }
 # Methods that concern nobody in particular: a bound key may use them.
 OF_NOBODY = {("POST", "/api/v1/prices/preview"), ("GET", "/api/v1/plans"), ("GET", "/api/v1/plans/<str:key>")}
 OF_NOBODY |= {("GET", "/api/v1/meters"), ("GET", "/api/v1/meters/<str:key>")}
 LISTS = {("GET", "/api/v1/customers"), ("GET", "/api/v1/subscriptions"), ("GET", "/api/v1/invoices")}
-LISTS |= {("GET", "/api/v1/budgets"), ("GET", "/api/v1/spend-notices")}
+LISTS |= {("GET", "/api/v1/budgets"), ("GET", "/api/v1/spend-notices"), ("GET", "/api/v1/discounts")}
 LISTS |= {("GET", "/api/v1/events/conflicts"), ("GET", "/api/v1/events/unapplied")}
 
 

@@ -1,0 +1,331 @@
+"""Coupons and discounts in the admin: made once, redeemed for a customer, closed and ended with a reason; never edited."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Count, Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from billing_site.display.admin import (
+    ReasonForm,
+    TrackedAdmin,
+    actor_of,
+    add_field_errors,
+    attempt,
+    confirmation,
+    go,
+    moment_column,
+)
+from billing_site.display.figures import figure, link
+from billing_site.display.pills import pill
+from billing_site.kernel.clock import now
+from billing_site.kernel.errors import BillingError, InvalidFields
+from billing_site.kernel.words import counted
+from invoicing.catalog.coupon import Coupon
+from invoicing.catalog.coupon_document import read_coupon
+from invoicing.catalog.coupons import close_coupon, create_coupon, terms_text
+from invoicing.subscriptions.discount import Discount
+from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.redeem import end_discount, redeem_coupon
+
+TERMS = ("percent_off", "amount_off", "currency", "minimum_amount", "duration", "periods", "plans", "prices")
+LIMITS = ("redeem_by", "max_redemptions", "position")
+
+
+class CouponForm(forms.ModelForm):
+    """The terms of a coupon; what is accepted is what the catalog file accepts."""
+
+    plans = forms.CharField(
+        required=False, widget=UnfoldAdminTextInputWidget(), help_text="Keys with commas; none: all."
+    )
+    prices = forms.CharField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Keys with commas; none: all, and minimum spend too.",
+    )
+    reason = forms.CharField(max_length=300, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
+
+    class Meta:
+        model = Coupon
+        fields = ("code", "name", *TERMS[:6], *LIMITS)
+        labels = {"redeem_by": "Redeem before (UTC)", "percent_off": "Per cent off"}
+
+    def clean_code(self) -> str:
+        """Write it as it is stored."""
+        return str(self.cleaned_data["code"]).strip().upper()
+
+    def validate_constraints(self) -> None:
+        """Leave it to the operation, which tells the field."""
+
+    def clean_plans(self) -> list[str]:
+        """Return the keys."""
+        return _keys(self.cleaned_data["plans"])
+
+    def clean_prices(self) -> list[str]:
+        """Return the keys."""
+        return _keys(self.cleaned_data["prices"])
+
+    def clean(self) -> dict[str, Any]:
+        """Try the operation itself and take it back, so that what it refuses is told at its field."""
+        cleaned = super().clean() or {}
+        if self.errors:
+            return cleaned
+        try:
+            with transaction.atomic():
+                _create(cleaned, actor="form")
+                transaction.set_rollback(True)
+        except BillingError as problem:
+            add_field_errors(self, problem)
+        return cleaned
+
+
+def _keys(text: str) -> list[str]:
+    return [key.strip() for key in text.split(",") if key.strip()]
+
+
+def _create(fields: Mapping[str, Any], *, actor: str) -> Coupon:
+    document = {name: value for name, value in fields.items() if name != "reason" and value not in (None, "")}
+    entry, mistakes = read_coupon(document=document)
+    if mistakes:
+        raise InvalidFields(tuple(mistakes))
+    return create_coupon(entry=entry, actor=actor, reason=fields["reason"])[0]
+
+
+@admin.register(Coupon)
+class CouponAdmin(TrackedAdmin):
+    """What a code takes off the bills of those who redeem it."""
+
+    form = CouponForm
+    list_display = ("code", "name", "takes_off", "redeemed", moment_column("redeem_by", "Redeem before"), "state")
+    search_fields = ("code", "name")
+    ordering = ("-id",)
+    fieldsets = (
+        ("What", {"fields": ("code", "name", *TERMS)}),
+        ("Who may redeem it, and its place among others", {"fields": LIMITS}),
+        ("Why", {"fields": ("reason",)}),
+    )
+    actions_detail = ("close",)
+    empty_message = "A coupon takes a percentage or an amount off the bills of those who redeem it; make one here, over the API or in the catalog file."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Count who redeemed it."""
+        queryset: QuerySet[Any] = super().get_queryset(request)
+        return queryset.annotate(redeemed_by=Count("discounts"))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """Ask for a reason while it is made."""
+        return self.fieldsets if obj is None else (*self.fieldsets[:2], ("State", {"fields": ("redeemed", "state")}))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """Show what became of it."""
+        return () if obj is None else ("redeemed", "state")
+
+    @admin.display(description="Takes off")
+    def takes_off(self, coupon: Coupon) -> str:
+        """Say it in words."""
+        return terms_text(coupon=coupon)
+
+    @admin.display(description="Redeemed", ordering="redeemed_by")
+    def redeemed(self, coupon: Any) -> SafeString:
+        """Link to the discounts that it became."""
+        of = f" of {coupon.max_redemptions:,}" if coupon.max_redemptions else ""
+        url = reverse("admin:invoicing_discount_changelist") + f"?coupon__id__exact={coupon.pk}"
+        return link(url, f"{coupon.redeemed_by:,}{of}")
+
+    @admin.display(description="State")
+    def state(self, coupon: Any) -> SafeString:
+        """Show whether it can be redeemed."""
+        if coupon.closed_at is not None:
+            return pill("ended", why="closed")
+        if coupon.redeem_by is not None and coupon.redeem_by <= now():
+            return pill("ended", why="too late")
+        if coupon.max_redemptions is not None and coupon.redeemed_by >= coupon.max_redemptions:
+            return pill("ended", why="used up")
+        return pill("running", why="can be redeemed")
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Terms stay."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Make it through the operation."""
+        obj.pk = _create(form.cleaned_data, actor=actor_of(request)).pk
+
+    @action(description="Close", url_path="close")
+    def close(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask why, then let nobody redeem it any more."""
+        coupon = self.row_or_404(request, object_id)
+        if not request.user.has_perm("invoicing.change_coupon"):
+            raise PermissionDenied
+        page = reverse("admin:invoicing_coupon_change", args=[coupon.pk])
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            attempt(
+                request,
+                lambda: close_coupon(
+                    code=coupon.code, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
+                ),
+                done=lambda closed: f"Nobody can redeem {closed} any more.",
+            )
+            return go(page)
+        number = coupon.redeemed_by
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Close coupon {coupon}",
+            effect=f"Nobody can redeem {coupon} any more. {number:,} {counted('discount', number)} that it became go on.",
+            form=form,
+            submit="Close the coupon",
+            back=page,
+            dangerous=True,
+            row=coupon,
+        )
+
+
+class RedeemForm(forms.ModelForm):
+    """Which coupon is redeemed for whom."""
+
+    reason = forms.CharField(max_length=300, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
+
+    class Meta:
+        model = Discount
+        fields = ("coupon", "customer", "subscription")
+
+    def clean(self) -> dict[str, Any]:
+        """Try the operation itself and take it back, so that what it refuses is told at its field."""
+        cleaned = super().clean() or {}
+        if self.errors:
+            return cleaned
+        subscription: Subscription | None = cleaned.get("subscription")
+        if subscription is not None and subscription.customer_id != cleaned["customer"].pk:
+            self.add_error("subscription", f"is not one of {cleaned['customer']}")
+            return cleaned
+        try:
+            with transaction.atomic():
+                _redeem(cleaned, actor="form")
+                transaction.set_rollback(True)
+        except BillingError as problem:
+            add_field_errors(self, problem, renamed={"code": "coupon"})
+        return cleaned
+
+    def validate_constraints(self) -> None:
+        """Leave it to the operation: the same a second time is the discount that exists."""
+
+
+def _redeem(fields: Mapping[str, Any], *, actor: str) -> Discount:
+    return redeem_coupon(
+        code=fields["coupon"].code,
+        customer=fields["customer"],
+        subscription=fields.get("subscription"),
+        at=now(),
+        actor=actor,
+        reason=fields["reason"],
+    )
+
+
+@admin.register(Discount)
+class DiscountAdmin(TrackedAdmin):
+    """Coupons that customers have redeemed."""
+
+    form = RedeemForm
+    list_display = (
+        "coupon_link",
+        "customer_link",
+        "subscription",
+        "takes_off",
+        moment_column("redeemed_at", "Redeemed"),
+        moment_column("ended_at", "Ended"),
+    )
+    list_select_related = ("coupon", "customer", "subscription")
+    list_filter = (("coupon", admin.RelatedOnlyFieldListFilter),)
+    search_fields = ("coupon__code", "customer__key", "customer__name", "subscription__key")
+    autocomplete_fields = ("coupon", "customer", "subscription")
+    ordering = ("-id",)
+    actions_detail = ("end",)
+    empty_message = "A discount is a coupon that a customer has redeemed; redeem one here or over the API."
+
+    @admin.display(description="Coupon", ordering="coupon__code")
+    def coupon_link(self, discount: Discount) -> str:
+        """Name the coupon; the row's page is the discount's."""
+        return str(discount.coupon)
+
+    @admin.display(description="Customer", ordering="customer__name")
+    def customer_link(self, discount: Discount) -> SafeString:
+        """Link to the customer."""
+        return link(reverse("admin:invoicing_customer_change", args=[discount.customer_id]), discount.customer)
+
+    @admin.display(description="Takes off")
+    def takes_off(self, discount: Discount) -> str:
+        """Say it in words."""
+        return terms_text(coupon=discount.coupon)
+
+    @admin.display(description="Taken off so far")
+    def taken_off(self, discount: Discount) -> SafeString:
+        """Show what issued invoices hold of it."""
+        return figure(amount=taken_off(discount=discount), currency=discount.customer.currency)
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """Ask for a reason while it is redeemed, show what became of it afterwards."""
+        whose = ("coupon", "customer", "subscription")
+        return (*whose, "reason") if obj is None else (*whose, "takes_off", "redeemed_at", "ended_at", "taken_off")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """Show what became of it."""
+        return () if obj is None else ("takes_off", "redeemed_at", "ended_at", "taken_off")
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Discounts are ended, not edited."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Redeem through the operation."""
+        obj.pk = _redeem(form.cleaned_data, actor=actor_of(request)).pk
+
+    @action(description="End", url_path="end")
+    def end(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask why, then reduce no later billing period."""
+        discount = self.row_or_404(request, object_id)
+        if not request.user.has_perm("invoicing.change_discount"):
+            raise PermissionDenied
+        page = reverse("admin:invoicing_discount_change", args=[discount.pk])
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            attempt(
+                request,
+                lambda: end_discount(
+                    discount_id=discount.pk, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
+                ),
+                done=lambda ended: f"{ended.coupon} reduces no later billing period of {ended.customer}.",
+            )
+            return go(page)
+        return confirmation(
+            request,
+            admin=self,
+            title=f"End {discount.coupon} for {discount.customer}",
+            effect="The billing period that runs now is still reduced, those that begin from now on are not.",
+            form=form,
+            submit="End the discount",
+            back=page,
+            dangerous=True,
+            row=discount,
+        )
+
+
+def taken_off(*, discount: Discount) -> Decimal:
+    """Return what issued invoices of a discount's customer took off by it, not negative."""
+    lines = (
+        line
+        for invoice in discount.customer.invoices.exclude(status__in=("draft", "void")).prefetch_related("lines")
+        for line in invoice.lines.all()
+        if line.rated["inputs"].get("reference") == f":discount/{discount.pk}" and line.kind == "adjustment"
+    )
+    return sum((-line.amount.amount for line in lines), Decimal(0))

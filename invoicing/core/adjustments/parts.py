@@ -1,0 +1,22 @@
+"""What a reduction of several lines takes off each of them: exact shares, largest remainder first."""
+
+from moneyed import Money
+
+from billing_site.kernel.money import allocate, total
+from invoicing.core.contract import BaseLine
+
+
+def parts_of(*, amount: Money, base: tuple[BaseLine, ...]) -> tuple[BaseLine, ...]:
+    """Split what is taken off over the lines that have something left, by what they have; the parts sum to the whole.
+
+    No line gives more than it has; a line without anything left gives nothing and has no part.
+    """
+    if not amount.amount:
+        return ()
+    giving = [line for line in base if line.amount.amount > 0]
+    shares = allocate(amount, [line.amount.amount for line in giving])
+    parts = tuple(BaseLine(line.reference, share) for line, share in zip(giving, shares, strict=True) if share.amount)
+    left = {line.reference: line.amount for line in giving}
+    assert all(part.amount <= left[part.reference] for part in parts), "a line gives what it has, no more"
+    assert total((part.amount for part in parts), amount.currency.code) == amount, "each cent is taken off one line"
+    return parts
