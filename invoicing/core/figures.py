@@ -11,6 +11,7 @@ from decimal import Decimal
 from moneyed import Money
 
 from billing_site.kernel.money import EXACT, minor_unit, round_money, total
+from invoicing.core.adjusting import adjust_amounts
 from invoicing.core.assembly import assemble, check_rated_once
 from invoicing.core.contract import (
     Charge,
@@ -24,9 +25,9 @@ from invoicing.core.pricing.compiled import CompiledPrice, compile_price
 from invoicing.core.rating import quantity_to_rate, rate_charge
 
 _NOTHING = Decimal(0)
-_MEMBERS = ("customer", "currency", "period", "charges")
-# A contract that says more than its charges is assembled from its lines, whatever it says.
-_BEYOND_CHARGES = tuple(one.name for one in fields(ContractSnapshot) if one.name not in _MEMBERS)
+_MEMBERS = ("customer", "currency", "period", "charges", "terms")
+# A contract that says more than that is assembled from its lines, whatever it says.
+_BEYOND = tuple(one.name for one in fields(ContractSnapshot) if one.name not in _MEMBERS)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def figures_of(
 ) -> InvoiceFigures:
     """Return what a contract and open corrections come to; raises what rating and assembling them would raise."""
     currency = snapshot.currency
-    if any(getattr(snapshot, name) for name in _BEYOND_CHARGES):
+    if any(getattr(snapshot, name) for name in _BEYOND):
         lines = [rate_charge(charge=one, usage=usage_of(one), currency=currency) for one in snapshot.charges]
         invoice = assemble(snapshot=snapshot, lines=lines, corrections=corrections)
         return InvoiceFigures({line.reference: line.amount.amount for line in invoice.bill_lines}, invoice.total)
@@ -72,6 +73,10 @@ def figures_of(
     }
     assert len(amounts) == len(snapshot.charges), "a reference names one charge of a snapshot"
     check_rated_once(charged=snapshot.charges)
+    if snapshot.terms:
+        charges = {reference: round_money(amount, currency) for reference, amount in amounts.items()}
+        for line in adjust_amounts(terms=snapshot.terms, amounts=charges, currency=currency):
+            amounts[line.reference] = line.amount.amount
     whole = _NOTHING
     for amount in amounts.values():
         whole = EXACT.add(whole, amount)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from billing_site.kernel.money import minor_unit, round_money
 from billing_site.kernel.period import Period
+from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend
 from invoicing.core.assembly import RatedTwice, assemble
 from invoicing.core.contract import Charge, ContractSnapshot, Price, PriceModel, Tier, Usage
 from invoicing.core.figures import CompiledPrices, figures_of
@@ -116,9 +117,12 @@ def test_a_price_that_says_more_than_a_compiled_one_knows_is_left_to_the_steps()
     assert compile_price(price=replace(known, per_event=Decimal(0)), minor_unit=CENT) is None
 
 
-@given(charges=st.lists(st.tuples(prices(), quantities, small_quantities, shares), min_size=1, max_size=6))
+@given(
+    charges=st.lists(st.tuples(prices(), quantities, small_quantities, shares), min_size=1, max_size=6),
+    bounds=st.lists(st.sampled_from(["0", "10", "1E+9", "1E+24"]), max_size=2),
+)
 def test_the_figures_of_a_contract_are_the_amounts_of_its_lines(
-    charges: list[tuple[Price, Decimal, Decimal, Fraction]],
+    charges: list[tuple[Price, Decimal, Decimal, Fraction]], bounds: list[str]
 ) -> None:
     earlier, service = Period(JULY, JULY + DAY), Period(JULY + DAY, AUGUST)
     snapshot = ContractSnapshot(
@@ -141,6 +145,14 @@ def test_the_figures_of_a_contract_are_the_amounts_of_its_lines(
             for number, (price, _, _, share) in enumerate(charges)
         ),
     )
+    about = tuple(charge.reference for charge in snapshot.charges)
+    snapshot = replace(
+        snapshot,
+        terms=tuple(
+            kind(f"sub/{kind.kind.value}", "sub", service, about, Decimal(bound), Fraction(1, 2))
+            for kind, bound in zip((MinimumSpend, MaximumSpend), sorted(bounds, key=Decimal), strict=False)
+        ),
+    )
     usage = {
         f"m{number}": Usage(f"m{number}", quantity, 1, 1, "", 1, carried=carried)
         for number, (_, quantity, carried, _) in enumerate(charges)
@@ -153,7 +165,8 @@ def test_the_figures_of_a_contract_are_the_amounts_of_its_lines(
     )
 
     invoice = assemble(snapshot=snapshot, lines=rate(snapshot=snapshot, usage=usage))
-    assert figures.amounts == {line.reference: line.amount.amount for line in invoice.lines}
+    assert figures.amounts == {line.reference: line.amount.amount for line in invoice.bill_lines}
+    assert list(figures.amounts) == [line.reference for line in invoice.bill_lines]
     assert figures.total == invoice.total
 
 
