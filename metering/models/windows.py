@@ -15,7 +15,7 @@ class UsageWindow(models.Model):
     of the hour; time_weighted_sum: the sum of level × microseconds from its first to its last event.
     """
 
-    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="windows")
+    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="windows", db_index=False)
     customer_id = models.CharField(max_length=100)
     start = models.DateTimeField(help_text="The start of the hour (UTC).")
     grouping = models.TextField(

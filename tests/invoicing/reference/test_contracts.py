@@ -42,8 +42,7 @@ from tests.metering.reference import Fact
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "300"))
 SEED = os.environ.get("CONTRACT_SEED") or str(SystemRandom().randrange(2**32))
 ONLY = os.environ.get("CONTRACT_ONLY")
-# More at once cost more each: late usage is looked for among all customers.
-AT_ONCE = 5
+AT_ONCE = 25
 NUMBERS = [int(ONLY)] if ONLY else list(range(EXAMPLES))
 BATCHES = [NUMBERS[first : first + AT_ONCE] for first in range(0, len(NUMBERS), AT_ONCE)]
 WHO: dict[str, Any] = {"actor": "test", "reason": "random contract"}
