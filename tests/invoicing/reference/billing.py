@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from tests.invoicing.reference.adjusting import bounded
 from tests.invoicing.reference.dates import boundaries, part_of
+from tests.invoicing.reference.own_prices import OwnPrice, divided
 from tests.invoicing.reference.pricing import amount_by_values, amount_of, to_minor_units
 from tests.metering.reference import Fact, Rule, counting, property_of, quantity, value_of
 
@@ -41,6 +42,7 @@ class Agreement:
     stretches: tuple[Stretch, ...]
     ended_at: datetime | None = None
     trial_ends_at: datetime | None = None
+    own_prices: tuple[OwnPrice, ...] = ()
 
     @property
     def started_at(self) -> datetime:
@@ -89,7 +91,7 @@ def lines_of(account: Account, rules: Mapping[str, Rule], facts: Sequence[Fact],
         line
         for agreement in account.agreements
         for start, end, stretches in periods_of(agreement, account.timezone, until=until)
-        for line in _lines(account, agreement.key, rules, facts, start, end, stretches)
+        for line in _lines(account, agreement, rules, facts, start, end, stretches)
     )
 
 
@@ -120,7 +122,7 @@ def _cut(stretch: Stretch, start: datetime, end: datetime) -> Stretch:
 
 def _lines(
     account: Account,
-    agreement: str,
+    agreement: Agreement,
     rules: Mapping[str, Rule],
     facts: Sequence[Fact],
     start: datetime,
@@ -128,43 +130,78 @@ def _lines(
     stretches: Sequence[Stretch],
 ) -> Iterator[Line]:
     shares = shares_of(stretches, start, end, account.timezone)
+    decimals = DECIMALS[account.currency]
     before: dict[str, list[Fraction]] = defaultdict(list)
     for service in services_of(stretches):
         plan = stretches[service[0]].plan
         begins, ends = stretches[service[0]].start, stretches[service[-1]].end
-        share = sum((shares[number] for number in service), Fraction(0))
         charged = Fraction(0)
         for price in plan["prices"]:
             if price["currency"] != account.currency:
                 continue
-            if price["meter"] is None:
-                for number in service:
-                    stretch = stretches[number]
-                    owed = [Fraction(1)] * stretch.seats
-                    exact = sum((amount_of(price, [seat], share=shares[number]) for seat in owed), Fraction(0))
-                    amount = to_minor_units(exact, DECIMALS[account.currency])
-                    charged += amount
-                    yield Line(
-                        agreement, start, end, stretch.start, stretch.end, plan["key"], price["key"], sum(owed), amount
-                    )
-                continue
-            pieces = pieces_of(rules[price["meter"]], facts, account.customer, begins, ends)
-            if price["model"] == "matrix":
-                valued = valued_pieces_of(rules[price["meter"]], facts, account.customer, begins, ends)
-                exact = amount_by_values(price, valued, share=share)
-            else:
-                carried = before[price["meter"]] if plan.get("tiers_on_change") == "carry" else []
-                exact = amount_of(price, pieces, share=share, carried=tuple(carried))
-            amount = to_minor_units(exact, DECIMALS[account.currency])
-            charged += amount
-            used = sum(pieces, Fraction(0))
-            yield Line(agreement, start, end, begins, ends, plan["key"], price["key"], used, amount)
-            before[price["meter"]] += pieces
-        decimals = DECIMALS[account.currency]
-        for kind, amount in bounded(
-            plan.get("spend", ()), charged, currency=account.currency, decimals=decimals, share=share
-        ):
-            yield Line(agreement, start, end, begins, ends, "", kind, Fraction(1), amount)
+            for part in _parts(stretches, service, agreement.own_prices, price, start, end, account.timezone):
+                if price["meter"] is None:
+                    used = [Fraction(1)] * part.seats
+                    exact = sum((amount_of(part.price, [seat], share=part.share) for seat in used), Fraction(0))
+                else:
+                    rule = rules[price["meter"]]
+                    used = pieces_of(rule, facts, account.customer, part.start, part.end)
+                    carried = before[price["meter"]] if plan.get("tiers_on_change") == "carry" else []
+                    if part.price["model"] == "matrix":
+                        valued = valued_pieces_of(rule, facts, account.customer, part.start, part.end)
+                        exact = amount_by_values(part.price, valued, share=part.share)
+                    else:
+                        exact = amount_of(part.price, used, share=part.share, carried=tuple(carried))
+                    before[price["meter"]] += used
+                amount = to_minor_units(exact, decimals)
+                charged += amount
+                total = sum(used, Fraction(0))
+                yield Line(agreement.key, start, end, part.start, part.end, plan["key"], price["key"], total, amount)
+        share = sum((shares[number] for number in service), Fraction(0))
+        spend = plan.get("spend", ())
+        for kind, amount in bounded(spend, charged, currency=account.currency, decimals=decimals, share=share):
+            yield Line(agreement.key, start, end, begins, ends, "", kind, Fraction(1), amount)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a service in which one price held, for one number of seats if it is a fee."""
+
+    start: datetime
+    end: datetime
+    price: Mapping[str, Any]
+    share: Fraction
+    seats: int
+
+
+def _parts(
+    stretches: Sequence[Stretch],
+    service: Sequence[int],
+    said: Sequence[OwnPrice],
+    price: Mapping[str, Any],
+    start: datetime,
+    end: datetime,
+    timezone: str,
+) -> Iterator[_Part]:
+    """The parts of a service for one of its prices; where a price of its own begins or ends, the period is divided."""
+    cuts = [
+        (number, replace(stretch, start=first, end=last), holds)
+        for number, stretch in enumerate(stretches)
+        for first, last, holds in divided(said, stretch.plan["key"], price, stretch.start, stretch.end)
+    ]
+    shares = shares_of([stretch for _, stretch, _ in cuts], start, end, timezone)
+    parts = [
+        _Part(stretch.start, stretch.end, holds, share, stretch.seats)
+        for (number, stretch, holds), share in zip(cuts, shares, strict=True)
+        if number in service
+    ]
+    if price["meter"] is None:
+        yield from parts
+        return
+    for _, same in groupby(parts, key=lambda part: part.price):
+        together = list(same)
+        share = sum((part.share for part in together), Fraction(0))
+        yield replace(together[0], end=together[-1].end, share=share)
 
 
 def services_of(stretches: Sequence[Stretch]) -> list[list[int]]:

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from tests.invoicing.reference.billing import FOR_EVER, Account, Agreement, Stretch
 from tests.invoicing.reference.dates import boundaries
-from tests.invoicing.reference.plans import RULES, draw_plan
+from tests.invoicing.reference.own_prices import OwnPrice
+from tests.invoicing.reference.plans import RULES, draw_own_price, draw_plan
 from tests.metering.reference import Fact
 
 ZONES = (
@@ -59,7 +60,7 @@ class Deed:
     """What was done to a running agreement, and `wave`: before which billing run that was.
 
     `what` is another `plan`, so many `seats`, a `pause`, to `resume`, to `reactivate` what has ended, to `move` the end
-    of the trial to `at`; or, refused, to pause a trial.
+    of the trial to `at`; or, refused, to pause a trial; or an `own` price.
     """
 
     agreement: str
@@ -68,6 +69,7 @@ class Deed:
     plan: Mapping[str, Any] | None = None
     seats: int = 0
     wave: int = 0
+    own: OwnPrice | None = None
 
 
 @dataclass(frozen=True)
@@ -180,15 +182,18 @@ def _agreement(
     if dice.random() < 0.3:
         stretches, deeds, trial_ends_at = _trial(dice, key, cadence, stretches[0])
     at = started_at
-    for number in range(dice.choice((0, 0, 1, 2, 4))):
+    for number in range(dice.choice((0, 0, 1, 2, 4, 5))):
         moment = _later(dice, at, cadence, end)
         if moment is None:
             break
         at = moment
         now = next(stretch for stretch in stretches if stretch.start <= at < stretch.end)
-        what = dice.choice(("plan", "seats", "pause") if now.kind != "paused" else ("resume", "plan", "resume"))
+        what = dice.choice(("plan", "seats", "pause", "own") if now.kind != "paused" else ("resume", "plan", "own"))
         if what == "pause" and now.kind == "trial":
             deeds.append(Deed(key, "refused", at))
+            continue
+        if what == "own":
+            deeds.append(Deed(key, "own", at, own=draw_own_price(dice, now.plan, at, FOR_EVER)))
             continue
         new = None
         if what == "plan":
@@ -203,7 +208,8 @@ def _agreement(
         stretches = _gone_on(stretches, deed.at)
         deeds.append(deed)
     anchor = dice.choice(("calendar", "anniversary"))
-    return Agreement(key, anchor, tuple(stretches), ended_at, trial_ends_at), tuple(deeds)
+    own = tuple(deed.own for deed in deeds if deed.own is not None)
+    return Agreement(key, anchor, tuple(stretches), ended_at, trial_ends_at, own), tuple(deeds)
 
 
 def _trial(dice: Random, key: str, cadence: str, stretch: Stretch) -> tuple[list[Stretch], list[Deed], datetime | None]:

@@ -1,11 +1,13 @@
 """Random plans as they stand in a catalog file: every price model, from nothing to many decimals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import product
 from random import Random
 from typing import Any
 
+from tests.invoicing.reference.own_prices import OwnPrice
 from tests.metering.reference import Rule
 
 RULES = {
@@ -58,6 +60,18 @@ def _spend(dice: Random, currency: str) -> dict[str, Any]:
 
 def _fee(dice: Random, currency: str) -> dict[str, Any]:
     return {"key": "fee", "meter": None, "currency": currency, "model": "flat", "unit_amount": _amount(dice)}
+
+
+def draw_own_price(dice: Random, plan: Mapping[str, Any], at: datetime, for_ever: datetime) -> OwnPrice:
+    """Another price for one of a plan, for some days or for ever, or the plan's again."""
+    price = dice.choice(plan["prices"])
+    draw = _fee(dice, price["currency"]) if price["meter"] is None else _price(dice, price["meter"], price["currency"])
+    definition = {name: value for name, value in draw.items() if name not in ("key", "meter", "currency")}
+    end = (
+        at + timedelta(days=dice.randint(1, 60), seconds=dice.choice((0, 1, 3600))) if dice.random() < 0.6 else for_ever
+    )
+    back = dice.random() < 0.1
+    return OwnPrice(plan["key"], price["key"], at, end, None if back else definition, dice.random() < 0.4)
 
 
 def _price(dice: Random, meter: str, currency: str) -> dict[str, Any]:

@@ -19,11 +19,13 @@ import pytest
 from billing_site.kernel.errors import InvalidInput
 from invoicing.catalog.operations import load_catalog
 from invoicing.catalog.queries import published_version
+from invoicing.core.definition import price_from_definition
 from invoicing.customers.operations import create_customer
 from invoicing.invoices.models import InvoiceLine
 from invoicing.subscriptions.amend import change_plan, change_quantity
 from invoicing.subscriptions.cancel import end_subscription, reactivate_subscription
 from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.override import OwnPrice, Scope, override_price
 from invoicing.subscriptions.pause import pause_subscription, resume_subscription
 from invoicing.subscriptions.start import start_subscription
 from invoicing.subscriptions.trial import move_trial_end
@@ -33,7 +35,7 @@ from metering.core.parsing import Event
 from metering.ingest import accept_events
 from metering.models import UsageEvent
 from tests.factories import settle_constraints
-from tests.invoicing.reference.billing import Line
+from tests.invoicing.reference.billing import FOR_EVER, Line
 from tests.invoicing.reference.contracts import Deed, Story, draw_story
 from tests.invoicing.reference.invoices import Bill, first_books, run
 from tests.invoicing.reference.plans import METERS, RULES
@@ -85,7 +87,7 @@ def told(number: int, story: Story, *, ours: Sequence[Bill | Line] = (), theirs:
     for agreement in story.account.agreements:
         rows += [f"{agreement.key} {agreement.anchor} until {agreement.ended_at}, trial {agreement.trial_ends_at}"]
         rows += [f"  {s.start} {s.end} {s.kind} x{s.seats} {s.plan}" for s in agreement.stretches]
-    rows += [f"{deed.wave} {deed.at} {deed.what} {deed.agreement} {deed.seats}" for deed in story.deeds]
+    rows += [f"{deed.wave} {deed.at} {deed.what} {deed.agreement} {deed.seats} {deed.own}" for deed in story.deeds]
     rows += [f"run {wave.billed_at}" for wave in story.waves]
     rows += [f"the product: {one}" for one in _in_rows(ours) if one not in _in_rows(theirs)]
     rows += [f"the second opinion: {one}" for one in _in_rows(theirs) if one not in _in_rows(ours)]
@@ -149,6 +151,15 @@ def do(deed: Deed) -> None:
         change_plan(subscription=subscription, plan_version=version, at=deed.at, **WHO)
     elif deed.what == "seats":
         change_quantity(subscription=subscription, quantity=deed.seats, at=deed.at, **WHO)
+    elif deed.own is not None:
+        definition = deed.own.definition
+        own = OwnPrice(
+            price_key=deed.own.price,
+            price=None if definition is None else price_from_definition(definition),
+            until=None if deed.own.end == FOR_EVER else deed.own.end,
+            scope=Scope.CUSTOMER if deed.own.of_customer else Scope.SUBSCRIPTION,
+        )
+        override_price(subscription=subscription, own=own, at=deed.at, **WHO)
     elif deed.what == "refused":
         with pytest.raises(InvalidInput) as refused:
             pause_subscription(subscription=subscription, at=deed.at, **WHO)
