@@ -57,6 +57,19 @@ class EndSaleForm(ReasonForm):
     field_order = ("effective_to", "reason")
 
 
+class PlanForm(forms.ModelForm):
+    """A plan's name, and what it is sold with."""
+
+    def clean_add_on_to(self) -> QuerySet[Plan]:
+        """Refuse add-ons of add-ons."""
+        others: QuerySet[Plan] = self.cleaned_data["add_on_to"]
+        if others.filter(Q(add_on_to__isnull=False) | Q(pk=self.instance.pk)).exists():
+            raise forms.ValidationError("One of these is an add-on itself, or this very plan.")
+        if others and self.instance.pk and self.instance.add_ons.exists():
+            raise forms.ValidationError("Other plans are add-ons to this one.")
+        return others
+
+
 class NamedAdmin(TrackedAdmin):
     """A product or plan: a key that stays and a name that may change."""
 
@@ -100,7 +113,8 @@ class PlanAdmin(NamedAdmin):
     list_display = ("key", "name", "product", "newest", "subscriber_count")
     list_filter = ("product",)
     list_select_related = ("product",)
-    fields = ("key", "name", "product")
+    form = PlanForm
+    fields = ("key", "name", "product", "add_on_to")
     change_form_outer_after_template = "backoffice/plan_versions.html"
     empty_message = "Plans come from `manage.py load_catalog` or are created here."
     actions_detail = ("draft_version",)

@@ -55,6 +55,13 @@ class StartForm(forms.ModelForm):
     quantity = forms.IntegerField(
         initial=1, min_value=1, widget=UnfoldAdminIntegerFieldWidget(), help_text="Seats: flat fees count so often."
     )
+    parent = forms.ModelChoiceField(
+        queryset=Subscription.objects.none(),
+        required=False,
+        label="Added to",
+        widget=UnfoldAdminSelectWidget(),
+        help_text="Only for an add-on: it follows the periods, the trial and the pauses of that subscription, and ends with it.",
+    )
     trial_ends_at = forms.SplitDateTimeField(
         required=False,
         label="Trial ends at (UTC)",
@@ -71,8 +78,11 @@ class StartForm(forms.ModelForm):
         }
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """Offer published versions, the newest of each plan first."""
+        """Offer published versions, the newest of each plan first, and what an add-on can be added to."""
         super().__init__(*args, **options)
+        chosen = str(self.data.get("customer") or self.initial.get("customer") or "")
+        parents = Subscription.objects.filter(parent__isnull=True, customer=int(chosen) if chosen.isdecimal() else None)
+        self.fields["parent"].queryset = parents.order_by("key")  # type: ignore[attr-defined]
         self.fields["plan_version"].queryset = published_versions()  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
@@ -103,6 +113,7 @@ def start(fields: Mapping[str, Any], *, actor: str) -> Subscription:
         anchor=fields["anchor"],
         quantity=fields["quantity"],
         trial_ends_at=fields["trial_ends_at"],
+        parent=fields["parent"],
         actor=actor,
         reason=fields["reason"],
     )
@@ -211,7 +222,17 @@ class SubscriptionAdmin(ChangePages):
     search_fields = ("key", "customer__key", "customer__name")
     autocomplete_fields = ("customer",)
     ordering = ("-started_at", "-id")
-    fields = ("key", "customer", "plan_version", "quantity", "started_at", "trial_ends_at", "anchor", "reason")
+    fields = (
+        "key",
+        "customer",
+        "parent",
+        "plan_version",
+        "quantity",
+        "started_at",
+        "trial_ends_at",
+        "anchor",
+        "reason",
+    )
     empty_message = "A subscription puts a plan in force for a customer; start one here or over the API."
 
     @admin.display(description="Customer", ordering="customer__name")
@@ -264,6 +285,13 @@ class SubscriptionAdmin(ChangePages):
             phase=phase_shown(subscription=subscription, at=at),
             phases=list(subscription.phases.all()),
             overrides=overrides_shown(subscription=subscription),
+            add_ons=[
+                (add_on, phase_shown(subscription=add_on, at=at), state_of(subscription=add_on, at=at))
+                for add_on in with_phases(subscription.add_ons.all()).order_by("started_at", "id")
+            ],
+            may_add=subscription.parent_id is None
+            and subscription.ended_at is None
+            and request.user.has_perm("invoicing.add_subscription"),
             may_change=request.user.has_perm("invoicing.change_subscription"),
             may_end=subscription.ended_at is None and request.user.has_perm("invoicing.change_subscription"),
             invoices=list(

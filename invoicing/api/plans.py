@@ -82,6 +82,9 @@ class PlanDocument(serializers.Serializer[Any]):
         help_text="New subscriptions take these prices from then on. Default: now; a first version, ever.",
     )
     effective_to = MomentField(required=False, help_text="They are sold until then. Default: until others are.")
+    add_on_to = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="Keys of plans: sold only together with one of them."
+    )
     prices = PriceDocument(many=True)
     spend = SpendDocument(
         many=True, required=False, help_text="Minimum and maximum spend of a subscription, one entry a currency."
@@ -136,11 +139,14 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
     """A plan with its published versions, newest first."""
 
     product = serializers.CharField(source="product.key")
+    add_on_to: Any = serializers.SlugRelatedField(
+        many=True, read_only=True, slug_field="key", help_text="Sold only together with one of these plans."
+    )
     versions = PlanVersionSerializer(many=True)
 
     class Meta:
         model = Plan
-        fields = ("key", "name", "product", "versions")
+        fields = ("key", "name", "product", "add_on_to", "versions")
 
 
 @extend_schema_view(
@@ -201,7 +207,7 @@ def _plans() -> QuerySet[Plan]:
     prices = with_rates(Price.objects.all()).order_by("position", "id")
     versions = PlanVersion.objects.filter(published_at__isnull=False).order_by("-number")
     return Plan.objects.select_related("product").prefetch_related(
-        Prefetch("versions", versions.prefetch_related(Prefetch("prices", prices), "spend"))
+        "add_on_to", Prefetch("versions", versions.prefetch_related(Prefetch("prices", prices), "spend"))
     )
 
 

@@ -37,6 +37,7 @@ REQUEST_EXAMPLE = {
     "anchor": "calendar",
 }
 ANSWER_EXAMPLE = REQUEST_EXAMPLE | {
+    "parent": None,
     "version": 1,
     "quantity": 1,
     "state": "planned",
@@ -70,7 +71,14 @@ class NewSubscription(StrictSerializer):
     started_at = MomentField()
     quantity = WholeField(required=False, min_value=1, max_value=QUANTITY_MAX, help_text="Seats; default: 1.")
     trial_ends_at = MomentField(required=False, help_text="Nothing is charged before. Default: no trial.")
-    anchor = serializers.ChoiceField(required=False, choices=Anchor.choices, help_text="Default: calendar.")
+    parent = TextField(  # type: ignore[assignment]  # a member of the document, not of the field
+        required=False,
+        max_length=100,
+        help_text="With an add-on: the key of the subscription that it is added to, whose periods, trial, pauses and end it follows.",
+    )
+    anchor = serializers.ChoiceField(
+        required=False, choices=Anchor.choices, help_text="Default: calendar; of an add-on its parent's."
+    )
 
 
 class SubscriptionEnd(StrictSerializer):
@@ -119,6 +127,9 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
     """A subscription as it is."""
 
     customer_id = serializers.CharField(source="customer.key")
+    parent = serializers.SerializerMethodField(  # type: ignore[assignment]
+        help_text="Of an add-on: the subscription that it is added to."
+    )
     plan = serializers.SerializerMethodField(
         help_text="In force now; before the start the first, after the end the last."
     )
@@ -138,6 +149,7 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
         fields = (
             "key",
             "customer_id",
+            "parent",
             "plan",
             "version",
             "quantity",
@@ -158,6 +170,10 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
         ]
         rows.sort(key=lambda row: (row.subscription_id is not None, row.price_key, row.starts_at))
         return list(PriceOverrideSerializer(rows, many=True).data)
+
+    def get_parent(self, subscription: Subscription) -> str | None:
+        """Return the key of what it is added to."""
+        return subscription.parent.key if subscription.parent is not None else None
 
     def get_plan(self, subscription: Subscription) -> str:
         """Return the key of the plan in force."""
@@ -219,7 +235,8 @@ class SubscriptionsView(generics.ListAPIView[Subscription]):
                 plan_key=wanted["plan"], number=wanted.get("version"), at=wanted["started_at"]
             ),
             started_at=wanted["started_at"],
-            anchor=wanted.get("anchor", Anchor.CALENDAR.value),
+            anchor=wanted.get("anchor", ""),
+            parent=_parent(request, wanted["parent"]) if "parent" in wanted else None,
             quantity=wanted.get("quantity", 1),
             trial_ends_at=wanted.get("trial_ends_at"),
             actor=actor_of(request),
@@ -278,3 +295,11 @@ def subscription_of(request: Request, key: str) -> Subscription:
     if found is None or bound_customer(request) not in ("", found.customer.key):
         raise NotFound(f"there is no subscription {key!r}", field="key")
     return found
+
+
+def _parent(request: Request, key: str) -> Subscription:
+    """Return the subscription to which another is to be added; raises NotFound at `parent`."""
+    try:
+        return subscription_of(request, key)
+    except NotFound as problem:
+        raise NotFound(problem.message, field="parent") from None

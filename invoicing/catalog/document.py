@@ -44,6 +44,7 @@ PLAN_FIELDS = (
     "tiers_on_change",
     "effective_from",
     "effective_to",
+    "add_on_to",
     "prices",
     "spend",
 )
@@ -103,6 +104,7 @@ class PlanEntry:
     tiers_on_change: TiersOnChange = TiersOnChange.RESET
     effective_from: datetime | None = None
     effective_to: datetime | None = None
+    add_on_to: tuple[str, ...] = ()
     spend: tuple[SpendEntry, ...] = ()
 
     def rate_card(self) -> dict[str, Any]:
@@ -225,6 +227,14 @@ class _Reader:
             self.wrong(_join(path, "key"), "invalid", "use 1 to 100 letters, digits, _ and -")
         return key
 
+    def keys(self, entry: Mapping[str, Any], name: str, path: str) -> tuple[str, ...]:
+        """Read a list of keys, each once."""
+        value = entry.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            self.wrong(_join(path, name), "wrong_type", "must be a list of keys")
+            return ()
+        return tuple(dict.fromkeys(value))
+
     def meter(self, value: Any, path: str) -> MeterEntry:
         entry = self.mapping(value, path, known=METER_FIELDS)
         key = self.key(entry, path)
@@ -302,6 +312,7 @@ class _Reader:
             tiers_on_change=self.choice(entry, "tiers_on_change", path, default=TiersOnChange.RESET),
             effective_from=self.stated_moment(entry, "effective_from", path),
             effective_to=self.stated_moment(entry, "effective_to", path),
+            add_on_to=self.keys(entry, "add_on_to", path),
             spend=spend,
         )
 

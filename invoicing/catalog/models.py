@@ -35,6 +35,13 @@ class Plan(models.Model):
     key = models.SlugField(max_length=100, unique=True)
     name = models.CharField(max_length=200)
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="plans")
+    add_on_to = models.ManyToManyField(
+        "self",
+        symmetrical=False,
+        blank=True,
+        related_name="add_ons",
+        help_text="Sold only together with one of these plans; none: sold by itself.",
+    )
     history = tracked()
 
     objects = models.Manager["Plan"]()

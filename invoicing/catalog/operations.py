@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
+from invoicing.catalog.add_ons import add_on_mistakes, add_to_plans
 from invoicing.catalog.coupons import create_coupon
 from invoicing.catalog.document import Catalog, PlanEntry, PriceEntry, read_catalog, terms_on_change
 from invoicing.catalog.effective import sell_until, take_over, versions_sold
@@ -72,6 +73,10 @@ def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reaso
     for place, coupon in enumerate(catalog.coupons):
         _, is_new = create_coupon(entry=coupon, path=f"coupons[{place}]", actor=actor, reason=reason)
         (summary.created if is_new else summary.unchanged).append(f"coupon {coupon.code}")
+    # Once all plans are there: one may be an add-on to a plan that stands below it.
+    for plan in catalog.plans:
+        if add_to_plans(plan_key=plan.key, others=plan.add_on_to, actor=actor, reason=reason):
+            summary.changed.append(f"plan {plan.key}: add-on to {', '.join(plan.add_on_to) or 'nothing'}")
     return summary
 
 
@@ -147,8 +152,8 @@ def _rate_card(version: PlanVersion) -> dict[str, Any]:
 def _check_references(catalog: Catalog) -> None:
     meters: dict[str, MeterTerms] = {meter.key: meter for meter in Meter.objects.all()}
     meters |= {meter.key: meter for meter in catalog.meters}
+    errors = add_on_mistakes(plans=catalog.plans)
     products = {product.key for product in catalog.products} | set(Product.objects.values_list("key", flat=True))
-    errors = []
     for index, plan in enumerate(catalog.plans):
         if plan.product not in products:
             errors.append(FieldError(f"plans[{index}].product", "unknown", f"there is no product {plan.product!r}"))

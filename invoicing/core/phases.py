@@ -64,9 +64,14 @@ class Timeline:
     phases: tuple[Phase, ...]
     timezone: str
     is_calendar: bool
+    # Of an add-on: from when its parent's periods are counted, where that is not from the first of its own phases.
+    counted_from: datetime | None = None
 
     def __post_init__(self) -> None:
         assert self.phases, "a subscription has a phase"
+        assert self.counted_from is None or self.counted_from <= self.phases[0].starts_at, (
+            "an add-on begins with its parent or later"
+        )
         for one, other in pairwise(self.phases):
             assert one.ends_at == other.starts_at, "phases follow each other without gap or overlap"
 
@@ -223,4 +228,12 @@ def _anchor(timeline: Timeline, phase: Phase) -> datetime:
     start = next(of_cadence[0] for _, of_cadence in _stretches(timeline.phases) if phase in of_cadence).starts_at
     if timeline.is_calendar:
         return calendar_anchor(start=start, cadence=phase.cadence, timezone=timeline.timezone)
+    if timeline.counted_from is not None:
+        return timeline.counted_from
     return start
+
+
+def counted_from(*, timeline: Timeline, moment: datetime) -> datetime:
+    """Return from when the billing periods are counted in which a moment of the timeline is billed."""
+    phase = phase_at(phases=timeline.phases, moment=moment) or timeline.phases[-1]
+    return _anchor(timeline, phase)

@@ -75,6 +75,10 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
     for row in rows.order_by("started_at", "id"):
         row.customer = by_id[row.customer_id]
         found[row.customer_id].append(row)
+    for of_customer in found.values():
+        by_number = {row.pk: row for row in of_customer}
+        for row in of_customer:
+            row.parent = by_number[row.parent_id] if row.parent_id is not None else None
     overrides: dict[tuple[int, int | None, int, str], tuple[Override, ...]] = {}
     for own in PriceOverride.objects.filter(customer__in=by_id).order_by("starts_at"):
         place = (own.customer_id, own.subscription_id, own.plan_id, own.price_key)

@@ -4,13 +4,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Q
 
 from billing_site.kernel.errors import FieldError, InvalidFields, InvalidInput
 from invoicing.catalog.models import PlanVersion
 from invoicing.core.contract import Cadence
 from invoicing.core.phases import Proration
-from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.phases import (
+    add_on_mistakes,
     change_phases,
     check_moment,
     locked_subscription,
@@ -33,6 +35,7 @@ def change_plan(
     locked = locked_subscription(subscription=subscription)
     check_moment(subscription=locked, at=at)
     errors = plan_mistakes(customer=locked.customer, plan_version=plan_version, at=at)
+    errors += _added_mistakes(locked, plan_version, at=at)
     clash = metered_elsewhere(
         customer=locked.customer,
         plan_versions=[plan_version.pk],
@@ -76,3 +79,21 @@ def change_quantity(
         actor=actor,
         reason=reason,
     )
+
+
+def _added_mistakes(subscription: Subscription, plan_version: PlanVersion, *, at: datetime) -> list[FieldError]:
+    """Return why a plan is not compatible with what the subscription is added to from `at` on, or what is added to it."""
+    parent = subscription.parent
+    if parent is not None:
+        over = [row for row in parent.phases.all() if row.ends_at is None or row.ends_at > at]
+        return [
+            mistake for row in over for mistake in add_on_mistakes(plan_version=plan_version, parent=row.plan_version)
+        ][:1]
+    errors = add_on_mistakes(plan_version=plan_version, parent=None)
+    added = SubscriptionPhase.objects.filter(
+        Q(ends_at__isnull=True) | Q(ends_at__gt=at), subscription__parent=subscription
+    )
+    for row in added.select_related("plan_version__plan", "subscription"):
+        for mistake in add_on_mistakes(plan_version=row.plan_version, parent=plan_version):
+            errors.append(FieldError("plan", mistake.code, f"{row.subscription.key} is added: {mistake.message}"))
+    return errors

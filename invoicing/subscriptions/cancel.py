@@ -14,6 +14,7 @@ from invoicing.subscriptions.phases import (
     check_within,
     locked_subscription,
     metered_elsewhere,
+    refuse_add_on,
     write_phases,
 )
 from invoicing.subscriptions.snapshot import timeline_of
@@ -50,9 +51,10 @@ def reactivate_subscription(*, subscription: Subscription, at: datetime, actor: 
     """Take the end of a subscription back: it goes on as it was until further notice.
 
     Where it has ended before `at`, the time in between counts as paused and it is charged from `at` on; a trial that
-    was cut by the end is not longer for it. Raises InvalidInput or Conflict at `at`.
+    was cut by the end is not longer for it. An add-on is started anew instead. Raises InvalidInput or Conflict at `at`.
     """
     locked = locked_subscription(subscription=subscription)
+    refuse_add_on(subscription=locked)
     if locked.ended_at is None:
         raise InvalidInput("the subscription has no end to take back", field="at", code="wrong_state")
     ended_at = as_utc(locked.ended_at)

@@ -67,6 +67,14 @@ class Subscription(models.Model):
 
     key = models.CharField(max_length=100, unique=True)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="subscriptions")
+    parent = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="add_ons",
+        help_text="What it is added to: it follows its periods, its trial and its pauses, and ends with it.",
+    )
     anchor = models.CharField(max_length=20, choices=Anchor, default=Anchor.CALENDAR)
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True, help_text="Empty: until further notice.")
@@ -85,8 +93,27 @@ class Subscription(models.Model):
         ]
         # Invoices were computed from these.
         triggers = [
-            stays(noun="subscription", columns=["key", "customer_id", "anchor", "started_at"]),
+            stays(noun="subscription", columns=["key", "customer_id", "parent_id", "anchor", "started_at"]),
             _covered_guard(subscription="NEW.id", operation=pgtrigger.Insert | pgtrigger.Update),
+            Guard(
+                name="add_on_stays_within_its_parent",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                timing=pgtrigger.Deferred,
+                func="""
+                    PERFORM 1 FROM invoicing_subscription child
+                      JOIN invoicing_subscription parent ON parent.id = child.parent_id
+                     WHERE (child.id = NEW.id OR parent.id = NEW.id)
+                       AND (child.customer_id <> parent.customer_id OR parent.parent_id IS NOT NULL
+                            OR child.anchor <> parent.anchor OR child.started_at < parent.started_at
+                            OR coalesce(child.ended_at, 'infinity') > coalesce(parent.ended_at, 'infinity'));
+                    IF FOUND THEN
+                        RAISE EXCEPTION 'subscription % does not stay within what it is added to, or what is added to it', NEW.id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
         ]
 
     def __str__(self) -> str:

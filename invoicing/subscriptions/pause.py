@@ -9,7 +9,7 @@ from billing_site.kernel.errors import InvalidInput
 from billing_site.kernel.period import as_utc
 from invoicing.core.phases import PhaseKind, phase_at
 from invoicing.subscriptions.models import Subscription
-from invoicing.subscriptions.phases import change_phases, check_moment, locked_subscription
+from invoicing.subscriptions.phases import change_phases, check_moment, locked_subscription, refuse_add_on
 from invoicing.subscriptions.snapshot import timeline_of
 
 
@@ -29,6 +29,7 @@ def _turn(
     subscription: Subscription, at: datetime, before: PhaseKind, after: PhaseKind, *, actor: str, reason: str
 ) -> Subscription:
     locked = locked_subscription(subscription=subscription)
+    refuse_add_on(subscription=locked)
     check_moment(subscription=locked, at=at)
     phase = phase_at(phases=timeline_of(subscription=locked).phases, moment=as_utc(at))
     assert phase is not None, "a moment within the subscription is in one of its phases"

@@ -10,6 +10,7 @@ from billing_site.kernel.errors import Conflict, FieldError, InvalidInput
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.period import Period, as_utc
 from invoicing.catalog.models import PlanVersion, Price
+from invoicing.core.add_ons import following
 from invoicing.core.phases import Phase, Timeline, changed_from, period_at
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
@@ -75,7 +76,8 @@ def write_phases(
 ) -> Subscription:
     """Put these phases in place of the subscription's; they differ from `at` on. The subscription ends with the last.
 
-    Raises Conflict, naming the field, where something from `at` on is invoiced.
+    What is added to it follows: an add-on is in its trial, charged or paused as it is, and ends with it. Raises Conflict,
+    naming the field, where something from `at` on is invoiced, or an add-on begins only after the new end.
     """
     before = timeline_of(subscription=subscription)
     after = replace(before, phases=phases)
@@ -100,7 +102,44 @@ def write_phases(
     if subscription.ended_at != phases[-1].ends_at:
         subscription.ended_at = phases[-1].ends_at
         save_with_reason(subscription, actor=actor, reason=reason)
-    return with_phases(Subscription.objects.all()).get(pk=subscription.pk)
+    written = with_phases(Subscription.objects.all()).get(pk=subscription.pk)
+    for add_on in with_phases(written.add_ons.all()).order_by("pk"):
+        followed = following(phases=timeline_of(subscription=add_on).phases, parent=phases)
+        if not followed:
+            message = (
+                f"{add_on.key}, which is added to it, begins only at {_text(add_on.started_at)}: end it then or later"
+            )
+            raise Conflict(message, field=field, code="add_on_begins_later")
+        write_phases(subscription=add_on, at=at, phases=followed, actor=actor, reason=reason, field=field)
+    return written
+
+
+def refuse_add_on(*, subscription: Subscription) -> None:
+    """Refuse what an add-on does not do by itself: being tried or paused."""
+    if subscription.parent is not None:
+        message = f"{subscription.key} follows {subscription.parent.key}, which it is added to: change that one"
+        raise InvalidInput(message, field="at", code="follows_parent")
+
+
+def add_on_mistakes(*, plan_version: PlanVersion, parent: PlanVersion | None) -> list[FieldError]:
+    """Return why a plan version cannot be added to another, or stand by itself where `parent` is None; at the field `plan`."""
+    sold_with = list(plan_version.plan.add_on_to.order_by("name"))
+    if parent is None:
+        if not sold_with:
+            return []
+        names = ", ".join(plan.name for plan in sold_with)
+        message = (
+            f"{plan_version.plan.name} is sold only together with {names}: name the subscription that it is added to"
+        )
+        return [FieldError("plan", "needs_parent", message)]
+    if parent.plan not in sold_with:
+        return [
+            FieldError("plan", "not_added", f"{plan_version.plan.name} is not sold together with {parent.plan.name}")
+        ]
+    if plan_version.cadence != parent.cadence:
+        message = f"{plan_version} is billed by {plan_version.cadence}, {parent} by {parent.cadence}: an add-on has the same periods"
+        return [FieldError("plan", "other_periods", message)]
+    return []
 
 
 def _says_the_same(row: SubscriptionPhase, phase: Phase) -> bool:

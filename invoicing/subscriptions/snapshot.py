@@ -41,10 +41,14 @@ class Contract:
 def timeline_of(*, subscription: Subscription) -> core.Timeline:
     """Return the phases of a subscription as the core sees them; `with_phases` reads them beforehand."""
     rows = sorted(subscription.phases.all(), key=lambda row: row.starts_at)
+    phases, parent = tuple(core_phase(row=row) for row in rows), subscription.parent
     return core.Timeline(
-        phases=tuple(core_phase(row=row) for row in rows),
+        phases=phases,
         timezone=subscription.customer.timezone,
         is_calendar=subscription.anchor == Anchor.CALENDAR,
+        counted_from=None
+        if parent is None
+        else core.counted_from(timeline=timeline_of(subscription=parent), moment=phases[0].starts_at),
     )
 
 
@@ -64,7 +68,8 @@ def core_phase(*, row: SubscriptionPhase) -> core.Phase:
 def with_phases(subscriptions: "QuerySet[Subscription]") -> "QuerySet[Subscription]":
     """Return the subscriptions with their customer, phases and plan versions: two queries, however many there are."""
     phases = SubscriptionPhase.objects.select_related("plan_version__plan").order_by("starts_at")
-    return subscriptions.select_related("customer").prefetch_related(Prefetch("phases", phases))
+    found = subscriptions.select_related("customer", "parent__customer")
+    return found.prefetch_related(Prefetch("phases", phases), Prefetch("parent__phases", phases))
 
 
 def periods_of(*, subscription: Subscription, until: datetime) -> Iterator[Period]:

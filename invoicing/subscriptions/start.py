@@ -1,5 +1,6 @@
 """Start a subscription."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
@@ -8,7 +9,8 @@ from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.period import as_utc
 from invoicing.catalog.models import PlanVersion
-from invoicing.core.phases import PhaseKind, Timeline
+from invoicing.core.add_ons import following
+from invoicing.core.phases import PhaseKind, Timeline, counted_from
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import KEY_PATTERN, lock_customer
 from invoicing.subscriptions.amend import QUANTITY_MAX
@@ -16,11 +18,12 @@ from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPha
 from invoicing.subscriptions.phases import (
     EARLIEST_YEAR,
     LATEST_YEAR,
+    add_on_mistakes,
     issued_period_end,
     metered_elsewhere,
     plan_mistakes,
 )
-from invoicing.subscriptions.snapshot import core_phase, with_phases
+from invoicing.subscriptions.snapshot import core_phase, timeline_of, with_phases
 
 
 @transaction.atomic
@@ -30,20 +33,26 @@ def start_subscription(
     customer: Customer,
     plan_version: PlanVersion,
     started_at: datetime,
-    anchor: str = "calendar",
+    anchor: str = "",
     quantity: int = 1,
     trial_ends_at: datetime | None = None,
+    parent: Subscription | None = None,
     actor: str,
     reason: str,
 ) -> Subscription:
     """Put a published plan version in force for a customer from `started_at` on (S0-123), first as a trial where one is given.
+
+    With a `parent` it is an add-on: it follows that one's periods (so `anchor` is its), trial and pauses, and ends with it.
 
     The same key with the same content a second time returns the subscription that exists; with
     other content it is a Conflict. Raises InvalidFields naming what cannot be accepted.
     """
     # The customer's row serialises starts, ends and billing of one customer.
     customer = lock_customer(customer_id=customer.pk)
-    subscription = Subscription(key=key, customer=customer, started_at=started_at, anchor=anchor)
+    if parent is not None:
+        parent = with_phases(Subscription.objects.all()).get(pk=parent.pk)
+    anchor = anchor or (parent.anchor if parent is not None else Anchor.CALENDAR.value)
+    subscription = Subscription(key=key, customer=customer, started_at=started_at, anchor=anchor, parent=parent)
     phases = _first_phases(subscription, plan_version, quantity=quantity, trial_ends_at=trial_ends_at)
     if (existing := _with_key(key)) is not None:
         return _same_or_conflict(existing, subscription, phases)
@@ -51,6 +60,9 @@ def start_subscription(
         raise InvalidFields(tuple(errors))
     try:
         with transaction.atomic():
+            if parent is not None:
+                phases = _phases_with(parent, phases[0])
+                subscription.ended_at = phases[-1].ends_at
             save_with_reason(subscription, actor=actor, reason=reason)
             for phase in phases:
                 phase.subscription = subscription
@@ -76,6 +88,23 @@ def _first_phases(
     return [trial, active]
 
 
+def _phases_with(parent: Subscription, first: SubscriptionPhase) -> list[SubscriptionPhase]:
+    """Return the phases of an add-on as they follow its parent's; unsaved."""
+    own = replace(core_phase(row=first), ends_at=None)
+    followed = following(phases=[own], parent=timeline_of(subscription=parent).phases)
+    return [
+        SubscriptionPhase(
+            subscription=first.subscription,
+            plan_version=first.plan_version,
+            quantity=first.quantity,
+            kind=phase.kind.value,
+            starts_at=phase.starts_at,
+            ends_at=phase.ends_at,
+        )
+        for phase in followed
+    ]
+
+
 def _with_key(key: str) -> Subscription | None:
     if not KEY_PATTERN.fullmatch(key):
         return None
@@ -88,8 +117,8 @@ def _same_or_conflict(existing: Subscription, wanted: Subscription, phases: list
     def beginning(subscription: Subscription, phases: list[SubscriptionPhase]) -> tuple[object, ...]:
         first = phases[0]
         trial_ends_at = first.ends_at if first.kind == PhaseKind.TRIAL.value else None
-        terms = (first.plan_version_id, first.quantity, trial_ends_at)
-        return subscription.customer_id, subscription.started_at, subscription.anchor, *terms
+        terms = (first.plan_version_id, first.quantity, trial_ends_at if subscription.parent_id is None else None)
+        return subscription.customer_id, subscription.started_at, subscription.anchor, subscription.parent_id, *terms
 
     if beginning(existing, list(existing.phases.all())) != beginning(wanted, phases):
         raise Conflict(f"subscription {wanted.key} exists already with other terms", field="key")
@@ -104,6 +133,8 @@ def _mistakes(wanted: Subscription, phases: list[SubscriptionPhase]) -> list[Fie
         message = "use 1 to 100 letters, digits and _ . : -, beginning with a letter or digit"
         errors.append(FieldError("key", "invalid", message))
     errors += plan_mistakes(customer=customer, plan_version=plan_version, at=wanted.started_at)
+    if parent_error := _parent_mistake(wanted, phases):
+        errors.append(parent_error)
     if not 1 <= phases[0].quantity <= QUANTITY_MAX:
         message = f"must lie between 1 and {QUANTITY_MAX:,}"
         errors.append(FieldError("quantity", "out_of_range", message))
@@ -122,6 +153,29 @@ def _mistakes(wanted: Subscription, phases: list[SubscriptionPhase]) -> list[Fie
         message = f"the customer's invoice for the period up to {until.isoformat()} is issued: start then or later"
         errors.append(FieldError("started_at", "invoiced_already", message))
     return errors
+
+
+def _parent_mistake(wanted: Subscription, phases: list[SubscriptionPhase]) -> FieldError | None:
+    """Return why a subscription cannot be added to its parent, or needs one."""
+    parent, version = wanted.parent, phases[0].plan_version
+    if parent is None:
+        return next(iter(add_on_mistakes(plan_version=version, parent=None)), None)
+    if parent.customer_id != wanted.customer_id:
+        return FieldError("parent", "other_customer", f"{parent.key} is another customer's")
+    if parent.parent_id is not None:
+        return FieldError("parent", "nested", f"{parent.key} is an add-on itself")
+    if wanted.anchor != parent.anchor:
+        return FieldError("anchor", "other_periods", f"must be that of {parent.key}, {parent.anchor}: leave it out")
+    if len(phases) > 1:
+        return FieldError("trial_ends_at", "follows_parent", f"does not belong to an add-on: it follows {parent.key}")
+    start = wanted.started_at
+    if start.utcoffset() is None:
+        return None
+    if start < parent.started_at or (parent.ended_at is not None and start >= parent.ended_at):
+        return FieldError("started_at", "outside_parent", f"must lie within {parent.key}, which it is added to")
+    over = [row for row in parent.phases.all() if row.ends_at is None or row.ends_at > start]
+    mistakes = [one for row in over for one in add_on_mistakes(plan_version=version, parent=row.plan_version)]
+    return next(iter(mistakes), None)
 
 
 def _moment_mistake(moment: datetime, field: str) -> FieldError | None:
@@ -145,9 +199,11 @@ def _trial_mistake(started_at: datetime, phases: list[SubscriptionPhase]) -> Fie
 
 def _invoiced_already(wanted: Subscription, phases: list[SubscriptionPhase]) -> datetime | None:
     """Return the end of the last issued period in which the subscription would have charges that nobody billed."""
+    parent = None if wanted.parent is None else timeline_of(subscription=wanted.parent)
     timeline = Timeline(
         phases=tuple(core_phase(row=row) for row in phases),
         timezone=wanted.customer.timezone,
         is_calendar=wanted.anchor == Anchor.CALENDAR,
+        counted_from=None if parent is None else counted_from(timeline=parent, moment=as_utc(wanted.started_at)),
     )
     return issued_period_end(customer=wanted.customer, timeline=timeline, at=as_utc(phases[-1].starts_at))

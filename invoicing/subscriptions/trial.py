@@ -9,7 +9,7 @@ from billing_site.kernel.errors import InvalidInput
 from billing_site.kernel.period import as_utc
 from invoicing.core.phases import Phase, PhaseKind, changed_from
 from invoicing.subscriptions.models import Subscription
-from invoicing.subscriptions.phases import check_moment, locked_subscription, write_phases
+from invoicing.subscriptions.phases import check_moment, locked_subscription, refuse_add_on, write_phases
 from invoicing.subscriptions.snapshot import timeline_of
 
 
@@ -21,6 +21,7 @@ def move_trial_end(*, subscription: Subscription, at: datetime, actor: str, reas
     invoiced; both at `at`.
     """
     locked = locked_subscription(subscription=subscription)
+    refuse_add_on(subscription=locked)
     check_moment(subscription=locked, at=at)
     phases = timeline_of(subscription=locked).phases
     ends = [phase.ends_at for phase in phases if phase.kind is PhaseKind.TRIAL]

@@ -94,12 +94,12 @@ def test_a_page_of_plans_costs_the_same_queries_for_one_and_for_many(django_asse
     caller = Caller()
     a_plan("one")
     caller.get("/api/v1/plans")
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         caller.get("/api/v1/plans")
 
     for key in ("two", "three", "four"):
         a_plan(key)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         assert len(caller.get("/api/v1/plans").json()["data"]) == 4
 
 
@@ -137,6 +137,7 @@ def test_a_subscription_is_started_read_listed_and_ended():
             }
         ],
         "overrides": [],
+        "parent": None,
     }
     assert caller.get(f"/api/v1/subscriptions/{key}").json() == started.json()
     assert caller.get("/api/v1/subscriptions?customer_id=cust_acme").json()["data"] == [started.json()]
