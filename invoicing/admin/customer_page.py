@@ -164,7 +164,7 @@ def _running(customer: Customer, *, at: datetime) -> RunningPeriod:
         return RunningPeriod(problem=problem.message)
     assembled = computed.assembled
     period = period_text(start=assembled.period.start, end=assembled.period.end, timezone=customer.timezone)
-    spend = spend_of_period(computed=computed, budgets=budgets_of(customer=customer), at=at)
+    spend = spend_of_period(customer=customer, computed=computed, budgets=budgets_of(customer=customer), at=at)
     to_come = amount_to_come(invoice=assembled, at=at)
     return RunningPeriod(
         lines=assembled.document_lines,

@@ -33,6 +33,13 @@ EXAMPLE = {
                     "amount": {"amount": "2010.00", **MONEY},
                 }
             ],
+            "forecast": {
+                "low": {"amount": "3480.00", **MONEY},
+                "expected": {"amount": "3655.10", **MONEY},
+                "high": {"amount": "3900.00", **MONEY},
+            },
+            "forecast_reason": "Actions: 164,510 actions expected in the 17 days to come, like the last 4 weeks;"
+            " the last week was 12 % above the one before.",
             "budgets": [
                 {
                     "key": "acme_monthly",
@@ -73,12 +80,22 @@ class PendingLineSerializer(serializers.Serializer[Any]):
     amount = MoneyField()
 
 
+class ForecastSerializer(serializers.Serializer[Any]):
+    """What the period is expected to cost at its end: of the last whole weeks the least, the average and the most."""
+
+    low = MoneyField()
+    expected = MoneyField()
+    high = MoneyField()
+
+
 class PeriodSpendSerializer(serializers.Serializer[Any]):
     """A billing period that runs."""
 
     period = PeriodSerializer()
     spend = MoneyField(help_text="Its charges so far, without what the invoice will carry from earlier ones.")
     lines = PendingLineSerializer(many=True)
+    forecast = ForecastSerializer(allow_null=True, help_text="null: the reason says why there is none.")
+    forecast_reason = serializers.CharField()
     budgets = BudgetStandingSerializer(many=True)
 
 

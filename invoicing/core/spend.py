@@ -9,7 +9,7 @@ from enum import StrEnum
 from moneyed import Money
 
 from billing_site.kernel.money import EXACT, round_money, total
-from invoicing.core.contract import AdjustmentKind, AssembledInvoice
+from invoicing.core.contract import AdjustmentKind, AdjustmentLine, AssembledInvoice, RatedLine
 
 HUNDRED = Decimal(100)
 # In percent of the budget; a threshold beyond a hundred tells by how much it is overrun.
@@ -49,13 +49,19 @@ def spend_of(*, assembled: AssembledInvoice, at: datetime) -> Money:
     A service that has not begun has cost nothing: a fee from the end of a trial on. What lifts a bill to a minimum is
     agreed, not spent.
     """
-    begun = {line.reference: line.amount for line in assembled.lines if line.service_period.start <= at}
-    lowered = [line for line in assembled.adjustments if line.kind in LOWERS_SPEND and line.amount.amount < 0]
+    return spend_of_lines(lines=assembled.lines, adjustments=assembled.adjustments, currency=assembled.currency, at=at)
+
+
+def spend_of_lines(
+    *, lines: Iterable[RatedLine], adjustments: Iterable[AdjustmentLine], currency: str, at: datetime
+) -> Money:
+    """Return the same of lines that are not assembled."""
+    begun = {line.reference: line.amount for line in lines if line.service_period.start <= at}
+    lowered = [line for line in adjustments if line.kind in LOWERS_SPEND and line.amount.amount < 0]
     # What is taken off single lines counts with these: a discount on a fee that has not begun has lowered nothing.
     parts = [part.amount * -1 for line in lowered for part in line.parts if part.reference in begun]
     whole = [line.amount for line in lowered if not line.parts]
-    spent = total((*begun.values(), *parts, *whole), assembled.currency)
-    return max(spent, Money(0, assembled.currency))
+    return max(total((*begun.values(), *parts, *whole), currency), Money(0, currency))
 
 
 def is_reached(*, spend: Decimal, amount: Decimal, threshold: int) -> bool:

@@ -8,12 +8,14 @@ from moneyed import Money
 
 from billing_site.kernel.period import Period
 from invoicing.core.contract import RatedLine
+from invoicing.core.projecting import SpendForecast
 from invoicing.core.spend import Standing, spend_of, standing
 from invoicing.customers.models import Customer
 from invoicing.spend.models import Budget
 from invoicing.spend.queries import budgets_of
 from invoicing.subscriptions.snapshot import periods_running
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
+from invoicing.workflows.forecast_spend import forecast_spend
 from metering.rollup import roll_up
 
 
@@ -38,6 +40,13 @@ class PeriodSpend:
     spend: Money
     lines: tuple[RatedLine, ...]
     budgets: tuple[BudgetStanding, ...]
+    forecast: SpendForecast | None
+    forecast_problem: str
+
+    @property
+    def forecast_reason(self) -> str:
+        """Why the forecast says what it says, or why there is none."""
+        return self.forecast.reason if self.forecast else self.forecast_problem
 
 
 def read_spend(*, customer: Customer, at: datetime) -> list[PeriodSpend]:
@@ -45,6 +54,7 @@ def read_spend(*, customer: Customer, at: datetime) -> list[PeriodSpend]:
     roll_up()
     return [
         spend_of_period(
+            customer=customer,
             computed=compute_invoice(customer=customer, period=period, until=at),
             budgets=budgets_of(customer=customer),
             at=at,
@@ -53,9 +63,12 @@ def read_spend(*, customer: Customer, at: datetime) -> list[PeriodSpend]:
     ]
 
 
-def spend_of_period(*, computed: ComputedInvoice, budgets: Sequence[Budget], at: datetime) -> PeriodSpend:
+def spend_of_period(
+    *, customer: Customer, computed: ComputedInvoice, budgets: Sequence[Budget], at: datetime
+) -> PeriodSpend:
     """Return the same of a period that is computed already."""
     spend = spend_of(assembled=computed.assembled, at=at)
+    forecast = forecast_spend(customer=customer, computed=computed, at=at)
     return PeriodSpend(
         period=computed.assembled.period,
         spend=spend,
@@ -64,4 +77,6 @@ def spend_of_period(*, computed: ComputedInvoice, budgets: Sequence[Budget], at:
             BudgetStanding(budget, standing(spend=spend, amount=budget.amount, thresholds=budget.thresholds))
             for budget in budgets
         ),
+        forecast=forecast if isinstance(forecast, SpendForecast) else None,
+        forecast_problem="" if isinstance(forecast, SpendForecast) else forecast,
     )

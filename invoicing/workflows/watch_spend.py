@@ -14,6 +14,7 @@ from django.db.models import Q
 from moneyed import Money
 
 from billing_site.kernel.period import Period
+from invoicing.core.projecting import SpendForecast
 from invoicing.core.spend import Basis, reached, spend_of
 from invoicing.customers.models import Customer
 from invoicing.spend.models import AtLimit, Budget, NoticeKind, SpendNotice, SpendProgress, SpendWatch
@@ -22,6 +23,7 @@ from invoicing.spend.queries import budgets_of, customers_with_budgets, watched_
 from invoicing.subscriptions.queries import phases_in_force
 from invoicing.subscriptions.snapshot import periods_running
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
+from invoicing.workflows.forecast_spend import forecast_spend
 from invoicing.workflows.run_report import OF_ONE_CUSTOMER
 from metering.queries.touched import Touched, customers_touched
 from metering.rollup import roll_up
@@ -174,6 +176,7 @@ def _notices(
         thresholds = {*budget.thresholds, LIMIT} if budget.at_limit == AtLimit.STOP else budget.thresholds
         for threshold in reached(spend=spend.amount, amount=budget.amount.amount, thresholds=thresholds):
             yield _threshold_notice(customer, period, budget, Basis.ACTUAL, threshold, spend, at=at)
+    yield from _projected_notices(customer, computed, budgets, at=at)
     if period.end - at <= PENDING_BEFORE and spend.amount > 0:
         yield SpendNotice(
             customer=customer,
@@ -185,6 +188,22 @@ def _notices(
             basis=Basis.ACTUAL.value,
             noticed_at=at,
         )
+
+
+def _projected_notices(
+    customer: Customer, computed: ComputedInvoice, budgets: Sequence[Budget], *, at: datetime
+) -> Iterator[SpendNotice]:
+    """Yield what the forecast reaches; it is made only where a budget asks for it."""
+    asking = [budget for budget in budgets if budget.projected_thresholds]
+    forecast = forecast_spend(customer=customer, computed=computed, at=at) if asking else ""
+    if not isinstance(forecast, SpendForecast):
+        return
+    for budget in asking:
+        expected, amount = forecast.expected, budget.amount.amount
+        for threshold in reached(spend=expected.amount, amount=amount, thresholds=budget.projected_thresholds):
+            yield _threshold_notice(
+                customer, computed.assembled.period, budget, Basis.PROJECTED, threshold, expected, at=at
+            )
 
 
 def _threshold_notice(

@@ -14,6 +14,7 @@ from invoicing.spend.models import Budget, SpendNotice, SpendWatch
 from invoicing.spend.operations import change_budget, retire_budget, set_budget
 from invoicing.subscriptions.pause import pause_subscription
 from invoicing.workflows.answer_access import answer_access
+from invoicing.workflows.read_spend import read_spend
 from invoicing.workflows.watch_spend import sweep_spend
 from metering.correcting import cancel_event
 from tests.factories import (
@@ -317,3 +318,29 @@ def test_the_budgets_of_july_say_nothing_of_a_customer_that_has_not_begun(acme: 
     a_budget(acme, "20")
 
     assert told(JULY - timedelta(days=1)) == []
+
+
+def test_what_is_expected_of_the_period_is_told_before_it_is_spent_and_once(acme: Customer) -> None:
+    a_budget(acme, "50", thresholds=[], projected_thresholds=[100])
+    for day in range(28):
+        use("cust_acme", "100", at=MID_AUGUST - timedelta(days=28 - day, hours=-1))
+
+    [notice] = sweep_spend(at=MID_AUGUST).notices
+
+    # 14 days of USD 1 and 17 to come, and the fee.
+    assert (notice.basis, notice.threshold, notice.spend) == ("projected", 100, Money("60.00", "USD"))
+    assert SpendWatch.objects.get().spend == Money("43.00", "USD")
+    use("cust_acme", "100", at=MID_AUGUST)
+    assert told(MID_AUGUST + timedelta(minutes=1)) == []
+
+
+def test_a_subscription_of_a_few_days_has_no_forecast_and_tells_nothing_of_one() -> None:
+    a_plan()
+    customer = a_customer()
+    a_subscription(customer, started_at=AUGUST + timedelta(days=4))
+    a_budget(customer, "20", thresholds=[], projected_thresholds=[10])
+
+    assert told() == []
+    [period] = read_spend(customer=customer, at=MID_AUGUST)
+    assert period.forecast is None
+    assert period.forecast_reason == "A forecast needs 14 whole days of usage; 10 are known so far."
