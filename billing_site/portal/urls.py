@@ -10,6 +10,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("invoices/", views.invoices, name="invoices"),
     path("invoices/<str:number>/", views.invoice, name="invoice"),
+    path("alerts/", views.alerts, name="alerts"),
     path("enter/<str:token>/", views.enter, name="enter"),
     path("leave/", views.leave, name="leave"),
     path("left/", views.left, name="left"),

@@ -9,16 +9,22 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from billing_site.kernel import clock
-from billing_site.kernel.errors import NotFound
+from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.portal.access import close_session, customer_of_link, open_session, signed_in_customer
+from billing_site.portal.forms import BudgetForm
+from billing_site.portal.queries.alerts import alerts_page
 from billing_site.portal.queries.home import home_page
 from billing_site.portal.queries.invoice_page import invoice_page
 from billing_site.portal.queries.invoices import invoice_list
 from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
+from invoicing.spend.models import SetBy
+from invoicing.spend.operations import retire_budget
+from invoicing.spend.queries import own_budget
+from invoicing.workflows.watch_spend import set_watched_budget
 
 # The pages need nothing but our own stylesheet and icon: no script at all, and nobody may frame them.
 CONTENT_SECURITY_POLICY = (
@@ -89,6 +95,27 @@ def home(request: HttpRequest, customer: Customer) -> HttpResponse:
     page = home_page(customer=customer, at=clock.now())
     zone = ZoneInfo(customer.timezone)
     return _page(request, "home.html", {"customer": customer, "page": page, "zone": zone, "here": "home"})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@_for_customer
+def alerts(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Show what is watched, take a budget of the customer's own, or let go of one."""
+    at, who = clock.now(), {"actor": f"customer {customer.key}", "reason": "in the portal"}
+    if request.method == "POST" and "retire" in request.POST:
+        retire_budget(budget=own_budget(customer=customer, key=request.POST["retire"]), at=at, **who)
+        return redirect("portal:alerts")
+    form = BudgetForm(request.POST if request.method == "POST" else None, customer=customer)
+    if form.is_valid():
+        try:
+            set_watched_budget(customer=customer, set_by=SetBy.CUSTOMER.value, at=at, **form.cleaned_data, **who)
+            return redirect("portal:alerts")
+        except BillingError as problem:
+            form.tell(problem)
+    page, zone = alerts_page(customer=customer), ZoneInfo(customer.timezone)
+    return _page(
+        request, "alerts.html", {"customer": customer, "page": page, "form": form, "zone": zone, "here": "alerts"}
+    )
 
 
 @require_safe

@@ -33,13 +33,11 @@ from billing_site.display.figures import figure, figure_text, link, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
-from billing_site.kernel.money import round_money
 from invoicing.admin.spend_words import notice_text
-from invoicing.core.numbers import Mistake, read_number
 from invoicing.core.spend import THRESHOLDS
 from invoicing.customers.models import Customer
 from invoicing.spend.models import AtLimit, Budget, SpendNotice, SpendWatch
-from invoicing.spend.operations import CHANGEABLE, retire_budget
+from invoicing.spend.operations import CHANGEABLE, amount_of, retire_budget
 from invoicing.spend.queries import stopped_watches
 from invoicing.workflows.watch_spend import change_watched_budget, set_watched_budget
 
@@ -115,8 +113,6 @@ class BudgetForm(forms.ModelForm):
                 transaction.set_rollback(True)
         except BillingError as problem:
             add_field_errors(self, problem, renamed={"customer_id": "customer"})
-        except forms.ValidationError as problem:
-            self.add_error(None, problem)
         return cleaned
 
     def _post_clean(self) -> None:
@@ -136,16 +132,7 @@ class BudgetForm(forms.ModelForm):
     def _money(self, cleaned: dict[str, Any]) -> Money:
         customer: Customer | None = cleaned.get("customer") or self.instance.customer
         currency = self.instance.currency or (customer.currency if customer else cleaned.get("currency", ""))
-        number = read_number(cleaned["amount"].strip())
-        if isinstance(number, Mistake):
-            raise forms.ValidationError({"amount": f"The amount {number.message}."})
-        try:
-            amount = round_money(number, currency)
-        except KeyError:
-            raise forms.ValidationError({"currency": "Choose a customer, or a currency such as EUR."}) from None
-        if amount.amount != number:
-            raise forms.ValidationError({"amount": f"The amount must be whole minor units of {currency}."})
-        return amount
+        return amount_of(text=cleaned["amount"], currency=currency)
 
 
 class StateFilter(admin.SimpleListFilter):

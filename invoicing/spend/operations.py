@@ -9,10 +9,12 @@ from uuid import uuid4
 from django.db import IntegrityError, transaction
 from moneyed import Money
 
-from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
+from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, InvalidInput
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
+from billing_site.kernel.money import round_money
 from billing_site.kernel.text import is_storable
+from invoicing.core.numbers import Mistake, read_number
 from invoicing.core.spend import THRESHOLD_MAX, THRESHOLDS, THRESHOLDS_MAX
 from invoicing.customers.models import Customer
 from invoicing.spend.models import AtLimit, Budget, SetBy
@@ -21,6 +23,20 @@ KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
 NAME_MAX = 100
 BUDGETS_MAX = 20
 CHANGEABLE = ("name", "amount", "thresholds", "projected_thresholds", "at_limit")
+
+
+def amount_of(*, text: str, currency: str) -> Money:
+    """Return the amount that somebody wrote, in a currency; raises InvalidInput on the field `amount` or `currency`."""
+    number = read_number(text.strip())
+    if isinstance(number, Mistake):
+        raise InvalidInput(number.message, field="amount", code=number.code)
+    try:
+        amount = round_money(number, currency)
+    except KeyError:
+        raise InvalidInput("must be an ISO 4217 code such as EUR", field="currency", code="unknown") from None
+    if amount.amount != number:
+        raise InvalidInput(f"must be whole minor units of {currency}", field="amount", code="too_precise")
+    return amount
 
 
 @transaction.atomic

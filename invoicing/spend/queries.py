@@ -18,6 +18,14 @@ def budget_by_key(*, key: str) -> Budget:
     return found
 
 
+def own_budget(*, customer: Customer, key: str) -> Budget:
+    """Return a budget that a customer has set itself; raises NotFound on the field `key`."""
+    budget = budget_by_key(key=key)
+    if budget.customer_id != customer.pk or budget.set_by != SetBy.CUSTOMER:
+        raise NotFound(f"there is no budget {key!r}", field="key")
+    return budget
+
+
 def budgets_in_force() -> "QuerySet[Budget]":
     """Return the budgets that are watched."""
     return Budget.objects.filter(retired_at__isnull=True)

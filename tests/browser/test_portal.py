@@ -20,7 +20,7 @@ LONG_NAME = (
     "Gesellschaft für angewandte Sprachmodellforschung und "
     "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamten mbH"
 )
-ADDRESSES = ("/portal/", "/portal/invoices/", "/portal/invoices/INV-2026-00001/")
+ADDRESSES = ("/portal/", "/portal/alerts/", "/portal/invoices/", "/portal/invoices/INV-2026-00001/")
 # Contrast of text and ground as WCAG 2.2 defines it, for every element that has text of its own.
 FAINT_TEXT = """
 () => {

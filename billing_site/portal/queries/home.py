@@ -19,8 +19,10 @@ from invoicing.core.contract import DocumentLine
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import InvoiceStatus
+from invoicing.spend.queries import budgets_of, stopped_until
 from invoicing.subscriptions.snapshot import period_before, periods_running
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice, compute_total
+from invoicing.workflows.read_spend import PeriodSpend, spend_of_period
 from metering.queries import usage_by_date
 from metering.rollup import IngestStandsStill, roll_up
 
@@ -43,6 +45,7 @@ class RunningPeriod:
     at_this_pace: Money | None
     before_at_this_point: Money | None
     usage: tuple[DailyUsage, ...]
+    spend: PeriodSpend
 
     @property
     def is_unused(self) -> bool:
@@ -60,6 +63,7 @@ class HomePage:
     invoices: tuple[InvoiceRow, ...]
     invoice_count: int
     open: OpenInvoices
+    stopped_until: datetime | None
 
 
 def home_page(*, customer: Customer, at: datetime) -> HomePage:
@@ -80,6 +84,9 @@ def home_page(*, customer: Customer, at: datetime) -> HomePage:
         invoices=tuple(invoice_row(invoice=invoice, at=at) for invoice in issued[:INVOICES_SHOWN_MAX]),
         invoice_count=issued.count(),
         open=open_invoices(customer=customer, at=at),
+        stopped_until=Customer.objects.filter(pk=customer.pk)
+        .values_list(stopped_until(customer="pk", at=at), flat=True)
+        .get(),
     )
 
 
@@ -102,6 +109,7 @@ def _running(customer: Customer, period: Period, *, at: datetime) -> RunningPeri
         at_this_pace=_at_this_pace(computed, at=at),
         before_at_this_point=_before(customer, period, at=at),
         usage=_usage_by_day(customer, computed, at=at),
+        spend=spend_of_period(customer=customer, computed=computed, budgets=budgets_of(customer=customer), at=at),
     )
 
 

@@ -41,6 +41,18 @@ def size(amount: Money) -> str:
 
 
 @register.filter
+def figure(amount: Money) -> str:
+    """Write money without its currency, which stands beside it already: 1,402.77."""
+    return _figure(amount)
+
+
+@register.filter
+def range_size(high: Money, low: Money) -> str:
+    """Return the size class of a big figure that is a range; one that is a point has that of its figure."""
+    return size(high) if high == low else "longest" if len(_figure(high)) + len(_figure(low)) > LONG_FIGURE else "long"
+
+
+@register.filter
 def quantity(amount: Decimal | int, unit: str = "") -> str:
     """Write a quantity with separators and its unit: 15,000,000 actions."""
     text = quantity_text(quantity=Decimal(amount))

@@ -32,13 +32,22 @@ def addresses(number: str) -> dict[str, str]:
 
 
 def test_the_walk_sees_every_page():
-    assert set(addresses("INV-2026-00001")) == {"home", "invoices", "invoice", "enter", "leave", "left", "pdf"}
+    assert set(addresses("INV-2026-00001")) == {
+        "home",
+        "invoices",
+        "invoice",
+        "alerts",
+        "enter",
+        "leave",
+        "left",
+        "pdf",
+    }
 
 
 def test_a_customer_opens_their_own_pages_and_the_pdf(july, visit):
     client = visit("cust_acme")
 
-    for name in ("home", "invoices", "invoice"):
+    for name in ("home", "invoices", "invoice", "alerts"):
         answer = client.get(addresses(july.number)[name])
         assert answer.status_code == 200
         assert "Acme GmbH" in answer.content.decode()

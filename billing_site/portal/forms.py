@@ -1,0 +1,63 @@
+"""What customers fill in."""
+
+from typing import Any
+
+from django import forms
+
+from billing_site.kernel.errors import BillingError
+from invoicing.customers.models import Customer
+from invoicing.spend.models import AtLimit
+from invoicing.spend.operations import NAME_MAX, amount_of
+
+PERCENTS = "Write whole percents, parted by commas: 50, 80, 100."
+AT_LIMIT = ((AtLimit.NOTIFY.value, "Only tell me"), (AtLimit.STOP.value, "Stop my access until the period ends"))
+
+
+class BudgetForm(forms.Form):
+    """A customer's own budget; the operation says what else it refuses."""
+
+    name = forms.CharField(max_length=NAME_MAX, initial="My budget", label="Name")
+    amount = forms.CharField(max_length=40, label="Amount for each period")
+    thresholds = forms.CharField(
+        max_length=100, required=False, initial="50, 80, 100", label="Tell me at (percent of it)"
+    )
+    projected_thresholds = forms.CharField(
+        max_length=100,
+        required=False,
+        label="Tell me when so much is expected (percent of it)",
+        help_text="For example 100: before it is spent.",
+    )
+    at_limit = forms.ChoiceField(choices=AT_LIMIT, label="When the whole amount is spent")
+
+    def __init__(self, *args: Any, customer: Customer, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.customer = customer
+        self.fields["amount"].widget.attrs["inputmode"] = "decimal"
+
+    def clean_amount(self) -> Any:
+        """Read the amount in the customer's currency."""
+        try:
+            return amount_of(text=self.cleaned_data["amount"], currency=self.customer.currency)
+        except BillingError as problem:
+            raise forms.ValidationError(f"It {problem.message}.") from problem
+
+    def clean_thresholds(self) -> list[int]:
+        """Read the percents."""
+        return self._percents("thresholds")
+
+    def clean_projected_thresholds(self) -> list[int]:
+        """Read the percents."""
+        return self._percents("projected_thresholds")
+
+    def tell(self, problem: BillingError) -> None:
+        """Put what the operation refused beside its fields."""
+        for error in problem.field_errors:
+            self.add_error(error.field if error.field in self.fields else None, f"It {error.message}.")
+        if not problem.field_errors:
+            self.add_error(None, problem.message)
+
+    def _percents(self, name: str) -> list[int]:
+        words = self.cleaned_data[name].replace("%", " ").replace(",", " ").split()
+        if any(not word.isascii() or not word.isdecimal() or len(word) > 4 for word in words):
+            raise forms.ValidationError(PERCENTS)
+        return [int(word) for word in words]
