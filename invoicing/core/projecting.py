@@ -147,7 +147,10 @@ def _spend(
     rated = tuple(
         rate_charge(
             charge=charge,
-            usage=_used(line.usage, getattr(outlooks[charge.reference], extreme)) if line.usage else None,
+            usage=line.usage
+            and usage_grown(
+                usage=line.usage, to=Fraction(line.usage.quantity) + getattr(outlooks[charge.reference], extreme)
+            ),
             currency=snapshot.currency,
         )
         for charge, line in zip(snapshot.charges, lines, strict=True)
@@ -156,10 +159,23 @@ def _spend(
     return spend_of_lines(lines=rated, adjustments=adjusted, currency=snapshot.currency, at=snapshot.period.end)
 
 
-def _used(usage: Usage, more: Fraction) -> Usage:
-    exact = Fraction(usage.quantity) + more
-    quantity = EXACT.divide(Decimal(exact.numerator), Decimal(exact.denominator)).quantize(STEP, context=EXACT)
-    return replace(usage, quantity=quantity)
+def usage_grown(*, usage: Usage, to: Fraction) -> Usage:
+    """Return usage that has grown to a quantity, to six decimals; its groups grow in proportion, and still add up to it.
+
+    Where groups are needed and nothing was used yet, nobody knows of what there will be more: it stays nothing.
+    """
+    quantity = _decimal(to)
+    if usage.groups is None:
+        return replace(usage, quantity=quantity)
+    if not usage.quantity:
+        return usage
+    growth = Fraction(quantity) / Fraction(usage.quantity)
+    groups = tuple(replace(group, quantity=_decimal(Fraction(group.quantity) * growth)) for group in usage.groups)
+    return replace(usage, quantity=sum((group.quantity for group in groups), Decimal(0)), groups=groups)
+
+
+def _decimal(exact: Fraction) -> Decimal:
+    return EXACT.divide(Decimal(exact.numerator), Decimal(exact.denominator)).quantize(STEP, context=EXACT)
 
 
 def _rounded(number: Fraction) -> str:

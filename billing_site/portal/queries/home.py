@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from decimal import Decimal
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from moneyed import Money
 
-from billing_site.kernel.money import EXACT, total
+from billing_site.kernel.money import total
 from billing_site.kernel.period import Period
 from billing_site.portal.queries.invoices import InvoiceRow, OpenInvoices, invoice_row, issued_invoices, open_invoices
 from billing_site.portal.queries.lines import LineView, running_line, with_shared_days
@@ -16,6 +15,7 @@ from billing_site.portal.queries.usage import DAY, MICROSECOND, DailyUsage, days
 from invoicing.core.adjusting import adjust
 from invoicing.core.assembly import amount_to_come
 from invoicing.core.contract import DocumentLine
+from invoicing.core.projecting import usage_grown
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import InvoiceStatus
@@ -27,7 +27,6 @@ from metering.queries import usage_by_date
 from metering.rollup import IngestStandsStill, roll_up
 
 PACE_NEEDS = DAY
-PACE_STEP = Decimal("0.000001")
 INVOICES_SHOWN_MAX = 8
 
 
@@ -124,16 +123,11 @@ def _at_this_pace(computed: ComputedInvoice, *, at: datetime) -> Money | None:
             if elapsed < min(PACE_NEEDS, charge.service_period.duration):
                 return None
             pace = Fraction(charge.service_period.duration // MICROSECOND, elapsed // MICROSECOND)
-            usage = replace(usage, quantity=_scaled(usage.quantity, pace))
+            usage = usage_grown(usage=usage, to=Fraction(usage.quantity) * pace)
         lines.append(rate_charge(charge=charge, usage=usage, currency=snapshot.currency))
     adjusted = adjust(terms=snapshot.terms, lines=lines, currency=snapshot.currency)
     whole: list[DocumentLine] = [*lines, *adjusted, *computed.assembled.corrections]
     return total((line.amount for line in whole), snapshot.currency)
-
-
-def _scaled(quantity: Decimal, pace: Fraction) -> Decimal:
-    exact = Fraction(quantity) * pace
-    return EXACT.divide(Decimal(exact.numerator), Decimal(exact.denominator)).quantize(PACE_STEP, context=EXACT)
 
 
 def _before(customer: Customer, period: Period, *, at: datetime) -> Money | None:

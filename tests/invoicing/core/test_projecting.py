@@ -9,8 +9,9 @@ import pytest
 
 from billing_site.kernel.period import Period
 from invoicing.core.contract import Charge, ContractSnapshot, Price, PriceModel, Tier, Usage
+from invoicing.core.detail import GroupUsage
 from invoicing.core.forecast import NotEnoughHistory
-from invoicing.core.projecting import MeterHistory, SpendForecast, project_spend
+from invoicing.core.projecting import MeterHistory, SpendForecast, project_spend, usage_grown
 from invoicing.core.rating import rate_charge
 
 AUGUST = Period(datetime(2026, 8, 1, tzinfo=UTC), datetime(2026, 9, 1, tzinfo=UTC))
@@ -76,6 +77,17 @@ def test_of_volume_prices_the_range_is_that_of_the_figures_not_of_the_usage() ->
     found = projected(used="1600", weeks=[100, 140], price=Price(model=PriceModel.VOLUME, tiers=tiers))
 
     assert figures(found) == ("17.00", "17.00", "31.00")
+
+
+def test_groups_grow_in_proportion_and_still_add_up() -> None:
+    groups = tuple(GroupUsage((name,), Decimal(quantity)) for name, quantity in (("eu", "1"), ("us", "2")))
+    usage = Usage("actions", Decimal(3), 1, 1, "", 1, groups=groups)
+
+    grown = usage_grown(usage=usage, to=Fraction(10))
+
+    assert [group.quantity for group in grown.groups or ()] == [Decimal("3.333333"), Decimal("6.666667")]
+    nothing = Usage("actions", Decimal(0), 0, 0, "", 1, groups=())
+    assert usage_grown(usage=nothing, to=Fraction(10)) == nothing
 
 
 def test_less_than_two_weeks_are_no_ground_for_a_forecast() -> None:
