@@ -34,7 +34,7 @@ TONES = {
     "active": GREEN,
     "past due": RED,
     "suspended": AMBER,
-    "churned": STRUCK,
+    "churned": GREY,
     "allowed": GREEN,
     "revoked": STRUCK,
     "equal": GREEN,

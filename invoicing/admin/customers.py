@@ -92,7 +92,7 @@ class CustomerAdmin(LifeCyclePages):
     """Who owes."""
 
     form = CustomerForm
-    list_display = ("key", "name", "state", "currency", "settlement_channel", "open_amount", "last_invoice")
+    list_display = ("key", "name", "state", "settlement_channel", "open_amount", "last_invoice")
     list_display_links = ("key", "name")
     list_filter = (StateFilter, "settlement_channel", "currency", OwesFilter)
     search_fields = ("key", "name", "email", "stripe_customer__stripe_id")

@@ -8,10 +8,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
 from billing_site.display.admin import ReasonForm, TrackedAdmin, actor_of, attempt, confirmation, go
+from billing_site.display.figures import moment_text
 from billing_site.kernel.clock import now
 from invoicing.core.life_cycle import FROM_EACH_STATE, Driver, State, Transition, trial_timer
 from invoicing.customers.models import Customer, LifeCycleMove
-from invoicing.workflows.customer_standing import standings
+from invoicing.workflows.customer_standing import CustomerStanding, standings
 from invoicing.workflows.move_life_cycle import move_customer
 from invoicing.workflows.offboarding import Offboarding, offboarding_of
 
@@ -26,7 +27,7 @@ class LifeCycleCard:
 
     state: str
     moves: list[LifeCycleMove]
-    trial_ends_at: datetime | None
+    outlook: str
     offboarding: Offboarding | None
     deeds: list[tuple[str, str]]
 
@@ -35,13 +36,10 @@ def life_cycle_card(*, customer: Customer, at: datetime, may_move: bool) -> Life
     """Return the card of one customer at a moment; the state counts moves that the sweep has still to record."""
     [standing] = standings(customers=Customer.objects.filter(pk=customer.pk), at=at)
     state = standing.state
-    in_trial = state is State.TRIAL and standing.recorded is State.TRIAL
     return LifeCycleCard(
         state=state_words(state),
         moves=list(customer.moves.order_by("-number")),
-        trial_ends_at=trial_timer(since=standing.since, circumstances=standing.circumstances, at=at)
-        if in_trial
-        else None,
+        outlook=_outlook(standing, customer.timezone) if state is State.TRIAL else "",
         offboarding=offboarding_of(customer=customer) if state is State.CHURNED and not standing.moves else None,
         deeds=[(DEEDS[row.to], row.to.value) for row in _moves_of_a_person(state)] if may_move else [],
     )
@@ -50,6 +48,15 @@ def life_cycle_card(*, customer: Customer, at: datetime, may_move: bool) -> Life
 def state_words(state: State) -> str:
     """Return the word for a state, as its pill shows it."""
     return state.value.replace("_", " ")
+
+
+def _outlook(standing: CustomerStanding, timezone: str) -> str:
+    """Say what becomes of a customer in its trial by itself, and when (S0-123, S0-124)."""
+    if any(one.starts_at > standing.at for one in standing.circumstances.stretches):
+        return "It becomes active when its subscription is charged, and there is the means of payment that it needs."
+    ends_at = trial_timer(since=standing.since, circumstances=standing.circumstances, at=standing.at)
+    lacking = "a means of payment" if standing.circumstances.stretches else "a subscription"
+    return f"Without {lacking} it churns by itself: {moment_text(ends_at, timezone)}."
 
 
 def _moves_of_a_person(state: State) -> list[Transition]:

@@ -74,6 +74,10 @@ class MigrationForm(forms.Form):
         )
 
 
+# What stands in the row of a customer who has no invoice yet.
+NONE_YET = {"invoice": "", "problem": "", "before": None, "after": None, "effect": None}
+
+
 @admin.register(PlanMigration)
 class PlanMigrationAdmin(ReadOnlyAdmin):
     """Moves of subscribers to another version, with their dry runs."""
@@ -146,7 +150,7 @@ class PlanMigrationAdmin(ReadOnlyAdmin):
             request,
             title=str(migration),
             row=migration,
-            moves=[(_with_text(one), last.get(one["customer"])) for one in moves],
+            moves=[(_with_text(one), last.get(one["customer"], NONE_YET)) for one in moves],
             page=moves,
             stays=figures["stays"],
             effects=_effects(migration),

@@ -74,7 +74,7 @@ class PriceAdmin(StaffAdmin):
     inlines = (TierInline, CellInline)
     change_form_outer_before_template = "backoffice/price_preview.html"
     fieldsets = (
-        (None, {"fields": ("plan_version", ("key", "name"), ("meter", "currency", "position"))}),
+        (None, {"fields": ("plan_version", ("key", "name"), "meter", ("currency", "position"))}),
         (
             "Rate",
             {

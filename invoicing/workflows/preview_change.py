@@ -61,11 +61,15 @@ class PeriodEffect:
 
     @property
     def lines(self) -> tuple[LineEffect, ...]:
-        """Each line with what it was and what it would be: those there are now first, then those that are new."""
+        """Each line with what it was and what it would be: those there are now first, then those that are new.
+
+        A price of another plan may have the same reference: it is another line where it is called otherwise.
+        """
         before, after = (
-            {line.reference: line for line in invoice.document_lines} for invoice in (self.before, self.after)
+            {(line.reference, line.description): line for line in invoice.document_lines}
+            for invoice in (self.before, self.after)
         )
-        return tuple(_line_effect(before.get(reference), after.get(reference)) for reference in before | after)
+        return tuple(_line_effect(before.get(reference), after.get(reference)) for reference in {**before, **after})
 
 
 @dataclass(frozen=True)

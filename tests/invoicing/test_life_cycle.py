@@ -360,3 +360,25 @@ def test_the_list_of_customers_shows_and_filters_by_state(admin_client: Client, 
     page = admin_client.get(reverse("admin:invoicing_customer_changelist"), {"state": state})
 
     assert page.context["cl"].result_count == number
+
+
+@pytest.mark.parametrize(
+    ("trial_days", "words"),
+    [
+        (None, "Without a subscription it churns by itself: 2026-07-15 00:00 (UTC)."),
+        (10, "It becomes active when its subscription is charged, and there is the means of payment that it needs."),
+        (2, "Without a means of payment it churns by itself: 2026-07-17 00:00 (UTC)."),
+    ],
+)
+def test_the_page_of_a_customer_in_its_trial_says_what_becomes_of_it(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, trial_days: int | None, words: str
+) -> None:
+    monkeypatch.setattr("invoicing.admin.customers.now", lambda: JULY + timedelta(days=5))
+    a_plan("pro", usd_fee("31"))
+    customer = registered(a_customer(settlement_channel="stripe"))
+    if trial_days is not None:
+        a_subscription(customer, trial_ends_at=JULY + timedelta(days=trial_days))
+
+    page = admin_client.get(reverse("admin:invoicing_customer_change", args=[customer.pk]))
+
+    assert page.context["life"].outlook == words

@@ -82,6 +82,17 @@ def test_what_is_different_by_now_is_told_and_nobody_is_moved(finance: Client) -
     assert "This is what it would do at this moment" in text_of(again)
 
 
+def test_who_has_no_invoice_yet_is_shown_among_those_who_would_move(finance: Client) -> None:
+    a_plan("pro", usd_fee("29"))
+    a_subscription(a_customer("cust_new"), started_at=OCTOBER)
+
+    page = proposed(finance)
+
+    assert page.status_code == 200
+    assert "none yet" in text_of(page)
+    assert "1 subscription would move" in text_of(page) or "1 subscriptions would move" in text_of(page)
+
+
 def test_a_bad_move_is_refused_at_its_field(finance: Client) -> None:
     three_customers()
 
