@@ -232,7 +232,7 @@ def _with_text(move: dict[str, Any]) -> dict[str, Any]:
 
 def _with_money(last: dict[str, Any]) -> dict[str, Any]:
     before, after = _money(last["before"]), _money(last["after"]) if last["after"] else None
-    return {**last, "before": before, "after": after, "effect": after - before if after else None}
+    return {**last, "before": before, "after": after, "effect": None if after is None else after - before}
 
 
 def _effects(migration: PlanMigration) -> list[tuple[Money, Money, Money]]:
