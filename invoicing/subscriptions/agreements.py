@@ -47,6 +47,17 @@ class Agreements:
             found = self._offered[version.pk, currency] = tuple((offered_price(row=row), row) for row in rows)
         return found
 
+    def sold_as(self, *, customer: Customer, plan_version_id: int) -> tuple[str, frozenset[str]]:
+        """Return the key of the plan of a version that a customer has or had, and of its prices in the customer's currency."""
+        version = next(
+            row.plan_version
+            for subscription in self.of_customer(customer=customer)
+            for row in subscription.phases.all()
+            if row.plan_version_id == plan_version_id
+        )
+        offered = self.prices_of(version=version, currency=customer.currency)
+        return version.plan.key, frozenset(price.key for price, _ in offered)
+
     def spend_of(self, *, version: PlanVersion, currency: str) -> SpendEntry | None:
         """Return the minimum and maximum spend of a plan version that some of these subscriptions have, or None."""
         return next((spend_entry(row=row) for row in version.spend.all() if row.currency == currency), None)

@@ -1,6 +1,6 @@
 """The discounts of a contract as the core sees them: which coupons reduce which lines of a billing period."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -14,12 +14,20 @@ from invoicing.subscriptions.discount import Discount
 
 @dataclass(frozen=True)
 class Reducible:
-    """A line that a coupon may reduce: whose it is and, of a charge, of which plan and price."""
+    """A line that a coupon may reduce: whose it is and, of a charge, of which plan and price.
+
+    A maximum spend names the lines that it `lowers`.
+    """
 
     reference: str
     subscription: str
     plan: str = ""
     price: str = ""
+    lowers: tuple[str, ...] = ()
+
+
+# The key of the plan of a version, and the keys of its prices in the customer's currency.
+Sold = Callable[[int], tuple[str, Collection[str]]]
 
 
 def discount_terms(
@@ -27,18 +35,23 @@ def discount_terms(
     discounts: Sequence[Discount],
     lines: Sequence[Reducible],
     timelines: Mapping[int, core.Timeline],
+    sold: Sold,
     period: Period,
 ) -> Iterator[Term]:
     """Yield what the discounts of a customer make of one billing period, in the order in which they apply.
 
     `lines` are the charges and the terms before discounts, `timelines` the customer's subscriptions by number. The order: smaller position
     first, then percentages before amounts, then the older. A coupon for some billing periods counts those in which something of what it is
-    for is charged, from the one that holds the moment of its redemption.
+    for is charged, from the one that holds the moment of its redemption. What a maximum spend takes off its lines, or lines beside them,
+    is not there to be reduced: the bill never becomes negative.
     """
     for discount in sorted(discounts, key=_order):
         coupon = discount.coupon
-        about = tuple(line.reference for line in lines if _applies(discount, coupon, line))
-        if about and _covers(discount, timelines, period):
+        reduced = {line.reference for line in lines if _applies(discount, coupon, line)}
+        about = tuple(
+            line.reference for line in lines if line.reference in reduced or not reduced.isdisjoint(line.lowers)
+        )
+        if about and _covers(discount, timelines, sold, period):
             yield DiscountTerm(
                 # No key of a subscription has a colon at its first place.
                 reference=f":discount/{discount.pk}",
@@ -62,7 +75,7 @@ def _applies(discount: Discount, coupon: Coupon, line: Reducible) -> bool:
     return (not coupon.plans or line.plan in coupon.plans) and (not coupon.prices or line.price in coupon.prices)
 
 
-def _covers(discount: Discount, timelines: Mapping[int, core.Timeline], period: Period) -> bool:
+def _covers(discount: Discount, timelines: Mapping[int, core.Timeline], sold: Sold, period: Period) -> bool:
     redeemed_at = as_utc(discount.redeemed_at)
     if period.end <= redeemed_at or (discount.ended_at is not None and period.start >= as_utc(discount.ended_at)):
         return False
@@ -76,5 +89,17 @@ def _covers(discount: Discount, timelines: Mapping[int, core.Timeline], period: 
         if discount.subscription_id in (None, number)
         for _, past in core.periods_charged(timeline=timeline, until=period.end)
         if past.end > redeemed_at and (past.end, past.start) < (period.end, period.start)
+        if _is_charged(discount.coupon, timeline, sold, past)
     }
     return len(earlier) < counted
+
+
+def _is_charged(coupon: Coupon, timeline: core.Timeline, sold: Sold, period: Period) -> bool:
+    """Whether something of what a coupon is for is charged in a billing period."""
+    if not coupon.plans and not coupon.prices:
+        return True
+    services = core.services_in(timeline=timeline, period=period)
+    return any(
+        (not coupon.plans or plan in coupon.plans) and (not coupon.prices or not set(coupon.prices).isdisjoint(prices))
+        for plan, prices in (sold(service.plan) for service in services)
+    )

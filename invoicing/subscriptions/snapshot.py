@@ -199,8 +199,9 @@ def contract_agreed(
     if discounts:
         terms += discount_terms(
             discounts=discounts,
-            lines=[*reducible, *(Reducible(term.reference, term.subscription) for term in terms)],
+            lines=[*reducible, *(_reducible_bound(term) for term in terms)],
             timelines={row.pk: timeline_of(subscription=row) for row in agreements.of_customer(customer=customer)},
+            sold=lambda number: agreements.sold_as(customer=customer, plan_version_id=number),
             period=period,
         )
     snapshot = ContractSnapshot(
@@ -230,6 +231,11 @@ def _charges(
             share=share,
             quantity=quantity,
         )
+
+
+def _reducible_bound(term: Term) -> Reducible:
+    """Return a bound on spend as discounts see it: what a maximum takes off cannot be taken off once more."""
+    return Reducible(term.reference, term.subscription, lowers=term.about if isinstance(term, MaximumSpend) else ())
 
 
 def _reference(name: str, span: Period, taken: Collection[str]) -> str:

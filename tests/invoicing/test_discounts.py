@@ -11,9 +11,11 @@ from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.coupon_document import read_coupon
 from invoicing.catalog.coupons import close_coupon, create_coupon
 from invoicing.catalog.operations import load_catalog
+from invoicing.catalog.queries import published_version
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
 from invoicing.ledger.queries import trial_balance
+from invoicing.subscriptions.amend import change_plan
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.redeem import end_discount, redeem_coupon
@@ -31,6 +33,7 @@ from tests.factories import (
     a_subscription,
     amounts,
     settle_constraints,
+    usd_fee,
     use,
 )
 from tests.invoicing.late import BILLED_AT, corrections, lines_of, use_late
@@ -163,6 +166,50 @@ def test_percentages_come_before_amounts_and_positions_before_both(acme: Custome
     ]
     assert all(proof["equal"] for proof in explain_invoice(number=invoice.number or "")["lines"])
     assert verify() == []
+
+
+def test_what_a_maximum_spend_takes_off_is_not_taken_off_once_more_by_a_coupon_for_one_price() -> None:
+    """Found by the second opinion: 15 above the maximum and 29 off the fee made a bill of 44 negative, and failed it."""
+    load_catalog(
+        document={
+            "products": [{"key": "platform"}],
+            "plans": [
+                {
+                    "key": "pro",
+                    "product": "platform",
+                    "spend": [{"currency": "USD", "maximum_spend": "20"}],
+                    "prices": [usd_fee("29"), {**usd_fee("15"), "key": "support"}],
+                }
+            ],
+        },
+        at=JULY,
+        actor="test",
+        reason="set up",
+    )
+    customer = a_customer()
+    a_subscription(customer)
+    a_coupon(percent_off="100", prices=["base"])
+    redeem(customer)
+
+    [invoice] = bill(AUGUST)
+
+    assert amounts(invoice.lines.order_by("position")) == ["29.00", "15.00", "-24.00", "-5.00"]
+    assert verify() == []
+
+
+def test_a_coupon_for_a_plan_is_not_used_up_by_months_on_another() -> None:
+    a_plan("pro", usd_fee("29"))
+    a_plan("max", usd_fee("99"))
+    customer = a_customer()
+    subscription = a_subscription(customer)
+    a_coupon(percent_off="50", duration="once", plans=["max"])
+    redeem(customer)
+    version = published_version(plan_key="max")
+    change_plan(subscription=subscription, plan_version=version, at=SEPTEMBER, actor="test", reason="more")
+
+    totals = [f"{bill(as_of)[-1].total.amount:.2f}" for as_of in (AUGUST, SEPTEMBER, OCTOBER, NOVEMBER)]
+
+    assert totals == ["29.00", "29.00", "49.50", "99.00"]
 
 
 def test_a_discount_of_one_subscription_leaves_the_other_alone(acme: Customer) -> None:
