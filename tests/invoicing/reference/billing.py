@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from tests.invoicing.reference.adjusting import bounded
 from tests.invoicing.reference.dates import boundaries, part_of
+from tests.invoicing.reference.discounts import Redeemed, in_turn, periods_counted, spread, taken_off
 from tests.invoicing.reference.own_prices import OwnPrice, divided
 from tests.invoicing.reference.pricing import amount_by_values, amount_of, to_minor_units
 from tests.metering.reference import Fact, Rule, counting, property_of, quantity, value_of
@@ -58,6 +59,7 @@ class Account:
     currency: str
     timezone: str
     agreements: tuple[Agreement, ...]
+    redeemed: tuple[Redeemed, ...] = ()
 
 
 @dataclass(frozen=True, order=True)
@@ -87,11 +89,46 @@ def an_agreement(
 
 def lines_of(account: Account, rules: Mapping[str, Rule], facts: Sequence[Fact], *, until: datetime) -> list[Line]:
     """All lines of the billing periods that ended by `until`."""
-    return sorted(
+    lines = [
         line
         for agreement in account.agreements
         for start, end, stretches in periods_of(agreement, account.timezone, until=until)
         for line in _lines(account, agreement, rules, facts, start, end, stretches)
+    ]
+    return sorted([*lines, *_discounts(account, lines)])
+
+
+def _discounts(account: Account, lines: Sequence[Line]) -> Iterator[Line]:
+    """One line for each coupon that counts a bill, also over nothing; each sees what those before it left."""
+    decimals = DECIMALS[account.currency]
+    left = [line.amount for line in lines]
+    for one in in_turn(account.redeemed):
+        about = [
+            number
+            for number, line in enumerate(lines)
+            if one.is_for(agreement=line.agreement, plan=line.plan, price=line.price)
+        ]
+        # What a maximum spend takes off their service is not there to be reduced.
+        caps = [number for number, line in enumerate(lines) if line.price == "maximum_spend"]
+        about += [cap for cap in caps if any(_is_within(lines[number], lines[cap]) for number in about)]
+        about = sorted(set(about))
+        charged = [(lines[number].period_start, lines[number].period_end) for number in about if lines[number].plan]
+        for start, end in periods_counted(one, charged):
+            here = [n for n in about if (lines[n].period_start, lines[n].period_end) == (start, end)]
+            amount = taken_off(one.coupon, [left[number] for number in here], decimals=decimals)
+            parts = spread(amount, [left[number] for number in here], decimals=decimals)
+            for number, part in zip(here, parts, strict=True):
+                left[number] -= part
+            name = f"Discount {one.coupon['code']}"
+            yield Line(one.agreement, start, end, start, end, "", name, Fraction(1), -amount)
+
+
+def _is_within(line: Line, service: Line) -> bool:
+    same = (line.agreement, line.period_start, line.period_end)
+    return (
+        same == (service.agreement, service.period_start, service.period_end)
+        and service.service_start <= line.service_start
+        and line.service_end <= service.service_end
     )
 
 

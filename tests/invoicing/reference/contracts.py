@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 from tests.invoicing.reference.billing import FOR_EVER, Account, Agreement, Stretch
 from tests.invoicing.reference.dates import boundaries
+from tests.invoicing.reference.discounts import Redeemed
 from tests.invoicing.reference.own_prices import OwnPrice
-from tests.invoicing.reference.plans import RULES, draw_own_price, draw_plan
+from tests.invoicing.reference.plans import RULES, draw_coupon, draw_own_price, draw_plan
 from tests.metering.reference import Fact
 
 ZONES = (
@@ -60,7 +61,7 @@ class Deed:
     """What was done to a running agreement, and `wave`: before which billing run that was.
 
     `what` is another `plan`, so many `seats`, a `pause`, to `resume`, to `reactivate` what has ended, to `move` the end
-    of the trial to `at`; or, refused, to pause a trial; or an `own` price.
+    of the trial to `at`; or, refused, to pause a trial; or an `own` price, or to `redeem` a coupon.
     """
 
     agreement: str
@@ -70,6 +71,7 @@ class Deed:
     seats: int = 0
     wave: int = 0
     own: OwnPrice | None = None
+    redeemed: Redeemed | None = None
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,25 @@ def _account(dice: Random, name: str) -> tuple[Account, tuple[Deed, ...]]:
         )
         agreements.append(second)
         deeds += more
-    return Account(f"cust_{name}", currency, zone, tuple(agreements)), deeds
+    redeemed = tuple(
+        _redeemed(dice, name, number, currency, agreements) for number in range(dice.choice((0, 0, 1, 2, 3)))
+    )
+    deeds += tuple(Deed(one.agreement, "redeem", one.at, redeemed=one) for one in redeemed)
+    return Account(f"cust_{name}", currency, zone, tuple(agreements), redeemed), deeds
+
+
+def _redeemed(dice: Random, name: str, number: int, currency: str, agreements: Sequence[Agreement]) -> Redeemed:
+    """A coupon that one agreement or all of them use; where several cadences meet, it holds for ever."""
+    agreement = dice.choice(agreements)
+    is_for_all = dice.random() < 0.4
+    about = agreements if is_for_all else [agreement]
+    plans = [stretch.plan for one in about for stretch in one.stretches]
+    coupon = draw_coupon(dice, f"C{name}X{number}", currency, plans)
+    if (is_for_all and len(agreements) > 1) or len({plan["cadence"] for plan in plans}) > 1:
+        coupon = {key: value for key, value in coupon.items() if key != "periods"} | {"duration": "forever"}
+    at = _later(dice, agreement.started_at, "month", FOR_EVER)
+    assert at is not None
+    return Redeemed(coupon | {"position": number + 1}, "" if is_for_all else agreement.key, at)
 
 
 def _agreement(

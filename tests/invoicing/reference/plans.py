@@ -74,6 +74,25 @@ def draw_own_price(dice: Random, plan: Mapping[str, Any], at: datetime, for_ever
     return OwnPrice(plan["key"], price["key"], at, end, None if back else definition, dice.random() < 0.4)
 
 
+def draw_coupon(dice: Random, code: str, currency: str, plans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A percentage or an amount off everything, or off some plans or prices."""
+    coupon: dict[str, Any] = {"code": code, "duration": dice.choice(("once", "repeating", "forever", "forever"))}
+    if coupon["duration"] == "repeating":
+        coupon["periods"] = dice.randint(1, 3)
+    if dice.random() < 0.6:
+        coupon["percent_off"] = dice.choice(("100", "50", "33.3333", "10", "0.5"))
+    else:
+        amounts = ("1", "25", "1000000") if currency == "JPY" else ("1", "0.01", "25.25", "1000000")
+        coupon |= {"amount_off": dice.choice(amounts), "currency": currency}
+    if dice.random() < 0.2:
+        coupon |= {"minimum_amount": dice.choice(("1", "500")), "currency": currency}
+    if dice.random() < 0.2:
+        coupon["plans"] = [dice.choice(plans)["key"]]
+    if dice.random() < 0.2:
+        coupon["prices"] = [price["key"] for price in dice.choice(plans)["prices"][:2]]
+    return coupon
+
+
 def _price(dice: Random, meter: str, currency: str) -> dict[str, Any]:
     models = ["per_unit", "graduated", "volume", "package", "percentage", "graduated_percentage"]
     model = dice.choice([*models, "matrix", "matrix"] if RULES[meter].dimensions else models)

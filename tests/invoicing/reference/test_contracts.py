@@ -20,6 +20,7 @@ from billing_site.kernel.errors import InvalidInput
 from invoicing.catalog.operations import load_catalog
 from invoicing.catalog.queries import published_version
 from invoicing.core.definition import price_from_definition
+from invoicing.customers.models import Customer
 from invoicing.customers.operations import create_customer
 from invoicing.invoices.models import InvoiceLine
 from invoicing.subscriptions.amend import change_plan, change_quantity
@@ -27,6 +28,7 @@ from invoicing.subscriptions.cancel import end_subscription, reactivate_subscrip
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.override import OwnPrice, Scope, override_price
 from invoicing.subscriptions.pause import pause_subscription, resume_subscription
+from invoicing.subscriptions.redeem import redeem_coupon
 from invoicing.subscriptions.start import start_subscription
 from invoicing.subscriptions.trial import move_trial_end
 from invoicing.workflows.run_billing import issue_billing
@@ -37,6 +39,7 @@ from metering.models import UsageEvent
 from tests.factories import settle_constraints
 from tests.invoicing.reference.billing import FOR_EVER, Line
 from tests.invoicing.reference.contracts import Deed, Story, draw_story
+from tests.invoicing.reference.discounts import Redeemed
 from tests.invoicing.reference.invoices import Bill, first_books, run
 from tests.invoicing.reference.plans import METERS, RULES
 from tests.metering.reference import Fact
@@ -65,7 +68,7 @@ def test_random_contracts_are_billed_to_the_cent_as_the_second_opinion_bills_the
         for number, story in running.items():
             for deed in story.deeds:
                 if deed.wave == wave:
-                    do(deed)
+                    do(deed, customer=story.account.customer)
             until = story.waves[wave].billed_at
             new = bill(story, until=until)
             expected = run(books[number], story.account, RULES, as_accepted(story.known_at(wave)), until=until)
@@ -88,6 +91,7 @@ def told(number: int, story: Story, *, ours: Sequence[Bill | Line] = (), theirs:
         rows += [f"{agreement.key} {agreement.anchor} until {agreement.ended_at}, trial {agreement.trial_ends_at}"]
         rows += [f"  {s.start} {s.end} {s.kind} x{s.seats} {s.plan}" for s in agreement.stretches]
     rows += [f"{deed.wave} {deed.at} {deed.what} {deed.agreement} {deed.seats} {deed.own}" for deed in story.deeds]
+    rows += [f"{one.at} {one.agreement or 'all'} redeems {one.coupon}" for one in story.account.redeemed]
     rows += [f"run {wave.billed_at}" for wave in story.waves]
     rows += [f"the product: {one}" for one in _in_rows(ours) if one not in _in_rows(theirs)]
     rows += [f"the second opinion: {one}" for one in _in_rows(theirs) if one not in _in_rows(ours)]
@@ -114,7 +118,12 @@ def agree(story: Story) -> None:
         stretch.plan["key"]: dict(stretch.plan) for agreement in account.agreements for stretch in agreement.stretches
     } | {deed.plan["key"]: dict(deed.plan) for deed in story.deeds if deed.plan}
     load_catalog(
-        document={"meters": METERS, "products": [{"key": "product"}], "plans": list(plans.values())},
+        document={
+            "meters": METERS,
+            "products": [{"key": "product"}],
+            "plans": list(plans.values()),
+            "coupons": [dict(one.coupon) for one in account.redeemed],
+        },
         at=datetime.fromisoformat("2023-01-01T00:00:00Z"),
         **WHO,
     )
@@ -143,8 +152,11 @@ def agree(story: Story) -> None:
             end_subscription(subscription=subscription, ended_at=agreement.ended_at, **WHO)
 
 
-def do(deed: Deed) -> None:
+def do(deed: Deed, *, customer: str) -> None:
     """Do to the product's subscription what was done in the story."""
+    if deed.redeemed is not None:
+        redeem(deed.redeemed, customer=customer)
+        return
     subscription = Subscription.objects.get(key=deed.agreement)
     if deed.plan is not None:
         version = published_version(plan_key=deed.plan["key"])
@@ -172,6 +184,18 @@ def do(deed: Deed) -> None:
             "reactivate": reactivate_subscription,
         }[deed.what]
         verb(subscription=subscription, at=deed.at, **WHO)
+
+
+def redeem(redeemed: Redeemed, *, customer: str) -> None:
+    """Redeem a coupon for one subscription of a customer, or for all."""
+    subscription = Subscription.objects.get(key=redeemed.agreement) if redeemed.agreement else None
+    redeem_coupon(
+        code=redeemed.coupon["code"],
+        customer=Customer.objects.get(key=customer),
+        subscription=subscription,
+        at=redeemed.at,
+        **WHO,
+    )
 
 
 def accept(facts: Iterable[Fact]) -> None:
@@ -231,14 +255,15 @@ def billed(story: Story, *, corrected: bool = False) -> list[Line]:
 
 def _line(line: InvoiceLine, *, corrected: bool) -> Line:
     chain = sorted(line.corrections.all(), key=lambda link: link.known_from) if corrected else []
+    is_discount = line.adjustment == "discount"
     return Line(
-        agreement=line.subscription.key,
+        agreement=line.subscription.key if line.subscription else "",
         period_start=line.invoice.period_start,
         period_end=line.invoice.period_end,
-        service_start=line.service_start,
-        service_end=line.service_end,
+        service_start=line.invoice.period_start if is_discount else line.service_start,
+        service_end=line.invoice.period_end if is_discount else line.service_end,
         plan=line.price.plan_version.plan.key if line.price else "",
-        price=line.price.key if line.price else line.adjustment,
+        price=line.price.key if line.price else line.description if is_discount else line.adjustment,
         quantity=Fraction(chain[-1].quantity_after if chain and line.price else line.quantity),
         amount=Fraction(line.amount.amount) + sum(Fraction(link.effect.amount) for link in chain),
     )
@@ -248,7 +273,9 @@ def assert_no_gap_and_no_overlap(story: Story) -> None:
     """What is charged of an agreement is its active stretches, each moment in one service of each price."""
     lines = billed(story)
     for agreement in story.account.agreements:
-        spans = sorted({(line.service_start, line.service_end) for line in lines if line.agreement == agreement.key})
+        spans = sorted(
+            {(line.service_start, line.service_end) for line in lines if line.agreement == agreement.key and line.plan}
+        )
         for line in lines:
             assert line.agreement != agreement.key or line.period_start <= line.service_start < line.service_end
             assert line.service_end <= line.period_end
