@@ -10,9 +10,9 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget
 from billing_site.kernel.errors import FieldError
 from billing_site.kernel.money import plain
 from invoicing.catalog.document import price_mistakes
-from invoicing.catalog.meter_fit import dimension_mistakes
+from invoicing.catalog.meter_fit import dimension_mistakes, event_mistakes
 from invoicing.catalog.models import Price, PriceCell, PriceTier
-from invoicing.core.definition import PRICE_MEMBERS, STRUCTURES, TIER_MEMBERS
+from invoicing.core.definition import PER_EVENT, PRICE_MEMBERS, STRUCTURES, TIER_MEMBERS
 from invoicing.core.numbers import Mistake, read_number
 
 
@@ -71,6 +71,9 @@ class PriceForm(forms.ModelForm):
             dimensions = _dimensions(cleaned)
             for error in dimension_mistakes(dimensions=dimensions, key=meter.key, meter=meter):
                 self.add_error(DIMENSION_FIELDS[error.field], error.message)
+            per_event = [name for name in PER_EVENT if cleaned.get(name) is not None]
+            for error in event_mistakes(members=per_event, key=meter.key, meter=meter):
+                self.add_error(error.field, error.message)
         return cleaned
 
 

@@ -9,6 +9,7 @@ from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import PlanSpend, Price, PriceTier
 from invoicing.core.contract import Cadence, PriceModel
 from invoicing.core.detail import values_text
+from invoicing.core.wording import each_event_sentence
 
 PER = {Cadence.WEEK: "week", Cadence.MONTH: "month", Cadence.QUARTER: "quarter", Cadence.YEAR: "year"}
 
@@ -53,6 +54,8 @@ def _model_words(price: Price, *, unit: str, per: str) -> list[str]:
                 f"{_amount(price, price.package_amount)} for each package of {size}; a started one counts as whole."
             ]
         case PriceModel.PERCENTAGE:
+            if core_price(price=price).is_per_event and price.rate is not None:
+                return [each_event_sentence(price=core_price(price=price), currency=price.currency)]
             return [f"{_percent(price.rate)} of the amount."]
         case PriceModel.GRADUATED:
             return ["Each unit at the rate of the tier it falls in:", *_tier_words(price, unit=unit)]

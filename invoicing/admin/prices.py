@@ -88,6 +88,14 @@ class PriceAdmin(StaffAdmin):
             },
         ),
         (
+            "Each event",
+            {
+                "fields": ("fixed_amount_per_event", ("minimum_amount_per_event", "maximum_amount_per_event")),
+                "description": "A percentage of each event by itself, such as a card fee of 2.9 % and USD 0.30.",
+                "classes": ("collapse",),
+            },
+        ),
+        (
             "Matrix",
             {
                 "fields": (("first_dimension", "second_dimension"), "default_unit_amount"),
@@ -146,9 +154,8 @@ class PriceAdmin(StaffAdmin):
         try:
             context["preview"] = preview_price(
                 definition=definition_of(asked),
-                quantity=_typed(request, "quantity") if asked.need is None else None,
                 currency=price.currency,
-                groups=None if asked.need is None else _groups_typed(request, asked),
+                **_typed_for(request, asked),
             )
         except BillingError as problem:
             context["problem"] = problem.message
@@ -161,11 +168,16 @@ class PriceAdmin(StaffAdmin):
     response_post_save_add = response_post_save_change
 
 
-def _groups_typed(request: HttpRequest, price: contract.Price) -> list[dict[str, Any]]:
-    """Return the quantities that were typed beside the cells of a matrix, and beside any other values."""
+def _typed_for(request: HttpRequest, price: contract.Price) -> dict[str, Any]:
+    """Return what was typed, as the price asks for it: beside the cells of a matrix, event by event, or one quantity."""
+    if price.is_per_event:
+        amounts = request.GET.get("events", "").replace(",", "").split()
+        return {"events": [{"quantity": amount} for amount in amounts]}
+    if not price.cells:
+        return {"quantity": _typed(request, "quantity")}
     places = [(f"cell-{place}", list(cell.values)) for place, cell in enumerate(price.cells)]
     typed = [(_typed(request, name), values) for name, values in [*places, ("other", None)]]
-    return [{"values": values, "quantity": quantity} for quantity, values in typed if quantity]
+    return {"groups": [{"values": values, "quantity": quantity} for quantity, values in typed if quantity]}
 
 
 def _typed(request: HttpRequest, name: str) -> str:
@@ -173,10 +185,12 @@ def _typed(request: HttpRequest, name: str) -> str:
 
 
 def _asked(price: Price) -> list[tuple[str, str]]:
-    """Return the fields of the live preview and their labels: one for each cell of a matrix, otherwise the quantity."""
+    """Return the fields of the live preview and what is typed there: for each cell of a matrix, otherwise one."""
     shown = core_price(price=price)
-    if shown.need is None:
-        return [("quantity", "What would this cost?")]
+    if shown.is_per_event:
+        return [("events", "Amounts of events, for example 12.50 3 100")]
+    if not shown.cells:
+        return [("quantity", "Quantity, for example 1000000")]
     cells = [
         (f"cell-{place}", values_text(dimensions=shown.dimensions, values=cell.values[: len(shown.dimensions)]))
         for place, cell in enumerate(shown.cells[:CELLS_SAID_MAX])

@@ -23,7 +23,8 @@ PRICE_HELP = (
     "As in a catalog file: `model` (flat, per_unit, package, graduated, volume, percentage, graduated_percentage,"
     " matrix) and its members: `unit_amount`, `tiers` of `up_to`, `unit_amount`, `flat_amount`, `rate`; `package_size`,"
     " `package_amount`, `free_units`, `rate` (a fraction of one), `minimum_amount`, `maximum_amount`;"
-    " of a matrix `dimensions` (one or two of the meter's), `cells` of `values` and `unit_amount`, `default_unit_amount`."
+    " of a matrix `dimensions` (one or two of the meter's), `cells` of `values` and `unit_amount`, `default_unit_amount`;"
+    " of a percentage of each event `fixed_amount_per_event`, `minimum_amount_per_event`, `maximum_amount_per_event`."
 )
 MATRIX_EXAMPLE = {
     "model": "matrix",
@@ -46,6 +47,7 @@ class PriceQuestion(StrictSerializer):
         required=False,
         help_text='Of a matrix only, how the quantity divides: `[{"values": ["eu-1"], "quantity": "21"}]`.',
     )
+    events = RawField(required=False, help_text='Of a price of each event only: `[{"quantity": "12.50", "count": 3}]`.')
 
 
 class PriceAnswerLine(serializers.Serializer[Any]):
@@ -108,5 +110,6 @@ class PricePreviewView(generics.GenericAPIView[Any]):
                 quantity=question.get("quantity"),
                 currency=question["currency"],
                 groups=question.get("groups"),
+                events=question.get("events"),
             )
         )

@@ -2,6 +2,7 @@
 
 from invoicing.catalog.models import Price, PriceCell, PriceTier
 from invoicing.core import contract
+from invoicing.core.definition import PER_EVENT
 from invoicing.core.detail import Cell, Values
 
 
@@ -27,6 +28,7 @@ def core_price(*, price: Price) -> contract.Price:
             for cell in sorted(price.cells.all(), key=lambda cell: cell.position)
         ),
         default_unit_amount=price.default_unit_amount,
+        **{name: getattr(price, name) for name in PER_EVENT},
     )
 
 
@@ -45,6 +47,7 @@ def price_columns(*, price: contract.Price) -> dict[str, object]:
         "first_dimension": first,
         "second_dimension": second,
         "default_unit_amount": price.default_unit_amount,
+        **{name: getattr(price, name) for name in PER_EVENT},
     }
 
 

@@ -1,10 +1,11 @@
-"""Which meter a price can stand on: a matrix needs the meter's dimensions, and quantities that add up."""
+"""Which meter a price can stand on: a matrix needs the meter's dimensions, a price of each event a sum of their amounts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from billing_site.kernel.errors import FieldError
 from invoicing.catalog.document import PriceEntry
+from invoicing.core.definition import PER_EVENT
 from metering.core.aggregation import ADDS_UP
 
 
@@ -27,7 +28,11 @@ def meter_mistakes(*, price: PriceEntry, meters: Mapping[str, MeterTerms], path:
     meter = meters.get(price.meter)
     if meter is None:
         return [FieldError(f"{path}.meter", "unknown", f"there is no meter {price.meter!r}")]
-    mistakes = dimension_mistakes(dimensions=price.price.dimensions, key=price.meter, meter=meter)
+    per_event = [name for name in PER_EVENT if getattr(price.price, name) is not None]
+    mistakes = [
+        *dimension_mistakes(dimensions=price.price.dimensions, key=price.meter, meter=meter),
+        *event_mistakes(members=per_event, key=price.meter, meter=meter),
+    ]
     return [FieldError(f"{path}.{mistake.field}", mistake.code, mistake.message) for mistake in mistakes]
 
 
@@ -42,3 +47,11 @@ def dimension_mistakes(*, dimensions: Sequence[str], key: str, meter: MeterTerms
         for place, name in enumerate(dimensions)
         if name not in meter.dimensions
     ]
+
+
+def event_mistakes(*, members: Sequence[str], key: str, meter: MeterTerms) -> list[FieldError]:
+    """Return why events cannot be charged one by one on a meter; told at the first of these members."""
+    if not members or meter.aggregation == "sum":
+        return []
+    message = f"needs a meter that sums the amounts of events: {key} is one of {meter.aggregation}"
+    return [FieldError(members[0], "not_a_sum", message)]

@@ -4,6 +4,7 @@ from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateTimeRangeField
 from django.db import models
 from django.db.models import Func, Value
+from django.db.models.functions import Greatest
 
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import carved, exact_field, frozen_with_parent
@@ -171,6 +172,11 @@ class Price(models.Model):
         blank=True,
         help_text="Of a matrix: for values without a cell. Empty: such usage cannot be billed until somebody acts.",
     )
+    fixed_amount_per_event = exact_field(
+        null=True, blank=True, help_text="Of a percentage: each event is charged by itself, and this much more."
+    )
+    minimum_amount_per_event = exact_field(null=True, blank=True, help_text="What an event costs at least.")
+    maximum_amount_per_event = exact_field(null=True, blank=True, help_text="What an event costs at most.")
 
     objects = models.Manager["Price"]()
 
@@ -203,6 +209,26 @@ class Price(models.Model):
             models.CheckConstraint(
                 condition=models.Q(default_unit_amount__isnull=True) | models.Q(default_unit_amount__gte=0),
                 name="price_default_amount_is_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(model=PriceModel.PERCENTAGE.value)
+                | models.Q(
+                    fixed_amount_per_event__isnull=True,
+                    minimum_amount_per_event__isnull=True,
+                    maximum_amount_per_event__isnull=True,
+                ),
+                name="price_per_event_is_a_percentage",
+            ),
+            models.CheckConstraint(
+                condition=(models.Q(fixed_amount_per_event__isnull=True) | models.Q(fixed_amount_per_event__gte=0))
+                & (models.Q(minimum_amount_per_event__isnull=True) | models.Q(minimum_amount_per_event__gte=0))
+                & (
+                    models.Q(maximum_amount_per_event__isnull=True)
+                    | models.Q(
+                        maximum_amount_per_event__gte=Greatest("fixed_amount_per_event", "minimum_amount_per_event", 0)
+                    )
+                ),
+                name="price_of_an_event_is_within_its_bounds",
             ),
         ]
         triggers = frozen_with_parent(

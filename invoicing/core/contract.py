@@ -9,7 +9,7 @@ from typing import ClassVar
 from moneyed import Money
 
 from billing_site.kernel.period import Period
-from invoicing.core.detail import ByDimensions, Cell, GroupUsage, Values
+from invoicing.core.detail import ByDimensions, BySize, Cell, GroupUsage, Need, SizeUsage, Values
 
 # Stored with every rated line; whatever changes a figure or a word of a line changes this too.
 ENGINE_VERSION = "1"
@@ -48,6 +48,9 @@ class StepKind(StrEnum):
     PERCENTAGE = "percentage"
     CELL = "cell"
     OTHER_VALUES = "other_values"
+    EVENTS = "events"
+    EVENTS_AT_MINIMUM = "events_at_minimum"
+    EVENTS_AT_MAXIMUM = "events_at_maximum"
     TRUE_UP = "true_up"
     CAP = "cap"
     RATED_AFTER = "rated_after"
@@ -96,14 +99,32 @@ class Price:
     dimensions: tuple[str, ...] = ()
     cells: tuple[Cell, ...] = ()
     default_unit_amount: Decimal | None = None
+    fixed_amount_per_event: Decimal | None = None
+    minimum_amount_per_event: Decimal | None = None
+    maximum_amount_per_event: Decimal | None = None
 
     @property
-    def need(self) -> ByDimensions | None:
+    def need(self) -> Need | None:
         """What it must know of usage beside the quantity; a price with a need has no places that a change could carry."""
         if self.model is PriceModel.MATRIX:
             cells = frozenset(cell.values for cell in self.cells)
             return ByDimensions(self.dimensions, cells, has_default=self.default_unit_amount is not None)
+        if self.is_per_event:
+            return BySize(self._size_at(self.minimum_amount_per_event), self._size_at(self.maximum_amount_per_event))
         return None
+
+    @property
+    def is_per_event(self) -> bool:
+        """Say whether each event is charged by itself."""
+        own = (self.fixed_amount_per_event, self.minimum_amount_per_event, self.maximum_amount_per_event)
+        return any(amount is not None for amount in own)
+
+    def _size_at(self, bound: Decimal | None) -> Fraction | None:
+        """Return the size of an event that comes to a bound exactly."""
+        if bound is None:
+            return None
+        assert self.rate, "events have bounds where they are charged a percentage"
+        return (Fraction(bound) - Fraction(self.fixed_amount_per_event or 0)) / Fraction(self.rate)
 
 
 @dataclass(frozen=True)
@@ -139,8 +160,8 @@ class Charge:
 class Usage:
     """What a meter counted for a charge, and the evidence: windows, events, and how far they were known.
 
-    `carried` is what it counted in the services that the charge carries on from; it is not charged again. `groups` are there
-    where the price needs them, and add up to the quantity.
+    `carried` is what it counted in the services that the charge carries on from; it is not charged again. `groups` and
+    `by_size` are there where the price needs them, and add up to the quantity.
     """
 
     meter: str
@@ -151,6 +172,7 @@ class Usage:
     known_through: int
     carried: Decimal = Decimal(0)
     groups: tuple[GroupUsage, ...] | None = None
+    by_size: SizeUsage | None = None
 
 
 @dataclass(frozen=True)

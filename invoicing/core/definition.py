@@ -23,7 +23,11 @@ PRICE_MEMBERS = (
     "dimensions",
     "cells",
     "default_unit_amount",
+    "fixed_amount_per_event",
+    "minimum_amount_per_event",
+    "maximum_amount_per_event",
 )
+PER_EVENT = ("fixed_amount_per_event", "minimum_amount_per_event", "maximum_amount_per_event")
 # What is no number of its own.
 STRUCTURES = ("model", "tiers", "dimensions", "cells")
 TIER_MEMBERS = ("up_to", "unit_amount", "flat_amount", "rate")
@@ -44,6 +48,7 @@ BOUNDS = ("minimum_amount", "maximum_amount")
 OPTIONAL = {
     **dict.fromkeys(PriceModel, ("free_units", *BOUNDS)),
     PriceModel.FLAT: BOUNDS,
+    PriceModel.PERCENTAGE: ("free_units", *BOUNDS, *PER_EVENT),
     PriceModel.MATRIX: ("default_unit_amount", *BOUNDS),
 }
 TIER_RATES = {
@@ -79,6 +84,7 @@ def definition_of(price: Price) -> dict[str, Any]:
         "minimum_amount",
         "maximum_amount",
         "default_unit_amount",
+        *PER_EVENT,
     ):
         number = getattr(price, name)
         if number is not None:
@@ -157,6 +163,7 @@ class _Reader:
             dimensions=dimensions,
             cells=cells,
             default_unit_amount=numbers.get("default_unit_amount"),
+            **{name: numbers.get(name) for name in PER_EVENT},
         )
         self.relations(price)
         return price
@@ -263,6 +270,22 @@ class _Reader:
             and price.minimum_amount > price.maximum_amount
         ):
             self.wrong("minimum_amount", "above_maximum", "must not be greater than maximum_amount")
+        if price.is_per_event:
+            self.per_event(price)
+
+    def per_event(self, price: Price) -> None:
+        fixed, low, high = (getattr(price, name) for name in PER_EVENT)
+        if price.free_units:
+            message = "does not belong to a price of each event: which of them would be free?"
+            self.wrong("free_units", "not_allowed", message)
+        if price.rate == 0 and (low is not None or high is not None):
+            self.wrong("rate", "zero", "must be greater than 0 where an event has a minimum or maximum")
+        if low is not None and high is not None and low > high:
+            message = "must not be greater than maximum_amount_per_event"
+            self.wrong("minimum_amount_per_event", "above_maximum", message)
+        if fixed is not None and high is not None and fixed > high:
+            message = "must not be greater than maximum_amount_per_event"
+            self.wrong("fixed_amount_per_event", "above_maximum", message)
 
 
 def _join(place: str, name: str) -> str:

@@ -13,6 +13,7 @@ from billing_site.kernel.money import EXACT, plain
 from billing_site.kernel.words import counted
 from invoicing.core.adjusting import adjust
 from invoicing.core.contract import Charge, ContractSnapshot, RatedLine, Usage
+from invoicing.core.detail import SizeUsage
 from invoicing.core.forecast import forecast
 from invoicing.core.rating import rate_charge
 from invoicing.core.spend import spend_of_lines
@@ -162,16 +163,29 @@ def _spend(
 def usage_grown(*, usage: Usage, to: Fraction) -> Usage:
     """Return usage that has grown to a quantity, to six decimals; its groups grow in proportion, and still add up to it.
 
-    Where groups are needed and nothing was used yet, nobody knows of what there will be more: it stays nothing.
+    So do the events of each size, in number and sum. Where groups or sizes are needed and nothing was used yet, nobody
+    knows of what there will be more: it stays nothing.
     """
     quantity = _decimal(to)
-    if usage.groups is None:
+    if usage.groups is None and usage.by_size is None:
         return replace(usage, quantity=quantity)
     if not usage.quantity:
         return usage
     growth = Fraction(quantity) / Fraction(usage.quantity)
+    if usage.by_size is not None:
+        sizes = _sizes_grown(usage.by_size, growth)
+        return replace(usage, quantity=sizes.quantity, by_size=sizes)
+    assert usage.groups is not None, "one of them there is"
     groups = tuple(replace(group, quantity=_decimal(Fraction(group.quantity) * growth)) for group in usage.groups)
     return replace(usage, quantity=sum((group.quantity for group in groups), Decimal(0)), groups=groups)
+
+
+def _sizes_grown(sizes: SizeUsage, growth: Fraction) -> SizeUsage:
+    def of(name: str) -> tuple[int, Decimal]:
+        count = (Fraction(getattr(sizes, f"{name}_count")) * growth + Fraction(1, 2)).__floor__()
+        return count, _decimal(Fraction(getattr(sizes, f"{name}_quantity")) * growth)
+
+    return SizeUsage(*of("below"), *of("between"), *of("above"))
 
 
 def _decimal(exact: Fraction) -> Decimal:

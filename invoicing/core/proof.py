@@ -26,12 +26,13 @@ from invoicing.core.contract import (
 )
 from invoicing.core.correction import adjustment_correction_line, correction_line
 from invoicing.core.definition import definition_of, price_from_definition
-from invoicing.core.detail import GroupUsage
+from invoicing.core.detail import GroupUsage, SizeUsage
 from invoicing.core.rating import rate_charge
 from invoicing.core.wording import displayed_amount
 
 ADJUSTMENT = "adjustment"
 CORRECTION = "correction"
+SIZES = ("below", "between", "above")
 ADJUSTMENT_CORRECTION = "adjustment_correction"
 
 
@@ -305,6 +306,12 @@ def usage_document(*, usage: Usage) -> dict[str, Any]:
             {"values": None if group.values is None else list(group.values), "quantity": plain(group.quantity)}
             for group in usage.groups
         ]
+    if usage.by_size is not None:
+        sizes = usage.by_size
+        document["by_size"] = {
+            name: {"count": getattr(sizes, f"{name}_count"), "quantity": plain(getattr(sizes, f"{name}_quantity"))}
+            for name in SIZES
+        }
     return document
 
 
@@ -324,7 +331,16 @@ def usage_from_document(document: Mapping[str, Any]) -> Usage:
         known_through=document["known_through"],
         carried=Decimal(document.get("carried", 0)),
         groups=_groups(document["groups"]) if "groups" in document else None,
+        by_size=_by_size(document["by_size"]) if "by_size" in document else None,
     )
+
+
+def _by_size(document: Mapping[str, Any]) -> SizeUsage:
+    members: dict[str, Any] = {}
+    for name in SIZES:
+        members[f"{name}_count"] = document[name]["count"]
+        members[f"{name}_quantity"] = Decimal(document[name]["quantity"])
+    return SizeUsage(**members)
 
 
 def _groups(documents: Sequence[Mapping[str, Any]]) -> tuple[GroupUsage, ...]:

@@ -7,7 +7,7 @@ from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
 from invoicing.core.contract import Charge, ContractSnapshot, RatedLine, Usage
 from invoicing.core.pricing import price_quantity
-from invoicing.core.wording import Words, line_explanation
+from invoicing.core.wording import Words, each_event_sentence, line_explanation
 
 NOTHING = Decimal(0)
 
@@ -45,12 +45,18 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedL
         seats=charge.quantity,
         carried=carried,
         groups=usage.groups if usage is not None else None,
+        by_size=usage.by_size if usage is not None else None,
         unit=charge.unit,
         currency=currency,
     )
     amount = round_money(priced.unrounded_amount, currency)
     words = Words(
-        unit=charge.unit, currency=currency, share=charge.share, package_size=charge.price.package_size, carried=carried
+        unit=charge.unit,
+        currency=currency,
+        share=charge.share,
+        package_size=charge.price.package_size,
+        carried=carried,
+        each_event=each_event_sentence(price=charge.price, currency=currency),
     )
     return RatedLine(
         reference=charge.reference,

@@ -8,7 +8,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import EXACT, exponent, minor_unit, plain, round_money
 from billing_site.kernel.words import counted
-from invoicing.core.contract import PricedQuantity, PriceModel, Step, StepKind
+from invoicing.core.contract import Price, PricedQuantity, PriceModel, Step, StepKind
 from invoicing.core.detail import values_text
 
 # A share with a greater denominator is shown to people as a percentage; the arithmetic keeps it exact.
@@ -39,6 +39,25 @@ class Words:
     package_size: Decimal | None
     carried: Decimal = Decimal(0)
     dimensions: tuple[str, ...] = ()
+    each_event: str = ""
+
+
+def each_event_sentence(*, price: Price, currency: str) -> str:
+    """Say what is charged for each event: its percentage, and what is added or bounds it; "" for other prices."""
+    if not price.is_per_event or price.rate is None:
+        return ""
+
+    def money(amount: Decimal) -> str:
+        return f"{currency} {amount_text(amount=amount, currency=currency)}".strip()
+
+    words = f"Each event is charged {_percent(price.rate)} of its amount"
+    if price.fixed_amount_per_event:
+        words += f" plus {money(price.fixed_amount_per_event)}"
+    if price.minimum_amount_per_event is not None:
+        words += f", at least {money(price.minimum_amount_per_event)}"
+    if price.maximum_amount_per_event is not None:
+        words += f", at most {money(price.maximum_amount_per_event)}"
+    return f"{words}."
 
 
 def step_text(*, step: Step, is_first: bool, words: Words) -> str:
@@ -67,6 +86,12 @@ def step_text(*, step: Step, is_first: bool, words: Words) -> str:
             return f"{measured} with {values} {_rate(step, words)}"
         case StepKind.OTHER_VALUES:
             return f"{measured} with any other {' and '.join(words.dimensions)} {_rate(step, words)}"
+        case StepKind.EVENTS:
+            return f"{_events(step)} at {_money(step.unit_amount, words)} each"
+        case StepKind.EVENTS_AT_MINIMUM:
+            return f"{_events(step)} of together {measured} at the minimum of {_money(step.unit_amount, words)} each"
+        case StepKind.EVENTS_AT_MAXIMUM:
+            return f"{_events(step)} of together {measured} at the maximum of {_money(step.unit_amount, words)} each"
         case StepKind.TRUE_UP:
             return f"True-up to {share_text(share=words.share)}the minimum of {_money(step.flat_amount, words)}"
         case StepKind.CAP:
@@ -104,7 +129,7 @@ def line_explanation(*, model: PriceModel, priced: PricedQuantity, words: Words,
         used = quantity_text(quantity=priced.quantity, unit=words.unit)
         free = grouped(plain(priced.free_quantity))
         sentences.append(f"{used} used, {free} of them free." if priced.free_quantity else f"{used} used.")
-        sentences.append(MODEL_SENTENCES[model])
+        sentences.append(words.each_event or MODEL_SENTENCES[model])
         if words.carried:
             before = quantity_text(quantity=words.carried, unit=words.unit)
             sentences.append(f"It goes on from {before} that were used before in the same billing period.")
@@ -149,6 +174,10 @@ def _money(amount: Decimal | Fraction, words: Words) -> str:
     text = amount_text(amount=amount, currency=words.currency)
     about = "about " if text.startswith("≈") else ""
     return f"{about}{words.currency} {text.removeprefix('≈ ')}" if words.currency else text
+
+
+def _events(step: Step) -> str:
+    return quantity_text(quantity=step.count, unit="event")
 
 
 def _rate(step: Step, words: Words) -> str:

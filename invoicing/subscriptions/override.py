@@ -11,8 +11,9 @@ from django.db.models import Max
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, InvalidInput
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.period import as_utc
+from invoicing.catalog.document import PriceEntry
 from invoicing.catalog.effective import ISSUED
-from invoicing.catalog.meter_fit import dimension_mistakes
+from invoicing.catalog.meter_fit import meter_mistakes
 from invoicing.catalog.models import Plan, Price
 from invoicing.core.contract import Price as CorePrice
 from invoicing.core.contract import PriceModel
@@ -99,9 +100,10 @@ def _check_price(subscription: Subscription, plan: Plan, own: OwnPrice, *, at: d
         raise InvalidFields((FieldError("definition.model", "other_kind", f"{listed.name} is {kind}"),))
     if own.price is not None and listed.meter is not None:
         meter = listed.meter
-        mistakes = dimension_mistakes(dimensions=own.price.dimensions, key=meter.key, meter=meter)
+        entry = PriceEntry(own.price_key, own.price_key, meter.key, listed.currency, own.price)
+        mistakes = meter_mistakes(price=entry, meters={meter.key: meter}, path="definition")
         if mistakes:
-            raise InvalidFields(tuple(FieldError(f"definition.{one.field}", one.code, one.message) for one in mistakes))
+            raise InvalidFields(tuple(mistakes))
 
 
 def _rows(subscription: Subscription, plan: Plan, own: OwnPrice) -> list[PriceOverride]:

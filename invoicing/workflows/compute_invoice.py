@@ -14,13 +14,13 @@ from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period
 from invoicing.core.assembly import AssembledInvoice, assemble
 from invoicing.core.contract import Charge, OpenCorrection, Usage
-from invoicing.core.detail import groups_needed
+from invoicing.core.detail import BySize, SizeUsage, groups_needed
 from invoicing.core.figures import CompiledPrices, InvoiceFigures, figures_of
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.invoices.corrections import open_corrections
 from invoicing.subscriptions.snapshot import AS_AGREED, Contract, InPlace, contract_at
-from metering.queries import MeterUsage, billing_usage, usage_as_known
+from metering.queries import MeterUsage, billing_usage, sizes_as_known, usage_as_known
 from metering.queries.billing import no_usage
 
 # What each of some meters counted in a service period.
@@ -143,8 +143,10 @@ def _usage(charge: Charge, measured: Mapping[Period, Mapping[str, MeterUsage]], 
 def usage_of_charge(charge: Charge, measured: MeterUsage) -> Usage:
     """Return what metering measured as rating takes it, divided as the charge's price needs it."""
     assert charge.meter is not None, "a fee has no usage"
-    groups = None
-    if (need := charge.price.need) is not None:
+    groups, by_size, need = None, None, charge.price.need
+    if isinstance(need, BySize):
+        by_size = _by_size(need, measured)
+    elif need is not None:
         # Nothing can have been used where metering was not asked.
         divided = measured.groups.by(need.dimensions) if measured.groups is not None else {}
         groups = groups_needed(need=need, groups=dict(divided.items()))
@@ -156,7 +158,28 @@ def usage_of_charge(charge: Charge, measured: MeterUsage) -> Usage:
         windows_digest=measured.windows_digest,
         known_through=measured.known_through,
         groups=groups,
+        by_size=by_size,
     )
+
+
+def _by_size(need: BySize, measured: MeterUsage) -> SizeUsage:
+    """Return the sizes of the events that were measured; only bounds ask for the events themselves."""
+    if not measured.event_count or need == BySize():
+        return SizeUsage(between_count=measured.event_count, between_quantity=measured.quantity)
+    assert measured.period is not None, "what was counted was asked for"
+    sizes = sizes_as_known(
+        meter_key=measured.meter,
+        customer_id=measured.customer_id,
+        period=measured.period,
+        through=measured.known_through,
+        lower=need.lower,
+        upper=need.upper,
+    )
+    by_size = SizeUsage(**vars(sizes))
+    assert (by_size.event_count, by_size.quantity) == (measured.event_count, measured.quantity), (
+        "the events are those of the windows"
+    )
+    return by_size
 
 
 def _measured_of(charges: Sequence[Charge], measure: Measure) -> dict[Period, Mapping[str, MeterUsage]]:

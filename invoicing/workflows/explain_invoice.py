@@ -195,7 +195,8 @@ def _divides_as_told(known: InvoiceLine | UsageCorrection, recounted: MeterUsage
     try:
         inputs = known.rated["inputs"]
         told = usage_from_document(inputs["usage"])
-        return usage_of_charge(charge_from_inputs(inputs), recounted).groups == told.groups
+        asked = usage_of_charge(charge_from_inputs(inputs), recounted)
+        return (asked.groups, asked.by_size) == (told.groups, told.by_size)
     except NOT_RATABLE:
         return True
 

@@ -265,8 +265,8 @@ def _change(
     last = links[-1] if links else None
     before = usage_from_document((last or line).rated["inputs"]["usage"])
     assert before.known_through == candidate.known_from, "a chain ends at its last link"
-    same = (after.windows_digest, after.quantity, after.carried)
-    if same == (before.windows_digest, before.quantity, before.carried):
+    same = (after.windows_digest, after.quantity, after.carried, after.by_size)
+    if same == (before.windows_digest, before.quantity, before.carried, before.by_size):
         return None
     reconsidered = reconsider(
         charge=charge_from_inputs(line.rated["inputs"]), before=before, after=after, currency=line.currency

@@ -39,9 +39,10 @@ def divided_as_invoiced(*, invoice: Invoice, lines: Sequence[InvoiceLine]) -> As
     """Return what divides usage as prices need it: as a line tells it, or counted again as it was known then."""
     told = {}
     for line in lines:
-        if line.meter_key and "groups" in line.rated["inputs"]["usage"]:
+        usage = line.rated["inputs"]["usage"] if line.meter_key else {}
+        if "groups" in usage or "by_size" in usage:
             need = charge_from_inputs(line.rated["inputs"]).price.need
-            told[line.meter_key, _service(line), need] = usage_from_document(line.rated["inputs"]["usage"])
+            told[line.meter_key, _service(line), need] = usage_from_document(usage)
 
     def as_needed(charge: Charge, measured: MeterUsage) -> Usage:
         need, key, service = charge.price.need, charge.meter, charge.service_period

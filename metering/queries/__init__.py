@@ -23,6 +23,7 @@ from metering.queries.proof import (
     working_as_known,
 )
 from metering.queries.search import events_with_key
+from metering.queries.sizes import Sizes, sizes_as_known
 from metering.queries.usage import (
     DatedUsage,
     Granularity,
@@ -46,6 +47,7 @@ __all__ = [
     "KnownWindow",
     "LateUsage",
     "MeterUsage",
+    "Sizes",
     "Unmatched",
     "UsageReport",
     "Window",
@@ -58,6 +60,7 @@ __all__ = [
     "events_with_key",
     "late_usage",
     "meter_by_key",
+    "sizes_as_known",
     "unmatched_events",
     "usage_as_known",
     "usage_between",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -50,6 +50,10 @@ class MeterUsage:
     known_through: int
     events_digest: str = ""
     groups: Groups | None = None
+    # Whose it is and when, for what is asked of the same events later.
+    meter: str = field(default="", compare=False, repr=False)
+    customer_id: str = field(default="", compare=False, repr=False)
+    period: Period | None = field(default=None, compare=False, repr=False)
 
 
 def billing_usage(*, customer_id: str, meter_keys: Sequence[str], period: Period) -> dict[str, MeterUsage]:
@@ -65,7 +69,8 @@ def billing_usage(*, customer_id: str, meter_keys: Sequence[str], period: Period
     return {
         key: usage_of(
             counted=counted_for_billing(meter=meters[key], customer_id=customer_id, period=period),
-            dimensions=meters[key].dimensions,
+            meter=meters[key],
+            customer_id=customer_id,
         )
         for key in meter_keys
     }
@@ -76,11 +81,8 @@ def no_usage() -> MeterUsage:
     return MeterUsage(Decimal(0), 0, 0, digest_of([]), 0)
 
 
-def usage_of(*, counted: Counted, dimensions: Sequence[str], events_digest: str = "") -> MeterUsage:
-    """Sum what was counted in a period, each hour and grouping once, and seal it with a digest.
-
-    `dimensions` are those of the meter.
-    """
+def usage_of(*, counted: Counted, meter: Meter, customer_id: str, events_digest: str = "") -> MeterUsage:
+    """Sum what was counted in a period, each hour and grouping once, and seal it with a digest."""
     rows = [_row(hour) for hour in counted.hours]
     levels = [
         ["opening", grouping, plain(level)] for grouping, level in sorted(counted.opening.items(), key=str) if level
@@ -92,7 +94,10 @@ def usage_of(*, counted: Counted, dimensions: Sequence[str], events_digest: str 
         windows_digest=digest_of([*levels, *rows]),
         known_through=counted.through,
         events_digest=events_digest,
-        groups=_groups(counted, dimensions) if dimensions and counted.aggregation in ADDS_UP else None,
+        groups=_groups(counted, meter.dimensions) if meter.dimensions and meter.aggregation in ADDS_UP else None,
+        meter=meter.key,
+        customer_id=customer_id,
+        period=counted.period,
     )
 
 

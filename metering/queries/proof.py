@@ -76,7 +76,7 @@ def usage_as_known(*, meter_key: str, customer_id: str, period: Period, known_th
             _parameters(meter, customer_id, period, known_through),
         )
         (events_digest,) = cursor.fetchone()
-    return usage_of(counted=counted, dimensions=meter.dimensions, events_digest=events_digest)
+    return usage_of(counted=counted, meter=meter, customer_id=customer_id, events_digest=events_digest)
 
 
 def windows_as_known(*, meter_key: str, customer_id: str, period: Period, known_through: int) -> list[KnownWindow]:

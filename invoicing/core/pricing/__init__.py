@@ -7,11 +7,12 @@ from fractions import Fraction
 
 from billing_site.kernel.money import EXACT
 from invoicing.core.contract import Price, PricedQuantity, PriceModel, Step, StepKind
-from invoicing.core.detail import GroupUsage
+from invoicing.core.detail import ByDimensions, BySize, GroupUsage, SizeUsage
 from invoicing.core.pricing.bounds import within_bounds
 from invoicing.core.pricing.flat import price_flat, price_per_unit
 from invoicing.core.pricing.matrix import price_matrix
 from invoicing.core.pricing.package import price_packages
+from invoicing.core.pricing.per_event import price_per_event
 from invoicing.core.pricing.percentage import price_graduated_percentage, price_percentage
 from invoicing.core.pricing.tiered import price_graduated, price_volume
 from invoicing.core.wording import Words, step_arithmetic, step_text
@@ -46,6 +47,7 @@ def price_quantity(
     seats: int = 1,
     carried: Decimal = Decimal(0),
     groups: Sequence[GroupUsage] | None = None,
+    by_size: SizeUsage | None = None,
     unit: str = "",
     currency: str = "",
 ) -> PricedQuantity:
@@ -54,7 +56,7 @@ def price_quantity(
     Free units come off first; tiers and packages see the rest. Flat fees, minimum and maximum are
     per billing period and count by `share`; nothing else does. A flat price counts once for each seat.
     `carried` was used before in the same billing period: free units, tiers and packages go on from there.
-    `groups` divide the quantity as a matrix needs it; other prices have none.
+    `groups` divide the quantity as a matrix needs it, `by_size` as a percentage of each event does; other prices have none.
     `unit` and `currency` only flavour the texts. Rounding is the caller's, once per line.
     """
     assert quantity.is_finite() and quantity >= 0, "a negative aggregate is a metering bug, not a refund"
@@ -65,9 +67,15 @@ def price_quantity(
     free_before = min(price.free_units, carried)
     free = min(EXACT.subtract(price.free_units, free_before), quantity)
     paid_before = EXACT.subtract(carried, free_before)
-    assert (groups is None) == (price.need is None), "a matrix, and nothing else, is priced by groups"
+    assert (groups is not None) == isinstance(price.need, ByDimensions), (
+        "a matrix, and nothing else, is priced by groups"
+    )
+    assert (by_size is not None) == isinstance(price.need, BySize), "what is charged per event needs their sizes"
     if groups is not None:
         steps = price_matrix(price=price, groups=groups)
+    elif by_size is not None:
+        assert by_size.quantity == quantity, "all events are priced"
+        steps = list(price_per_event(price=price, sizes=by_size))
     else:
         steps = MODELS[price.model](price, EXACT.subtract(quantity, free), paid_before, share)
     if seats != 1:

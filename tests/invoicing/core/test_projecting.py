@@ -9,7 +9,7 @@ import pytest
 
 from billing_site.kernel.period import Period
 from invoicing.core.contract import Charge, ContractSnapshot, Price, PriceModel, Tier, Usage
-from invoicing.core.detail import GroupUsage
+from invoicing.core.detail import GroupUsage, SizeUsage
 from invoicing.core.forecast import NotEnoughHistory
 from invoicing.core.projecting import MeterHistory, SpendForecast, project_spend, usage_grown
 from invoicing.core.rating import rate_charge
@@ -88,6 +88,16 @@ def test_groups_grow_in_proportion_and_still_add_up() -> None:
     assert [group.quantity for group in grown.groups or ()] == [Decimal("3.333333"), Decimal("6.666667")]
     nothing = Usage("actions", Decimal(0), 0, 0, "", 1, groups=())
     assert usage_grown(usage=nothing, to=Fraction(10)) == nothing
+
+
+def test_events_of_each_size_grow_in_number_and_sum() -> None:
+    sizes = SizeUsage(2, Decimal("1.5"), 3, Decimal(30), 1, Decimal(1000))
+    usage = Usage("sales", sizes.quantity, 1, 6, "", 1, by_size=sizes)
+
+    grown = usage_grown(usage=usage, to=Fraction(sizes.quantity) * 2)
+
+    assert grown.by_size == SizeUsage(4, Decimal(3), 6, Decimal(60), 2, Decimal(2000))
+    assert grown.quantity == grown.by_size.quantity
 
 
 def test_less_than_two_weeks_are_no_ground_for_a_forecast() -> None:

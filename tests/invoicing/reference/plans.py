@@ -101,6 +101,8 @@ def _price(dice: Random, meter: str, currency: str) -> dict[str, Any]:
         price["unit_amount"] = _amount(dice)
     elif model == "percentage":
         price["rate"] = _rate(dice)
+        if meter == "units" and dice.random() < 0.7:
+            return price | _each_event(dice) | {"rate": dice.choice(("0.029", "0.03", "0.000007", "1"))}
     elif model == "package":
         price |= {"package_size": dice.choice(("1", "10", "0.5", "7")), "package_amount": _amount(dice)}
     elif model == "matrix":
@@ -114,6 +116,17 @@ def _price(dice: Random, meter: str, currency: str) -> dict[str, Any]:
     if dice.random() < 0.2:
         price["maximum_amount"] = str(Decimal(price.get("minimum_amount", "0")) + dice.randint(0, 500))
     return price
+
+
+def _each_event(dice: Random) -> dict[str, Any]:
+    """A fixed part, a least and a most of what an event costs, or some of them."""
+    fixed, least, more = (Decimal(dice.randint(0, 10**4)).scaleb(-dice.choice((2, 3))) for _ in range(3))
+    every = {
+        "fixed_amount_per_event": str(fixed),
+        "minimum_amount_per_event": str(least),
+        "maximum_amount_per_event": str(max(fixed, least) + more),
+    }
+    return {name: every[name] for name in dice.sample(list(every), dice.randint(1, 3))}
 
 
 def _matrix(dice: Random, dimensions: Sequence[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 Piece = Fraction
+PER_EVENT = ("fixed_amount_per_event", "minimum_amount_per_event", "maximum_amount_per_event")
 
 
 def exact(number: Any) -> Fraction:
@@ -50,8 +51,19 @@ def amount_of(
     units are those that come first. `carried` was used and charged before in the period: it fills tiers, takes free units
     and opens packages, and costs nothing again.
     """
+    if any(price.get(name) is not None for name in PER_EVENT):
+        return _bounded(price, sum((_one_event(price, piece) for piece in pieces), Fraction(0)), share)
     amount = _MODELS[price["model"]](price, _after_free_units(pieces, carried, exact(price.get("free_units"))), share)
     return _bounded(price, amount, share)
+
+
+def _one_event(price: Mapping[str, Any], size: Piece) -> Fraction:
+    """What one event costs: its percentage and the fixed part, lifted to the least and cut at the most."""
+    fixed, least, most = (price.get(name) for name in PER_EVENT)
+    cost = size * exact(price["rate"]) + exact(fixed)
+    if least is not None:
+        cost = max(cost, exact(least))
+    return cost if most is None else min(cost, exact(most))
 
 
 def amount_by_values(
