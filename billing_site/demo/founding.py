@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from billing_site.demo.agreements import agree_terms
 from billing_site.demo.company import CUSTOMERS, GOOD_CARDS, DemoCustomer
 from billing_site.kernel.errors import NotFound
 from invoicing.catalog.operations import load_catalog
@@ -52,6 +53,7 @@ def sign_up(*, number: int, first_day: datetime) -> None:
         actor=ACTOR,
         reason=REASON,
     )
+    agree_terms(number=number, subscription=subscription)
     ended_at = wanted.ended_at(first_day=first_day)
     if ended_at is not None:
         end_subscription(subscription=subscription, ended_at=ended_at, actor=ACTOR, reason="moved to another provider")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from billing_site.demo.aftermath import send_aftermath
+from billing_site.demo.agreements import set_budgets
 from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.errors import DemoFailed
 from billing_site.demo.founding import found_company, let_cards_go_bad, sign_up
@@ -54,6 +55,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
         _collect(progress, sandbox_url=sandbox_url, look=look)
         send_aftermath(legs=legs, created_at=created_at, url=url, key=key)
         roll_up()
+        set_budgets(billed_until=_last_billed(legs).end)
         sweep_life_cycles(at=now())
     noted = Completion(events=UsageEvent.objects.count(), duplicates=repeated, invoices=_issued_count())
     note_completion(user=user, noted=noted)
