@@ -9,7 +9,7 @@ from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceS
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.plan_migrations.models import PlanMigration
-from invoicing.spend.models import Budget, SpendNotice, SpendProgress, SpendWatch
+from invoicing.spend.models import Budget, SpendNotice, SpendProgress, SpendWatch, UsageAnomaly
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
@@ -47,6 +47,7 @@ __all__ = [
     "StripeNotice",
     "Subscription",
     "SubscriptionPhase",
+    "UsageAnomaly",
     "UsageCorrection",
     "WhatIf",
     "WhatIfFigure",

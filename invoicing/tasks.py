@@ -6,6 +6,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob
 from invoicing.payments import intake, mirror, push
 from invoicing.workflows import follow_stripe
+from invoicing.workflows.find_anomalies import sweep_anomalies
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.settle_late_usage import settle_late_changes
@@ -19,6 +20,7 @@ REGULAR_JOBS = (
     RegularJob(name="Follow the life of customers", task="invoicing.tasks.follow_life_cycles", cron="52 * * * *"),
     RegularJob(name="Settle late usage", task="invoicing.tasks.settle_late_usage", cron="37 * * * *"),
     RegularJob(name="Watch spend", task="invoicing.tasks.watch_spend", cron="* * * * *"),
+    RegularJob(name="Find unusual usage", task="invoicing.tasks.find_anomalies", cron="47 * * * *"),
 )
 
 
@@ -81,6 +83,11 @@ def follow_life_cycles() -> str:
     """Record where trials, payments and ends of subscriptions have moved customers."""
     report = sweep_life_cycles(at=now())
     return f"{len(report.moves)} moves, {len(report.failures)} failures"
+
+
+def find_anomalies() -> str:
+    """Tell the days on which customers used unusually much or little."""
+    return f"{len(sweep_anomalies(at=now()))} unusual days"
 
 
 def compute_what_if(what_if_id: int) -> str:

@@ -49,6 +49,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             _list("Budgets and limits", "savings", "invoicing", "budget"),
             _list("Spend notices", "notifications", "invoicing", "spendnotice"),
+            _list("Unusual usage", "troubleshoot", "invoicing", "usageanomaly"),
             _list("Spend this period", "monitoring", "invoicing", "spendwatch"),
         ),
     ),

@@ -1,6 +1,7 @@
 """The admin of contract and money, one file a slice; Django finds it by this module."""
 
 from invoicing.admin import (
+    anomalies,
     backfills,
     billing_runs,
     budgets,
@@ -19,6 +20,7 @@ from invoicing.admin import (
 )
 
 __all__ = [
+    "anomalies",
     "backfills",
     "billing_runs",
     "budgets",

@@ -12,14 +12,14 @@ from billing_site.display.figures import moment_text, period_text
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
-from invoicing.admin.spend_words import notice_text
+from invoicing.admin.spend_words import notice_text, usual_text
 from invoicing.catalog.coupons import terms_text
 from invoicing.core.access import AccessReason
 from invoicing.core.assembly import amount_to_come
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment, PaymentFailure
-from invoicing.spend.models import SpendNotice
+from invoicing.spend.models import SpendNotice, UsageAnomaly
 from invoicing.spend.queries import budgets_of
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
@@ -84,6 +84,7 @@ class CustomerPage:
     failures: list[PaymentFailure]
     running: RunningPeriod
     notices: list[tuple[SpendNotice, str]]
+    anomalies: list[tuple[UsageAnomaly, str]]
     changes: list[Any]
 
 
@@ -129,6 +130,7 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
             (notice, notice_text(notice))
             for notice in customer.spend_notices.select_related("budget").order_by("-id")[:NOTICES]
         ],
+        anomalies=[(one, usual_text(one)) for one in customer.anomalies.order_by("-id")[:NOTICES]],
         changes=history_of(customer),
     )
 

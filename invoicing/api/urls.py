@@ -4,6 +4,7 @@ from django.urls import path
 
 from invoicing.api import (
     access,
+    anomalies,
     budgets,
     coupons,
     customers,
@@ -23,6 +24,7 @@ urlpatterns = [
     path("budgets", budgets.BudgetsView.as_view()),
     path("budgets/<str:key>", budgets.BudgetView.as_view()),
     path("budgets/<str:key>/retire", budgets.BudgetRetireView.as_view()),
+    path("anomalies", anomalies.AnomaliesView.as_view()),
     path("spend-notices", spend.SpendNoticesView.as_view()),
     path("subscriptions", subscriptions.SubscriptionsView.as_view()),
     path("subscriptions/<str:key>", subscriptions.SubscriptionView.as_view()),

@@ -1,5 +1,8 @@
 """What a customer's spend is watched by, and what was seen: budgets, the spend last looked at, and notices."""
 
+from decimal import Decimal
+from typing import Any
+
 import pgtrigger
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -8,7 +11,8 @@ from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
-from billing_site.kernel.model import append_only, fits_currency, money_field, never_truncated, stays
+from billing_site.kernel.model import EXACT_PLACES, append_only, fits_currency, money_field, never_truncated, stays
+from invoicing.core.anomaly import Direction
 from invoicing.core.spend import AtLimit as Limit
 from invoicing.core.spend import Basis
 from invoicing.customers.models import Customer
@@ -42,6 +46,10 @@ def _in_the_customers_currency(*, noun: str) -> Guard:
             RETURN NEW;
         """,
     )
+
+
+def _quantity_field(**options: Any) -> "models.DecimalField[Decimal, Decimal]":
+    return models.DecimalField(max_digits=60, decimal_places=EXACT_PLACES, **options)
 
 
 class Budget(models.Model):
@@ -209,11 +217,49 @@ class SpendNotice(models.Model):
         return f"{self.threshold} % of {self.budget}"
 
 
+class UsageAnomaly(models.Model):
+    """A day on which a customer used unusually much or little of a meter, told once, with what would have been usual."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="anomalies")
+    meter = models.CharField(max_length=100, help_text="The meter's key.")
+    unit = models.CharField(max_length=50)
+    day = models.DateField(help_text="Where the customer is.")
+    direction = models.CharField(max_length=10, choices=[(one.value, one.value.capitalize()) for one in Direction])
+    # As wide as windows: a sum never overflows.
+    quantity = _quantity_field(help_text="When it was noticed; the day may not have been over.")
+    usual_low = _quantity_field(help_text="The usual range of such a day in the four weeks before.")
+    usual_high = _quantity_field()
+    usual = _quantity_field(help_text="The middle of these days.")
+    day_count = models.PositiveSmallIntegerField(help_text="How many days it was compared with.")
+    noticed_at = models.DateTimeField()
+
+    objects = models.Manager["UsageAnomaly"]()
+
+    class Meta:
+        verbose_name = "unusual usage"
+        verbose_name_plural = "unusual usage"
+        constraints = [
+            models.UniqueConstraint(fields=["customer", "meter", "day"], name="unusual_day_is_told_once"),
+            models.CheckConstraint(
+                condition=Q(direction=Direction.ABOVE.value, quantity__gt=F("usual_high"))
+                | Q(direction=Direction.BELOW.value, quantity__lt=F("usual_low")),
+                name="unusual_day_lies_outside_of_its_range",
+            ),
+        ]
+        indexes = [models.Index(fields=["day", "customer"], name="unusual_usage_by_day")]
+        triggers = append_only(noun="notices of unusual usage")
+
+    def __str__(self) -> str:
+        return f"{self.meter} of {self.customer_id} on {self.day}"
+
+
 class SpendProgress(models.Model):
-    """One row: the number of the last event whose customers were looked at."""
+    """One row: the numbers of the last events whose customers were looked at, for budgets and for unusual usage."""
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     looked_through = models.BigIntegerField(default=0)
+    examined_through = models.BigIntegerField(default=0, db_default=0)
+    examined_date = models.DateField(null=True, help_text="The last day (UTC) on which everybody's usage was examined.")
 
     objects = models.Manager["SpendProgress"]()
 

@@ -144,12 +144,14 @@ QUERIES = {
     "/api/v1/budgets": f"?customer_id={SECRET}",
     "/api/v1/discounts": f"?customer_id={SECRET}",
     "/api/v1/spend-notices": f"?customer_id={SECRET}",
+    "/api/v1/anomalies": f"?customer_id={SECRET}",
 }
 # Methods that concern nobody in particular: a bound key may use them.
 OF_NOBODY = {("POST", "/api/v1/prices/preview"), ("GET", "/api/v1/plans"), ("GET", "/api/v1/plans/<str:key>")}
 OF_NOBODY |= {("GET", "/api/v1/meters"), ("GET", "/api/v1/meters/<str:key>")}
 LISTS = {("GET", "/api/v1/customers"), ("GET", "/api/v1/subscriptions"), ("GET", "/api/v1/invoices")}
 LISTS |= {("GET", "/api/v1/budgets"), ("GET", "/api/v1/spend-notices"), ("GET", "/api/v1/discounts")}
+LISTS |= {("GET", "/api/v1/anomalies")}
 LISTS |= {("GET", "/api/v1/events/conflicts"), ("GET", "/api/v1/events/unapplied")}
 
 
