@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 
@@ -26,7 +27,7 @@ def usage_by_day_of_many(
     belongs to the date on which it begins; the first and last date may be cut by the bounds.
     """
     found: dict[tuple[str, str], dict[date, Decimal]] = {}
-    parameters = {
+    parameters: dict[str, Any] = {
         "customers": list(zones),
         "zones": list(zones.values()),
         "start": start,
