@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0021_add_plans_to_plans'),
+        ('invoicing', '0022_price_each_event'),
     ]
 
     operations = [
