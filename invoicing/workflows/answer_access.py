@@ -6,8 +6,7 @@ from datetime import date, datetime
 from billing_site.kernel.errors import NotFound
 from invoicing.core.access import Verdict, access_at
 from invoicing.core.life_cycle import State, access_in_state
-from invoicing.customers.models import Customer
-from invoicing.workflows.customer_standing import standings
+from invoicing.workflows.customer_standing import standing_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ def answer_access(*, customer_key: str, at: datetime) -> Access:
     Read from the phases and invoices themselves, and from the state with the moves that are due: a planned end, an end
     of a trial or a payment needs no job to be heard of.
     """
-    standing = next(standings(customers=Customer.objects.filter(key=customer_key), at=at), None)
+    standing = standing_of(customer_key=customer_key, at=at)
     if standing is None:
         raise NotFound(f"there is no customer {customer_key!r}", field="key")
     circumstances, state = standing.circumstances, standing.state

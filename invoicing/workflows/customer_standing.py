@@ -1,6 +1,6 @@
 """What decides about customers now: their state, phases, means of payment and unpaid invoices, read for one or all in one query."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
+from billing_site.kernel.written_query import WrittenQuery
 from invoicing.core.access import Stretch
 from invoicing.core.life_cycle import Circumstances, State, Transition, moves_due
 from invoicing.core.phases import PhaseKind
@@ -51,11 +52,20 @@ class CustomerStanding:
 
 def standings(*, customers: "QuerySet[Customer]", at: datetime) -> Iterator[CustomerStanding]:
     """Yield where each of the customers stands at a moment; one query."""
+    yield from _standings(_rows(customers, at), at)
+
+
+def standing_of(*, customer_key: str, at: datetime) -> CustomerStanding | None:
+    """Return where one customer stands, or None where there is no such; the same query, which is written only once."""
+    return next(_standings(_BY_KEY.rows(key=customer_key, at=at), at), None)
+
+
+def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, tuple[Any, ...]]":
     oldest = overdue(at=at).filter(customer=OuterRef("pk")).values("due_date")[:1]
     refused = PaymentFailure.objects.filter(
         invoice__customer=OuterRef("pk"), invoice__status=InvoiceStatus.ISSUED, occurred_at__lte=at
     )
-    rows = (
+    return (
         with_state(customers)
         .annotate(
             overdue_since=Subquery(oldest),
@@ -76,6 +86,12 @@ def standings(*, customers: "QuerySet[Customer]", at: datetime) -> Iterator[Cust
         )
         .order_by("pk")
     )
+
+
+_BY_KEY = WrittenQuery(lambda key, at: _rows(Customer.objects.filter(key=key), at), key=str, at=datetime)
+
+
+def _standings(rows: Iterable[tuple[Any, ...]], at: datetime) -> Iterator[CustomerStanding]:
     for head, of_customer in groupby(rows, key=lambda row: row[:9]):
         yield _standing(head, [row[9:] for row in of_customer], at)
 
