@@ -33,6 +33,7 @@ from billing_site.kernel.errors import BillingError
 from billing_site.kernel.history import save_with_reason
 from invoicing.admin.plans_in_force import plans_in_force
 from invoicing.admin.price_words import price_in_words, spend_in_words
+from invoicing.admin.version_form import VersionForm
 from invoicing.catalog.draft import draft_next_version
 from invoicing.catalog.effective import effective_mistakes, sell_until
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Product
@@ -229,6 +230,7 @@ class PlanVersionAdmin(TrackedAdmin):
     list_select_related = ("plan",)
     search_fields = ("plan__key", "plan__name")
     ordering = ("plan__name", "-number")
+    form = VersionForm
     fields = ("cadence", "proration", "tiers_on_change", "effective_from", "effective_to")
     inlines = (SpendInline,)
     actions_detail = ("publish", "end_sale")

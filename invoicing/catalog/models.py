@@ -192,6 +192,14 @@ class Price(models.Model):
             ),
             models.CheckConstraint(condition=models.Q(free_units__gte=0), name="price_free_units_are_not_negative"),
             models.CheckConstraint(
+                condition=(models.Q(unit_amount__isnull=True) | models.Q(unit_amount__gte=0))
+                & (models.Q(package_amount__isnull=True) | models.Q(package_amount__gte=0))
+                & (models.Q(minimum_amount__isnull=True) | models.Q(minimum_amount__gte=0))
+                & (models.Q(maximum_amount__isnull=True) | models.Q(maximum_amount__gte=0))
+                & (models.Q(package_size__isnull=True) | models.Q(package_size__gt=0)),
+                name="price_amounts_are_not_negative",
+            ),
+            models.CheckConstraint(
                 condition=models.Q(rate__isnull=True) | models.Q(rate__gte=0, rate__lte=1),
                 name="price_rate_is_a_fraction",
             ),

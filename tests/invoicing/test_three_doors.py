@@ -1,12 +1,15 @@
 """What is wrong with a price is refused by the same field in the same words over the API, in the admin and in a catalog file."""
 
 import json
+from datetime import UTC, datetime
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
 
@@ -16,7 +19,7 @@ from invoicing.catalog.queries import published_version
 from invoicing.workflows.run_billing import issue_billing
 from metering.models import Meter
 from tests.billing_site.api.caller import Caller
-from tests.factories import AUGUST, a_customer, a_plan, a_subscription, usd_fee, usd_per_action
+from tests.factories import AUGUST, SEPTEMBER, a_customer, a_plan, a_subscription, usd_fee, usd_per_action
 
 pytestmark = pytest.mark.django_db
 
@@ -236,3 +239,64 @@ def test_a_moment_of_a_change_is_refused_at_its_field_over_the_api_and_in_the_ad
     assert (error["field"], words in error["message"]) == ("at", True)
     assert words in " ".join(page.context["form"].errors["at"])
     assert subscription.phases.count() == 1
+
+
+DATES: dict[str, tuple[dict[str, str], str, str]] = {
+    "inside an issued period": (
+        {"effective_from": "2026-07-15T00:00:00Z"},
+        "effective_from",
+        "lies in a period invoiced",
+    ),
+    "before what is sold": ({"effective_from": "2026-05-01T00:00:00Z"}, "effective_from", "must be after 2026-06-01"),
+    "out of this world": (
+        {"effective_from": "2101-01-01T00:00:00Z"},
+        "effective_from",
+        "must lie in the years 2000 to 2099",
+    ),
+    "an end at its beginning": (
+        {"effective_from": "2026-10-01T00:00:00Z", "effective_to": "2026-10-01T00:00:00Z"},
+        "effective_to",
+        "must be after 2026-10-01T00:00:00Z",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DATES)
+def test_a_date_from_which_a_version_cannot_be_sold_is_refused_at_its_field_at_all_three_doors(
+    case: str, tmp_path: Path, admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dates, field, words = DATES[case]
+    a_plan("pro", usd_fee("15"), at=datetime(2026, 6, 1, tzinfo=UTC))
+    a_subscription(a_customer())
+    issue_billing(as_of=AUGUST, at=AUGUST)
+    monkeypatch.setattr("billing_site.kernel.clock.now", lambda: SEPTEMBER)
+    draft = draft_next_version(plan_id=Plan.objects.get().pk, actor="test", reason="set up")
+    plan = {"key": "pro", "name": "Pro", "product": "platform", "prices": [usd_fee("20")], **dates}
+    file, said, before = tmp_path / "catalog.json", StringIO(), stored()
+    file.write_text(json.dumps({"plans": [plan]}))
+    terms = {"cadence": "month", "proration": "second", "tiers_on_change": "reset"}
+    spans = {"spend-TOTAL_FORMS": "0", "spend-INITIAL_FORMS": "0"}
+    written = {f"{name}_{place}": part for name, at in dates.items() for place, part in enumerate(at[:-1].split("T"))}
+
+    answer = Caller().post("/api/v1/plans", plan)
+    with pytest.raises(CommandError, match="was not loaded"):
+        call_command("load_catalog", str(file), stderr=said)
+    page = admin_client.post(
+        reverse("admin:invoicing_planversion_change", args=[draft.pk]), {**terms, **spans, **written}
+    )
+
+    told = {error["field"]: error["message"] for error in answer.json()["errors"]}
+    assert (list(told), words in told[field]) == ([field], True)
+    assert said.getvalue().startswith(f"plans[0].{field}: ")
+    errors = page.context["adminform"].form.errors
+    assert (list(errors), words in errors[field][0]) == ([field], True)
+    draft.refresh_from_db()
+    assert (stored(), draft.effective_from, draft.effective_to) == (before, None, None)
+
+
+def test_raw_sql_writes_no_negative_price_either() -> None:
+    draft = draft_next_version(plan_id=Plan.objects.get().pk, actor="test", reason="set up")
+
+    for column in ("unit_amount", "package_amount", "minimum_amount", "maximum_amount", "package_size"):
+        with pytest.raises(IntegrityError, match="price_amounts_are_not_negative"), transaction.atomic():
+            draft.prices.update(**{column: Decimal("-0.000000000001")})

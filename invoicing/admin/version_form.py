@@ -1,0 +1,27 @@
+"""The form of a plan version that is a draft: dates that cannot be are refused here, not only when it is published."""
+
+from typing import Any
+
+from django import forms
+
+from billing_site.kernel import clock
+from invoicing.catalog.effective import effective_mistakes
+from invoicing.catalog.models import PlanVersion
+
+
+class VersionForm(forms.ModelForm):
+    """The terms of a draft and between which moments it will be sold."""
+
+    class Meta:
+        model = PlanVersion
+        fields = "__all__"
+
+    def clean(self) -> dict[str, Any]:
+        """Put what a publication would be refused for beside the dates that were written; what is not written may follow."""
+        cleaned = super().clean() or {}
+        dates = {name: cleaned.get(name) for name in ("effective_from", "effective_to")}
+        draft = PlanVersion(plan=self.instance.plan, number=self.instance.number, **dates)
+        for error in effective_mistakes(version=draft, at=clock.now()):
+            if dates.get(error.field) is not None and error.field not in self.errors:
+                self.add_error(error.field, error.message)
+        return cleaned
