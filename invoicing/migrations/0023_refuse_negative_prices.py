@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0021_add_plans_to_plans'),
+        ('invoicing', '0022_price_each_event'),
         ('metering', '0013_find_windows_by_customer_not_by_meter'),
     ]
 
