@@ -92,7 +92,6 @@ class PriceAdmin(StaffAdmin):
             {
                 "fields": ("fixed_amount_per_event", ("minimum_amount_per_event", "maximum_amount_per_event")),
                 "description": "A percentage of each event by itself, such as a card fee of 2.9 % and USD 0.30.",
-                "classes": ("collapse",),
             },
         ),
         (
@@ -100,7 +99,6 @@ class PriceAdmin(StaffAdmin):
             {
                 "fields": (("first_dimension", "second_dimension"), "default_unit_amount"),
                 "description": "Each unit costs what the cell of its values says.",
-                "classes": ("collapse",),
             },
         ),
     )
