@@ -115,6 +115,7 @@ class PlanAdmin(NamedAdmin):
     list_filter = ("product",)
     list_select_related = ("product",)
     form = PlanForm
+    autocomplete_fields = ("add_on_to",)
     fields = ("key", "name", "product", "add_on_to")
     change_form_outer_after_template = "backoffice/plan_versions.html"
     empty_message = "Plans come from `manage.py load_catalog` or are created here."

@@ -61,9 +61,7 @@ def _members(definition: Mapping[str, Any]) -> str:
     words = [str(definition["model"]).replace("_", " ")]
     for name, value in definition.items():
         if name == "tiers":
-            words.append(
-                "; ".join(_members({"model": f"to {tier['up_to'] or 'any'}", **_rates(tier)}) for tier in value)
-            )
+            words.append("; ".join(_tier(tier) for tier in value))
         elif name == "cells":
             words.append(
                 "; ".join(
@@ -77,5 +75,8 @@ def _members(definition: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _rates(tier: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in tier.items() if name != "up_to" and value != "0"}
+def _tier(tier: Mapping[str, Any]) -> str:
+    """Write a tier: up to 1000 unit amount 0.001."""
+    rates = [f"{name.replace('_', ' ')} {value}" for name, value in tier.items() if name != "up_to" and value != "0"]
+    bound = f"up to {tier['up_to']}" if tier["up_to"] is not None else "above"
+    return f"{bound} {', '.join(rates) or 'free'}"

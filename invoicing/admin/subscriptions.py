@@ -40,7 +40,7 @@ from invoicing.admin.subscription_change import ChangePages, published_versions
 from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.cancel import end_subscription
-from invoicing.subscriptions.models import Subscription, SubscriptionPhase
+from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import incomplete, phase_shown, phases_in_force, state_of
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.start import start_subscription
@@ -345,7 +345,12 @@ class SubscriptionAdmin(ChangePages):
 
 
 def _changes(subscription: Subscription) -> list[Change]:
-    """Return the history of a subscription and of its phases, newest first; phases that a change adds speak by those it cuts."""
+    """Return the history of a subscription, its phases and its own prices, newest first; phases that a change adds speak by those it cuts."""
     history = SubscriptionPhase.history.filter(subscription=subscription).exclude(history_type="+")  # type: ignore[attr-defined]
     of_phases = changes_of(rows=with_previous(history=history.order_by("-history_id"))[:HISTORY_LENGTH])
-    return sorted([*history_of(subscription), *of_phases], key=lambda change: change.at, reverse=True)[:HISTORY_LENGTH]
+    own = PriceOverride.history.filter(customer=subscription.customer_id)  # type: ignore[attr-defined]
+    own = own.filter(Q(subscription=None) | Q(subscription=subscription)).order_by("-history_id")
+    of_prices = changes_of(rows=with_previous(history=own)[:HISTORY_LENGTH])
+    return sorted([*history_of(subscription), *of_phases, *of_prices], key=lambda change: change.at, reverse=True)[
+        :HISTORY_LENGTH
+    ]
