@@ -25,6 +25,7 @@ from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import CHANGEABLE, change_customer, check_customer_fields, create_customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.workflows.find_saving import find_saving
 
 FIXED = ("key", "currency", "timezone")
 PORTAL_LINK = "billing_site.portal.access.link_for"
@@ -128,11 +129,25 @@ class CustomerAdmin(LifeCyclePages):
         return pill(state_words(State(customer.state)))
 
     def get_urls(self) -> list[Any]:
-        """Add the page that moves a customer."""
+        """Add the page that moves a customer, and the one that compares plans."""
         move = path(
             "<path:object_id>/move/<str:to>/", self.admin_site.admin_view(self.move), name="invoicing_customer_move"
         )
-        return [move, *super().get_urls()]
+        saving = path(
+            "<path:object_id>/saving/", self.admin_site.admin_view(self.saving), name="invoicing_customer_saving"
+        )
+        return [move, saving, *super().get_urls()]
+
+    def saving(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show what the customer's last invoices would have come to on other plans."""
+        customer = self.row_or_404(request, object_id)
+        context = self.page_context(
+            request,
+            title=f"{customer.name}: would another plan have cost less?",
+            row=customer,
+            saving=find_saving(customer=customer, at=now()),
+        )
+        return TemplateResponse(request, "backoffice/customer_saving.html", context)
 
     @admin.display(description="Open balance", ordering="open_balance")
     def open_amount(self, customer: Any) -> SafeString:
