@@ -10,6 +10,7 @@ from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.spend.models import Budget, SpendNotice, SpendProgress, SpendWatch, UsageAnomaly
+from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
@@ -19,6 +20,8 @@ __all__ = [
     "Backfill",
     "BillingRun",
     "Budget",
+    "Commitment",
+    "CommitmentTranche",
     "Coupon",
     "Customer",
     "Discount",

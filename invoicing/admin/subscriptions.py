@@ -35,6 +35,7 @@ from billing_site.display.figures import link
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
+from invoicing.admin.commitments import CommitmentPages, commitment_cards
 from invoicing.admin.own_price import overrides_shown
 from invoicing.admin.subscription_change import ChangePages, published_versions
 from invoicing.catalog.models import Plan, PlanVersion
@@ -206,7 +207,7 @@ class InForceFilter(admin.SimpleListFilter):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(ChangePages):
+class SubscriptionAdmin(ChangePages, CommitmentPages):
     """Which plan is in force for whom."""
 
     form = StartForm
@@ -285,6 +286,7 @@ class SubscriptionAdmin(ChangePages):
             phase=phase_shown(subscription=subscription, at=at),
             phases=list(subscription.phases.all()),
             overrides=overrides_shown(subscription=subscription),
+            commitments=commitment_cards(subscription=subscription),
             add_ons=[
                 (add_on, phase_shown(subscription=add_on, at=at), state_of(subscription=add_on, at=at))
                 for add_on in with_phases(subscription.add_ons.all()).order_by("started_at", "id")
@@ -305,7 +307,7 @@ class SubscriptionAdmin(ChangePages):
         """End on the subscription's page."""
         return go(reverse("admin:invoicing_subscription_change", args=[obj.pk]))
 
-    actions_detail = ("change_terms", "end")
+    actions_detail = ("change_terms", "commit", "end")
 
     @action(description="End", url_path="end")
     def end(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -8,6 +8,17 @@ from moneyed import Money
 
 from billing_site.kernel.money import is_rounded, total
 from billing_site.kernel.period import Period
+from invoicing.core.adjustments.commitment import (
+    CommitmentBase,
+    CommitmentDrawdown,
+    CommitmentExpiry,
+    CommitmentOverage,
+    CommitmentTerm,
+    CommitmentTrueUp,
+    adjust_commitment,
+    commitment_document,
+    commitment_members,
+)
 from invoicing.core.adjustments.discounts import Discount, adjust_discount, discount_document, discount_members
 from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, adjust_spend, spend_document, spend_members
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, RatedLine, Term
@@ -23,9 +34,15 @@ class Family:
     members: Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
+def _of_commitment(term: type[CommitmentTerm]) -> Family:
+    return Family(term, adjust_commitment, commitment_document, commitment_members)
+
+
+COMMITMENT = (CommitmentBase, CommitmentDrawdown, CommitmentOverage, CommitmentTrueUp, CommitmentExpiry)
 FAMILIES: Mapping[AdjustmentKind, Family] = {
     AdjustmentKind.MINIMUM_SPEND: Family(MinimumSpend, adjust_spend, spend_document, spend_members),
     AdjustmentKind.MAXIMUM_SPEND: Family(MaximumSpend, adjust_spend, spend_document, spend_members),
+    **{family.kind: _of_commitment(family) for family in COMMITMENT},
     AdjustmentKind.DISCOUNT: Family(Discount, adjust_discount, discount_document, discount_members),
 }
 assert set(FAMILIES) == set(AdjustmentKind), "each kind of adjustment is computed somewhere"
@@ -35,7 +52,10 @@ def adjust(*, terms: Sequence[Term], lines: Sequence[RatedLine], currency: str) 
     """Return one line for each term, in the order of the kinds and then of the contract; the bill never becomes negative by them."""
     if not terms:
         return ()
-    return adjust_amounts(terms=terms, amounts={line.reference: line.amount for line in lines}, currency=currency)
+    adjusted = adjust_amounts(terms=terms, amounts={line.reference: line.amount for line in lines}, currency=currency)
+    bill = total((line.amount for line in lines), currency) + total((line.amount for line in adjusted), currency)
+    assert bill.amount >= 0, "terms never turn a bill into a credit"
+    return adjusted
 
 
 def adjust_amounts(*, terms: Sequence[Term], amounts: Mapping[str, Money], currency: str) -> tuple[AdjustmentLine, ...]:
@@ -50,7 +70,6 @@ def adjust_amounts(*, terms: Sequence[Term], amounts: Mapping[str, Money], curre
                 line = adjustment_line(term=term, base=base, currency=currency)
                 take_off(line=line, left=seen)
                 adjusted.append(line)
-    assert total(seen.values(), currency).amount >= 0, "terms never turn a bill into a credit"
     return tuple(adjusted)
 
 

@@ -57,6 +57,11 @@ class StepKind(StrEnum):
     INVOICED_BEFORE = "invoiced_before"
     TAKEN_BEFORE = "taken_before"
     LEFT_FOR_LATER = "left_for_later"
+    COMMITTED = "committed"
+    DRAWN = "drawn"
+    OVERAGE = "overage"
+    EXPIRED = "expired"
+    ROLLED_OVER = "rolled_over"
     DISCOUNT = "discount"
 
     @property
@@ -70,6 +75,11 @@ class AdjustmentKind(StrEnum):
 
     MINIMUM_SPEND = "minimum_spend"
     MAXIMUM_SPEND = "maximum_spend"
+    COMMITMENT_BASE = "commitment_base"
+    COMMITMENT_OVERAGE = "commitment_overage"
+    COMMITMENT_TRUE_UP = "commitment_true_up"
+    COMMITMENT_EXPIRY = "commitment_expiry"
+    COMMITMENT_DRAWDOWN = "commitment_drawdown"
     DISCOUNT = "discount"
 
 
@@ -312,37 +322,33 @@ class AdjustmentLine:
 
 
 @dataclass(frozen=True)
-class DecidedCorrection:
-    """A correction that goes to the next invoice: the original line in words, both usages, and what invoices hold of it.
-
-    `period` names the service period as people read it: "July 2026".
-    """
+class Decided:
+    """What goes to the next invoice of a line that was issued, and what invoices hold of it; `period` as people read it: "July 2026"."""
 
     reference: str
     invoice_number: str
     position: int
     line_digest: str
     period: str
-    charge: Charge
-    before: Usage
-    after: Usage
     currency: str
     taken: Money
 
 
 @dataclass(frozen=True)
-class DecidedAdjustment:
-    """A correction of an adjustment line that goes to the next invoice: late usage has changed what it was computed from."""
+class DecidedCorrection(Decided):
+    """A correction of a charge: it is rated with both usages."""
 
-    reference: str
-    invoice_number: str
-    position: int
-    line_digest: str
-    period: str
+    charge: Charge
+    before: Usage
+    after: Usage
+
+
+@dataclass(frozen=True)
+class DecidedAdjustment(Decided):
+    """A correction of an adjustment line: late usage has changed what it was computed from."""
+
     before: AdjustmentLine
     after: AdjustmentLine
-    currency: str
-    taken: Money
 
 
 @dataclass(frozen=True)

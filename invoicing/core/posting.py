@@ -1,22 +1,27 @@
 """Postings: which accounts an event of the business touches; debits are positive, credits negative (S0-118)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from moneyed import Money
 
-from billing_site.kernel.money import is_rounded, total
+from billing_site.kernel.money import is_rounded
+from billing_site.kernel.money import total as sum_of
 
 BANK = "1000"
 STRIPE_CLEARING = "1100"
 RECEIVABLE = "1200"
+PREPAID = "2100"
 REVENUE = "4000"
+BREAKAGE = "4100"
 
 ACCOUNT_NAMES = {
     BANK: "Bank",
     STRIPE_CLEARING: "Stripe clearing",
     RECEIVABLE: "Receivable",
+    PREPAID: "Prepaid commitments",
     REVENUE: "Revenue",
+    BREAKAGE: "Breakage",
 }
 # Where the money of a settlement channel arrives: card payments at Stripe first, transfers at the bank.
 CASH_ACCOUNTS = {"stripe": STRIPE_CLEARING, "manual": BANK}
@@ -34,9 +39,21 @@ class PostingLine:
         assert is_rounded(self.amount), f"the books hold whole minor units: {self.amount}"
 
 
-def postings_for_issue(*, total: Money, currency: str) -> tuple[PostingLine, ...]:
-    """An invoice is issued: the customer owes its total, and it is earned."""
-    return _transfer(total, currency, debit=RECEIVABLE, credit=REVENUE)
+def postings_for_issue(
+    *, total: Money, currency: str, beside: Mapping[str, Money] | None = None
+) -> tuple[PostingLine, ...]:
+    """An invoice is issued: the customer owes its total; what is credited beside revenue, by account, is not earned by it.
+
+    A negative amount takes from that account: what is drawn from a prepaid commitment is earned now.
+    """
+    others = {account: amount for account, amount in sorted((beside or {}).items()) if amount.amount}
+    assert total.amount >= 0, f"a negative amount is a reversal or a credit note: {total}"
+    assert total.currency.code == currency, f"{total.currency} in an entry of {currency}"
+    earned = total - sum_of(others.values(), currency)
+    credits = [PostingLine(account, amount * -1) for account, amount in others.items()]
+    if earned.amount or not credits:
+        credits.insert(0, PostingLine(REVENUE, earned * -1))
+    return _balanced((PostingLine(RECEIVABLE, total), *credits), currency)
 
 
 def postings_for_payment(*, amount: Money, channel: str) -> tuple[PostingLine, ...]:
@@ -59,5 +76,5 @@ def _transfer(amount: Money, currency: str, *, debit: str, credit: str) -> tuple
 
 
 def _balanced(postings: tuple[PostingLine, ...], currency: str) -> tuple[PostingLine, ...]:
-    assert total((line.amount for line in postings), currency).amount == 0, "debits must equal credits"
+    assert sum_of((line.amount for line in postings), currency).amount == 0, "debits must equal credits"
     return postings

@@ -1,15 +1,18 @@
 """Adjustment lines as invoices keep them: their rows, and what late usage makes of those that are issued."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from moneyed import Money
 
-from billing_site.kernel.money import round_money
-from invoicing.core.adjusting import adjust_amounts
-from invoicing.core.contract import AdjustmentLine
+from billing_site.kernel.money import EXACT, round_money
+from invoicing.core.adjusting import adjust_amounts, adjustment_line, take_off
+from invoicing.core.adjustments.commitment import CommitmentDrawdown, CommitmentOverage, CommitmentTerm
+from invoicing.core.contract import AdjustmentKind, AdjustmentLine, Term
 from invoicing.core.proof import adjusted_again, adjustment_document
-from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, UsageCorrection
+from invoicing.subscriptions.committed import left_of
 from invoicing.subscriptions.models import Subscription
 
 
@@ -28,6 +31,7 @@ def lines_of_adjustments(
             kind=LineKind.ADJUSTMENT,
             adjustment=line.kind.value,
             subscription=subscriptions[line.subscription] if line.subscription else None,
+            tranche_id=line.term.tranche if isinstance(line.term, CommitmentTerm) else None,
             description=line.description,
             quantity=line.quantity,
             currency=invoice.currency,
@@ -71,16 +75,94 @@ def amounts_seen(
 def adjusted_now(
     *, lines: Sequence[InvoiceLine], changed: Mapping[str, Money]
 ) -> list[tuple[InvoiceLine, AdjustmentLine]]:
-    """Return each adjustment of an invoice with what it would be if some charges came to something else, by reference."""
-    rows = {line.rated["inputs"]["reference"]: line for line in lines if line.kind == LineKind.ADJUSTMENT}
+    """Return each adjustment of an invoice with what it would be if some charges came to something else, by reference.
+
+    A tranche that was paid in advance gives what it has left today, whatever was left at the time; once it has ended,
+    what was drawn from it stays.
+    """
+    rows = [line for line in lines if line.kind == LineKind.ADJUSTMENT]
+    ended = _ended_tranches(rows)
+    held = {row.pk: adjustment_held(line=row) for row in rows}
+    left = {row.tranche_id: _left_of(row, held[row.pk]) for row in rows if _draws(row) and row.tranche_id not in ended}
+    terms = [
+        replace(term, available=left[term.tranche])
+        if isinstance(term, CommitmentDrawdown | CommitmentOverage) and term.tranche in left
+        else term
+        for term in (line.term for line in held.values())
+    ]
+    return _adjusted(rows, terms, lines, changed, ended)
+
+
+def adjusted_as_held(*, lines: Sequence[InvoiceLine]) -> list[tuple[InvoiceLine, AdjustmentLine]]:
+    """Return each adjustment of an invoice with what its terms, as they were last, make of what the charges have come to."""
+    rows = [line for line in lines if line.kind == LineKind.ADJUSTMENT]
+    return _adjusted(rows, [adjustment_held(line=row).term for row in rows], lines, {}, _ended_tranches(rows))
+
+
+def true_up_after(*, line: InvoiceLine) -> InvoiceLine | None:
+    """Return the true-up, on a later invoice, of the commitment that a charge counts towards; None where there is none."""
+    return (
+        InvoiceLine.objects.filter(
+            kind=LineKind.ADJUSTMENT,
+            adjustment=AdjustmentKind.COMMITMENT_TRUE_UP.value,
+            subscription=line.subscription_id,
+            tranche__starts_at__lte=line.invoice.period_start,
+            tranche__ends_at__gt=line.invoice.period_start,
+            invoice__status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID),
+        )
+        .exclude(invoice=line.invoice_id)
+        .select_related("invoice")
+        .prefetch_related("corrections")
+        .first()
+    )
+
+
+def trued_up(*, line: InvoiceLine, spent_more: Money) -> AdjustmentLine:
+    """Return what a true-up would be if so much more had been spent on earlier invoices."""
+    held = adjustment_held(line=line)
+    assert isinstance(held.term, CommitmentTerm), "a true-up is about a tranche"
+    available = EXACT.subtract(held.term.available, spent_more.amount)
+    return adjustment_line(term=replace(held.term, available=available), base=held.base, currency=line.currency)
+
+
+def _adjusted(
+    rows: Sequence[InvoiceLine],
+    terms: Sequence[Term],
+    lines: Sequence[InvoiceLine],
+    changed: Mapping[str, Money],
+    ended: Collection[int | None],
+) -> list[tuple[InvoiceLine, AdjustmentLine]]:
+    frozen = [row for row in rows if row.tranche_id in ended]
+    by_reference = {row.rated["inputs"]["reference"]: row for row in rows if row not in frozen}
     if not rows:
         return []
-    held = amounts_held(lines=lines)
-    charges = {reference: amount for reference, amount in held.items() if reference not in rows} | dict(changed)
-    currency = next(iter(rows.values())).currency
-    terms = [adjusted_again(inputs=row.rated["inputs"]).term for row in rows.values()]
-    adjusted = adjust_amounts(terms=terms, amounts=charges, currency=currency)
-    return [(rows[line.reference], line) for line in adjusted]
+    amounts = amounts_held(lines=[line for line in lines if line.kind == LineKind.CHARGE]) | dict(changed)
+    held = [(row, adjustment_held(line=row)) for row in frozen]
+    for _, line in held:
+        take_off(line=line, left=amounts)
+    live = [term for term in terms if term.reference in by_reference]
+    adjusted = adjust_amounts(terms=live, amounts=amounts, currency=rows[0].currency)
+    return [*((by_reference[line.reference], line) for line in adjusted), *held]
+
+
+def _draws(row: InvoiceLine) -> bool:
+    return row.adjustment == AdjustmentKind.COMMITMENT_DRAWDOWN
+
+
+def _left_of(row: InvoiceLine, held: AdjustmentLine) -> Decimal:
+    """Return what a drawdown may come to today: what it has drawn, and what its tranche has left."""
+    assert row.tranche is not None, "a drawdown names its tranche"
+    return EXACT.subtract(left_of(tranche=row.tranche), held.amount.amount)
+
+
+def _ended_tranches(rows: Iterable[InvoiceLine]) -> set[int | None]:
+    tranches = {row.tranche_id for row in rows if _draws(row)}
+    if not tranches:
+        return set()
+    ends = InvoiceLine.objects.filter(
+        tranche__in=tranches, kind=LineKind.ADJUSTMENT, adjustment=AdjustmentKind.COMMITMENT_EXPIRY.value
+    )
+    return set(ends.exclude(invoice__status=InvoiceStatus.VOID).values_list("tranche", flat=True))
 
 
 def adjustment_held(*, line: InvoiceLine) -> AdjustmentLine:

@@ -91,6 +91,7 @@ def lines_of_corrections(
             subscription_id=correction.original.subscription_id,
             price_id=correction.original.price_id,
             adjustment=correction.original.adjustment,
+            tranche_id=correction.original.tranche_id,
             description=line.description,
             meter_key=correction.original.meter_key,
             unit=line.unit,

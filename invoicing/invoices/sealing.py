@@ -14,6 +14,8 @@ def line_digest(*, line: InvoiceLine) -> str:
     # Named only where it is set: digests of before there were adjustments stay the same.
     if line.adjustment:
         correction["adjustment"] = line.adjustment
+    if line.tranche_id is not None:
+        correction["tranche"] = line.tranche_id
     return digest_of(
         {
             **correction,

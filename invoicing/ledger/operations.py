@@ -7,14 +7,28 @@ from django.db import transaction
 from moneyed import Money
 
 from billing_site.kernel import money
-from invoicing.core.posting import BANK, RECEIVABLE, REVENUE, STRIPE_CLEARING, PostingLine
+from invoicing.core.posting import (
+    ACCOUNT_NAMES,
+    BANK,
+    BREAKAGE,
+    PREPAID,
+    RECEIVABLE,
+    REVENUE,
+    STRIPE_CLEARING,
+    PostingLine,
+)
 from invoicing.ledger.models import Account, JournalEntry, Posting
 
 CHART_OF_ACCOUNTS = {
-    BANK: ("Bank", Account.Kind.ASSET),
-    STRIPE_CLEARING: ("Stripe clearing", Account.Kind.ASSET),
-    RECEIVABLE: ("Receivable", Account.Kind.ASSET),
-    REVENUE: ("Revenue", Account.Kind.REVENUE),
+    code: (ACCOUNT_NAMES[code], kind)
+    for code, kind in (
+        (BANK, Account.Kind.ASSET),
+        (STRIPE_CLEARING, Account.Kind.ASSET),
+        (RECEIVABLE, Account.Kind.ASSET),
+        (PREPAID, Account.Kind.LIABILITY),
+        (REVENUE, Account.Kind.REVENUE),
+        (BREAKAGE, Account.Kind.REVENUE),
+    )
 }
 
 

@@ -13,6 +13,7 @@ from invoicing.catalog.spend import SpendEntry, spend_entry
 from invoicing.core.definition import price_from_definition
 from invoicing.core.overrides import Override, in_force
 from invoicing.customers.models import Customer
+from invoicing.subscriptions.commitment import CommitmentTranche
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
 
@@ -26,6 +27,7 @@ class Agreements:
 
     subscriptions: Mapping[int, tuple[Subscription, ...]]
     discounts: Mapping[int, tuple[Discount, ...]]
+    tranches: Mapping[int, tuple[CommitmentTranche, ...]]
     _overrides: Mapping[tuple[int, int | None, int, str], tuple[Override, ...]] = field(
         default_factory=dict, repr=False
     )
@@ -58,6 +60,10 @@ class Agreements:
         offered = self.prices_of(version=version, currency=customer.currency)
         return version.plan.key, frozenset(price.key for price, _ in offered)
 
+    def tranches_of(self, *, subscription: Subscription) -> tuple[CommitmentTranche, ...]:
+        """Return the tranches of the commitments of a subscription."""
+        return self.tranches.get(subscription.pk, ())
+
     def spend_of(self, *, version: PlanVersion, currency: str) -> SpendEntry | None:
         """Return the minimum and maximum spend of a plan version that some of these subscriptions have, or None."""
         return next((spend_entry(row=row) for row in version.spend.all() if row.currency == currency), None)
@@ -74,7 +80,7 @@ class Agreements:
 
 
 def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
-    """Read what these customers agreed to, for all times: nine queries, however many they are."""
+    """Read what these customers agreed to, for all times: ten queries, however many they are."""
     by_id = {customer.pk: customer for customer in customers}
     currencies = {customer.currency for customer in by_id.values()}
     prices = with_rates(Price.objects.filter(currency__in=currencies))
@@ -97,8 +103,12 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
     discounts: dict[int, tuple[Discount, ...]] = {}
     for discount in Discount.objects.filter(customer__in=by_id).select_related("coupon", "subscription").order_by("id"):
         discounts[discount.customer_id] = (*discounts.get(discount.customer_id, ()), discount)
+    tranches: dict[int, tuple[CommitmentTranche, ...]] = {}
+    committed = CommitmentTranche.objects.filter(subscription__customer__in=by_id).select_related("commitment")
+    for tranche in committed.order_by("starts_at"):
+        tranches[tranche.subscription_id] = (*tranches.get(tranche.subscription_id, ()), tranche)
     subscriptions = {number: tuple(those) for number, those in found.items()}
-    return Agreements(subscriptions, discounts, overrides)
+    return Agreements(subscriptions, discounts, tranches, overrides)
 
 
 def core_override(*, row: PriceOverride) -> Override:

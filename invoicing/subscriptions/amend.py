@@ -7,9 +7,10 @@ from django.db import transaction
 from django.db.models import Q
 
 from billing_site.kernel.errors import FieldError, InvalidFields, InvalidInput
+from billing_site.kernel.period import as_utc
 from invoicing.catalog.models import PlanVersion
 from invoicing.core.contract import Cadence
-from invoicing.core.phases import Proration
+from invoicing.core.phases import Proration, phase_at
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.phases import (
     add_on_mistakes,
@@ -19,6 +20,7 @@ from invoicing.subscriptions.phases import (
     metered_elsewhere,
     plan_mistakes,
 )
+from invoicing.subscriptions.snapshot import timeline_of
 
 QUANTITY_MAX = 1_000_000
 
@@ -46,6 +48,10 @@ def change_plan(
     if clash is not None:
         message = f"{clash} charges the same meter from then on: end it before this plan begins"
         errors.append(FieldError("plan", "metered_already", message))
+    running = phase_at(phases=timeline_of(subscription=locked).phases, moment=as_utc(at))
+    if running is not None and running.cadence != plan_version.cadence and locked.tranches.filter(ends_at__gt=at):
+        message = f"is billed by other periods ({plan_version.cadence}) than its commitment is counted in"
+        errors.append(FieldError("plan", "committed", message))
     if errors:
         raise InvalidFields(tuple(errors))
     return change_phases(

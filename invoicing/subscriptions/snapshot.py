@@ -18,6 +18,7 @@ from invoicing.core.overrides import PricedService, priced_services
 from invoicing.core.phases import PlanService, TiersOnChange, services_in
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.agreements import Agreements, agreements_of
+from invoicing.subscriptions.committed import commitment_terms
 from invoicing.subscriptions.discounts import Reducible, discount_terms
 from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
 
@@ -195,6 +196,12 @@ def contract_agreed(
             about = tuple(charge.reference for charge in charges[first:])
             terms += _spend_bounds(subscription, service, spend, about, taken=references)
             references.update(term.reference for term in terms)
+    committed: list[Term] = []
+    for subscription in dict.fromkeys(subscription for subscription, *_ in services):
+        if tranches := agreements.tranches_of(subscription=subscription):
+            bill: list[Charge | Term] = [*charges, *terms]
+            about = tuple(line.reference for line in bill if line.subscription == subscription.key)
+            committed += commitment_terms(subscription=subscription, tranches=tranches, period=period, about=about)
     discounts = agreements.discounts_of(customer=customer)
     if discounts:
         terms += discount_terms(
@@ -204,6 +211,7 @@ def contract_agreed(
             sold=lambda number: agreements.sold_as(customer=customer, plan_version_id=number),
             period=period,
         )
+    terms += committed
     snapshot = ContractSnapshot(
         customer=customer.key, currency=customer.currency, period=period, charges=tuple(charges), terms=tuple(terms)
     )

@@ -138,7 +138,11 @@ def _prove_correction_line(line: InvoiceLine) -> LineProof:
 
 def _terms(rated: dict[str, Any]) -> dict[str, Any]:
     """Return what a rating depended on, but for the usage, or the lines that an adjustment was computed from."""
-    return {name: value for name, value in rated["inputs"].items() if name not in ("usage", "lines")}
+    terms = {name: value for name, value in rated["inputs"].items() if name not in ("usage", "lines")}
+    if "term" in terms:
+        # What is left of a commitment is not agreed: a correction takes what is left of it when it is made.
+        terms["term"] = {name: value for name, value in terms["term"].items() if name != "available"}
+    return terms
 
 
 def _differences_of_base(line: InvoiceLine, rated: dict[str, Any], correction: UsageCorrection | None) -> list[str]:

@@ -9,6 +9,7 @@ from billing_site.kernel.money import from_minor_units, plain
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.posting import postings_for_issue
 from invoicing.customers.models import SettlementChannel
+from invoicing.invoices.crediting import credited_beside
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.operations import apply_payment, issue, locked_invoice, nothing_due, save_draft
 from invoicing.ledger.models import JournalEntry
@@ -64,7 +65,9 @@ def issue_computed(*, invoice_id: int, at: datetime, actor: str, reason: str) ->
     post_entry(
         kind=JournalEntry.Kind.ISSUE,
         reference=invoice.number,
-        postings=postings_for_issue(total=invoice.total, currency=invoice.currency),
+        postings=postings_for_issue(
+            total=invoice.total, currency=invoice.currency, beside=credited_beside(lines=invoice.lines.all())
+        ),
         description=f"Invoice {invoice.number}, {invoice.customer_name}"[:300],
         occurred_at=invoice.issued_at or at,
     )

@@ -22,7 +22,7 @@ from invoicing.core.contract import AdjustmentLine, Usage
 from invoicing.core.correction import Reconsidered, reconsider
 from invoicing.core.proof import carries_of, charge_from_inputs, usage_from_document
 from invoicing.customers.models import Customer, LateUsagePolicy
-from invoicing.invoices.adjustments import adjusted_now, adjustment_held, last_link
+from invoicing.invoices.adjustments import adjusted_now, adjustment_held, last_link, true_up_after, trued_up
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, LineKind, UsageCorrection
 from invoicing.workflows.compute_invoice import usage_of_charge
 from invoicing.workflows.explain_invoice import NOT_RATABLE
@@ -209,6 +209,15 @@ def _adjustment_changes(line: InvoiceLine, amount: Money, lines: Sequence[Invoic
             yield AdjustmentChange(row, last_link(line=row), before, after)
 
 
+def _true_up_change(line: InvoiceLine, spent_more: Money) -> Iterator[AdjustmentChange]:
+    """Yield what a true-up on a later invoice becomes where more, or less, was spent towards its commitment."""
+    row = true_up_after(line=line)
+    if row is not None:
+        before, after = adjustment_held(line=row), trued_up(line=row, spent_more=spent_more)
+        if after.amount != before.amount:
+            yield AdjustmentChange(row, last_link(line=row), before, after)
+
+
 def _place(line: InvoiceLine) -> tuple[Any, ...]:
     return line.invoice.customer.name, line.invoice.customer_id, line.service_start, line.invoice_id, line.position
 
@@ -276,6 +285,9 @@ def _change(
     )
     adjustments = tuple(_adjustment_changes(line, reconsidered.after.amount, lines))
     effect = total((reconsidered.effect, *(one.effect for one in adjustments)), line.currency)
+    if true_ups := tuple(_true_up_change(line, effect)):
+        adjustments += true_ups
+        effect = total((effect, *(one.effect for one in true_ups)), line.currency)
     decision, rule = by_policy(line=line, effect=effect, corrections=links)
     added, cancelled, first_learnt_at = learnt.get(line.pk, (0, 0, None))
     return LateChange(

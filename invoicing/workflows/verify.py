@@ -17,7 +17,7 @@ from billing_site.kernel.guard import Guard
 from billing_site.kernel.money import plain, total
 from invoicing.core.posting import RECEIVABLE
 from invoicing.core.proof import carries_of
-from invoicing.invoices.adjustments import adjusted_now, amounts_held
+from invoicing.invoices.adjustments import adjusted_as_held, amounts_held
 from invoicing.invoices.models import (
     CorrectionDecision,
     Invoice,
@@ -32,6 +32,7 @@ from invoicing.invoices.sealing import invoice_seal
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.payments.models import Payment
+from invoicing.workflows.commitment_faults import commitment_faults
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction, prove_line
 from metering.archiving.checks import archive_faults
 from metering.doubles import doubled_keys
@@ -209,7 +210,7 @@ def check_adjustments_hold() -> Iterator[Finding]:
     lines = Prefetch("lines", InvoiceLine.objects.order_by("position").prefetch_related("corrections"))
     for invoice in issued.prefetch_related(lines).order_by("id").iterator(chunk_size=CHUNK):
         try:
-            adjusted = adjusted_now(lines=list(invoice.lines.all()), changed={})
+            adjusted = adjusted_as_held(lines=list(invoice.lines.all()))
         except NOT_RATABLE as problem:
             yield Finding(
                 "adjustments hold", f"invoice {invoice.number}", f"{type(problem).__name__} {problem}".rstrip()
@@ -220,6 +221,12 @@ def check_adjustments_hold() -> Iterator[Finding]:
             if held[now.reference] != now.amount:
                 message = f"it stands with {held[now.reference].amount}, its charges make it {now.amount.amount}"
                 yield Finding("adjustments hold", f"invoice {invoice.number} line {line.position}", message)
+
+
+def check_commitments_hold() -> Iterator[Finding]:
+    """What was promised is drawn, trued up, expired or rolled over, and what was paid before it is earned is a liability (S0-066)."""
+    for subject, fault in commitment_faults():
+        yield Finding("commitments hold", subject, fault)
 
 
 def check_lines_are_within_service() -> Iterator[Finding]:
@@ -336,6 +343,7 @@ CHECKS = (
     check_lines_rate_again,
     check_corrections_hold,
     check_adjustments_hold,
+    check_commitments_hold,
     check_lines_are_within_service,
     check_carried_places,
     check_events_are_conserved,

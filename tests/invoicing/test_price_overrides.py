@@ -270,6 +270,11 @@ def test_in_the_back_office_an_own_price_is_shown_with_its_money_and_then_agreed
 
     assert "(15.50)" in shown.content.decode()
     assert "must not be negative" in str(broken.context["form"].errors)
-    assert "deal of the year" in done and "Prices of its own" in done and "flat, unit amount 15.5" in done and "all of the customer" in done
+    assert (
+        "deal of the year" in done
+        and "Prices of its own" in done
+        and "flat, unit amount 15.5" in done
+        and "all of the customer" in done
+    )
     assert PriceOverride.objects.get().definition == HALF_FEE
     assert Decimal(PriceOverride.objects.get().definition["unit_amount"]) == Decimal("15.5")

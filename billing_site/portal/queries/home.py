@@ -9,6 +9,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import total
 from billing_site.kernel.period import Period
+from billing_site.portal.queries.commitments import CommittedSpend, committed_spend
 from billing_site.portal.queries.invoices import InvoiceRow, OpenInvoices, invoice_row, issued_invoices, open_invoices
 from billing_site.portal.queries.lines import LineView, running_line, with_shared_days
 from billing_site.portal.queries.usage import DAY, MICROSECOND, DailyUsage, days_of, usage_by_day
@@ -59,6 +60,7 @@ class HomePage:
     at: datetime
     is_counted_to_the_end: bool
     running: tuple[RunningPeriod, ...]
+    committed: tuple[CommittedSpend, ...]
     invoices: tuple[InvoiceRow, ...]
     invoice_count: int
     open: OpenInvoices
@@ -80,6 +82,7 @@ def home_page(*, customer: Customer, at: datetime) -> HomePage:
         at=at,
         is_counted_to_the_end=is_counted_to_the_end,
         running=tuple(_running(customer, period, at=at) for period in periods_running(customer=customer, moment=at)),
+        committed=committed_spend(customer=customer, at=at),
         invoices=tuple(invoice_row(invoice=invoice, at=at) for invoice in issued[:INVOICES_SHOWN_MAX]),
         invoice_count=issued.count(),
         open=open_invoices(customer=customer, at=at),

@@ -110,7 +110,9 @@ class UsageCorrection(models.Model):
                     caused := EXISTS (
                         SELECT 1 FROM invoicing_usagecorrection cause
                           JOIN invoicing_invoiceline charge ON charge.id = cause.original_id
-                         WHERE cause.id = NEW.cause_id AND cause.cause_id IS NULL AND charge.invoice_id = line.invoice_id
+                         WHERE cause.id = NEW.cause_id AND cause.cause_id IS NULL
+                           AND (charge.invoice_id = line.invoice_id OR line.adjustment = 'commitment_true_up'
+                                AND charge.subscription_id = line.subscription_id)
                            AND (cause.decision, cause.rule) = (NEW.decision, NEW.rule)
                     );
                     IF line.id IS NULL OR NEW.cause_id IS NULL AND (line.kind <> 'charge' OR line.meter_key = '')

@@ -8,6 +8,7 @@ from billing_site.kernel.model import exact_field, fits_currency, frozen_with_pa
 from invoicing.catalog.models import Price
 from invoicing.core.contract import AdjustmentKind
 from invoicing.invoices.models.invoice import Invoice
+from invoicing.subscriptions.commitment import CommitmentTranche
 from invoicing.subscriptions.models import Subscription
 
 
@@ -52,6 +53,14 @@ class InvoiceLine(models.Model):
         db_default=models.Value(""),
         choices=[(kind.value, kind.value.replace("_", " ").capitalize()) for kind in AdjustmentKind],
         help_text="What an adjustment, or a correction of one, is about.",
+    )
+    tranche = models.ForeignKey(
+        CommitmentTranche,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="lines",
+        help_text="What it pays, draws, trues up or ends.",
     )
     description = models.CharField(max_length=300)
     meter_key = models.CharField(max_length=100, blank=True)
@@ -107,6 +116,24 @@ class InvoiceLine(models.Model):
                 name="invoice_line_adjustment_is_known",
             ),
             models.CheckConstraint(
+                condition=models.Q(adjustment__startswith="commitment_", tranche__isnull=False)
+                | ~models.Q(adjustment__startswith="commitment_") & models.Q(tranche__isnull=True),
+                name="invoice_line_of_a_commitment_names_its_tranche",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(adjustment__in=["commitment_base", "commitment_true_up"], kind="adjustment")
+                | models.Q(amount__gte=0),
+                name="invoice_line_commitment_adds",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(adjustment="commitment_drawdown", kind="adjustment") | models.Q(amount__lte=0),
+                name="invoice_line_drawdown_reduces",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(adjustment="commitment_expiry") | models.Q(amount=0),
+                name="invoice_line_expiry_moves_no_money",
+            ),
+            models.CheckConstraint(
                 condition=~models.Q(adjustment="minimum_spend", kind="adjustment") | models.Q(amount__gte=0),
                 name="invoice_line_minimum_spend_adds",
             ),
@@ -157,6 +184,39 @@ class InvoiceLine(models.Model):
                         RAISE EXCEPTION '% of subscription % is charged already for a part of % to %', NEW.description,
                             NEW.subscription_id, NEW.service_start, NEW.service_end
                             USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            Guard(
+                name="keeps_to_its_commitment",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                declare=[("held", "record"), ("promised", "record")],
+                # The commitment's row is locked, so that two invoices never draw the same money.
+                func="""
+                    IF NEW.kind <> 'adjustment' OR NEW.tranche_id IS NULL THEN RETURN NEW; END IF;
+                    SELECT tranche.*, commitment.payment INTO promised FROM invoicing_commitmenttranche tranche
+                      JOIN invoicing_commitment commitment ON commitment.id = tranche.commitment_id
+                     WHERE tranche.id = NEW.tranche_id FOR NO KEY UPDATE OF commitment;
+                    SELECT count(*) FILTER (WHERE line.adjustment = NEW.adjustment AND line.tranche_id = NEW.tranche_id)
+                               AS same,
+                           coalesce(sum(line.amount) FILTER (
+                               WHERE line.adjustment IN ('commitment_base', 'commitment_drawdown')), 0) AS paid
+                      INTO held FROM invoicing_invoiceline line
+                      JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
+                      JOIN invoicing_commitmenttranche tranche ON tranche.id = line.tranche_id
+                     WHERE tranche.commitment_id = promised.commitment_id AND line.kind = 'adjustment'
+                       AND line.id IS DISTINCT FROM NEW.id;
+                    IF (promised.subscription_id, promised.currency) <> (NEW.subscription_id, NEW.currency)
+                       OR NEW.adjustment IN ('commitment_base', 'commitment_true_up', 'commitment_expiry')
+                          AND held.same > 0
+                       OR NEW.adjustment = 'commitment_base' AND NEW.amount <> promised.amount
+                       OR NEW.adjustment = 'commitment_true_up' AND NEW.amount > promised.amount
+                       OR NEW.adjustment = 'commitment_drawdown' AND held.paid + NEW.amount < 0
+                    THEN
+                        RAISE EXCEPTION '% % is more than tranche % promised, or has left', NEW.adjustment, NEW.amount,
+                            NEW.tranche_id USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;
                 """,

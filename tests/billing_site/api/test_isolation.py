@@ -94,6 +94,12 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/customers"): {"key": "cust_new", "name": "New", "email": "", "currency": "USD"},
     ("POST", "/api/v1/subscriptions"): {"customer_id": SECRET, "plan": "pro", "started_at": "2026-09-01T00:00:00Z"},
     ("POST", "/api/v1/subscriptions/<str:key>/end"): {"ended_at": "2026-09-01T00:00:00Z", "reason": "malice"},
+    ("POST", "/api/v1/subscriptions/<str:key>/commitments"): {
+        "starts_at": "2026-09-01T00:00:00Z",
+        "payment": "in_advance",
+        "tranches": [{"periods": 1, "amount": {"amount": "1.00", "currency": "USD"}}],
+        "reason": "malice",
+    },
     ("POST", "/api/v1/subscriptions/<str:key>/changes"): {
         "change": "pause",
         "at": "2026-09-01T00:00:00Z",
