@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.period import Period
 from invoicing.catalog.queries import published_version
+from invoicing.core.definition import price_from_definition
 from invoicing.subscriptions.change import Change, ChangeKind, apply_change
 from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.override import OwnPrice
 from invoicing.subscriptions.snapshot import contract_at, periods_due
 from invoicing.workflows.compute_invoice import compute_invoice
 from invoicing.workflows.unbilled_usage import UnbilledReason, uncharged_usage
@@ -70,7 +72,8 @@ def _check(
     customer = a_customer(timezone=zone)
     a_subscription(customer, started_at=start, anchor=anchor, trial_ends_at=None if trial is None else start + trial)
     for kind, after, plan, quantity in wanted:
-        change = Change(kind, midnight + after, published_version(plan_key=plan), quantity)
+        own = own_price(quantity, midnight + after) if kind is ChangeKind.PRICE else None
+        change = Change(kind, midnight + after, published_version(plan_key=plan), quantity, own)
         try:
             with transaction.atomic():
                 apply_change(subscription=Subscription.objects.get(), change=change, **WHO)
@@ -94,6 +97,14 @@ def _check(
     assert billed + listed == 2 ** len(used) - 1
     reasons = {row.reason for row in uncharged_usage(at=until)}
     assert UnbilledReason.UNKNOWN_CUSTOMER not in reasons
+
+
+def own_price(number: int, at: datetime) -> OwnPrice:
+    """A fee or a price of usage of its own, for five days or until further notice."""
+    until = at + timedelta(days=5) if number > 2 else None
+    if number % 2:
+        return OwnPrice("base", price_from_definition({"model": "flat", "unit_amount": "7"}), until)
+    return OwnPrice("actions", price_from_definition({"model": "per_unit", "unit_amount": "0.5"}), until)
 
 
 def _fees_meet_and_add_up(period: Period, fees: list) -> None:  # type: ignore[type-arg]
