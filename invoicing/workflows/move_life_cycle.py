@@ -90,8 +90,8 @@ def _move(customer: Customer, transition: Transition, *, at: datetime, actor: st
 
 
 def _end_subscriptions(customer: Customer, *, at: datetime, actor: str, reason: str) -> None:
-    """End what runs; an end that was planned for later is drawn nearer."""
-    for subscription in with_phases(customer.subscriptions.all()).order_by("id"):
+    """End what runs; an end that was planned for later is drawn nearer. Add-ons end with what they are added to."""
+    for subscription in with_phases(customer.subscriptions.filter(parent=None)).order_by("id"):
         if subscription.ended_at is not None and subscription.ended_at <= at:
             continue
         if subscription.started_at >= at:

@@ -14,6 +14,7 @@ from moneyed import Money
 
 from billing_site.backoffice.roles import SUPPORT, ensure_roles
 from billing_site.kernel.errors import Conflict
+from invoicing.catalog.queries import published_version
 from invoicing.core.life_cycle import TRANSITIONS, Driver, State, Trigger, transition_between
 from invoicing.customers.life_cycle import state_of, transition_for
 from invoicing.customers.models import Customer, LifeCycleMove
@@ -21,6 +22,7 @@ from invoicing.customers.operations import change_customer
 from invoicing.invoices.models import Invoice
 from invoicing.payments.models import PaymentFailure
 from invoicing.subscriptions.cancel import end_subscription, reactivate_subscription
+from invoicing.subscriptions.start import start_subscription
 from invoicing.workflows.answer_access import answer_access
 from invoicing.workflows.move_life_cycle import move_customer, sweep_life_cycles
 from invoicing.workflows.offboarding import offboarding_of
@@ -382,3 +384,26 @@ def test_the_page_of_a_customer_in_its_trial_says_what_becomes_of_it(
     page = admin_client.get(reverse("admin:invoicing_customer_change", args=[customer.pk]))
 
     assert page.context["life"].outlook == words
+
+
+@pytest.mark.parametrize("planned_end", [None, SEPTEMBER])
+def test_who_is_closed_loses_add_ons_with_what_they_are_added_to(planned_end: datetime | None) -> None:
+    a_plan("pro", usd_fee("31"))
+    a_plan("support", usd_fee("31"), add_on_to=["pro"])
+    customer = registered(a_customer())
+    subscription = a_subscription(customer)
+    start_subscription(
+        key="extra",
+        customer=customer,
+        plan_version=published_version(plan_key="support"),
+        parent=subscription,
+        started_at=JULY,
+        **WHO,
+    )
+    if planned_end is not None:
+        end_subscription(subscription=subscription, ended_at=planned_end, **WHO)
+    closed_at = JULY + timedelta(days=5)
+
+    move_customer(customer=customer, to=State.CHURNED, driver=Driver.PERSON, at=closed_at, **WHO)
+
+    assert set(customer.subscriptions.values_list("ended_at", flat=True)) == {closed_at}
