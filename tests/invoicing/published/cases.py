@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parent
 PAGE = {"provider", "title", "url", "read_in", "prices", "bills", "periods", "changes"}
 PRICE = {"what", "currency", "price", "published", "derived"}
 FIGURES = {"after", "quantity", "amount", "ours", "why"}
-BILL = {"what", "currency", "lines", "minimum_spend", "maximum_spend", "adjusted", "total", "ours", "why"}
+BILL = {"what", "currency", "lines", "minimum_spend", "maximum_spend", "coupons", "adjusted", "total", "ours", "why"}
 PERIOD = {
     *("what", "currency", "cadence", "anchor", "fee", "start", "end", "at", "from", "until"),
     *("share", "amount", "ours", "why"),
@@ -71,13 +71,14 @@ class BillLine:
 
 @dataclass(frozen=True)
 class BillCase:
-    """One published bill of several lines and its total; `adjusted` is what a minimum or maximum spend makes of it."""
+    """One published bill of several lines and its total; `adjusted` is what bounds on spend and coupons make of it."""
 
     name: str
     source: Source
     currency: str
     lines: tuple[BillLine, ...]
     spend: Mapping[str, str]
+    coupons: tuple[Mapping[str, Any], ...]
     adjusted: str
     published: str
     ours: str
@@ -187,6 +188,10 @@ def _bill_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[BillCase]:
             for line in entry["lines"]
         ),
         spend={name: entry[name] for name in ("minimum_spend", "maximum_spend") if name in entry},
+        coupons=tuple(
+            {"code": f"COUPON{place}", "position": place, **terms}
+            for place, terms in enumerate(entry.get("coupons", ()), 1)
+        ),
         adjusted=entry.get("adjusted", "0"),
         published=entry["total"],
         ours=entry.get("ours", entry["total"]),

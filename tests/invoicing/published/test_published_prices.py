@@ -14,6 +14,7 @@ from invoicing.catalog.operations import load_catalog
 from invoicing.catalog.queries import published_version
 from invoicing.subscriptions.amend import change_plan
 from invoicing.subscriptions.cancel import end_subscription
+from invoicing.subscriptions.redeem import redeem_coupon
 from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.price_preview import preview_price
 from metering.ingest import accept_events
@@ -30,6 +31,7 @@ from tests.invoicing.published.cases import (
 )
 from tests.invoicing.reference.adjusting import bounded
 from tests.invoicing.reference.billing import FOR_EVER, Account, Agreement, Stretch, an_agreement, lines_of
+from tests.invoicing.reference.discounts import spread, taken_off
 from tests.invoicing.reference.pricing import amount_of, to_minor_units
 
 PRICES = price_cases()
@@ -76,7 +78,10 @@ def test_usage_in_many_pieces_costs_what_it_costs_in_one(case: PriceCase) -> Non
 @pytest.mark.parametrize("case", BILLS, ids=lambda case: case.name)
 def test_a_published_bill_is_billed_line_by_line_from_its_events(case: BillCase) -> None:
     load_catalog(document=catalog_of(case), at=MARCH, actor="test", reason="as published")
-    a_subscription(a_customer(currency=case.currency), plan="plan", started_at=MARCH)
+    customer = a_customer(currency=case.currency)
+    a_subscription(customer, plan="plan", started_at=MARCH)
+    for coupon in case.coupons:
+        redeem_coupon(code=coupon["code"], customer=customer, subscription=None, at=MARCH, actor="test", reason="test")
     accept_events(
         events=[
             an_event("cust_acme", str(part), at=MARCH + timedelta(days=day), event_type=line.key)
@@ -90,11 +95,13 @@ def test_a_published_bill_is_billed_line_by_line_from_its_events(case: BillCase)
     billed = {line.reference.rpartition("/")[2]: Fraction(line.amount.amount) for line in computed.lines}
     adjusted = sum((Fraction(line.amount.amount) for line in computed.adjustments), Fraction(0))
     bounds = [{"currency": case.currency, **case.spend}]
-    told = bounded(bounds, sum(billed.values()), currency=case.currency, decimals=exponent(case.currency))
+    decimals = exponent(case.currency)
+    told = [amount for _, amount in bounded(bounds, sum(billed.values()), currency=case.currency, decimals=decimals)]
+    told.append(-discounted(case, billed, minimum=sum(told)))
     second = {line.key: amount_of(line.price, [Fraction(line.quantity)]) for line in case.lines}
     assert billed == {line.key: Fraction(line.ours) for line in case.lines}
     assert billed == {key: to_minor_units(amount, exponent(case.currency)) for key, amount in second.items()}
-    assert adjusted == sum(amount for _, amount in told) == Fraction(case.adjusted)
+    assert adjusted == sum(told) == Fraction(case.adjusted)
     assert Fraction(computed.total.amount) == Fraction(case.ours)
     published = sum(Fraction(line.published) for line in case.lines) + Fraction(case.adjusted)
     assert published == Fraction(case.published), "the page adds up"
@@ -151,6 +158,19 @@ def test_a_plan_that_changes_within_a_period_comes_to_what_is_published(case: Ch
     assert (case.ours != case.published) == bool(case.why)
 
 
+def discounted(case: BillCase, billed: dict[str, Fraction], *, minimum: Fraction) -> Fraction:
+    """What the coupons of a bill take off in the words of the second opinion."""
+    left = dict(billed) | {"": minimum}
+    for coupon in case.coupons:
+        named = coupon.get("prices")
+        about = [key for key in left if not named or key in named]
+        decimals = exponent(case.currency)
+        amount = taken_off(coupon, [left[key] for key in about], decimals=decimals)
+        for key, part in zip(about, spread(amount, [left[key] for key in about], decimals=decimals), strict=True):
+            left[key] -= part
+    return sum(billed.values()) + minimum - sum(left.values())
+
+
 def midnight(day: date | None) -> datetime | None:
     """The first moment of a day."""
     return None if day is None else datetime.combine(day, time(), UTC)
@@ -173,6 +193,7 @@ def catalog_of(case: BillCase) -> dict[str, object]:
     return {
         "meters": [{"key": line.key, "event_type": line.key} for line in metered],
         "products": [{"key": "product"}],
+        "coupons": list(case.coupons),
         "plans": [{"key": "plan", "product": "product", "prices": prices} | spend],
     }
 
