@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from moneyed import Money
 
@@ -57,19 +58,38 @@ def amounts_held(*, lines: Iterable[InvoiceLine], before: UsageCorrection | None
 def amounts_seen(
     *, lines: Iterable[InvoiceLine], by: InvoiceLine, correction: UsageCorrection | None = None
 ) -> dict[str, Money]:
-    """Return what the adjustment `by`, or a correction of it, saw of its invoice: the lines before it, less what these take off single ones."""
+    """Return what the adjustment `by`, or a correction of it, saw of its invoice: the lines before it, less what these take off single ones.
+
+    When a correction was made a discount may have come off other lines than before, for the same amount: that has no link of its own.
+    """
+    lines = list(lines)
+    parts = {} if correction is None else _parts_then(lines, by, correction)
     seen: dict[str, Money] = {}
     for line in sorted(lines, key=lambda line: line.position):
         if line.kind == LineKind.CORRECTION or (line.kind == LineKind.ADJUSTMENT and line.position >= by.position):
             continue
         held = None if correction is None else _link_held(line, correction)
         amount, rated = (line.amount, line.rated) if held is None else (held.amount_after, held.rated)
-        for part in rated.get("parts", ()):
+        for part in parts.get(line.pk, rated.get("parts", ())):
             taken = round_money(Decimal(part["amount"]["amount"]), line.currency)
             seen[part["reference"]] -= taken
             amount += taken
         seen[rated["inputs"]["reference"]] = amount
     return seen
+
+
+def _parts_then(lines: Sequence[InvoiceLine], by: InvoiceLine, correction: UsageCorrection) -> dict[int, Any]:
+    """Return which lines each adjustment before `by` came off when that correction was made."""
+    before = [line for line in lines if line.kind == LineKind.ADJUSTMENT and line.position < by.position]
+    if not before:
+        return {}
+    rows = {line.rated["inputs"]["reference"]: line.pk for line in before}
+    others = {line.rated["inputs"]["reference"] for line in lines if line.kind == LineKind.ADJUSTMENT}
+    held = amounts_held(lines=lines, before=correction)
+    terms = [adjusted_again(inputs=line.rated["inputs"]).term for line in before]
+    charges = {reference: amount for reference, amount in held.items() if reference not in others}
+    adjusted = adjust_amounts(terms=terms, amounts=charges, currency=by.currency)
+    return {rows[line.reference]: adjustment_document(line=line).get("parts", ()) for line in adjusted}
 
 
 def adjusted_now(

@@ -244,6 +244,23 @@ def test_the_same_twice_is_one_coupon_and_one_discount(acme: Customer) -> None:
     assert redeem(acme) == redeem(acme, "launch20", at=SOON + timedelta(days=1))
 
 
+def test_late_usage_that_only_moves_where_an_amount_comes_off_is_proved_with_what_applies_after_it(
+    acme: Customer,
+) -> None:
+    a_coupon("FIVE", amount_off="5", currency="USD", duration="forever", position=1)
+    a_coupon("HALF", percent_off="50", duration="forever")
+    for code in ("FIVE", "HALF"):
+        redeem(acme, code)
+    issue_billing(as_of=AUGUST, at=BILLED_AT)
+
+    use_late("1000")
+    settle_late_changes(at=BILLED_AT)
+    bill(SEPTEMBER)
+
+    assert [effect for effect, _, _ in corrections()] == ["10.00", "-5.00"]
+    assert verify() == []
+
+
 @pytest.mark.parametrize(
     ("terms", "deed", "field", "code"),
     [

@@ -81,7 +81,8 @@ def test_random_contracts_are_billed_to_the_cent_as_the_second_opinion_bills_the
     for story in stories.values():
         assert_no_gap_and_no_overlap(story)
     settle_constraints()
-    assert verify() == []
+    found = verify()
+    assert not found, "\n".join(map(str, found))
 
 
 def told(number: int, story: Story, *, ours: Sequence[Bill | Line] = (), theirs: Sequence[Bill | Line] = ()) -> str:
