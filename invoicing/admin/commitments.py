@@ -52,7 +52,7 @@ CHANGE = "invoicing.change_subscription"
 class TrancheRow:
     """A tranche as the page shows it."""
 
-    tranche: CommitmentTranche
+    days: str
     figures: dict[str, Money]
     is_settled: bool
     chart: SafeString | None
@@ -152,7 +152,7 @@ class CommitmentPages(TrackedAdmin):
             except BillingError as problem:
                 add_field_errors(form, problem, renamed=_renamed(form))
             else:
-                self.message_user(request, f"Subscription {subscription.key} has {commitment} from now on.")
+                self.message_user(request, f"The commitment of {subscription.key} is agreed: {_terms(commitment)}")
                 return go(_page(subscription))
         return confirmation(
             request,
@@ -222,7 +222,8 @@ def _row(tranche: CommitmentTranche, timezone: str) -> TrancheRow:
     burndown = burndown_of(tranche=tranche)
     names = ("promised", "rolled_in", "spent", "trued_up", "expired", "rolled_over", "left")
     figures = {name: round_money(getattr(burndown, name), tranche.currency) for name in names}
-    return TrancheRow(tranche, figures, burndown.is_settled, _chart(tranche, figures, timezone))
+    days = period_text(start=tranche.starts_at, end=tranche.ends_at, timezone=timezone)
+    return TrancheRow(days, figures, burndown.is_settled, _chart(tranche, figures, timezone))
 
 
 def _chart(tranche: CommitmentTranche, figures: dict[str, Money], timezone: str) -> SafeString | None:
