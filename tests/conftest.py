@@ -50,3 +50,24 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()) and "contract" not in item.keywords:
             item.add_marker(pytest.mark.contract)
+
+
+@pytest.fixture(autouse=True)
+def committed_months_are_as_before(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that commits leaves the tables of months as they were: the next test would find them, and no flush drops tables."""
+    marker = request.node.get_closest_marker("django_db")
+    commits = "transactional_db" in request.fixturenames or (marker and marker.kwargs.get("transaction"))
+    if not commits:
+        yield
+        return
+    before = _months(request)
+    yield
+    assert _months(request) == before, "the test has left tables of months behind"
+
+
+def _months(request: pytest.FixtureRequest) -> list[str]:
+    with request.getfixturevalue("django_db_blocker").unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^metering_usageevent_y' ORDER BY 1"
+        )
+        return [row[0] for row in cursor.fetchall()]

@@ -123,8 +123,12 @@ def ratio(count: int, seconds: float) -> float:
 
 
 def fill(customers: int) -> None:
-    """Store the customers with their plan, unless a run before has done so."""
-    if ground.one("SELECT count(*) FROM invoicing_customer"):
+    """Store the customers with their plan, unless a run before has done so; nobody else's customers may be there."""
+    stored = ground.one("SELECT count(*) FROM invoicing_customer")
+    own = ground.one("SELECT count(*) FROM invoicing_plan WHERE key = 'scale'")
+    if stored and (not own or stored != customers):
+        raise SystemExit(f"{stored:,} other customers are stored here: give BENCH_DATA_DIR a folder of its own")
+    if stored:
         return
     document = {
         "products": [{"key": "platform", "name": "Platform"}],

@@ -11,7 +11,7 @@ from metering.core.parsing import Event
 from metering.doubles import ACTOR, cancel_doubles, doubled_keys
 from metering.ingest import accept_events
 from metering.listing import listing_faults
-from metering.models import EventCancellation, RollupProgress, UsageEvent, UsageWindow
+from metering.models import EventCancellation, KeyHorizon, RollupProgress, UsageEvent, UsageWindow
 from metering.operations import create_meter
 from metering.partitions import faults, months
 from metering.queries import conservation, usage_between
@@ -108,8 +108,23 @@ def test_a_double_is_shown_as_used_until_the_rollup_has_looked(broken_index: Non
     assert usage_between(meter_key="actions", customer_id="cust_a", period=_JULY_DAY) == 5
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_double_in_the_next_month_is_refused_although_the_old_index_is_broken() -> None:
+@pytest.fixture
+def months_as_before(transactional_db: None) -> Iterator[None]:
+    """Afterwards the months and the horizon are what they were: no flush drops tables."""
+    before, horizon = {month.table for month in months()}, KeyHorizon.objects.get()
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        for table in {month.table for month in months()} - before:
+            cursor.execute(f'DROP TABLE "{table}"')
+        cursor.execute(
+            "UPDATE metering_keyhorizon SET open_from = %s, consolidated_before = %s",
+            [horizon.open_from, horizon.consolidated_before],
+        )
+        cursor.execute("SET session_replication_role = origin")
+
+
+def test_a_double_in_the_next_month_is_refused_although_the_old_index_is_broken(months_as_before: None) -> None:
     """The trigger asks the closed month by its key, with or without a unique index."""
     an_accepted_event("same")
     let_a_month_pass()
