@@ -248,6 +248,12 @@ SPECTACULAR_SETTINGS = {
         "billing_site.api.schema.add_common_answers",
     ],
     "COMPONENT_SPLIT_REQUEST": True,
+    # Fields named kind that say different things.
+    "ENUM_NAME_OVERRIDES": {
+        "LineKindEnum": "invoicing.invoices.models.LineKind",
+        "CreditKindEnum": "invoicing.credits.models.CREDIT_KINDS",
+        "CreditEntryKindEnum": "invoicing.credits.models.EntryKind",
+    },
     "SCHEMA_PATH_PREFIX": "/api/v1|/billing",
 }
 

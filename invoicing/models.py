@@ -4,6 +4,7 @@ from billing_site.kernel.history import guard_history
 from invoicing.backfills.models import Backfill
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceCell, PriceTier, Product
+from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
 from invoicing.ledger.models import Account, JournalEntry, Posting
@@ -23,6 +24,8 @@ __all__ = [
     "Commitment",
     "CommitmentTranche",
     "Coupon",
+    "CreditEntry",
+    "CreditGrant",
     "Customer",
     "Discount",
     "Invoice",

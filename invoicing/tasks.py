@@ -6,6 +6,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob
 from invoicing.payments import intake, mirror, push
 from invoicing.workflows import follow_stripe
+from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.find_anomalies import sweep_anomalies
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.run_billing import draft_billing, issue_billing
@@ -18,6 +19,7 @@ REGULAR_JOBS = (
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
     RegularJob(name="Bill what is due", task="invoicing.tasks.bill_what_is_due", cron="7 * * * *"),
     RegularJob(name="Follow the life of customers", task="invoicing.tasks.follow_life_cycles", cron="52 * * * *"),
+    RegularJob(name="Expire credit", task="invoicing.tasks.expire_credit_that_is_over", cron="17 * * * *"),
     RegularJob(name="Settle late usage", task="invoicing.tasks.settle_late_usage", cron="37 * * * *"),
     RegularJob(name="Watch spend", task="invoicing.tasks.watch_spend", cron="* * * * *"),
     RegularJob(name="Find unusual usage", task="invoicing.tasks.find_anomalies", cron="47 * * * *"),
@@ -65,6 +67,11 @@ def bill_what_is_due() -> str:
     at = now()
     report = (issue_billing if settings.BILLING_AUTO_ISSUE else draft_billing)(as_of=at, at=at)
     return f"{len(report.invoices)} invoices, {len(report.failures)} failures"
+
+
+def expire_credit_that_is_over() -> str:
+    """Let credit expire that has run out and can pay for no period any more."""
+    return f"{expire_credits(at=now())} grants expired"
 
 
 def settle_late_usage() -> str:

@@ -8,6 +8,7 @@ RESOURCES = {
     "plans": "the catalog: plans, versions and prices",
     "coupons": "what codes take off bills",
     "discounts": "coupons that customers have redeemed",
+    "credits": "credit grants and what is left of them",
     "meters": "what is counted and how",
     "events": "usage events",
     "usage": "what the meters counted",

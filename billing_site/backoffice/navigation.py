@@ -38,6 +38,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             _list("Plans", "sell", "invoicing", "plan"),
             _list("Coupons", "confirmation_number", "invoicing", "coupon"),
             _list("Discounts", "percent", "invoicing", "discount"),
+            _list("Credit grants", "savings", "invoicing", "creditgrant"),
             _list("What if", "query_stats", "invoicing", "whatif"),
             Item("Who is on which version", "lists", "invoicing_plan_in_force", "invoicing.view_plan"),
             _list("Bulk migrations", "move_group", "invoicing", "planmigration"),

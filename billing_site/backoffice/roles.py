@@ -13,6 +13,7 @@ from django.db.models import Model
 
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
+from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
@@ -47,6 +48,7 @@ EDITED: tuple[type[Model], ...] = (
     Subscription,
     Coupon,
     Discount,
+    CreditGrant,
     Product,
     Plan,
     PlanVersion,

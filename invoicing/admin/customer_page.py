@@ -26,6 +26,7 @@ from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.workflows.answer_access import Access, answer_access
+from invoicing.workflows.credit_balance import CreditBalance, credit_balance
 from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.read_spend import PeriodSpend, spend_of_period
 
@@ -79,6 +80,7 @@ class CustomerPage:
     access_why: str
     subscriptions: list[tuple[Subscription, SubscriptionPhase, str]]
     discounts: list[tuple[Discount, str]]
+    credit: CreditBalance
     invoices: list[InvoiceRow]
     payments: list[Payment]
     failures: list[PaymentFailure]
@@ -114,6 +116,7 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         subscriptions=[
             (one, phase_shown(subscription=one, at=at), state_of(subscription=one, at=at)) for one in subscriptions
         ],
+        credit=credit_balance(customer=customer, at=at),
         discounts=[
             (discount, terms_text(coupon=discount.coupon))
             for discount in customer.discounts.select_related("coupon", "subscription").order_by("-id")[:ROWS]

@@ -19,6 +19,7 @@ from invoicing.core.adjustments.commitment import (
     commitment_document,
     commitment_members,
 )
+from invoicing.core.adjustments.credits import Draw, adjust_draw, draw_document, draw_members
 from invoicing.core.adjustments.discounts import Discount, adjust_discount, discount_document, discount_members
 from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, adjust_spend, spend_document, spend_members
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, RatedLine, Term
@@ -44,6 +45,7 @@ FAMILIES: Mapping[AdjustmentKind, Family] = {
     AdjustmentKind.MAXIMUM_SPEND: Family(MaximumSpend, adjust_spend, spend_document, spend_members),
     **{family.kind: _of_commitment(family) for family in COMMITMENT},
     AdjustmentKind.DISCOUNT: Family(Discount, adjust_discount, discount_document, discount_members),
+    AdjustmentKind.CREDIT: Family(Draw, adjust_draw, draw_document, draw_members),
 }
 assert set(FAMILIES) == set(AdjustmentKind), "each kind of adjustment is computed somewhere"
 

@@ -11,12 +11,16 @@ from moneyed import Money
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import total, wire
-from invoicing.core.adjusting import adjust
+from invoicing.core.adjusting import adjust, take_off
+from invoicing.core.adjustments.credits import Lot, draw_lots
 from invoicing.core.contract import (
     ENGINE_VERSION,
+    AdjustmentLine,
     AssembledInvoice,
+    BaseLine,
     Charge,
     ContractSnapshot,
+    DocumentLine,
     OpenCorrection,
     RatedLine,
 )
@@ -36,12 +40,13 @@ def assemble(
     snapshot: ContractSnapshot,
     lines: Sequence[RatedLine],
     corrections: Sequence[OpenCorrection] = (),
+    lots: Sequence[Lot] = (),
 ) -> AssembledInvoice:
     """Put the rated lines of a contract together, in the contract's order, whatever order they come in.
 
     Every charge has exactly one line, and each line rates the whole quantity that its meter counted
     (killbill#1081). What the terms make of them follows, then open corrections of earlier invoices, credits as far as
-    there is room (S0-061).
+    there is room (S0-061), and at last what `lots` of credit pay of all that.
     Raises RatedTwice where two subscriptions bill one meter at the same time.
     """
     ordered = _in_contract_order(snapshot, lines)
@@ -52,7 +57,9 @@ def assemble(
     rated = total((line.amount for line in ordered), snapshot.currency)
     charged = rated + total((line.amount for line in adjusted), snapshot.currency)
     carried = correction_lines(corrections=corrections, charged=charged, currency=snapshot.currency)
-    subtotal = charged + total((line.amount for line in carried), snapshot.currency)
+    to_pay = charged + total((line.amount for line in carried), snapshot.currency)
+    drawn = _drawn(snapshot, (*ordered, *adjusted, *carried), to_pay, lots) if lots else ()
+    subtotal = to_pay + total((line.amount for line in drawn), snapshot.currency)
     content: dict[str, Any] = {
         "engine": ENGINE_VERSION,
         "customer": snapshot.customer,
@@ -66,6 +73,8 @@ def assemble(
         content["adjustments"] = [adjustment_document(line=line) for line in adjusted]
     if carried:
         content["corrections"] = [correction_document(line=line) for line in carried]
+    if drawn:
+        content["credits"] = [adjustment_document(line=line) for line in drawn]
     return AssembledInvoice(
         customer=snapshot.customer,
         currency=snapshot.currency,
@@ -76,7 +85,21 @@ def assemble(
         digest=digest_of(content),
         corrections=carried,
         adjustments=adjusted,
+        credits=drawn,
     )
+
+
+def _drawn(
+    snapshot: ContractSnapshot, lines: Sequence[DocumentLine], to_pay: Money, lots: Sequence[Lot]
+) -> tuple[AdjustmentLine, ...]:
+    """Let lots pay for what discounts have left of the lines."""
+    left: dict[str, Money] = {}
+    for line in lines:
+        if isinstance(line, AdjustmentLine):
+            take_off(line=line, left=left)
+        else:
+            left[line.reference] = line.amount
+    return draw_lots(lots=lots, lines=[BaseLine(*pair) for pair in left.items()], to_pay=to_pay, period=snapshot.period)
 
 
 def amount_to_come(*, invoice: AssembledInvoice, at: datetime) -> Money:

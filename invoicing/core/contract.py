@@ -63,6 +63,7 @@ class StepKind(StrEnum):
     EXPIRED = "expired"
     ROLLED_OVER = "rolled_over"
     DISCOUNT = "discount"
+    CREDIT = "credit"
 
     @property
     def is_bound(self) -> bool:
@@ -81,6 +82,7 @@ class AdjustmentKind(StrEnum):
     COMMITMENT_EXPIRY = "commitment_expiry"
     COMMITMENT_DRAWDOWN = "commitment_drawdown"
     DISCOUNT = "discount"
+    CREDIT = "credit"
 
 
 @dataclass(frozen=True)
@@ -285,8 +287,7 @@ class BaseLine:
 class AdjustmentLine:
     """What a term makes of a bill, signed; there is one for each term, also over nothing: later usage may change that.
 
-    `parts` say what a reduction takes off each line that it reduces (not negative, and in sum what it takes off); empty where it
-    changes the bill as a whole.
+    `parts` say what a reduction takes off each line, not negative; empty where it changes the bill as a whole.
     """
 
     term: Term
@@ -386,6 +387,7 @@ class AssembledInvoice:
     digest: str = field(repr=False)
     corrections: tuple[CorrectionLine, ...] = ()
     adjustments: tuple[AdjustmentLine, ...] = ()
+    credits: tuple[AdjustmentLine, ...] = ()
 
     @property
     def bill_lines(self) -> tuple[BillLine, ...]:
@@ -395,4 +397,4 @@ class AssembledInvoice:
     @property
     def document_lines(self) -> tuple[DocumentLine, ...]:
         """All lines in the order of the document."""
-        return (*self.lines, *self.adjustments, *self.corrections)
+        return (*self.lines, *self.adjustments, *self.corrections, *self.credits)

@@ -12,6 +12,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import EXACT, minor_unit, round_money, total
 from invoicing.core.adjusting import adjust_amounts
+from invoicing.core.adjustments.credits import Lot
 from invoicing.core.assembly import assemble, check_rated_once
 from invoicing.core.contract import (
     Charge,
@@ -32,10 +33,13 @@ _BEYOND = tuple(one.name for one in fields(ContractSnapshot) if one.name not in 
 
 @dataclass(frozen=True)
 class InvoiceFigures:
-    """What an invoice comes to: its charges and adjustments by reference, in the order of the document, and the total of all its lines."""
+    """What an invoice comes to: its charges and adjustments by reference, in the order of the document, the total of all its lines,
+    and what it draws on lots of credit, by reference and negative.
+    """
 
     amounts: dict[str, Decimal]
     total: Money
+    drawn: dict[str, Money] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,15 @@ def figures_of(
     usage_of: Callable[[Charge], Usage | None],
     prices: CompiledPrices,
     corrections: Sequence[OpenCorrection] = (),
+    lots: Sequence[Lot] = (),
 ) -> InvoiceFigures:
-    """Return what a contract and open corrections come to; raises what rating and assembling them would raise."""
+    """Return what a contract, open corrections and what lots of credit pay come to; raises what rating and assembling them would raise."""
     currency = snapshot.currency
-    if any(getattr(snapshot, name) for name in _BEYOND):
+    if lots or any(getattr(snapshot, name) for name in _BEYOND):
         lines = [rate_charge(charge=one, usage=usage_of(one), currency=currency) for one in snapshot.charges]
-        invoice = assemble(snapshot=snapshot, lines=lines, corrections=corrections)
-        return InvoiceFigures({line.reference: line.amount.amount for line in invoice.bill_lines}, invoice.total)
+        invoice = assemble(snapshot=snapshot, lines=lines, corrections=corrections, lots=lots)
+        amounts = {line.reference: line.amount.amount for line in invoice.bill_lines}
+        return InvoiceFigures(amounts, invoice.total, {line.reference: line.amount for line in invoice.credits})
     amounts = {
         charge.reference: amount_of(charge=charge, usage=usage_of(charge), currency=currency, prices=prices)
         for charge in snapshot.charges

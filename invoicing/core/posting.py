@@ -12,15 +12,21 @@ BANK = "1000"
 STRIPE_CLEARING = "1100"
 RECEIVABLE = "1200"
 PREPAID = "2100"
+PREPAID_CREDIT = "2110"
 REVENUE = "4000"
 BREAKAGE = "4100"
+CREDIT_BREAKAGE = "4110"
+PROMOTIONAL_CREDIT = "4200"
 
 ACCOUNT_NAMES = {
     BANK: "Bank",
     STRIPE_CLEARING: "Stripe clearing",
     RECEIVABLE: "Receivable",
     PREPAID: "Prepaid commitments",
+    PREPAID_CREDIT: "Prepaid credit",
     REVENUE: "Revenue",
+    PROMOTIONAL_CREDIT: "Promotional credit",
+    CREDIT_BREAKAGE: "Breakage of credit",
     BREAKAGE: "Breakage",
 }
 # Where the money of a settlement channel arrives: card payments at Stripe first, transfers at the bank.
@@ -54,6 +60,16 @@ def postings_for_issue(
     if earned.amount or not credits:
         credits.insert(0, PostingLine(REVENUE, earned * -1))
     return _balanced((PostingLine(RECEIVABLE, total), *credits), currency)
+
+
+def postings_for_credit_sale(*, amount: Money) -> tuple[PostingLine, ...]:
+    """A customer pays credit into the bank before using it: it is owed to him until it is drawn."""
+    return _transfer(amount, amount.currency.code, debit=BANK, credit=PREPAID_CREDIT)
+
+
+def postings_for_breakage(*, amount: Money) -> tuple[PostingLine, ...]:
+    """Prepaid credit expires: nobody is owed it any more."""
+    return _transfer(amount, amount.currency.code, debit=PREPAID_CREDIT, credit=CREDIT_BREAKAGE)
 
 
 def postings_for_payment(*, amount: Money, channel: str) -> tuple[PostingLine, ...]:

@@ -33,6 +33,9 @@ def lines_of_adjustments(
             adjustment=line.kind.value,
             subscription=subscriptions[line.subscription] if line.subscription else None,
             tranche_id=line.term.tranche if isinstance(line.term, CommitmentTerm) else None,
+            credit_grant_id=int(line.reference.removeprefix(":credit/"))
+            if line.kind is AdjustmentKind.CREDIT
+            else None,
             description=line.description,
             quantity=line.quantity,
             currency=invoice.currency,
@@ -51,7 +54,9 @@ def amounts_held(*, lines: Iterable[InvoiceLine], before: UsageCorrection | None
     `before` asks how it was when that correction was made. Corrections should be prefetched.
     """
     return {
-        line.rated["inputs"]["reference"]: _held(line, before) for line in lines if line.kind != LineKind.CORRECTION
+        line.rated["inputs"]["reference"]: _held(line, before)
+        for line in lines
+        if line.kind != LineKind.CORRECTION and line.adjustment != AdjustmentKind.CREDIT
     }
 
 
@@ -66,7 +71,10 @@ def amounts_seen(
     parts = {} if correction is None else _parts_then(lines, by, correction)
     seen: dict[str, Money] = {}
     for line in sorted(lines, key=lambda line: line.position):
-        if line.kind == LineKind.CORRECTION or (line.kind == LineKind.ADJUSTMENT and line.position >= by.position):
+        # Credit pays for what an invoice carries of earlier ones too; nothing else sees that.
+        if line.position >= by.position and line.kind == LineKind.ADJUSTMENT:
+            continue
+        if line.kind == LineKind.CORRECTION and by.adjustment != AdjustmentKind.CREDIT:
             continue
         held = None if correction is None else _link_held(line, correction)
         amount, rated = (line.amount, line.rated) if held is None else (held.amount_after, held.rated)
@@ -100,7 +108,7 @@ def adjusted_now(
     A tranche that was paid in advance gives what it has left today, whatever was left at the time; once it has ended,
     what was drawn from it stays.
     """
-    rows = [line for line in lines if line.kind == LineKind.ADJUSTMENT]
+    rows = _live(lines)
     ended = _ended_tranches(rows)
     held = {row.pk: adjustment_held(line=row) for row in rows}
     left = {row.tranche_id: _left_of(row, held[row.pk]) for row in rows if _draws(row) and row.tranche_id not in ended}
@@ -115,7 +123,7 @@ def adjusted_now(
 
 def adjusted_as_held(*, lines: Sequence[InvoiceLine]) -> list[tuple[InvoiceLine, AdjustmentLine]]:
     """Return each adjustment of an invoice with what its terms, as they were last, make of what the charges have come to."""
-    rows = [line for line in lines if line.kind == LineKind.ADJUSTMENT]
+    rows = _live(lines)
     return _adjusted(rows, [adjustment_held(line=row).term for row in rows], lines, {}, _ended_tranches(rows))
 
 
@@ -163,6 +171,11 @@ def _adjusted(
     live = [term for term in terms if term.reference in by_reference]
     adjusted = adjust_amounts(terms=live, amounts=amounts, currency=rows[0].currency)
     return [*((by_reference[line.reference], line) for line in adjusted), *held]
+
+
+def _live(lines: Iterable[InvoiceLine]) -> list[InvoiceLine]:
+    """Return the adjustments that late usage changes: credit has paid, and that stays."""
+    return [line for line in lines if line.kind == LineKind.ADJUSTMENT and line.adjustment != AdjustmentKind.CREDIT]
 
 
 def _draws(row: InvoiceLine) -> bool:

@@ -197,6 +197,9 @@ def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, Con
         first_position=len(lines) + 1,
     )
     lines += lines_of_corrections(invoice=invoice, lines=assembled.corrections, first_position=len(lines) + 1)
+    lines += lines_of_adjustments(
+        invoice=invoice, lines=assembled.credits, subscriptions={}, first_position=len(lines) + 1
+    )
     for line in lines:
         line.digest = line_digest(line=line)
     return lines

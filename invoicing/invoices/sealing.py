@@ -16,6 +16,8 @@ def line_digest(*, line: InvoiceLine) -> str:
         correction["adjustment"] = line.adjustment
     if line.tranche_id is not None:
         correction["tranche"] = line.tranche_id
+    if line.credit_grant_id is not None:
+        correction["credit_grant"] = line.credit_grant_id
     return digest_of(
         {
             **correction,

@@ -64,6 +64,8 @@ class JournalEntry(models.Model):
     class Kind(models.TextChoices):
         ISSUE = "issue", "Invoice issued"
         PAYMENT = "payment", "Payment received"
+        CREDIT_SALE = "credit_sale", "Credit paid in advance"
+        BREAKAGE = "breakage", "Prepaid credit expired"
         REVERSAL = "reversal", "Reversal"
 
     kind = models.CharField(max_length=20, choices=Kind)

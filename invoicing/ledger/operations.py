@@ -11,7 +11,10 @@ from invoicing.core.posting import (
     ACCOUNT_NAMES,
     BANK,
     BREAKAGE,
+    CREDIT_BREAKAGE,
     PREPAID,
+    PREPAID_CREDIT,
+    PROMOTIONAL_CREDIT,
     RECEIVABLE,
     REVENUE,
     STRIPE_CLEARING,
@@ -26,8 +29,11 @@ CHART_OF_ACCOUNTS = {
         (STRIPE_CLEARING, Account.Kind.ASSET),
         (RECEIVABLE, Account.Kind.ASSET),
         (PREPAID, Account.Kind.LIABILITY),
+        (PREPAID_CREDIT, Account.Kind.LIABILITY),
         (REVENUE, Account.Kind.REVENUE),
+        (PROMOTIONAL_CREDIT, Account.Kind.REVENUE),
         (BREAKAGE, Account.Kind.REVENUE),
+        (CREDIT_BREAKAGE, Account.Kind.REVENUE),
     )
 }
 

@@ -33,10 +33,11 @@ class ContractSource:
 
 @dataclass(frozen=True)
 class Contract:
-    """A contract snapshot together with the rows it was made of, by charge reference; a rate card set in place has none."""
+    """A contract snapshot together with the rows it was made of, by charge reference; a rate card set in place has none. `plans` are the keys of plans."""
 
     snapshot: ContractSnapshot
     sources: dict[str, ContractSource]
+    plans: dict[str, str]
 
 
 def timeline_of(*, subscription: Subscription) -> core.Timeline:
@@ -215,7 +216,7 @@ def contract_agreed(
     snapshot = ContractSnapshot(
         customer=customer.key, currency=customer.currency, period=period, charges=tuple(charges), terms=tuple(terms)
     )
-    return Contract(snapshot, sources)
+    return Contract(snapshot, sources, {line.reference: line.plan for line in reducible})
 
 
 def _charges(

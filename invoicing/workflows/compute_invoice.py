@@ -12,6 +12,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period
+from invoicing.core.adjustments.credits import Lot
 from invoicing.core.assembly import AssembledInvoice, assemble
 from invoicing.core.contract import Charge, OpenCorrection, Usage
 from invoicing.core.detail import BySize, SizeUsage, groups_needed
@@ -19,7 +20,8 @@ from invoicing.core.figures import CompiledPrices, InvoiceFigures, figures_of
 from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.invoices.corrections import open_corrections
-from invoicing.subscriptions.snapshot import AS_AGREED, Contract, InPlace, contract_at
+from invoicing.invoices.credits import open_lots
+from invoicing.subscriptions.snapshot import Contract, InPlace, contract_at
 from metering.queries import MeterUsage, billing_usage, sizes_as_known, usage_as_known
 from metering.queries.billing import no_usage
 
@@ -42,16 +44,21 @@ def compute_invoice(*, customer: Customer, period: Period, until: datetime) -> C
 
     Usage is read from the rolled-up windows, so roll up first; every charge counts usage only in
     its own service period, so that each event is rated exactly once. What was decided about late usage of
-    earlier invoices and is on none yet joins it (S0-061).
+    earlier invoices and is on none yet joins it (S0-061), and credit pays for it as far as some is left: a draft reserves none.
     """
-    corrections = open_corrections(customer=customer, period=period)
-    return _computed(customer, period, corrections, measure_for_billing(customer=customer, until=until))
+    contract = contract_at(customer=customer, period=period)
+    return _computed(
+        contract,
+        measure_for_billing(customer=customer, until=until),
+        corrections=open_corrections(customer=customer, period=period),
+        lots=open_lots(customer=customer, contract=contract),
+    )
 
 
 def compute_as_known(*, customer: Customer, period: Period, known_through: int) -> ComputedInvoice:
     """Rate the charges of a whole period with its usage as it was known through a number, from raw events.
 
-    Corrections are left out: they are what was learnt later. The money effect of late usage is the difference of two of these.
+    Corrections and credit are left out: they are what was learnt later, and who pays. The money effect of late usage is the difference of two of these.
     """
 
     def measured(keys: list[str], service: Period) -> dict[str, MeterUsage]:
@@ -60,17 +67,18 @@ def compute_as_known(*, customer: Customer, period: Period, known_through: int) 
             for key in keys
         }
 
-    return _computed(customer, period, [], measured)
+    return _computed(contract_at(customer=customer, period=period), measured)
 
 
 def compute_in_place(
     *, customer: Customer, period: Period, in_place: InPlace, measure: Measure, as_needed: AsNeeded
 ) -> ComputedInvoice:
-    """Rate the charges of a whole period with other rate cards in place of those of some plans, without corrections.
+    """Rate the charges of a whole period with other rate cards in place of those of some plans, without corrections and credit.
 
     `measure` says what the meters counted, `as_needed` what of it a price asks for. Raises BillingError where the cards cannot be set in place of what was agreed.
     """
-    return _computed(customer, period, [], measure, in_place, as_needed)
+    contract = contract_at(customer=customer, period=period, in_place=in_place)
+    return _computed(contract, measure, as_needed=as_needed)
 
 
 def compute_figures(
@@ -80,24 +88,28 @@ def compute_figures(
     prices: CompiledPrices,
     corrections: Sequence[OpenCorrection] = (),
     as_needed: AsNeeded | None = None,
+    lots: Sequence[Lot] = (),
 ) -> InvoiceFigures:
-    """Return what a contract and open corrections come to, to the cent as their lines would, without making these."""
+    """Return what a contract, open corrections and credit come to, to the cent as their lines would, without making these."""
     measured = _measured_of(contract.snapshot.charges, measure)
     return figures_of(
         snapshot=contract.snapshot,
         usage_of=lambda charge: _usage(charge, measured, as_needed or usage_of_charge),
         prices=prices,
         corrections=corrections,
+        lots=lots,
     )
 
 
 def compute_total(*, customer: Customer, period: Period, until: datetime) -> Money:
     """Return the total of `compute_invoice`, for whoever reads no line of it."""
+    contract = contract_at(customer=customer, period=period)
     figures = compute_figures(
-        contract=contract_at(customer=customer, period=period),
+        contract=contract,
         measure=measure_for_billing(customer=customer, until=until),
         prices=CompiledPrices(),
         corrections=open_corrections(customer=customer, period=period),
+        lots=open_lots(customer=customer, contract=contract),
     )
     return figures.total
 
@@ -108,14 +120,12 @@ def measure_for_billing(*, customer: Customer, until: datetime) -> Measure:
 
 
 def _computed(
-    customer: Customer,
-    period: Period,
-    corrections: Sequence[OpenCorrection],
+    contract: Contract,
     measure: Measure,
-    in_place: InPlace = AS_AGREED,
+    corrections: Sequence[OpenCorrection] = (),
+    lots: Sequence[Lot] = (),
     as_needed: AsNeeded | None = None,
 ) -> ComputedInvoice:
-    contract = contract_at(customer=customer, period=period, in_place=in_place)
     charges = contract.snapshot.charges
     measured = _measured_of(charges, measure)
     lines = tuple(
@@ -126,7 +136,7 @@ def _computed(
         )
         for charge in charges
     )
-    assembled = assemble(snapshot=contract.snapshot, lines=lines, corrections=corrections)
+    assembled = assemble(snapshot=contract.snapshot, lines=lines, corrections=corrections, lots=lots)
     return ComputedInvoice(assembled=assembled, contract=contract)
 
 

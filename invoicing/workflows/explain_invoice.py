@@ -8,7 +8,7 @@ from typing import Any
 from moneyed import Money
 
 from billing_site.kernel.errors import BillingError, NotFound
-from billing_site.kernel.money import plain, wire
+from billing_site.kernel.money import plain, total, wire
 from billing_site.kernel.period import Period
 from invoicing.core.proof import charge_from_inputs, rated_again, usage_from_document
 from invoicing.invoices.adjustments import amounts_seen
@@ -149,7 +149,14 @@ def _differences_of_base(line: InvoiceLine, rated: dict[str, Any], correction: U
     """Say which lines an adjustment, or its correction, was computed from that are not those of its invoice."""
     siblings = list(line.invoice.lines.prefetch_related("corrections"))
     held = amounts_seen(lines=siblings, by=line, correction=correction)
-    return [
+    differences = []
+    if line.credit_grant_id is not None:
+        before = total((one.amount for one in siblings if one.position < line.position), line.currency)
+        if wire(before) != rated["inputs"]["term"]["room"]:
+            differences.append(
+                f"it was computed with {rated['inputs']['term']['room']['amount']} to pay, there it is {before.amount}"
+            )
+    return differences + [
         f"it was computed from {base['reference']} with {base['amount']['amount']}, there it is {_wired(held, base)}"
         for base in rated["inputs"]["lines"]
         if _wired(held, base) != base["amount"]["amount"]

@@ -3,11 +3,14 @@
 from datetime import datetime
 
 from django.db import transaction
+from moneyed import Money
 
 from billing_site.kernel.errors import Conflict
-from billing_site.kernel.money import from_minor_units, plain
+from billing_site.kernel.money import from_minor_units, plain, total
 from billing_site.kernel.period import Period, as_utc
-from invoicing.core.posting import postings_for_issue
+from invoicing.core.adjustments.credits import CreditKind
+from invoicing.core.posting import PREPAID_CREDIT, PROMOTIONAL_CREDIT, postings_for_issue
+from invoicing.credits.operations import draw_credits
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.crediting import credited_beside
 from invoicing.invoices.models import Invoice, InvoiceStatus
@@ -62,11 +65,30 @@ def issue_computed(*, invoice_id: int, at: datetime, actor: str, reason: str) ->
     if invoice.status != InvoiceStatus.ISSUED:
         return invoice
     assert invoice.number is not None
+    drawn = {
+        line.credit_grant: line.amount * -1
+        for line in invoice.lines.select_related("credit_grant")
+        if line.credit_grant
+    }
+    draw_credits(
+        drawn={grant.pk: amount for grant, amount in drawn.items()}, invoice_number=invoice.number, at=at, actor=actor
+    )
+
+    def paid(kind: CreditKind) -> list[Money]:
+        return [amount for grant, amount in drawn.items() if grant.kind == kind]
+
     post_entry(
         kind=JournalEntry.Kind.ISSUE,
         reference=invoice.number,
         postings=postings_for_issue(
-            total=invoice.total, currency=invoice.currency, beside=credited_beside(lines=invoice.lines.all())
+            total=invoice.total,
+            currency=invoice.currency,
+            beside={
+                **credited_beside(lines=invoice.lines.all()),
+                # What credit pays is earned beside what the customer owes.
+                PREPAID_CREDIT: total((-one for one in paid(CreditKind.PREPAID)), invoice.currency),
+                PROMOTIONAL_CREDIT: total((-one for one in paid(CreditKind.PROMOTIONAL)), invoice.currency),
+            },
         ),
         description=f"Invoice {invoice.number}, {invoice.customer_name}"[:300],
         occurred_at=invoice.issued_at or at,

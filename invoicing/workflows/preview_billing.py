@@ -4,11 +4,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 from django.db import transaction
+from moneyed import Money
 
 from billing_site.kernel.period import Period
 from invoicing.core.figures import CompiledPrices
 from invoicing.customers.models import Customer
 from invoicing.invoices.corrections import customers_with_open_corrections, open_corrections
+from invoicing.invoices.credits import customers_with_credit, open_lots
 from invoicing.subscriptions.snapshot import contract_agreed
 from invoicing.workflows.compute_invoice import Measure, compute_figures, measure_for_billing
 from invoicing.workflows.run_report import (
@@ -46,16 +48,24 @@ def preview_billing(*, as_of: datetime, customer_key: str = "") -> RunReport:
 def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measures: Measures) -> None:
     """Put the previews of a batch into the report; beside reading usage, as many queries as of one customer."""
     prices = CompiledPrices()
-    corrected = customers_with_open_corrections(customers=[customer for customer, _ in batch.due])
+    customers = [customer for customer, _ in batch.due]
+    corrected = customers_with_open_corrections(customers=customers)
+    credited = customers_with_credit(customers=customers)
+    drawn: dict[str, Money] = {}
     for customer, period in batch.due:
         with failures_told(report, customer, period):
             contract = contract_agreed(agreements=batch.agreements, customer=customer, period=period)
+            lots = open_lots(customer=customer, contract=contract) if customer.pk in credited else ()
             figures = compute_figures(
                 contract=contract,
                 measure=measures(customer, period),
                 prices=prices,
                 corrections=open_corrections(customer=customer, period=period) if customer.pk in corrected else (),
+                # What an earlier period of the same preview takes is gone.
+                lots=[lot.after(drawn=drawn.get(lot.reference)) for lot in lots],
             )
+            for reference, amount in figures.drawn.items():
+                drawn[reference] = drawn[reference] + amount if reference in drawn else amount
             report.previews.append(InvoicePreview(customer, period, figures.total))
         note_grace(report, customer, period, known_at=as_of)
 

@@ -15,8 +15,10 @@ from moneyed import Money
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.money import plain, total
+from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.posting import RECEIVABLE
 from invoicing.core.proof import carries_of
+from invoicing.credits.models import CreditGrant
 from invoicing.invoices.adjustments import adjusted_as_held, amounts_held
 from invoicing.invoices.models import (
     CorrectionDecision,
@@ -33,6 +35,7 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.payments.models import Payment
 from invoicing.workflows.commitment_faults import commitment_faults
+from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction, prove_line
 from metering.archiving.checks import archive_faults
 from metering.doubles import doubled_keys
@@ -143,13 +146,21 @@ def _payments_out_of_books() -> Iterator[Finding]:
 def _entries_of_nothing() -> Iterator[Finding]:
     numbers = set(Invoice.objects.exclude(status=InvoiceStatus.DRAFT).values_list("number", flat=True))
     payments = {f"{channel}:{reference}" for channel, reference in Payment.objects.values_list("channel", "reference")}
+    prepaid = CreditGrant.objects.filter(kind=CreditKind.PREPAID)
     facts: dict[str, set[str | None]] = {
         JournalEntry.Kind.ISSUE.value: set(numbers),
         JournalEntry.Kind.PAYMENT.value: set(payments),
+        JournalEntry.Kind.CREDIT_SALE.value: set(prepaid.values_list("key", flat=True)),
     }
     for entry in JournalEntry.objects.filter(kind__in=facts).order_by("id"):
         if entry.reference not in facts[entry.kind]:
             yield Finding("invoices are booked", f"journal entry {entry}", "there is nothing that it stands for")
+
+
+def check_prepaid_credit_is_owed() -> Iterator[Finding]:
+    """What is left of prepaid credit is what the books owe to customers for it."""
+    for subject, fault in credit_faults():
+        yield Finding("prepaid credit is owed", subject, fault)
 
 
 def check_numbers_are_gapless() -> Iterator[Finding]:
@@ -232,9 +243,9 @@ def check_commitments_hold() -> Iterator[Finding]:
 def check_lines_are_within_service() -> Iterator[Finding]:
     """No issued line charges for a time in which its plan version was not in force, or was not charged.
 
-    A discount reduces what a whole billing period is charged: it has no service of its own.
+    A discount reduces, and credit pays, what a whole billing period is charged: they have no service of their own.
     """
-    issued = _issued_lines().exclude(invoice__status=InvoiceStatus.VOID).exclude(adjustment="discount")
+    issued = _issued_lines().exclude(invoice__status=InvoiceStatus.VOID).exclude(adjustment__in=("discount", "credit"))
     outside = issued.annotate(is_within=RawSQL(_IS_WITHIN, [])).filter(is_within=False)  # noqa: S611 - no parameter
     for line in outside.order_by("invoice_id", "position"):
         yield Finding("lines are within service", _subject(line), "its plan was not in force all that time")
@@ -338,6 +349,7 @@ CHECKS = (
     check_guards_are_on,
     check_books_balance,
     check_invoices_are_booked,
+    check_prepaid_credit_is_owed,
     check_numbers_are_gapless,
     check_seals_hold,
     check_lines_rate_again,

@@ -280,7 +280,7 @@ def _compared_totals(
 
 def _charged(invoice: Invoice) -> tuple[list[InvoiceLine], Money, Period]:
     """Return the charges and adjustments of an issued invoice, what they come to, and its period."""
-    lines = [line for line in invoice.lines.all() if line.kind != LineKind.CORRECTION]
+    lines = [line for line in invoice.lines.all() if line.kind != LineKind.CORRECTION and line.credit_grant_id is None]
     period = Period(as_utc(invoice.period_start), as_utc(invoice.period_end))
     return lines, total((line.amount for line in lines), invoice.currency), period
 

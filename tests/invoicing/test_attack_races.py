@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from moneyed import Money
 
 from billing_site.kernel.errors import BillingError, Conflict
 from invoicing.catalog.coupon_document import read_coupon
 from invoicing.catalog.coupons import create_coupon
 from invoicing.catalog.models import PlanVersion
 from invoicing.catalog.operations import load_catalog
+from invoicing.credits.models import CreditEntry
+from invoicing.credits.operations import GrantTerms, grant_credit
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
 from invoicing.ledger.models import JournalEntry
@@ -277,3 +280,30 @@ def test_the_last_redemption_of_a_coupon_is_one_customers_however_many_ask_at_on
 
     assert not unexpected(outcomes)
     assert Discount.objects.count() == 1
+
+
+def test_two_invoices_issued_at_once_never_draw_more_than_a_lot_has() -> None:
+    a_plan("pro", usd_fee("40"))
+    a_plan("seats", usd_fee("40"), cadence="week")
+    acme = a_customer()
+    a_subscription(acme, key="sub_month")
+    a_subscription(acme, key="sub_week", plan="seats", anchor="anniversary")
+    terms = GrantTerms(
+        key="gift", kind="promotional", name="Gift", amount=Money("50", "USD"), effective_at=JULY, priority=1
+    )
+    grant_credit(customer=acme, terms=terms, at=JULY, actor="test", reason="set up")
+    drafts = draft_billing(as_of=AUGUST, at=AUGUST).invoices
+
+    outcomes = at_once(
+        *[
+            lambda draft=draft: issue_invoice(invoice_id=draft.pk, at=AUGUST, actor="test", reason="now")
+            for draft in drafts
+        ]
+    )
+
+    assert len(drafts) == 5 and not unexpected(outcomes)
+    entries = list(CreditEntry.objects.order_by("sequence"))
+    assert entries[-1].balance.amount == 50 + sum(entry.amount.amount for entry in entries[1:]) >= 0
+    issue_billing(as_of=AUGUST, at=AUGUST)
+    assert CreditEntry.objects.latest("sequence").balance.amount == 0
+    assert verify() == []

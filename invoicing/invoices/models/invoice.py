@@ -246,6 +246,47 @@ class Invoice(models.Model):
                 """,
             ),
             Guard(
+                name="gives_back_credit_when_void",
+                when=pgtrigger.After,
+                operation=pgtrigger.Update,
+                # Whoever declares it void: each lot gets back what the invoice drew, as a new entry of its chain.
+                func="""
+                    IF OLD.status = 'issued' AND NEW.status = 'void' THEN
+                        PERFORM 1 FROM invoicing_creditgrant WHERE id IN (
+                            SELECT grant_id FROM invoicing_creditentry WHERE kind = 'draw' AND reference = NEW.number
+                        ) ORDER BY id FOR NO KEY UPDATE;
+                        INSERT INTO invoicing_creditentry
+                               (grant_id, sequence, kind, currency, amount, balance, reference, occurred_at, actor, reason)
+                        SELECT draw.grant_id, last.sequence + 1, 'restore', draw.currency, -draw.amount,
+                               last.balance - draw.amount, NEW.number, now(), 'void invoice', 'invoice ' || NEW.number || ' is void'
+                          FROM invoicing_creditentry draw
+                          JOIN LATERAL (SELECT sequence, balance FROM invoicing_creditentry
+                                         WHERE grant_id = draw.grant_id ORDER BY sequence DESC LIMIT 1) last ON TRUE
+                         WHERE draw.kind = 'draw' AND draw.reference = NEW.number;
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+            Guard(
+                name="draws_the_credit_of_its_lines",
+                when=pgtrigger.After,
+                operation=pgtrigger.Update,
+                timing=pgtrigger.Deferred,
+                func="""
+                    IF OLD.status = 'draft' AND NEW.status <> 'draft' AND EXISTS (
+                        SELECT 1 FROM invoicing_invoiceline line
+                         WHERE line.invoice_id = NEW.id AND line.credit_grant_id IS NOT NULL AND NOT EXISTS (
+                            SELECT 1 FROM invoicing_creditentry entry
+                             WHERE entry.grant_id = line.credit_grant_id AND entry.kind = 'draw'
+                               AND entry.reference = NEW.number AND entry.amount = line.amount)
+                    ) THEN
+                        RAISE EXCEPTION 'invoice % does not draw the credit that its lines say', NEW.number
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+            Guard(
                 name="begins_as_a_draft",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,

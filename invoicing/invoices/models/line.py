@@ -7,6 +7,7 @@ from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import exact_field, fits_currency, frozen_with_parent, money_field
 from invoicing.catalog.models import Price
 from invoicing.core.contract import AdjustmentKind
+from invoicing.credits.models import CreditGrant
 from invoicing.invoices.models.invoice import Invoice
 from invoicing.subscriptions.commitment import CommitmentTranche
 from invoicing.subscriptions.models import Subscription
@@ -62,6 +63,14 @@ class InvoiceLine(models.Model):
         related_name="lines",
         help_text="What it pays, draws, trues up or ends.",
     )
+    credit_grant = models.ForeignKey(
+        CreditGrant,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="invoice_lines",
+        help_text="What a credit is drawn on.",
+    )
     description = models.CharField(max_length=300)
     meter_key = models.CharField(max_length=100, blank=True)
     unit = models.CharField(max_length=50, blank=True)
@@ -108,7 +117,7 @@ class InvoiceLine(models.Model):
                 name="invoice_line_has_a_price_or_an_adjustment",
             ),
             models.CheckConstraint(
-                condition=models.Q(subscription__isnull=False) | models.Q(adjustment="discount"),
+                condition=models.Q(subscription__isnull=False) | models.Q(adjustment__in=["discount", "credit"]),
                 name="invoice_line_has_a_subscription_or_is_of_all",
             ),
             models.CheckConstraint(
@@ -146,6 +155,12 @@ class InvoiceLine(models.Model):
                 name="invoice_line_discount_reduces",
             ),
             models.CheckConstraint(
+                condition=models.Q(adjustment="credit", credit_grant__isnull=False, kind="adjustment", amount__lt=0)
+                | ~models.Q(adjustment="credit") & models.Q(credit_grant__isnull=True),
+                name="invoice_line_credit_pays_from_a_grant",
+            ),
+            models.UniqueConstraint(fields=["invoice", "credit_grant"], name="invoice_draws_once_on_a_grant"),
+            models.CheckConstraint(
                 condition=models.Q(service_end__gt=models.F("service_start")), name="invoice_line_service_lasts"
             ),
             models.CheckConstraint(
@@ -164,6 +179,23 @@ class InvoiceLine(models.Model):
                 parent_column="invoice_id",
                 open_parent="SELECT 1 FROM invoicing_invoice invoice"
                 " WHERE invoice.id = {row}.invoice_id AND invoice.status = 'draft' FOR SHARE",
+            ),
+            Guard(
+                name="draws_on_its_customers_grant",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                func="""
+                    IF NEW.credit_grant_id IS NOT NULL AND NOT EXISTS (
+                        SELECT 1 FROM invoicing_creditgrant subject
+                          JOIN invoicing_invoice invoice ON invoice.id = NEW.invoice_id
+                         WHERE subject.id = NEW.credit_grant_id AND subject.customer_id = invoice.customer_id
+                           AND subject.currency = NEW.currency
+                    ) THEN
+                        RAISE EXCEPTION 'line % of invoice % draws on the credit of somebody else', NEW.position,
+                            NEW.invoice_id USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
             ),
             Guard(
                 name="is_charged_once",

@@ -116,6 +116,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/coupons/<str:code>/close"): {},
     ("POST", "/api/v1/discounts"): {"code": "LAUNCH", "customer_id": SECRET},
     ("POST", "/api/v1/discounts/<str:number>/end"): {},
+    ("POST", "/api/v1/credit-grants"): {"customer_id": SECRET, "kind": "promotional"},
+    ("POST", "/api/v1/credit-grants/<str:key>/void"): {"reason": "malice"},
     ("POST", "/api/v1/invoices/preview"): {"customer_id": SECRET, "as_of": "2026-07-15T00:00:00Z"},
     ("POST", "/api/v1/prices/preview"): {
         "price": {"model": "flat", "unit_amount": "1"},
@@ -149,6 +151,7 @@ QUERIES = {
     "/api/v1/invoices": f"?customer_id={SECRET}",
     "/api/v1/budgets": f"?customer_id={SECRET}",
     "/api/v1/discounts": f"?customer_id={SECRET}",
+    "/api/v1/credit-grants": f"?customer_id={SECRET}",
     "/api/v1/spend-notices": f"?customer_id={SECRET}",
     "/api/v1/anomalies": f"?customer_id={SECRET}",
 }
@@ -158,6 +161,7 @@ OF_NOBODY |= {("GET", "/api/v1/meters"), ("GET", "/api/v1/meters/<str:key>")}
 LISTS = {("GET", "/api/v1/customers"), ("GET", "/api/v1/subscriptions"), ("GET", "/api/v1/invoices")}
 LISTS |= {("GET", "/api/v1/budgets"), ("GET", "/api/v1/spend-notices"), ("GET", "/api/v1/discounts")}
 LISTS |= {("GET", "/api/v1/anomalies")}
+LISTS |= {("GET", "/api/v1/credit-grants")}
 LISTS |= {("GET", "/api/v1/events/conflicts"), ("GET", "/api/v1/events/unapplied")}
 
 

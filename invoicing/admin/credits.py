@@ -1,0 +1,225 @@
+"""Credit grants in the admin: given with a reason, looked at with all their entries, taken back; never edited."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from moneyed import Money
+from unfold.admin import TabularInline
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from billing_site.display.admin import (
+    ReasonForm,
+    StaffAdmin,
+    actor_of,
+    add_field_errors,
+    attempt,
+    confirmation,
+    go,
+    moment_column,
+)
+from billing_site.display.figures import figure, link, money_text
+from billing_site.kernel.clock import now
+from billing_site.kernel.errors import BillingError
+from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
+from invoicing.core.adjustments.credits import CreditKind
+from invoicing.credits.models import CreditEntry, CreditGrant
+from invoicing.credits.operations import GrantTerms, grant_credit, void_credit
+from invoicing.credits.queries import last_entry, left_of, with_balance
+from invoicing.customers.models import Customer
+
+FIXED = ("kind", "name", "amount_text", "left", "priority", "effective_at", "expires_at", "plans", "meters")
+
+
+class GrantForm(forms.ModelForm):
+    """What is granted, and why; what is accepted is what the operation accepts."""
+
+    worth = forms.DecimalField(
+        label="Amount",
+        max_digits=AMOUNT_DIGITS,
+        decimal_places=AMOUNT_PLACES,
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text="In the customer's currency. Prepaid: what was paid into the bank; it is owed to the customer until it is drawn.",
+    )
+    plans = forms.CharField(
+        required=False, widget=UnfoldAdminTextInputWidget(), help_text="Keys with commas; none: all."
+    )
+    meters = forms.CharField(
+        required=False, widget=UnfoldAdminTextInputWidget(), help_text="Keys with commas; none: fees too."
+    )
+    why = forms.CharField(max_length=300, label="Reason", widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
+
+    class Meta:
+        model = CreditGrant
+        fields = ("key", "customer", "kind", "name", "priority", "effective_at", "expires_at")
+        labels = {"effective_at": "Takes effect at (UTC)", "expires_at": "Expires at (UTC)"}
+
+    def clean_plans(self) -> list[str]:
+        """Return the keys."""
+        return _keys(self.cleaned_data["plans"])
+
+    def clean_meters(self) -> list[str]:
+        """Return the keys."""
+        return _keys(self.cleaned_data["meters"])
+
+    def validate_constraints(self) -> None:
+        """Leave it to the operation, which tells the field."""
+
+    def clean(self) -> dict[str, Any]:
+        """Try the operation itself and take it back, so that what it refuses is told at its field."""
+        cleaned = super().clean() or {}
+        if self.errors:
+            return cleaned
+        try:
+            with transaction.atomic():
+                _grant(cleaned, actor="form")
+                transaction.set_rollback(True)
+        except BillingError as problem:
+            add_field_errors(self, problem, renamed={"amount": "worth"})
+        return cleaned
+
+
+def _keys(text: str) -> list[str]:
+    return [key.strip() for key in text.split(",") if key.strip()]
+
+
+def _grant(fields: dict[str, Any], *, actor: str) -> CreditGrant:
+    customer: Customer = fields["customer"]
+    names = ("key", "kind", "name", "priority", "effective_at", "expires_at", "plans", "meters")
+    terms = GrantTerms(amount=Money(fields["worth"], customer.currency), **{name: fields[name] for name in names})
+    return grant_credit(customer=customer, terms=terms, at=now(), actor=actor, reason=fields["why"])
+
+
+class EntryInline(TabularInline):
+    """What became of it."""
+
+    model = CreditEntry
+    fields = ("sequence", "kind", "changed", "after", "reference", "occurred_at", "actor", "reason")
+    readonly_fields = fields
+    ordering = ("sequence",)
+    extra = 0
+    can_delete = False
+    verbose_name_plural = "What became of it"
+
+    @admin.display(description="Added or taken")
+    def changed(self, entry: CreditEntry) -> SafeString:
+        """Show the amount."""
+        return figure(amount=entry.amount.amount, currency=entry.currency)
+
+    @admin.display(description="Left")
+    def after(self, entry: CreditEntry) -> SafeString:
+        """Show what is left after it."""
+        return figure(amount=entry.balance.amount, currency=entry.currency)
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Entries come from operations."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Entries stay."""
+        return False
+
+
+@admin.register(CreditGrant)
+class CreditGrantAdmin(StaffAdmin):
+    """Value given, or paid for before it is used."""
+
+    form = GrantForm
+    inlines = (EntryInline,)
+    list_display = (
+        "key",
+        "customer_link",
+        "kind",
+        "amount_text",
+        "left",
+        moment_column("effective_at", "Takes effect"),
+        moment_column("expires_at", "Expires"),
+    )
+    list_filter = ("kind", "currency")
+    list_select_related = ("customer",)
+    search_fields = ("key", "name", "customer__key", "customer__name")
+    autocomplete_fields = ("customer",)
+    ordering = ("-id",)
+    actions_detail = ("take_back",)
+    empty_message = "A credit grant pays for invoices until it is used up or expires; give one here or over the API."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Add what is left."""
+        return with_balance(super().get_queryset(request))
+
+    @admin.display(description="Customer", ordering="customer__name")
+    def customer_link(self, grant: CreditGrant) -> SafeString:
+        """Link to the customer."""
+        return link(reverse("admin:invoicing_customer_change", args=[grant.customer_id]), grant.customer)
+
+    @admin.display(description="Granted", ordering="amount")
+    def amount_text(self, grant: CreditGrant) -> SafeString:
+        """Show what was granted."""
+        return figure(amount=grant.amount.amount, currency=grant.currency)
+
+    @admin.display(description="Left")
+    def left(self, grant: CreditGrant) -> SafeString:
+        """Show what is left."""
+        return figure(amount=left_of(grant=grant).amount, currency=grant.currency)
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """Ask for everything while it is granted, show it afterwards."""
+        if obj is None:
+            return (*self.form.Meta.fields[:4], "worth", *self.form.Meta.fields[4:], "plans", "meters", "why")
+        return ("key", "customer_link", *FIXED, "granted_at", "actor", "reason")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """Show what became of it."""
+        return () if obj is None else ("customer_link", "amount_text", "left")
+
+    def get_inlines(self, request: HttpRequest, obj: Model | None) -> Any:
+        """Show entries of what is there."""
+        return () if obj is None else self.inlines
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """What is granted stays."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Grant through the operation."""
+        obj.pk = _grant(form.cleaned_data, actor=actor_of(request)).pk
+
+    @action(description="Take back", url_path="take-back")
+    def take_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask why, then take back what is left of promotional credit."""
+        grant = self.row_or_404(request, object_id)
+        if not request.user.has_perm("invoicing.change_creditgrant"):
+            raise PermissionDenied
+        page = reverse("admin:invoicing_creditgrant_change", args=[grant.pk])
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            attempt(
+                request,
+                lambda: void_credit(
+                    key=grant.key, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
+                ),
+                done=lambda _: f"Nothing is left of {grant}.",
+            )
+            return go(page)
+        left = money_text(last_entry(grant=grant).balance)
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Take back {grant}",
+            effect=f"{left} of {grant.customer}'s {grant.kind} credit are taken back. What it has paid for stays paid.",
+            warnings=["Prepaid credit was paid for and cannot be taken back."]
+            if grant.kind == CreditKind.PREPAID
+            else [],
+            form=form,
+            submit=f"Take back {left}",
+            back=page,
+            dangerous=True,
+            row=grant,
+        )
