@@ -181,7 +181,7 @@ class InvoiceLine(models.Model):
                 " WHERE invoice.id = {row}.invoice_id AND invoice.status = 'draft' FOR SHARE",
             ),
             Guard(
-                name="draws_on_its_customers_grant",
+                name="names_its_customers_grant",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert | pgtrigger.Update,
                 func="""
