@@ -4,9 +4,10 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from billing_site.portal.queries.invoices import InvoiceRow
+from invoicing.core.spans import date_text
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import InvoiceStatus
-from invoicing.invoices.printed_text import date_text, money_text
+from invoicing.invoices.printed_text import money_text
 
 # Stripe's decline codes (docs.stripe.com/declines/codes) by what a cardholder can do about them.
 REFUSALS = {

@@ -61,7 +61,7 @@ class PriceForm(forms.ModelForm):
         cleaned = super().clean() or {}
         meter = cleaned.get("meter")
         document = {name: cleaned[name] for name in ("key", "name", "currency") if cleaned.get(name)}
-        document |= {"meter": meter.key if meter else None}
+        document |= {"meter": meter.key if meter else None, "in_advance": bool(cleaned.get("in_advance"))}
         for error in _mistakes(document | _members(cleaned)):
             field = DIMENSION_FIELDS.get(error.field, error.field)
             # What could not be read at all is told already.

@@ -45,7 +45,8 @@ def spend_in_words(*, row: PlanSpend, cadence: str) -> list[str]:
 def _model_words(price: Price, *, unit: str, per: str) -> list[str]:
     match PriceModel(price.model):
         case PriceModel.FLAT:
-            return [f"{_amount(price, price.unit_amount)} per {per}."]
+            when = ", invoiced before it begins" if price.in_advance else ""
+            return [f"{_amount(price, price.unit_amount)} per {per}{when}."]
         case PriceModel.PER_UNIT:
             return [f"{_unit_price(price, price.unit_amount, unit)}."]
         case PriceModel.PACKAGE:

@@ -79,7 +79,7 @@ class PriceAdmin(StaffAdmin):
             "Rate",
             {
                 "fields": (
-                    "model",
+                    ("model", "in_advance"),
                     ("unit_amount", "rate"),
                     ("package_size", "package_amount"),
                     "free_units",

@@ -42,7 +42,7 @@ from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
-from invoicing.subscriptions.queries import incomplete, phase_shown, phases_in_force, state_of
+from invoicing.subscriptions.queries import held_in_advance, incomplete, phase_shown, phases_in_force, state_of
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.start import start_subscription
 
@@ -287,6 +287,7 @@ class SubscriptionAdmin(ChangePages, CommitmentPages):
             phases=list(subscription.phases.all()),
             overrides=overrides_shown(subscription=subscription),
             commitments=commitment_cards(subscription=subscription),
+            held=held_in_advance(subscription=subscription),
             add_ons=[
                 (add_on, phase_shown(subscription=add_on, at=at), state_of(subscription=add_on, at=at))
                 for add_on in with_phases(subscription.add_ons.all()).order_by("started_at", "id")

@@ -52,6 +52,9 @@ class PriceDocument(serializers.Serializer[Any]):
     meter = serializers.CharField(required=False, allow_null=True, help_text="Not with a flat price.")
     currency = serializers.CharField()
     model = serializers.CharField(help_text=PRICE_HELP)
+    in_advance = serializers.BooleanField(
+        required=False, help_text="Of a flat price: invoiced before its billing period begins, and settled after it."
+    )
 
 
 class SpendDocument(serializers.Serializer[Any]):
@@ -130,6 +133,7 @@ class PlanVersionSerializer(serializers.ModelSerializer[PlanVersion]):
                 meter=price.meter.key if price.meter else "",
                 currency=price.currency,
                 price=core_price(price=price),
+                in_advance=price.in_advance,
             ).document()
             for price in version.prices.all()
         ]

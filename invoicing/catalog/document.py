@@ -49,7 +49,7 @@ PLAN_FIELDS = (
     "spend",
 )
 USAGE_MODELS = tuple(model.value for model in PriceModel if model is not PriceModel.FLAT)
-PRICE_IDENTITY = ("key", "name", "meter", "currency")
+PRICE_IDENTITY = ("key", "name", "meter", "currency", "in_advance")
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,14 @@ class PriceEntry:
     meter: str
     currency: str
     price: Price
+    in_advance: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return the canonical form, as in the catalog file."""
         identity = {"key": self.key, "name": self.name, "meter": self.meter or None, "currency": self.currency}
-        return identity | definition_of(self.price)
+        # Named only where it is so: rate cards of before it was known keep their digests.
+        when = {"in_advance": True} if self.in_advance else {}
+        return identity | when | definition_of(self.price)
 
 
 @dataclass(frozen=True)
@@ -349,8 +352,23 @@ class _Reader:
         if meter and model == PriceModel.FLAT.value:
             self.wrong(_join(path, "meter"), "not_allowed", "does not belong to a flat price")
         return PriceEntry(
-            key=key, name=self.text(entry, "name", path, default=key), meter=meter, currency=currency, price=price
+            key=key,
+            name=self.text(entry, "name", path, default=key),
+            meter=meter,
+            currency=currency,
+            price=price,
+            in_advance=self.in_advance(entry, path),
         )
+
+    def in_advance(self, entry: Mapping[str, Any], path: str) -> bool:
+        """Read whether a fee is invoiced before its period; usage is known only after it."""
+        value = entry.get("in_advance")
+        if value is not None and not isinstance(value, bool):
+            self.wrong(_join(path, "in_advance"), "wrong_type", "must be true or false")
+        elif value and entry.get("model") in USAGE_MODELS:
+            message = "does not belong to a price of usage: only a flat fee is known in advance"
+            self.wrong(_join(path, "in_advance"), "not_allowed", message)
+        return value is True
 
 
 _ANY_PRICE = price_from_definition({"model": "flat", "unit_amount": "0"})

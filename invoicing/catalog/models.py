@@ -163,6 +163,11 @@ class Price(models.Model):
     rate = exact_field(null=True, blank=True, help_text="A fraction of one: 0.029 is 2.9 %.")
     minimum_amount = exact_field(null=True, blank=True)
     maximum_amount = exact_field(null=True, blank=True)
+    in_advance = models.BooleanField(
+        default=False,
+        db_default=Value(False),
+        help_text="A flat fee: invoiced before its billing period begins, and settled after it.",
+    )
     first_dimension = models.CharField(
         max_length=200, blank=True, default="", db_default="", help_text="Of a matrix: a dimension of the meter."
     )
@@ -189,6 +194,10 @@ class Price(models.Model):
             models.CheckConstraint(
                 condition=models.Q(model=PriceModel.FLAT.value) | models.Q(meter__isnull=False),
                 name="price_of_usage_has_a_meter",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(in_advance=False) | models.Q(model=PriceModel.FLAT.value),
+                name="price_in_advance_is_flat",
             ),
             models.CheckConstraint(condition=models.Q(free_units__gte=0), name="price_free_units_are_not_negative"),
             models.CheckConstraint(

@@ -138,6 +138,7 @@ def _rate_card(version: PlanVersion) -> dict[str, Any]:
                 meter=price.meter.key if price.meter else "",
                 currency=price.currency,
                 price=core_price(price=price),
+                in_advance=price.in_advance,
             ).document()
             for price in prices
         ],
@@ -231,6 +232,7 @@ def _load_plan(entry: PlanEntry, *, place: int, at: datetime, summary: LoadSumma
             name=price.name,
             meter=meters.get(price.meter),
             currency=price.currency,
+            in_advance=price.in_advance,
             **price_columns(price=price.price),
         )
         PriceTier.objects.bulk_create(tier_rows(row=row, price=price.price))

@@ -24,6 +24,7 @@ class OfferedPrice:
     unit: str
     price: contract.Price
     tiers_on_change: TiersOnChange
+    in_advance: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def offered_price(*, row: Price) -> OfferedPrice:
         unit=meter.unit if meter else "",
         price=core_price(price=row),
         tiers_on_change=TiersOnChange(row.plan_version.tiers_on_change),
+        in_advance=row.in_advance,
     )
 
 
@@ -88,6 +90,7 @@ def rate_card_of(*, entry: PlanEntry) -> RateCard:
                 unit=meters[price.meter].unit if price.meter else "",
                 price=price.price,
                 tiers_on_change=entry.tiers_on_change,
+                in_advance=price.in_advance,
             )
             for price in entry.prices
         ),

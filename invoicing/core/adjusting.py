@@ -8,6 +8,15 @@ from moneyed import Money
 
 from billing_site.kernel.money import is_rounded, total
 from billing_site.kernel.period import Period
+from invoicing.core.adjustments.advance import (
+    AdvanceCredit,
+    AdvanceTerm,
+    InAdvance,
+    InvoicedInAdvance,
+    adjust_advance,
+    advance_document,
+    advance_members,
+)
 from invoicing.core.adjustments.commitment import (
     CommitmentBase,
     CommitmentDrawdown,
@@ -39,12 +48,18 @@ def _of_commitment(term: type[CommitmentTerm]) -> Family:
     return Family(term, adjust_commitment, commitment_document, commitment_members)
 
 
+def _of_advance(term: type[AdvanceTerm]) -> Family:
+    return Family(term, adjust_advance, advance_document, advance_members)
+
+
+ADVANCE = (InvoicedInAdvance, InAdvance, AdvanceCredit)
 COMMITMENT = (CommitmentBase, CommitmentDrawdown, CommitmentOverage, CommitmentTrueUp, CommitmentExpiry)
 FAMILIES: Mapping[AdjustmentKind, Family] = {
     AdjustmentKind.MINIMUM_SPEND: Family(MinimumSpend, adjust_spend, spend_document, spend_members),
     AdjustmentKind.MAXIMUM_SPEND: Family(MaximumSpend, adjust_spend, spend_document, spend_members),
     **{family.kind: _of_commitment(family) for family in COMMITMENT},
     AdjustmentKind.DISCOUNT: Family(Discount, adjust_discount, discount_document, discount_members),
+    **{family.kind: _of_advance(family) for family in ADVANCE},
     AdjustmentKind.CREDIT: Family(Draw, adjust_draw, draw_document, draw_members),
 }
 assert set(FAMILIES) == set(AdjustmentKind), "each kind of adjustment is computed somewhere"

@@ -63,6 +63,9 @@ class StepKind(StrEnum):
     EXPIRED = "expired"
     ROLLED_OVER = "rolled_over"
     DISCOUNT = "discount"
+    ADVANCE_FEE = "advance_fee"
+    HELD = "held"
+    SETTLED = "settled"
     CREDIT = "credit"
 
     @property
@@ -82,6 +85,9 @@ class AdjustmentKind(StrEnum):
     COMMITMENT_EXPIRY = "commitment_expiry"
     COMMITMENT_DRAWDOWN = "commitment_drawdown"
     DISCOUNT = "discount"
+    INVOICED_IN_ADVANCE = "invoiced_in_advance"
+    IN_ADVANCE = "in_advance"
+    ADVANCE_CREDIT = "advance_credit"
     CREDIT = "credit"
 
 
@@ -236,16 +242,6 @@ class Step:
     values: Values = ()
     text: str = ""
     arithmetic: str = ""
-
-
-@dataclass(frozen=True)
-class PricedQuantity:
-    """A quantity and its exact price, rung by rung: the amounts of the steps sum to `unrounded_amount`."""
-
-    quantity: Decimal
-    free_quantity: Decimal
-    unrounded_amount: Fraction
-    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,12 @@ def period_containing(*, anchor: datetime, cadence: Cadence, timezone: str, mome
     return Period(boundary(index), boundary(index + 1))
 
 
+def period_before(*, moment: datetime, cadence: Cadence, timezone: str) -> Period:
+    """Return the period of a cadence that ends at a moment: what an opening invoice stands for."""
+    zone = ZoneInfo(timezone)
+    return Period(_boundary(_wall_time(moment, zone), -1, cadence), as_utc(moment))
+
+
 def calendar_anchor(*, start: datetime, cadence: Cadence, timezone: str) -> datetime:
     """Return the beginning of the calendar period that holds `start`: Monday, the 1st, January ... at local midnight."""
     local = _on_calendar(start).astimezone(ZoneInfo(timezone))

@@ -147,11 +147,18 @@ def period_at(*, timeline: Timeline, moment: datetime) -> Period | None:
 
 def periods_charged(*, timeline: Timeline, until: datetime) -> Iterator[tuple[Cadence, Period]]:
     """Yield the billing periods that have ended by `until` and in which something is charged, with their cadence."""
+    for cadence, period in periods_begun(timeline=timeline, until=until):
+        if period.end <= until:
+            yield cadence, period
+
+
+def periods_begun(*, timeline: Timeline, until: datetime) -> Iterator[tuple[Cadence, Period]]:
+    """Yield the billing periods that begin by `until` and in which something is or will be charged, with their cadence."""
     for cadence, phases in _stretches(timeline.phases):
         active = [phase for phase in phases if phase.kind is PhaseKind.ACTIVE]
         anchor, last = _anchor(timeline, phases[0]), phases[-1].ends_at
         for period in billing_periods(anchor=anchor, cadence=cadence, timezone=timeline.timezone, until=until):
-            if period.end > until or (last is not None and last <= period.start):
+            if last is not None and last <= period.start:
                 break
             if any(_within(phase, period) for phase in active):
                 yield cadence, period

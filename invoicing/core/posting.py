@@ -13,6 +13,7 @@ STRIPE_CLEARING = "1100"
 RECEIVABLE = "1200"
 PREPAID = "2100"
 PREPAID_CREDIT = "2110"
+DEFERRED = "2200"
 REVENUE = "4000"
 BREAKAGE = "4100"
 CREDIT_BREAKAGE = "4110"
@@ -24,6 +25,7 @@ ACCOUNT_NAMES = {
     RECEIVABLE: "Receivable",
     PREPAID: "Prepaid commitments",
     PREPAID_CREDIT: "Prepaid credit",
+    DEFERRED: "Deferred revenue",
     REVENUE: "Revenue",
     PROMOTIONAL_CREDIT: "Promotional credit",
     CREDIT_BREAKAGE: "Breakage of credit",

@@ -8,8 +8,9 @@ from moneyed import Money
 
 from billing_site.kernel.money import EXACT, exponent, minor_unit, plain, round_money
 from billing_site.kernel.words import counted
-from invoicing.core.contract import Price, PricedQuantity, PriceModel, Step, StepKind
+from invoicing.core.contract import Price, PriceModel, Step, StepKind
 from invoicing.core.detail import values_text
+from invoicing.core.priced import PricedQuantity
 
 # A share with a greater denominator is shown to people as a percentage; the arithmetic keeps it exact.
 READABLE_DENOMINATOR_MAX = 366

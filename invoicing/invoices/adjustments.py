@@ -13,6 +13,7 @@ from invoicing.core.adjustments.commitment import CommitmentDrawdown, Commitment
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, Term
 from invoicing.core.proof import adjusted_again, adjustment_document
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, UsageCorrection
+from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.subscriptions.committed import left_of
 from invoicing.subscriptions.models import Subscription
 
@@ -160,7 +161,8 @@ def _adjusted(
     changed: Mapping[str, Money],
     ended: Collection[int | None],
 ) -> list[tuple[InvoiceLine, AdjustmentLine]]:
-    frozen = [row for row in rows if row.tranche_id in ended]
+    # What was taken in advance, and settled, was so: what late usage costs is invoiced by itself.
+    frozen = [row for row in rows if row.tranche_id in ended or row.adjustment in IN_ADVANCE]
     by_reference = {row.rated["inputs"]["reference"]: row for row in rows if row not in frozen}
     if not rows:
         return []

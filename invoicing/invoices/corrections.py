@@ -12,6 +12,7 @@ from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period
 from invoicing.core.contract import CorrectionLine, DecidedAdjustment, DecidedCorrection, OpenCorrection
 from invoicing.core.proof import adjusted_again, charge_from_inputs, correction_document, usage_from_document
+from invoicing.core.spans import service_text
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import (
     CorrectionDecision,
@@ -21,7 +22,6 @@ from invoicing.invoices.models import (
     LineKind,
     UsageCorrection,
 )
-from invoicing.invoices.printed_text import service_text
 
 AMOUNT = DecimalField(max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES)
 

@@ -7,11 +7,12 @@ from moneyed import Money
 from billing_site.kernel.money import round_money
 from invoicing.core.adjustments.commitment import amount_of_step
 from invoicing.core.contract import AdjustmentKind, StepKind
-from invoicing.core.posting import BREAKAGE, PREPAID
+from invoicing.core.posting import BREAKAGE, DEFERRED, PREPAID
 from invoicing.invoices.models import InvoiceLine
+from invoicing.subscriptions.agreements import IN_ADVANCE
 
 PREPAYING = (AdjustmentKind.COMMITMENT_BASE, AdjustmentKind.COMMITMENT_DRAWDOWN)
-CREDITING = (*PREPAYING, AdjustmentKind.COMMITMENT_EXPIRY)
+CREDITING = (*PREPAYING, AdjustmentKind.COMMITMENT_EXPIRY, *IN_ADVANCE)
 
 
 def credited_beside(*, lines: Iterable[InvoiceLine]) -> dict[str, Money]:
@@ -20,6 +21,8 @@ def credited_beside(*, lines: Iterable[InvoiceLine]) -> dict[str, Money]:
     for line in lines:
         if line.adjustment in PREPAYING:
             _add(credited, PREPAID, line.amount)
+        elif line.adjustment in IN_ADVANCE:
+            _add(credited, DEFERRED, line.amount)
         elif line.adjustment == AdjustmentKind.COMMITMENT_EXPIRY:
             expired = round_money(amount_of_step(rated=line.rated, kind=StepKind.EXPIRED), line.currency)
             _add(credited, PREPAID, -expired)

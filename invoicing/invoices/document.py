@@ -22,13 +22,12 @@ from moneyed import Money
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.money import is_rounded, total
 from billing_site.kernel.words import counted
+from invoicing.core.spans import date_text, period_text
 from invoicing.invoices.printed_text import (
     UNDRAWABLE,
-    date_text,
     line_of,
     lines_of,
     money_text,
-    period_text,
     quantity_text,
     shortened,
 )

@@ -190,6 +190,9 @@ def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, Con
         )
         lines.append(line)
     subscriptions = {source.subscription.key: source.subscription for source in sources.values()}
+    # What takes fees in advance, or gives them back, is about a subscription that may have no charge here.
+    if others := {line.subscription for line in assembled.adjustments if line.subscription} - set(subscriptions):
+        subscriptions |= {row.key: row for row in invoice.customer.subscriptions.filter(key__in=others)}
     lines += lines_of_adjustments(
         invoice=invoice,
         lines=assembled.adjustments,

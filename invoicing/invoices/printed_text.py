@@ -2,27 +2,20 @@
 
 import re
 import unicodedata
-from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from moneyed import Money
 
 from billing_site.kernel.money import exponent, plain
 
 MINUS: Final = "\N{MINUS SIGN}"
-EN_DASH: Final = "\N{EN DASH}"
 # Stands for a character that no bundled font can draw: PDF/A refuses missing glyphs, a customer must not be refused.
 UNDRAWABLE: Final = "\N{WHITE SQUARE}"
 # A word longer than this may break anywhere, so that it never runs into the next column.
 WORD_LENGTH_MAX: Final = 22
 # A page header names the customer on one line.
 SHORTENED_LENGTH_MAX: Final = 60
-MONTHS: Final = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
 
 
 def money_text(*, money: Money) -> str:
@@ -44,22 +37,6 @@ def amount_text(*, amount: Decimal, decimals_min: int) -> str:
     return f"{sign}{int(whole):,}" + (f".{decimals}" if decimals else "")
 
 
-def date_text(*, day: date) -> str:
-    """Write a date so that no country misreads it: "1 November 2026"."""
-    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
-
-
-def period_text(*, first: date, last: date) -> str:
-    """Write a span of days, both included, without repeating month and year: "1 – 31 October 2026"."""
-    if first == last:
-        return date_text(day=first)
-    if (first.year, first.month) == (last.year, last.month):
-        return f"{first.day} {EN_DASH} {date_text(day=last)}"
-    if first.year == last.year:
-        return f"{first.day} {MONTHS[first.month - 1]} {EN_DASH} {date_text(day=last)}"
-    return f"{date_text(day=first)} {EN_DASH} {date_text(day=last)}"
-
-
 def line_of(text: str) -> str | list[str]:
     """Return text for one paragraph: white space collapsed, and in pieces if a word is too long to fit a column."""
     return _pieces(" ".join(_drawable(text).split()))
@@ -68,17 +45,6 @@ def line_of(text: str) -> str | list[str]:
 def lines_of(text: str) -> list[str | list[str]]:
     """Return the non-empty lines of a text, each as `line_of` does."""
     return [line_of(line) for line in text.splitlines() if line.strip()]
-
-
-def service_text(*, start: datetime, end: datetime, timezone: str) -> str:
-    """Write a half-open service period by its days in a zone, a whole calendar month as "July 2026"."""
-    zone = ZoneInfo(timezone)
-    first, last = start.astimezone(zone), end.astimezone(zone) - timedelta(microseconds=1)
-    ends = end.astimezone(zone)
-    whole = (first.day, first.time()) == (ends.day, ends.time()) == (1, time())
-    if whole and (first.year, first.month) == (last.year, last.month):
-        return f"{MONTHS[first.month - 1]} {first.year}"
-    return period_text(first=first.date(), last=last.date())
 
 
 def shortened(text: str) -> str | list[str]:

@@ -2,20 +2,38 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from django.db.models import Prefetch
 
-from billing_site.kernel.period import as_utc
+from billing_site.kernel.money import EXACT
+from billing_site.kernel.period import Period, as_utc
 from invoicing.catalog.models import PlanVersion, Price
 from invoicing.catalog.queries import with_rates
 from invoicing.catalog.rate_card import OfferedPrice, offered_price
 from invoicing.catalog.spend import SpendEntry, spend_entry
+from invoicing.core.contract import AdjustmentKind
 from invoicing.core.definition import price_from_definition
 from invoicing.core.overrides import Override, in_force
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.commitment import CommitmentTranche
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
+
+IN_ADVANCE = (AdjustmentKind.IN_ADVANCE, AdjustmentKind.INVOICED_IN_ADVANCE, AdjustmentKind.ADVANCE_CREDIT)
+
+
+def advance_reference(*, subscription: Subscription, kind: AdjustmentKind) -> str:
+    """Return the name of a line about fees in advance; the colon keeps it apart from prices, whose keys have none."""
+    return f"{subscription.key}/:{kind.value}"
+
+
+@dataclass(frozen=True)
+class TakenInAdvance:
+    """What the invoice or draft of a period takes in advance of a subscription, or, below zero, settles."""
+
+    period: Period
+    amount: Decimal
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,7 @@ class Agreements:
     subscriptions: Mapping[int, tuple[Subscription, ...]]
     discounts: Mapping[int, tuple[Discount, ...]]
     tranches: Mapping[int, tuple[CommitmentTranche, ...]]
+    advances: dict[int, tuple[TakenInAdvance, ...]] = field(default_factory=dict)
     _overrides: Mapping[tuple[int, int | None, int, str], tuple[Override, ...]] = field(
         default_factory=dict, repr=False
     )
@@ -64,6 +83,41 @@ class Agreements:
         """Return the tranches of the commitments of a subscription."""
         return self.tranches.get(subscription.pk, ())
 
+    def has_fees_in_advance(self, *, subscription: Subscription) -> bool:
+        """Say whether a plan version that a subscription has, had or will have charges a fee in advance."""
+        currency = subscription.customer.currency
+        return any(
+            price.in_advance
+            for row in subscription.phases.all()
+            for price, _ in self.prices_of(version=row.plan_version, currency=currency)
+        )
+
+    def held_in_advance(self, *, subscription: Subscription, before: Period) -> Decimal:
+        """Return what invoices of periods before one have taken of a subscription in advance and not settled.
+
+        The order is that in which periods are billed: by their end. A void invoice that others have built upon leaves less than
+        nothing, which is nothing to settle.
+        """
+        held = Decimal(0)
+        for taken in self.advances.get(subscription.pk, ()):
+            if (taken.period.end, taken.period.start) < (before.end, before.start):
+                held = EXACT.add(held, taken.amount)
+        return max(held, Decimal(0))
+
+    def note_computed(self, *, customer: Customer, period: Period, amounts: Mapping[str, Decimal]) -> None:
+        """Count what an invoice, computed and not stored, takes in advance and settles: for the previews of later periods.
+
+        `amounts` are those of its lines, by reference. What a draft of the same period holds is replaced.
+        """
+        for subscription in self.of_customer(customer=customer):
+            others = [taken for taken in self.advances.get(subscription.pk, ()) if taken.period != period]
+            amount = Decimal(0)
+            for kind in IN_ADVANCE:
+                amount = EXACT.add(
+                    amount, amounts.get(advance_reference(subscription=subscription, kind=kind), Decimal(0))
+                )
+            self.advances[subscription.pk] = (*others, TakenInAdvance(period, amount))
+
     def spend_of(self, *, version: PlanVersion, currency: str) -> SpendEntry | None:
         """Return the minimum and maximum spend of a plan version that some of these subscriptions have, or None."""
         return next((spend_entry(row=row) for row in version.spend.all() if row.currency == currency), None)
@@ -80,7 +134,7 @@ class Agreements:
 
 
 def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
-    """Read what these customers agreed to, for all times: ten queries, however many they are."""
+    """Read what these customers agreed to, for all times: eleven queries, however many they are."""
     by_id = {customer.pk: customer for customer in customers}
     currencies = {customer.currency for customer in by_id.values()}
     prices = with_rates(Price.objects.filter(currency__in=currencies))
@@ -108,7 +162,25 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
     for tranche in committed.order_by("starts_at"):
         tranches[tranche.subscription_id] = (*tranches.get(tranche.subscription_id, ()), tranche)
     subscriptions = {number: tuple(those) for number, those in found.items()}
-    return Agreements(subscriptions, discounts, tranches, overrides)
+    return Agreements(subscriptions, discounts, tranches, _taken_in_advance(by_id), overrides)
+
+
+def _taken_in_advance(customers: Iterable[int]) -> dict[int, tuple[TakenInAdvance, ...]]:
+    lines = Subscription.objects.filter(
+        customer__in=customers,
+        invoice_lines__adjustment__in=IN_ADVANCE,
+        invoice_lines__invoice__status__in=("draft", "issued", "paid"),
+    )
+    found: dict[int, tuple[TakenInAdvance, ...]] = {}
+    for number, start, end, amount in lines.values_list(
+        "pk",
+        "invoice_lines__invoice__period_start",
+        "invoice_lines__invoice__period_end",
+        "invoice_lines__amount",
+    ):
+        taken = TakenInAdvance(Period(as_utc(start), as_utc(end)), amount)
+        found[number] = (*found.get(number, ()), taken)
+    return found
 
 
 def core_override(*, row: PriceOverride) -> Override:

@@ -20,7 +20,7 @@ from invoicing.subscriptions.phases import (
     metered_elsewhere,
     plan_mistakes,
 )
-from invoicing.subscriptions.snapshot import timeline_of
+from invoicing.subscriptions.timelines import timeline_of
 
 QUANTITY_MAX = 1_000_000
 

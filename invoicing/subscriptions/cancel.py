@@ -17,7 +17,7 @@ from invoicing.subscriptions.phases import (
     refuse_add_on,
     write_phases,
 )
-from invoicing.subscriptions.snapshot import timeline_of
+from invoicing.subscriptions.timelines import timeline_of
 
 
 @transaction.atomic

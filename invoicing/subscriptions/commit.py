@@ -17,7 +17,7 @@ from invoicing.core.phases import Timeline, period_at, services_in
 from invoicing.subscriptions.commitment import Commitment, CommitmentPayment, CommitmentTranche
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.phases import check_moment, locked_subscription
-from invoicing.subscriptions.snapshot import timeline_of
+from invoicing.subscriptions.timelines import timeline_of
 
 TRANCHES_MAX = 60
 PERIODS_MAX = 120

@@ -23,7 +23,7 @@ from invoicing.core.phases import phase_at
 from invoicing.subscriptions.agreements import core_override
 from invoicing.subscriptions.models import PriceOverride, Subscription
 from invoicing.subscriptions.phases import check_moment, check_within, locked_subscription
-from invoicing.subscriptions.snapshot import timeline_of
+from invoicing.subscriptions.timelines import timeline_of
 
 
 class Scope(StrEnum):

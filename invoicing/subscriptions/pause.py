@@ -10,7 +10,7 @@ from billing_site.kernel.period import as_utc
 from invoicing.core.phases import PhaseKind, phase_at
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.phases import change_phases, check_moment, locked_subscription, refuse_add_on
-from invoicing.subscriptions.snapshot import timeline_of
+from invoicing.subscriptions.timelines import timeline_of
 
 
 @transaction.atomic

@@ -14,8 +14,10 @@ from invoicing.core.add_ons import following
 from invoicing.core.phases import Phase, Timeline, changed_from, period_at
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
+from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
-from invoicing.subscriptions.snapshot import timeline_of, with_phases
+from invoicing.subscriptions.snapshot import with_phases
+from invoicing.subscriptions.timelines import timeline_of
 
 # A slip of the finger (0206, 20260) would make thousands of periods due, or none that can be computed.
 EARLIEST_YEAR, LATEST_YEAR = 2000, 2099
@@ -148,8 +150,9 @@ def _says_the_same(row: SubscriptionPhase, phase: Phase) -> bool:
 
 
 def invoiced_until(*, subscription: Subscription) -> datetime | None:
-    """Return the end of what issued invoices charge for a subscription, or None."""
+    """Return the end of what issued invoices charge for a subscription, or None; what they take in advance may still change."""
     lines = subscription.invoice_lines.exclude(invoice__status__in=("draft", "void"))
+    lines = lines.exclude(adjustment__in=IN_ADVANCE)
     until: datetime | None = lines.aggregate(until=Max("service_end"))["until"]
     return until
 

@@ -2,10 +2,13 @@
 
 from datetime import datetime
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Sum
+from moneyed import Money
 
+from billing_site.kernel.money import round_money
 from invoicing.core.phases import PhaseKind
 from invoicing.customers.models import SettlementChannel
+from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 
 
@@ -14,6 +17,13 @@ def phase_shown(*, subscription: Subscription, at: datetime) -> SubscriptionPhas
     phases = sorted(subscription.phases.all(), key=lambda phase: phase.starts_at)
     assert phases, "a subscription has a phase"
     return next((phase for phase in reversed(phases) if phase.starts_at <= at), phases[0])
+
+
+def held_in_advance(*, subscription: Subscription) -> Money | None:
+    """Return what issued invoices have taken in advance of a subscription and not settled, or None where they never took any."""
+    lines = subscription.invoice_lines.filter(adjustment__in=IN_ADVANCE).exclude(invoice__status__in=("draft", "void"))
+    held = lines.aggregate(held=Sum("amount"))["held"]
+    return None if held is None else round_money(held, subscription.customer.currency)
 
 
 def phases_in_force(*, at: datetime) -> "QuerySet[SubscriptionPhase]":

@@ -3,24 +3,25 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from fractions import Fraction
 
 from django.db.models import Prefetch, QuerySet
 
-from billing_site.kernel.period import Period, as_utc
+from billing_site.kernel.period import Period
 from invoicing.catalog.models import PlanVersion, Price
 from invoicing.catalog.rate_card import OfferedPrice, RateCard
 from invoicing.catalog.spend import SpendEntry
 from invoicing.core import phases as core
 from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, SpendBound
-from invoicing.core.contract import Cadence, Charge, ContractSnapshot, Term
-from invoicing.core.overrides import PricedService, priced_services
+from invoicing.core.contract import AssembledInvoice, Cadence, Charge, ContractSnapshot, Term
 from invoicing.core.phases import PlanService, TiersOnChange, services_in
 from invoicing.customers.models import Customer
-from invoicing.subscriptions.agreements import Agreements, agreements_of
+from invoicing.subscriptions.advance import advance_terms, opening_periods
+from invoicing.subscriptions.agreements import IN_ADVANCE, Agreements, agreements_of
+from invoicing.subscriptions.charges import charges_of_price, priced_parts, reference_of
 from invoicing.subscriptions.committed import commitment_terms
 from invoicing.subscriptions.discounts import Reducible, discount_terms
-from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
+from invoicing.subscriptions.models import Subscription, SubscriptionPhase
+from invoicing.subscriptions.timelines import timeline_of
 
 
 @dataclass(frozen=True)
@@ -38,33 +39,6 @@ class Contract:
     snapshot: ContractSnapshot
     sources: dict[str, ContractSource]
     plans: dict[str, str]
-
-
-def timeline_of(*, subscription: Subscription) -> core.Timeline:
-    """Return the phases of a subscription as the core sees them; `with_phases` reads them beforehand."""
-    rows = sorted(subscription.phases.all(), key=lambda row: row.starts_at)
-    phases, parent = tuple(core_phase(row=row) for row in rows), subscription.parent
-    return core.Timeline(
-        phases=phases,
-        timezone=subscription.customer.timezone,
-        is_calendar=subscription.anchor == Anchor.CALENDAR,
-        counted_from=None
-        if parent is None
-        else core.counted_from(timeline=timeline_of(subscription=parent), moment=phases[0].starts_at),
-    )
-
-
-def core_phase(*, row: SubscriptionPhase) -> core.Phase:
-    """Return a phase as the core sees it."""
-    return core.Phase(
-        starts_at=as_utc(row.starts_at),
-        ends_at=None if row.ends_at is None else as_utc(row.ends_at),
-        plan=row.plan_version_id,
-        cadence=Cadence(row.plan_version.cadence),
-        proration=core.Proration(row.plan_version.proration),
-        kind=core.PhaseKind(row.kind),
-        quantity=row.quantity,
-    )
 
 
 def with_phases(subscriptions: "QuerySet[Subscription]") -> "QuerySet[Subscription]":
@@ -90,17 +64,18 @@ def period_at(*, subscription: Subscription, moment: datetime) -> Period | None:
 
 
 def periods_due(*, customer: Customer, until: datetime) -> list[Period]:
-    """Return the billing periods of all subscriptions of a customer that have ended by `until`, in order."""
-    return _periods_due(_subscriptions(customer), until)
+    """Return the billing periods of all subscriptions of a customer that have ended by `until`, and those of opening invoices, in order."""
+    return periods_agreed(agreements=agreements_of(customers=[customer]), customer=customer, until=until)
 
 
 def periods_agreed(*, agreements: Agreements, customer: Customer, until: datetime) -> list[Period]:
     """Return the same for one of many customers whose agreements were read at once."""
-    return _periods_due(agreements.of_customer(customer=customer), until)
-
-
-def _periods_due(subscriptions: Sequence[Subscription], until: datetime) -> list[Period]:
-    return sorted({period for item in subscriptions for period in periods_of(subscription=item, until=until)})
+    found: set[Period] = set()
+    for subscription in agreements.of_customer(customer=customer):
+        timeline = timeline_of(subscription=subscription)
+        found.update(period for _, period in core.periods_charged(timeline=timeline, until=until))
+        found.update(opening_periods(agreements=agreements, subscription=subscription, timeline=timeline, until=until))
+    return sorted(found)
 
 
 def periods_running(*, customer: Customer, moment: datetime) -> list[Period]:
@@ -130,14 +105,23 @@ InPlace = Mapping[str, RateCard]
 AS_AGREED: InPlace = {}
 
 
-def contract_at(*, customer: Customer, period: Period, in_place: InPlace = AS_AGREED) -> Contract:
+def contract_at(
+    *,
+    customer: Customer,
+    period: Period,
+    in_place: InPlace = AS_AGREED,
+    computed: Sequence[AssembledInvoice] = (),
+) -> Contract:
     """Return all charges of the phases whose billing period this is (gather; S0-104 for the share).
 
     A charge's service period is the part of the billing period in which its phase, or neighbouring phases of one
     plan version, were charged; its share the exact part of the period, as the plan prorates. `in_place` asks what other
-    prices would have made of it; raises InvalidInput where they cannot. A constant number of queries, however many subscriptions.
+    prices would have made of it; raises InvalidInput where they cannot. `computed` are invoices of earlier periods that are not stored. A constant number of queries, however many subscriptions.
     """
     agreements = agreements_of(customers=[customer])
+    for invoice in computed:
+        amounts = {line.reference: line.amount.amount for line in invoice.adjustments}
+        agreements.note_computed(customer=customer, period=invoice.period, amounts=amounts)
     return contract_agreed(agreements=agreements, customer=customer, period=period, in_place=in_place)
 
 
@@ -174,10 +158,8 @@ def contract_agreed(
         first = len(charges)
         for price, row in offered:
             overrides = agreements.overrides_of(subscription=subscription, plan_id=plan_id, price_key=price.key)
-            parts: Sequence[PricedService] = (PricedService(service, None),)
-            if overrides:
-                parts = priced_services(timeline=timeline, period=period, service=service, overrides=overrides)
-            for charge in _charges(subscription, price, parts, taken=references):
+            parts = priced_parts(timeline=timeline, period=period, service=service, overrides=overrides)
+            for charge in charges_of_price(subscription, price, parts, taken=references):
                 if charge.meter is not None:
                     earlier = charged.setdefault((subscription.pk, charge.meter), [])
                     charge = _carried_on(charge, price.tiers_on_change, earlier)
@@ -213,43 +195,24 @@ def contract_agreed(
             period=period,
         )
     terms += committed
+    if not in_place:
+        # What other prices would have made of a period is asked without what was taken for it, or for the next one.
+        terms += advance_terms(agreements=agreements, customer=customer, period=period, bill=[*charges, *terms])
     snapshot = ContractSnapshot(
         customer=customer.key, currency=customer.currency, period=period, charges=tuple(charges), terms=tuple(terms)
     )
     return Contract(snapshot, sources, {line.reference: line.plan for line in reducible})
 
 
-def _charges(
-    subscription: Subscription, price: OfferedPrice, services: Sequence[PricedService], *, taken: Collection[str]
-) -> Iterator[Charge]:
-    """Yield the charges of one price in parts of a service: usage is one in each, a fee one for each quantity."""
-    parts = [
-        (part.override.price if part.override else price.price, *piece)
-        for part in services
-        for piece in _pieces(part.service, is_metered=price.meter is not None)
-    ]
-    for amount, quantity, span, share in parts:
-        yield Charge(
-            reference=_reference(f"{subscription.key}/{price.key}", span, taken),
-            name=price.name,
-            price=amount,
-            meter=price.meter,
-            unit=price.unit,
-            subscription=subscription.key,
-            service_period=span,
-            share=share,
-            quantity=quantity,
-        )
+def without_fees_in_advance(*, contract: Contract) -> Contract:
+    """Return what a period itself costs: without what was taken for it before, or is taken for the next one."""
+    terms = tuple(term for term in contract.snapshot.terms if term.kind not in IN_ADVANCE)
+    return replace(contract, snapshot=replace(contract.snapshot, terms=terms))
 
 
 def _reducible_bound(term: Term) -> Reducible:
     """Return a bound on spend as discounts see it: what a maximum takes off cannot be taken off once more."""
     return Reducible(term.reference, term.subscription, lowers=term.about if isinstance(term, MaximumSpend) else ())
-
-
-def _reference(name: str, span: Period, taken: Collection[str]) -> str:
-    """Return the name of a line: the first of a period has the plain one, later ones say from when."""
-    return f"{name}@{span.start.isoformat().replace('+00:00', 'Z')}" if name in taken else name
 
 
 def _spend_bounds(
@@ -265,7 +228,7 @@ def _spend_bounds(
         if bound is not None:
             # The colon keeps it apart from prices, whose keys have none.
             term = family(
-                reference=_reference(f"{subscription.key}/:{family.kind.value}", service.period, taken),
+                reference=reference_of(f"{subscription.key}/:{family.kind.value}", service.period, taken),
                 subscription=subscription.key,
                 service_period=service.period,
                 about=about,
@@ -274,12 +237,6 @@ def _spend_bounds(
             )
             yield term
             about = (*about, term.reference)
-
-
-def _pieces(service: PlanService, *, is_metered: bool) -> list[tuple[int, Period, Fraction]]:
-    if is_metered:
-        return [(1, service.period, service.share)]
-    return [(part.quantity, part.period, part.share) for part in service.parts]
 
 
 def _carried_on(charge: Charge, tiers_on_change: TiersOnChange, earlier: Sequence[Period]) -> Charge:

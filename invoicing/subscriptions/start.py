@@ -23,7 +23,8 @@ from invoicing.subscriptions.phases import (
     metered_elsewhere,
     plan_mistakes,
 )
-from invoicing.subscriptions.snapshot import core_phase, timeline_of, with_phases
+from invoicing.subscriptions.snapshot import with_phases
+from invoicing.subscriptions.timelines import core_phase, timeline_of
 
 
 @transaction.atomic

@@ -10,7 +10,7 @@ from billing_site.kernel.period import as_utc
 from invoicing.core.phases import Phase, PhaseKind, changed_from
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.phases import check_moment, locked_subscription, refuse_add_on, write_phases
-from invoicing.subscriptions.snapshot import timeline_of
+from invoicing.subscriptions.timelines import timeline_of
 
 
 @transaction.atomic

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from moneyed import Money
 
 from billing_site.kernel.money import total
-from invoicing.core.posting import BREAKAGE, PREPAID
+from invoicing.core.posting import BREAKAGE, DEFERRED, PREPAID
 from invoicing.invoices.crediting import CREDITING, credited_beside
 from invoicing.invoices.models import InvoiceLine
 from invoicing.invoices.queries import OWED
@@ -39,7 +39,7 @@ def _differences_of_books() -> Iterator[tuple[str, str]]:
     booked = {
         (one.account, one.amount.currency.code): -one.amount
         for one in trial_balance()
-        if one.account in (PREPAID, BREAKAGE)
+        if one.account in (PREPAID, DEFERRED, BREAKAGE)
     }
     for account, currency in sorted({*credited, *booked}):
         nothing = total((), currency)

@@ -21,7 +21,7 @@ from invoicing.core.rating import rate_charge
 from invoicing.customers.models import Customer
 from invoicing.invoices.corrections import open_corrections
 from invoicing.invoices.credits import open_lots
-from invoicing.subscriptions.snapshot import Contract, InPlace, contract_at
+from invoicing.subscriptions.snapshot import Contract, InPlace, contract_at, without_fees_in_advance
 from metering.queries import MeterUsage, billing_usage, sizes_as_known, usage_as_known
 from metering.queries.billing import no_usage
 
@@ -39,20 +39,31 @@ class ComputedInvoice:
     contract: Contract
 
 
-def compute_invoice(*, customer: Customer, period: Period, until: datetime) -> ComputedInvoice:
+def compute_invoice(
+    *, customer: Customer, period: Period, until: datetime, computed: Sequence[AssembledInvoice] = ()
+) -> ComputedInvoice:
     """Rate the usage of `period` up to `until` (exclusive) under the contract at that period.
 
     Usage is read from the rolled-up windows, so roll up first; every charge counts usage only in
     its own service period, so that each event is rated exactly once. What was decided about late usage of
     earlier invoices and is on none yet joins it (S0-061), and credit pays for it as far as some is left: a draft reserves none.
+    `computed` are invoices of earlier periods that are not stored: what they take in advance is settled, what they draw is gone.
     """
-    contract = contract_at(customer=customer, period=period)
+    contract = contract_at(customer=customer, period=period, computed=computed)
     return _computed(
         contract,
         measure_for_billing(customer=customer, until=until),
         corrections=open_corrections(customer=customer, period=period),
-        lots=open_lots(customer=customer, contract=contract),
+        lots=_after(computed, open_lots(customer=customer, contract=contract)),
     )
+
+
+def _after(computed: Sequence[AssembledInvoice], lots: Sequence[Lot]) -> list[Lot]:
+    """Return what invoices that are not stored leave of lots."""
+    drawn: dict[str, Money] = {}
+    for line in (line for invoice in computed for line in invoice.credits):
+        drawn[line.reference] = drawn[line.reference] + line.amount if line.reference in drawn else line.amount
+    return [lot.after(drawn=drawn.get(lot.reference)) for lot in lots]
 
 
 def compute_as_known(*, customer: Customer, period: Period, known_through: int) -> ComputedInvoice:
@@ -73,12 +84,12 @@ def compute_as_known(*, customer: Customer, period: Period, known_through: int) 
 def compute_in_place(
     *, customer: Customer, period: Period, in_place: InPlace, measure: Measure, as_needed: AsNeeded
 ) -> ComputedInvoice:
-    """Rate the charges of a whole period with other rate cards in place of those of some plans, without corrections and credit.
+    """Rate the charges of a whole period with other rate cards in place of those of some plans, without corrections, fees in advance and credit.
 
     `measure` says what the meters counted, `as_needed` what of it a price asks for. Raises BillingError where the cards cannot be set in place of what was agreed.
     """
     contract = contract_at(customer=customer, period=period, in_place=in_place)
-    return _computed(contract, measure, as_needed=as_needed)
+    return _computed(without_fees_in_advance(contract=contract), measure, as_needed=as_needed)
 
 
 def compute_figures(

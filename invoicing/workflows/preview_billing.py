@@ -52,7 +52,7 @@ def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measur
     corrected = customers_with_open_corrections(customers=customers)
     credited = customers_with_credit(customers=customers)
     drawn: dict[str, Money] = {}
-    for customer, period in batch.due:
+    for customer, period in sorted(batch.due, key=lambda pair: (pair[1].end, pair[1].start)):
         with failures_told(report, customer, period):
             contract = contract_agreed(agreements=batch.agreements, customer=customer, period=period)
             lots = open_lots(customer=customer, contract=contract) if customer.pk in credited else ()
@@ -66,6 +66,7 @@ def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measur
             )
             for reference, amount in figures.drawn.items():
                 drawn[reference] = drawn[reference] + amount if reference in drawn else amount
+            batch.agreements.note_computed(customer=customer, period=period, amounts=figures.amounts)
             report.previews.append(InvoicePreview(customer, period, figures.total))
         note_grace(report, customer, period, known_at=as_of)
 

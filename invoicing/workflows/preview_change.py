@@ -1,6 +1,6 @@
 """What a change of a subscription would do to the invoices of the running and the next periods; or doing it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,8 @@ from invoicing.invoices.models import InvoiceStatus
 from invoicing.subscriptions.change import Change, apply_change
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.phases import locked_subscription
-from invoicing.subscriptions.snapshot import timeline_of, with_phases
+from invoicing.subscriptions.snapshot import with_phases
+from invoicing.subscriptions.timelines import timeline_of
 from invoicing.workflows.compute_invoice import compute_invoice
 from metering.rollup import roll_up
 
@@ -174,15 +175,15 @@ def _changed(subscription: Subscription, change: Change, *, at: datetime, actor:
         for period in sorted({*_periods(before, change, at=at), *_periods(after, change, at=at)})
         if not _is_issued(customer, period)
     ]
-    without = [_invoice(customer, period, at=at) for period in periods]
+    without = _invoices(customer, periods, at=at)
     assert _applied(locked, change, actor=actor, reason=reason) == after, "the same change does the same"
     return ChangePreview(
         change=change,
         before=before,
         after=after,
         periods=tuple(
-            PeriodEffect(period, old, _invoice(customer, period, at=at))
-            for period, old in zip(periods, without, strict=True)
+            PeriodEffect(period, old, new)
+            for period, old, new in zip(periods, without, _invoices(customer, periods, at=at), strict=True)
         ),
     )
 
@@ -211,5 +212,10 @@ def _is_issued(customer: Customer, period: Period) -> bool:
     return issued.filter(period_start=period.start, period_end=period.end).exists()
 
 
-def _invoice(customer: Customer, period: Period, *, at: datetime) -> AssembledInvoice:
-    return compute_invoice(customer=customer, period=period, until=as_utc(at)).assembled
+def _invoices(customer: Customer, periods: Sequence[Period], *, at: datetime) -> list[AssembledInvoice]:
+    """Return the invoices of periods that follow each other; each settles what those before it take in advance."""
+    invoices: list[AssembledInvoice] = []
+    for period in periods:
+        computed = compute_invoice(customer=customer, period=period, until=as_utc(at), computed=invoices)
+        invoices.append(computed.assembled)
+    return invoices

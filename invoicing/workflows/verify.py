@@ -34,6 +34,8 @@ from invoicing.invoices.sealing import invoice_seal
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.payments.models import Payment
+from invoicing.subscriptions.agreements import IN_ADVANCE
+from invoicing.workflows.advance_faults import advance_faults
 from invoicing.workflows.commitment_faults import commitment_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction, prove_line
@@ -240,12 +242,23 @@ def check_commitments_hold() -> Iterator[Finding]:
         yield Finding("commitments hold", subject, fault)
 
 
+def check_fees_in_advance_hold() -> Iterator[Finding]:
+    """Of no subscription more is settled than was invoiced in advance."""
+    for subject, fault in advance_faults():
+        yield Finding("fees in advance hold", subject, fault)
+
+
 def check_lines_are_within_service() -> Iterator[Finding]:
     """No issued line charges for a time in which its plan version was not in force, or was not charged.
 
-    A discount reduces, and credit pays, what a whole billing period is charged: they have no service of their own.
+    A discount reduces, and credit pays, what a whole billing period is charged: they have no service of their own. What is taken in
+    advance may change before it is served.
     """
-    issued = _issued_lines().exclude(invoice__status=InvoiceStatus.VOID).exclude(adjustment__in=("discount", "credit"))
+    issued = (
+        _issued_lines()
+        .exclude(invoice__status=InvoiceStatus.VOID)
+        .exclude(adjustment__in=("discount", "credit", *IN_ADVANCE))
+    )
     outside = issued.annotate(is_within=RawSQL(_IS_WITHIN, [])).filter(is_within=False)  # noqa: S611 - no parameter
     for line in outside.order_by("invoice_id", "position"):
         yield Finding("lines are within service", _subject(line), "its plan was not in force all that time")
@@ -356,6 +369,7 @@ CHECKS = (
     check_corrections_hold,
     check_adjustments_hold,
     check_commitments_hold,
+    check_fees_in_advance_hold,
     check_lines_are_within_service,
     check_carried_places,
     check_events_are_conserved,

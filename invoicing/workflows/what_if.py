@@ -33,8 +33,8 @@ from invoicing.core.figures import CompiledPrices, InvoiceFigures
 from invoicing.core.wording import amount_text
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind
 from invoicing.invoices.queries import OWED
-from invoicing.subscriptions.agreements import Agreements, agreements_of
-from invoicing.subscriptions.snapshot import AS_AGREED, InPlace, contract_agreed
+from invoicing.subscriptions.agreements import IN_ADVANCE, Agreements, agreements_of
+from invoicing.subscriptions.snapshot import AS_AGREED, InPlace, contract_agreed, without_fees_in_advance
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 from invoicing.workflows.compute_invoice import compute_figures, compute_in_place
 from invoicing.workflows.explain_invoice import NOT_RATABLE
@@ -266,6 +266,7 @@ def _compared_totals(
 
     def figures(cards: InPlace) -> InvoiceFigures:
         contract = contract_agreed(agreements=agreements, customer=invoice.customer, period=period, in_place=cards)
+        contract = without_fees_in_advance(contract=contract)
         return compute_figures(contract=contract, measure=measure, prices=prices, as_needed=as_needed)
 
     try:
@@ -279,8 +280,12 @@ def _compared_totals(
 
 
 def _charged(invoice: Invoice) -> tuple[list[InvoiceLine], Money, Period]:
-    """Return the charges and adjustments of an issued invoice, what they come to, and its period."""
-    lines = [line for line in invoice.lines.all() if line.kind != LineKind.CORRECTION and line.credit_grant_id is None]
+    """Return the charges and adjustments of an issued invoice, without fees in advance and credit, what they come to, and its period."""
+    lines = [
+        line
+        for line in invoice.lines.all()
+        if line.kind != LineKind.CORRECTION and line.adjustment not in IN_ADVANCE and line.credit_grant_id is None
+    ]
     period = Period(as_utc(invoice.period_start), as_utc(invoice.period_end))
     return lines, total((line.amount for line in lines), invoice.currency), period
 

@@ -10,6 +10,7 @@ import pypdf
 import pytest
 from moneyed import Money
 
+from invoicing.core.spans import period_text
 from invoicing.invoices.document import (
     DocumentCustomer,
     DocumentLine,
@@ -19,7 +20,7 @@ from invoicing.invoices.document import (
     document_etag,
     render_pdf,
 )
-from invoicing.invoices.printed_text import money_text, period_text, quantity_text
+from invoicing.invoices.printed_text import money_text, quantity_text
 
 SELLER = DocumentSeller(
     name="Example Inference GmbH",

@@ -74,6 +74,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "an unknown currency": ({"currency": "EUQ"}, "currency", "must be an ISO 4217 code"),
     "usage without a meter": ({"meter": None}, "meter", "a price of usage names its meter"),
+    "usage in advance": ({"in_advance": True}, "in_advance", "only a flat fee is known in advance"),
     "a fee with a meter": ({"model": "flat"}, "meter", "does not belong to a flat price"),
 }
 

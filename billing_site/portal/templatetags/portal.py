@@ -12,7 +12,8 @@ from moneyed import Money
 from billing_site.kernel.money import exponent
 from billing_site.kernel.words import counted
 from billing_site.portal.queries.usage import DailyUsage
-from invoicing.invoices.printed_text import amount_text, date_text, period_text, quantity_text
+from invoicing.core.spans import date_text, period_text
+from invoicing.invoices.printed_text import amount_text, quantity_text
 
 register = template.Library()
 

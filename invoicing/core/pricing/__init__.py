@@ -6,8 +6,9 @@ from decimal import Decimal
 from fractions import Fraction
 
 from billing_site.kernel.money import EXACT
-from invoicing.core.contract import Price, PricedQuantity, PriceModel, Step, StepKind
+from invoicing.core.contract import Price, PriceModel, Step, StepKind
 from invoicing.core.detail import ByDimensions, BySize, GroupUsage, SizeUsage
+from invoicing.core.priced import PricedQuantity
 from invoicing.core.pricing.bounds import within_bounds
 from invoicing.core.pricing.flat import price_flat, price_per_unit
 from invoicing.core.pricing.matrix import price_matrix

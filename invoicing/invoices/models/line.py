@@ -155,6 +155,20 @@ class InvoiceLine(models.Model):
                 name="invoice_line_discount_reduces",
             ),
             models.CheckConstraint(
+                condition=~models.Q(adjustment="in_advance", kind="adjustment") | models.Q(amount__gte=0),
+                name="invoice_line_in_advance_adds",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(adjustment__in=["invoiced_in_advance", "advance_credit"], kind="adjustment")
+                | models.Q(amount__lte=0),
+                name="invoice_line_settles_what_is_in_advance",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="adjustment")
+                | ~models.Q(adjustment__in=["in_advance", "invoiced_in_advance", "advance_credit"]),
+                name="invoice_line_in_advance_is_not_corrected",
+            ),
+            models.CheckConstraint(
                 condition=models.Q(adjustment="credit", credit_grant__isnull=False, kind="adjustment", amount__lt=0)
                 | ~models.Q(adjustment="credit") & models.Q(credit_grant__isnull=True),
                 name="invoice_line_credit_pays_from_a_grant",
@@ -172,6 +186,13 @@ class InvoiceLine(models.Model):
                 name="invoice_line_quantity_is_not_negative",
             ),
             fits_currency("amount", name="invoice_line_amount_fits_its_currency"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["subscription"],
+                condition=models.Q(adjustment__in=["in_advance", "invoiced_in_advance", "advance_credit"]),
+                name="invoice_line_in_advance",
+            ),
         ]
         triggers = [
             *frozen_with_parent(
@@ -216,6 +237,28 @@ class InvoiceLine(models.Model):
                         RAISE EXCEPTION '% of subscription % is charged already for a part of % to %', NEW.description,
                             NEW.subscription_id, NEW.service_start, NEW.service_end
                             USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            Guard(
+                name="settles_at_most_what_is_held",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                declare=[("held", "numeric")],
+                # The subscription is locked, so that two invoices never settle the same money.
+                func="""
+                    IF NEW.adjustment NOT IN ('invoiced_in_advance', 'advance_credit') OR NEW.amount = 0 THEN
+                        RETURN NEW;
+                    END IF;
+                    PERFORM 1 FROM invoicing_subscription WHERE id = NEW.subscription_id FOR NO KEY UPDATE;
+                    SELECT coalesce(sum(line.amount), 0) INTO held FROM invoicing_invoiceline line
+                      JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
+                     WHERE line.subscription_id = NEW.subscription_id AND line.id IS DISTINCT FROM NEW.id
+                       AND line.adjustment IN ('in_advance', 'invoiced_in_advance', 'advance_credit');
+                    IF held + NEW.amount < 0 THEN
+                        RAISE EXCEPTION '% are held in advance of subscription %, not %', held, NEW.subscription_id,
+                            -NEW.amount USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;
                 """,
