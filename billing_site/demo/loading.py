@@ -17,12 +17,13 @@ from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.errors import DemoFailed
 from billing_site.demo.founding import found_company, let_cards_go_bad, sign_up
 from billing_site.demo.keepsake import Completion, demo_created_at, ensure_api_key, ensure_login, note_completion
-from billing_site.demo.months import Leg, legs_until
+from billing_site.demo.months import Leg, legs_until, openings_at
 from billing_site.demo.sending import send_events
 from billing_site.demo.settling import record_transfers, settled_count, wait_for_payments, wait_for_pushes
 from billing_site.demo.usage import usage_of
 from billing_site.kernel.clock import now
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.run_billing import issue_billing
 from metering.models import UsageEvent
@@ -40,6 +41,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
     with Progress(*columns, console=console) as progress:
         created_at = _found(progress)
         legs = legs_until(created_at=created_at)
+        _bill(openings_at(legs=legs), progress=progress)
         repeated = 0
         for leg in legs:
             repeated += _send(leg, legs=legs, created_at=created_at, url=url, key=key, progress=progress)
@@ -49,7 +51,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
             if leg is _last_billed(legs):
                 wait_for_pushes(look=look)
                 let_cards_go_bad()
-            _bill(leg, progress=progress)
+            _bill(leg.end, progress=progress)
             record_transfers(last_leg_end=_last_billed(legs).end)
         roll_up()
         _collect(progress, sandbox_url=sandbox_url, look=look)
@@ -57,6 +59,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
         roll_up()
         set_budgets(billed_until=_last_billed(legs).end)
         sweep_life_cycles(at=now())
+        expire_credits(at=now())
     noted = Completion(events=UsageEvent.objects.count(), duplicates=repeated, invoices=_issued_count())
     note_completion(user=user, noted=noted)
     return noted
@@ -88,13 +91,13 @@ def _send(leg: Leg, *, legs: list[Leg], created_at: datetime, url: str, key: str
     return len(lines) - len(set(lines))
 
 
-def _bill(leg: Leg, *, progress: Progress) -> None:
-    task = progress.add_task(f"Invoices on {leg.end:%-d %B %Y}", total=None)
+def _bill(at: datetime, *, progress: Progress) -> None:
+    task = progress.add_task(f"Invoices on {at:%-d %B %Y}", total=None)
 
     def show(done: int, total: int) -> None:
         progress.update(task, completed=done, total=total)
 
-    report = issue_billing(as_of=leg.end, at=leg.end, actor="demo", progress=show)
+    report = issue_billing(as_of=at, at=at, actor="demo", progress=show)
     if report.failures:
         failure = report.failures[0]
         raise DemoFailed(

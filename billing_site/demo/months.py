@@ -33,6 +33,11 @@ def legs_until(*, created_at: datetime) -> list[Leg]:
     ]
 
 
+def openings_at(*, legs: list[Leg]) -> datetime:
+    """Return when the fees of the first month that are paid in advance are billed: as soon as it has begun in every time zone."""
+    return legs[0].start + BILLED_AFTER
+
+
 def _month_start(moment: datetime) -> datetime:
     return datetime(moment.year, moment.month, 1, tzinfo=UTC)
 

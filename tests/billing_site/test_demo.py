@@ -15,13 +15,17 @@ from django.core.management import CommandError, call_command
 
 from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.founding import found_company, let_cards_go_bad, sign_up
-from billing_site.demo.months import legs_until
+from billing_site.demo.months import legs_until, openings_at
 from billing_site.demo.usage import usage_of
 from billing_site.sandbox.stripe.cards import BY_TOKEN
 from invoicing.catalog.models import Price
+from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.contract import PriceModel
+from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
-from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.commitment import Commitment, CommitmentPayment
+from invoicing.subscriptions.discount import Discount
+from invoicing.subscriptions.models import PriceOverride, Subscription
 from metering.core.batch import read_ndjson_batch
 from tests.factories import a_customer
 
@@ -57,7 +61,8 @@ def test_every_month_has_ended_everywhere_when_it_is_billed() -> None:
     first_day = legs_until(created_at=CREATED_AT)[0].start
     starts = [customer.started_at(first_day=first_day) for customer in CUSTOMERS if not customer.starts_on_day]
 
-    assert max(starts) < first_day + timedelta(days=1, hours=6)
+    legs = legs_until(created_at=CREATED_AT)
+    assert max(starts) < first_day + timedelta(days=1, hours=6) == openings_at(legs=legs)
 
 
 def test_the_same_moment_gives_the_same_events_and_a_later_one_only_more() -> None:
@@ -119,9 +124,32 @@ def test_founding_the_company_twice_changes_nothing() -> None:
             sign_up(number=number, first_day=first_day)
         let_cards_go_bad()
 
-    assert Customer.objects.count() == Subscription.objects.count() == len(CUSTOMERS)
+    subscriptions = Subscription.objects.filter(parent=None)
+    assert Customer.objects.count() == subscriptions.count() == len(CUSTOMERS)
     assert Customer.history.filter(key="cust_mistral_logistik").count() == 2
+    agreed = (
+        Subscription.objects.exclude(parent=None),
+        Commitment.objects.all(),
+        CreditGrant.objects.all(),
+        Discount.objects.all(),
+        PriceOverride.objects.all(),
+    )
+    assert [kind.count() for kind in agreed] == [4, 2, 3, 2, 1]
+
+
+@pytest.mark.django_db
+def test_the_company_sells_and_agrees_whatever_can_be_sold_and_agreed() -> None:
+    first_day = legs_until(created_at=CREATED_AT)[0].start
+
+    found_company(first_day=first_day)
+    for number in range(len(CUSTOMERS)):
+        sign_up(number=number, first_day=first_day)
+
     assert {model.value for model in PriceModel} == set(Price.objects.values_list("model", flat=True))
+    assert Price.objects.filter(in_advance=True).exists()
+    assert Price.objects.exclude(fixed_amount_per_event=None).exists()
+    assert set(CommitmentPayment.values) == set(Commitment.objects.values_list("payment", flat=True))
+    assert {kind.value for kind in CreditKind} == set(CreditGrant.objects.values_list("kind", flat=True))
 
 
 @pytest.mark.django_db
@@ -165,11 +193,18 @@ def test_the_whole_demo_is_loaded_billed_paid_and_verified_and_a_second_start_ch
     shown = first[first.index("Invoices    ") :] if "Invoices    " in first else first
     unpaid = [line for line in shown.splitlines() if "INV-" in line]
     assert len(unpaid) == 4
+    assert invoices_shown(shown) == (122, 118, 4)
     assert any("Kino Lab" in line for line in unpaid)
     assert "key bbk_" in shown and "password demo" in shown
     assert _without_links(second) in _without_links(first)
     assert "all equal" in manage("verify")
     assert "wrong" not in manage("doctor")
+
+
+def invoices_shown(table: str) -> tuple[int, ...]:
+    """How many invoices there are, paid and open: the rows of totals, one a currency."""
+    rows = [[cell.strip() for cell in line.split("│")] for line in table.splitlines() if line.startswith("│ Total ")]
+    return tuple(sum(int(row[column]) for row in rows) for column in (2, 3, 4))
 
 
 def _without_links(text: str) -> str:

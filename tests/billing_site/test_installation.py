@@ -28,7 +28,7 @@ def test_the_example_catalog_loads_on_an_empty_database_and_again_without_a_chan
     call_command("load_catalog", str(EXAMPLE))
     call_command("load_catalog", str(EXAMPLE))
 
-    assert re.search(r"created 8, changed 0, unchanged 0\n.*created 0, changed 0", capsys.readouterr().out, re.DOTALL)
+    assert re.search(r"created 10, changed 0, unchanged 0\n.*created 0, changed 0", capsys.readouterr().out, re.DOTALL)
 
 
 @pytest.mark.django_db
@@ -44,7 +44,7 @@ def test_the_example_catalog_loads_beside_the_demo_and_changes_nothing_of_it(
 
     call_command("load_catalog", str(EXAMPLE))
 
-    assert capsys.readouterr().out.endswith("created 8, changed 0, unchanged 0\n")
+    assert capsys.readouterr().out.endswith("created 10, changed 0, unchanged 0\n")
     assert meters < set(Meter.objects.values_list("pk", "key", "event_type", "aggregation", "value_property"))
     assert versions < set(PlanVersion.objects.values_list("pk", "digest"))
 
