@@ -145,6 +145,27 @@ def test_beyond_the_commitment_charges_cost_the_overage_rate() -> None:
     assert verify() == []
 
 
+@pytest.mark.requirement("S0-010")
+def test_free_units_and_tiers_come_before_the_commitment_and_what_is_beyond_it_costs_the_overage_rate() -> None:
+    tiers = [{"up_to": "1000", "unit_amount": "0.05"}, {"up_to": None, "unit_amount": "0.02"}]
+    graduated = usd_per_action("0") | {"model": "graduated", "tiers": tiers, "free_units": "500"}
+    a_plan("tiered", {name: value for name, value in graduated.items() if name != "unit_amount"})
+    commit(a_subscription(a_customer(), plan="tiered"), (1, "60"), overage_rate=Decimal("0.8"))
+    use("cust_acme", "3000", at=JULY + timedelta(days=3))
+
+    july = billed(0)
+
+    # Free 500, 1,000 × 0.05, 1,500 × 0.02; of 80.00, 20.00 are beyond the commitment.
+    assert lines_of(july) == [
+        ("Actions", "80.00"),
+        ("Commitment, paid in advance", "60.00"),
+        ("Overage rate beyond the commitment", "-4.00"),
+        ("End of the commitment", "0.00"),
+        ("Paid from the commitment", "-60.00"),
+    ]
+    assert verify() == []
+
+
 def test_in_arrears_what_is_missing_is_trued_up_when_the_term_ends() -> None:
     committed((3, "100"), payment="in_arrears")
     spent(0, "20")
@@ -246,6 +267,7 @@ def test_a_discount_reduces_what_the_commitment_leaves_to_pay_and_nothing_that_i
     assert verify() == []
 
 
+@pytest.mark.requirement("S0-144")
 def test_the_pages_of_staff_and_customer_show_what_is_left(admin_client: Any) -> None:
     subscription = committed((3, "100"), (3, "120"), rolls_over=True, overage_rate=Decimal("0.8"))
     spent(0, "30")

@@ -65,6 +65,7 @@ def acme() -> Customer:
     return customer
 
 
+@pytest.mark.requirement("S0-011")
 def test_credit_pays_for_what_discounts_have_left_line_by_line_and_the_books_follow(acme: Customer) -> None:
     gift, paid = grant(acme, "10"), grant(acme, "100", "prepaid", kind="prepaid")
     a_coupon()
@@ -134,6 +135,31 @@ def test_a_void_invoice_gives_the_credit_back_whoever_declares_it_void(acme: Cus
         ("draw", "-10.00"),
         ("restore", "10.00"),
     ]
+
+
+@pytest.mark.requirement("S0-108")
+def test_every_movement_of_credit_says_who_when_and_why(acme: Customer) -> None:
+    lots = [
+        grant(acme, "10"),
+        grant(acme, "5", "spring", expires_at=AUGUST),
+        grant(acme, "90", "sorry", plans=["pro"], priority=0),
+    ]
+    [invoice] = bill(AUGUST)
+    void_credit(key="welcome", at=SEPTEMBER, actor="fiona", reason="given twice")
+    expire_credits(at=OCTOBER)
+
+    trail = [entry for lot in lots for entry in lot.entries.order_by("sequence")]
+
+    assert [(entry.kind, entry.actor, entry.reason, entry.occurred_at) for entry in trail] == [
+        ("grant", "test", "set up", JULY),
+        ("void", "fiona", "given twice", SEPTEMBER),
+        ("grant", "test", "set up", JULY),
+        ("expire", "expiry", "expired 2026-08-01 00:00 UTC", OCTOBER),
+        ("grant", "test", "set up", JULY),
+        ("draw", "billing run", f"pays for invoice {invoice.number}", AUGUST),
+    ]
+    with pytest.raises(DatabaseError):
+        run_sql(f"UPDATE invoicing_creditentry SET reason = 'other' WHERE id = {trail[1].pk}")
 
 
 def test_the_live_balance_counts_what_is_used_and_not_billed_yet(acme: Customer) -> None:

@@ -69,6 +69,7 @@ def subscription() -> Subscription:
 
 
 @pytest.mark.requirement("S0-104")
+@pytest.mark.requirement("S1-056")
 def test_a_change_of_plan_splits_the_period_for_fees_and_usage(subscription: Subscription) -> None:
     use("cust_acme", "1000", at=july(10))
     use("cust_acme", "1000", at=july(21) - timedelta(microseconds=1))

@@ -80,6 +80,7 @@ def test_a_trial_is_not_extended_into_what_is_invoiced(trial: Subscription) -> N
 
 
 @pytest.mark.requirement("S1-040")
+@pytest.mark.requirement("S1-041")
 @pytest.mark.requirement("S1-043")
 @pytest.mark.parametrize(
     ("terms", "state"),

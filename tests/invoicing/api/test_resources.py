@@ -103,6 +103,30 @@ def test_a_page_of_plans_costs_the_same_queries_for_one_and_for_many(django_asse
         assert len(caller.get("/api/v1/plans").json()["data"]) == 4
 
 
+@pytest.mark.requirement("S1-002")
+@pytest.mark.requirement("S1-099")
+def test_a_subscription_begins_with_a_trial_and_is_managed_and_cancelled() -> None:
+    caller = Caller()
+    a_plan("pro")
+    a_customer("cust_acme")
+    trial = {"customer_id": "cust_acme", "plan": "pro", "trial_ends_at": "2026-07-15T00:00:00Z"}
+
+    started = caller.post("/api/v1/subscriptions", trial | {"started_at": "2026-07-01T00:00:00Z"}).json()
+    changes = f"/api/v1/subscriptions/{started['key']}/changes"
+    seats = {"change": "quantity", "quantity": 3, "at": "2026-08-01T00:00:00Z"}
+    cancel = {"change": "cancel", "at": "2026-09-01T00:00:00Z"}
+    for change in (seats, cancel):
+        seen = caller.post(changes, change | {"preview": True}).json()
+        made = caller.post(changes, change | {"reason": "asked for", "digest": seen["digest"]}).json()
+
+    assert [phase["kind"] for phase in started["phases"]] == ["trial", "active"]
+    assert [(one["kind"], one["quantity"], one["ends_at"]) for one in made["subscription"]["phases"]] == [
+        ("trial", 1, "2026-07-15T00:00:00Z"),
+        ("active", 1, "2026-08-01T00:00:00Z"),
+        ("active", 3, "2026-09-01T00:00:00Z"),
+    ]
+
+
 @pytest.mark.requirement("S1-099")
 def test_a_subscription_is_started_read_listed_and_ended():
     caller = Caller()

@@ -53,6 +53,7 @@ BATCHES = [NUMBERS[first : first + AT_ONCE] for first in range(0, len(NUMBERS), 
 WHO: dict[str, Any] = {"actor": "test", "reason": "random contract"}
 
 
+@pytest.mark.requirement("S0-135")
 @pytest.mark.django_db
 @pytest.mark.parametrize("numbers", BATCHES, ids=lambda numbers: f"{numbers[0]}-{numbers[-1]}")
 def test_random_contracts_are_billed_to_the_cent_as_the_second_opinion_bills_them(numbers: list[int]) -> None:
