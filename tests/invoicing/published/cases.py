@@ -9,6 +9,7 @@ nobody's word and is not counted.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,15 +17,19 @@ from typing import Any, TypeVar
 import yaml
 
 FOLDER = Path(__file__).resolve().parent
-PAGE = {"provider", "title", "url", "read_in", "prices", "bills", "periods", "changes"}
+PAGE = {
+    *("provider", "title", "url", "read_in"),
+    *("prices", "bills", "periods", "changes", "advances", "commitments", "credits"),
+}
 PRICE = {"what", "currency", "price", "published", "derived"}
-FIGURES = {"after", "quantity", "amount", "ours", "why"}
+FIGURES = {"after", "quantity", "events", "groups", "amount", "ours", "why"}
 BILL = {"what", "currency", "lines", "minimum_spend", "maximum_spend", "coupons", "adjusted", "total", "ours", "why"}
 PERIOD = {
     *("what", "currency", "cadence", "anchor", "fee", "start", "end", "at", "from", "until"),
     *("share", "amount", "ours", "why"),
 }
-CHANGE = {"what", "currency", "fees", "ours", "why", "unused", "charged", "additional"}
+CHANGED = ("unused", "charged", "additional", "coming", "next")
+CHANGE = {"what", "currency", "cadence", "fees", "ours", "why", *CHANGED}
 LINE = {"key", "price", "quantity", "amount", "ours"}
 Case = TypeVar("Case")
 
@@ -43,7 +48,8 @@ class Source:
 class PriceCase:
     """One published amount for a quantity of one price, or for what comes `after` an earlier quantity.
 
-    A page that shows more decimals than the currency has shows the amount before rounding.
+    `groups` divide it by the values of a matrix, `events` say what each event of it counts. A page that shows more decimals
+    than the currency has shows the amount before rounding.
     """
 
     name: str
@@ -52,6 +58,8 @@ class PriceCase:
     price: Mapping[str, Any]
     after: str
     quantity: str
+    events: tuple[str, ...]
+    groups: tuple[Mapping[str, Any], ...]
     published: str
     ours: str
     why: str
@@ -113,12 +121,14 @@ class ChangeCase:
     """Another fee within the first month, for people who pay in advance; `fees` by the day from which they hold.
 
     `published` and `ours` tell what there is to tell of: `unused`, what is given back of the first fee; `charged`, what
-    the last fee comes to; `additional`, what the month costs more than was paid.
+    the last fee comes to; `additional`, what the month costs more than was paid; where the fees are invoiced in advance also
+    `coming`, the fee of the next period, and `next`, what the next invoice comes to.
     """
 
     name: str
     source: Source
     currency: str
+    cadence: str
     fees: Mapping[date, str]
     published: Mapping[str, str]
     ours: Mapping[str, str]
@@ -127,45 +137,54 @@ class ChangeCase:
 
 def price_cases() -> list[PriceCase]:
     """All examples of a single price."""
-    return list(_each("prices", _price_cases))
+    return list(each("prices", _price_cases))
 
 
 def bill_cases() -> list[BillCase]:
     """All examples of a whole bill."""
-    return list(_each("bills", _bill_cases))
+    return list(each("bills", bill_cases_of))
 
 
 def period_cases() -> list[PeriodCase]:
     """All examples of a fee in a part of a period."""
-    return list(_each("periods", _period_cases))
+    return list(each("periods", _period_cases))
 
 
 def change_cases() -> list[ChangeCase]:
     """All examples of a fee that changes in mid-month."""
-    return list(_each("changes", _change_cases))
+    return list(each("changes", _change_cases))
 
 
-def _each(kind: str, cases: Callable[[Source, Mapping[str, Any]], Iterator[Case]]) -> Iterator[Case]:
+def advance_cases() -> list[ChangeCase]:
+    """All examples of a fee that changes within a period for which it was invoiced in advance."""
+    return list(each("advances", _change_cases))
+
+
+def each(kind: str, cases: Callable[[Source, Mapping[str, Any]], Iterator[Case]]) -> Iterator[Case]:
+    """Yield the examples of a kind, page by page."""
     for path in sorted(FOLDER.glob("*.yaml")):
         for page in yaml.safe_load(path.read_text()):
-            _known(page, PAGE, path.name)
+            known(page, PAGE, path.name)
             source = Source(page["provider"], page["title"], page["url"], page.get("read_in", ""))
             for entry in page.get(kind, ()):
                 yield from cases(source, entry)
 
 
 def _price_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[PriceCase]:
-    _known(entry, PRICE, source.url)
+    known(entry, PRICE, source.url)
     for kind in ("published", "derived"):
         for figures in entry.get(kind, ()):
-            _known(figures, FIGURES, source.url)
+            known(figures, FIGURES, source.url)
+            quantity, after = figures.get("quantity") or _together(figures), figures.get("after", "")
             yield PriceCase(
-                name=f"{source.provider}: {entry['what']}, {figures['quantity']}",
+                name=f"{source.provider}: {entry['what']}, {quantity}" + (f" after {after}" if after else ""),
                 source=source,
                 currency=entry.get("currency", "USD"),
                 price=entry["price"],
-                after=figures.get("after", ""),
-                quantity=figures["quantity"],
+                after=after,
+                quantity=quantity,
+                events=tuple(figures.get("events", ())),
+                groups=tuple(figures.get("groups", ())),
                 published=figures["amount"],
                 ours=figures.get("ours", figures["amount"]),
                 why=figures.get("why", ""),
@@ -173,10 +192,11 @@ def _price_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[PriceCase
             )
 
 
-def _bill_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[BillCase]:
-    _known(entry, BILL, source.url)
+def bill_cases_of(source: Source, entry: Mapping[str, Any]) -> Iterator[BillCase]:
+    """Yield the one bill of an entry."""
+    known(entry, BILL, source.url)
     for line in entry["lines"]:
-        _known(line, LINE, source.url)
+        known(line, LINE, source.url)
     yield BillCase(
         name=f"{source.provider}: {entry['what']}",
         source=source,
@@ -200,7 +220,7 @@ def _bill_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[BillCase]:
 
 
 def _period_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[PeriodCase]:
-    _known(entry, PERIOD, source.url)
+    known(entry, PERIOD, source.url)
     published = entry.get("amount") or _part(entry["fee"], entry["share"])
     ours = entry.get("ours", published)
     start = date.fromisoformat(entry["start"])
@@ -223,12 +243,13 @@ def _period_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[PeriodCa
 
 
 def _change_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[ChangeCase]:
-    _known(entry, CHANGE, source.url)
-    published = {name: entry[name] for name in ("unused", "charged", "additional") if name in entry}
+    known(entry, CHANGE, source.url)
+    published = {name: entry[name] for name in CHANGED if name in entry}
     yield ChangeCase(
         name=f"{source.provider}: {entry['what']}",
         source=source,
         currency=entry.get("currency", "USD"),
+        cadence=entry.get("cadence", "month"),
         fees={date.fromisoformat(day): fee for day, fee in entry["fees"].items()},
         published=published,
         ours=published | entry.get("ours", {}),
@@ -236,11 +257,18 @@ def _change_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[ChangeCa
     )
 
 
+def _together(figures: Mapping[str, Any]) -> str:
+    """What events, or groups, add up to."""
+    parts = figures.get("events") or [group["quantity"] for group in figures["groups"]]
+    return str(sum((Decimal(part) for part in parts), Decimal(0)))
+
+
 def _part(fee: str, share: str) -> str:
     return str(round(Fraction(fee) * Fraction(share), 2))
 
 
-def _known(mapping: Mapping[str, Any], members: set[str], where: str) -> None:
+def known(mapping: Mapping[str, Any], members: set[str], where: str) -> None:
+    """Refuse members that mean nothing, and a reason for a figure that is not there."""
     unknown = set(mapping) - members
     assert not unknown, f"{where}: {sorted(unknown)} mean nothing here"
     assert ("why" in mapping) <= ("ours" in mapping), f"{where}: a reason without a figure"
