@@ -84,7 +84,18 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         "Books",
         (
             _list("Journal", "menu_book", "invoicing", "journalentry"),
+            _list("Accounts", "account_tree", "invoicing", "account"),
+        ),
+    ),
+    (
+        "Reports",
+        (
             Item("Trial balance", "balance", "backoffice_trial_balance", "invoicing.view_posting"),
+            Item("Account movements", "swap_vert", "backoffice_account_movements", "invoicing.view_posting"),
+            Item("General ledger", "receipt", "backoffice_general_ledger", "invoicing.view_posting"),
+            Item("Aged receivables", "hourglass_bottom", "backoffice_aged_receivables", "invoicing.view_posting"),
+            Item("Open invoices", "pending", "backoffice_open_invoices", "invoicing.view_posting"),
+            Item("Customer statement", "contact_page", "backoffice_statement", "invoicing.view_posting"),
         ),
     ),
     (

@@ -10,6 +10,7 @@ from unfold.sites import UnfoldAdminSite
 
 from billing_site.backoffice.audit import changes_page
 from billing_site.backoffice.queries import index_page
+from billing_site.backoffice.reports import report_urls
 from billing_site.backoffice.search import search_everything
 from billing_site.backoffice.usage_problems import usage_problems
 from billing_site.display.charts import Series, bar_chart
@@ -39,6 +40,7 @@ class BackofficeSite(UnfoldAdminSite):
             path("find/", self.admin_view(self.find), name="backoffice_search"),
             path("changes/", self.admin_view(self.changes), name="backoffice_changes"),
             path("usage-problems/", self.admin_view(self.usage_problems), name="backoffice_usage_problems"),
+            *report_urls(site=self),
         ]
 
     def find(self, request: HttpRequest) -> HttpResponse:

@@ -44,6 +44,8 @@ TONES = {
     "may go": BLUE,
     "balanced": GREEN,
     "unbalanced": RED,
+    "ties": GREEN,
+    "does not tie": RED,
     "ok": GREEN,
     "late": AMBER,
     "stopped": RED,

@@ -1,23 +1,19 @@
-"""The books: journal entries with their postings, and the trial balance; read-only."""
+"""The books: journal entries with their postings, and the chart of accounts; read-only."""
 
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import path
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
-from moneyed import Money
 
 from billing_site.display.admin import ReadOnlyAdmin, moment_column
 from billing_site.display.figures import figure
 from billing_site.display.pills import pill
 from billing_site.kernel.money import total
 from invoicing.ledger.models import Account, JournalEntry, Posting
-from invoicing.ledger.queries import Balance, trial_balance
 
 
 @admin.register(JournalEntry)
@@ -69,31 +65,6 @@ class JournalEntryAdmin(ReadOnlyAdmin):
             balance=total((posting.amount for posting in postings), entry.currency),
         )
         return TemplateResponse(request, "backoffice/journal_entry.html", context)
-
-    def get_urls(self) -> list[Any]:
-        """Add the trial balance."""
-        page = path("trial-balance/", self.admin_site.admin_view(self.trial_balance), name="backoffice_trial_balance")
-        return [page, *super().get_urls()]
-
-    def trial_balance(self, request: HttpRequest) -> HttpResponse:
-        """Show every account's balance, each currency on its own, and that each sums to zero."""
-        if not request.user.has_perm("invoicing.view_posting"):
-            raise PermissionDenied
-        balances = trial_balance()
-        context = self.page_context(request, title="Trial balance", books=books_of(balances))
-        return TemplateResponse(request, "backoffice/trial_balance.html", context)
-
-
-def books_of(balances: list[Balance]) -> list[dict[str, Any]]:
-    """Return one book a currency: its rows as debit or credit, both sums, and what they differ by."""
-    books = []
-    for currency in sorted({balance.amount.currency.code for balance in balances}):
-        rows = [balance for balance in balances if balance.amount.currency.code == currency]
-        zero = Money(0, currency)
-        debit = total((row.amount for row in rows if row.amount > zero), currency)
-        credit = total((-row.amount for row in rows if row.amount < zero), currency)
-        books.append({"currency": currency, "rows": rows, "debit": debit, "credit": credit, "rest": debit - credit})
-    return books
 
 
 @admin.register(Account)

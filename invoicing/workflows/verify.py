@@ -34,6 +34,7 @@ from invoicing.invoices.sealing import invoice_seal
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.payments.models import Payment
+from invoicing.reports.faults import report_faults
 from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.workflows.advance_faults import advance_faults
 from invoicing.workflows.commitment_faults import commitment_faults
@@ -163,6 +164,12 @@ def check_prepaid_credit_is_owed() -> Iterator[Finding]:
     """What is left of prepaid credit is what the books owe to customers for it."""
     for subject, fault in credit_faults():
         yield Finding("prepaid credit is owed", subject, fault)
+
+
+def check_reports_tie() -> Iterator[Finding]:
+    """Every report comes to what the ledger says, to the cent, and every document to its journal entry."""
+    for subject, fault in report_faults():
+        yield Finding("reports tie", subject, fault)
 
 
 def check_numbers_are_gapless() -> Iterator[Finding]:
@@ -363,6 +370,7 @@ CHECKS = (
     check_books_balance,
     check_invoices_are_booked,
     check_prepaid_credit_is_owed,
+    check_reports_tie,
     check_numbers_are_gapless,
     check_seals_hold,
     check_lines_rate_again,

@@ -1,0 +1,91 @@
+"""Which reports there are: name, what each asks for, and the function that answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from billing_site.kernel.errors import NotFound
+from invoicing.reports.aged_receivables import aged_receivables_report, open_invoices_report
+from invoicing.reports.asking import Question
+from invoicing.reports.general_ledger import account_movements_report, general_ledger_report
+from invoicing.reports.report import Report
+from invoicing.reports.statement import statement_report
+from invoicing.reports.trial_balance import trial_balance_report
+
+DAY, SPAN = ("as_of",), ("start", "end")
+
+
+@dataclass(frozen=True)
+class ReportKind:
+    """One report of the catalogue: what it is called, the question that it answers, what it asks for."""
+
+    name: str
+    title: str
+    answers: str
+    asks: tuple[str, ...]
+    build: Callable[..., Report]
+    empty: str
+
+    def answer(self, *, question: Question) -> Report:
+        """Return the report."""
+        return self.build(question=question)
+
+
+REPORTS: tuple[ReportKind, ...] = (
+    ReportKind(
+        "trial-balance",
+        "Trial balance",
+        "What stands on every account, as of a day.",
+        (*DAY, "currency"),
+        trial_balance_report,
+        "The books are empty as of this day. Issuing the first invoice writes the first entry.",
+    ),
+    ReportKind(
+        "account-movements",
+        "Account movements",
+        "What moved on every account in a span, from opening to closing balance.",
+        (*SPAN, "currency"),
+        account_movements_report,
+        "Nothing is in the books by the end of this span. Issuing the first invoice writes the first entry.",
+    ),
+    ReportKind(
+        "general-ledger",
+        "General ledger",
+        "Every posting to one account in a span, with the running balance.",
+        (*SPAN, "account", "currency"),
+        general_ledger_report,
+        "Nothing was posted to this account by the end of this span.",
+    ),
+    ReportKind(
+        "aged-receivables",
+        "Aged receivables",
+        "Who owes how much, and for how long it is overdue, as of a day.",
+        (*DAY, "customer_id", "currency"),
+        aged_receivables_report,
+        "Nobody owed anything as of this day. An issued invoice stands here until it is paid.",
+    ),
+    ReportKind(
+        "open-invoices",
+        "Open invoices",
+        "Which invoices are open, as of a day.",
+        (*DAY, "customer_id", "currency"),
+        open_invoices_report,
+        "No invoice was open as of this day. An issued invoice stands here until it is paid.",
+    ),
+    ReportKind(
+        "statement",
+        "Customer statement",
+        "What one customer owed, was charged and has paid in a span.",
+        ("customer_id", *SPAN, "currency"),
+        statement_report,
+        "Name a customer by its key, such as cust_acme. One without documents has nothing to state.",
+    ),
+)
+BY_NAME = {kind.name: kind for kind in REPORTS}
+
+
+def report_kind(*, name: str) -> ReportKind:
+    """Return a report of the catalogue; raises NotFound."""
+    try:
+        return BY_NAME[name]
+    except KeyError:
+        raise NotFound(f"there is no report {name!r}; there are {', '.join(BY_NAME)}", field="report") from None

@@ -1,0 +1,167 @@
+"""What changes what customers owe, told by the documents themselves: the subledger that the receivable account must equal.
+
+Each source says its movements as SQL and names the journal entry that stands for each, by kind and reference. Documents and postings
+are two paths to one figure; `receivable_differences` names every movement in which they part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from moneyed import Money
+
+from billing_site.kernel.money import round_money
+from invoicing.core.posting import RECEIVABLE
+from invoicing.ledger.models import JournalEntry
+
+# Of each kind of entry on the receivable account: the documents that it stands for.
+# Columns: reference of the entry, customer, invoice, currency, amount (what is owed more), moment.
+RECEIVABLE_SOURCES: dict[str, str] = {
+    JournalEntry.Kind.ISSUE.value: """
+        SELECT number AS reference, customer_id, id AS invoice_id, currency, total AS amount, issued_at AS occurred_at
+          FROM invoicing_invoice WHERE status <> 'draft'
+    """,
+    JournalEntry.Kind.PAYMENT.value: """
+        SELECT channel || ':' || reference, customer_id, invoice_id, currency, -amount, received_at
+          FROM invoicing_payment
+    """,
+}
+# Entries of these kinds never touch what customers owe.
+NOT_RECEIVABLE = frozenset({JournalEntry.Kind.CREDIT_SALE.value, JournalEntry.Kind.BREAKAGE.value})
+
+_MOVEMENTS = " UNION ALL ".join(
+    f"SELECT '{kind}'::text AS kind, source.* FROM ({sql}) AS source (reference, customer_id, invoice_id, currency, amount, occurred_at)"
+    for kind, sql in RECEIVABLE_SOURCES.items()
+)
+
+
+@dataclass(frozen=True)
+class Movement:
+    """One change of what a customer owes; `reference` with `kind` names its journal entry."""
+
+    kind: str
+    reference: str
+    invoice_number: str | None
+    due_date: date | None
+    amount: Money
+    occurred_at: datetime
+
+
+@dataclass(frozen=True)
+class OpenItem:
+    """What is open of one invoice at a moment; without an invoice, what stands to a customer's account otherwise."""
+
+    customer_key: str
+    customer_name: str
+    invoice_number: str | None
+    due_date: date | None
+    open: Money
+
+
+def open_items(*, before: datetime, currency: str) -> list[OpenItem]:
+    """Return each invoice of which something was open before a moment, by customer and due date; of one currency only where it is given."""
+    rows = _fetched(
+        f"""
+        WITH movement AS ({_MOVEMENTS})
+        SELECT customer.key, customer.name, invoice.number, invoice.due_date, open.currency, open.amount
+          FROM (SELECT customer_id, invoice_id, currency, sum(amount) AS amount FROM movement
+                 WHERE occurred_at < %(before)s AND (%(currency)s = '' OR currency = %(currency)s)
+                 GROUP BY customer_id, invoice_id, currency HAVING sum(amount) <> 0) open
+          JOIN invoicing_customer customer ON customer.id = open.customer_id
+          LEFT JOIN invoicing_invoice invoice ON invoice.id = open.invoice_id
+         ORDER BY customer.name, customer.key, invoice.due_date, invoice.number
+        """,
+        {"before": before, "currency": currency},
+    )
+    return [
+        OpenItem(key, name, number, due, round_money(amount, code)) for key, name, number, due, code, amount in rows
+    ]
+
+
+def movements_of(*, customer_id: int, start: datetime, end: datetime) -> list[Movement]:
+    """Return what changed what a customer owes in `[start, end)`, in order."""
+    rows = _fetched(
+        f"""
+        WITH movement AS ({_MOVEMENTS})
+        SELECT movement.kind, movement.reference, invoice.number, invoice.due_date, movement.currency, movement.amount,
+               movement.occurred_at
+          FROM movement LEFT JOIN invoicing_invoice invoice ON invoice.id = movement.invoice_id
+         WHERE movement.customer_id = %(customer)s
+           AND movement.occurred_at >= %(start)s AND movement.occurred_at < %(end)s
+         ORDER BY movement.occurred_at, movement.amount DESC, movement.reference
+        """,
+        {"customer": customer_id, "start": start, "end": end},
+    )
+    return [
+        Movement(kind, reference, number, due, round_money(amount, code), at)
+        for kind, reference, number, due, code, amount, at in rows
+    ]
+
+
+def owed_by(*, customer_id: int, before: datetime) -> dict[str, Money]:
+    """Return what a customer owed before a moment, by currency, as the documents say."""
+    rows = _fetched(
+        f"""
+        WITH movement AS ({_MOVEMENTS})
+        SELECT currency, sum(amount) FROM movement
+         WHERE customer_id = %(customer)s AND occurred_at < %(before)s GROUP BY currency
+        """,
+        {"customer": customer_id, "before": before},
+    )
+    return {code: round_money(amount, code) for code, amount in rows}
+
+
+def booked_for(*, customer_id: int, before: datetime) -> dict[str, Money]:
+    """Return what the entries of a customer's documents left on the receivable account before a moment, by currency."""
+    rows = _fetched(
+        f"""
+        WITH movement AS ({_MOVEMENTS})
+        SELECT posting.currency, sum(posting.amount)
+          FROM movement
+          JOIN invoicing_journalentry entry ON entry.kind = movement.kind AND entry.reference = movement.reference
+          JOIN invoicing_posting posting ON posting.entry_id = entry.id
+          JOIN invoicing_account account ON account.id = posting.account_id AND account.code = %(account)s
+         WHERE movement.customer_id = %(customer)s AND entry.occurred_at < %(before)s
+         GROUP BY posting.currency
+        """,
+        {"customer": customer_id, "before": before, "account": RECEIVABLE},
+    )
+    return {code: round_money(amount, code) for code, amount in rows}
+
+
+def receivable_differences(*, limit: int) -> list[tuple[str, str]]:
+    """Return each journal entry on the receivable account whose document says something else, and the other way round."""
+    rows = _fetched(
+        f"""
+        WITH movement AS ({_MOVEMENTS}), booked AS (
+            SELECT entry.kind, entry.reference, posting.currency, sum(posting.amount) AS amount, entry.occurred_at
+              FROM invoicing_posting posting
+              JOIN invoicing_account account ON account.id = posting.account_id AND account.code = %(account)s
+              JOIN invoicing_journalentry entry ON entry.id = posting.entry_id
+             GROUP BY entry.kind, entry.reference, posting.currency, entry.occurred_at
+        )
+        SELECT kind, reference, movement.amount, movement.occurred_at, booked.amount, booked.occurred_at
+          FROM movement FULL JOIN booked USING (kind, reference, currency)
+         WHERE (movement.amount, movement.occurred_at) IS DISTINCT FROM (booked.amount, booked.occurred_at)
+           AND NOT (coalesce(movement.amount, 0) = 0 AND coalesce(booked.amount, 0) = 0)
+         ORDER BY kind, reference LIMIT %(limit)s
+        """,
+        {"account": RECEIVABLE, "limit": limit},
+    )
+    return [
+        (f"{kind} {reference}", f"the document says {_told(amount, at)}, the books {_told(booked, booked_at)}")
+        for kind, reference, amount, at, booked, booked_at in rows
+    ]
+
+
+def _told(amount: Decimal | None, at: datetime | None) -> str:
+    return "nothing" if amount is None or at is None else f"{amount} at {at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _fetched(statement: str, values: dict[str, Any]) -> Sequence[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return cursor.fetchall()
