@@ -95,6 +95,8 @@ def _money() -> Iterator[CheckMessage]:
             hint="Set SELLER_NAME, SELLER_ADDRESS, SELLER_EMAIL, SELLER_TAX_ID and SELLER_BANK.",
             id="billing.W012",
         )
+    if not 1 <= settings.FISCAL_YEAR_FIRST_MONTH <= 12:
+        yield Error("FISCAL_YEAR_FIRST_MONTH is not a month.", hint="Write a number from 1 to 12.", id="billing.E014")
 
 
 def _secrets() -> Iterator[CheckMessage]:

@@ -162,6 +162,12 @@ SELLER = {
 BILLING_AUTO_ISSUE = env.bool("BILLING_AUTO_ISSUE", default=False)
 INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV")
 
+# Exports of the journal: for whom DATEV's batch is, the month in which the fiscal year begins, and Xero's rate without tax.
+DATEV_CONSULTANT_NUMBER = env.int("DATEV_CONSULTANT_NUMBER", default=0)
+DATEV_CLIENT_NUMBER = env.int("DATEV_CLIENT_NUMBER", default=0)
+FISCAL_YEAR_FIRST_MONTH = env.int("FISCAL_YEAR_FIRST_MONTH", default=1)
+XERO_TAX_RATE = env.str("XERO_TAX_RATE", default="Tax Exempt")
+
 # Stripe: without a key everything that would go to Stripe goes to our own sandbox on loopback.
 SANDBOX_BIND = env.str("SANDBOX_BIND", default="127.0.0.1:12111")
 SANDBOX_SECRET_KEY = "sk_test_sandbox000000000000000000"

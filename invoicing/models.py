@@ -10,6 +10,7 @@ from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceS
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.plan_migrations.models import PlanMigration
+from invoicing.reports.models import AccountMapping
 from invoicing.spend.models import Budget, SpendNotice, SpendProgress, SpendWatch, UsageAnomaly
 from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.discount import Discount
@@ -18,6 +19,7 @@ from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 
 __all__ = [
     "Account",
+    "AccountMapping",
     "Backfill",
     "BillingRun",
     "Budget",
@@ -60,6 +62,7 @@ __all__ = [
 ]
 
 guard_history(
+    AccountMapping,
     Budget,
     Customer,
     Product,

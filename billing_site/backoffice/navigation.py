@@ -96,6 +96,8 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             Item("Aged receivables", "hourglass_bottom", "backoffice_aged_receivables", "invoicing.view_posting"),
             Item("Open invoices", "pending", "backoffice_open_invoices", "invoicing.view_posting"),
             Item("Customer statement", "contact_page", "backoffice_statement", "invoicing.view_posting"),
+            Item("Journal export", "download", "backoffice_journal_export", "invoicing.view_posting"),
+            _list("Account mapping", "compare_arrows", "invoicing", "accountmapping"),
         ),
     ),
     (

@@ -1,6 +1,6 @@
 """Who may do what: two groups, and the permissions for deeds that move money.
 
-Finance looks at everything, changes customers and the catalog, tries price lists on closed periods, issues invoices,
+Finance looks at everything, changes customers, the catalog and what accounts are called elsewhere, tries price lists on closed periods, issues invoices,
 sends refused ones again, records bank transfers and replays dead letters. Support looks at everything and changes
 nothing. `serve` and `demo` call `ensure_roles`; running it again changes nothing but adding what is missing, so that a permission that was taken away
 by hand must be taken from the person, not from the group.
@@ -18,6 +18,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
 from invoicing.plan_migrations.models import PlanMigration
+from invoicing.reports.models import AccountMapping
 from invoicing.spend.models import Budget
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription
@@ -43,6 +44,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
 )
 SEEN_APPS = ("invoicing", "metering", "dunning", "marketplaces")
 EDITED: tuple[type[Model], ...] = (
+    AccountMapping,
     Budget,
     Customer,
     Subscription,

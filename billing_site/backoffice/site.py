@@ -3,12 +3,13 @@
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from unfold.sites import UnfoldAdminSite
 
 from billing_site.backoffice.audit import changes_page
+from billing_site.backoffice.journal_export import journal_export
 from billing_site.backoffice.queries import index_page
 from billing_site.backoffice.reports import report_urls
 from billing_site.backoffice.search import search_everything
@@ -41,6 +42,7 @@ class BackofficeSite(UnfoldAdminSite):
             path("changes/", self.admin_view(self.changes), name="backoffice_changes"),
             path("usage-problems/", self.admin_view(self.usage_problems), name="backoffice_usage_problems"),
             *report_urls(site=self),
+            path("reports/journal-export/", self.admin_view(self.journal_export), name="backoffice_journal_export"),
         ]
 
     def find(self, request: HttpRequest) -> HttpResponse:
@@ -71,6 +73,10 @@ class BackofficeSite(UnfoldAdminSite):
             raise PermissionDenied
         context = {**self.each_context(request), "title": "Usage that is not billed", "page": usage_problems(at=now())}
         return TemplateResponse(request, "backoffice/usage_problems.html", context)
+
+    def journal_export(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+        """Hand out the journal of a span for another system."""
+        return journal_export(request, site=self)
 
 
 def _chart(currency: str, days: list[Any]) -> str:

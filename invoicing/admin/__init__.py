@@ -1,6 +1,7 @@
 """The admin of contract and money, one file a slice; Django finds it by this module."""
 
 from invoicing.admin import (
+    account_mappings,
     anomalies,
     backfills,
     billing_runs,
@@ -21,6 +22,7 @@ from invoicing.admin import (
 )
 
 __all__ = [
+    "account_mappings",
     "anomalies",
     "backfills",
     "billing_runs",

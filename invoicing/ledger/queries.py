@@ -97,6 +97,18 @@ def currencies_booked() -> list[str]:
     return list(JournalEntry.objects.order_by("currency").values_list("currency", flat=True).distinct())
 
 
+def currencies_booked_in(*, span: Period) -> list[str]:
+    """Return the currencies in which there are entries of a span."""
+    entries = JournalEntry.objects.filter(occurred_at__gte=span.start, occurred_at__lt=span.end)
+    return list(entries.order_by("currency").values_list("currency", flat=True).distinct())
+
+
+def accounts_booked_in(*, span: Period) -> set[str]:
+    """Return the codes of the accounts on which something was posted in a span."""
+    within = Posting.objects.filter(entry__occurred_at__gte=span.start, entry__occurred_at__lt=span.end)
+    return set(within.values_list("account__code", flat=True).distinct())
+
+
 def account_by_code(*, code: str) -> Account | None:
     """Return an account of the chart, or None."""
     return Account.objects.filter(code=code).first()

@@ -132,6 +132,20 @@ def booked_for(*, customer_id: int, before: datetime) -> dict[str, Money]:
     return {code: round_money(amount, code) for code, amount in rows}
 
 
+def customers_of(*, references: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return the name of the customer whose document each journal entry (kind, reference) stands for; none for others."""
+    rows = _fetched(
+        f"""
+        WITH movement AS ({_MOVEMENTS})
+        SELECT movement.kind, movement.reference, customer.name
+          FROM movement JOIN invoicing_customer customer ON customer.id = movement.customer_id
+         WHERE movement.reference = ANY(%(references)s)
+        """,
+        {"references": [reference for _, reference in references]},
+    )
+    return {(kind, reference): name for kind, reference, name in rows}
+
+
 def receivable_differences(*, limit: int) -> list[tuple[str, str]]:
     """Return each journal entry on the receivable account whose document says something else, and the other way round."""
     rows = _fetched(

@@ -82,6 +82,13 @@ def csv_lines(*, rows: Iterator[list[str]]) -> Iterator[str]:
         yield out.getvalue()
 
 
+def text_cell(sheet: object, text: str) -> WriteOnlyCell:
+    """Return a cell of a workbook that holds a text, and never a formula, whatever it begins with."""
+    cell = WriteOnlyCell(sheet, value=_printable(text))
+    cell.data_type = "s"
+    return cell
+
+
 def _total_cells(report: Report, section: Section) -> list[Cell]:
     first, *others = report.columns
     return ["Total", *(section.totals.get(column.key) for column in others)] if first else []
@@ -120,9 +127,7 @@ def _xlsx_cell(sheet: object, value: Cell, *, bold: bool) -> WriteOnlyCell:
             cell = WriteOnlyCell(sheet, value=value)
             cell.number_format = "yyyy-mm-dd"
         case str():
-            cell = WriteOnlyCell(sheet, value=_printable(value))
-            # Never a formula, whatever it begins with.
-            cell.data_type = "s"
+            cell = text_cell(sheet, value)
         case _:
             cell = WriteOnlyCell(sheet, value=value)
     if bold:

@@ -6,7 +6,9 @@ from django.test import Client
 from django.urls import reverse
 
 from billing_site.backoffice import reports
+from invoicing.ledger.models import Account
 from invoicing.reports.catalogue import REPORTS
+from invoicing.reports.models import AccountMapping
 from tests.invoicing.reports.building import a_quarter
 
 pytestmark = pytest.mark.django_db
@@ -89,3 +91,40 @@ def test_reports_are_for_those_who_may_see_postings(db: None) -> None:
 
     for kind in REPORTS:
         assert client.get(address(kind.name)).status_code == 403
+
+
+def test_the_journal_is_exported_and_a_refusal_is_told_beside_its_field(finance: Client) -> None:
+    a_quarter()
+    where = address("journal-export")
+    span = {"start": "2026-09-01", "end": "2026-09-30"}
+
+    page = finance.get(where, span).content.decode()
+    file = finance.get(where, {**span, "form": "csv", "download": "1"})
+    refused = finance.get(where, {**span, "form": "datev", "download": "1"})
+
+    assert "Debits <span" in page
+    assert "not said yet" in page
+    assert file["Content-Disposition"] == 'attachment; filename="journal-2026-09-01-2026-09-30.csv"'
+    assert len(b"".join(file.streaming_content).splitlines()) == 7  # type: ignore[attr-defined]
+    assert refused.status_code == 422
+    assert "the span has JPY, USD" in refused.content.decode()
+
+
+def test_finance_maps_an_account_with_a_reason_and_support_does_not(finance: Client, support: Client) -> None:
+    a_quarter()
+    account = Account.objects.get(code="1200")
+    add = reverse("admin:invoicing_accountmapping_add")
+    typed = {"system": "datev", "account": account.pk, "code": "1210"}
+
+    assert finance.post(add, typed).status_code == 200
+    assert finance.post(add, {**typed, "code": "Kunden", "reason": "chart"}).status_code == 200
+    assert not AccountMapping.objects.exists()
+    assert finance.post(add, {**typed, "reason": "chart"}).status_code == 302
+    assert support.post(add, {**typed, "reason": "chart"}).status_code == 403
+
+    row = AccountMapping.objects.get()
+    change = reverse("admin:invoicing_accountmapping_change", args=[row.pk])
+    assert finance.post(change, {"code": "1400", "reason": "SKR 03"}).status_code == 302
+    row.refresh_from_db()
+    assert (row.code, row.history.count()) == ("1400", 2)
+    assert "1400" in finance.get(address("journal-export")).content.decode()

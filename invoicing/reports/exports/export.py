@@ -1,0 +1,112 @@
+"""Exporting the journal of a span: which formats there are, what each refuses, and the file."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from billing_site.kernel.errors import InvalidInput
+from billing_site.kernel.period import Period
+from invoicing.ledger.queries import accounts_booked_in, currencies_booked_in
+from invoicing.reports.asking import Question
+from invoicing.reports.exports.beancount_text import journal_as_beancount
+from invoicing.reports.exports.columns import journal_as_quickbooks, journal_as_xero
+from invoicing.reports.exports.datev import DatevClient, check_datev, journal_as_datev
+from invoicing.reports.exports.journal import journal_in
+from invoicing.reports.exports.plain import journal_as_csv, journal_as_xlsx
+from invoicing.reports.mapping import codes_in
+from invoicing.reports.models import BookkeepingSystem
+from invoicing.reports.tabular import CSV_TYPE, XLSX_TYPE
+
+CSV, XLSX = "csv", "xlsx"
+FORMATS: tuple[tuple[str, str], ...] = (
+    (CSV, "CSV, every posting"),
+    (XLSX, "XLSX, every posting"),
+    *BookkeepingSystem.choices,
+)
+# A file of theirs has no column for the currency, or a rate beside it.
+ONE_CURRENCY = (BookkeepingSystem.DATEV, BookkeepingSystem.XERO)
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What the settings say about the systems of others."""
+
+    datev: DatevClient
+    xero_tax_rate: str
+    title: str
+
+
+@dataclass(frozen=True)
+class JournalFile:
+    """A file that is written while it is read."""
+
+    name: str
+    content_type: str
+    chunks: Iterable[bytes]
+
+
+def export_journal(*, form: str, question: Question, settings: ExportSettings, at: datetime) -> JournalFile:
+    """Return the journal of a span in a format of FORMATS, of one currency where it is asked for.
+
+    Everything that a format cannot say is refused before the first byte: raises InvalidInput naming `form`, `currency`, `end` or,
+    where an account has no name in their chart, `system`.
+    """
+    if form not in dict(FORMATS):
+        raise InvalidInput(f"must be one of {', '.join(name for name, _ in FORMATS)}", field="form")
+    start, end = question.start, question.end
+    currency = _currency(form, question)
+    records = journal_in(span=question.span, currency=currency)
+    name = f"journal-{start}-{end}{f'-{currency}' if currency else ''}"
+    if form == CSV:
+        return JournalFile(f"{name}.csv", CSV_TYPE, _encoded(journal_as_csv(records=records)))
+    if form == XLSX:
+        return JournalFile(f"{name}.xlsx", XLSX_TYPE, [journal_as_xlsx(records=records)])
+    codes = _codes(form, question.span)
+    match form:
+        case BookkeepingSystem.DATEV:
+            check_datev(client=settings.datev, codes=codes, start=start, end=end, currency=currency)
+            lines = journal_as_datev(
+                records=records, client=settings.datev, codes=codes, start=start, end=end, currency=currency, at=at
+            )
+            return JournalFile(
+                f"EXTF_Buchungsstapel_{start:%Y%m%d}_{end:%Y%m%d}_{currency}.csv",
+                "text/csv; charset=windows-1252",
+                lines,
+            )
+        case BookkeepingSystem.XERO:
+            texts = journal_as_xero(records=records, codes=codes, tax_rate=settings.xero_tax_rate)
+            return JournalFile(f"xero-{name}.csv", CSV_TYPE, _encoded(texts))
+        case BookkeepingSystem.QUICKBOOKS:
+            texts = journal_as_quickbooks(records=records, codes=codes)
+            return JournalFile(f"quickbooks-{name}.csv", CSV_TYPE, _encoded(texts))
+        case _:
+            texts = journal_as_beancount(records=records, codes=codes, start=start, title=settings.title)
+            return JournalFile(f"{name}.beancount", "text/plain; charset=utf-8", _encoded(texts))
+
+
+def _currency(form: str, question: Question) -> str:
+    if form not in ONE_CURRENCY or question.currency:
+        return question.currency
+    found = currencies_booked_in(span=question.span)
+    if len(found) > 1:
+        message = (
+            f"must be named: the span has {', '.join(found)}, and a file of {BookkeepingSystem(form).label} has one"
+        )
+        raise InvalidInput(message, field="currency")
+    return found[0] if found else "EUR"
+
+
+def _codes(form: str, span: Period) -> dict[str, str]:
+    used = accounts_booked_in(span=span)
+    codes = {code: name for code, name in codes_in(system=form).items() if code in used}
+    if missing := [code for code, name in codes.items() if not name]:
+        label = BookkeepingSystem(form).label
+        message = (
+            f"knows no account for {', '.join(missing)}: say what they are called in {label} under Account mapping"
+        )
+        raise InvalidInput(message, field="system")
+    return codes
+
+
+def _encoded(texts: Iterator[str]) -> Iterator[bytes]:
+    return (text.encode() for text in texts)
