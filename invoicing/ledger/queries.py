@@ -57,12 +57,13 @@ def balance_of(*, account: str, before: datetime) -> dict[str, Money]:
     return {one.amount.currency.code: one.amount for one in _balances(rows)}
 
 
-def movements_in(*, span: Period) -> list[AccountMovement]:
-    """Return what moved on every account in a span, by currency, with the balance before it."""
+def movements_in(*, span: Period, account: str = "") -> list[AccountMovement]:
+    """Return what moved on every account in a span, or on one, by currency, with the balance before it."""
+    postings = Posting.objects.filter(account__code=account) if account else Posting.objects.all()
     before = Q(entry__occurred_at__lt=span.start)
     within = Q(entry__occurred_at__gte=span.start)
     rows = (
-        Posting.objects.filter(entry__occurred_at__lt=span.end)
+        postings.filter(entry__occurred_at__lt=span.end)
         .values("account__code", "account__name", "currency")
         .annotate(
             opening=Sum("amount", filter=before),

@@ -60,10 +60,11 @@ def bucket_of(*, due_date: date | None, as_of: date) -> str:
 
 
 def _report(question: Question, *, name: str, title: str, columns: Sequence[Column], rows_of: RowsOf) -> Report:
-    items = open_items(before=question.before, currency=question.currency)
     customer = question.customer
+    items = open_items(
+        before=question.before, currency=question.currency, customer_id=customer.pk if customer else None
+    )
     if customer is not None:
-        items = [item for item in items if item.customer_key == customer.key]
         booked = booked_for(customer_id=customer.pk, before=question.before)
     else:
         booked = balance_of(account=RECEIVABLE, before=question.before)

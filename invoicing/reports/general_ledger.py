@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from moneyed import Money
 
-from billing_site.kernel.money import round_money, total
+from billing_site.kernel.money import round_money
 from invoicing.core.posting import RECEIVABLE
 from invoicing.ledger.models import Account, JournalEntry, Posting
-from invoicing.ledger.queries import AccountMovement, account_by_code, balance_of, movements_in
+from invoicing.ledger.queries import AccountMovement, account_by_code, movements_in
 from invoicing.reports.asking import Question
 from invoicing.reports.report import Cell, Column, ColumnKind, Door, DoorKind, Report, Row, Section, Tie, sums_of
 
@@ -77,13 +77,11 @@ def _movement_row(one: AccountMovement) -> Row:
 
 
 def _sections(question: Question, account: Account) -> Iterator[Section]:
-    opening = balance_of(account=account.code, before=question.span.start)
-    booked = balance_of(account=account.code, before=question.span.end)
-    for currency, closing in sorted(booked.items()):
+    for moved in movements_in(span=question.span, account=account.code):
+        currency = moved.opening.currency.code
         if question.currency not in ("", currency):
             continue
-        first = opening.get(currency, total((), currency))
-        rows, balance = [Row({"description": "Opening balance", "balance": first})], first
+        rows, balance = [Row({"description": "Opening balance", "balance": moved.opening})], moved.opening
         for posting in _postings(question, account, currency):
             amount = round_money(posting.amount.amount, currency)
             balance += amount
@@ -91,7 +89,7 @@ def _sections(question: Question, account: Account) -> Iterator[Section]:
         rows.append(Row({"description": "Closing balance", "balance": balance}))
         totals = sums_of(rows=rows, columns=LEDGER_COLUMNS, currency=currency)
         totals["balance"] = balance
-        tie = Tie("closing balance", balance, closing, f"account {account} in the trial balance")
+        tie = Tie("closing balance", balance, moved.closing, f"account {account} in the trial balance")
         yield Section(currency, rows, totals, (tie,))
 
 

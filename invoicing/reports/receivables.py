@@ -61,20 +61,24 @@ class OpenItem:
     open: Money
 
 
-def open_items(*, before: datetime, currency: str) -> list[OpenItem]:
-    """Return each invoice of which something was open before a moment, by customer and due date; of one currency only where it is given."""
+def open_items(*, before: datetime, currency: str = "", customer_id: int | None = None) -> list[OpenItem]:
+    """Return each invoice of which something was open before a moment, by customer and due date.
+
+    Of one currency, or of one customer, only where it is given.
+    """
+    of_one = "AND customer_id = %(customer)s" if customer_id else ""
     rows = _fetched(
         f"""
         WITH movement AS ({_MOVEMENTS})
         SELECT customer.key, customer.name, invoice.number, invoice.due_date, open.currency, open.amount
           FROM (SELECT customer_id, invoice_id, currency, sum(amount) AS amount FROM movement
-                 WHERE occurred_at < %(before)s AND (%(currency)s = '' OR currency = %(currency)s)
+                 WHERE occurred_at < %(before)s AND (%(currency)s = '' OR currency = %(currency)s) {of_one}
                  GROUP BY customer_id, invoice_id, currency HAVING sum(amount) <> 0) open
           JOIN invoicing_customer customer ON customer.id = open.customer_id
           LEFT JOIN invoicing_invoice invoice ON invoice.id = open.invoice_id
          ORDER BY customer.name, customer.key, invoice.due_date, invoice.number
         """,
-        {"before": before, "currency": currency},
+        {"before": before, "currency": currency, "customer": customer_id},
     )
     return [
         OpenItem(key, name, number, due, round_money(amount, code)) for key, name, number, due, code, amount in rows
