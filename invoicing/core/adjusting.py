@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from moneyed import Money
@@ -52,6 +53,7 @@ def _of_advance(term: type[AdvanceTerm]) -> Family:
     return Family(term, adjust_advance, advance_document, advance_members)
 
 
+EMPTY: Mapping[str, AdjustmentLine] = MappingProxyType({})
 ADVANCE = (InvoicedInAdvance, InAdvance, AdvanceCredit)
 COMMITMENT = (CommitmentBase, CommitmentDrawdown, CommitmentOverage, CommitmentTrueUp, CommitmentExpiry)
 FAMILIES: Mapping[AdjustmentKind, Family] = {
@@ -75,16 +77,27 @@ def adjust(*, terms: Sequence[Term], lines: Sequence[RatedLine], currency: str) 
     return adjusted
 
 
-def adjust_amounts(*, terms: Sequence[Term], amounts: Mapping[str, Money], currency: str) -> tuple[AdjustmentLine, ...]:
-    """Do the same where only the amounts of the charges are known, by reference: what late usage makes of an issued invoice."""
+def adjust_amounts(
+    *,
+    terms: Sequence[Term],
+    amounts: Mapping[str, Money],
+    currency: str,
+    settled: Mapping[str, AdjustmentLine] = EMPTY,
+) -> tuple[AdjustmentLine, ...]:
+    """Do the same where only the amounts of the charges are known, by reference: what late usage makes of an issued invoice.
+
+    `settled` are lines, by reference, that stay as they are whatever the charges come to; each stands in the place of its term.
+    """
     seen = dict(amounts)
     adjusted: list[AdjustmentLine] = []
     for kind in AdjustmentKind:
         for term in terms:
             if term.kind is kind:
                 assert term.reference not in seen, f"a reference names one line of an invoice: {term.reference}"
-                base = tuple(BaseLine(reference, seen[reference]) for reference in term.about)
-                line = adjustment_line(term=term, base=base, currency=currency)
+                line = settled.get(term.reference)
+                if line is None:
+                    base = tuple(BaseLine(reference, seen[reference]) for reference in term.about)
+                    line = adjustment_line(term=term, base=base, currency=currency)
                 take_off(line=line, left=seen)
                 adjusted.append(line)
     return tuple(adjusted)

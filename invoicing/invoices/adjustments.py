@@ -8,7 +8,7 @@ from typing import Any
 from moneyed import Money
 
 from billing_site.kernel.money import EXACT, round_money
-from invoicing.core.adjusting import adjust_amounts, adjustment_line, take_off
+from invoicing.core.adjusting import adjust_amounts, adjustment_line
 from invoicing.core.adjustments.commitment import CommitmentDrawdown, CommitmentOverage, CommitmentTerm
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, Term
 from invoicing.core.proof import adjusted_again, adjustment_document
@@ -161,18 +161,18 @@ def _adjusted(
     changed: Mapping[str, Money],
     ended: Collection[int | None],
 ) -> list[tuple[InvoiceLine, AdjustmentLine]]:
-    # What was taken in advance, and settled, was so: what late usage costs is invoiced by itself.
-    frozen = [row for row in rows if row.tranche_id in ended or row.adjustment in IN_ADVANCE]
-    by_reference = {row.rated["inputs"]["reference"]: row for row in rows if row not in frozen}
     if not rows:
         return []
+    # What was taken in advance, and settled, was so: what late usage costs is invoiced by itself.
+    settled = {
+        row.rated["inputs"]["reference"]: adjustment_held(line=row)
+        for row in rows
+        if row.tranche_id in ended or row.adjustment in IN_ADVANCE
+    }
     amounts = amounts_held(lines=[line for line in lines if line.kind == LineKind.CHARGE]) | dict(changed)
-    held = [(row, adjustment_held(line=row)) for row in frozen]
-    for _, line in held:
-        take_off(line=line, left=amounts)
-    live = [term for term in terms if term.reference in by_reference]
-    adjusted = adjust_amounts(terms=live, amounts=amounts, currency=rows[0].currency)
-    return [*((by_reference[line.reference], line) for line in adjusted), *held]
+    by_reference = {row.rated["inputs"]["reference"]: row for row in rows}
+    adjusted = adjust_amounts(terms=terms, amounts=amounts, currency=rows[0].currency, settled=settled)
+    return [(by_reference[line.reference], line) for line in adjusted]
 
 
 def _live(lines: Iterable[InvoiceLine]) -> list[InvoiceLine]:

@@ -258,13 +258,14 @@ def check_fees_in_advance_hold() -> Iterator[Finding]:
 def check_lines_are_within_service() -> Iterator[Finding]:
     """No issued line charges for a time in which its plan version was not in force, or was not charged.
 
-    A discount reduces, and credit pays, what a whole billing period is charged: they have no service of their own. What is taken in
-    advance may change before it is served.
+    A discount reduces, credit pays, and a commitment counts what a whole billing period is charged: they have no service of their own.
+    What is taken in advance may change before it is served.
     """
     issued = (
         _issued_lines()
         .exclude(invoice__status=InvoiceStatus.VOID)
         .exclude(adjustment__in=("discount", "credit", *IN_ADVANCE))
+        .filter(tranche=None)
     )
     outside = issued.annotate(is_within=RawSQL(_IS_WITHIN, [])).filter(is_within=False)  # noqa: S611 - no parameter
     for line in outside.order_by("invoice_id", "position"):

@@ -217,6 +217,25 @@ def test_late_usage_draws_what_the_commitment_has_left_and_no_more() -> None:
     assert verify() == []
 
 
+def test_late_usage_after_its_end_is_charged_in_full_above_a_minimum_that_was_reached_before() -> None:
+    a_plan("usage", usd_per_action("0.01"), spend=[{"currency": "USD", "minimum_spend": "50", "maximum_spend": "95"}])
+    begins = JULY + timedelta(days=10)
+    customer = a_customer(late_usage_policy="next_invoice")
+    commit(a_subscription(customer, plan="usage", started_at=begins), (1, "1000"), starts_at=begins)
+    spent_at = begins + timedelta(days=3)
+    use("cust_acme", "4000", at=spent_at)
+    july = billed(0)
+    assert july.total == Money("1000.00", "USD")
+    assert verify() == [], "a commitment counts a period of which only a part is in service"
+
+    use("cust_acme", "4000", at=spent_at)
+    [change] = late_changes(at=MONTHS[2]).changes
+    assert change.effect == Money("24.35", "USD"), "21 of 31 days have a maximum of 64.35, of which 40 were paid"
+    settle_late_changes(at=MONTHS[2])
+
+    assert verify() == []
+
+
 def test_a_ramp_has_an_amount_for_each_year_and_what_is_left_rolls_over_up_to_its_maximum() -> None:
     committed((2, "100"), (2, "150"), (1, "10"), rolls_over=True, rollover_max=Decimal("30"))
     spent(0, "20")
