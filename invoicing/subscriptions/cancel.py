@@ -26,13 +26,14 @@ def end_subscription(
 ) -> Subscription:
     """Let a subscription end at `ended_at`; its last period is billed up to then (S0-130).
 
-    Raises, at `field`, InvalidInput if that is not after its start, Conflict if it has another end already or is
-    invoiced beyond this one: giving back what is invoiced takes a credit note (a later issue).
+    An add-on can end before its parent does. Raises, at `field`, InvalidInput if that is not after its start, Conflict if it has
+    another end already or is invoiced beyond this one: giving back what is invoiced takes a credit note (a later issue).
     """
     locked = locked_subscription(subscription=subscription)
     if locked.ended_at is not None and locked.ended_at == ended_at:
         return locked
-    if locked.ended_at is not None:
+    is_cut_by_parent = locked.parent_id is not None and ended_at.utcoffset() is not None
+    if locked.ended_at is not None and not (is_cut_by_parent and ended_at < locked.ended_at):
         raise Conflict(f"subscription {locked.key} ends at {locked.ended_at.isoformat()} already", field=field)
     if ended_at.utcoffset() is not None and ended_at <= locked.started_at:
         raise InvalidInput(f"must be after the start, {locked.started_at.isoformat()}", field=field)

@@ -125,6 +125,18 @@ def test_it_is_tried_paused_resumed_and_ended_with_its_parent() -> None:
 
 
 @pytest.mark.usefixtures("plans")
+def test_it_can_end_before_the_end_that_its_parent_has_already() -> None:
+    parent = a_subscription(a_customer())
+    extra = add(parent)
+    end_subscription(subscription=parent, ended_at=july(28), **WHO)
+
+    end_subscription(subscription=extra, ended_at=july(11), **WHO)
+
+    assert phases(extra) == [("active", "07-01", "07-11")]
+    assert refusal(lambda: end_subscription(subscription=extra, ended_at=july(20), **WHO)) == [("ended_at", "conflict")]
+
+
+@pytest.mark.usefixtures("plans")
 def test_what_does_not_fit_is_refused_at_its_field() -> None:
     customer = a_customer()
     parent = a_subscription(customer, started_at=july(5))
