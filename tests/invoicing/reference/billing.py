@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from tests.invoicing.reference.adjusting import bounded
 from tests.invoicing.reference.dates import boundaries, part_of
-from tests.invoicing.reference.discounts import Redeemed, in_turn, periods_counted, spread, taken_off
+from tests.invoicing.reference.discounts import Redeemed
 from tests.invoicing.reference.own_prices import OwnPrice, divided
 from tests.invoicing.reference.pricing import amount_by_values, amount_of, to_minor_units
 from tests.metering.reference import Fact, Rule, counting, property_of, quantity, value_of
@@ -35,7 +35,8 @@ class Stretch:
 class Agreement:
     """What a customer agreed to, stretch after stretch without gap or overlap.
 
-    `ended_at` and `trial_ends_at` are what was agreed at first, whatever came of it.
+    `ended_at` and `trial_ends_at` are what was agreed at first, whatever came of it. An add-on has a `parent`, and its
+    billing periods are `counted_from` where that one's are.
     """
 
     key: str
@@ -44,6 +45,8 @@ class Agreement:
     ended_at: datetime | None = None
     trial_ends_at: datetime | None = None
     own_prices: tuple[OwnPrice, ...] = ()
+    parent: str = ""
+    counted_from: datetime | None = None
 
     @property
     def started_at(self) -> datetime:
@@ -88,54 +91,20 @@ def an_agreement(
 
 
 def lines_of(account: Account, rules: Mapping[str, Rule], facts: Sequence[Fact], *, until: datetime) -> list[Line]:
-    """All lines of the billing periods that ended by `until`."""
-    lines = [
+    """All charges of the billing periods that ended by `until`, in the order of a contract, and what bounds them."""
+    return [
         line
         for agreement in account.agreements
         for start, end, stretches in periods_of(agreement, account.timezone, until=until)
+        if end <= until
         for line in _lines(account, agreement, rules, facts, start, end, stretches)
     ]
-    return sorted([*lines, *_discounts(account, lines)])
-
-
-def _discounts(account: Account, lines: Sequence[Line]) -> Iterator[Line]:
-    """One line for each coupon that counts a bill, also over nothing; each sees what those before it left."""
-    decimals = DECIMALS[account.currency]
-    left = [line.amount for line in lines]
-    for one in in_turn(account.redeemed):
-        about = [
-            number
-            for number, line in enumerate(lines)
-            if one.is_for(agreement=line.agreement, plan=line.plan, price=line.price)
-        ]
-        # What a maximum spend takes off their service is not there to be reduced.
-        caps = [number for number, line in enumerate(lines) if line.price == "maximum_spend"]
-        about += [cap for cap in caps if any(_is_within(lines[number], lines[cap]) for number in about)]
-        about = sorted(set(about))
-        charged = [(lines[number].period_start, lines[number].period_end) for number in about if lines[number].plan]
-        for start, end in periods_counted(one, charged):
-            here = [n for n in about if (lines[n].period_start, lines[n].period_end) == (start, end)]
-            amount = taken_off(one.coupon, [left[number] for number in here], decimals=decimals)
-            parts = spread(amount, [left[number] for number in here], decimals=decimals)
-            for number, part in zip(here, parts, strict=True):
-                left[number] -= part
-            name = f"Discount {one.coupon['code']}"
-            yield Line(one.agreement, start, end, start, end, "", name, Fraction(1), -amount)
-
-
-def _is_within(line: Line, service: Line) -> bool:
-    same = (line.agreement, line.period_start, line.period_end)
-    return (
-        same == (service.agreement, service.period_start, service.period_end)
-        and service.service_start <= line.service_start
-        and line.service_end <= service.service_end
-    )
 
 
 def periods_of(
     agreement: Agreement, timezone: str, *, until: datetime
 ) -> Iterator[tuple[datetime, datetime, list[Stretch]]]:
-    """The billing periods that have ended, each with the stretches of the agreement that are billed in it, cut to it.
+    """The billing periods that begin by a moment, each with the stretches of the agreement that are billed in it, cut to it.
 
     Stretches of one cadence that follow each other count their periods from the first of them. Where the cadence
     changes within a period, the old one is billed to the end of its period, for what was in service; where it comes
@@ -144,9 +113,12 @@ def periods_of(
     billed: dict[tuple[datetime, datetime], list[Stretch]] = {}
     for cadence, group in groupby(agreement.stretches, key=lambda stretch: stretch.plan["cadence"]):
         run = list(group)
-        for start, end in pairwise(boundaries(run[0].start, agreement.anchor, cadence, timezone)):
-            if end > until or run[-1].end <= start:
+        since = agreement.counted_from or run[0].start
+        for start, end in pairwise(boundaries(since, agreement.anchor, cadence, timezone)):
+            if start > until or run[-1].end <= start:
                 break
+            if end <= run[0].start:
+                continue
             within = [_cut(stretch, start, end) for stretch in run if stretch.start < end and start < stretch.end]
             billed.setdefault((start, end), []).extend(within)
     for (start, end), stretches in billed.items():
@@ -176,10 +148,10 @@ def _lines(
         for price in plan["prices"]:
             if price["currency"] != account.currency:
                 continue
-            for part in _parts(stretches, service, agreement.own_prices, price, start, end, account.timezone):
+            for part in parts_of(stretches, service, agreement.own_prices, price, start, end, account.timezone):
                 if price["meter"] is None:
                     used = [Fraction(1)] * part.seats
-                    exact = sum((amount_of(part.price, [seat], share=part.share) for seat in used), Fraction(0))
+                    exact = fee_of(part)
                 else:
                     rule = rules[price["meter"]]
                     used = pieces_of(rule, facts, account.customer, part.start, part.end)
@@ -201,7 +173,7 @@ def _lines(
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A part of a service in which one price held, for one number of seats if it is a fee."""
 
     start: datetime
@@ -211,7 +183,12 @@ class _Part:
     seats: int
 
 
-def _parts(
+def fee_of(part: Part) -> Fraction:
+    """What a fee comes to in a part of a period: once for each seat."""
+    return sum((amount_of(part.price, [Fraction(1)], share=part.share) for _ in range(part.seats)), Fraction(0))
+
+
+def parts_of(
     stretches: Sequence[Stretch],
     service: Sequence[int],
     said: Sequence[OwnPrice],
@@ -219,7 +196,7 @@ def _parts(
     start: datetime,
     end: datetime,
     timezone: str,
-) -> Iterator[_Part]:
+) -> Iterator[Part]:
     """The parts of a service for one of its prices; where a price of its own begins or ends, the period is divided."""
     cuts = [
         (number, replace(stretch, start=first, end=last), holds)
@@ -228,7 +205,7 @@ def _parts(
     ]
     shares = shares_of([stretch for _, stretch, _ in cuts], start, end, timezone)
     parts = [
-        _Part(stretch.start, stretch.end, holds, share, stretch.seats)
+        Part(stretch.start, stretch.end, holds, share, stretch.seats)
         for (number, stretch, holds), share in zip(cuts, shares, strict=True)
         if number in service
     ]
@@ -248,7 +225,7 @@ def services_of(stretches: Sequence[Stretch]) -> list[list[int]]:
         if stretch.kind != "active":
             continue
         before = stretches[number - 1]
-        goes_on = before.end == stretch.start and before.plan["key"] == stretch.plan["key"]
+        goes_on = before.end == stretch.start and before.plan is stretch.plan
         if services and services[-1][-1] == number - 1 and goes_on:
             services[-1].append(number)
         else:

@@ -1,20 +1,21 @@
 """Random contracts and what happened under them, drawn so that they meet at the edges: month ends, clock changes, tier bounds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import takewhile
 from random import Random
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.invoicing.reference.billing import FOR_EVER, Account, Agreement, Stretch
 from tests.invoicing.reference.dates import boundaries
+from tests.invoicing.reference.deeds import Deed, Drawn, changed_by, done
 from tests.invoicing.reference.discounts import Redeemed
-from tests.invoicing.reference.own_prices import OwnPrice
-from tests.invoicing.reference.plans import RULES, draw_coupon, draw_own_price, draw_plan
+from tests.invoicing.reference.extras import draw_add_on, draw_grants, draw_promise
+from tests.invoicing.reference.moments import later, span
+from tests.invoicing.reference.plans import RULES, Plan, draw_coupon, draw_own_price, draw_plan, sold
 from tests.metering.reference import Fact
 
 ZONES = (
@@ -57,24 +58,6 @@ LONGEST = {"week": 4, "month": 3, "quarter": 2, "year": 2}
 
 
 @dataclass(frozen=True)
-class Deed:
-    """What was done to a running agreement, and `wave`: before which billing run that was.
-
-    `what` is another `plan`, so many `seats`, a `pause`, to `resume`, to `reactivate` what has ended, to `move` the end
-    of the trial to `at`; or, refused, to pause a trial; or an `own` price, or to `redeem` a coupon.
-    """
-
-    agreement: str
-    what: str
-    at: datetime
-    plan: Mapping[str, Any] | None = None
-    seats: int = 0
-    wave: int = 0
-    own: OwnPrice | None = None
-    redeemed: Redeemed | None = None
-
-
-@dataclass(frozen=True)
 class Wave:
     """What became known, and the billing run after that."""
 
@@ -84,9 +67,10 @@ class Wave:
 
 @dataclass(frozen=True)
 class Story:
-    """A contract and how it changed, and when what became known and was billed."""
+    """A contract as it begins and what was done to it, and when what became known and was billed."""
 
     account: Account
+    plans: tuple[Plan, ...]
     deeds: tuple[Deed, ...]
     waves: tuple[Wave, ...]
 
@@ -94,17 +78,25 @@ class Story:
         """Everything that was known at a billing run."""
         return [fact for told in self.waves[: wave + 1] for fact in told.facts]
 
+    def done_at(self, wave: int) -> Account:
+        """What the contract was by a billing run."""
+        return done(self.account, [deed for deed in self.deeds if deed.wave <= wave])
+
 
 def draw_story(dice: Random, name: str) -> Story:
     """One contract with its events; the same dice make the same story."""
-    account, deeds = _account(dice, name)
+    account, plans, deeds = _account(dice, name)
     first = account.agreements[0]
     count = dice.randint(1, LONGEST[first.stretches[0].plan["cadence"]]) + 1
     bounds = _bounds(first, account.timezone, count)
-    moments = [moment for agreement in account.agreements for moment in _edges(agreement, account.timezone, bounds[-1])]
+    moments = [
+        moment
+        for agreement in done(account, deeds).agreements
+        for moment in _edges(agreement, account.timezone, bounds[-1])
+    ]
     facts = [_fact(dice, name, number, moments, bounds[-1]) for number in range(dice.randint(0, 30))]
     runs = [*sorted(dice.choice(bounds[1:-1] or bounds[1:]) for _ in range(dice.choice((1, 1, 2)))), bounds[-1]]
-    return Story(account, _in_time(dice, deeds, runs), _waves(dice, facts, runs))
+    return Story(account, plans, _in_time(dice, deeds, runs), _waves(dice, facts, runs))
 
 
 def _waves(dice: Random, facts: Sequence[Fact], runs: Sequence[datetime]) -> tuple[Wave, ...]:
@@ -120,16 +112,16 @@ def _in_time(dice: Random, deeds: Sequence[Deed], runs: Sequence[datetime]) -> t
     """Some people plan everything at the start; the others change their contract when its time has come."""
     if dice.random() < 0.5:
         return tuple(deeds)
+    started = {deed.agreement: deed.at for deed in deeds if deed.what == "start"}
     last = len(runs) - 1
-    return tuple(
-        deed
-        if deed.what in ("move", "refused")
-        else replace(deed, wave=next((wave for wave, billed_at in enumerate(runs) if deed.at < billed_at), last))
-        for deed in deeds
-    )
+    told = []
+    for deed in deeds:
+        at = started[deed.agreement] if deed.what in ("move", "refused") else deed.at
+        told.append(replace(deed, wave=next((wave for wave, billed_at in enumerate(runs) if at < billed_at), last)))
+    return tuple(sorted(told, key=lambda deed: deed.wave))
 
 
-def _account(dice: Random, name: str) -> tuple[Account, tuple[Deed, ...]]:
+def _account(dice: Random, name: str) -> tuple[Account, tuple[Plan, ...], tuple[Deed, ...]]:
     zone = dice.choice(ZONES)
     currency = dice.choice(("USD", "EUR", "JPY", "KWD"))
     started_at = _moment(dice, zone)
@@ -137,11 +129,11 @@ def _account(dice: Random, name: str) -> tuple[Account, tuple[Deed, ...]]:
     meters = list(RULES)
     dice.shuffle(meters)
     cut = dice.randint(1, 4)
-    ended_at = started_at + _span(dice, cadence) if dice.random() < 0.4 else None
-    # Another agreement beside the first one with other meters, or right after it with any.
-    has_second = dice.random() < 0.4
-    is_after = has_second and ended_at is not None and dice.random() < 0.7
-    first, deeds = _agreement(
+    ended_at = started_at + span(dice, cadence) if dice.random() < 0.4 else None
+    # Another agreement beside the first one with other meters, added to it or not; or right after it with any.
+    has_second = dice.random() < 0.45
+    is_after = has_second and ended_at is not None and dice.random() < 0.6
+    first = _agreement(
         dice,
         f"{name}_1",
         cadence,
@@ -151,21 +143,26 @@ def _account(dice: Random, name: str) -> tuple[Account, tuple[Deed, ...]]:
         ended_at,
         can_go_on=not is_after,
     )
-    agreements = [first]
-    if has_second:
+    drawn = [first]
+    if has_second and not is_after and dice.random() < 0.6:
+        drawn += draw_add_on(dice, f"{name}_2", currency, meters[cut:], first)
+    elif has_second:
         begins = started_at + timedelta(seconds=dice.randint(0, 40 * 86400))
         if is_after and ended_at is not None:
             begins = ended_at
-        second, more = _agreement(
-            dice, f"{name}_2", cadence, currency, meters if is_after else meters[cut:], begins, None
-        )
-        agreements.append(second)
-        deeds += more
-    redeemed = tuple(
-        _redeemed(dice, name, number, currency, agreements) for number in range(dice.choice((0, 0, 1, 2, 3)))
-    )
-    deeds += tuple(Deed(one.agreement, "redeem", one.at, redeemed=one) for one in redeemed)
-    return Account(f"cust_{name}", currency, zone, tuple(agreements), redeemed), deeds
+        others = meters if is_after else meters[cut:]
+        drawn.append(_agreement(dice, f"{name}_2", cadence, currency, others, begins, None))
+    deeds = [deed for one in drawn for deed in one.deeds]
+    account = Account(f"cust_{name}", currency, zone, tuple(one.agreement for one in drawn))
+    at_last = done(account, deeds)
+    for one in drawn:
+        deeds = draw_promise(dice, one, at_last, deeds)
+    for number in range(dice.choice((0, 0, 1, 2, 3))):
+        redeemed = _redeemed(dice, name, number, currency, at_last.agreements)
+        deeds.append(Deed(redeemed.agreement, "redeem", redeemed.at, redeemed=redeemed))
+    plans = tuple(plan for one in drawn for plan in one.plans)
+    deeds += draw_grants(dice, name, currency, started_at, [plan[0]["key"] for plan in plans])
+    return account, plans, tuple(deeds)
 
 
 def _redeemed(dice: Random, name: str, number: int, currency: str, agreements: Sequence[Agreement]) -> Redeemed:
@@ -177,7 +174,7 @@ def _redeemed(dice: Random, name: str, number: int, currency: str, agreements: S
     coupon = draw_coupon(dice, f"C{name}X{number}", currency, plans)
     if (is_for_all and len(agreements) > 1) or len({plan["cadence"] for plan in plans}) > 1:
         coupon = {key: value for key, value in coupon.items() if key != "periods"} | {"duration": "forever"}
-    at = _later(dice, agreement.started_at, "month", FOR_EVER)
+    at = later(dice, agreement.started_at, "month", FOR_EVER)
     assert at is not None
     return Redeemed(coupon | {"position": number + 1}, "" if is_for_all else agreement.key, at)
 
@@ -192,89 +189,58 @@ def _agreement(
     ended_at: datetime | None,
     *,
     can_go_on: bool = True,
-) -> tuple[Agreement, tuple[Deed, ...]]:
-    """An agreement and what was done to it after its start, in the order of time."""
+) -> Drawn:
+    """An agreement as it begins and what was done to it after its start, in the order of time."""
     key, end = f"sub_{name}", ended_at or FOR_EVER
-    plan = draw_plan(dice, f"plan_{name}_0", cadence, currency, dice.sample(meters, dice.randint(1, len(meters))))
-    stretches = [Stretch(started_at, end, plan, dice.choice((1, 1, 1, 3)))]
-    deeds: list[Deed] = []
-    trial_ends_at = None
+    plans = [draw_plan(dice, f"plan_{name}_0", cadence, currency, meters)]
+    stretch = Stretch(started_at, end, sold(plans[0], started_at), dice.choice((1, 1, 1, 3)))
+    stretches, moved, trial_ends_at = [stretch], list[Deed](), None
     if dice.random() < 0.3:
-        stretches, deeds, trial_ends_at = _trial(dice, key, cadence, stretches[0])
+        stretches, moved, trial_ends_at = _trial(dice, key, cadence, stretch)
+    begun = now = Agreement(key, dice.choice(("calendar", "anniversary")), tuple(stretches), ended_at, trial_ends_at)
+    deeds = [Deed(key, "start", started_at), *moved]
+    for deed in moved:
+        now = changed_by(now, deed)
     at = started_at
     for number in range(dice.choice((0, 0, 1, 2, 4, 5))):
-        moment = _later(dice, at, cadence, end)
+        moment = later(dice, at, cadence, end)
         if moment is None:
             break
         at = moment
-        now = next(stretch for stretch in stretches if stretch.start <= at < stretch.end)
-        what = dice.choice(("plan", "seats", "pause", "own") if now.kind != "paused" else ("resume", "plan", "own"))
-        if what == "pause" and now.kind == "trial":
+        then = next(stretch for stretch in now.stretches if stretch.start <= at < stretch.end)
+        what = dice.choice(
+            ("plan", "version", "seats", "pause", "own") if then.kind != "paused" else ("resume", "plan", "own")
+        )
+        if what == "pause" and then.kind == "trial":
             deeds.append(Deed(key, "refused", at))
             continue
         if what == "own":
-            deeds.append(Deed(key, "own", at, own=draw_own_price(dice, now.plan, at, FOR_EVER)))
+            deeds.append(Deed(key, "own", at, own=draw_own_price(dice, then.plan, at, FOR_EVER)))
             continue
         new = None
         if what == "plan":
             new_cadence = dice.choice((cadence, cadence, cadence, "week", "month", "quarter", "year"))
-            chosen = dice.sample(meters, dice.randint(1, len(meters)))
-            new = draw_plan(dice, f"plan_{name}_{number + 1}", new_cadence, currency, chosen)
-        deed = Deed(key, what, at, new, dice.choice((2, 5)) if what == "seats" else 0)
-        stretches = [changed for stretch in stretches for changed in _done_to(stretch, deed)]
-        deeds.append(deed)
+            plans.append(draw_plan(dice, f"plan_{name}_{number + 1}", new_cadence, currency, meters))
+            new = sold(plans[-1], at)
+        elif what == "version":
+            what, new = "plan", sold(next(plan for plan in plans if plan[0]["key"] == then.plan["key"]), at)
+        deeds.append(Deed(key, what, at, new, dice.choice((2, 5)) if what == "seats" else 0))
+        now = changed_by(now, deeds[-1])
     if ended_at is not None and can_go_on and dice.random() < 0.4:
-        deed = Deed(key, "reactivate", ended_at + dice.choice((timedelta(), _span(dice, "week"))))
-        stretches = _gone_on(stretches, deed.at)
-        deeds.append(deed)
-    anchor = dice.choice(("calendar", "anniversary"))
-    own = tuple(deed.own for deed in deeds if deed.own is not None)
-    return Agreement(key, anchor, tuple(stretches), ended_at, trial_ends_at, own), tuple(deeds)
+        deeds.append(Deed(key, "reactivate", ended_at + dice.choice((timedelta(), span(dice, "week")))))
+    elif ended_at is None and dice.random() < 0.25 and (moment := later(dice, at, cadence, end)) is not None:
+        deeds.append(Deed(key, "end", moment))
+    return Drawn(begun, tuple(plans), tuple(deeds))
 
 
 def _trial(dice: Random, key: str, cadence: str, stretch: Stretch) -> tuple[list[Stretch], list[Deed], datetime | None]:
     """Begin with a trial until the moment that is returned; some of these ends are moved, some trials cut by the end."""
-    agreed, moved = [_later(dice, stretch.start, cadence, stretch.end) for _ in range(2)]
+    agreed, moved = [later(dice, stretch.start, cadence, stretch.end) for _ in range(2)]
     if agreed is None:
         return [replace(stretch, kind="trial")], [], stretch.end + timedelta(days=1)
     deeds = [Deed(key, "move", moved)] if moved is not None and dice.random() < 0.4 else []
     last = deeds[0].at if deeds else agreed
     return [replace(stretch, end=last, kind="trial"), replace(stretch, start=last)], deeds, agreed
-
-
-def _gone_on(stretches: Sequence[Stretch], at: datetime) -> list[Stretch]:
-    """What has ended goes on until further notice: paused from its end to the moment, charged after it."""
-    last = stretches[-1]
-    if at == last.end and last.kind != "trial":
-        return [*stretches[:-1], replace(last, end=FOR_EVER)]
-    gap = [replace(last, start=last.end, end=at, kind="paused")] if last.end < at else []
-    return [*stretches, *gap, replace(last, start=at, end=FOR_EVER, kind="active")]
-
-
-def _later(dice: Random, at: datetime, cadence: str, end: datetime) -> datetime | None:
-    """A moment after this one and before the end; often at an odd hour of the day, or on the same day."""
-    days = {"week": 9, "month": 40, "quarter": 70, "year": 200}[cadence]
-    moment = at + timedelta(
-        days=dice.randint(0, days), seconds=dice.choice((1, 3600, 43200, 86400, dice.randint(1, 86399)))
-    )
-    if dice.random() < 0.2:
-        moment = moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    return moment if moment < end else None
-
-
-def _done_to(stretch: Stretch, deed: Deed) -> list[Stretch]:
-    """What a deed makes of a stretch: everything from its moment on is another."""
-    if stretch.end <= deed.at or (deed.what == "seats" and deed.seats == stretch.seats):
-        return [stretch]
-    before = [replace(stretch, end=deed.at)] if stretch.start < deed.at else []
-    after = replace(stretch, start=max(stretch.start, deed.at))
-    if deed.what == "plan":
-        after = replace(after, plan=deed.plan)
-    elif deed.what == "seats":
-        after = replace(after, seats=deed.seats)
-    else:
-        after = replace(after, kind="paused" if deed.what == "pause" else "active")
-    return [*before, after]
 
 
 def _moment(dice: Random, zone: str) -> datetime:
@@ -284,11 +250,6 @@ def _moment(dice: Random, zone: str) -> datetime:
     if dice.random() < 0.3:
         clock = time(dice.randint(0, 23), dice.randint(0, 59), dice.randint(0, 59), dice.choice((0, 1, 999_999)))
     return datetime.combine(day, clock, ZoneInfo(zone)).astimezone(UTC)
-
-
-def _span(dice: Random, cadence: str) -> timedelta:
-    days = {"week": 21, "month": 100, "quarter": 200, "year": 400}[cadence]
-    return timedelta(days=dice.randint(0, days), seconds=dice.choice((1, 3600, dice.randint(1, 86399))))
 
 
 def _bounds(agreement: Agreement, timezone: str, count: int) -> list[datetime]:

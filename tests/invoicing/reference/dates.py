@@ -26,6 +26,16 @@ def later(day: date, cadence: str, times: int) -> date:
     return date(year, month, min(day.day, days_in_month(year, month)))
 
 
+def earlier(day: date, cadence: str) -> date:
+    """The date one week, month, quarter or year before; a day that the month lacks is its last day."""
+    if cadence == "week":
+        return day - timedelta(days=7)
+    year, month = day.year, day.month
+    for _ in range(MONTHS[cadence]):
+        year, month = (year - 1, 12) if month == 1 else (year, month - 1)
+    return date(year, month, min(day.day, days_in_month(year, month)))
+
+
 def on_the_wall(wall: datetime, zone: ZoneInfo) -> datetime:
     """The first moment at which the clock on the wall shows this time; one that it jumps over is as much later as it jumps.
 

@@ -19,6 +19,11 @@ RULES = {
     "held": Rule("thing.held", aggregation="time_weighted_sum"),
 }
 ADDITIVE = ("units", "calls")
+# What an own price does not change.
+OF_THE_PLAN = ("key", "meter", "currency", "in_advance")
+# The versions of a plan in the order in which they are sold.
+Plan = tuple[dict[str, Any], ...]
+SOLD_SINCE = datetime.fromisoformat("2023-06-01T00:00:00Z")
 METERS = [
     {
         "key": key,
@@ -31,8 +36,32 @@ METERS = [
 ]
 
 
-def draw_plan(dice: Random, key: str, cadence: str, currency: str, meters: Sequence[str]) -> dict[str, Any]:
-    """A plan with a price for each of these meters, and most often a fee."""
+def draw_plan(dice: Random, key: str, cadence: str, currency: str, meters: Sequence[str]) -> Plan:
+    """A plan for these meters, in one version or in several that are sold one after the other."""
+    versions: list[dict[str, Any]] = []
+    since = SOLD_SINCE
+    for _ in range(dice.choice((1, 1, 1, 2, 3))):
+        version = _version(dice, key, cadence, currency, dice.sample(meters, dice.randint(1, len(meters))))
+        if version in versions:
+            continue
+        if versions:
+            since += timedelta(days=dice.randint(1, 400), seconds=dice.choice((0, 0, 3600, 86399)))
+            version["effective_from"] = since.isoformat()
+        versions.append(version)
+    return tuple(versions)
+
+
+def sold(plan: Plan, at: datetime) -> Mapping[str, Any]:
+    """The version of a plan that is sold at a moment: of those that are sold by then the last; the first ever since."""
+    return [
+        version
+        for version in plan
+        if "effective_from" not in version or datetime.fromisoformat(version["effective_from"]) <= at
+    ][-1]
+
+
+def _version(dice: Random, key: str, cadence: str, currency: str, meters: Sequence[str]) -> dict[str, Any]:
+    """A price for each of these meters, and most often a fee."""
     prices = [_price(dice, meter, currency) for meter in meters]
     if dice.random() < 0.7:
         prices.insert(dice.randint(0, len(prices)), _fee(dice, currency))
@@ -59,14 +88,15 @@ def _spend(dice: Random, currency: str) -> dict[str, Any]:
 
 
 def _fee(dice: Random, currency: str) -> dict[str, Any]:
-    return {"key": "fee", "meter": None, "currency": currency, "model": "flat", "unit_amount": _amount(dice)}
+    fee = {"key": "fee", "meter": None, "currency": currency, "model": "flat", "unit_amount": _amount(dice)}
+    return fee | {"in_advance": True} if dice.random() < 0.4 else fee
 
 
 def draw_own_price(dice: Random, plan: Mapping[str, Any], at: datetime, for_ever: datetime) -> OwnPrice:
     """Another price for one of a plan, for some days or for ever, or the plan's again."""
     price = dice.choice(plan["prices"])
     draw = _fee(dice, price["currency"]) if price["meter"] is None else _price(dice, price["meter"], price["currency"])
-    definition = {name: value for name, value in draw.items() if name not in ("key", "meter", "currency")}
+    definition = {name: value for name, value in draw.items() if name not in OF_THE_PLAN}
     end = (
         at + timedelta(days=dice.randint(1, 60), seconds=dice.choice((0, 1, 3600))) if dice.random() < 0.6 else for_ever
     )
