@@ -226,7 +226,7 @@ class Served:
 
     def wait_until_well(self) -> None:
         """Wait until the place to look at is printed."""
-        assert wait_until_healthy(url=self.web.url, seconds=90, go_on=lambda: self.process.poll() is None), self.said()
+        assert wait_until_healthy(url=self.web.url, seconds=200, go_on=lambda: self.process.poll() is None), self.said()
         assert eventually(lambda: "Ctrl-C stops everything" in self.said())
 
     def said(self) -> str:
@@ -288,6 +288,7 @@ def test_a_job_cluster_that_stands_still_is_killed_and_started_again(tmp_path: P
         [cluster] = [
             pid for pid in house.children() if b"\0work\0" in Path(f"/proc/{pid}/cmdline").read_bytes() + b"\0"
         ]
+        assert eventually(lambda: len(children_of(cluster)) == 1)
         [sentinel] = children_of(cluster)
         assert eventually(lambda: len(children_of(sentinel)) == 4)
         for victim in children_of(sentinel):

@@ -16,6 +16,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
 from invoicing.ledger.queries import trial_balance
 from invoicing.subscriptions.amend import change_plan
+from invoicing.subscriptions.cancel import end_subscription, reactivate_subscription
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.redeem import end_discount, redeem_coupon
@@ -364,3 +365,21 @@ def test_raw_sql_finds_no_way_around_the_terms_of_a_coupon(acme: Customer, state
 
     with pytest.raises(DatabaseError):
         run_sql(statement)
+
+
+def test_a_subscription_that_ended_within_a_discounted_period_goes_on_after_it(acme: Customer) -> None:
+    """A discount is on the whole period of an invoice: it does not say until when anything is charged."""
+    a_coupon()
+    subscription = acme.subscriptions.get()
+    redeem(acme, of=subscription)
+    end_subscription(subscription=subscription, ended_at=JULY + timedelta(days=10), actor="test", reason="left")
+    bill(AUGUST)
+
+    reactivate_subscription(subscription=subscription, at=AUGUST + timedelta(days=4), actor="test", reason="came back")
+
+    kinds = [(phase.kind, phase.starts_at, phase.ends_at) for phase in subscription.phases.order_by("starts_at")]
+    assert kinds[1:] == [
+        ("paused", JULY + timedelta(days=10), AUGUST + timedelta(days=4)),
+        ("active", AUGUST + timedelta(days=4), None),
+    ]
+    assert verify() == []
