@@ -213,6 +213,8 @@ Q_CLUSTER = {
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 EMAIL_BACKEND = env.str("EMAIL_BACKEND", default="django.core.mail.backends.console.EmailBackend")
+# Who gets the day's anchor, to keep it where nobody of this house can change it.
+ANCHOR_EMAIL = env.list("ANCHOR_EMAIL", default=[])
 
 # Ingest limits (one request)
 EVENTS_PER_REQUEST_MAX = 10_000

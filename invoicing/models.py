@@ -6,6 +6,7 @@ from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceCell, PriceTier, Product
 from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.customers.models import Customer, LifeCycleMove
+from invoicing.evidence.models import Anchor, EvidenceBlock, EvidenceRow, EvidenceShape
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
@@ -20,6 +21,7 @@ from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 __all__ = [
     "Account",
     "AccountMapping",
+    "Anchor",
     "Backfill",
     "BillingRun",
     "Budget",
@@ -30,6 +32,9 @@ __all__ = [
     "CreditGrant",
     "Customer",
     "Discount",
+    "EvidenceBlock",
+    "EvidenceRow",
+    "EvidenceShape",
     "Invoice",
     "InvoiceLine",
     "InvoiceSeries",

@@ -4,6 +4,8 @@ from django.conf import settings
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob
+from invoicing.evidence.anchors import anchor_of_day
+from invoicing.evidence.chain import extend_chain
 from invoicing.payments import intake, mirror, push
 from invoicing.workflows import follow_stripe
 from invoicing.workflows.expire_credits import expire_credits
@@ -23,6 +25,8 @@ REGULAR_JOBS = (
     RegularJob(name="Settle late usage", task="invoicing.tasks.settle_late_usage", cron="37 * * * *"),
     RegularJob(name="Watch spend", task="invoicing.tasks.watch_spend", cron="* * * * *"),
     RegularJob(name="Find unusual usage", task="invoicing.tasks.find_anomalies", cron="47 * * * *"),
+    RegularJob(name="Take evidence", task="invoicing.tasks.take_evidence", cron="*/10 * * * *"),
+    RegularJob(name="Anchor the chains", task="invoicing.tasks.anchor_chains", cron="35 0 * * *"),
 )
 
 
@@ -101,3 +105,14 @@ def compute_what_if(what_if_id: int) -> str:
     """Compute the next invoices of a what-if."""
     asked = continue_what_if(what_if_id=what_if_id, at=now())
     return f"{asked.done_count} of {asked.invoice_count} invoices"
+
+
+def take_evidence() -> str:
+    """Take the rows that were carved in stone since the last time into the chain of evidence."""
+    return f"{extend_chain(at=now())} rows"
+
+
+def anchor_chains() -> str:
+    """Write down the head of the chains, once a day, and mail it."""
+    anchor = anchor_of_day(at=now())
+    return f"block {anchor.block_number}" if anchor else "nothing is carved yet"

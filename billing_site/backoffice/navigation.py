@@ -85,6 +85,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             _list("Journal", "menu_book", "invoicing", "journalentry"),
             _list("Accounts", "account_tree", "invoicing", "account"),
+            _list("Anchors", "anchor", "invoicing", "anchor"),
         ),
     ),
     (

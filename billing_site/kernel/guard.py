@@ -1,5 +1,6 @@
 """Guards: triggers of the database that nobody's session can talk out of their duty."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pgtrigger
@@ -31,8 +32,26 @@ class GuardSql(compiler.UpsertTriggerSql):
         """
 
 
+@dataclass(frozen=True)
+class Carving:
+    """Which rows of a table are in stone, and which of their columns may move nevertheless.
+
+    `closed` is an SQL condition on the row `{row}`, without locks: what finds changes afterwards asks it, too.
+    """
+
+    closed: str
+    free_columns: tuple[str, ...] = ()
+
+
 class Guard(pgtrigger.Trigger):
-    """A trigger that guards rows, whoever asks and whatever his session is set to."""
+    """A trigger that guards rows, whoever asks and whatever his session is set to.
+
+    `carving` says of a guard that carves rows in stone which rows and columns these are.
+    """
+
+    def __init__(self, *, carving: Carving | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.carving = carving
 
     def compile(self, model: type[models.Model]) -> compiler.Trigger:
         """Return the trigger with the guard's SQL."""

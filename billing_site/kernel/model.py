@@ -1,5 +1,6 @@
 """What models share: triggers that carve rows in stone, and money columns."""
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,7 @@ from django.db.models.functions import Round
 from djmoney.models.fields import MoneyField
 from moneyed import list_all_currencies
 
-from billing_site.kernel.guard import Guard
+from billing_site.kernel.guard import Carving, Guard
 from billing_site.kernel.money import exponent
 
 # 38 significant digits, 12 after the point: quantities and unit prices.
@@ -19,6 +20,8 @@ EXACT_PLACES = 12
 # Rounded amounts: up to three decimals (KWD), 16 before the point.
 AMOUNT_DIGITS = 19
 AMOUNT_PLACES = 3
+
+LOCKS = re.compile(r"\s+FOR (NO KEY UPDATE|UPDATE|SHARE|KEY SHARE)( OF \w+)?$")
 
 
 def _currencies_with(decimals: int) -> list[str]:
@@ -44,6 +47,7 @@ def append_only(*, noun: str) -> list[Guard]:
             when=pgtrigger.Before,
             operation=pgtrigger.Update | pgtrigger.Delete,
             func=f"RAISE EXCEPTION '{message}' USING ERRCODE = 'integrity_constraint_violation'; RETURN NULL;",
+            carving=Carving(closed="TRUE"),
         ),
         never_truncated(noun=noun),
     ]
@@ -102,6 +106,10 @@ def carved(*, noun: str, while_open: str, free_columns: Sequence[str]) -> list[G
                 END IF;
                 RETURN NEW;
             """,
+            carving=Carving(
+                closed=f"NOT coalesce(({while_open.replace('OLD.', '{row}.')}), FALSE)",
+                free_columns=tuple(free_columns),
+            ),
         ),
         never_truncated(noun=noun),
     ]
@@ -140,6 +148,7 @@ def frozen_with_parent(*, noun: str, parent_column: str, open_parent: str) -> li
                 {refuse_unless_open("NEW")}
                 RETURN NEW;
             """,
+            carving=Carving(closed=f"NOT EXISTS ({LOCKS.sub('', open_parent)})"),
         ),
         never_truncated(noun=noun),
     ]

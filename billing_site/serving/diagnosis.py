@@ -18,6 +18,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.jobs import LATE_AFTER, queue_state
 from billing_site.serving.readiness import missing_migrations
+from invoicing.evidence.models import Anchor, EvidenceBlock
 from invoicing.payments.queries import payment_health
 from invoicing.workflows.verify import check_guards_are_on
 from metering.queries import backlog
@@ -27,6 +28,7 @@ SKEW_MAX = timedelta(seconds=2)
 FREE_BYTES_MIN = 1_000_000_000
 GIGABYTE = 1_000_000_000
 FAILURES_SINCE = timedelta(days=1)
+ANCHOR_AGE_MAX = timedelta(days=2)
 
 
 class State(StrEnum):
@@ -60,6 +62,7 @@ def diagnose() -> list[Finding]:
             ("queue", _queue),
             ("rollup", _rollup),
             ("payments", _payments),
+            ("evidence", _evidence),
         ):
             findings += _asked(question, subject=subject)
     return [*findings, *_asked(_clock, subject="clock")]
@@ -199,6 +202,20 @@ def _payments() -> Iterator[Finding]:
         )
     else:
         yield Finding("payments", State.WELL, found)
+
+
+def _evidence() -> Iterator[Finding]:
+    anchor = Anchor.objects.order_by("-made_at").first()
+    head = EvidenceBlock.objects.order_by("-number").first()
+    remedy = "`manage.py serve` makes one every night, `manage.py anchor` now; keep them elsewhere (ANCHOR_EMAIL)."
+    if head is None:
+        yield Finding("evidence", State.WELL, "nothing is carved in stone yet")
+    elif anchor is None:
+        yield Finding("evidence", State.NOTE, f"{head.last_row} rows are in the chain, no anchor was made yet", remedy)
+    else:
+        found = f"{head.last_row} rows are in the chain, the last anchor is of {anchor.made_at:%Y-%m-%d %H:%M} UTC"
+        is_old = now() - anchor.made_at > ANCHOR_AGE_MAX
+        yield Finding("evidence", State.NOTE if is_old else State.WELL, found, remedy if is_old else "")
 
 
 def _clock() -> Iterator[Finding]:

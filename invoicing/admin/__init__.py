@@ -2,6 +2,7 @@
 
 from invoicing.admin import (
     account_mappings,
+    anchors,
     anomalies,
     backfills,
     billing_runs,
@@ -23,6 +24,7 @@ from invoicing.admin import (
 
 __all__ = [
     "account_mappings",
+    "anchors",
     "anomalies",
     "backfills",
     "billing_runs",

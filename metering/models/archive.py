@@ -6,7 +6,7 @@ import pgtrigger
 from django.db import models
 from django.db.models.functions import Now
 
-from billing_site.kernel.guard import Guard
+from billing_site.kernel.guard import Carving, Guard
 from billing_site.kernel.model import append_only, never_truncated
 from metering.models.meters import Meter
 
@@ -58,6 +58,7 @@ class EventArchive(models.Model):
                     END IF;
                     RETURN NEW;
                 """,
+                carving=Carving(closed="TRUE", free_columns=("purged_at", "restored_at")),
             ),
             never_truncated(noun="archives of usage events"),
         ]

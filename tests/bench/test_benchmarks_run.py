@@ -17,6 +17,7 @@ TINY = {
     "bench_rating": "--rows 50",
     "bench_preview": "--customers 30",
     "bench_usage": "--stored 2000 --requests 3",
+    "bench_verify": "--invoices 40",
 }
 
 
@@ -27,8 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(benchmark: str, folder: Path, arguments: str) -> subprocess.CompletedProcess[str]:
-    # A dry run is made of all customers there are, and must find only its own.
-    own = folder / "preview" if benchmark == "bench_preview" else folder
+    # These look at all customers there are, and must find only their own.
+    own = folder / benchmark if benchmark in ("bench_preview", "bench_verify") else folder
     environment = {**os.environ, "BENCH_DATA_DIR": str(own)}
     command = [sys.executable, "-m", f"tests.bench.{benchmark}", *arguments.split()]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)

@@ -1,16 +1,20 @@
 """`manage.py verify`: every number is still what it was proven to be, or it is named."""
 
 import sys
+from argparse import ArgumentParser
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.table import Table
 
 from billing_site.kernel import clock
+from billing_site.kernel.errors import BillingError
+from invoicing.evidence.anchors import read_document
 from invoicing.workflows.unbilled_usage import UnbilledUsage, unbilled_usage
-from invoicing.workflows.verify import CHECKS, verify
+from invoicing.workflows.verify import CHAIN_CHECKS, CHECKS, verify, verify_chains
 
 
 class Command(BaseCommand):
@@ -18,14 +22,29 @@ class Command(BaseCommand):
 
     help = "Check seals, balanced books, gapless numbers, conservation of events and re-rating; exit 1 with a table if anything differs."
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Run every check; exit 1 if anything was found."""
-        findings = verify()
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "--anchor",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="An anchor that was kept; may repeat.",
+        )
+        parser.add_argument("--chains", action="store_true", help="Walk the chains only; count and rate nothing again.")
+
+    def handle(self, *args: Any, anchor: list[Path], chains: bool, **options: Any) -> None:
+        """Run the checks; exit 1 if anything was found."""
+        kept = [_read(file) for file in anchor]
+        findings = verify_chains(anchors=kept) if chains else verify(anchors=kept)
         console = Console()
         if not findings:
-            names = ", ".join(check.__name__.removeprefix("check_").replace("_", " ") for check in CHECKS)
+            checks = CHAIN_CHECKS if chains else CHECKS
+            names = ", ".join(check.__name__.removeprefix("check_").replace("_", " ") for check in checks)
             console.print(f"[green]all equal[/green]: {names}", soft_wrap=True)
-            _print_unbilled(console)
+            if not chains:
+                _print_unbilled(console)
             return
         table = Table(title=f"{len(findings)} findings", title_justify="left")
         for heading in ("Check", "Subject", "Difference"):
@@ -34,6 +53,15 @@ class Command(BaseCommand):
             table.add_row(finding.check, finding.subject, finding.message)
         console.print(table)
         sys.exit(1)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return read_document(text=file.read_text())
+    except OSError as problem:
+        raise CommandError(f"{file}: {problem.strerror}") from problem
+    except BillingError as problem:
+        raise CommandError(f"{file} {problem.message}") from problem
 
 
 def _print_unbilled(console: Console) -> None:

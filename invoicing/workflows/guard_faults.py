@@ -1,0 +1,47 @@
+"""Guards of the database as they stand: each trigger there, switched on, and with the body that the code gives it."""
+
+from collections.abc import Iterator
+
+import pgtrigger
+from django.apps import apps
+from django.db import connection
+
+from billing_site.kernel.guard import Guard
+
+GUARDED_APPS = ("invoicing", "metering")
+
+
+def guard_faults() -> Iterator[tuple[str, str]]:
+    """Yield (what, how it is) of triggers that are missing, off or not what the code says, and constraints that are missing."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, tgname, tgenabled IN ('O', 'A') AND tgqual IS NULL, prosrc FROM pg_trigger"
+            " JOIN pg_class ON pg_class.oid = tgrelid JOIN pg_proc ON pg_proc.oid = tgfoid"
+            " WHERE NOT tgisinternal AND tgname LIKE 'pgtrigger_%'"
+        )
+        installed = {(table, name): (enabled, source) for table, name, enabled, source in cursor.fetchall()}
+    for model, trigger in pgtrigger.registered():
+        subject = f"trigger {trigger.name} on {model._meta.db_table}"
+        enabled, source = installed.get((model._meta.db_table, trigger.get_pgid(model)), (None, ""))
+        if enabled is None:
+            yield subject, "is missing"
+        elif not enabled:
+            yield subject, "is switched off"
+        elif isinstance(trigger, Guard) and source != trigger.source(model):
+            yield subject, "does something else than the code says"
+    yield from _missing_constraints()
+
+
+def _missing_constraints() -> Iterator[tuple[str, str]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE convalidated AND conrelid <> 0"
+            " UNION SELECT indrelid::regclass::text, indexrelid::regclass::text FROM pg_index WHERE indisvalid"
+        )
+        standing = set(cursor.fetchall())
+    for label in GUARDED_APPS:
+        for model in apps.get_app_config(label).get_models():
+            for constraint in model._meta.constraints:
+                if (model._meta.db_table, constraint.name) not in standing:
+                    subject = f"constraint {constraint.name} on {model._meta.db_table}"
+                    yield subject, "is missing"

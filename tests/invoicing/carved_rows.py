@@ -1,0 +1,191 @@
+"""A busy house for attacks on what is carved in stone, and the attacks: tables and columns come from the catalog."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+
+import pgtrigger
+from django.db import connection
+from moneyed import Money
+
+from billing_site.kernel.guard import Guard
+from invoicing.evidence.tables import PROVEN_ELSEWHERE
+from invoicing.payments.models import Payment
+from invoicing.spend.operations import set_budget
+from invoicing.workflows.move_life_cycle import sweep_life_cycles
+from invoicing.workflows.settle_late_usage import settle_late_changes
+from invoicing.workflows.settle_payment import settle_payment
+from invoicing.workflows.watch_spend import sweep_spend
+from metering.correcting import cancel_event
+from tests.factories import (
+    AUGUST,
+    JULY,
+    SEPTEMBER,
+    a_customer,
+    a_plan,
+    a_subscription,
+    settle_constraints,
+    usd_fee,
+    usd_per_action,
+    use,
+)
+from tests.invoicing.test_credits import bill, grant
+from tests.invoicing.test_discounts import a_coupon, redeem
+from tests.invoicing.what_ifs import ask, in_place
+
+CARVING = ("append_only", "carved_in_stone", "frozen_with_parent", "only_marks_change")
+TIERED = {
+    "key": "tiered",
+    "name": "Tiered",
+    "meter": "actions",
+    "currency": "USD",
+    "model": "graduated",
+    "tiers": [{"up_to": "10", "unit_amount": "0.5"}, {"up_to": None, "unit_amount": "0.25"}],
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a carved table."""
+
+    table: str
+    key: str
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A statement against one row."""
+
+    table: str
+    row: int
+    statement: str
+
+    @property
+    def subject(self) -> str:
+        """What a finding calls the row."""
+        return f"{self.table} {self.row}"
+
+
+def a_busy_house() -> None:
+    """Two months of two customers: fees, tiers, credit, a discount, a payment, late usage, budgets, moves, a what-if."""
+    a_plan("pro", usd_fee(), usd_per_action())
+    a_plan("steps", TIERED, spend=[{"currency": "USD", "minimum_spend": "5"}])
+    acme, second = a_customer(), a_customer("cust_two")
+    a_subscription(acme)
+    a_subscription(second, plan="steps")
+    use("cust_acme", "1500", at=JULY + timedelta(days=3), key="counted")
+    use("cust_acme", "7", at=JULY + timedelta(days=3), key="cancelled")
+    use("cust_two", "25", at=JULY + timedelta(days=3))
+    cancel_event(customer_id="cust_acme", idempotency_key="cancelled", actor="test", reason="sent by mistake")
+    grant(acme, "10")
+    grant(acme, "20", "prepaid", kind="prepaid")
+    a_coupon()
+    redeem(acme)
+    set_budget(customer=acme, name="July", amount=Money("1", "USD"), actor="test", reason="set up")
+    sweep_spend(at=JULY + timedelta(days=20))
+    issued = bill(AUGUST)
+    for number, invoice in enumerate(issued):
+        rest = invoice.total - invoice.amount_paid
+        if rest.amount:
+            settle_payment(
+                invoice_id=invoice.pk,
+                channel="manual",
+                reference=f"transfer-{number}",
+                amount=rest,
+                received_at=AUGUST + timedelta(days=2),
+            )
+    use("cust_two", "5", at=JULY + timedelta(days=5))
+    settle_late_changes(at=AUGUST + timedelta(days=3))
+    bill(SEPTEMBER)
+    sweep_life_cycles(at=SEPTEMBER)
+    ask(cards=in_place(usd_fee("20"), usd_per_action("0.02")))
+    settle_constraints()
+    assert Payment.objects.count() >= 1
+
+
+def carved_columns() -> list[Column]:
+    """Every column of every table that a guard carves in stone, as the catalog says; without those that may move."""
+    free = {
+        model._meta.db_table: trigger.carving.free_columns
+        for model, trigger in pgtrigger.registered()
+        if isinstance(trigger, Guard) and trigger.carving
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT DISTINCT relname, keyed.attname, a.attname, format_type(a.atttypid, NULL)
+            FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid AND c.relkind IN ('r', 'p')
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+            JOIN pg_attribute keyed ON keyed.attrelid = c.oid AND keyed.attnum = i.indkey[0]
+            WHERE substring(tgname FROM 'pgtrigger_(.+)_[0-9a-f]{5}$') = ANY(%s) ORDER BY 1, 3
+            """,
+            [list(CARVING)],
+        )
+        return [Column(*row) for row in cursor.fetchall() if row[2] not in free[row[0]]]
+
+
+def carved_rows() -> dict[str, list[int]]:
+    """The keys of the rows that the chain of evidence knows, by table; and those of the chain itself."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT table_name, array_agg(row_id ORDER BY row_id) FROM invoicing_evidencerow e
+            JOIN invoicing_evidenceshape s ON s.id = e.shape_id GROUP BY 1
+            UNION ALL SELECT 'invoicing_evidencerow', array_agg(number ORDER BY number) FROM invoicing_evidencerow
+            UNION ALL SELECT 'invoicing_evidenceblock', array_agg(number ORDER BY number) FROM invoicing_evidenceblock
+            UNION ALL SELECT 'invoicing_evidenceshape', array_agg(s.id ORDER BY s.id) FROM invoicing_evidenceshape s
+                WHERE EXISTS (SELECT FROM invoicing_evidencerow e WHERE e.shape_id = s.id)
+            """
+        )
+        return dict(cursor.fetchall())
+
+
+def another_value(column: Column) -> str:
+    """An SQL expression of the column's type that differs from what stands there."""
+    name = f'"{column.name}"'
+    match column.kind:
+        case "character varying" | "text" | "character":
+            return f"CASE WHEN left({name}, 1) = 'J' THEN 'E' ELSE 'J' END || coalesce(substr({name}, 2), '')"
+        case "jsonb":
+            return f"jsonb_build_object('forged', {name})"
+        case "boolean":
+            return f"NOT coalesce({name}, FALSE)"
+        case "bytea":
+            return f"coalesce({name}, '') || '\\x00'::bytea"
+        case "date":
+            return f"coalesce({name}, current_date) + 1"
+        case "timestamp with time zone":
+            return f"coalesce({name}, now()) + interval '1 microsecond'"
+        case "uuid":
+            return "gen_random_uuid()"
+        case kind if kind.endswith("[]"):
+            return f"array_append({name}, 'forged')"
+        case _ if column.name == column.key:
+            return f"{name} + 1000000"
+        case _:
+            return f"coalesce({name}, 0) + 1"
+
+
+def an_attack(*, chance: Random, columns: list[Column], rows: dict[str, list[int]]) -> Attack:
+    """A random change of a column, or (one in six) the deletion of a row."""
+    column = chance.choice(columns)
+    row = chance.choice(rows[column.table])
+    where = f'"{column.key}" = {row}'
+    if chance.randrange(6) == 0:
+        return Attack(column.table, row, f"DELETE FROM {column.table} WHERE {where}")
+    return Attack(
+        column.table, row, f'UPDATE {column.table} SET "{column.name}" = {another_value(column)} WHERE {where}'
+    )
+
+
+def attackable(*, rows: dict[str, list[int]]) -> list[Column]:
+    """The columns of tables that have rows in the chain or belong to it."""
+    return [column for column in carved_columns() if column.table in rows]
+
+
+def proven_by_the_chain() -> set[str]:
+    """The carved tables whose rows the chain knows."""
+    return {column.table for column in carved_columns()} - set(PROVEN_ELSEWHERE)
