@@ -120,7 +120,7 @@ def test_what_may_move_and_was_moved_without_a_trace_is_found(invoice: Invoice, 
 
 
 def test_what_a_migration_changed_without_a_word_is_told_to_the_history(invoice: Invoice) -> None:
-    told = import_module("invoicing.migrations.0029b_tell_histories_what_migrations_changed").TELL
+    told = import_module("invoicing.migrations.0030b_tell_histories_what_migrations_changed").TELL
     behind_the_triggers("UPDATE invoicing_planversion SET effective_to = '2027-01-01 00:00+00'")
     assert verify_chains() != []
 

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0028_map_accounts'),
+        ('invoicing', '0029_reactivate_after_a_discounted_period'),
     ]
 
     operations = [

@@ -35,7 +35,7 @@ TELL = """
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0029_keep_evidence_of_carved_rows'),
+        ('invoicing', '0030_keep_evidence_of_carved_rows'),
     ]
 
     operations = [
