@@ -24,6 +24,7 @@ from invoicing.core.proof import carries_of, charge_from_inputs, usage_from_docu
 from invoicing.customers.models import Customer, LateUsagePolicy
 from invoicing.invoices.adjustments import adjusted_now, adjustment_held, last_link, true_up_after, trued_up
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, LineKind, UsageCorrection
+from invoicing.subscriptions.committed import SPEND_KINDS
 from invoicing.workflows.compute_invoice import usage_of_charge
 from invoicing.workflows.explain_invoice import NOT_RATABLE
 from metering.counting import IS_COUNTED, known_through
@@ -284,10 +285,10 @@ def _change(
         "what was invoiced rates the same"
     )
     adjustments = tuple(_adjustment_changes(line, reconsidered.after.amount, lines))
+    # What counts towards a commitment is what is charged, as minimum and maximum spend have made it: before discounts.
+    counted = [one.effect for one in adjustments if one.line.adjustment in SPEND_KINDS]
+    adjustments += tuple(_true_up_change(line, total((reconsidered.effect, *counted), line.currency)))
     effect = total((reconsidered.effect, *(one.effect for one in adjustments)), line.currency)
-    if true_ups := tuple(_true_up_change(line, effect)):
-        adjustments += true_ups
-        effect = total((effect, *(one.effect for one in true_ups)), line.currency)
     decision, rule = by_policy(line=line, effect=effect, corrections=links)
     added, cancelled, first_learnt_at = learnt.get(line.pk, (0, 0, None))
     return LateChange(

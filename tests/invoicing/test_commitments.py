@@ -198,6 +198,21 @@ def test_late_usage_of_an_earlier_month_lowers_the_true_up_that_was_paid() -> No
     assert verify() == []
 
 
+def test_a_discount_does_not_change_what_late_usage_counts_towards_a_true_up() -> None:
+    customer = committed((2, "100"), payment="in_arrears", customer={"late_usage_policy": "next_invoice"}).customer
+    entry, _ = read_coupon(document={"code": "HALF", "percent_off": "50", "duration": "forever"})
+    create_coupon(entry=entry, actor="test", reason="set up")
+    redeem_coupon(code="HALF", customer=customer, subscription=None, at=JULY, actor="test", reason="asked")
+    billed(0)
+    billed(1)
+    spent(0, "40")
+
+    assert settle_late_changes(at=MONTHS[3]).failures == []
+
+    assert burndowns() == [(40, 60, 0, 0, 0)], "spend counts before discounts"
+    assert verify() == []
+
+
 def test_late_usage_draws_what_the_commitment_has_left_and_no_more() -> None:
     committed((3, "100"), customer={"late_usage_policy": "next_invoice"})
     spent(0, "60")

@@ -1,7 +1,7 @@
 """Play random contracts: billed end to end by the product, told again by the second opinion, compared to the cent.
 
 `CONTRACT_EXAMPLES=10000` is the night's work. A failure names the seed and the contract: `CONTRACT_SEED=... CONTRACT_ONLY=17`
-plays that one alone.
+plays that one alone, `CONTRACT_ONLY=17,230` two of them.
 """
 
 import os
@@ -42,7 +42,7 @@ EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "300"))
 SEED = os.environ.get("CONTRACT_SEED") or str(SystemRandom().randrange(2**32))
 ONLY = os.environ.get("CONTRACT_ONLY")
 AT_ONCE = 25
-NUMBERS = [int(ONLY)] if ONLY else list(range(EXAMPLES))
+NUMBERS = [int(number) for number in ONLY.split(",")] if ONLY else list(range(EXAMPLES))
 BATCHES = [NUMBERS[first : first + AT_ONCE] for first in range(0, len(NUMBERS), AT_ONCE)]
 
 
