@@ -176,7 +176,8 @@ def _base_due_at(subscription: Subscription, timeline: Timeline, starts_at: date
     if before < timeline.phases[0].starts_at:
         return starts_at
     period = period_at(timeline=timeline, moment=before)
-    if period is None or not services_in(timeline=timeline, period=period):
+    if period is None or period.end != starts_at or not services_in(timeline=timeline, period=period):
+        # A year that became months is invoiced when the year is over, long after the tranche begins.
         return starts_at
     lines = subscription.invoice_lines.filter(invoice__status__in=ISSUED, invoice__period_start__gte=period.start)
     return starts_at if lines.exists() else period.start

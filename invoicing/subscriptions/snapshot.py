@@ -11,6 +11,7 @@ from invoicing.catalog.models import PlanVersion, Price
 from invoicing.catalog.rate_card import OfferedPrice, RateCard
 from invoicing.catalog.spend import SpendEntry
 from invoicing.core import phases as core
+from invoicing.core.adjustments.commitment import CommitmentOverage
 from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, SpendBound
 from invoicing.core.contract import AssembledInvoice, Cadence, Charge, ContractSnapshot, Term
 from invoicing.core.phases import PlanService, TiersOnChange, services_in
@@ -189,7 +190,7 @@ def contract_agreed(
     if discounts:
         terms += discount_terms(
             discounts=discounts,
-            lines=[*reducible, *(_reducible_bound(term) for term in terms)],
+            lines=[*reducible, *(_reducible_bound(term) for term in terms), *_cheaper_beyond(committed)],
             timelines={row.pk: timeline_of(subscription=row) for row in agreements.of_customer(customer=customer)},
             sold=lambda number: agreements.sold_as(customer=customer, plan_version_id=number),
             period=period,
@@ -213,6 +214,13 @@ def without_fees_in_advance(*, contract: Contract) -> Contract:
 def _reducible_bound(term: Term) -> Reducible:
     """Return a bound on spend as discounts see it: what a maximum takes off cannot be taken off once more."""
     return Reducible(term.reference, term.subscription, lowers=term.about if isinstance(term, MaximumSpend) else ())
+
+
+def _cheaper_beyond(terms: Sequence[Term]) -> Iterator[Reducible]:
+    """Yield what a commitment takes off the list price of charges beyond it: discounts see it as they see a maximum."""
+    for term in terms:
+        if isinstance(term, CommitmentOverage) and term.rate < 1:
+            yield Reducible(term.reference, term.subscription, lowers=term.about)
 
 
 def _spend_bounds(

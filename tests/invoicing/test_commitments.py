@@ -302,6 +302,20 @@ def test_a_discount_reduces_what_the_commitment_leaves_to_pay_and_nothing_that_i
 
 
 @pytest.mark.requirement("S0-144")
+def test_a_discount_is_taken_off_what_charges_beyond_the_commitment_cost_at_their_lower_rate() -> None:
+    customer = committed((1, "100"), overage_rate=Decimal("0.2")).customer
+    entry, _ = read_coupon(document={"code": "MOST", "percent_off": "90", "duration": "forever"})
+    create_coupon(entry=entry, actor="test", reason="set up")
+    redeem_coupon(code="MOST", customer=customer, subscription=None, at=JULY, actor="test", reason="asked")
+    spent(0, "150")
+
+    july = billed(0)
+
+    assert lines_of(july)[-1] == ("Discount MOST", "-9.00"), "50 beyond cost 10"
+    assert july.total == Money("101.00", "USD")
+    assert verify() == []
+
+
 def test_the_pages_of_staff_and_customer_show_what_is_left(admin_client: Any) -> None:
     subscription = committed((3, "100"), (3, "120"), rolls_over=True, overage_rate=Decimal("0.8"))
     spent(0, "30")
@@ -452,6 +466,24 @@ def test_a_plan_with_other_periods_is_refused_while_a_commitment_runs() -> None:
         )
 
     assert "plan" in [error.field for error in refused.value.errors]
+
+
+def test_after_a_year_that_became_months_the_base_is_paid_once_on_the_first_month() -> None:
+    a_plan("yearly", usd_fee("365"), cadence="year")
+    a_plan("usage", usd_per_action("0.01"))
+    subscription = a_subscription(a_customer(), plan="yearly", anchor="anniversary")
+    months = published_version(plan_key="usage")
+    change_plan(subscription=subscription, plan_version=months, at=MONTHS[1], actor="test", reason="other")
+    commit(subscription, (1, "100"), starts_at=MONTHS[1])
+    spent(1, "30")
+
+    first = billed(1)
+    report = issue_billing(as_of=JULY + timedelta(days=366), at=JULY + timedelta(days=366))
+
+    assert (lines_of(first)[1], report.failures) == (("Commitment, paid in advance", "100.00"), [])
+    assert all(not line.adjustment for invoice in report.invoices for line in invoice.lines.all())
+    assert burndowns() == [(30, 0, 70, 0, 0)]
+    assert verify() == []
 
 
 def test_a_commitment_is_withdrawn_until_a_bill_knows_of_it() -> None:

@@ -77,8 +77,12 @@ class Sheet:
 
     def _reducible(self, one: Redeemed) -> Iterator[int]:
         about = [number for number, line in enumerate(self.lines) if _is_charge(line) and _is_for(one, line)]
-        # What a maximum spend takes off their service is not there to be reduced.
-        caps = [number for number, line in enumerate(self.lines) if line.price == "maximum_spend"]
+        # What a maximum spend takes off their service, or a lower rate beyond a promise, is not there to be reduced.
+        caps = [
+            number
+            for number, line in enumerate(self.lines)
+            if line.price == "maximum_spend" or (line.price == "commitment_overage" and line.amount < 0)
+        ]
         about += [cap for cap in caps if any(_is_within(self.lines[number], self.lines[cap]) for number in about)]
         yield from sorted(set(about))
 
