@@ -14,5 +14,6 @@ RESOURCES = {
     "usage": "what the meters counted",
     "prices": "what a price makes of a quantity",
     "invoices": "invoices, previews, explanations and PDFs",
+    "reports": "what the books say: balances, receivables, statements, deferred and recurring revenue",
 }
 SCOPES = tuple(f"{resource}:{verb}" for resource in RESOURCES for verb in ("read", "write"))

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from moneyed import Money
 
@@ -28,6 +29,8 @@ from invoicing.reports.tabular import CSV_TYPE, XLSX_TYPE, report_as_csv, report
 VIEW = "invoicing.view_posting"
 # So many rows of a section stand on the page; a download has them all, and sums are over all of them.
 ROWS_SHOWN_MAX = 500
+# In wider tables amounts stand without their currency, which their heading says.
+COLUMNS_WITH_CURRENCY_MAX = 8
 _CSS = {
     ColumnKind.MONEY: "bo-num",
     ColumnKind.NUMBER: "bo-num",
@@ -51,6 +54,7 @@ class ShownSection:
     """A section as the page writes it."""
 
     section: Section
+    columns: list[Column]
     rows: list[list[ShownCell]]
     totals: list[ShownCell]
     more: int
@@ -146,27 +150,40 @@ def _fields(
 def _shown(report: Report, section: Section, question: Question) -> ShownSection:
     rows = list(section.rows[:ROWS_SHOWN_MAX])
     doors = _addresses(rows, section.currency, question)
-    first, *others = report.columns
-    totals = [ShownCell(_written(section.totals.get(column.key)), "bo-num") for column in others]
+    columns = [
+        one
+        for one in report.columns
+        if not one.is_optional or any(row.cells.get(one.key) is not None for row in section.rows)
+    ]
+    bare = len(columns) > COLUMNS_WITH_CURRENCY_MAX
+    first, *others = columns
+    totals = [ShownCell(_written(section.totals.get(column.key), bare=bare), "bo-num") for column in others]
     return ShownSection(
         section=section,
-        rows=[[_cell(row, column, doors) for column in report.columns] for row in rows],
+        columns=columns,
+        rows=[[_cell(row, column, doors, bare=bare) for column in columns] for row in rows],
         totals=[ShownCell("Total", _CSS[first.kind]), *totals],
         more=len(section.rows) - len(rows),
     )
 
 
-def _cell(row: Row, column: Column, doors: dict[Door, str]) -> ShownCell:
-    written = _written(row.cells.get(column.key))
+def _cell(row: Row, column: Column, doors: dict[Door, str], *, bare: bool) -> ShownCell:
+    written = _written(row.cells.get(column.key), bare=bare)
     door = row.doors.get(column.key)
     address = doors.get(door, "") if door and written else ""
-    return ShownCell(figures.link(address, written) if address else written, _CSS[column.kind])
+    css = "bo-nowrap" if column.key.endswith("_id") else _CSS[column.kind]
+    return ShownCell(figures.link(address, written) if address else written, css)
 
 
-def _written(value: Cell) -> SafeString | str:
+def _written(value: Cell, *, bare: bool) -> SafeString | str:
     match value:
         case None:
             return ""
+        case Money() if bare:
+            # The heading of the section says in which currency all of its amounts are.
+            return format_html(
+                '<span class="bo-money">{}</span>', figures.figure_text(value.amount, value.currency.code)
+            )
         case Money():
             return figures.money(value)
         case datetime():

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
-from django.db.models import Count, F, Prefetch, Q, QuerySet, Sum
+from django.db.models import Count, F, Max, Min, Prefetch, Q, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import round_money
@@ -102,6 +102,12 @@ def currencies_booked_in(*, span: Period) -> list[str]:
     """Return the currencies in which there are entries of a span."""
     entries = JournalEntry.objects.filter(occurred_at__gte=span.start, occurred_at__lt=span.end)
     return list(entries.order_by("currency").values_list("currency", flat=True).distinct())
+
+
+def days_booked() -> tuple[date, date] | None:
+    """Return the days (UTC) of the first and the last entry, or None where there is none."""
+    ends = JournalEntry.objects.aggregate(first=Min("occurred_at"), last=Max("occurred_at"))
+    return None if ends["first"] is None else (ends["first"].date(), ends["last"].date())
 
 
 def accounts_booked_in(*, span: Period) -> set[str]:

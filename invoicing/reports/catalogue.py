@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from billing_site.kernel.errors import NotFound
 from invoicing.reports.aged_receivables import aged_receivables_report, open_invoices_report
 from invoicing.reports.asking import Question
+from invoicing.reports.deferred import deferred_revenue_report
 from invoicing.reports.general_ledger import account_movements_report, general_ledger_report
+from invoicing.reports.recurring import mrr_by_customer_report, mrr_report
 from invoicing.reports.report import Report
 from invoicing.reports.statement import statement_report
 from invoicing.reports.trial_balance import trial_balance_report
@@ -78,6 +80,30 @@ REPORTS: tuple[ReportKind, ...] = (
         ("customer_id", *SPAN, "currency"),
         statement_report,
         "Name a customer by its key, such as cust_acme. One without documents has nothing to state.",
+    ),
+    ReportKind(
+        "deferred-revenue",
+        "Deferred revenue",
+        "What is paid and not earned yet, and when it becomes revenue.",
+        (*DAY, "currency"),
+        deferred_revenue_report,
+        "Nothing was paid before it was earned, as of this day. Fees in advance, prepaid commitments and prepaid credit stand here.",
+    ),
+    ReportKind(
+        "mrr",
+        "Monthly recurring revenue",
+        "What fees come to in a month, and why that moved: new, expansion, contraction, churn, reactivation.",
+        (*SPAN, "currency"),
+        mrr_report,
+        "No customer has a flat fee in these months. A subscription to a plan with one begins the count.",
+    ),
+    ReportKind(
+        "mrr-by-customer",
+        "Recurring revenue by customer",
+        "Whose fees moved in these months, and why.",
+        (*SPAN, "customer_id", "currency"),
+        mrr_by_customer_report,
+        "No customer has a flat fee in these months. A subscription to a plan with one begins the count.",
     ),
 )
 BY_NAME = {kind.name: kind for kind in REPORTS}

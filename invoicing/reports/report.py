@@ -24,11 +24,12 @@ class ColumnKind(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name for machines, its title for people."""
+    """One column: its name for machines, its title for people; a page leaves out an optional one where a section has nothing in it."""
 
     key: str
     title: str
     kind: ColumnKind = ColumnKind.TEXT
+    is_optional: bool = False
 
 
 class DoorKind(StrEnum):

@@ -1,0 +1,229 @@
+"""What is paid and not earned yet, and when it becomes revenue: fees in advance by service period, commitments and credit when they are used.
+
+Sources: IFRS 15.106 (a contract liability is what was paid before the service) and 15.120 (when it is expected to become revenue).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from django.db.models import Sum
+from moneyed import Money
+
+from billing_site.kernel.money import allocate, round_money, total
+from invoicing.core.adjustments.commitment import amount_of_step
+from invoicing.core.adjustments.credits import CreditKind
+from invoicing.core.contract import AdjustmentKind, StepKind
+from invoicing.core.posting import ACCOUNT_NAMES, DEFERRED, PREPAID, PREPAID_CREDIT
+from invoicing.credits.models import CreditEntry
+from invoicing.invoices.crediting import PREPAYING, credited_beside
+from invoicing.invoices.models import InvoiceLine
+from invoicing.invoices.queries import OWED
+from invoicing.ledger.queries import balance_of
+from invoicing.reports.asking import Question
+from invoicing.reports.report import Column, ColumnKind, Door, DoorKind, Report, Row, Section, Tie, sums_of
+from invoicing.subscriptions.agreements import IN_ADVANCE
+from invoicing.subscriptions.commitment import CommitmentTranche
+
+MONTHS_SHOWN = 6
+ACCOUNTS = (DEFERRED, PREPAID, PREPAID_CREDIT)
+DEFINITION = (
+    "What stands on the liability accounts at the end of the day (UTC), by what it was paid for. Fees in advance are earned evenly over "
+    "their service period, in the customer's days; what is served by the day is released by the invoice of that period, or given back "
+    "after the end of a subscription. Commitments and credit are earned when they are drawn, or when they expire."
+)
+
+
+@dataclass(frozen=True)
+class Obligation:
+    """What is owed in service for money that was taken: over a service period, or, where that is None, when it is used."""
+
+    account: str
+    customer: str
+    customer_name: str
+    about: str
+    amount: Money
+    service: tuple[date, date] | None = None
+
+
+def deferred_revenue_report(*, question: Question) -> Report:
+    """Return what of each liability account becomes revenue when, as of a day."""
+    months = _months_after(question.as_of)
+    columns = _columns(question.as_of, months)
+    owed = [one for one in _obligations(before=question.before) if question.currency in ("", one.amount.currency.code)]
+    sections = []
+    booked = {account: balance_of(account=account, before=question.before) for account in ACCOUNTS}
+    found = {(one.amount.currency.code, one.account) for one in owed}
+    found |= {(code, account) for account in ACCOUNTS for code, one in booked[account].items() if one.amount}
+    for currency, account in sorted(found):
+        if question.currency not in ("", currency):
+            continue
+        mine = [one for one in owed if (one.amount.currency.code, one.account) == (currency, account)]
+        rows = [_row(one, question.as_of, months) for one in mine]
+        totals = sums_of(rows=rows, columns=columns, currency=currency)
+        in_books = total((), currency) - booked[account].get(currency, total((), currency))
+        tie = Tie("not earned yet", totals["held"], in_books, f"account {account} {ACCOUNT_NAMES[account]}")
+        sections.append(Section(currency, rows, totals, (tie,), title=ACCOUNT_NAMES[account]))
+    return Report(
+        name="deferred-revenue",
+        title="Deferred revenue",
+        asked=f"as of the end of {question.as_of}",
+        columns=columns,
+        sections=sections,
+        definition=DEFINITION,
+    )
+
+
+def spread(*, amount: Money, service: tuple[date, date], as_of: date, months: Sequence[date]) -> dict[str, Money]:
+    """Divide an amount over the days of its service, last day excluded: what is served by a day, each month after it, and later.
+
+    Its parts sum to the amount, to the cent (largest remainder).
+    """
+    first, after = service
+    begins = as_of + timedelta(days=1)
+    ends = [*months[1:], _next_month(months[-1])]
+    bounds = [("served", date.min, begins)]
+    bounds += [(_key(month), max(month, begins), end) for month, end in zip(months, ends, strict=True)]
+    bounds.append(("later", ends[-1], date.max))
+    days = [(key, (min(after, end) - max(first, start)).days) for key, start, end in bounds]
+    weights = [Decimal(max(number, 0)) for _, number in days]
+    return dict(zip((key for key, _ in days), allocate(amount, weights), strict=True))
+
+
+def _obligations(*, before: datetime) -> Iterator[Obligation]:
+    yield from _fees_in_advance(before)
+    yield from _commitments(before)
+    yield from _prepaid_credit(before)
+
+
+def _fees_in_advance(before: datetime) -> Iterator[Obligation]:
+    """Yield what is held of each subscription: it is for the service that the last line in advance was about."""
+    lines = InvoiceLine.objects.filter(
+        adjustment__in=IN_ADVANCE, invoice__status__in=OWED, invoice__issued_at__lt=before
+    ).select_related("invoice", "subscription__customer")
+    held: dict[int, list[InvoiceLine]] = defaultdict(list)
+    ordered = lines.order_by("subscription_id", "invoice__period_end", "invoice__period_start", "position")
+    for line in ordered.iterator():
+        assert line.subscription_id is not None, "fees in advance are of a subscription"
+        held[line.subscription_id].append(line)
+    for those in held.values():
+        amount = total((round_money(line.amount.amount, line.currency) for line in those), those[0].currency)
+        if not amount.amount:
+            continue
+        last = next((line for line in reversed(those) if line.adjustment == AdjustmentKind.IN_ADVANCE), None)
+        subscription = those[0].subscription
+        assert subscription is not None, "fees in advance are of a subscription"
+        yield Obligation(
+            DEFERRED,
+            subscription.customer.key,
+            subscription.customer.name,
+            subscription.key,
+            amount,
+            None if last is None else _days_of(last),
+        )
+
+
+def _commitments(before: datetime) -> Iterator[Obligation]:
+    """Yield what is left of each tranche that was paid in advance; what rolled over is its successor's."""
+    lines = InvoiceLine.objects.filter(
+        adjustment__in=(*PREPAYING, AdjustmentKind.COMMITMENT_EXPIRY),
+        invoice__status__in=OWED,
+        invoice__issued_at__lt=before,
+    ).select_related("invoice", "tranche__commitment", "tranche__subscription__customer")
+    left: dict[int, Decimal] = defaultdict(Decimal)
+    tranches: dict[int, CommitmentTranche] = {}
+    for line in lines.order_by("id").iterator():
+        tranche = line.tranche
+        assert tranche is not None, "a commitment's line names its tranche"
+        tranches[tranche.pk] = tranche
+        prepaid = credited_beside(lines=[line]).get(PREPAID)
+        left[tranche.pk] += prepaid.amount if prepaid else 0
+        if line.adjustment == AdjustmentKind.COMMITMENT_EXPIRY and (
+            rolled := amount_of_step(rated=line.rated, kind=StepKind.ROLLED_OVER)
+        ):
+            successor = tranche.commitment.tranches.select_related("subscription__customer").get(
+                position=tranche.position + 1
+            )
+            tranches[successor.pk] = successor
+            left[tranche.pk] -= rolled
+            left[successor.pk] += rolled
+    for number, amount in sorted(left.items()):
+        if amount:
+            customer = tranches[number].subscription.customer
+            about = f"{tranches[number].subscription.key}, commitment until {tranches[number].ends_at:%Y-%m-%d}"
+            money = round_money(amount, tranches[number].currency)
+            yield Obligation(PREPAID, customer.key, customer.name, about, money)
+
+
+def _prepaid_credit(before: datetime) -> Iterator[Obligation]:
+    entries = CreditEntry.objects.filter(grant__kind=CreditKind.PREPAID, occurred_at__lt=before)
+    sums = entries.values(
+        "grant__key", "grant__expires_at", "grant__customer__key", "grant__customer__name", "currency"
+    ).annotate(left=Sum("amount"))
+    for row in sums.exclude(left=0).order_by("grant__customer__name", "grant__key"):
+        expires_at = row["grant__expires_at"]
+        about = f"{row['grant__key']}, {f'expires {expires_at:%Y-%m-%d}' if expires_at else 'does not expire'}"
+        yield Obligation(
+            PREPAID_CREDIT,
+            row["grant__customer__key"],
+            row["grant__customer__name"],
+            about,
+            round_money(row["left"], row["currency"]),
+        )
+
+
+def _days_of(line: InvoiceLine) -> tuple[date, date]:
+    """Return the days of a line's service in its customer's calendar, the last one excluded; a part of a day is a day."""
+    zone = ZoneInfo(line.invoice.timezone)
+    first, end = line.service_start.astimezone(zone), line.service_end.astimezone(zone)
+    after = end.date() if end.time() == datetime.min.time() else end.date() + timedelta(days=1)
+    return first.date(), max(after, first.date() + timedelta(days=1))
+
+
+def _row(one: Obligation, as_of: date, months: Sequence[date]) -> Row:
+    cells: dict[str, str | Money | None] = {"customer": one.customer_name, "about": one.about, "held": one.amount}
+    if one.service is None:
+        cells["used"] = one.amount
+    else:
+        first, after = one.service
+        cells["about"] = f"{one.about}, {first} to {after - timedelta(days=1)}"
+        parts = spread(amount=one.amount, service=one.service, as_of=as_of, months=months)
+        cells |= {key: part for key, part in parts.items() if part.amount}
+    return Row(cells, {"customer": Door(DoorKind.CUSTOMER, one.customer)})
+
+
+def _columns(as_of: date, months: Sequence[date]) -> list[Column]:
+    def money(key: str, title: str) -> Column:
+        return Column(key, title, ColumnKind.MONEY, is_optional=True)
+
+    titles = [f"{month:%Y-%m}" for month in months]
+    if (as_of + timedelta(days=1)).day != 1:
+        titles[0] = f"Rest of {titles[0]}"
+    return [
+        Column("customer", "Customer"),
+        Column("about", "For"),
+        money("served", "Served, not released"),
+        *(money(_key(month), title) for month, title in zip(months, titles, strict=True)),
+        money("later", "Later"),
+        money("used", "When used"),
+        Column("held", "Not earned yet", ColumnKind.MONEY),
+    ]
+
+
+def _key(month: date) -> str:
+    return f"month_{month:%Y_%m}"
+
+
+def _months_after(day: date) -> list[date]:
+    """Return the first days of the month of the day after, and of those that follow."""
+    months = [(day + timedelta(days=1)).replace(day=1)]
+    while len(months) < MONTHS_SHOWN:
+        months.append(_next_month(months[-1]))
+    return months
+
+
+def _next_month(month: date) -> date:
+    return (month + timedelta(days=31)).replace(day=1)

@@ -1,0 +1,181 @@
+"""Random lives of customers: after every step the books balance, every report ties, and what a past day said it still says."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from billing_site.kernel.errors import BillingError
+from billing_site.kernel.money import round_money
+from invoicing.catalog.queries import published_version
+from invoicing.core.adjustments.credits import CreditKind
+from invoicing.credits.operations import GrantTerms, grant_credit
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.ledger.queries import unbalanced_entries
+from invoicing.reports.asking import Question
+from invoicing.reports.catalogue import REPORTS
+from invoicing.reports.exports.journal import journal_in
+from invoicing.reports.faults import report_faults
+from invoicing.reports.tabular import report_as_csv
+from invoicing.subscriptions.amend import change_plan, change_quantity
+from invoicing.subscriptions.cancel import end_subscription
+from invoicing.subscriptions.commit import TrancheWanted, commit_spend
+from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.pause import pause_subscription, resume_subscription
+from invoicing.workflows.expire_credits import expire_credits
+from invoicing.workflows.run_billing import issue_billing
+from invoicing.workflows.settle_payment import settle_payment
+from tests.factories import a_customer, a_plan, a_subscription, settle_constraints, usd_fee, usd_per_action, use
+
+pytestmark = pytest.mark.django_db
+
+BEGINS = datetime(2026, 1, 10, 3, tzinfo=UTC)
+WHY: dict[str, Any] = {"actor": "test", "reason": "life"}
+STEPS = (
+    "bill",
+    "bill",
+    "bill",
+    "use",
+    "pay part",
+    "pay all",
+    "promotional",
+    "prepaid",
+    "commit",
+    "seats",
+    "plan",
+    "pause",
+    "end",
+)
+AS_OF_A_DAY = [kind for kind in REPORTS if "as_of" in kind.asks]
+
+
+class Life:
+    """Two customers, one in dollars in Berlin, one in yen in Tokyo, and what may happen to them."""
+
+    def __init__(self) -> None:
+        for key, price, terms in (
+            ("monthly", {"in_advance": True}, {}),
+            ("yearly", {}, {"cadence": "year"}),
+            ("weekly", {"in_advance": True}, {"cadence": "week"}),
+        ):
+            fees = [usd_fee("31.50") | price, {**usd_fee("4100"), "currency": "JPY"} | price]
+            use_prices = [usd_per_action("0.01"), {**usd_per_action("2"), "currency": "JPY"}]
+            a_plan(key, *fees, *use_prices, **terms)
+        self.at = BEGINS
+        self.count = 0
+        self.customers = [
+            a_customer("cust_berlin", timezone="Europe/Berlin", net_terms_days=30),
+            a_customer("cust_tokyo", name="Kyoto KK", currency="JPY", timezone="Asia/Tokyo"),
+        ]
+        for customer in self.customers:
+            a_subscription(customer, plan="monthly", started_at=self.at)
+
+    def live(self, step: str, who: int, number: int) -> None:
+        """Let one thing happen, or be refused."""
+        self.count += 1
+        self.at += timedelta(days=1 + number % 11, hours=number % 24)
+        customer = self.customers[who]
+        subscription = customer.subscriptions.order_by("id").first()
+        assert subscription is not None
+        try:
+            with transaction.atomic():
+                self._do(step, customer, subscription, number)
+                settle_constraints()
+        except BillingError:
+            # Refused: nothing has changed, and nothing may have.
+            settle_constraints()
+
+    def _do(self, step: str, customer: Customer, subscription: Subscription, number: int) -> None:
+        match step:
+            case "bill":
+                self.at += timedelta(days=17)
+                expire_credits(at=self.at)
+                issue_billing(as_of=self.at, at=self.at)
+            case "use":
+                use(customer.key, str(number * 37), at=self.at)
+            case "pay part" | "pay all":
+                self._pay(customer, number if step == "pay part" else 100)
+            case "promotional" | "prepaid":
+                amount = round_money(Decimal(number * 3), customer.currency)
+                expires_at = self.at + timedelta(days=number * 2) if number % 2 else None
+                kind = CreditKind(step)
+                terms = GrantTerms(f"grant-{self.count}", kind.value, "Credit", amount, self.at, expires_at)
+                grant_credit(customer=customer, terms=terms, at=self.at, **WHY)
+            case "commit":
+                begins = self.at.replace(day=1, hour=0) + timedelta(days=number % 40)
+                wanted = [TrancheWanted(1 + number % 2, Decimal(number)), TrancheWanted(1, Decimal(number))]
+                commit_spend(
+                    subscription=subscription, starts_at=begins, payment="in_advance", tranches=wanted, rolls_over=number % 3 > 0,
+                    at=self.at, **WHY,
+                )  # fmt: skip
+            case "seats":
+                change_quantity(subscription=subscription, quantity=1 + number % 4, at=self.at, **WHY)
+            case "plan":
+                version = published_version(plan_key=("monthly", "yearly", "weekly")[number % 3])
+                change_plan(subscription=subscription, plan_version=version, at=self.at, **WHY)
+            case "pause":
+                turn = pause_subscription if number % 2 else resume_subscription
+                turn(subscription=subscription, at=self.at, **WHY)
+            case _:
+                end_subscription(subscription=subscription, ended_at=self.at, **WHY)
+
+    def _pay(self, customer: Customer, percent: int) -> None:
+        invoice = Invoice.objects.filter(customer=customer, status=InvoiceStatus.ISSUED).order_by("id").first()
+        if invoice is None:
+            return
+        due = invoice.total - invoice.amount_paid
+        amount = round_money(due.amount * percent / 100, invoice.currency)
+        if amount.amount:
+            settle_payment(
+                invoice_id=invoice.pk, channel="manual", reference=f"T-{self.count}", amount=amount, received_at=self.at
+            )
+
+
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+def asked(day: date, customer: Customer | None = None) -> Question:
+    return Question(as_of=day, start=max(date(2026, 1, 1), day - timedelta(days=70)), end=day, customer=customer)
+
+
+@settings(
+    max_examples=int(os.environ.get("LIFE_EXAMPLES", "4")),
+    deadline=None,
+    phases=[Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1), st.integers(1, 99)), min_size=6, max_size=9))
+def test_after_every_step_of_a_life_every_report_ties_and_the_past_stays(steps: list[tuple[str, int, int]]) -> None:
+    with nothing_kept():
+        life = Life()
+        said: dict[tuple[str, date], str] = {}
+        for step in steps:
+            life.live(*step)
+            today = life.at.date()
+            for kind in REPORTS:
+                for customer in (None, life.customers[step[1]]) if "customer_id" in kind.asks else (None,):
+                    report = kind.answer(question=asked(today, customer))
+                    assert report.is_tied, (kind.name, step, [tie for tie in report.ties if not tie.holds])
+            assert unbalanced_entries() == []
+            assert list(report_faults()) == []
+            yesterday = today - timedelta(days=1)
+            for kind in AS_OF_A_DAY:
+                said[kind.name, yesterday] = report_as_csv(report=kind.answer(question=asked(yesterday)))
+        for (name, day), then in said.items():
+            kind = next(kind for kind in AS_OF_A_DAY if kind.name == name)
+            assert report_as_csv(report=kind.answer(question=asked(day))) == then, (name, day)
+        whole = Question(as_of=today, start=date(2026, 1, 1), end=today)
+        left = sum(line.amount.amount for record in journal_in(span=whole.span) for line in record.lines)
+        assert left == 0
