@@ -123,10 +123,11 @@ def _books(question: Question, months: list[date], span: Period) -> Iterator[_Bo
     by_currency: dict[str, dict[int, Customer]] = {code: {} for code in currencies_invoiced(span=span)}
     for customer in customers:
         by_currency.setdefault(customer.currency, {})[customer.pk] = customer
-    for currency, those in sorted(by_currency.items()):
-        if question.currency in ("", currency):
-            fees = fees_in_force(customers=list(those.values()))
-            yield _Book(currency, those, fees, months)
+    asked = [code for code in sorted(by_currency) if question.currency in ("", code)]
+    fees = fees_in_force(customers=[customer for code in asked for customer in by_currency[code].values()])
+    for currency in asked:
+        those = by_currency[currency]
+        yield _Book(currency, those, {number: fees[number] for number in those if number in fees}, months)
 
 
 def _month_rows(book: _Book) -> Iterator[Row]:

@@ -198,8 +198,7 @@ def check_prepaid_credit_is_owed() -> Iterator[Finding]:
 
 def check_reports_tie() -> Iterator[Finding]:
     """Every report comes to what the ledger says, to the cent, and every document to its journal entry."""
-    for subject, fault in report_faults():
-        yield Finding("reports tie", subject, fault)
+    yield from (Finding("reports tie", *fault) for fault in report_faults())
 
 
 def check_numbers_are_gapless() -> Iterator[Finding]:
