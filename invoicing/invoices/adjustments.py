@@ -62,14 +62,19 @@ def amounts_held(*, lines: Iterable[InvoiceLine], before: UsageCorrection | None
 
 
 def amounts_seen(
-    *, lines: Iterable[InvoiceLine], by: InvoiceLine, correction: UsageCorrection | None = None
+    *,
+    lines: Iterable[InvoiceLine],
+    by: InvoiceLine,
+    correction: UsageCorrection | None = None,
+    settled: Collection[int | None] = (),
 ) -> dict[str, Money]:
     """Return what the adjustment `by`, or a correction of it, saw of its invoice: the lines before it, less what these take off single ones.
 
     When a correction was made a discount may have come off other lines than before, for the same amount: that has no link of its own.
+    What was drawn from `settled` tranches, by number, came off the same lines as before.
     """
     lines = list(lines)
-    parts = {} if correction is None else _parts_then(lines, by, correction)
+    parts = {} if correction is None else _parts_then(lines, by, correction, settled)
     seen: dict[str, Money] = {}
     for line in sorted(lines, key=lambda line: line.position):
         # Credit pays for what an invoice carries of earlier ones too; nothing else sees that.
@@ -87,7 +92,9 @@ def amounts_seen(
     return seen
 
 
-def _parts_then(lines: Sequence[InvoiceLine], by: InvoiceLine, correction: UsageCorrection) -> dict[int, Any]:
+def _parts_then(
+    lines: Sequence[InvoiceLine], by: InvoiceLine, correction: UsageCorrection, settled: Collection[int | None]
+) -> dict[int, Any]:
     """Return which lines each adjustment before `by` came off when that correction was made."""
     before = [line for line in lines if line.kind == LineKind.ADJUSTMENT and line.position < by.position]
     if not before:
@@ -97,7 +104,12 @@ def _parts_then(lines: Sequence[InvoiceLine], by: InvoiceLine, correction: Usage
     held = amounts_held(lines=lines, before=correction)
     terms = [adjusted_again(inputs=line.rated["inputs"]).term for line in before]
     charges = {reference: amount for reference, amount in held.items() if reference not in others}
-    adjusted = adjust_amounts(terms=terms, amounts=charges, currency=by.currency)
+    stood = {
+        line.rated["inputs"]["reference"]: adjusted_again(inputs=(_link_held(line, correction) or line).rated["inputs"])
+        for line in before
+        if line.tranche_id in settled
+    }
+    adjusted = adjust_amounts(terms=terms, amounts=charges, currency=by.currency, settled=stood)
     return {rows[line.reference]: adjustment_document(line=line).get("parts", ()) for line in adjusted}
 
 
@@ -110,7 +122,7 @@ def adjusted_now(
     what was drawn from it stays.
     """
     rows = _live(lines)
-    ended = _ended_tranches(rows)
+    ended = ended_tranches(lines=rows)
     held = {row.pk: adjustment_held(line=row) for row in rows}
     left = {row.tranche_id: _left_of(row, held[row.pk]) for row in rows if _draws(row) and row.tranche_id not in ended}
     terms = [
@@ -125,7 +137,7 @@ def adjusted_now(
 def adjusted_as_held(*, lines: Sequence[InvoiceLine]) -> list[tuple[InvoiceLine, AdjustmentLine]]:
     """Return each adjustment of an invoice with what its terms, as they were last, make of what the charges have come to."""
     rows = _live(lines)
-    return _adjusted(rows, [adjustment_held(line=row).term for row in rows], lines, {}, _ended_tranches(rows))
+    return _adjusted(rows, [adjustment_held(line=row).term for row in rows], lines, {}, ended_tranches(lines=rows))
 
 
 def true_up_after(*, line: InvoiceLine) -> InvoiceLine | None:
@@ -190,8 +202,9 @@ def _left_of(row: InvoiceLine, held: AdjustmentLine) -> Decimal:
     return EXACT.subtract(left_of(tranche=row.tranche), held.amount.amount)
 
 
-def _ended_tranches(rows: Iterable[InvoiceLine]) -> set[int | None]:
-    tranches = {row.tranche_id for row in rows if _draws(row)}
+def ended_tranches(*, lines: Iterable[InvoiceLine]) -> set[int | None]:
+    """Return the numbers of those tranches that an invoice draws from which have ended, on whatever invoice."""
+    tranches = {line.tranche_id for line in lines if _draws(line)}
     if not tranches:
         return set()
     ends = InvoiceLine.objects.filter(

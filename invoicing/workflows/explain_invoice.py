@@ -11,7 +11,7 @@ from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.money import plain, total, wire
 from billing_site.kernel.period import Period
 from invoicing.core.proof import charge_from_inputs, rated_again, usage_from_document
-from invoicing.invoices.adjustments import amounts_seen
+from invoicing.invoices.adjustments import amounts_seen, ended_tranches
 from invoicing.invoices.corrections import link_before
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
 from invoicing.invoices.queries import invoice_by_number
@@ -148,7 +148,6 @@ def _terms(rated: dict[str, Any]) -> dict[str, Any]:
 def _differences_of_base(line: InvoiceLine, rated: dict[str, Any], correction: UsageCorrection | None) -> list[str]:
     """Say which lines an adjustment, or its correction, was computed from that are not those of its invoice."""
     siblings = list(line.invoice.lines.prefetch_related("corrections"))
-    held = amounts_seen(lines=siblings, by=line, correction=correction)
     differences = []
     if line.credit_grant_id is not None:
         before = total((one.amount for one in siblings if one.position < line.position), line.currency)
@@ -156,7 +155,17 @@ def _differences_of_base(line: InvoiceLine, rated: dict[str, Any], correction: U
             differences.append(
                 f"it was computed with {rated['inputs']['term']['room']['amount']} to pay, there it is {before.amount}"
             )
-    return differences + [
+    # A correction was made before or after a commitment ended: from then on what was drawn stays where it was.
+    ended = ended_tranches(lines=siblings) if correction is not None else set()
+    found = [
+        _differences_of_amounts(rated, amounts_seen(lines=siblings, by=line, correction=correction, settled=settled))
+        for settled in ([(), ended] if ended else [()])
+    ]
+    return differences + min(found, key=len)
+
+
+def _differences_of_amounts(rated: dict[str, Any], held: dict[str, Money]) -> list[str]:
+    return [
         f"it was computed from {base['reference']} with {base['amount']['amount']}, there it is {_wired(held, base)}"
         for base in rated["inputs"]["lines"]
         if _wired(held, base) != base["amount"]["amount"]

@@ -302,6 +302,23 @@ def test_a_discount_reduces_what_the_commitment_leaves_to_pay_and_nothing_that_i
 
 
 @pytest.mark.requirement("S0-144")
+def test_a_discount_of_late_usage_is_proved_by_what_a_commitment_that_has_ended_drew_then() -> None:
+    a_plan("usage", usd_fee("40"), usd_per_action("0.01"))
+    customer = a_customer(late_usage_policy="next_invoice")
+    commit(a_subscription(customer, plan="usage"), (1, "50"))
+    entry, _ = read_coupon(document={"code": "LESS", "percent_off": "10", "duration": "forever"})
+    create_coupon(entry=entry, actor="test", reason="set up")
+    redeem_coupon(code="LESS", customer=customer, subscription=None, at=JULY, actor="test", reason="asked")
+    spent(0, "60")
+    billed(0)
+    spent(0, "30")
+
+    assert settle_late_changes(at=MONTHS[2]).failures == []
+
+    assert [one.effect.amount for one in UsageCorrection.objects.order_by("id")] == [30, -3]
+    assert verify() == []
+
+
 def test_a_discount_is_taken_off_what_charges_beyond_the_commitment_cost_at_their_lower_rate() -> None:
     customer = committed((1, "100"), overage_rate=Decimal("0.2")).customer
     entry, _ = read_coupon(document={"code": "MOST", "percent_off": "90", "duration": "forever"})
