@@ -150,13 +150,16 @@ def asked(day: date, customer: Customer | None = None) -> Question:
     return Question(as_of=day, start=max(date(2026, 1, 1), day - timedelta(days=70)), end=day, customer=customer)
 
 
+# A life is a hundred invoices or more, each step asks for every report: `LIFE_EXAMPLES=50` is the night's work.
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 @settings(
-    max_examples=int(os.environ.get("LIFE_EXAMPLES", "4")),
+    max_examples=int(os.environ.get("LIFE_EXAMPLES", "2")),
     deadline=None,
     phases=[Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1), st.integers(1, 99)), min_size=6, max_size=9))
+@given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1), st.integers(1, 99)), min_size=5, max_size=8))
 def test_after_every_step_of_a_life_every_report_ties_and_the_past_stays(steps: list[tuple[str, int, int]]) -> None:
     with nothing_kept():
         life = Life()
@@ -169,10 +172,10 @@ def test_after_every_step_of_a_life_every_report_ties_and_the_past_stays(steps: 
                     report = kind.answer(question=asked(today, customer))
                     assert report.is_tied, (kind.name, step, [tie for tie in report.ties if not tie.holds])
             assert unbalanced_entries() == []
-            assert list(report_faults()) == []
             yesterday = today - timedelta(days=1)
             for kind in AS_OF_A_DAY:
                 said[kind.name, yesterday] = report_as_csv(report=kind.answer(question=asked(yesterday)))
+        assert list(report_faults()) == []
         for (name, day), then in said.items():
             kind = next(kind for kind in AS_OF_A_DAY if kind.name == name)
             assert report_as_csv(report=kind.answer(question=asked(day))) == then, (name, day)
