@@ -27,3 +27,10 @@ def save_with_reason(row: models.Model, *, actor: str, reason: str) -> None:
     assert actor and reason, "a change without actor and reason cannot be audited"
     row._change_reason = f"{actor}: {reason}"  # type: ignore[attr-defined]
     row.save()
+
+
+def delete_with_reason(row: models.Model, *, actor: str, reason: str) -> None:
+    """Delete a tracked row; its history says who did it and why."""
+    assert actor and reason, "a change without actor and reason cannot be audited"
+    row._change_reason = f"{actor}: {reason}"  # type: ignore[attr-defined]
+    row.delete()

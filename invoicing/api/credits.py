@@ -228,7 +228,7 @@ class BalanceSerializer(serializers.Serializer[Any]):
     balance = MoneyField(help_text="What is left of the grants.")
     live_balance = MoneyField(
         allow_null=True,
-        help_text="Less what the running periods would take of it if they ended now; null where these cannot be computed.",
+        help_text="Less what is due and not issued, and what the running periods would take if they ended now; null where that cannot be computed.",
     )
 
 

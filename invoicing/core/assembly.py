@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import combinations
 from typing import Any
@@ -12,9 +13,11 @@ from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import total, wire
 from invoicing.core.adjusting import adjust, take_off
+from invoicing.core.adjustments.advance import settled_parts
 from invoicing.core.adjustments.credits import Lot, draw_lots
 from invoicing.core.contract import (
     ENGINE_VERSION,
+    AdjustmentKind,
     AdjustmentLine,
     AssembledInvoice,
     BaseLine,
@@ -92,14 +95,20 @@ def assemble(
 def _drawn(
     snapshot: ContractSnapshot, lines: Sequence[DocumentLine], to_pay: Money, lots: Sequence[Lot]
 ) -> tuple[AdjustmentLine, ...]:
-    """Let lots pay for what discounts have left of the lines."""
+    """Let lots pay for what discounts, and what was invoiced in advance, have left of the lines."""
     left: dict[str, Money] = {}
     for line in lines:
         if isinstance(line, AdjustmentLine):
-            take_off(line=line, left=left)
+            take_off(line=as_credit_sees_it(line=line), left=left)
         else:
             left[line.reference] = line.amount
     return draw_lots(lots=lots, lines=[BaseLine(*pair) for pair in left.items()], to_pay=to_pay, period=snapshot.period)
+
+
+def as_credit_sees_it(*, line: AdjustmentLine) -> AdjustmentLine:
+    """Return an adjustment with what it takes off single lines for credit: what was invoiced in advance has paid for some."""
+    is_settled = line.kind is AdjustmentKind.INVOICED_IN_ADVANCE
+    return replace(line, parts=settled_parts(line=line)) if is_settled else line
 
 
 def amount_to_come(*, invoice: AssembledInvoice, at: datetime) -> Money:

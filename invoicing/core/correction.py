@@ -1,7 +1,7 @@
 """Corrections: what an issued line would cost with the usage as it is known now, and the line that carries the difference."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -72,6 +72,16 @@ def correction_lines(
             room += part
     assert room >= nothing, "credits stop at zero"
     return tuple(lines[one.reference] for one in corrections if one.reference in lines)
+
+
+def corrections_after(
+    *, corrections: Sequence[OpenCorrection], carried: Mapping[str, Money]
+) -> tuple[OpenCorrection, ...]:
+    """Return what is left of open corrections once other invoices carry so much of them, by reference."""
+    return tuple(
+        replace(one, taken=one.taken + carried[one.reference]) if one.reference in carried else one
+        for one in corrections
+    )
 
 
 def correction_line(*, correction: DecidedCorrection, amount: Money) -> CorrectionLine:

@@ -34,12 +34,13 @@ _BEYOND = tuple(one.name for one in fields(ContractSnapshot) if one.name not in 
 @dataclass(frozen=True)
 class InvoiceFigures:
     """What an invoice comes to: its charges and adjustments by reference, in the order of the document, the total of all its lines,
-    and what it draws on lots of credit, by reference and negative.
+    what it draws on lots of credit, by reference and negative, and what it carries of corrections.
     """
 
     amounts: dict[str, Decimal]
     total: Money
     drawn: dict[str, Money] = field(default_factory=dict)
+    carried: dict[str, Money] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ def figures_of(
         lines = [rate_charge(charge=one, usage=usage_of(one), currency=currency) for one in snapshot.charges]
         invoice = assemble(snapshot=snapshot, lines=lines, corrections=corrections, lots=lots)
         amounts = {line.reference: line.amount.amount for line in invoice.bill_lines}
-        return InvoiceFigures(amounts, invoice.total, {line.reference: line.amount for line in invoice.credits})
+        drawn, taken = (
+            {one.reference: one.amount for one in lines} for lines in (invoice.credits, invoice.corrections)
+        )
+        return InvoiceFigures(amounts, invoice.total, drawn, taken)
     amounts = {
         charge.reference: amount_of(charge=charge, usage=usage_of(charge), currency=currency, prices=prices)
         for charge in snapshot.charges
@@ -88,7 +92,8 @@ def figures_of(
         whole = EXACT.add(whole, amount)
     charged = round_money(whole, currency)
     carried = correction_lines(corrections=corrections, charged=charged, currency=currency) if corrections else ()
-    return InvoiceFigures(amounts, total((charged, *(line.amount for line in carried)), currency))
+    parts = {line.reference: line.amount for line in carried}
+    return InvoiceFigures(amounts, total((charged, *parts.values()), currency), carried=parts)
 
 
 def amount_of(*, charge: Charge, usage: Usage | None, currency: str, prices: CompiledPrices) -> Decimal:

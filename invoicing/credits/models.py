@@ -152,6 +152,7 @@ class CreditEntry(models.Model):
                     IF NEW.currency <> subject.currency OR NEW.sequence <> coalesce(last.sequence, 0) + 1
                        OR NEW.balance <> coalesce(last.balance, 0) + NEW.amount
                        OR NEW.kind = 'grant' AND NEW.amount <> subject.amount
+                       OR NEW.kind = 'void' AND subject.kind = 'prepaid'
                        OR NEW.kind = 'expire' AND (subject.expires_at IS NULL OR NEW.occurred_at < subject.expires_at)
                     THEN
                         RAISE EXCEPTION 'entry % of credit grant % does not continue from the one before: % % would leave %',

@@ -8,8 +8,9 @@ from typing import Any
 from moneyed import Money
 
 from billing_site.kernel.money import EXACT, round_money
-from invoicing.core.adjusting import adjust_amounts, adjustment_line
+from invoicing.core.adjusting import adjust_amounts, adjustment_line, take_off
 from invoicing.core.adjustments.commitment import CommitmentDrawdown, CommitmentOverage, CommitmentTerm
+from invoicing.core.assembly import as_credit_sees_it
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, Term
 from invoicing.core.proof import adjusted_again, adjustment_document
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, UsageCorrection
@@ -84,6 +85,9 @@ def amounts_seen(
             continue
         held = None if correction is None else _link_held(line, correction)
         amount, rated = (line.amount, line.rated) if held is None else (held.amount_after, held.rated)
+        if line.adjustment == AdjustmentKind.INVOICED_IN_ADVANCE and by.adjustment == AdjustmentKind.CREDIT:
+            take_off(line=as_credit_sees_it(line=adjusted_again(inputs=rated["inputs"])), left=seen)
+            continue
         for part in parts.get(line.pk, rated.get("parts", ())):
             taken = round_money(Decimal(part["amount"]["amount"]), line.currency)
             seen[part["reference"]] -= taken

@@ -3,11 +3,12 @@
 from collections.abc import Collection, Sequence
 
 from billing_site.kernel.period import as_utc
+from invoicing.core.adjustments.advance import InAdvance
 from invoicing.core.adjustments.credits import CreditKind, Lot
 from invoicing.credits.models import CreditGrant
 from invoicing.credits.queries import left_of, open_grants, with_balance
 from invoicing.customers.models import Customer
-from invoicing.subscriptions.snapshot import Contract
+from invoicing.subscriptions.snapshot import Contract, lowers
 
 
 def open_lots(*, customer: Customer, contract: Contract) -> list[Lot]:
@@ -24,12 +25,7 @@ def customers_with_credit(*, customers: Sequence[Customer]) -> Collection[int]:
 def _lot(grant: CreditGrant, contract: Contract) -> Lot:
     about = None
     if grant.plans or grant.meters:
-        about = frozenset(
-            charge.reference
-            for charge in contract.snapshot.charges
-            if (not grant.meters or charge.meter in grant.meters)
-            and (not grant.plans or contract.plans.get(charge.reference) in grant.plans)
-        )
+        about = _lines_for(grant, contract)
     return Lot(
         number=grant.pk,
         name=grant.name,
@@ -40,3 +36,22 @@ def _lot(grant: CreditGrant, contract: Contract) -> Lot:
         expires_at=None if grant.expires_at is None else as_utc(grant.expires_at),
         about=about,
     )
+
+
+def _lines_for(grant: CreditGrant, contract: Contract) -> frozenset[str]:
+    """Return the lines of a contract that a grant for some plans or meters may pay for, and what lowers them as a whole.
+
+    The fees of the next period are of a plan and of no meter.
+    """
+    meters = {charge.reference: charge.meter for charge in contract.snapshot.charges}
+    meters |= {term.reference: None for term in contract.snapshot.terms if isinstance(term, InAdvance)}
+    paid = {
+        reference
+        for reference, meter in meters.items()
+        if (not grant.meters or meter in grant.meters)
+        and (not grant.plans or contract.plans.get(reference) in grant.plans)
+    }
+    lowering = (
+        term.reference for term in contract.snapshot.terms if lowers(term=term) and not paid.isdisjoint(term.about)
+    )
+    return frozenset({*paid, *lowering})

@@ -1,5 +1,6 @@
 """What may happen to an invoice: drafted, refreshed while a draft, issued once, settled."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -8,7 +9,7 @@ from django.db import transaction
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict
-from billing_site.kernel.history import save_with_reason
+from billing_site.kernel.history import delete_with_reason, save_with_reason
 from billing_site.kernel.money import from_minor_units, is_rounded
 from invoicing.core.assembly import AssembledInvoice
 from invoicing.core.proof import line_document
@@ -69,6 +70,20 @@ def save_draft(
     save_with_reason(invoice, actor=actor, reason=reason)
     InvoiceLine.objects.bulk_create(_lines(invoice, assembled, sources))
     return invoice
+
+
+@transaction.atomic
+def drop_drafts(*, invoice_ids: Collection[int], actor: str, reason: str) -> int:
+    """Delete those of some invoices that are still there and drafts, and return how many; others stay."""
+    dropped = 0
+    places = Invoice.objects.filter(pk__in=invoice_ids).order_by("customer_id", "id").values_list("customer_id", "id")
+    for customer_id, number in list(places):
+        lock_customer(customer_id=customer_id)
+        draft = Invoice.objects.select_for_update().filter(pk=number, status=InvoiceStatus.DRAFT).first()
+        if draft is not None:
+            delete_with_reason(draft, actor=actor, reason=reason)
+            dropped += 1
+    return dropped
 
 
 @transaction.atomic

@@ -1,7 +1,8 @@
 """What customers agreed to, read at once: subscriptions, phases, plan versions and prices, however many customers there are."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import Prefetch
@@ -34,6 +35,12 @@ class TakenInAdvance:
 
     period: Period
     amount: Decimal
+    is_issued: bool = False
+
+    @property
+    def rank(self) -> tuple[datetime, datetime]:
+        """Sort by the order in which periods are billed."""
+        return self.period.end, self.period.start
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Agreements:
     discounts: Mapping[int, tuple[Discount, ...]]
     tranches: Mapping[int, tuple[CommitmentTranche, ...]]
     advances: dict[int, tuple[TakenInAdvance, ...]] = field(default_factory=dict)
+    issued: Mapping[int, frozenset[Period]] = field(default_factory=dict)
+    computed: dict[int, dict[Period, Mapping[str, Decimal]]] = field(default_factory=dict)
     _overrides: Mapping[tuple[int, int | None, int, str], tuple[Override, ...]] = field(
         default_factory=dict, repr=False
     )
@@ -95,20 +104,45 @@ class Agreements:
     def held_in_advance(self, *, subscription: Subscription, before: Period) -> Decimal:
         """Return what invoices of periods before one have taken of a subscription in advance and not settled.
 
-        The order is that in which periods are billed: by their end. A void invoice that others have built upon leaves less than
-        nothing, which is nothing to settle.
+        The order is that in which periods are billed: by their end.
         """
-        held = Decimal(0)
-        for taken in self.advances.get(subscription.pk, ()):
-            if (taken.period.end, taken.period.start) < (before.end, before.start):
-                held = EXACT.add(held, taken.amount)
-        return max(held, Decimal(0))
+        rank = (before.end, before.start)
+        held = (taken.amount for taken in self.advances.get(subscription.pk, ()) if taken.rank < rank)
+        return max(sum(held, Decimal(0)), Decimal(0))
+
+    def is_issued(self, *, customer: Customer, period: Period) -> bool:
+        """Say whether a period of a customer, one of whose plans has fees in advance, has an issued invoice."""
+        return period in self.issued.get(customer.pk, frozenset())
+
+    def took_in_advance(self, *, subscription: Subscription, period: Period) -> bool:
+        """Say whether the issued invoice of a period has lines about fees of a subscription in advance."""
+        taken = self.advances.get(subscription.pk, ())
+        return any(one.is_issued and one.period == period for one in taken)
+
+    def settled_after(self, *, subscription: Subscription, period: Period) -> Decimal:
+        """Return what issued invoices of later periods settle that these have not taken themselves: it was there when they did.
+
+        Not negative. Drafts of later periods do not count: they are made again after this one.
+        """
+        rank = (period.end, period.start)
+        later = [one for one in self.advances.get(subscription.pk, ()) if one.is_issued and one.rank > rank]
+        held = lowest = Decimal(0)
+        # What an invoice settles comes before what it takes.
+        for one in sorted(later, key=lambda one: (one.rank, one.amount)):
+            held = EXACT.add(held, one.amount)
+            lowest = min(lowest, held)
+        return -lowest
+
+    def computed_of(self, *, customer: Customer) -> Mapping[Period, Mapping[str, Decimal]]:
+        """Return the amounts of a customer's invoices that were noted as computed, by reference, for each period."""
+        return self.computed.get(customer.pk, {})
 
     def note_computed(self, *, customer: Customer, period: Period, amounts: Mapping[str, Decimal]) -> None:
-        """Count what an invoice, computed and not stored, takes in advance and settles: for the previews of later periods.
+        """Count what an invoice, computed and not stored, takes, settles and draws: for the previews of later periods.
 
         `amounts` are those of its lines, by reference. What a draft of the same period holds is replaced.
         """
+        self.computed.setdefault(customer.pk, {})[period] = amounts
         for subscription in self.of_customer(customer=customer):
             others = [taken for taken in self.advances.get(subscription.pk, ()) if taken.period != period]
             amount = Decimal(0)
@@ -134,7 +168,7 @@ class Agreements:
 
 
 def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
-    """Read what these customers agreed to, for all times: eleven queries, however many they are."""
+    """Read what these customers agreed to, for all times: eleven queries, and one where a plan has fees in advance, however many they are."""
     by_id = {customer.pk: customer for customer in customers}
     currencies = {customer.currency for customer in by_id.values()}
     prices = with_rates(Price.objects.filter(currency__in=currencies))
@@ -143,13 +177,13 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
     phases = SubscriptionPhase.objects.order_by("starts_at").prefetch_related(Prefetch("plan_version", versions))
     rows = Subscription.objects.filter(customer__in=by_id).prefetch_related(Prefetch("phases", phases))
     found: dict[int, list[Subscription]] = {number: [] for number in by_id}
+    by_number: dict[int, Subscription] = {}
     for row in rows.order_by("started_at", "id"):
         row.customer = by_id[row.customer_id]
+        by_number[row.pk] = row
         found[row.customer_id].append(row)
-    for of_customer in found.values():
-        by_number = {row.pk: row for row in of_customer}
-        for row in of_customer:
-            row.parent = by_number[row.parent_id] if row.parent_id is not None else None
+    for row in by_number.values():
+        row.parent = by_number[row.parent_id] if row.parent_id is not None else None
     overrides: dict[tuple[int, int | None, int, str], tuple[Override, ...]] = {}
     for own in PriceOverride.objects.filter(customer__in=by_id).order_by("starts_at"):
         place = (own.customer_id, own.subscription_id, own.plan_id, own.price_key)
@@ -160,9 +194,20 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
     tranches: dict[int, tuple[CommitmentTranche, ...]] = {}
     committed = CommitmentTranche.objects.filter(subscription__customer__in=by_id).select_related("commitment")
     for tranche in committed.order_by("starts_at"):
+        tranche.subscription = by_number[tranche.subscription_id]
         tranches[tranche.subscription_id] = (*tranches.get(tranche.subscription_id, ()), tranche)
     subscriptions = {number: tuple(those) for number, those in found.items()}
-    return Agreements(subscriptions, discounts, tranches, _taken_in_advance(by_id), overrides)
+    agreements = Agreements(subscriptions, discounts, tranches, _taken_in_advance(by_id), {}, {}, overrides)
+    in_advance = {row.customer_id for row in by_number.values() if agreements.has_fees_in_advance(subscription=row)}
+    return replace(agreements, issued=_issued(in_advance)) if in_advance else agreements
+
+
+def _issued(customers: Iterable[int]) -> dict[int, frozenset[Period]]:
+    rows = Customer.objects.filter(pk__in=customers, invoices__status__in=("issued", "paid"))
+    found: dict[int, set[Period]] = {}
+    for number, start, end in rows.values_list("pk", "invoices__period_start", "invoices__period_end"):
+        found.setdefault(number, set()).add(Period(as_utc(start), as_utc(end)))
+    return {number: frozenset(periods) for number, periods in found.items()}
 
 
 def _taken_in_advance(customers: Iterable[int]) -> dict[int, tuple[TakenInAdvance, ...]]:
@@ -172,13 +217,14 @@ def _taken_in_advance(customers: Iterable[int]) -> dict[int, tuple[TakenInAdvanc
         invoice_lines__invoice__status__in=("draft", "issued", "paid"),
     )
     found: dict[int, tuple[TakenInAdvance, ...]] = {}
-    for number, start, end, amount in lines.values_list(
+    for number, start, end, status, amount in lines.values_list(
         "pk",
         "invoice_lines__invoice__period_start",
         "invoice_lines__invoice__period_end",
+        "invoice_lines__invoice__status",
         "invoice_lines__amount",
     ):
-        taken = TakenInAdvance(Period(as_utc(start), as_utc(end)), amount)
+        taken = TakenInAdvance(Period(as_utc(start), as_utc(end)), amount, is_issued=status != "draft")
         found[number] = (*found.get(number, ()), taken)
     return found
 

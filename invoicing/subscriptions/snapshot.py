@@ -79,6 +79,19 @@ def periods_agreed(*, agreements: Agreements, customer: Customer, until: datetim
     return sorted(found)
 
 
+def opening_periods_of(*, subscription: Subscription, until: datetime) -> list[Period]:
+    """Return the periods, ended by `until`, of the invoices that only take the first fees in advance of a subscription and its add-ons."""
+    agreements = agreements_of(customers=[subscription.customer])
+    return [
+        period
+        for row in agreements.of_customer(customer=subscription.customer)
+        if subscription.pk in (row.pk, row.parent_id)
+        for period in opening_periods(
+            agreements=agreements, subscription=row, timeline=timeline_of(subscription=row), until=until
+        )
+    ]
+
+
 def periods_running(*, customer: Customer, moment: datetime) -> list[Period]:
     """Return the distinct billing periods that are running at the moment."""
     running = (period_at(subscription=item, moment=moment) for item in _subscriptions(customer))
@@ -121,7 +134,7 @@ def contract_at(
     """
     agreements = agreements_of(customers=[customer])
     for invoice in computed:
-        amounts = {line.reference: line.amount.amount for line in invoice.adjustments}
+        amounts = {line.reference: line.amount.amount for line in invoice.bill_lines}
         agreements.note_computed(customer=customer, period=invoice.period, amounts=amounts)
     return contract_agreed(agreements=agreements, customer=customer, period=period, in_place=in_place)
 
@@ -147,6 +160,7 @@ def contract_agreed(
     cards = _cards_by_number(versions, in_place)
     references: set[str] = set()
     reducible: list[Reducible] = []
+    prepaid: set[str] = set()
     charged: dict[tuple[int, str], list[Period]] = {}
     for subscription, timeline, service in services:
         plan_id = versions[service.plan].plan_id if service.plan in versions else _plan_in_place(service.plan)
@@ -169,6 +183,8 @@ def contract_agreed(
                 references.add(charge.reference)
                 plan = versions[service.plan].plan.key if card is None else card.plan
                 reducible.append(Reducible(charge.reference, subscription.key, plan, price.key))
+                if price.in_advance:
+                    prepaid.add(charge.reference)
                 if row is not None:
                     sources[charge.reference] = ContractSource(subscription, row)
         spend = (
@@ -185,24 +201,35 @@ def contract_agreed(
         if tranches := agreements.tranches_of(subscription=subscription):
             bill: list[Charge | Term] = [*charges, *terms]
             about = tuple(line.reference for line in bill if line.subscription == subscription.key)
-            committed += commitment_terms(subscription=subscription, tranches=tranches, period=period, about=about)
+            committed += commitment_terms(
+                subscription=subscription,
+                tranches=tranches,
+                period=period,
+                about=about,
+                computed=agreements.computed_of(customer=customer),
+            )
     discounts = agreements.discounts_of(customer=customer)
     if discounts:
         terms += discount_terms(
             discounts=discounts,
-            lines=[*reducible, *(_reducible_bound(term) for term in terms), *_cheaper_beyond(committed)],
+            lines=[*reducible, *(_reducible_term(term) for term in (*terms, *committed) if _is_reducible(term))],
             timelines={row.pk: timeline_of(subscription=row) for row in agreements.of_customer(customer=customer)},
             sold=lambda number: agreements.sold_as(customer=customer, plan_version_id=number),
             period=period,
         )
     terms += committed
+    plans = {line.reference: line.plan for line in reducible}
     if not in_place:
         # What other prices would have made of a period is asked without what was taken for it, or for the next one.
-        terms += advance_terms(agreements=agreements, customer=customer, period=period, bill=[*charges, *terms])
+        advance = advance_terms(
+            agreements=agreements, customer=customer, period=period, bill=[*charges, *terms], prepaid=prepaid
+        )
+        terms += advance.terms
+        plans |= advance.plans
     snapshot = ContractSnapshot(
         customer=customer.key, currency=customer.currency, period=period, charges=tuple(charges), terms=tuple(terms)
     )
-    return Contract(snapshot, sources, {line.reference: line.plan for line in reducible})
+    return Contract(snapshot, sources, plans)
 
 
 def without_fees_in_advance(*, contract: Contract) -> Contract:
@@ -211,16 +238,18 @@ def without_fees_in_advance(*, contract: Contract) -> Contract:
     return replace(contract, snapshot=replace(contract.snapshot, terms=terms))
 
 
-def _reducible_bound(term: Term) -> Reducible:
-    """Return a bound on spend as discounts see it: what a maximum takes off cannot be taken off once more."""
-    return Reducible(term.reference, term.subscription, lowers=term.about if isinstance(term, MaximumSpend) else ())
+def lowers(*, term: Term) -> bool:
+    """Say whether a term takes something off its lines as a whole, which is there to be taken off no second time."""
+    return isinstance(term, MaximumSpend) or (isinstance(term, CommitmentOverage) and term.rate < 1)
 
 
-def _cheaper_beyond(terms: Sequence[Term]) -> Iterator[Reducible]:
-    """Yield what a commitment takes off the list price of charges beyond it: discounts see it as they see a maximum."""
-    for term in terms:
-        if isinstance(term, CommitmentOverage) and term.rate < 1:
-            yield Reducible(term.reference, term.subscription, lowers=term.about)
+def _is_reducible(term: Term) -> bool:
+    return isinstance(term, SpendBound) or lowers(term=term)
+
+
+def _reducible_term(term: Term) -> Reducible:
+    """Return a term as discounts see it."""
+    return Reducible(term.reference, term.subscription, lowers=term.about if lowers(term=term) else ())
 
 
 def _spend_bounds(

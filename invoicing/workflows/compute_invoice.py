@@ -3,7 +3,7 @@
 Billing, preview, portal estimate and API preview are this one function with different arguments.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,8 @@ from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period
 from invoicing.core.adjustments.credits import Lot
 from invoicing.core.assembly import AssembledInvoice, assemble
-from invoicing.core.contract import Charge, OpenCorrection, Usage
+from invoicing.core.contract import AdjustmentLine, Charge, CorrectionLine, OpenCorrection, Usage
+from invoicing.core.correction import corrections_after
 from invoicing.core.detail import BySize, SizeUsage, groups_needed
 from invoicing.core.figures import CompiledPrices, InvoiceFigures, figures_of
 from invoicing.core.rating import rate_charge
@@ -47,23 +48,31 @@ def compute_invoice(
     Usage is read from the rolled-up windows, so roll up first; every charge counts usage only in
     its own service period, so that each event is rated exactly once. What was decided about late usage of
     earlier invoices and is on none yet joins it (S0-061), and credit pays for it as far as some is left: a draft reserves none.
-    `computed` are invoices of earlier periods that are not stored: what they take in advance is settled, what they draw is gone.
+    `computed` are invoices of earlier periods that are not stored: what they take in advance is settled, what they draw and carry is gone.
     """
     contract = contract_at(customer=customer, period=period, computed=computed)
     return _computed(
         contract,
         measure_for_billing(customer=customer, until=until),
-        corrections=open_corrections(customer=customer, period=period),
+        corrections=corrections_after(
+            corrections=open_corrections(customer=customer, period=period),
+            carried=_sums(line for invoice in computed for line in invoice.corrections),
+        ),
         lots=_after(computed, open_lots(customer=customer, contract=contract)),
     )
 
 
 def _after(computed: Sequence[AssembledInvoice], lots: Sequence[Lot]) -> list[Lot]:
     """Return what invoices that are not stored leave of lots."""
-    drawn: dict[str, Money] = {}
-    for line in (line for invoice in computed for line in invoice.credits):
-        drawn[line.reference] = drawn[line.reference] + line.amount if line.reference in drawn else line.amount
+    drawn = _sums(line for invoice in computed for line in invoice.credits)
     return [lot.after(drawn=drawn.get(lot.reference)) for lot in lots]
+
+
+def _sums(lines: Iterable[AdjustmentLine | CorrectionLine]) -> dict[str, Money]:
+    sums: dict[str, Money] = {}
+    for line in lines:
+        sums[line.reference] = sums[line.reference] + line.amount if line.reference in sums else line.amount
+    return sums
 
 
 def compute_as_known(*, customer: Customer, period: Period, known_through: int) -> ComputedInvoice:

@@ -1,4 +1,4 @@
-"""What credit a customer has: on the books, and what the running periods will take of it as they are now."""
+"""What credit a customer has: on the books, and what is due and what runs will take of it as they are now."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +10,7 @@ from billing_site.kernel.money import total
 from invoicing.credits.models import CreditGrant
 from invoicing.credits.queries import left_of, open_grants
 from invoicing.customers.models import Customer
-from invoicing.subscriptions.snapshot import periods_running
-from invoicing.workflows.compute_invoice import compute_invoice
+from invoicing.workflows.invoices_to_come import invoices_to_come
 from metering.rollup import roll_up
 
 
@@ -25,16 +24,15 @@ class CreditBalance:
 
 
 def credit_balance(*, customer: Customer, at: datetime) -> CreditBalance:
-    """Return the balance as of `at`: unbilled usage of the periods that run then is taken off the live one, never below zero."""
+    """Return the balance as of `at`: what is due and not issued, and the periods that run then, are taken off the live one, never below zero."""
     grants = open_grants(customer=customer)
     booked = total((left_of(grant=grant) for grant in grants), customer.currency)
     pending = total((), customer.currency)
     if grants:
         roll_up()
         try:
-            for period in periods_running(customer=customer, moment=at):
-                assembled = compute_invoice(customer=customer, period=period, until=at).assembled
-                pending += total((line.amount * -1 for line in assembled.credits), customer.currency)
+            for invoice in invoices_to_come(customer=customer, at=at):
+                pending += total((line.amount * -1 for line in invoice.credits), customer.currency)
         except BillingError:
             # What is wrong with the contract is told where it is billed; what is left stands all the same.
             return CreditBalance(booked=booked, live=None, grants=grants)

@@ -9,6 +9,7 @@ from moneyed import Money
 
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.period import Period
+from invoicing.core.contract import AssembledInvoice
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.subscriptions.snapshot import periods_due, periods_running
@@ -56,17 +57,21 @@ def _open_periods(state: State, customer: Customer, span: Period, *, at: datetim
         Invoice.objects.filter(customer=customer, status=InvoiceStatus.DRAFT).values_list("period_start", "period_end")
     )
     running = periods_running(customer=customer, moment=at)
-    for period in [*periods_due(customer=customer, until=at), *running]:
+    due = sorted(periods_due(customer=customer, until=at), key=lambda period: (period.end, period.start))
+    computed: list[AssembledInvoice] = []
+    for period in [*due, *running]:
         if (period.start, period.end) in issued or span.start >= period.end:
             continue
         runs = period in running
         kind = "draft" if (period.start, period.end) in drafted else "running period" if runs else "period to be billed"
         try:
-            computed = compute_invoice(customer=customer, period=period, until=at if runs else period.end)
+            until = at if runs else period.end
+            invoice = compute_invoice(customer=customer, period=period, until=until, computed=computed).assembled
         except BillingError as problem:
             state.problems[customer.key] = problem.message
             continue
-        state.periods[customer.key, period] = (kind, computed.assembled.total)
+        computed.append(invoice)
+        state.periods[customer.key, period] = (kind, invoice.total)
 
 
 def money_between(*, customer_id: str, before: State, after: State) -> list[MoneyEffect]:

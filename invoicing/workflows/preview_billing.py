@@ -7,6 +7,7 @@ from django.db import transaction
 from moneyed import Money
 
 from billing_site.kernel.period import Period
+from invoicing.core.correction import corrections_after
 from invoicing.core.figures import CompiledPrices
 from invoicing.customers.models import Customer
 from invoicing.invoices.corrections import customers_with_open_corrections, open_corrections
@@ -51,21 +52,25 @@ def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measur
     customers = [customer for customer, _ in batch.due]
     corrected = customers_with_open_corrections(customers=customers)
     credited = customers_with_credit(customers=customers)
+    # By reference, which names one lot or correction among those of all customers.
     drawn: dict[str, Money] = {}
+    carried: dict[str, Money] = {}
     for customer, period in sorted(batch.due, key=lambda pair: (pair[1].end, pair[1].start)):
         with failures_told(report, customer, period):
             contract = contract_agreed(agreements=batch.agreements, customer=customer, period=period)
             lots = open_lots(customer=customer, contract=contract) if customer.pk in credited else ()
+            corrections = open_corrections(customer=customer, period=period) if customer.pk in corrected else ()
             figures = compute_figures(
                 contract=contract,
                 measure=measures(customer, period),
                 prices=prices,
-                corrections=open_corrections(customer=customer, period=period) if customer.pk in corrected else (),
                 # What an earlier period of the same preview takes is gone.
+                corrections=corrections_after(corrections=corrections, carried=carried),
                 lots=[lot.after(drawn=drawn.get(lot.reference)) for lot in lots],
             )
-            for reference, amount in figures.drawn.items():
-                drawn[reference] = drawn[reference] + amount if reference in drawn else amount
+            for sums, parts in ((drawn, figures.drawn), (carried, figures.carried)):
+                for reference, amount in parts.items():
+                    sums[reference] = sums[reference] + amount if reference in sums else amount
             batch.agreements.note_computed(customer=customer, period=period, amounts=figures.amounts)
             report.previews.append(InvoicePreview(customer, period, figures.total))
         note_grace(report, customer, period, known_at=as_of)

@@ -1,6 +1,6 @@
 """What a change of a subscription would do to the invoices of the running and the next periods; or doing it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,9 +20,9 @@ from invoicing.invoices.models import InvoiceStatus
 from invoicing.subscriptions.change import Change, apply_change
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.phases import locked_subscription
-from invoicing.subscriptions.snapshot import with_phases
+from invoicing.subscriptions.snapshot import opening_periods_of, with_phases
 from invoicing.subscriptions.timelines import timeline_of
-from invoicing.workflows.compute_invoice import compute_invoice
+from invoicing.workflows.invoices_to_come import billing_order, invoices_of
 from metering.rollup import roll_up
 
 # A change that is dated back or planned far ahead shows so many periods from its beginning on.
@@ -166,16 +166,14 @@ def make_change(
 def _changed(subscription: Subscription, change: Change, *, at: datetime, actor: str, reason: str) -> ChangePreview:
     locked = locked_subscription(subscription=subscription)
     customer, before = locked.customer, timeline_of(subscription=locked)
+    touched = {*_periods(locked, before, change, at=at)}
     # Made once and taken back, to know which periods it touches; then they are computed without it and with it.
     with transaction.atomic():
         after = _applied(locked, change, actor=actor, reason=reason)
+        touched |= {*_periods(locked, after, change, at=at)}
         transaction.set_rollback(True)
-    periods = [
-        period
-        for period in sorted({*_periods(before, change, at=at), *_periods(after, change, at=at)})
-        if not _is_issued(customer, period)
-    ]
-    without = _invoices(customer, periods, at=at)
+    periods = [period for period in sorted(touched, key=billing_order) if not _is_issued(customer, period)]
+    without = invoices_of(customer=customer, periods=periods, at=at)
     assert _applied(locked, change, actor=actor, reason=reason) == after, "the same change does the same"
     return ChangePreview(
         change=change,
@@ -183,7 +181,9 @@ def _changed(subscription: Subscription, change: Change, *, at: datetime, actor:
         after=after,
         periods=tuple(
             PeriodEffect(period, old, new)
-            for period, old, new in zip(periods, without, _invoices(customer, periods, at=at), strict=True)
+            for period, old, new in zip(
+                periods, without, invoices_of(customer=customer, periods=periods, at=at), strict=True
+            )
         ),
     )
 
@@ -193,8 +193,16 @@ def _applied(subscription: Subscription, change: Change, *, actor: str, reason: 
     return timeline_of(subscription=with_phases(Subscription.objects.all()).get(pk=subscription.pk))
 
 
-def _periods(timeline: Timeline, change: Change, *, at: datetime) -> Iterator[Period]:
-    """Yield the periods from the change, or the running one, to the one after both."""
+def _periods(subscription: Subscription, timeline: Timeline, change: Change, *, at: datetime) -> Iterator[Period]:
+    """Yield the periods from the change, or the running one, to the one after both, and those of opening invoices until then."""
+    last: Period | None = None
+    for last in _running_and_next(timeline, change, at=at):
+        yield last
+    if last is not None:
+        yield from opening_periods_of(subscription=subscription, until=last.end)
+
+
+def _running_and_next(timeline: Timeline, change: Change, *, at: datetime) -> Iterator[Period]:
     moments = sorted((as_utc(at), as_utc(change.at)))
     moment = max(moments[0], timeline.phases[0].starts_at)
     for _ in range(PERIODS_MAX):
@@ -210,12 +218,3 @@ def _periods(timeline: Timeline, change: Change, *, at: datetime) -> Iterator[Pe
 def _is_issued(customer: Customer, period: Period) -> bool:
     issued = customer.invoices.exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
     return issued.filter(period_start=period.start, period_end=period.end).exists()
-
-
-def _invoices(customer: Customer, periods: Sequence[Period], *, at: datetime) -> list[AssembledInvoice]:
-    """Return the invoices of periods that follow each other; each settles what those before it take in advance."""
-    invoices: list[AssembledInvoice] = []
-    for period in periods:
-        computed = compute_invoice(customer=customer, period=period, until=as_utc(at), computed=invoices)
-        invoices.append(computed.assembled)
-    return invoices

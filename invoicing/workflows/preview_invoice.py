@@ -8,13 +8,14 @@ from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
 from invoicing.subscriptions.snapshot import periods_running
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
+from invoicing.workflows.invoices_to_come import invoices_before
 from metering.rollup import roll_up
 
 
 def preview_invoice(*, customer_key: str, as_of: datetime) -> ComputedInvoice:
     """Compute the invoice of the period that runs at `as_of`, with the usage before that moment.
 
-    It is the same computation as the billing run's, without writing the result. Raises NotFound
+    It is the same computation as the billing run's, without writing the result; what is due before and not issued yet comes first. Raises NotFound
     for an unknown customer or one without a subscription at that moment.
     """
     customer = customer_by_key(key=customer_key)
@@ -22,7 +23,8 @@ def preview_invoice(*, customer_key: str, as_of: datetime) -> ComputedInvoice:
     if not periods:
         raise NotFound(_why_not(customer, as_of), field="as_of")
     roll_up()
-    return compute_invoice(customer=customer, period=periods[0], until=as_of)
+    before = invoices_before(customer=customer, period=periods[0])
+    return compute_invoice(customer=customer, period=periods[0], until=as_of, computed=before)
 
 
 def _why_not(customer: Customer, at: datetime) -> str:

@@ -1,7 +1,7 @@
 """What billing runs and their previews share: what is due, what waits for late usage, and what could not be billed."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -10,10 +10,11 @@ from django.db.models import Exists, OuterRef
 from moneyed import Money
 
 from billing_site.kernel.errors import BillingError
-from billing_site.kernel.period import Period
+from billing_site.kernel.period import Period, as_utc
 from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.operations import drop_drafts
 from invoicing.subscriptions.agreements import Agreements, agreements_of
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.snapshot import periods_agreed
@@ -78,7 +79,11 @@ def settle_first(report: RunReport, *, at: datetime, customer_key: str) -> None:
 
 
 def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> Iterator[DueBatch]:
-    """Yield the customers with the periods that have ended by `as_of` and have no issued invoice; queries count by batch."""
+    """Yield the customers with the periods that have ended by `as_of` and have no issued invoice; queries count by batch.
+
+    Drafts of periods in which nothing is charged any more, since the contract has changed, are deleted: they would hold what
+    nobody will pay.
+    """
     customers = (
         [customer_by_key(key=customer_key, field="customer")]
         if customer_key
@@ -87,6 +92,8 @@ def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> 
     for first in range(0, len(customers), BATCH_CUSTOMERS):
         batch = customers[first : first + BATCH_CUSTOMERS]
         agreements = agreements_of(customers=batch)
+        if _drop_stale_drafts(batch, agreements):
+            agreements = agreements_of(customers=batch)
         issued = set(
             Invoice.objects.filter(customer__in=batch)
             .exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
@@ -101,6 +108,25 @@ def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> 
                     if (customer.pk, period.start, period.end) not in issued
                 ]
         yield DueBatch(due, agreements)
+
+
+def _drop_stale_drafts(customers: Sequence[Customer], agreements: Agreements) -> int:
+    """Delete the drafts of customers that stand for no period in which they are charged, and return how many."""
+    drafts: dict[int, dict[Period, int]] = {}
+    rows = Invoice.objects.filter(customer__in=customers, status=InvoiceStatus.DRAFT)
+    for number, customer_id, start, end in rows.values_list("id", "customer_id", "period_start", "period_end"):
+        drafts.setdefault(customer_id, {})[Period(as_utc(start), as_utc(end))] = number
+    stale: list[int] = []
+    for customer in customers:
+        if of_customer := drafts.get(customer.pk):
+            until = max(period.end for period in of_customer)
+            try:
+                charged = set(periods_agreed(agreements=agreements, customer=customer, until=until))
+            except OF_ONE_CUSTOMER:
+                # It is told where its periods are asked for.
+                continue
+            stale += [number for period, number in of_customer.items() if period not in charged]
+    return drop_drafts(invoice_ids=stale, actor="billing", reason="nothing is charged in its period any more")
 
 
 def note_grace(report: RunReport, customer: Customer, period: Period, *, known_at: datetime) -> bool:

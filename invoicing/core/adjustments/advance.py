@@ -16,6 +16,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import plain, round_money, total
 from billing_site.kernel.period import Period, as_utc
+from invoicing.core.adjustments.parts import parts_in_order
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, Charge, Step, StepKind, Term
 from invoicing.core.definition import definition_of, price_from_definition
 from invoicing.core.rating import rate_charge
@@ -37,7 +38,10 @@ class AdvanceTerm(Term):
 
 @dataclass(frozen=True)
 class InvoicedInAdvance(AdvanceTerm):
-    """What was invoiced in advance for the charges of this invoice; `about` are the lines of the subscription."""
+    """What was invoiced in advance for the charges of this invoice; `about` are the lines of the subscription, fees in advance first.
+
+    It comes off them in this order where credit for a plan or meter asks what is left to pay of each (`settled_parts`).
+    """
 
     kind: ClassVar[AdjustmentKind] = AdjustmentKind.INVOICED_IN_ADVANCE
 
@@ -76,6 +80,12 @@ def adjust_advance(*, term: AdvanceTerm, base: tuple[BaseLine, ...], currency: s
             return _next_fees(term, base, held + seen)
         case _:
             raise AssertionError(f"fees in advance have no such term: {term}")
+
+
+def settled_parts(*, line: AdjustmentLine) -> tuple[BaseLine, ...]:
+    """Return what a line of what was invoiced in advance leaves nobody to pay of each charge, in the order of its lines."""
+    assert isinstance(line.term, InvoicedInAdvance), "only this settles charges of its own"
+    return parts_in_order(amount=line.amount * -1, base=line.base)
 
 
 def advance_document(*, term: AdvanceTerm) -> dict[str, Any]:

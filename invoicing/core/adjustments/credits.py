@@ -28,7 +28,10 @@ class CreditKind(StrEnum):
 
 @dataclass(frozen=True)
 class Lot:
-    """What is left of a credit grant. `number` grows with every grant; `about` are the lines that it may pay for, None all of them."""
+    """What is left of a credit grant. `number` grows with every grant; `about` are the lines that it may pay for, None all of them.
+
+    Beside these it names what lowers them as a whole (a maximum spend): no more is paid than that leaves.
+    """
 
     number: int
     name: str
@@ -82,7 +85,7 @@ def draw_lots(
     `lines` are what is left of each line of the invoice after all that reduced it, `to_pay` its total. What is drawn never exceeds a lot,
     the lines that it may pay for, or what is to pay.
     """
-    left = {line.reference: line.amount for line in lines if line.amount.amount > 0}
+    left = {line.reference: line.amount for line in lines}
     currency = to_pay.currency.code
     room, drawn = to_pay, []
     for lot in sorted(lots, key=drawdown_order):
@@ -90,9 +93,11 @@ def draw_lots(
             continue
         assert lot.balance.currency.code == currency, "a lot pays for invoices of its own currency"
         about = tuple(
-            reference for reference in left if left[reference].amount and (lot.about is None or reference in lot.about)
+            reference
+            for reference, amount in left.items()
+            if (amount.amount > 0 if lot.about is None else amount.amount and reference in lot.about)
         )
-        if not about:
+        if total((left[reference] for reference in about), currency).amount <= 0:
             continue
         term = Draw(
             reference=lot.reference,

@@ -20,3 +20,16 @@ def parts_of(*, amount: Money, base: tuple[BaseLine, ...]) -> tuple[BaseLine, ..
     assert all(part.amount <= left[part.reference] for part in parts), "a line gives what it has, no more"
     assert total((part.amount for part in parts), amount.currency.code) == amount, "each cent is taken off one line"
     return parts
+
+
+def parts_in_order(*, amount: Money, base: tuple[BaseLine, ...]) -> tuple[BaseLine, ...]:
+    """Take an amount off the first lines that have something left, each to its end before the next; the parts sum to the whole."""
+    rest = amount
+    parts: list[BaseLine] = []
+    for line in base:
+        taken = min(rest, line.amount)
+        if taken.amount > 0:
+            parts.append(BaseLine(line.reference, taken))
+            rest -= taken
+    assert not rest.amount, "the lines have as much as is taken off them"
+    return tuple(parts)

@@ -287,6 +287,48 @@ class Invoice(models.Model):
                 """,
             ),
             Guard(
+                name="settles_and_draws_what_is_there",
+                when=pgtrigger.After,
+                operation=pgtrigger.Update,
+                timing=pgtrigger.Deferred,
+                # A draft may have been made before an earlier one was made again: by its issue it is told.
+                func="""
+                    IF OLD.status <> 'draft' OR NEW.status = 'draft' OR NOT EXISTS (
+                        SELECT 1 FROM invoicing_invoiceline WHERE invoice_id = NEW.id
+                           AND adjustment IN ('invoiced_in_advance', 'advance_credit', 'commitment_drawdown')
+                    ) THEN
+                        RETURN NULL;
+                    END IF;
+                    PERFORM 1 FROM invoicing_subscription WHERE id IN (
+                        SELECT subscription_id FROM invoicing_invoiceline WHERE invoice_id = NEW.id AND adjustment <> ''
+                    ) ORDER BY id FOR NO KEY UPDATE;
+                    IF EXISTS (
+                        SELECT 1 FROM invoicing_invoiceline line
+                          JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
+                         WHERE line.subscription_id IN (SELECT subscription_id FROM invoicing_invoiceline
+                                                         WHERE invoice_id = NEW.id AND adjustment IN ('invoiced_in_advance', 'advance_credit'))
+                           AND line.adjustment IN ('in_advance', 'invoiced_in_advance', 'advance_credit')
+                           AND (invoice.status <> 'draft'
+                                OR (invoice.period_end, invoice.period_start) <= (NEW.period_end, NEW.period_start))
+                         GROUP BY line.subscription_id HAVING sum(line.amount) < 0
+                    ) OR EXISTS (
+                        SELECT 1 FROM invoicing_invoiceline line
+                          JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
+                          JOIN invoicing_commitmenttranche tranche ON tranche.id = line.tranche_id
+                         WHERE tranche.commitment_id IN (SELECT own.commitment_id FROM invoicing_commitmenttranche own
+                                                           JOIN invoicing_invoiceline drawn ON drawn.tranche_id = own.id
+                                                          WHERE drawn.invoice_id = NEW.id)
+                           AND line.adjustment IN ('commitment_base', 'commitment_drawdown') AND line.kind = 'adjustment'
+                           AND (invoice.status <> 'draft' OR invoice.period_start <= NEW.period_start)
+                         GROUP BY tranche.commitment_id HAVING sum(line.amount) < 0
+                    ) THEN
+                        RAISE EXCEPTION 'invoice % settles or draws more than is there', NEW.number
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+            Guard(
                 name="begins_as_a_draft",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,

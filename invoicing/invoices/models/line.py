@@ -243,24 +243,30 @@ class InvoiceLine(models.Model):
             ),
             Guard(
                 name="settles_at_most_what_is_held",
-                when=pgtrigger.Before,
+                when=pgtrigger.After,
                 operation=pgtrigger.Insert | pgtrigger.Update,
+                timing=pgtrigger.Deferred,
                 declare=[("held", "numeric")],
-                # The subscription is locked, so that two invoices never settle the same money.
+                # The subscription is locked, so that two invoices never settle the same money. Drafts of later periods
+                # do not count: they are made again after this one, which must not wait for that.
                 func="""
-                    IF NEW.adjustment NOT IN ('invoiced_in_advance', 'advance_credit') OR NEW.amount = 0 THEN
-                        RETURN NEW;
+                    IF NEW.adjustment NOT IN ('invoiced_in_advance', 'advance_credit') OR NEW.amount = 0
+                       OR NOT EXISTS (SELECT 1 FROM invoicing_invoiceline WHERE id = NEW.id AND amount = NEW.amount) THEN
+                        RETURN NULL;
                     END IF;
                     PERFORM 1 FROM invoicing_subscription WHERE id = NEW.subscription_id FOR NO KEY UPDATE;
                     SELECT coalesce(sum(line.amount), 0) INTO held FROM invoicing_invoiceline line
                       JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
-                     WHERE line.subscription_id = NEW.subscription_id AND line.id IS DISTINCT FROM NEW.id
-                       AND line.adjustment IN ('in_advance', 'invoiced_in_advance', 'advance_credit');
-                    IF held + NEW.amount < 0 THEN
-                        RAISE EXCEPTION '% are held in advance of subscription %, not %', held, NEW.subscription_id,
-                            -NEW.amount USING ERRCODE = 'integrity_constraint_violation';
+                      JOIN invoicing_invoice own ON own.id = NEW.invoice_id
+                     WHERE line.subscription_id = NEW.subscription_id
+                       AND line.adjustment IN ('in_advance', 'invoiced_in_advance', 'advance_credit')
+                       AND (invoice.status <> 'draft'
+                            OR (invoice.period_end, invoice.period_start) <= (own.period_end, own.period_start));
+                    IF held < 0 THEN
+                        RAISE EXCEPTION '% are held in advance of subscription %, not %', held - NEW.amount,
+                            NEW.subscription_id, -NEW.amount USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
-                    RETURN NEW;
+                    RETURN NULL;
                 """,
             ),
             Guard(
@@ -268,7 +274,8 @@ class InvoiceLine(models.Model):
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert | pgtrigger.Update,
                 declare=[("held", "record"), ("promised", "record")],
-                # The commitment's row is locked, so that two invoices never draw the same money.
+                # The commitment's row is locked, so that two invoices never draw the same money. Drafts of later periods do
+                # not count: they are made again after this one.
                 func="""
                     IF NEW.kind <> 'adjustment' OR NEW.tranche_id IS NULL THEN RETURN NEW; END IF;
                     SELECT tranche.*, commitment.payment INTO promised FROM invoicing_commitmenttranche tranche
@@ -280,9 +287,11 @@ class InvoiceLine(models.Model):
                                WHERE line.adjustment IN ('commitment_base', 'commitment_drawdown')), 0) AS paid
                       INTO held FROM invoicing_invoiceline line
                       JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
+                      JOIN invoicing_invoice own ON own.id = NEW.invoice_id
                       JOIN invoicing_commitmenttranche tranche ON tranche.id = line.tranche_id
                      WHERE tranche.commitment_id = promised.commitment_id AND line.kind = 'adjustment'
-                       AND line.id IS DISTINCT FROM NEW.id;
+                       AND line.id IS DISTINCT FROM NEW.id
+                       AND (invoice.status <> 'draft' OR invoice.period_start <= own.period_start);
                     IF (promised.subscription_id, promised.currency) <> (NEW.subscription_id, NEW.currency)
                        OR NEW.adjustment IN ('commitment_base', 'commitment_true_up', 'commitment_expiry')
                           AND held.same > 0
