@@ -19,6 +19,7 @@ from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, St
 from invoicing.spend.queries import stopped_watches
 from invoicing.subscriptions.queries import incomplete
 from invoicing.workflows.late_changes import counted_late_changes
+from invoicing.workflows.unsettled_commitments import unsettled_commitments
 from metering.collecting.queries import waiting_letters
 from metering.models import UnappliedReason
 from metering.queries import events_of_unknown_customers
@@ -52,6 +53,7 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         failed_payments_queue(),
         overdue_queue(at=at),
         incomplete_queue(at=at),
+        unsettled_queue(at=at),
         stopped_queue(at=at),
         *usage_queues(at=at),
         dead_letter_queue(),
@@ -207,6 +209,19 @@ def incomplete_queue(*, at: datetime) -> WorkQueue:
         empty="A trial that ends without a payment method, where one is needed, stands here: it is charged, not free.",
         count=len(names),
         why=_named(sorted(set(names))),
+    )
+
+
+def unsettled_queue(*, at: datetime) -> WorkQueue:
+    """Return the commitments that are over and that no invoice will settle (S0-066)."""
+    tranches = unsettled_commitments(at=at)
+    return WorkQueue(
+        name="Commitments that no invoice settles",
+        link=_list("subscription", "state=unsettled"),
+        empty="A commitment that is over while its subscription is paused or has ended, with no invoice to follow, stands here.",
+        count=len(tranches),
+        oldest=min((tranche.ends_at for tranche in tranches), default=None),
+        why=_named(sorted({tranche.subscription.customer.name for tranche in tranches})),
     )
 
 

@@ -45,6 +45,7 @@ from invoicing.subscriptions.models import PriceOverride, Subscription, Subscrip
 from invoicing.subscriptions.queries import held_in_advance, incomplete, phase_shown, phases_in_force, state_of
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.start import start_subscription
+from invoicing.workflows.unsettled_commitments import unsettled_commitments
 
 
 class StartForm(forms.ModelForm):
@@ -184,6 +185,7 @@ class InForceFilter(admin.SimpleListFilter):
             ("running", "Running"),
             ("trial", "In its trial"),
             ("incomplete", "Trial over, no means of payment"),
+            ("unsettled", "Commitment over, no invoice to come"),
             ("paused", "Paused"),
             ("planned", "Planned"),
             ("ended", "Ended"),
@@ -199,6 +201,9 @@ class InForceFilter(admin.SimpleListFilter):
                 return queryset.filter(phases__in=phases_in_force(at=at).filter(kind=kind))
             case "incomplete":
                 return queryset.filter(pk__in=incomplete(at=at))
+            case "unsettled":
+                unsettled = unsettled_commitments(at=at)
+                return queryset.filter(pk__in=[tranche.subscription_id for tranche in unsettled])
             case "planned":
                 return queryset.filter(started_at__gt=at)
             case "ended":

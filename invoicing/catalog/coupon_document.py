@@ -12,6 +12,7 @@ from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import exponent, plain
 from billing_site.kernel.text import is_storable
 from invoicing.catalog.coupon import PERCENT_PLACES, PERIODS_MAX, POSITION_DEFAULT, CouponDuration
+from invoicing.catalog.effective import moment_mistake
 from invoicing.core.numbers import Mistake, read_number
 from metering.core.parsing import read_moment
 
@@ -208,5 +209,8 @@ class _Reader:
                 value = False
         if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
             self.wrong(name, "not_a_time", "must be a time with an offset: 2026-07-01T00:00:00Z")
+            return None
+        if value is not None and (mistake := moment_mistake(moment=value, field=name)) is not None:
+            self.wrong(name, mistake.code, mistake.message)
             return None
         return value

@@ -8,8 +8,10 @@ from django.db import IntegrityError, transaction
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, NotFound
+from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import from_minor_units, is_rounded, round_money
 from billing_site.kernel.text import is_storable
+from invoicing.catalog.effective import moment_mistake
 from invoicing.catalog.models import Plan
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.posting import postings_for_breakage, postings_for_credit_sale
@@ -20,6 +22,9 @@ from invoicing.customers.operations import KEY_PATTERN, lock_customer
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from metering.models import Meter
+
+# A column of money holds less.
+AMOUNT_LIMIT = 10 ** (AMOUNT_DIGITS - AMOUNT_PLACES)
 
 
 @dataclass(frozen=True)
@@ -186,12 +191,16 @@ def _mistakes(customer: Customer, terms: GrantTerms) -> list[FieldError]:
         errors.append(FieldError("amount", "currency_differs", message))
     elif terms.amount <= round_money(terms.amount.amount * 0, customer.currency) or not is_rounded(terms.amount):
         errors.append(FieldError("amount", "out_of_range", "must be more than nothing, in whole minor units"))
+    elif terms.amount.amount >= AMOUNT_LIMIT:
+        message = f"must have at most {AMOUNT_DIGITS - AMOUNT_PLACES} digits before the point"
+        errors.append(FieldError("amount", "too_large", message))
     if not 0 <= terms.priority <= PRIORITY_MAX:
         errors.append(FieldError("priority", "out_of_range", f"must be a whole number from 0 to {PRIORITY_MAX}"))
     moments = {"effective_at": terms.effective_at, "expires_at": terms.expires_at}
-    naive = [name for name, moment in moments.items() if moment is not None and moment.utcoffset() is None]
-    errors += [FieldError(name, "naive", "has no offset: write 2026-08-01T00:00:00Z") for name in naive]
-    if not naive and terms.expires_at is not None and terms.expires_at <= terms.effective_at:
+    told = (moment_mistake(moment=moment, field=name) for name, moment in moments.items() if moment is not None)
+    wrong = [mistake for mistake in told if mistake is not None]
+    errors += wrong
+    if not wrong and terms.expires_at is not None and terms.expires_at <= terms.effective_at:
         errors.append(FieldError("expires_at", "before_start", "must be after it takes effect"))
     for field, asked, known in (
         ("plans", terms.plans, Plan.objects.filter(key__in=terms.plans)),

@@ -213,6 +213,8 @@ def test_late_usage_of_an_invoice_that_credit_paid_is_owed_by_the_next_and_credi
         ("5", {"priority": 1001}, "priority"),
         ("5", {"expires_at": JULY}, "expires_at"),
         ("5", {"effective_at": datetime(2026, 7, 1)}, "effective_at"),
+        ("5", {"effective_at": datetime(1999, 12, 31, tzinfo=UTC)}, "effective_at"),
+        ("5", {"expires_at": datetime(9999, 12, 31, 23, 59, tzinfo=UTC)}, "expires_at"),
         ("5", {"plans": ["nowhere"]}, "plans"),
         ("5", {"meters": ["nothing"]}, "meters"),
     ],

@@ -37,6 +37,27 @@ MATRIX = {"model": "matrix", "dimensions": ["region"], "cells": [{"values": ["eu
 EU_GROUP, US_GROUP = {"values": ["eu"], "quantity": "2"}, {"values": ["us"], "quantity": "2"}
 METER = {"key": "m", "event_type": "m.used"}
 BUDGET = {"customer_id": "cust_acme", "name": "Cap", "amount": {"amount": "100.00", "currency": "USD"}}
+USD_10 = {"amount": "10.00", "currency": "USD"}
+GRANT = {
+    "key": "welcome",
+    "customer_id": "cust_acme",
+    "kind": "promotional",
+    "name": "Welcome",
+    "amount": USD_10,
+    "effective_at": "2026-07-01T00:00:00Z",
+    "reason": "asked",
+}
+COMMITMENT = {
+    "starts_at": "2026-07-01T00:00:00Z",
+    "payment": "in_advance",
+    "tranches": [{"periods": 2, "amount": USD_10}, {"periods": 1, "amount": USD_10}],
+    "rolls_over": True,
+    "rollover_max": USD_10,
+    "overage_rate": "0.9",
+    "reason": "order 4711",
+}
+COMMITMENTS = "/api/v1/subscriptions/sub_cust_acme/commitments"
+COUPON = {"code": "LESS", "percent_off": "20", "duration": "repeating", "periods": 3}
 EVENT = {
     "event_id": "e",
     "idempotency_key": "e",
@@ -56,6 +77,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/v1/meters": METER,
     "/api/v1/budgets": BUDGET,
     "/api/v1/events": EVENT,
+    "/api/v1/credit-grants": GRANT,
+    COMMITMENTS: COMMITMENT,
+    "/api/v1/coupons": COUPON,
 }
 NUL, LONG = "a\x00b", "x" * 5000
 # address, members to change ("..." drops one), field that must be told
@@ -248,6 +272,33 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("/api/v1/events", {"quantity": "NaN"}, "quantity"),
     ("/api/v1/events", {"customer_id": ...}, "customer_id"),
     ("/api/v1/events", {"event_id": 5}, "event_id"),
+    ("/api/v1/credit-grants", {"amount": {"amount": "NaN", "currency": "USD"}}, "amount"),
+    ("/api/v1/credit-grants", {"amount": {"amount": "1e400", "currency": "USD"}}, "amount"),
+    ("/api/v1/credit-grants", {"amount": {"amount": "9" * 17, "currency": "USD"}}, "amount"),
+    ("/api/v1/credit-grants", {"name": NUL}, "name"),
+    ("/api/v1/credit-grants", {"key": NUL}, "key"),
+    ("/api/v1/credit-grants", {"plans": [NUL]}, "plans[0]"),
+    ("/api/v1/credit-grants", {"plans": "pro"}, "plans"),
+    ("/api/v1/credit-grants", {"meters": [LONG]}, "meters"),
+    ("/api/v1/credit-grants", {"priority": True}, "priority"),
+    ("/api/v1/credit-grants", {"priority": 10**30}, "priority"),
+    ("/api/v1/credit-grants", {"effective_at": "0001-01-01T00:00:00+14:00"}, "effective_at"),
+    ("/api/v1/credit-grants", {"expires_at": "9999-12-31T23:59:59-12:00"}, "expires_at"),
+    ("/api/v1/credit-grants", {"reason": NUL}, "reason"),
+    (COMMITMENTS, {"tranches": []}, "tranches"),
+    (COMMITMENTS, {"tranches": [None]}, "tranches[0]"),
+    (COMMITMENTS, {"tranches.1.periods": 10**30}, "tranches[1].periods"),
+    (COMMITMENTS, {"tranches.0.amount": {"amount": "NaN", "currency": "USD"}}, "tranches[0].amount"),
+    (COMMITMENTS, {"tranches.0.amount": {"amount": "1.005", "currency": "USD"}}, "tranches[0].amount"),
+    (COMMITMENTS, {"rollover_max": {"amount": "-1", "currency": "USD"}}, "rollover_max"),
+    (COMMITMENTS, {"overage_rate": "NaN"}, "overage_rate"),
+    (COMMITMENTS, {"overage_rate": "0.0000000000001"}, "overage_rate"),
+    (COMMITMENTS, {"starts_at": "9999-12-31T23:59:59-12:00"}, "starts_at"),
+    ("/api/v1/coupons", {"percent_off": "NaN"}, "percent_off"),
+    ("/api/v1/coupons", {"percent_off": "1e400"}, "percent_off"),
+    ("/api/v1/coupons", {"code": NUL}, "code"),
+    ("/api/v1/coupons", {"periods": 10**30}, "periods"),
+    ("/api/v1/coupons", {"redeem_by": "0001-01-01T00:00:00+14:00"}, "redeem_by"),
 ]
 
 

@@ -9,7 +9,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0028_map_accounts'),
+        ('invoicing', '0030b_tell_histories_what_migrations_changed'),
     ]
 
     operations = [
