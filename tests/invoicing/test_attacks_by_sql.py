@@ -26,11 +26,11 @@ from tests.invoicing.carved_rows import (
     proven_by_the_chain,
 )
 
-pytestmark = pytest.mark.django_db
-
 ATTACKS = int(os.environ.get("ATTACKS", "300"))
 SEED = int(os.environ.get("ATTACK_SEED", secrets.randbits(32)))
 AT_ONCE = 30
+
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(300 + ATTACKS // 2)]
 
 
 @pytest.fixture
