@@ -12,7 +12,7 @@ from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.reports.models import AccountMapping
-from invoicing.spend.models import Budget, SpendNotice, SpendProgress, SpendWatch, UsageAnomaly
+from invoicing.spend.models import AnomalyReview, Budget, SpendNotice, SpendProgress, SpendWatch, UsageAnomaly
 from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
@@ -22,6 +22,7 @@ __all__ = [
     "Account",
     "AccountMapping",
     "Anchor",
+    "AnomalyReview",
     "Backfill",
     "BillingRun",
     "Budget",

@@ -19,7 +19,7 @@ from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.reports.models import AccountMapping
-from invoicing.spend.models import Budget
+from invoicing.spend.models import Budget, UsageAnomaly
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription
 from invoicing.what_ifs.models import WhatIf
@@ -35,6 +35,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
     (PlanMigration, "migrate_subscribers", "Can move the subscribers of a plan to another version"),
+    (UsageAnomaly, "review_usageanomaly", "Can say what was found about unusual usage"),
     (WhatIf, "ask_whatif", "Can try price lists on closed periods"),
     (UsageEvent, "correct_usageevent", "Can cancel and amend usage events, and settle contradictions"),
     (Meter, "backdate_meter", "Can date meters back and rebuild their windows"),

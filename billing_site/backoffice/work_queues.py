@@ -6,19 +6,24 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, DecimalField, F, Max, Min, OuterRef, Q, Subquery, Sum
+from django.db.models import Count, DecimalField, F, Max, Min, OuterRef, Q, QuerySet, Subquery, Sum
 from django.urls import reverse
 from moneyed import Money
 
 from billing_site.backoffice.usage_problems import uncharged_usage
 from billing_site.kernel.money import round_money
+from invoicing.core.anomaly import Direction
+from invoicing.core.life_cycle import State
+from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import overdue
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
+from invoicing.spend.anomalies import open_anomalies
 from invoicing.spend.queries import stopped_watches
 from invoicing.subscriptions.queries import incomplete
 from invoicing.workflows.late_changes import counted_late_changes
+from invoicing.workflows.offboarding import customers_to_close
 from invoicing.workflows.unsettled_commitments import unsettled_commitments
 from metering.collecting.queries import waiting_letters
 from metering.models import UnappliedReason
@@ -27,6 +32,7 @@ from metering.queries.contradictions import open_contradictions
 from metering.queries.unapplied import unapplied_kinds
 
 WHY_LENGTH = 120
+MORE_OR_LESS = {Direction.ABOVE.value: "more", Direction.BELOW.value: "less"}
 # Counting the usage of a line again takes about 10 ms; of more lines the index says only how many there are.
 LATE_LINES_COUNTED_MAX = 20
 DUE = DecimalField(max_digits=19, decimal_places=3)
@@ -55,6 +61,9 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         incomplete_queue(at=at),
         unsettled_queue(at=at),
         stopped_queue(at=at),
+        suspended_queue(),
+        closing_queue(),
+        unusual_queue(),
         *usage_queues(at=at),
         dead_letter_queue(),
         notice_queue(),
@@ -237,6 +246,57 @@ def stopped_queue(*, at: datetime) -> WorkQueue:
         count=len(rows),
         money=_amounts(rows),
         why=_named([row["customer__name"] for row in rows]),
+    )
+
+
+def suspended_queue() -> WorkQueue:
+    """Return the customers that are suspended: they are charged as agreed and not served, until somebody decides (S0-127)."""
+    suspended = with_state(Customer.objects.all()).filter(state=State.SUSPENDED.value)
+    rows = list(suspended.order_by("state_since").values_list("name", "state_since"))
+    return WorkQueue(
+        name="Suspended customers",
+        link=_list("customer", f"state={State.SUSPENDED.value}"),
+        empty="A customer that is suspended stands here until it pays, or somebody gives up on it.",
+        count=len(rows),
+        oldest=rows[0][1] if rows else None,
+        money=_owed(suspended),
+        why=_named([name for name, _ in rows]),
+    )
+
+
+def closing_queue() -> WorkQueue:
+    """Return the customers that have churned and are not closed: invoices to be made, issued or paid are left (S0-129, S0-130)."""
+    closing = customers_to_close()
+    rows = list(closing.order_by("state_since").values_list("name", "state_since"))
+    return WorkQueue(
+        name="Churned customers to close",
+        link=_list("customer", "state=closing"),
+        empty="A customer that has churned stands here until its last invoice is issued and everything is paid.",
+        count=len(rows),
+        oldest=rows[0][1] if rows else None,
+        money=_owed(closing),
+        why=_named([name for name, _ in rows]),
+    )
+
+
+def _owed(customers: "QuerySet[Customer]") -> tuple[Money, ...]:
+    unpaid = Invoice.objects.filter(status=InvoiceStatus.ISSUED, customer__in=customers.values("pk"))
+    owed = unpaid.order_by().values("currency")
+    return _amounts(owed.annotate(amount=Sum(F("total") - F("amount_paid"), output_field=DUE)))
+
+
+def unusual_queue() -> WorkQueue:
+    """Return the unusual days that nobody has looked into (S0-142)."""
+    waiting = open_anomalies()
+    figures = waiting.aggregate(number_of=Count("id"), oldest=Min("noticed_at"))
+    newest = waiting.order_by("-id").values_list("customer__name", "direction", "meter")
+    return WorkQueue(
+        name="Unusual usage",
+        link=_list("usageanomaly", "state=open"),
+        empty="A day on which a customer uses unusually much or little stands here until somebody says what was found.",
+        count=figures["number_of"],
+        oldest=figures["oldest"],
+        why="; ".join(f"{name}: {MORE_OR_LESS[direction]} {meter}" for name, direction, meter in newest[:2]),
     )
 
 

@@ -23,7 +23,7 @@ from invoicing.spend.models import SpendNotice, UsageAnomaly
 from invoicing.spend.queries import budgets_of
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
-from invoicing.subscriptions.queries import phase_shown, state_of
+from invoicing.subscriptions.queries import held_in_advance, phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.workflows.answer_access import Access, answer_access
 from invoicing.workflows.credit_balance import CreditBalance, credit_balance
@@ -78,7 +78,7 @@ class CustomerPage:
     overdue_count: int
     access: Access
     access_why: str
-    subscriptions: list[tuple[Subscription, SubscriptionPhase, str]]
+    subscriptions: list[tuple[Subscription, SubscriptionPhase, str, Money | None]]
     discounts: list[tuple[Discount, str]]
     credit: CreditBalance
     invoices: list[InvoiceRow]
@@ -100,7 +100,8 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         .order_by("currency")
     )
     access = answer_access(customer_key=customer.key, at=at)
-    subscriptions = with_phases(customer.subscriptions.all()).order_by("-started_at", "-id")
+    subscriptions = list(with_phases(customer.subscriptions.all()).order_by("-started_at", "-id"))
+    held = held_in_advance(subscriptions=subscriptions)
     return CustomerPage(
         at=at,
         balances=[round_money(_bare(row["amount"]), row["currency"]) for row in owed],
@@ -114,7 +115,8 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         access=access,
         access_why=_access_why(access, timezone=customer.timezone),
         subscriptions=[
-            (one, phase_shown(subscription=one, at=at), state_of(subscription=one, at=at)) for one in subscriptions
+            (one, phase_shown(subscription=one, at=at), state_of(subscription=one, at=at), held.get(one.pk))
+            for one in subscriptions
         ],
         credit=credit_balance(customer=customer, at=at),
         discounts=[

@@ -26,8 +26,10 @@ from invoicing.customers.models import Customer
 from invoicing.customers.operations import CHANGEABLE, change_customer, check_customer_fields, create_customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.workflows.find_saving import find_saving
+from invoicing.workflows.offboarding import customers_to_close
 
 FIXED = ("key", "currency", "timezone")
+TO_CLOSE = "closing"
 PORTAL_LINK = "billing_site.portal.access.link_for"
 
 
@@ -80,11 +82,14 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the states."""
-        return [(state.value, state_words(state).capitalize()) for state in State]
+        """Return the states, and among those that have churned who is not closed."""
+        states = [(state.value, state_words(state).capitalize()) for state in State]
+        return [*states, (TO_CLOSE, "Churned, not closed")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Keep the customers that are recorded in the state."""
+        if self.value() == TO_CLOSE:
+            return queryset.filter(pk__in=customers_to_close().values("pk"))
         return queryset.filter(state=self.value()) if self.value() else queryset
 
 

@@ -15,7 +15,7 @@ from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import total
 from invoicing.admin.customer_page import amount_due
 from invoicing.customers.models import SettlementChannel
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus
 
@@ -161,7 +161,9 @@ def _advice(invoice: Invoice, push: PushIntent | None, failures: list[PaymentFai
 
 
 def grace_until(invoice: Invoice) -> datetime:
-    """Return from when on billing runs issue the invoice: its period's end and the customer's grace (S0-062)."""
+    """Return from when on billing runs issue the invoice: its period's end and, where it charges usage, the customer's grace (S0-062)."""
+    if not invoice.lines.filter(kind=LineKind.CHARGE).exclude(meter_key="").exists():
+        return invoice.period_end
     return invoice.period_end + timedelta(hours=invoice.customer.grace_hours)
 
 

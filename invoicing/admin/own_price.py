@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import yaml
+
 from billing_site.display.figures import moment_text
 from invoicing.admin.price_words import CELLS_SAID_MAX
 from invoicing.catalog.file import read_catalog_text
+from invoicing.catalog.mapping import core_price
+from invoicing.catalog.models import Price
 from invoicing.core.definition import definition_of, price_from_definition
 from invoicing.core.detail import values_text
 from invoicing.subscriptions.models import PriceOverride, Subscription
@@ -24,6 +28,12 @@ def own_price_of(*, fields: Mapping[str, Any]) -> OwnPrice:
         until=fields["until"],
         scope=Scope(fields["scope"] or Scope.SUBSCRIPTION),
     )
+
+
+def definition_text(*, price: Price) -> str:
+    """Write a catalog price as the form takes it, one member a line."""
+    text: str = yaml.safe_dump(definition_of(core_price(price=price)), sort_keys=False, default_flow_style=None)
+    return text
 
 
 def fields_of(*, own: OwnPrice | None) -> dict[str, object]:

@@ -22,17 +22,19 @@ class VersionInForce:
     is_sold: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class PlanInForce:
-    """A plan with its published versions, the newest first."""
+    """A plan with its published versions, the newest first; `current` is the newest of them that is, or was, sold."""
 
     plan: Plan
     versions: list[VersionInForce]
+    current: PlanVersion | None = None
 
     @property
     def older(self) -> int:
-        """How many subscriptions run on a version that is not the newest."""
-        return sum(one.running for one in self.versions[1:])
+        """How many subscriptions run on a version before the current one; nobody has one that is only planned."""
+        number = self.current.number if self.current is not None else 0
+        return sum(one.running for one in self.versions if one.version.number < number)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class PlansInForce:
 
     @property
     def older(self) -> int:
-        """How many of them run on a version that is not the newest."""
+        """How many of them run on a version before the current one of its plan."""
         return sum(plan.older for plan in self.plans)
 
 
@@ -74,4 +76,10 @@ def plans_in_force(*, at: datetime) -> PlansInForce:
         plan = plans.setdefault(version.plan_id, PlanInForce(version.plan, []))
         is_sold = version.pk in sold
         plan.versions.append(VersionInForce(version, running.get(version.pk, 0), number, first, is_sold))
+        if plan.current is None and _has_been_sold(version, at=at):
+            plan.current = version
     return PlansInForce(at, list(plans.values()))
+
+
+def _has_been_sold(version: PlanVersion, *, at: datetime) -> bool:
+    return not version.is_never_sold and (version.effective_from is None or version.effective_from <= at)

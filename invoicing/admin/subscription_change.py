@@ -1,20 +1,14 @@
 """Change a subscription in two steps: what it would do to the running and the next invoices, then the change itself."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.decorators import action
-from unfold.widgets import (
-    UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminSelectWidget,
-    UnfoldAdminSplitDateTimeWidget,
-    UnfoldAdminTextareaWidget,
-)
 
 from billing_site.display.admin import (
     ConfirmedTable,
@@ -29,12 +23,18 @@ from billing_site.display.figures import moment_text, money_text, period_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.period import Period
-from invoicing.admin.own_price import fields_of, own_price_of, words_of
-from invoicing.catalog.models import PlanVersion, Price
-from invoicing.subscriptions.amend import QUANTITY_MAX
-from invoicing.subscriptions.change import Change, ChangeKind, Timing, moment_of
+from invoicing.admin.own_price import definition_text, fields_of, own_price_of, words_of
+from invoicing.admin.price_words import price_in_words
+from invoicing.admin.subscription_change_form import (
+    KINDS,
+    ChangeForm,
+    kind_asked,
+    kinds_offered,
+    prices_of_plan,
+)
+from invoicing.catalog.models import PlanVersion
+from invoicing.subscriptions.change import Change, ChangeKind
 from invoicing.subscriptions.models import Subscription
-from invoicing.subscriptions.override import Scope
 from invoicing.subscriptions.queries import phase_shown
 from invoicing.workflows.preview_change import (
     ChangePreview,
@@ -43,127 +43,6 @@ from invoicing.workflows.preview_change import (
     make_change,
     preview_change,
 )
-
-KINDS = {
-    ChangeKind.PLAN: "Put it on another plan",
-    ChangeKind.QUANTITY: "Change the number of seats",
-    ChangeKind.PRICE: "Agree a price of its own",
-    ChangeKind.PAUSE: "Pause it",
-    ChangeKind.RESUME: "Resume it",
-    ChangeKind.TRIAL_END: "Move the end of its trial",
-    ChangeKind.CANCEL: "End it",
-    ChangeKind.REACTIVATE: "Take its end back",
-}
-STATED = "stated"
-TIMINGS = {
-    Timing.NOW.value: "Now",
-    Timing.RENEWAL.value: "At renewal: the end of the running billing period",
-    STATED: "At the moment below",
-}
-
-
-def published_versions() -> QuerySet[PlanVersion]:
-    """Return what a subscription can be put on, the newest of each plan first."""
-    never_sold = Q(effective_from=F("effective_to"), effective_from__isnull=False)
-    published = PlanVersion.objects.filter(~never_sold, published_at__isnull=False)
-    return published.select_related("plan").order_by("plan__name", "-number")
-
-
-class ChangeForm(forms.Form):
-    """What is to change, and from when on."""
-
-    kind = forms.ChoiceField(
-        label="Change",
-        choices=[(kind.value, words) for kind, words in KINDS.items()],
-        widget=UnfoldAdminSelectWidget(),
-    )
-    plan_version = forms.ModelChoiceField(
-        label="Plan",
-        queryset=PlanVersion.objects.none(),
-        required=False,
-        widget=UnfoldAdminSelectWidget(),
-        help_text="For another plan.",
-    )
-    quantity = forms.IntegerField(
-        label="Seats",
-        required=False,
-        min_value=1,
-        max_value=QUANTITY_MAX,
-        widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="For another number of seats: flat fees count so often.",
-    )
-    price = forms.ChoiceField(
-        label="Price", required=False, widget=UnfoldAdminSelectWidget(), help_text="For a price of its own: which."
-    )
-    definition = forms.CharField(
-        label="What it is instead",
-        required=False,
-        max_length=5000,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
-        help_text='As in a catalog file, one member a line: model: per_unit, unit_amount: "0.008". Empty: the plan\'s price again.',
-    )
-    until = forms.SplitDateTimeField(
-        label="It holds until (UTC)",
-        required=False,
-        widget=UnfoldAdminSplitDateTimeWidget(),
-        help_text="Empty: until further notice.",
-    )
-    scope = forms.ChoiceField(
-        label="It holds for",
-        required=False,
-        choices=[(Scope.SUBSCRIPTION.value, "This subscription"), (Scope.CUSTOMER.value, "All of the customer's")],
-        widget=UnfoldAdminSelectWidget(),
-    )
-    timing = forms.ChoiceField(label="From when on", choices=list(TIMINGS.items()), widget=UnfoldAdminSelectWidget())
-    at = forms.SplitDateTimeField(
-        label="Moment (UTC)",
-        required=False,
-        widget=UnfoldAdminSplitDateTimeWidget(),
-        help_text="Where the moment is stated; also the new end of a trial.",
-    )
-
-    # The operations' words for what this form calls otherwise.
-    renamed: ClassVar = {"plan": "plan_version", "ended_at": "at"}
-
-    def __init__(self, *args: Any, subscription: Subscription, **options: Any) -> None:
-        """Offer the published versions, and the prices of the plan in force."""
-        super().__init__(*args, **options)
-        version = phase_shown(subscription=subscription, at=now()).plan_version_id
-        prices = Price.objects.filter(plan_version=version, currency=subscription.customer.currency)
-        offered = prices.order_by("position").values_list("key", "name")
-        self.fields["price"].choices = [("", "–"), *offered]  # type: ignore[attr-defined]
-        self.fields["plan_version"].queryset = published_versions()  # type: ignore[attr-defined]
-
-    def clean(self) -> dict[str, Any]:
-        """Ask for what the chosen change needs."""
-        cleaned = super().clean() or {}
-        needs = {
-            ChangeKind.PLAN.value: "plan_version",
-            ChangeKind.QUANTITY.value: "quantity",
-            ChangeKind.PRICE.value: "price",
-        }
-        wanted = needs.get(cleaned.get("kind", ""))
-        if wanted and wanted not in self.errors and cleaned.get(wanted) in (None, ""):
-            self.add_error(wanted, "This change needs it.")
-        if cleaned.get("timing") == STATED and "at" not in self.errors and cleaned.get("at") is None:
-            self.add_error("at", "State the moment, or choose another time above.")
-        return cleaned
-
-    def change(self, subscription: Subscription) -> Change:
-        """Return the change that the form asks for; raises InvalidInput where nothing runs that could be renewed."""
-        fields = self.cleaned_data
-        kind, timing = ChangeKind(fields["kind"]), fields["timing"]
-        if timing == STATED:
-            at = fields["at"]
-        else:
-            at = moment_of(subscription=subscription, timing=Timing(timing), now=now().replace(microsecond=0))
-        return Change(
-            kind=kind,
-            at=at,
-            plan_version=fields["plan_version"] if kind is ChangeKind.PLAN else None,
-            quantity=fields["quantity"] if kind is ChangeKind.QUANTITY else None,
-            own_price=own_price_of(fields=fields) if kind is ChangeKind.PRICE else None,
-        )
 
 
 class ConfirmForm(ReasonForm):
@@ -207,7 +86,11 @@ class ChangePages(TrackedAdmin):
             raise PermissionDenied
         if "digest" in request.POST:
             return self._make(request, subscription)
-        form = ChangeForm(request.POST or None, subscription=subscription)
+        offered = kinds_offered(subscription=subscription)
+        kind = kind_asked(wanted=request.POST.get("kind") or request.GET.get("kind"), offered=offered)
+        form = ChangeForm(
+            request.POST or None, subscription=subscription, kind=kind, initial=_initial(request, subscription, kind)
+        )
         if request.method == "POST" and form.is_valid():
             try:
                 preview = preview_change(subscription=subscription, change=form.change(subscription), at=now())
@@ -215,16 +98,27 @@ class ChangePages(TrackedAdmin):
                 add_field_errors(form, problem, renamed=form.renamed)
             else:
                 return self._confirm(request, subscription, preview, ConfirmForm(initial=_shown(preview)))
-        return confirmation(
+        return self._ask(request, subscription, form, kind, offered)
+
+    def _ask(
+        self,
+        request: HttpRequest,
+        subscription: Subscription,
+        form: ChangeForm,
+        kind: ChangeKind,
+        offered: Sequence[ChangeKind],
+    ) -> HttpResponse:
+        context = self.page_context(
             request,
-            admin=self,
             title=f"Change subscription {subscription.key}",
-            effect="Nothing changes yet: the next page shows the invoices of the running and the next periods, before and after.",
-            form=form,
-            submit="See what it would do",
-            back=_page(subscription),
             row=subscription,
+            form=form,
+            words=KINDS[kind],
+            kinds=[(each, KINDS[each].name, each is kind) for each in offered],
+            prices=_prices_worded(subscription) if kind is ChangeKind.PRICE else (),
+            back=_page(subscription),
         )
+        return TemplateResponse(request, "backoffice/subscription_change.html", context)
 
     def _make(self, request: HttpRequest, subscription: Subscription) -> HttpResponse:
         form = ConfirmForm(request.POST)
@@ -267,6 +161,23 @@ class ChangePages(TrackedAdmin):
             table=_table(subscription, preview),
             details=[_lines(effect, subscription.customer.timezone) for effect in preview.periods],
         )
+
+
+def _initial(request: HttpRequest, subscription: Subscription, kind: ChangeKind) -> dict[str, object]:
+    """Begin with the price that was chosen on the page, as the plan has it."""
+    if kind is not ChangeKind.PRICE or "price" not in request.GET:
+        return {"kind": kind.value}
+    chosen = prices_of_plan(subscription=subscription).filter(key=request.GET["price"]).first()
+    if chosen is None:
+        return {"kind": kind.value}
+    return {"kind": kind.value, "price": chosen.key, "definition": definition_text(price=chosen)}
+
+
+def _prices_worded(subscription: Subscription) -> list[tuple[str, str, list[str]]]:
+    """Return the key, the name and the words of each price that can be agreed otherwise."""
+    cadence = phase_shown(subscription=subscription, at=now()).plan_version.cadence
+    prices = prices_of_plan(subscription=subscription)
+    return [(price.key, price.name, price_in_words(price=price, cadence=cadence)) for price in prices]
 
 
 def _shown(preview: ChangePreview) -> dict[str, object]:

@@ -37,7 +37,8 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.commitments import CommitmentPages, commitment_cards
 from invoicing.admin.own_price import overrides_shown
-from invoicing.admin.subscription_change import ChangePages, published_versions
+from invoicing.admin.subscription_change import ChangePages
+from invoicing.admin.subscription_change_form import published_versions
 from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.cancel import end_subscription
@@ -292,7 +293,7 @@ class SubscriptionAdmin(ChangePages, CommitmentPages):
             phases=list(subscription.phases.all()),
             overrides=overrides_shown(subscription=subscription),
             commitments=commitment_cards(subscription=subscription),
-            held=held_in_advance(subscription=subscription),
+            held=held_in_advance(subscriptions=[subscription]).get(subscription.pk),
             add_ons=[
                 (add_on, phase_shown(subscription=add_on, at=at), state_of(subscription=add_on, at=at))
                 for add_on in with_phases(subscription.add_ons.all()).order_by("started_at", "id")

@@ -11,21 +11,23 @@ from drf_spectacular.utils import (
     extend_schema_field,
     extend_schema_view,
 )
+from moneyed import Money
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import NotFound
+from billing_site.kernel.money import wire
 from invoicing.api.base import actor_of, bound_customer, filters_of, read
-from invoicing.api.fields import MomentField, StrictSerializer, TextField, WholeField
+from invoicing.api.fields import MomentField, MoneyField, StrictSerializer, TextField, WholeField
 from invoicing.catalog.queries import version_to_start
 from invoicing.customers.queries import customer_by_key
 from invoicing.subscriptions.amend import QUANTITY_MAX
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.models import Anchor, PriceOverride, Subscription, SubscriptionPhase
 from invoicing.subscriptions.override import Scope
-from invoicing.subscriptions.queries import phase_shown, state_of
+from invoicing.subscriptions.queries import held_in_advance, phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.start import start_subscription
 
@@ -55,6 +57,7 @@ ANSWER_EXAMPLE = REQUEST_EXAMPLE | {
         }
     ],
     "overrides": [],
+    "held_in_advance": None,
 }
 VERSION_LAST = 2**31 - 1
 
@@ -140,6 +143,9 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
     )
     phases = PhaseSerializer(many=True)
     overrides = serializers.SerializerMethodField(help_text="Prices of its own, its customer's first.")
+    held_in_advance = serializers.SerializerMethodField(
+        help_text="What invoices have taken in advance of it and not settled yet; null where they never took any."
+    )
     started_at = MomentField()
     ended_at = MomentField(allow_null=True)
     created_at = MomentField()
@@ -160,6 +166,7 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
             "created_at",
             "phases",
             "overrides",
+            "held_in_advance",
         )
 
     @extend_schema_field(PriceOverrideSerializer(many=True))
@@ -170,6 +177,13 @@ class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
         ]
         rows.sort(key=lambda row: (row.subscription_id is not None, row.price_key, row.starts_at))
         return list(PriceOverrideSerializer(rows, many=True).data)
+
+    @extend_schema_field(MoneyField(allow_null=True))
+    def get_held_in_advance(self, subscription: Subscription) -> dict[str, str] | None:
+        """Return what is held; a list has read it for all of its rows."""
+        known: dict[int, Money] | None = self.context.get("held_in_advance")
+        held = held_in_advance(subscriptions=[subscription]) if known is None else known
+        return wire(held[subscription.pk]) if subscription.pk in held else None
 
     def get_parent(self, subscription: Subscription) -> str | None:
         """Return the key of what it is added to."""
@@ -205,6 +219,7 @@ class SubscriptionsView(generics.ListAPIView[Subscription]):
     scopes = {"GET": "subscriptions:read", "POST": "subscriptions:write"}
     customer_bound = ("GET",)
     serializer_class = SubscriptionSerializer
+    held: dict[int, Money] | None = None
 
     def get_queryset(self) -> QuerySet[Subscription]:
         """Return the subscriptions that the caller may see and asks for."""
@@ -214,6 +229,16 @@ class SubscriptionsView(generics.ListAPIView[Subscription]):
         for key in keys:
             found = found.filter(customer__key=key)
         return found
+
+    def paginate_queryset(self, queryset: Any) -> list[Subscription] | None:
+        """Read with the page what is held of its rows."""
+        page = super().paginate_queryset(queryset)
+        self.held = held_in_advance(subscriptions=page or ())
+        return page
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """Hand it on."""
+        return {**super().get_serializer_context(), "held_in_advance": self.held}
 
     @extend_schema(
         operation_id="start_subscription",

@@ -253,6 +253,30 @@ class UsageAnomaly(models.Model):
         return f"{self.meter} of {self.customer_id} on {self.day}"
 
 
+class AnomalyReview(models.Model):
+    """That somebody has looked into an unusual day, and what was found; until then it waits on *Needs you*."""
+
+    anomaly = models.OneToOneField(UsageAnomaly, on_delete=models.PROTECT, related_name="review")
+    reviewed_at = models.DateTimeField()
+    actor = models.CharField(max_length=150)
+    reason = models.CharField(max_length=300, help_text="What was found.")
+
+    objects = models.Manager["AnomalyReview"]()
+
+    class Meta:
+        verbose_name = "review of unusual usage"
+        verbose_name_plural = "reviews of unusual usage"
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(actor="") & ~Q(reason=""), name="anomaly_is_reviewed_by_somebody_with_reason"
+            )
+        ]
+        triggers = append_only(noun="reviews of unusual usage")
+
+    def __str__(self) -> str:
+        return f"review of {self.anomaly_id}"
+
+
 class SpendProgress(models.Model):
     """One row: the numbers of the last events whose customers were looked at, for budgets and for unusual usage."""
 

@@ -1,5 +1,6 @@
 """What may be asked about subscriptions: which phase counts now, and who is on which plan version."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.db.models import Q, QuerySet, Sum
@@ -19,11 +20,15 @@ def phase_shown(*, subscription: Subscription, at: datetime) -> SubscriptionPhas
     return next((phase for phase in reversed(phases) if phase.starts_at <= at), phases[0])
 
 
-def held_in_advance(*, subscription: Subscription) -> Money | None:
-    """Return what issued invoices have taken in advance of a subscription and not settled, or None where they never took any."""
-    lines = subscription.invoice_lines.filter(adjustment__in=IN_ADVANCE).exclude(invoice__status__in=("draft", "void"))
-    held = lines.aggregate(held=Sum("amount"))["held"]
-    return None if held is None else round_money(held, subscription.customer.currency)
+def held_in_advance(*, subscriptions: Iterable[Subscription]) -> dict[int, Money]:
+    """Return what issued invoices have taken in advance of subscriptions and not settled, by primary key: those only of which they ever took any."""
+    currencies = {one.pk: one.customer.currency for one in subscriptions}
+    of_invoices = Q(invoice_lines__adjustment__in=IN_ADVANCE) & ~Q(invoice_lines__invoice__status__in=("draft", "void"))
+    sums = Subscription.objects.filter(pk__in=currencies).annotate(
+        held=Sum("invoice_lines__amount", filter=of_invoices)
+    )
+    held = sums.order_by().values_list("pk", "held")
+    return {pk: round_money(amount, currencies[pk]) for pk, amount in held if amount is not None}
 
 
 def phases_in_force(*, at: datetime) -> "QuerySet[SubscriptionPhase]":

@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.db.models import Exists, OuterRef, QuerySet
+
 from billing_site.kernel.period import Period
+from invoicing.core.life_cycle import State
+from invoicing.core.phases import PhaseKind
+from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.subscriptions.models import SubscriptionPhase
 from invoicing.subscriptions.snapshot import periods_due
 
 # The longest billing period is a year: whatever has ended is due by then.
@@ -28,6 +34,18 @@ class Offboarding:
     def is_complete(self) -> bool:
         """Say whether nothing is left to do."""
         return not (self.to_invoice or self.drafts or self.unpaid)
+
+
+def customers_to_close() -> "QuerySet[Customer]":
+    """Return the customers recorded as churned for whom something is left to do, with `state` and `state_since`.
+
+    That is: an invoice that is a draft or unpaid, or a subscription whose last charged time no invoice has reached yet.
+    """
+    left = Invoice.objects.filter(customer=OuterRef("pk"), status__in=(InvoiceStatus.DRAFT, InvoiceStatus.ISSUED))
+    reached = Invoice.objects.filter(customer=OuterRef("subscription__customer"), period_end__gte=OuterRef("ends_at"))
+    charged = SubscriptionPhase.objects.filter(kind=PhaseKind.ACTIVE.value, subscription__customer=OuterRef("pk"))
+    churned = with_state(Customer.objects.all()).filter(state=State.CHURNED.value)
+    return churned.filter(Exists(left) | Exists(charged.exclude(Exists(reached.exclude(status=InvoiceStatus.VOID)))))
 
 
 def offboarding_of(*, customer: Customer) -> Offboarding:

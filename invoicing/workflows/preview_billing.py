@@ -73,7 +73,7 @@ def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measur
                     sums[reference] = sums[reference] + amount if reference in sums else amount
             batch.agreements.note_computed(customer=customer, period=period, amounts=figures.amounts)
             report.previews.append(InvoicePreview(customer, period, figures.total))
-        note_grace(report, customer, period, known_at=as_of)
+            note_grace(report, customer, period, charges=contract.snapshot.charges, known_at=as_of)
 
 
 def _as_billed(customer: Customer, period: Period) -> Measure:

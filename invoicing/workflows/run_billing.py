@@ -33,8 +33,8 @@ def issue_billing(
 ) -> RunReport:
     """Draft and issue every period that ended by `as_of`; running it again makes nothing new.
 
-    A period that ended less than its customer's grace ago, by `as_of` and by `at`, stays a draft: late usage still
-    joins it (S0-060, S0-062). What is late for earlier invoices is settled first. Each customer and period is a transaction of its own: a crash leaves whole invoices or none,
+    A period in which usage is charged and that ended less than its customer's grace ago, by `as_of` and by `at`, stays a
+    draft: late usage still joins it (S0-060, S0-062). What is late for earlier invoices is settled first. Each customer and period is a transaction of its own: a crash leaves whole invoices or none,
     and the next run goes on where it stopped (S0-131).
     """
     return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=issue_computed, progress=progress)
@@ -62,10 +62,10 @@ def _run(
     run = BillingRun.objects.create(as_of=as_of, started_at=at)
     reason = f"billing run {run.pk} as of {as_of:%Y-%m-%d %H:%M} UTC"
     for done, (customer, period) in enumerate(due, start=1):
-        waits = note_grace(report, customer, period, known_at=min(as_of, at))
-        end = _keep_draft if waits else finish
         with failures_told(report, customer, period):
-            report.invoices.append(_bill(customer, period, run=run, at=at, actor=actor, reason=reason, finish=end))
+            report.invoices.append(
+                _bill(customer, period, report, run, at=at, actor=actor, reason=reason, finish=finish)
+            )
         if progress is not None:
             progress(done, len(due))
     run.finished_at = at
@@ -87,8 +87,9 @@ def _run(
 def _bill(
     customer: Customer,
     period: Period,
-    *,
+    report: RunReport,
     run: BillingRun,
+    *,
     at: datetime,
     actor: str,
     reason: str,
@@ -106,4 +107,6 @@ def _bill(
         actor=actor,
         reason=reason,
     )
-    return finish(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)
+    charges = computed.contract.snapshot.charges
+    waits = note_grace(report, customer, period, charges=charges, known_at=min(run.as_of, at))
+    return (_keep_draft if waits else finish)(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)

@@ -1,7 +1,7 @@
 """What billing runs and their previews share: what is due, what waits for late usage, and what could not be billed."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,6 +11,7 @@ from moneyed import Money
 
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.period import Period, as_utc
+from invoicing.core.contract import Charge
 from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
 from invoicing.invoices.models import Invoice, InvoiceStatus
@@ -129,10 +130,15 @@ def _drop_stale_drafts(customers: Sequence[Customer], agreements: Agreements) ->
     return drop_drafts(invoice_ids=stale, actor="billing", reason="nothing is charged in its period any more")
 
 
-def note_grace(report: RunReport, customer: Customer, period: Period, *, known_at: datetime) -> bool:
-    """Put a period whose grace is not over into the report, and say whether it is one."""
+def note_grace(
+    report: RunReport, customer: Customer, period: Period, *, charges: Iterable[Charge], known_at: datetime
+) -> bool:
+    """Put a period whose grace is not over into the report, and say whether it is one.
+
+    Where none of its charges counts usage, as on an opening invoice of fees in advance, there is nothing to wait for.
+    """
     until = period.end + timedelta(hours=customer.grace_hours)
-    if not customer.grace_hours or until <= known_at:
+    if not customer.grace_hours or until <= known_at or all(charge.meter is None for charge in charges):
         return False
     report.waiting.append(WaitingPeriod(customer.key, period, until))
     return True

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from moneyed import Money
 
 from billing_site.kernel.errors import BillingError, Conflict, InvalidFields
+from billing_site.portal.access import link_for
 from invoicing.catalog.coupon_document import read_coupon
 from invoicing.catalog.coupons import create_coupon
 from invoicing.catalog.draft import draft_next_version
@@ -282,6 +283,41 @@ def test_the_page_of_a_subscription_says_what_is_held_of_it(admin_client: Client
     page = admin_client.get(address)
     assert page.context["held"] == Money("100.00", "USD")
     assert "Invoiced in advance, not settled" in page.content.decode()
+
+
+def test_what_is_held_stands_on_the_page_of_the_customer_in_the_portal_and_in_the_api(
+    admin_client: Client, client: Client
+) -> None:
+    a_plan("pro", fee("100"))
+    customer = a_customer()
+    a_subscription(customer)
+    a_subscription(customer, key="sub_other", started_at=SEPTEMBER)
+    api = "/api/v1/subscriptions"
+    held_before = [one["held_in_advance"] for one in Caller().get(api).json()["data"]]
+    billed(JULY)
+    draft_billing(as_of=AUGUST, at=AUGUST)
+
+    page = admin_client.get(reverse("admin:invoicing_customer_change", args=[customer.pk])).content.decode()
+    portal = client.get(link_for(customer_key=customer.key), follow=True).content.decode()
+
+    assert held_before == [None, None]
+    [planned, running] = Caller().get(api).json()["data"]
+    hundred = {"amount": "100.00", "currency": "USD"}
+    assert (planned["held_in_advance"], running["held_in_advance"]) == (None, hundred)
+    assert Caller().get(f"{api}/{running['key']}").json()["held_in_advance"] == hundred
+    assert "invoiced in advance, not settled yet" in page
+    assert "Invoiced in advance" in portal and "for time that is not invoiced yet" in portal
+
+
+@pytest.mark.requirement("S0-062")
+def test_nobody_waits_for_late_usage_of_an_invoice_that_charges_none() -> None:
+    a_plan("pro", fee("100"), usd_per_action("0.01"))
+    a_subscription(a_customer(grace_hours=48))
+
+    opening, july = issue_billing(as_of=AUGUST, at=AUGUST).invoices
+
+    assert (opening.status, july.status) == ("issued", "draft")
+    assert [one.period.start for one in preview_billing(as_of=AUGUST).waiting] == [july.period_start]
 
 
 def test_the_printed_opening_invoice_names_the_period_that_begins() -> None:

@@ -9,6 +9,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import total
 from billing_site.kernel.period import Period
+from billing_site.portal.queries.advance import HeldInAdvance, held_fees
 from billing_site.portal.queries.commitments import CommittedSpend, committed_spend
 from billing_site.portal.queries.invoices import InvoiceRow, OpenInvoices, invoice_row, issued_invoices, open_invoices
 from billing_site.portal.queries.lines import LineView, running_line, with_shared_days
@@ -61,6 +62,7 @@ class HomePage:
     is_counted_to_the_end: bool
     running: tuple[RunningPeriod, ...]
     committed: tuple[CommittedSpend, ...]
+    held: tuple[HeldInAdvance, ...]
     invoices: tuple[InvoiceRow, ...]
     invoice_count: int
     open: OpenInvoices
@@ -83,6 +85,7 @@ def home_page(*, customer: Customer, at: datetime) -> HomePage:
         is_counted_to_the_end=is_counted_to_the_end,
         running=tuple(_running(customer, period, at=at) for period in periods_running(customer=customer, moment=at)),
         committed=committed_spend(customer=customer, at=at),
+        held=held_fees(customer=customer, at=at),
         invoices=tuple(invoice_row(invoice=invoice, at=at) for invoice in issued[:INVOICES_SHOWN_MAX]),
         invoice_count=issued.count(),
         open=open_invoices(customer=customer, at=at),

@@ -37,10 +37,21 @@ def test_the_page_says_who_is_on_which_version_and_leads_to_moving_them(finance:
     page = finance.get(IN_FORCE)
 
     text = text_of(page)
-    assert "4 subscriptions run at" in text and "3 of them on a version that is not the newest" in text
-    assert re.search(r"Pro version 2 sold now .* 1 0 Move 3 others here", text)
+    assert "4 subscriptions run at" in text and "3 of them on a version before the one that is sold now" in text
+    assert re.search(r"Pro version 2 sold now .* 1 0 Move 3 from older versions here", text)
     assert f"{ADD}?target={newer.pk}" in page.content.decode()
     assert "Move" not in text_of(support.get(IN_FORCE))
+
+
+def test_a_version_that_is_only_planned_makes_nobody_s_version_an_older_one(finance: Client) -> None:
+    three_customers()
+    a_plan("pro", usd_fee("21"), effective_from="2096-01-01T00:00:00Z")
+
+    text = text_of(finance.get(IN_FORCE))
+
+    assert "nobody is on a version before the one that is sold now" in text
+    assert re.search(r"Pro version 2 planned .* 0 0 version 1 sold now .* 3 0", text)
+    assert "from older versions" not in text
 
 
 def test_without_plans_the_page_says_what_will_fill_it(finance: Client) -> None:
