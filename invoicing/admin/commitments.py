@@ -1,6 +1,7 @@
 """Commitments on a subscription's page: agreed, burnt down in a chart, withdrawn before they are billed."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -46,6 +47,8 @@ from invoicing.subscriptions.committed import burndown_of, spent_by_period
 from invoicing.subscriptions.models import Subscription
 
 CHANGE = "invoicing.change_subscription"
+BURNDOWN = "What was left at the start and after each billing period"
+BAR_WIDTH = 56
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,17 @@ class TrancheRow:
     days: str
     figures: dict[str, Money]
     is_settled: bool
-    chart: SafeString | None
+    standing: str
+    chart: "BurnDownChart | None"
+
+
+@dataclass(frozen=True)
+class BurnDownChart:
+    """What was left of a tranche, at its start and after each billing period: drawn, and as a table of period, spent and left."""
+
+    drawing: SafeString
+    width: int
+    rows: list[tuple[str, Money, Money]]
 
 
 @dataclass(frozen=True)
@@ -96,24 +109,30 @@ class CommitForm(ReasonForm):
     )
     payment = forms.ChoiceField(choices=CommitmentPayment.choices, widget=UnfoldAdminSelectWidget())
     amounts = forms.CharField(
+        label="Promised amounts",
         widget=UnfoldAdminTextInputWidget(),
         max_length=1000,
         help_text="12000, or for a ramp one amount a tranche: 12000, 18000, 24000. In the customer's currency.",
     )
     periods = forms.IntegerField(
+        label="Billing periods of each tranche",
         initial=12,
         min_value=1,
         max_value=PERIODS_MAX,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="Billing periods of each tranche: 12 months are a contract year.",
+        help_text="Of a monthly plan, 12 are a contract year.",
     )
     overage_rate = ExactField(
-        initial="1", help_text=f"Of the list price beyond the commitment, up to {OVERAGE_RATE_MAX}: 0.8 is 80 %."
+        initial="1",
+        label="Overage rate",
+        help_text=f"What use beyond the commitment costs, as a fraction of the list price: 0.8 is 80 %, 1 the list price; up to {OVERAGE_RATE_MAX}.",
     )
     rolls_over = forms.BooleanField(
-        required=False, widget=UnfoldBooleanWidget(), help_text="What is left of a tranche goes on into the next one."
+        required=False, widget=UnfoldBooleanWidget(), label="What is left of a tranche goes on into the next one"
     )
-    rollover_max = ExactField(required=False, help_text="At most so much rolls over. Empty: all of it.")
+    rollover_max = ExactField(
+        required=False, label="Rolls over at most", help_text="In the customer's currency. Empty: all of it."
+    )
     field_order = ("starts_at", "payment", "amounts", "periods", "overage_rate", "rolls_over", "rollover_max", "reason")
 
     def clean_amounts(self) -> list[Decimal]:
@@ -195,13 +214,15 @@ class CommitmentPages(TrackedAdmin):
         )
 
 
-def commitment_cards(*, subscription: Subscription) -> list[CommitmentCard]:
-    """Return the commitments of a subscription as its page shows them, the newest first."""
+def commitment_cards(*, subscription: Subscription, at: datetime) -> list[CommitmentCard]:
+    """Return the commitments of a subscription as its page shows them at a moment, the newest first."""
     return [
         CommitmentCard(
             commitment=one,
             terms=_terms(one),
-            rows=[_row(tranche, subscription.customer.timezone) for tranche in one.tranches.order_by("position")],
+            rows=[
+                _row(tranche, subscription.customer.timezone, at=at) for tranche in one.tranches.order_by("position")
+            ],
             is_billed=one.tranches.filter(lines__isnull=False).exists(),
         )
         for one in subscription.commitments.order_by("-id")
@@ -218,27 +239,37 @@ def _terms(commitment: Commitment) -> str:
     return f"{told}."
 
 
-def _row(tranche: CommitmentTranche, timezone: str) -> TrancheRow:
+def _row(tranche: CommitmentTranche, timezone: str, *, at: datetime) -> TrancheRow:
     burndown = burndown_of(tranche=tranche)
     names = ("promised", "rolled_in", "spent", "trued_up", "expired", "rolled_over", "left")
     figures = {name: round_money(getattr(burndown, name), tranche.currency) for name in names}
     days = period_text(start=tranche.starts_at, end=tranche.ends_at, timezone=timezone)
-    return TrancheRow(days, figures, burndown.is_settled, _chart(tranche, figures, timezone))
+    return TrancheRow(days, figures, burndown.is_settled, _standing(tranche, at=at), _chart(tranche, figures, timezone))
 
 
-def _chart(tranche: CommitmentTranche, figures: dict[str, Money], timezone: str) -> SafeString | None:
-    """Draw what was left after each billing period that has an invoice or draft; None where there is none."""
+def _standing(tranche: CommitmentTranche, *, at: datetime) -> str:
+    """Say where a tranche stands that no invoice has settled."""
+    if at < tranche.starts_at:
+        return "has not begun"
+    return "runs" if at < tranche.ends_at else "is over; the invoice of its last period settles it"
+
+
+def _chart(tranche: CommitmentTranche, figures: dict[str, Money], timezone: str) -> BurnDownChart | None:
+    """Draw what was left at the start and after each billing period that has an invoice or draft; None where there is none."""
     spent = spent_by_period(tranche=tranche)
     if not spent:
         return None
     left = EXACT.add(figures["promised"].amount, figures["rolled_in"].amount)
-    values = []
-    for amount in spent.values():
+    values, rows = [left], []
+    for period, amount in spent.items():
         left = max(EXACT.subtract(left, amount), Decimal(0))
         values.append(left)
-    labels = [period_text(start=one.start, end=one.end, timezone=timezone) for one in spent]
+        days = period_text(start=period.start, end=period.end, timezone=timezone)
+        rows.append((days, round_money(amount, tranche.currency), round_money(left, tranche.currency)))
+    labels = ["at the start", *(days for days, _, _ in rows)]
     texts = [f"{money_text(round_money(value, tranche.currency))} left" for value in values]
-    return bar_chart(title="What was left after each period", labels=labels, series=[Series("left", 1, values, texts)])
+    drawing = bar_chart(title=BURNDOWN, labels=labels, series=[Series("", 1, values, texts)])
+    return BurnDownChart(drawing, BAR_WIDTH * len(values), rows)
 
 
 def _commit(subscription: Subscription, fields: dict[str, Any], *, actor: str) -> Commitment:

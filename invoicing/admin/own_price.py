@@ -32,7 +32,7 @@ def own_price_of(*, fields: Mapping[str, Any]) -> OwnPrice:
 
 def definition_text(*, price: Price) -> str:
     """Write a catalog price as the form takes it, one member a line."""
-    text: str = yaml.safe_dump(definition_of(core_price(price=price)), sort_keys=False, default_flow_style=None)
+    text: str = yaml.safe_dump(definition_of(core_price(price=price)), sort_keys=False)
     return text
 
 

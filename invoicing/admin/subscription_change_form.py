@@ -191,7 +191,7 @@ def _midnight_words(timezone: str) -> str:
     """Say what the customer's next midnight is in UTC, for who thinks in days."""
     zone = ZoneInfo(timezone)
     midnight = datetime.combine(now().astimezone(zone).date() + timedelta(days=1), time.min, zone)
-    words = "Only for a moment of its own."
+    words = "Only with “At the moment below”."
     if midnight.astimezone(UTC).time() == time.min:
         return words
     return f"{words} Midnight of {midnight:%Y-%m-%d} in the customer's zone ({timezone}) is {midnight.astimezone(UTC):%Y-%m-%d %H:%M} UTC."

@@ -292,7 +292,7 @@ class SubscriptionAdmin(ChangePages, CommitmentPages):
             phase=phase_shown(subscription=subscription, at=at),
             phases=list(subscription.phases.all()),
             overrides=overrides_shown(subscription=subscription),
-            commitments=commitment_cards(subscription=subscription),
+            commitments=commitment_cards(subscription=subscription, at=at),
             held=held_in_advance(subscriptions=[subscription]).get(subscription.pk),
             add_ons=[
                 (add_on, phase_shown(subscription=add_on, at=at), state_of(subscription=add_on, at=at))

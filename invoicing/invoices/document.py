@@ -80,13 +80,13 @@ class DocumentStep:
 class DocumentLine:
     """One invoice line; `explanation` says in plain words how the amount came about, `unit_amount` is final text.
 
-    `unit` is singular; `free_quantity` is the part of `quantity` that costs nothing before any price is applied.
+    `quantity` is None where the line is an amount alone; `unit` is singular; `free_quantity` is the part of `quantity` that costs nothing before any price is applied.
     """
 
     position: int
     description: str
     explanation: str
-    quantity: Decimal
+    quantity: Decimal | None
     unit: str
     unit_amount: str
     amount: Money
@@ -206,8 +206,8 @@ def _line_content(line: DocumentLine) -> dict[str, Any]:
         "position": str(line.position),
         "description": line_of(line.description),
         "explanation": line_of(line.explanation),
-        "quantity": quantity_text(quantity=line.quantity),
-        "unit": line_of(counted(line.unit, line.quantity)),
+        "quantity": "" if line.quantity is None else quantity_text(quantity=line.quantity),
+        "unit": "" if line.quantity is None else line_of(counted(line.unit, line.quantity)),
         "free": f"{quantity_text(quantity=line.free_quantity)} of them free" if line.free_quantity else "",
         "unit_amount": line_of(line.unit_amount),
         "amount": money_text(money=line.amount),

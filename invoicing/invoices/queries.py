@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Max, Min, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import round_money
+from billing_site.kernel.period import Period, as_utc
 from invoicing.invoices.models import Invoice, InvoiceStatus
 
 OWED = (InvoiceStatus.ISSUED, InvoiceStatus.PAID)
@@ -32,6 +33,24 @@ def overdue(*, at: datetime) -> QuerySet[Invoice]:
         .select_related("customer")
         .order_by("due_date", "id")
     )
+
+
+def with_service(*, invoices: QuerySet[Invoice]) -> QuerySet[Invoice]:
+    """Return the invoices with the bounds of what their lines are for, so that `period_shown` asks nothing more."""
+    return invoices.annotate(service_from=Min("lines__service_start"), service_until=Max("lines__service_end"))
+
+
+def period_shown(*, invoice: Invoice) -> Period:
+    """Return the period that an invoice names to its reader: its own, or, where all its lines are for later, theirs.
+
+    Only an opening invoice of fees in advance has nothing but later lines.
+    """
+    if not hasattr(invoice, "service_from"):
+        invoice = with_service(invoices=Invoice.objects.filter(pk=invoice.pk)).get()
+    first: datetime | None = getattr(invoice, "service_from", None)
+    if first is None or first < invoice.period_end:
+        return Period(as_utc(invoice.period_start), as_utc(invoice.period_end))
+    return Period(as_utc(first), as_utc(invoice.service_until))  # type: ignore[attr-defined]
 
 
 def totals_by_currency(*, invoices: QuerySet[Invoice]) -> list[tuple[int, Money, Money]]:

@@ -20,6 +20,7 @@ from invoicing.invoices.document import (
 )
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
 from invoicing.invoices.printed_text import amount_text
+from invoicing.invoices.queries import period_shown
 
 # Steps that say which of the usage they price.
 SAYS_WHICH = (StepKind.CELL, StepKind.OTHER_VALUES)
@@ -29,6 +30,7 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
     """Return what is printed on an invoice: copied parties, lines with their steps, what is due."""
     zone = ZoneInfo(invoice.timezone)
     seller: Mapping[str, str] = invoice.seller
+    period = period_shown(invoice=invoice)
     return InvoiceDocument(
         seller=DocumentSeller(
             name=seller.get("name", ""),
@@ -47,8 +49,8 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         status=invoice.status,
         issue_date=invoice.issued_at.astimezone(zone).date() if invoice.issued_at else None,
         due_date=invoice.due_date,
-        period_first_date=invoice.period_start.astimezone(zone).date(),
-        period_last_date=(invoice.period_end.astimezone(zone) - timedelta(microseconds=1)).date(),
+        period_first_date=period.start.astimezone(zone).date(),
+        period_last_date=(period.end.astimezone(zone) - timedelta(microseconds=1)).date(),
         time_zone=invoice.timezone,
         currency=invoice.currency,
         lines=tuple(_line(line) for line in invoice.lines.order_by("position")),
@@ -79,10 +81,11 @@ def _line(line: InvoiceLine) -> DocumentLine:
         position=line.position,
         description=line.description,
         explanation=line.rated["explanation"],
-        quantity=line.quantity,
+        # An adjustment is an amount: it has neither a number of units nor a price for one.
+        quantity=None if line.adjustment else line.quantity,
         unit=line.unit,
         free_quantity=Decimal(line.rated["free_quantity"]),
-        unit_amount=_unit_price(line.rated["steps"], line.currency),
+        unit_amount="" if line.adjustment else _unit_price(line.rated["steps"], line.currency),
         amount=line.amount,
         # One tier says no more than its line, one cell says which.
         steps=steps if len(steps) > 1 or any(step["kind"] in SAYS_WHICH for step in line.rated["steps"]) else (),

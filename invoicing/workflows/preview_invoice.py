@@ -32,7 +32,7 @@ def _why_not(customer: Customer, at: datetime) -> str:
     moment = f"{at.astimezone(ZoneInfo(customer.timezone)):%Y-%m-%d %H:%M} ({customer.timezone})"
     starts = list(customer.subscriptions.values_list("started_at", flat=True))
     if not starts:
-        return f"{customer.key} has no subscription"
+        return f"there is no subscription of {customer.key}"
     if all(started_at > at for started_at in starts):
         return f"no subscription of {customer.key} has begun by {moment}"
     return f"no subscription of {customer.key} runs at {moment}"

@@ -306,6 +306,7 @@ def test_what_is_held_stands_on_the_page_of_the_customer_in_the_portal_and_in_th
     assert (planned["held_in_advance"], running["held_in_advance"]) == (None, hundred)
     assert Caller().get(f"{api}/{running['key']}").json()["held_in_advance"] == hundred
     assert "invoiced in advance, not settled yet" in page
+    assert "1 – 31 July 2026" in portal and "June" not in portal
     assert "Invoiced in advance" in portal and "for time that is not invoiced yet" in portal
 
 
@@ -325,8 +326,14 @@ def test_the_printed_opening_invoice_names_the_period_that_begins() -> None:
     a_subscription(a_customer())
     (opening,) = billed(JULY)
 
-    (line,) = document_of(invoice=opening).lines
+    document = document_of(invoice=opening)
+    (line,) = document.lines
 
+    assert (document.period_first_date.isoformat(), document.period_last_date.isoformat()) == (
+        "2026-07-01",
+        "2026-07-31",
+    )
+    assert (line.quantity, line.unit_amount) == (None, "")
     assert line.description == "In advance for July 2026"
     assert line.explanation == "USD 100.00 are owed for July 2026, which is paid before it is served."
 

@@ -69,13 +69,13 @@ def test_a_fee_after_a_trial_is_not_owed_so_far(admin_client: Client, in_july: A
         "10.00",
         "10.00",
     )
-    assert "begin later in it" in page.content.decode()
+    assert "more for time still to come" in page.content.decode()
 
 
 @pytest.mark.parametrize(
     ("started_at", "words"),
     [
-        (None, "cust_acme has no subscription"),
+        (None, "there is no subscription of cust_acme"),
         (AUGUST, "no subscription of cust_acme has begun by 2026-07-16 02:00 (Europe/Berlin)"),
     ],
 )

@@ -10,9 +10,10 @@ from django.db.models import QuerySet
 from moneyed import Money
 
 from billing_site.kernel.money import EXACT, round_money, total
-from billing_site.portal.queries.usage import days_of, utc_period
+from billing_site.portal.queries.usage import days_of
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.queries import period_shown, with_service
 
 INVOICES_PER_PAGE = 24
 OVERDUE = "overdue"
@@ -59,7 +60,8 @@ class InvoiceList:
 
 def issued_invoices(*, customer: Customer) -> QuerySet[Invoice]:
     """Return a customer's invoices, newest first; drafts are not the customer's yet."""
-    return customer.invoices.exclude(status=InvoiceStatus.DRAFT).order_by("-period_end", "-id")
+    invoices = customer.invoices.exclude(status=InvoiceStatus.DRAFT).order_by("-period_end", "-id")
+    return with_service(invoices=invoices)
 
 
 def invoice_list(*, customer: Customer, page_number: str, at: datetime) -> InvoiceList:
@@ -70,8 +72,8 @@ def invoice_list(*, customer: Customer, page_number: str, at: datetime) -> Invoi
 
 def open_invoices(*, customer: Customer, at: datetime) -> OpenInvoices:
     """Return what the customer owes, and which invoices should have been paid, longest overdue first."""
-    owed = customer.invoices.filter(status=InvoiceStatus.ISSUED).order_by("due_date", "id")
-    rows = [invoice_row(invoice=invoice, at=at) for invoice in owed]
+    owed = with_service(invoices=customer.invoices.filter(status=InvoiceStatus.ISSUED))
+    rows = [invoice_row(invoice=invoice, at=at) for invoice in owed.order_by("due_date", "id")]
     overdue = tuple(row for row in rows if row.is_overdue)
     return OpenInvoices(
         count=len(rows),
@@ -84,7 +86,7 @@ def open_invoices(*, customer: Customer, at: datetime) -> OpenInvoices:
 def invoice_row(*, invoice: Invoice, at: datetime) -> InvoiceRow:
     """Return an invoice as the customer sees it: it is overdue when its due date is over where the customer is."""
     zone = ZoneInfo(invoice.timezone)
-    first_day, last_day = days_of(period=utc_period(start=invoice.period_start, end=invoice.period_end), zone=zone)
+    first_day, last_day = days_of(period=period_shown(invoice=invoice), zone=zone)
     owed = invoice.status == InvoiceStatus.ISSUED
     is_overdue = owed and invoice.due_date is not None and invoice.due_date < at.astimezone(zone).date()
     return InvoiceRow(
