@@ -251,7 +251,8 @@ def stopped_queue(*, at: datetime) -> WorkQueue:
 
 def suspended_queue() -> WorkQueue:
     """Return the customers that are suspended: they are charged as agreed and not served, until somebody decides (S0-127)."""
-    suspended = with_state(Customer.objects.all()).filter(state=State.SUSPENDED.value)
+    customers: QuerySet[Any] = with_state(Customer.objects.all())
+    suspended = customers.filter(state=State.SUSPENDED.value)
     rows = list(suspended.order_by("state_since").values_list("name", "state_since"))
     return WorkQueue(
         name="Suspended customers",
@@ -279,7 +280,7 @@ def closing_queue() -> WorkQueue:
     )
 
 
-def _owed(customers: "QuerySet[Customer]") -> tuple[Money, ...]:
+def _owed(customers: QuerySet[Any]) -> tuple[Money, ...]:
     unpaid = Invoice.objects.filter(status=InvoiceStatus.ISSUED, customer__in=customers.values("pk"))
     owed = unpaid.order_by().values("currency")
     return _amounts(owed.annotate(amount=Sum(F("total") - F("amount_paid"), output_field=DUE)))

@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -61,6 +62,10 @@ class StaffAdmin(ModelAdmin):
     warn_unsaved_form = True
     # What will fill the list while it is empty; templates/unfold/helpers/empty_results.html shows it.
     empty_message = ""
+    # What a form that adds a row is called, and what follows from it.
+    add_title = ""
+    add_words = ""
+    change_form_before_template = "backoffice/add_words.html"
 
     def page_context(
         self, request: HttpRequest, *, title: str, row: Model | None = None, **context: Any
@@ -101,6 +106,10 @@ class StaffAdmin(ModelAdmin):
         except IntegrityError as problem:
             messages.error(request, f"Nothing has changed, the database refused it: {str(problem).splitlines()[0]}")
         return HttpResponseRedirect(request.get_full_path())
+
+    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """End on the page of what was added, where it can be checked."""
+        return go(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[obj.pk]))
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Nothing in the books, the catalog or the customer list is deleted."""

@@ -11,6 +11,7 @@ urlpatterns = [
     path("invoices/", views.invoices, name="invoices"),
     path("invoices/<str:number>/", views.invoice, name="invoice"),
     path("alerts/", views.alerts, name="alerts"),
+    path("saving/", views.saving, name="saving"),
     path("enter/<str:token>/", views.enter, name="enter"),
     path("leave/", views.leave, name="leave"),
     path("left/", views.left, name="left"),

@@ -18,12 +18,13 @@ from billing_site.portal.forms import BudgetForm
 from billing_site.portal.queries.alerts import alerts_page
 from billing_site.portal.queries.home import home_page
 from billing_site.portal.queries.invoice_page import invoice_page
-from billing_site.portal.queries.invoices import invoice_list
+from billing_site.portal.queries.invoices import invoice_list, invoice_row
 from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
 from invoicing.spend.models import SetBy
 from invoicing.spend.operations import retire_budget
 from invoicing.spend.queries import own_budget
+from invoicing.workflows.find_saving import find_saving
 from invoicing.workflows.watch_spend import set_watched_budget
 
 # The pages need nothing but our own stylesheet and icon: no script at all, and nobody may frame them.
@@ -116,6 +117,15 @@ def alerts(request: HttpRequest, customer: Customer) -> HttpResponse:
     return _page(
         request, "alerts.html", {"customer": customer, "page": page, "form": form, "zone": zone, "here": "alerts"}
     )
+
+
+@require_safe
+@_for_customer
+def saving(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Say whether the last invoices would have come to less on another plan (S3-048)."""
+    found = find_saving(customer=customer, at=clock.now())
+    rows = [invoice_row(invoice=invoice, at=clock.now()) for invoice in found.invoices]
+    return _page(request, "saving.html", {"customer": customer, "saving": found, "rows": rows, "here": "home"})
 
 
 @require_safe

@@ -179,6 +179,8 @@ class BudgetAdmin(TrackedAdmin):
         "at_limit",
         "reason",
     )
+    add_title = "Set a budget or a limit"
+    add_words = "The spend of each billing period is compared with it: at its thresholds somebody is told, at the whole amount access can stop."
     empty_message = (
         "A budget says at which part of an amount a customer's spend is told, and whether it stops. Set one for a customer,"
         " or one for all of a currency."

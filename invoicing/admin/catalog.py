@@ -93,6 +93,8 @@ class ProductAdmin(NamedAdmin):
 
     list_display = ("key", "name", "plan_count")
     fields = ("key", "name")
+    add_title = "Add a product"
+    add_words = "What is sold; plans say for how much."
     empty_message = "Products come from `manage.py load_catalog` or are created here."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -118,6 +120,8 @@ class PlanAdmin(NamedAdmin):
     autocomplete_fields = ("add_on_to",)
     fields = ("key", "name", "product", "add_on_to")
     change_form_outer_after_template = "backoffice/plan_versions.html"
+    add_title = "Add a plan"
+    add_words = "A plan is sold once its first version has prices and is published: draft it on the next page."
     empty_message = "Plans come from `manage.py load_catalog` or are created here."
     actions_detail = ("draft_version",)
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import (
     ReasonForm,
@@ -30,6 +30,7 @@ from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError, InvalidFields
 from billing_site.kernel.words import counted
+from invoicing.admin.keys_field import KeysField, offer_what_exists
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.coupon_document import read_coupon
 from invoicing.catalog.coupons import close_coupon, create_coupon, terms_text
@@ -44,20 +45,35 @@ LIMITS = ("redeem_by", "max_redemptions", "position")
 class CouponForm(forms.ModelForm):
     """The terms of a coupon; what is accepted is what the catalog file accepts."""
 
-    plans = forms.CharField(
-        required=False, widget=UnfoldAdminTextInputWidget(), help_text="Keys with commas; none: all."
-    )
-    prices = forms.CharField(
-        required=False,
-        widget=UnfoldAdminTextInputWidget(),
-        help_text="Keys with commas; none: all, and minimum spend too.",
+    plans = KeysField(noun="plan", label="Plans that it reduces", help_text="None: all.")
+    prices = KeysField(
+        noun="price", label="Prices that it reduces", help_text="None: all, and what minimum spend adds too."
     )
     reason = forms.CharField(max_length=300, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
 
     class Meta:
         model = Coupon
         fields = ("code", "name", *TERMS[:6], *LIMITS)
-        labels = {"redeem_by": "Redeem before (UTC)", "percent_off": "Per cent off"}
+        labels = {
+            "percent_off": "Per cent off",
+            "amount_off": "Or an amount off",
+            "minimum_amount": "Least amount",
+            "duration": "How long",
+            "periods": "Billing periods",
+            "redeem_by": "Redeem before (UTC)",
+            "max_redemptions": "Redeemed at most",
+            "position": "Place among several",
+        }
+        help_texts = {
+            "percent_off": "20 takes off a fifth. Either this or an amount.",
+            "currency": "Of the amounts above and below: EUR. Not needed for a percentage alone.",
+            "max_redemptions": "How many customers can redeem it. Empty: any number.",
+        }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Offer what it can reduce."""
+        super().__init__(*args, **options)
+        offer_what_exists(self)
 
     def clean_code(self) -> str:
         """Write it as it is stored."""
@@ -65,14 +81,6 @@ class CouponForm(forms.ModelForm):
 
     def validate_constraints(self) -> None:
         """Leave it to the operation, which tells the field."""
-
-    def clean_plans(self) -> list[str]:
-        """Return the keys."""
-        return _keys(self.cleaned_data["plans"])
-
-    def clean_prices(self) -> list[str]:
-        """Return the keys."""
-        return _keys(self.cleaned_data["prices"])
 
     def clean(self) -> dict[str, Any]:
         """Try the operation itself and take it back, so that what it refuses is told at its field."""
@@ -88,12 +96,8 @@ class CouponForm(forms.ModelForm):
         return cleaned
 
 
-def _keys(text: str) -> list[str]:
-    return [key.strip() for key in text.split(",") if key.strip()]
-
-
 def _create(fields: Mapping[str, Any], *, actor: str) -> Coupon:
-    document = {name: value for name, value in fields.items() if name != "reason" and value not in (None, "")}
+    document = {name: value for name, value in fields.items() if name != "reason" and value not in (None, "", [])}
     entry, mistakes = read_coupon(document=document)
     if mistakes:
         raise InvalidFields(tuple(mistakes))
@@ -114,6 +118,8 @@ class CouponAdmin(TrackedAdmin):
         ("Why", {"fields": ("reason",)}),
     )
     actions_detail = ("close",)
+    add_title = "Make a coupon"
+    add_words = "A coupon takes something off the bills of whoever redeems it. Its terms never change: it is closed, and another one made."
     empty_message = "A coupon takes a percentage or an amount off the bills of those who redeem it; make one here, over the API or in the catalog file."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -251,6 +257,8 @@ class DiscountAdmin(TrackedAdmin):
     autocomplete_fields = ("coupon", "customer", "subscription")
     ordering = ("-id",)
     actions_detail = ("end",)
+    add_title = "Redeem a coupon"
+    add_words = "From the billing period that runs now on, the coupon reduces what the customer is charged. No invoice that is issued changes."
     empty_message = "A discount is a coupon that a customer has redeemed; redeem one here or over the API."
 
     @admin.display(description="Coupon", ordering="coupon__code")

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from moneyed import Money
 from unfold.admin import TabularInline
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import (
     ReasonForm,
@@ -29,6 +29,7 @@ from billing_site.display.figures import figure, link, money_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
+from invoicing.admin.keys_field import KeysField, offer_what_exists
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.credits.operations import GrantTerms, grant_credit, void_credit
@@ -48,26 +49,23 @@ class GrantForm(forms.ModelForm):
         widget=UnfoldAdminDecimalFieldWidget(),
         help_text="In the customer's currency. Prepaid: what was paid into the bank; it is owed to the customer until it is drawn.",
     )
-    plans = forms.CharField(
-        required=False, widget=UnfoldAdminTextInputWidget(), help_text="Keys with commas; none: all."
-    )
-    meters = forms.CharField(
-        required=False, widget=UnfoldAdminTextInputWidget(), help_text="Keys with commas; none: fees too."
-    )
+    plans = KeysField(noun="plan", label="Pays for these plans", help_text="None: for all.")
+    meters = KeysField(noun="meter", label="Pays for these meters", help_text="None: for everything, fees too.")
     why = forms.CharField(max_length=300, label="Reason", widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
 
     class Meta:
         model = CreditGrant
         fields = ("key", "customer", "kind", "name", "priority", "effective_at", "expires_at")
         labels = {"effective_at": "Takes effect at (UTC)", "expires_at": "Expires at (UTC)"}
+        help_texts = {
+            "key": "Your name for it; the same key a second time grants nothing more.",
+            "expires_at": "It pays for billing periods that end then or before. Empty: it does not expire.",
+        }
 
-    def clean_plans(self) -> list[str]:
-        """Return the keys."""
-        return _keys(self.cleaned_data["plans"])
-
-    def clean_meters(self) -> list[str]:
-        """Return the keys."""
-        return _keys(self.cleaned_data["meters"])
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Offer what it can pay for."""
+        super().__init__(*args, **options)
+        offer_what_exists(self)
 
     def validate_constraints(self) -> None:
         """Leave it to the operation, which tells the field."""
@@ -86,10 +84,6 @@ class GrantForm(forms.ModelForm):
         return cleaned
 
 
-def _keys(text: str) -> list[str]:
-    return [key.strip() for key in text.split(",") if key.strip()]
-
-
 def _grant(fields: dict[str, Any], *, actor: str) -> CreditGrant:
     customer: Customer = fields["customer"]
     names = ("key", "kind", "name", "priority", "effective_at", "expires_at", "plans", "meters")
@@ -106,6 +100,7 @@ class EntryInline(TabularInline):
     ordering = ("sequence",)
     extra = 0
     can_delete = False
+    hide_title = True
     verbose_name_plural = "What became of it"
 
     @admin.display(description="Added or taken")
@@ -148,6 +143,8 @@ class CreditGrantAdmin(StaffAdmin):
     autocomplete_fields = ("customer",)
     ordering = ("-id",)
     actions_detail = ("take_back",)
+    add_title = "Grant credit"
+    add_words = "Credit pays for the customer's next invoices until it is used up or expires. What is granted stays: promotional credit can be taken back, prepaid credit cannot."
     empty_message = "A credit grant pays for invoices until it is used up or expires; give one here or over the API."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -182,6 +179,17 @@ class CreditGrantAdmin(StaffAdmin):
     def get_inlines(self, request: HttpRequest, obj: Model | None) -> Any:
         """Show entries of what is there."""
         return () if obj is None else self.inlines
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Propose a key for the customer that it is granted to, and that it takes effect now."""
+        initial: dict[str, Any] = {
+            "effective_at": now().replace(second=0, microsecond=0),
+            **super().get_changeform_initial_data(request),
+        }
+        customer = Customer.objects.filter(pk=initial.get("customer") or 0).first()
+        if customer is not None and "key" not in initial:
+            initial["key"] = f"{customer.key}-credit-{customer.credit_grants.count() + 1}"
+        return initial
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """What is granted stays."""

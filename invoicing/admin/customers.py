@@ -109,6 +109,10 @@ class CustomerAdmin(LifeCyclePages):
         ("Late usage", {"fields": ("grace_hours", "late_usage_policy", "late_materiality")}),
         ("Why", {"fields": ("reason",)}),
     )
+    add_title = "Add a customer"
+    add_words = (
+        "Nothing is charged before a subscription puts a plan in force. Key, currency and zone stay as they are."
+    )
     empty_message = "Customers are created here, over the API, or by a load; usage events name them by their key."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

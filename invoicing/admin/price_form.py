@@ -55,6 +55,17 @@ class PriceForm(forms.ModelForm):
     class Meta:
         model = Price
         fields = "__all__"
+        labels = {"unit_amount": "Amount"}
+        help_texts = {
+            "currency": "A code such as EUR.",
+            "position": "The smaller number stands first on the invoice.",
+            "unit_amount": "Flat: the fee of a billing period. Otherwise: what one unit costs.",
+            "package_size": "How many units a package has.",
+            "package_amount": "What a package costs.",
+            "free_units": "Units of a billing period that cost nothing.",
+            "minimum_amount": "What it comes to at least in a billing period. Empty: no least.",
+            "maximum_amount": "What it comes to at most in a billing period. Empty: no most.",
+        }
 
     def clean(self) -> dict[str, Any]:
         """Put what a catalog file would be refused for beside its fields; the tiers speak for themselves below."""

@@ -17,7 +17,8 @@ from invoicing.admin.price_words import CELLS_SAID_MAX, price_in_words
 from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import PlanVersion, Price, PriceCell, PriceTier
 from invoicing.core import contract
-from invoicing.core.definition import definition_of
+from invoicing.core.contract import PriceModel
+from invoicing.core.definition import OPTIONAL, PRICE_MEMBERS, REQUIRED, STRUCTURES, definition_of
 from invoicing.core.detail import values_text
 from invoicing.workflows.price_preview import preview_price
 
@@ -60,6 +61,21 @@ class CellInline(RateInline):
     fields = ("position", "first_value", "second_value", "unit_amount")
 
 
+def _shown_for(name: str) -> str:
+    """Return the condition under which a field of the form is shown: its model has it, or something stands in it already."""
+    models_with_it = [model.value for model in PriceModel if name in (*REQUIRED[model], *OPTIONAL[model])]
+    return f"{models_with_it}.includes(model) || {name} > 0"
+
+
+# Without a script all fields are shown; what does not belong to the model is refused at its field.
+CONDITIONS = {
+    **{name: _shown_for(name) for name in PRICE_MEMBERS if name not in STRUCTURES},
+    "in_advance": "model == 'flat' || in_advance",
+    "first_dimension": "model == 'matrix' || first_dimension",
+    "second_dimension": "model == 'matrix' || second_dimension",
+}
+
+
 @admin.register(Price)
 class PriceAdmin(StaffAdmin):
     """One price: edited while its version is a draft, and tried with any quantity."""
@@ -72,6 +88,9 @@ class PriceAdmin(StaffAdmin):
     search_fields = ("key", "name", "plan_version__plan__name")
     ordering = ("plan_version__plan__name", "-plan_version__number", "currency", "position")
     inlines = (TierInline, CellInline)
+    conditional_fields = CONDITIONS
+    add_title = "Add a price"
+    add_words = "Choose the model first: only what it needs is asked for. Amounts are in the currency of the price, exact to 12 decimals."
     change_form_outer_before_template = "backoffice/price_preview.html"
     fieldsets = (
         (None, {"fields": ("plan_version", ("key", "name"), "meter", ("currency", "position"))}),

@@ -240,6 +240,10 @@ class SubscriptionAdmin(ChangePages, CommitmentPages):
         "anchor",
         "reason",
     )
+    add_title = "Start a subscription"
+    add_words = (
+        "A plan is in force for the customer from its start on, and charged by the billing run after each period."
+    )
     empty_message = "A subscription puts a plan in force for a customer; start one here or over the API."
 
     @admin.display(description="Customer", ordering="customer__name")
@@ -309,10 +313,6 @@ class SubscriptionAdmin(ChangePages, CommitmentPages):
             changes=_changes(subscription),
         )
         return TemplateResponse(request, "backoffice/subscription.html", context)
-
-    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
-        """End on the subscription's page."""
-        return go(reverse("admin:invoicing_subscription_change", args=[obj.pk]))
 
     actions_detail = ("change_terms", "commit", "end")
 

@@ -230,7 +230,7 @@ class SubscriptionsView(generics.ListAPIView[Subscription]):
             found = found.filter(customer__key=key)
         return found
 
-    def paginate_queryset(self, queryset: Any) -> list[Subscription] | None:
+    def paginate_queryset(self, queryset: Any) -> Any:
         """Read with the page what is held of its rows."""
         page = super().paginate_queryset(queryset)
         self.held = held_in_advance(subscriptions=page or ())

@@ -16,17 +16,18 @@ from metering.rollup import roll_up
 
 @dataclass(frozen=True)
 class CreditBalance:
-    """What is left of a customer's grants, and of that what usage that is not billed yet leaves (None: that cannot be computed)."""
+    """What is left of each of a customer's grants and in all, and of that what usage that is not billed yet leaves (None: that cannot be computed)."""
 
     booked: Money
     live: Money | None
-    grants: list[CreditGrant]
+    lots: list[tuple[CreditGrant, Money]]
 
 
 def credit_balance(*, customer: Customer, at: datetime) -> CreditBalance:
     """Return the balance as of `at`: what is due and not issued, and the periods that run then, are taken off the live one, never below zero."""
     grants = open_grants(customer=customer)
-    booked = total((left_of(grant=grant) for grant in grants), customer.currency)
+    lots = [(grant, left_of(grant=grant)) for grant in grants]
+    booked = total((left for _, left in lots), customer.currency)
     pending = total((), customer.currency)
     if grants:
         roll_up()
@@ -35,5 +36,5 @@ def credit_balance(*, customer: Customer, at: datetime) -> CreditBalance:
                 pending += total((line.amount * -1 for line in invoice.credits), customer.currency)
         except BillingError:
             # What is wrong with the contract is told where it is billed; what is left stands all the same.
-            return CreditBalance(booked=booked, live=None, grants=grants)
-    return CreditBalance(booked=booked, live=booked - min(pending, booked), grants=grants)
+            return CreditBalance(booked=booked, live=None, lots=lots)
+    return CreditBalance(booked=booked, live=booked - min(pending, booked), lots=lots)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
 
@@ -36,7 +37,7 @@ class Offboarding:
         return not (self.to_invoice or self.drafts or self.unpaid)
 
 
-def customers_to_close() -> "QuerySet[Customer]":
+def customers_to_close() -> QuerySet[Any]:
     """Return the customers recorded as churned for whom something is left to do, with `state` and `state_since`.
 
     That is: an invoice that is a draft or unpaid, or a subscription whose last charged time no invoice has reached yet.
@@ -44,7 +45,8 @@ def customers_to_close() -> "QuerySet[Customer]":
     left = Invoice.objects.filter(customer=OuterRef("pk"), status__in=(InvoiceStatus.DRAFT, InvoiceStatus.ISSUED))
     reached = Invoice.objects.filter(customer=OuterRef("subscription__customer"), period_end__gte=OuterRef("ends_at"))
     charged = SubscriptionPhase.objects.filter(kind=PhaseKind.ACTIVE.value, subscription__customer=OuterRef("pk"))
-    churned = with_state(Customer.objects.all()).filter(state=State.CHURNED.value)
+    customers: QuerySet[Any] = with_state(Customer.objects.all())
+    churned = customers.filter(state=State.CHURNED.value)
     return churned.filter(Exists(left) | Exists(charged.exclude(Exists(reached.exclude(status=InvoiceStatus.VOID)))))
 
 

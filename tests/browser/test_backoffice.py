@@ -12,6 +12,8 @@ from django.test import Client
 from django.urls import reverse
 from playwright.sync_api import Page, sync_playwright
 
+from invoicing.catalog.draft import draft_next_version
+from invoicing.catalog.models import Plan
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.issue_invoice import issue_invoice
 from invoicing.workflows.run_billing import draft_billing
@@ -212,3 +214,29 @@ def test_a_draft_is_issued_with_two_clicks_and_a_reason(page: Page, invoices: li
     page.get_by_role("button", name="Issue the invoice").click()
 
     page.get_by_text("Issued as INV-2026-00002 over USD 29.00.").wait_for()
+
+
+def test_the_form_of_a_price_asks_only_for_what_its_model_has(page: Page, transactional_db: Any) -> None:
+    a_plan()
+    version = draft_next_version(plan_id=Plan.objects.get().pk, actor="test", reason="set up")
+    page.goto(f"/admin/invoicing/price/add/?plan_version={version.pk}")
+
+    def asked() -> dict[str, bool]:
+        places = {
+            "fee": "#id_unit_amount",
+            "package": "#id_package_size",
+            "tiers": "#tiers-group",
+            "cells": "#cells-group",
+        }
+        return {name: page.locator(place).is_visible() for name, place in places.items()}
+
+    assert asked() == {"fee": True, "package": False, "tiers": False, "cells": False}
+    page.select_option("[name=model]", "graduated")
+    page.locator("#tiers-group").wait_for()
+    assert asked() == {"fee": False, "package": False, "tiers": True, "cells": False}
+    page.select_option("[name=model]", "package")
+    page.locator("#id_package_size").wait_for()
+    page.fill("[name=package_size]", "5")
+    page.select_option("[name=model]", "flat")
+    page.locator("#id_unit_amount").wait_for()
+    assert asked()["package"], "what would be refused stays in sight"

@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 from moneyed import Money
 
+from billing_site.portal.access import link_for
 from invoicing.customers.models import Customer
 from invoicing.workflows.find_saving import find_saving
 from invoicing.workflows.run_billing import issue_billing
@@ -38,6 +39,24 @@ def test_the_cheapest_plan_is_told_with_what_would_have_been_paid(acme: Customer
     assert [(one.version.plan.key, one.amount.amount) for one in found.plans] == [("flat", 120), ("dear", 1100)]
     assert found.tip is not None
     assert found.tip.saved == Money("38.00", "USD")
+
+
+def test_customers_read_it_in_their_portal_in_their_own_words(
+    acme: Customer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_subscription(a_customer("cust_new"))
+    monkeypatch.setattr("billing_site.kernel.clock.now", lambda: AT)
+
+    def read(key: str) -> str:
+        client.get(link_for(customer_key=key))
+        return client.get("/portal/saving/").content.decode()
+
+    page = read("cust_acme")
+    new = read("cust_new")
+
+    assert "On Flat you would have paid" in page and page.count('data-testid="would-have-paid"') == 2
+    assert "for what you really used" in page
+    assert "There is no invoice of one plan alone yet. Once there is something to compare, it stands here." in new
 
 
 def test_it_is_read_over_the_api_and_in_the_admin(

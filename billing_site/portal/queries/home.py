@@ -24,6 +24,7 @@ from invoicing.invoices.models import InvoiceStatus
 from invoicing.spend.queries import budgets_of, stopped_until
 from invoicing.subscriptions.snapshot import period_before, periods_running
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice, compute_total
+from invoicing.workflows.credit_balance import CreditBalance, credit_balance
 from invoicing.workflows.read_spend import PeriodSpend, spend_of_period
 from metering.queries import usage_by_date
 from metering.rollup import IngestStandsStill, roll_up
@@ -63,6 +64,7 @@ class HomePage:
     running: tuple[RunningPeriod, ...]
     committed: tuple[CommittedSpend, ...]
     held: tuple[HeldInAdvance, ...]
+    credit: CreditBalance
     invoices: tuple[InvoiceRow, ...]
     invoice_count: int
     open: OpenInvoices
@@ -86,6 +88,7 @@ def home_page(*, customer: Customer, at: datetime) -> HomePage:
         running=tuple(_running(customer, period, at=at) for period in periods_running(customer=customer, moment=at)),
         committed=committed_spend(customer=customer, at=at),
         held=held_fees(customer=customer, at=at),
+        credit=credit_balance(customer=customer, at=at),
         invoices=tuple(invoice_row(invoice=invoice, at=at) for invoice in issued[:INVOICES_SHOWN_MAX]),
         invoice_count=issued.count(),
         open=open_invoices(customer=customer, at=at),

@@ -55,9 +55,12 @@ def test_a_coupon_is_made_redeemed_for_a_customer_ended_and_closed(finance: Clie
 
 
 def test_what_a_coupon_cannot_be_is_told_at_its_field_and_nothing_is_saved(finance: Client) -> None:
-    page = text_of(finance.post(f"{COUPONS}add/", FORM | {"periods": "", "prices": "nothing"}))
+    a_plan()
+    page = text_of(finance.post(f"{COUPONS}add/", FORM | {"periods": ""}))
+    unknown = finance.post(f"{COUPONS}add/", FORM | {"prices": "nothing"}).context["adminform"].form.errors
 
     assert "a repeating coupon says for how many billing periods" in page
+    assert unknown == {"prices": ["there is no price 'nothing'"]}
     assert not Coupon.objects.exists()
 
 

@@ -27,13 +27,16 @@ def test_credit_is_granted_shown_and_taken_back(finance: Client, support: Client
 
     refused = finance.post(f"{GRANTS}add/", form | {"meters": "nothing"})
     nobody = support.post(f"{GRANTS}add/", form)
-    finance.post(f"{GRANTS}add/", form)
+    asked_for = finance.get(f"{GRANTS}add/?customer={form['customer']}")
+    done = finance.post(f"{GRANTS}add/", form)
     grant = CreditGrant.objects.get()
     pages = [text_of(finance.get(url)) for url in (GRANTS, f"{GRANTS}{grant.pk}/change/")]
     asked = text_of(finance.get(f"{GRANTS}{grant.pk}/take-back/"))
     finance.post(f"{GRANTS}{grant.pk}/take-back/", {"reason": "over"})
 
     assert "there is no meter 'nothing'" in text_of(refused).replace("&#x27;", "'") and nobody.status_code == 403
+    assert "Grant credit" in text_of(asked_for) and b'value="cust_acme-credit-1"' in asked_for.content
+    assert done.headers["Location"] == f"{GRANTS}{grant.pk}/change/"
     assert all("25.00" in page for page in pages)
     assert "USD 25.00 of Acme GmbH" in asked
     assert [(entry.kind, entry.actor) for entry in grant.entries.order_by("sequence")] == [
