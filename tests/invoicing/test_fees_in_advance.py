@@ -306,7 +306,7 @@ def test_what_is_held_stands_on_the_page_of_the_customer_in_the_portal_and_in_th
     assert (planned["held_in_advance"], running["held_in_advance"]) == (None, hundred)
     assert Caller().get(f"{api}/{running['key']}").json()["held_in_advance"] == hundred
     assert "invoiced in advance, not settled yet" in page
-    assert "1 – 31 July 2026" in portal and "June" not in portal
+    assert "1 – 31 July 2026 in advance" in re.sub(r"<[^>]+>", "", portal) and "June" not in portal
     assert "Invoiced in advance" in portal and "for time that is not invoiced yet" in portal
 
 

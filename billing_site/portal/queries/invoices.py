@@ -28,6 +28,7 @@ class InvoiceRow:
     first_day: date
     last_day: date
     open: Money
+    is_in_advance: bool
 
     @property
     def is_overdue(self) -> bool:
@@ -86,7 +87,8 @@ def open_invoices(*, customer: Customer, at: datetime) -> OpenInvoices:
 def invoice_row(*, invoice: Invoice, at: datetime) -> InvoiceRow:
     """Return an invoice as the customer sees it: it is overdue when its due date is over where the customer is."""
     zone = ZoneInfo(invoice.timezone)
-    first_day, last_day = days_of(period=period_shown(invoice=invoice), zone=zone)
+    period = period_shown(invoice=invoice)
+    first_day, last_day = days_of(period=period, zone=zone)
     owed = invoice.status == InvoiceStatus.ISSUED
     is_overdue = owed and invoice.due_date is not None and invoice.due_date < at.astimezone(zone).date()
     return InvoiceRow(
@@ -94,6 +96,7 @@ def invoice_row(*, invoice: Invoice, at: datetime) -> InvoiceRow:
         state=OVERDUE if is_overdue else invoice.status,
         first_day=first_day,
         last_day=last_day,
+        is_in_advance=period.start >= invoice.period_end,
         open=round_money(
             EXACT.subtract(invoice.total.amount, invoice.amount_paid.amount) if owed else Decimal(0), invoice.currency
         ),

@@ -37,6 +37,7 @@ def test_the_walk_sees_every_page():
         "invoices",
         "invoice",
         "alerts",
+        "saving",
         "enter",
         "leave",
         "left",
