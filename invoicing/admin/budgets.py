@@ -29,7 +29,7 @@ from billing_site.display.admin import (
     go,
     moment_column,
 )
-from billing_site.display.figures import figure, figure_text, link, money_text
+from billing_site.display.figures import figure, figure_text, link, moment, money_text, period
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
@@ -232,7 +232,7 @@ class BudgetAdmin(TrackedAdmin):
 
     response_post_save_change = response_post_save_add
 
-    @action(description="Retire", url_path="retire")
+    @action(description="Retire the budget", url_path="retire")
     def retire(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask why, then watch by it no more."""
         budget: Budget = self.row_or_404(request, object_id)
@@ -263,7 +263,8 @@ class BudgetAdmin(TrackedAdmin):
 class SpendNoticeAdmin(ReadOnlyAdmin):
     """What was told about spend: once for each threshold and period."""
 
-    list_display = ("what", "customer_link", "spend_figure", "of", "period", moment_column("noticed_at", "Noticed"))
+    list_display = ("what", "customer_link", "spend_figure", "of", "days", moment_column("noticed_at", "Noticed"))
+    fields = ("what", "customer_link", "spend_figure", "of", "days", "noticed")
     list_filter = ("kind", "basis", "threshold", "currency")
     search_fields = ("customer__key", "customer__name", "budget__name")
     list_select_related = ("customer", "budget")
@@ -292,10 +293,19 @@ class SpendNoticeAdmin(ReadOnlyAdmin):
         """Show the budget's amount then."""
         return "–" if notice.amount is None else figure(amount=notice.amount.amount, currency=notice.currency)
 
-    @admin.display(description="Period ends", ordering="period_end")
-    def period(self, notice: SpendNotice) -> str:
-        """Show the end of the period."""
-        return f"{notice.period_end:%Y-%m-%d}"
+    @admin.display(description="Billing period", ordering="period_end")
+    def days(self, notice: SpendNotice) -> SafeString:
+        """Show the days of the period where the customer is."""
+        return period(start=notice.period_start, end=notice.period_end, timezone=notice.customer.timezone)
+
+    @admin.display(description="Noticed")
+    def noticed(self, notice: SpendNotice) -> SafeString:
+        """Show when it was told."""
+        return moment(notice.noticed_at)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """Show it all."""
+        return self.fields
 
 
 class StoppedFilter(admin.SimpleListFilter):
@@ -319,7 +329,7 @@ class StoppedFilter(admin.SimpleListFilter):
 class SpendWatchAdmin(ReadOnlyAdmin):
     """What running periods were seen to cost when they were last looked at."""
 
-    list_display = ("customer_link", "spend_figure", "ends", "state", moment_column("looked_at", "Looked at"))
+    list_display = ("customer_link", "spend_figure", "days", "state", moment_column("looked_at", "Looked at"))
     list_filter = (StoppedFilter, "currency")
     search_fields = ("customer__key", "customer__name")
     list_select_related = ("customer",)
@@ -336,10 +346,10 @@ class SpendWatchAdmin(ReadOnlyAdmin):
         """Show what it came to."""
         return figure(amount=watch.spend.amount, currency=watch.currency)
 
-    @admin.display(description="Period ends", ordering="period_end")
-    def ends(self, watch: SpendWatch) -> str:
-        """Show the end of the period."""
-        return f"{watch.period_end:%Y-%m-%d}"
+    @admin.display(description="Billing period", ordering="period_end")
+    def days(self, watch: SpendWatch) -> SafeString:
+        """Show the days of the period where the customer is."""
+        return period(start=watch.period_start, end=watch.period_end, timezone=watch.customer.timezone)
 
     @admin.display(description="State")
     def state(self, watch: SpendWatch) -> SafeString:

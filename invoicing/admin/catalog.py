@@ -31,13 +31,14 @@ from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.history import save_with_reason
+from invoicing.admin.draft_problems import problems_of_draft
 from invoicing.admin.plans_in_force import plans_in_force
 from invoicing.admin.price_words import price_in_words, spend_in_words
 from invoicing.admin.version_form import VersionForm
 from invoicing.catalog.draft import draft_next_version
-from invoicing.catalog.effective import effective_mistakes, sell_until
+from invoicing.catalog.effective import sell_until
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Product
-from invoicing.catalog.operations import check_draft, publish_version
+from invoicing.catalog.operations import publish_version
 from invoicing.catalog.queries import with_rates
 from invoicing.subscriptions.queries import phases_in_force
 
@@ -209,7 +210,7 @@ class PlanAdmin(NamedAdmin):
             request,
             admin=self,
             title=f"Draft the next version of {plan.name}",
-            effect="The newest version is copied with its prices and tiers. Nobody is charged by a draft.",
+            effect=f"{'The newest version is copied with its prices and tiers.' if plan.versions.exists() else 'It is the first one, and empty: give it prices.'} Nobody is charged by a draft.",
             form=form,
             submit="Make the draft",
             back=page,
@@ -279,7 +280,7 @@ class PlanVersionAdmin(TrackedAdmin):
             subscribers=_subscribers(
                 f"version={version.pk}", phases_in_force(at=now()).filter(plan_version=version).count()
             ),
-            problems=_problems(version) if version.published_at is None else [],
+            problems=problems_of_draft(version=version) if version.published_at is None else [],
             may_change=self.has_change_permission(request, version),
             may_ask=request.user.has_perm(ASK),
             may_publish=version.published_at is None and request.user.has_perm(PUBLISH),
@@ -317,7 +318,7 @@ class PlanVersionAdmin(TrackedAdmin):
             form=form,
             submit=f"Publish version {version.number}",
             back=page,
-            warnings=_problems(version),
+            warnings=problems_of_draft(version=version),
             row=version,
         )
 
@@ -374,14 +375,3 @@ def _is_for_sale(version: PlanVersion) -> bool:
 
 def _subscribers(query: str, number: int) -> SafeString:
     return link(f"{reverse('admin:invoicing_subscription_changelist')}?state=running&{query}", number)
-
-
-def _problems(version: PlanVersion) -> list[str]:
-    """Return what keeps a draft from being published."""
-    try:
-        check_draft(version=version)
-    except BillingError as problem:
-        return [f"{error.field}: {error.message}" for error in problem.field_errors] or [problem.message]
-    except AssertionError as problem:
-        return [str(problem) or "a price is not complete"]
-    return [f"{error.field}: {error.message}" for error in effective_mistakes(version=version, at=now())]

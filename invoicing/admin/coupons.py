@@ -40,6 +40,7 @@ from invoicing.subscriptions.redeem import end_discount, redeem_coupon
 
 TERMS = ("percent_off", "amount_off", "currency", "minimum_amount", "duration", "periods", "plans", "prices")
 LIMITS = ("redeem_by", "max_redemptions", "position")
+SHOWN = ("code", "name", "state", "takes_off", "reduces", "redeemed", "redeem_by", "position")
 
 
 class CouponForm(forms.ModelForm):
@@ -128,12 +129,12 @@ class CouponAdmin(TrackedAdmin):
         return queryset.annotate(redeemed_by=Count("discounts"))
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
-        """Ask for a reason while it is made."""
-        return self.fieldsets if obj is None else (*self.fieldsets[:2], ("State", {"fields": ("redeemed", "state")}))
+        """Ask for the terms and a reason while it is made, say the terms in words afterwards."""
+        return self.fieldsets if obj is None else ((None, {"fields": SHOWN}),)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         """Show what became of it."""
-        return () if obj is None else ("redeemed", "state")
+        return () if obj is None else SHOWN
 
     @admin.display(description="Takes off")
     def takes_off(self, coupon: Coupon) -> str:
@@ -146,6 +147,14 @@ class CouponAdmin(TrackedAdmin):
         of = f" of {coupon.max_redemptions:,}" if coupon.max_redemptions else ""
         url = reverse("admin:invoicing_discount_changelist") + f"?coupon__id__exact={coupon.pk}"
         return link(url, f"{coupon.redeemed_by:,}{of}")
+
+    @admin.display(description="Of what")
+    def reduces(self, coupon: Coupon) -> str:
+        """Say which plans and prices it is for."""
+        if not coupon.plans and not coupon.prices:
+            return "everything that is charged"
+        parts = [("plans", coupon.plans), ("prices", coupon.prices)]
+        return "; ".join(f"{noun} {', '.join(keys)}" for noun, keys in parts if keys)
 
     @admin.display(description="State")
     def state(self, coupon: Any) -> SafeString:
@@ -166,7 +175,7 @@ class CouponAdmin(TrackedAdmin):
         """Make it through the operation."""
         obj.pk = _create(form.cleaned_data, actor=actor_of(request)).pk
 
-    @action(description="Close", url_path="close")
+    @action(description="Close the coupon", url_path="close")
     def close(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask why, then let nobody redeem it any more."""
         coupon = self.row_or_404(request, object_id)
@@ -298,7 +307,7 @@ class DiscountAdmin(TrackedAdmin):
         """Redeem through the operation."""
         obj.pk = _redeem(form.cleaned_data, actor=actor_of(request)).pk
 
-    @action(description="End", url_path="end")
+    @action(description="End the discount", url_path="end")
     def end(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask why, then reduce no later billing period."""
         discount = self.row_or_404(request, object_id)

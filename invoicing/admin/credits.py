@@ -199,7 +199,7 @@ class CreditGrantAdmin(StaffAdmin):
         """Grant through the operation."""
         obj.pk = _grant(form.cleaned_data, actor=actor_of(request)).pk
 
-    @action(description="Take back", url_path="take-back")
+    @action(description="Take back what is left", url_path="take-back")
     def take_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask why, then take back what is left of promotional credit."""
         grant = self.row_or_404(request, object_id)

@@ -2,20 +2,22 @@
 
 import json
 from collections.abc import Mapping
+from copy import copy
 from datetime import datetime
 from typing import Any
 
 import yaml
 
 from billing_site.display.figures import moment_text
-from invoicing.admin.price_words import CELLS_SAID_MAX
+from invoicing.admin.price_words import price_in_words
 from invoicing.catalog.file import read_catalog_text
-from invoicing.catalog.mapping import core_price
+from invoicing.catalog.mapping import cell_rows, core_price, price_columns, tier_rows
 from invoicing.catalog.models import Price
+from invoicing.core import contract
 from invoicing.core.definition import definition_of, price_from_definition
-from invoicing.core.detail import values_text
 from invoicing.subscriptions.models import PriceOverride, Subscription
 from invoicing.subscriptions.override import OwnPrice, Scope
+from invoicing.subscriptions.queries import phase_shown
 
 
 def own_price_of(*, fields: Mapping[str, Any]) -> OwnPrice:
@@ -48,45 +50,49 @@ def fields_of(*, own: OwnPrice | None) -> dict[str, object]:
     }
 
 
-def words_of(*, own: OwnPrice, at: datetime, timezone: str) -> str:
-    """Say what is agreed, and for how long."""
-    instead = "costs what the plan says again" if own.price is None else "has a price of its own"
+def words_of(*, own: OwnPrice, at: datetime, subscription: Subscription) -> str:
+    """Say what is agreed, what it costs, and for how long."""
+    timezone = subscription.customer.timezone
     until = f" until {moment_text(own.until, timezone)}" if own.until else ""
     whose = " for all subscriptions of the customer" if own.scope is Scope.CUSTOMER else ""
-    return f"From {moment_text(at, timezone)} on{until} {own.price_key} {instead}{whose}."
+    when = f"From {moment_text(at, timezone)} on{until}"
+    plan = phase_shown(subscription=subscription, at=at).plan_version.plan_id
+    known = _plans_price(plan_id=plan, price_key=own.price_key, currency=subscription.customer.currency)
+    name = known.name if known is not None else own.price_key
+    if own.price is None:
+        return f"{when} {name} costs what the plan says again{whose}."
+    return f"{when} {name} has a price of its own{whose}: {_costs(own.price, known)}"
 
 
-def overrides_shown(*, subscription: Subscription) -> list[tuple[PriceOverride, str]]:
-    """Return the prices of its own that hold for a subscription, its customer's among them, with what they are."""
+def overrides_shown(*, subscription: Subscription) -> list[tuple[PriceOverride, str, str]]:
+    """Return the prices of its own that hold for a subscription, its customer's among them, each with its name and what it costs."""
     rows = PriceOverride.objects.filter(customer=subscription.customer_id).select_related("plan")
-    return [
-        (row, _members(row.definition))
-        for row in rows.order_by("plan__name", "price_key", "starts_at")
-        if row.subscription_id in (None, subscription.pk)
-    ]
+    shown = []
+    for row in rows.order_by("plan__name", "price_key", "starts_at"):
+        if row.subscription_id not in (None, subscription.pk):
+            continue
+        known = _plans_price(plan_id=row.plan_id, price_key=row.price_key, currency=subscription.customer.currency)
+        costs = _costs(price_from_definition(row.definition), known)
+        shown.append((row, known.name if known is not None else row.price_key, costs))
+    return shown
 
 
-def _members(definition: Mapping[str, Any]) -> str:
-    """Write a price definition as one line: per unit, unit amount 0.008."""
-    words = [str(definition["model"]).replace("_", " ")]
-    for name, value in definition.items():
-        if name == "tiers":
-            words.append("; ".join(_tier(tier) for tier in value))
-        elif name == "cells":
-            words.append(
-                "; ".join(
-                    f"{values_text(dimensions=definition['dimensions'], values=cell['values'])} {cell['unit_amount']}"
-                    for cell in value[:CELLS_SAID_MAX]
-                )
-                + (f"; {len(value) - CELLS_SAID_MAX} more" if len(value) > CELLS_SAID_MAX else "")
-            )
-        elif name not in ("model", "dimensions"):
-            words.append(f"{name.replace('_', ' ')} {value}")
-    return ", ".join(words)
+def _plans_price(*, plan_id: int, price_key: str, currency: str) -> Price | None:
+    """Return the newest price of a plan by its key: it lends its name, meter and cadence."""
+    found = Price.objects.filter(plan_version__plan=plan_id, key=price_key, currency=currency)
+    return found.select_related("meter", "plan_version").order_by("-plan_version__number").first()
 
 
-def _tier(tier: Mapping[str, Any]) -> str:
-    """Write a tier: up to 1000 unit amount 0.001."""
-    rates = [f"{name.replace('_', ' ')} {value}" for name, value in tier.items() if name != "up_to" and value != "0"]
-    bound = f"up to {tier['up_to']}" if tier["up_to"] is not None else "above"
-    return f"{bound} {', '.join(rates) or 'free'}"
+def _costs(price: contract.Price, known: Price | None) -> str:
+    """Say what a price costs in the words of the catalog, where the plan still knows it."""
+    if known is None:
+        return str(definition_of(price)["model"]).replace("_", " ")
+    # The plan's row with the figures of the other price; it is never saved.
+    row = copy(known)
+    for name, value in price_columns(price=price).items():
+        setattr(row, name, value)
+    row._prefetched_objects_cache = {  # type: ignore[attr-defined]
+        "tiers": tier_rows(row=row, price=price),
+        "cells": cell_rows(row=row, price=price),
+    }
+    return " ".join(price_in_words(price=row, cadence=known.plan_version.cadence))

@@ -135,7 +135,7 @@ class ChangePages(TrackedAdmin):
             except BillingError as problem:
                 self.message_user(request, f"Nothing has changed: {problem.message}", level="error")
                 return go(request.path)
-            self.message_user(request, f"Subscription {subscription.key}: {_words(done)}")
+            self.message_user(request, f"Subscription {subscription.key}: {_words(done, subscription)}")
             return go(_page(subscription))
         if set(form.errors) == {"reason"}:
             # Only the reason is missing: the figures are shown again.
@@ -151,7 +151,7 @@ class ChangePages(TrackedAdmin):
             request,
             admin=self,
             title=f"Change subscription {subscription.key}",
-            effect=f"{_words(preview)} {_money_words(preview)}",
+            effect=f"{_words(preview, subscription)} {_money_words(preview)}",
             form=form,
             submit="Make the change",
             back=reverse("admin:invoicing_subscription_change_terms", args=[subscription.pk]),
@@ -192,7 +192,7 @@ def _shown(preview: ChangePreview) -> dict[str, object]:
     }
 
 
-def _words(preview: ChangePreview) -> str:
+def _words(preview: ChangePreview, subscription: Subscription) -> str:
     """Say what the change is and from when on."""
     change = preview.change
     at = moment_text(change.at, preview.before.timezone)
@@ -203,7 +203,7 @@ def _words(preview: ChangePreview) -> str:
             return f"From {at} on it holds {change.quantity:,} seats."
         case ChangeKind.PRICE:
             assert change.own_price is not None, "a change of price says what is agreed"
-            return words_of(own=change.own_price, at=change.at, timezone=preview.before.timezone)
+            return words_of(own=change.own_price, at=change.at, subscription=subscription)
         case ChangeKind.PAUSE:
             return f"From {at} on nothing is charged, until it is resumed."
         case ChangeKind.RESUME:

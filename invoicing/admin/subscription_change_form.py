@@ -156,6 +156,8 @@ class ChangeForm(forms.Form):
         fields["timing"].choices = [  # type: ignore[attr-defined]
             (value, name) for value, name in TIMINGS.items() if words.can_renew or value != Timing.RENEWAL
         ]
+        if kind is ChangeKind.TRIAL_END:
+            fields["timing"].initial = STATED
         fields["at"].help_text = _midnight_words(subscription.customer.timezone)
 
     def clean(self) -> dict[str, Any]:

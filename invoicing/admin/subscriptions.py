@@ -1,6 +1,7 @@
 """Subscriptions: listed, started and ended; never edited."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django import forms
@@ -359,7 +360,10 @@ def _changes(subscription: Subscription) -> list[Change]:
     of_phases = changes_of(rows=with_previous(history=history.order_by("-history_id"))[:HISTORY_LENGTH])
     own = PriceOverride.history.filter(customer=subscription.customer_id)  # type: ignore[attr-defined]
     own = own.filter(Q(subscription=None) | Q(subscription=subscription)).order_by("-history_id")
-    of_prices = changes_of(rows=with_previous(history=own)[:HISTORY_LENGTH])
+    of_prices = [
+        replace(change, verb=f"price of its own {change.verb}")
+        for change in changes_of(rows=with_previous(history=own)[:HISTORY_LENGTH])
+    ]
     return sorted([*history_of(subscription), *of_phases, *of_prices], key=lambda change: change.at, reverse=True)[
         :HISTORY_LENGTH
     ]

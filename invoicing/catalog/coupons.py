@@ -81,6 +81,8 @@ def terms_text(*, coupon: Coupon) -> str:
         what = f"{plain(coupon.percent_off)} % off"
     else:
         what = f"{coupon.currency} {plain(coupon.amount_off or Decimal(0))} off each"
+    if coupon.minimum_amount:
+        what += f" where it comes to {coupon.currency} {plain(coupon.minimum_amount)} or more"
     match coupon.duration:
         case CouponDuration.ONCE:
             return f"{what}, one billing period"

@@ -145,7 +145,7 @@ class SpendWatch(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.customer_id} until {self.period_end:%Y-%m-%d}"
+        return f"{self.customer} until {self.period_end:%Y-%m-%d}"
 
 
 class NoticeKind(models.TextChoices):
@@ -213,7 +213,7 @@ class SpendNotice(models.Model):
 
     def __str__(self) -> str:
         if self.kind == NoticeKind.PENDING:
-            return f"pending charges of {self.customer_id}"
+            return f"pending charges of {self.customer}"
         return f"{self.threshold} % of {self.budget}"
 
 
@@ -250,7 +250,7 @@ class UsageAnomaly(models.Model):
         triggers = append_only(noun="notices of unusual usage")
 
     def __str__(self) -> str:
-        return f"{self.meter} of {self.customer_id} on {self.day}"
+        return f"{self.meter} of {self.customer} on {self.day}"
 
 
 class AnomalyReview(models.Model):

@@ -26,6 +26,11 @@ class PlanComparison:
     amount: Money
     saved: Money
 
+    @property
+    def more(self) -> Money:
+        """How much more it would have been."""
+        return self.saved * -1
+
 
 @dataclass(frozen=True)
 class Saving:

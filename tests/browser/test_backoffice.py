@@ -181,6 +181,14 @@ def test_times_are_told_in_the_readers_zone_with_exact_utc_on_hover(page: Page, 
 
 def test_the_keyboard_searches_moves_opens_and_lists_its_keys(page: Page, invoices: list[Invoice]) -> None:
     page.goto(reverse("admin:index"), wait_until="networkidle")
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").inner_text() == "Skip to content"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.locator("#main :focus").count() == 1, "the next stop is on the page, not in the sidebar"
+    page.keyboard.press("Escape")
+    page.locator("body").press("Escape")
+    page.evaluate("document.activeElement.blur()")
     page.keyboard.press("/")
     page.keyboard.type("cust_acme")
     page.keyboard.press("Enter")

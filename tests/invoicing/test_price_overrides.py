@@ -273,7 +273,7 @@ def test_in_the_back_office_an_own_price_is_shown_with_its_money_and_then_agreed
     assert (
         "deal of the year" in done
         and "Prices of its own" in done
-        and "flat, unit amount 15.5" in done
+        and "USD 15.50 per month." in done
         and "all of the customer" in done
     )
     assert PriceOverride.objects.get().definition == HALF_FEE

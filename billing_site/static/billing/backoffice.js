@@ -110,6 +110,17 @@
     var place = toggle.closest(".bo-scroll");
     if (place) { delete place.dataset.width; fit(place); }
   });
-  document.addEventListener("DOMContentLoaded", function () { localise(document); watch(document); });
+  /* The sidebar has some fifty links: the first stop of the tab key leads past them. */
+  function skip() {
+    var main = document.getElementById("main");
+    if (!main) { return; }
+    var door = document.createElement("a");
+    door.className = "bo-skip";
+    door.href = "#main";
+    door.textContent = "Skip to content";
+    main.tabIndex = -1;
+    document.body.insertBefore(door, document.body.firstChild);
+  }
+  document.addEventListener("DOMContentLoaded", function () { skip(); localise(document); watch(document); });
   document.addEventListener("htmx:afterSwap", function (event) { localise(event.target); watch(event.target); });
 })();

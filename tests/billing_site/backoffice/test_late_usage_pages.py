@@ -50,7 +50,9 @@ def test_the_desk_shows_the_effect_by_customer_and_in_total_before_anyone_choose
 ) -> None:
     text = shown(finance)
 
-    assert "1 issued line of 1 customer would be others today. If all of it were invoiced: USD 12.00" in text
+    assert (
+        "1 issued line of 1 customer would come to something else today. If all of it were invoiced: USD 12.00" in text
+    )
     assert "Acme GmbH USD 12.00" in text
     assert "1 event more since" in text
     assert "100 → 1,300 actions" in text

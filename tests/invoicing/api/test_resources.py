@@ -161,6 +161,7 @@ def test_a_subscription_is_started_read_listed_and_ended():
             }
         ],
         "overrides": [],
+        "held_in_advance": None,
         "parent": None,
     }
     assert caller.get(f"/api/v1/subscriptions/{key}").json() == started.json()
