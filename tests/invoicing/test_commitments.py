@@ -340,7 +340,8 @@ def test_the_pages_of_staff_and_customer_show_what_is_left(admin_client: Any) ->
 
     page = admin_client.get(reverse("admin:invoicing_subscription_change", args=[subscription.pk])).content.decode()
     assert "beyond it 80 % of the list price; what is left rolls over" in page
-    assert "70.00 left" in page
+    assert "100.00 left" in page and "70.00 left" in page, "a burn-down begins with what was promised"
+    assert "is over; the invoice of its last period settles it" in page
     home = home_page(customer=subscription.customer, at=MONTHS[1] + timedelta(days=1))
     [tranche] = home.committed
     assert (tranche.promised.amount, tranche.spent.amount, tranche.left.amount) == (100, 30, 70)
