@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from billing_site.display.changes import changes_of, with_previous
+from billing_site.display.changes import changes_of, readable, with_previous
 from billing_site.display.figures import NOTHING, moment
 from billing_site.kernel.errors import BillingError
 
@@ -102,7 +102,7 @@ class StaffAdmin(ModelAdmin):
             with transaction.atomic():
                 return super().changeform_view(request, object_id, form_url, context)
         except BillingError as problem:
-            messages.error(request, f"Nothing has changed: {problem.message}")
+            messages.error(request, f"Nothing has changed: {readable(problem.message)}")
         except IntegrityError as problem:
             messages.error(request, f"Nothing has changed, the database refused it: {str(problem).splitlines()[0]}")
         return HttpResponseRedirect(request.get_full_path())
@@ -212,7 +212,7 @@ def attempt(request: HttpRequest, act: Callable[[], Any], *, done: Callable[[Any
     try:
         result = act()
     except BillingError as problem:
-        messages.error(request, f"Nothing has changed: {problem.message}")
+        messages.error(request, f"Nothing has changed: {readable(problem.message)}")
         return None
     messages.success(request, done(result))
     return result
@@ -224,10 +224,10 @@ def add_field_errors(form: forms.BaseForm, problem: BillingError, *, renamed: Ma
     for error in problem.field_errors:
         field = (renamed or {}).get(error.field, error.field)
         if field in form.fields:
-            form.add_error(field, error.message)
+            form.add_error(field, readable(error.message))
             told = True
     if not told:
-        form.add_error(None, problem.message)
+        form.add_error(None, readable(problem.message))
 
 
 def go(url: str) -> HttpResponseRedirect:

@@ -88,9 +88,14 @@ def _instance_name(row: Any) -> str:
     return f"#{getattr(row, row.instance_type._meta.pk.attname)}"
 
 
+def readable(text: str) -> str:
+    """Write the times for machines in a sentence as people read them: 2026-08-01 00:00 UTC."""
+    return MACHINE_TIME.sub(r"\1 \2 UTC", text)
+
+
 def _actor_and_reason(row: Any) -> tuple[str, str]:
     """Split "actor: reason" as `kernel.history.save_with_reason` writes it; without it the signed-in user stands."""
-    text = MACHINE_TIME.sub(r"\1 \2 UTC", row.history_change_reason or "")
+    text = readable(row.history_change_reason or "")
     user = row.history_user.get_username() if row.history_user_id and row.history_user else ""
     actor, separator, reason = text.partition(": ")
     if not separator:

@@ -2,6 +2,7 @@
 
 import re
 
+from billing_site.display.changes import readable
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.catalog.effective import effective_mistakes
@@ -34,4 +35,5 @@ def _sentence(field: str, message: str, names: list[str]) -> str:
         else:
             said.append(member.replace("_", " "))
     where = ", ".join(said)
-    return f"{where[:1].upper()}{where[1:]}: {message}" if where else message
+    told = readable(message)
+    return f"{where[:1].upper()}{where[1:]}: {told}" if where else told

@@ -19,6 +19,7 @@ from billing_site.display.admin import (
     confirmation,
     go,
 )
+from billing_site.display.changes import readable
 from billing_site.display.figures import moment_text, money_text, period_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
@@ -133,7 +134,7 @@ class ChangePages(TrackedAdmin):
                     reason=form.cleaned_data["reason"],
                 )
             except BillingError as problem:
-                self.message_user(request, f"Nothing has changed: {problem.message}", level="error")
+                self.message_user(request, f"Nothing has changed: {readable(problem.message)}", level="error")
                 return go(request.path)
             self.message_user(request, f"Subscription {subscription.key}: {_words(done, subscription)}")
             return go(_page(subscription))

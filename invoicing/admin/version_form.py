@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 
+from billing_site.display.changes import readable
 from billing_site.kernel import clock
 from invoicing.catalog.effective import effective_mistakes
 from invoicing.catalog.models import PlanVersion
@@ -23,5 +24,5 @@ class VersionForm(forms.ModelForm):
         draft = PlanVersion(plan=self.instance.plan, number=self.instance.number, **dates)
         for error in effective_mistakes(version=draft, at=clock.now()):
             if dates.get(error.field) is not None and error.field not in self.errors:
-                self.add_error(error.field, error.message)
+                self.add_error(error.field, readable(error.message))
         return cleaned
