@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0030b_tell_histories_what_migrations_changed'),
+        ('invoicing', '0031_count_no_later_drafts'),
     ]
 
     operations = [
