@@ -31,5 +31,5 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL(FORWARDS, BACKWARDS),
+        migrations.RunSQL(FORWARDS, BACKWARDS, elidable=True),
     ]

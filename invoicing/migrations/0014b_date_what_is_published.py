@@ -22,5 +22,5 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL(FORWARDS, migrations.RunSQL.noop),
+        migrations.RunSQL(FORWARDS, migrations.RunSQL.noop, elidable=True),
     ]

@@ -39,5 +39,5 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL(TELL, migrations.RunSQL.noop),
+        migrations.RunSQL(TELL, migrations.RunSQL.noop, elidable=True),
     ]

@@ -23,6 +23,7 @@ from invoicing.core.correction import Reconsidered, reconsider
 from invoicing.core.proof import carries_of, charge_from_inputs, usage_from_document
 from invoicing.customers.models import Customer, LateUsagePolicy
 from invoicing.invoices.adjustments import adjusted_now, adjustment_held, last_link, true_up_after, trued_up
+from invoicing.invoices.crediting import CREDITING
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, LineKind, UsageCorrection
 from invoicing.subscriptions.committed import SPEND_KINDS
 from invoicing.workflows.compute_invoice import usage_of_charge
@@ -162,15 +163,18 @@ def change_mark(*, line_id: int, known_from: int, windows_digest: str, effect: M
     return digest_of({"line": line_id, "known_from": known_from, "windows": windows_digest, "effect": wire(effect)})
 
 
-def by_policy(*, line: InvoiceLine, effect: Money, corrections: Sequence[UsageCorrection]) -> ByPolicy:
+def by_policy(
+    *, line: InvoiceLine, effect: Money, moves_prepaid: bool, corrections: Sequence[UsageCorrection]
+) -> ByPolicy:
     """Return what the customer's terms make of an effect; no decision means that a person is asked.
 
-    What is below the materiality is absorbed, together with what was absorbed for the same reason before: many
-    small changes of a line are not given up one by one.
+    What is prepaid may pay for all of it: nothing more is owed, and less is left. What is below the materiality is absorbed with
+    what was absorbed for the same reason before: many small changes of a line are not given up one by one.
     """
     customer = line.invoice.customer
     if not effect.amount:
-        return CorrectionDecision.ABSORBED, CorrectionRule.NO_EFFECT
+        charged = moves_prepaid and customer.late_usage_policy != LateUsagePolicy.ABSORB
+        return CorrectionDecision.NEXT_INVOICE if charged else CorrectionDecision.ABSORBED, CorrectionRule.NO_EFFECT
     small = (whole_effect(correction=link) for link in corrections if link.rule == CorrectionRule.IMMATERIAL)
     if abs(total((effect, *small), line.currency).amount) < customer.late_materiality:
         return CorrectionDecision.ABSORBED, CorrectionRule.IMMATERIAL
@@ -289,7 +293,8 @@ def _change(
     counted = [one.effect for one in adjustments if one.line.adjustment in SPEND_KINDS]
     adjustments += tuple(_true_up_change(line, total((reconsidered.effect, *counted), line.currency)))
     effect = total((reconsidered.effect, *(one.effect for one in adjustments)), line.currency)
-    decision, rule = by_policy(line=line, effect=effect, corrections=links)
+    moves_prepaid = any(one.effect.amount and one.line.adjustment in CREDITING for one in adjustments)
+    decision, rule = by_policy(line=line, effect=effect, moves_prepaid=moves_prepaid, corrections=links)
     added, cancelled, first_learnt_at = learnt.get(line.pk, (0, 0, None))
     return LateChange(
         line=line,

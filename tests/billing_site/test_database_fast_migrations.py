@@ -1,4 +1,4 @@
-"""dj-stripe's tables made at once equal those that its migrations make, and an existing database migrates normally."""
+"""Tables made at once equal those that the migrations make, and an existing database migrates normally."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +11,32 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
-from billing_site.database.fast_migrations import APP, create_tables_at_once
+from billing_site.database.fast_migrations import APPS, create_tables_at_once
 
 CATALOG_QUERIES = {
     "columns": """
         select table_name, column_name, data_type, udt_name, character_maximum_length, numeric_precision,
                numeric_scale, is_nullable, column_default, is_identity, identity_generation, collation_name
-          from information_schema.columns where table_schema = 'public' and table_name like 'djstripe%'
+          from information_schema.columns where table_schema = 'public' and table_name like %(tables)s
     """,
-    "indexes": "select tablename, indexname, indexdef from pg_indexes where tablename like 'djstripe%'",
+    "indexes": "select tablename, indexname, indexdef from pg_indexes where tablename like %(tables)s",
     "constraints": """
         select conrelid::regclass::text, conname, contype, condeferrable, condeferred, pg_get_constraintdef(oid)
-          from pg_constraint where conrelid::regclass::text like 'djstripe%'
+          from pg_constraint where conrelid::regclass::text like %(tables)s
     """,
+    "triggers": """
+        select tgrelid::regclass::text, tgname, tgenabled::text, pg_get_triggerdef(tgr.oid), obj_description(tgr.oid)
+          from pg_trigger tgr where not tgisinternal and tgrelid::regclass::text like %(tables)s
+    """,
+    "functions": """
+        select distinct proname, prosrc, prosecdef, proconfig::text from pg_proc
+          join pg_trigger on tgfoid = pg_proc.oid where not tgisinternal and tgrelid::regclass::text like %(tables)s
+    """,
+}
+# So many of each there are at least.
+AT_LEAST = {
+    "djstripe": {"columns": 600, "indexes": 300, "constraints": 200, "triggers": 0, "functions": 0},
+    "invoicing": {"columns": 600, "indexes": 150, "constraints": 200, "triggers": 120, "functions": 60},
 }
 
 
@@ -45,73 +58,81 @@ def throwaway_database(*, name: str) -> Iterator[BaseDatabaseWrapper]:
             cursor.execute(f'drop database "{name}" with (force)')
 
 
-def leaves_of_djstripe(connection: BaseDatabaseWrapper) -> list[tuple[str, str]]:
-    """Return the last migrations of dj-stripe."""
-    return [key for key in MigrationExecutor(connection).loader.graph.leaf_nodes() if key[0] == APP]
+def leaves_of(connection: BaseDatabaseWrapper, app: str) -> list[tuple[str, str]]:
+    """Return the last migrations of an app."""
+    return [key for key in MigrationExecutor(connection).loader.graph.leaf_nodes() if key[0] == app]
 
 
-def catalog(connection: BaseDatabaseWrapper) -> dict[str, list[tuple[Any, ...]]]:
-    """Return what PostgreSQL knows of dj-stripe's tables, apart from the order of the columns."""
+def catalog(connection: BaseDatabaseWrapper, app: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Return what PostgreSQL knows of the tables of an app, apart from the order of the columns."""
     found = {}
     with connection.cursor() as cursor:
         for what, query in CATALOG_QUERIES.items():
-            cursor.execute(query)
+            cursor.execute(query, {"tables": f"{app}\\_%"})
             found[what] = sorted(cursor.fetchall(), key=repr)
     return found
 
 
-def applied(connection: BaseDatabaseWrapper) -> set[tuple[str, str]]:
-    """Return the recorded migrations of dj-stripe and of what it needs."""
-    return {key for key in MigrationRecorder(connection).applied_migrations() if key[0] in (APP, "auth")}
+def applied(connection: BaseDatabaseWrapper, app: str) -> set[tuple[str, str]]:
+    """Return the recorded migrations of an app and of what it needs."""
+    return {key for key in MigrationRecorder(connection).applied_migrations() if key[0] in (app, "auth", "metering")}
 
 
 @pytest.mark.slow
-def test_the_tables_made_at_once_equal_those_of_the_migrations(django_db_blocker: Any) -> None:
+@pytest.mark.parametrize("app", APPS)
+def test_the_tables_made_at_once_equal_those_of_the_migrations(app: str, django_db_blocker: Any) -> None:
     with (
         django_db_blocker.unblock(),
         throwaway_database(name="test_short_way") as short,
         throwaway_database(name="test_long_way") as long,
     ):
-        assert create_tables_at_once(connection=short, targets=leaves_of_djstripe(short)) is True
-        MigrationExecutor(long).migrate(leaves_of_djstripe(long))
+        assert create_tables_at_once(connection=short, targets=leaves_of(short, app), app=app) is True
+        MigrationExecutor(long).migrate(leaves_of(long, app))
 
-        made_at_once, migrated = catalog(short), catalog(long)
-        assert applied(short) >= applied(long)
+        made_at_once, migrated = catalog(short, app), catalog(long, app)
+        assert applied(short, app) >= applied(long, app)
 
     for what, rows in migrated.items():
         assert made_at_once[what] == rows, what
-    assert len(migrated["columns"]) > 600 and len(migrated["indexes"]) > 300 and len(migrated["constraints"]) > 200
+        assert len(rows) >= AT_LEAST[app][what], what
 
 
-def test_a_database_that_has_any_of_it_migrates_the_normal_way(django_db_blocker: Any) -> None:
+@pytest.mark.parametrize("app", APPS)
+def test_a_database_that_has_any_of_it_migrates_the_normal_way(app: str, django_db_blocker: Any) -> None:
     with django_db_blocker.unblock(), throwaway_database(name="test_begun") as begun:
         with begun.cursor() as cursor:
-            cursor.execute("create table djstripe_charge (id int)")
+            cursor.execute(f"create table {app}_charge (id int)")
 
-        assert create_tables_at_once(connection=begun, targets=leaves_of_djstripe(begun)) is False
-        assert applied(begun) == set()
+        assert create_tables_at_once(connection=begun, targets=leaves_of(begun, app), app=app) is False
+        assert applied(begun, app) == set()
 
 
-def test_a_second_time_and_a_run_for_another_app_make_nothing(django_db_blocker: Any) -> None:
+@pytest.mark.parametrize("app", APPS)
+def test_a_second_time_and_a_run_for_another_app_make_nothing(app: str, django_db_blocker: Any) -> None:
     with django_db_blocker.unblock(), throwaway_database(name="test_twice") as database:
-        assert create_tables_at_once(connection=database, targets=[("contenttypes", "0001_initial")]) is False
-        assert create_tables_at_once(connection=database, targets=leaves_of_djstripe(database)) is True
-        before = catalog(database)
+        other = [("contenttypes", "0001_initial")]
+        assert create_tables_at_once(connection=database, targets=other, app=app) is False
+        assert create_tables_at_once(connection=database, targets=leaves_of(database, app), app=app) is True
+        before = catalog(database, app)
 
-        assert create_tables_at_once(connection=database, targets=leaves_of_djstripe(database)) is False
-        assert catalog(database) == before
+        assert create_tables_at_once(connection=database, targets=leaves_of(database, app), app=app) is False
+        assert catalog(database, app) == before
 
 
 def test_a_failure_on_the_way_leaves_no_table_behind(django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_arguments: str) -> None:
-        raise RuntimeError("the power failed")
+    record = MigrationRecorder.record_applied
+
+    def fail(recorder: MigrationRecorder, app: str, name: str) -> None:
+        if app == "djstripe":
+            raise RuntimeError("the power failed")
+        record(recorder, app, name)
 
     with django_db_blocker.unblock(), throwaway_database(name="test_failed") as database:
         monkeypatch.setattr(MigrationRecorder, "record_applied", fail)
         with pytest.raises(RuntimeError):
-            create_tables_at_once(connection=database, targets=leaves_of_djstripe(database))
+            create_tables_at_once(connection=database, targets=leaves_of(database, "djstripe"), app="djstripe")
         monkeypatch.undo()
 
-        assert not catalog(database)["columns"]
-        call_command("migrate", APP, database=database.alias, verbosity=0)
-        assert catalog(database)["columns"]
+        assert not catalog(database, "djstripe")["columns"]
+        call_command("migrate", "djstripe", database=database.alias, verbosity=0)
+        assert catalog(database, "djstripe")["columns"]

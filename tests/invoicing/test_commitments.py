@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 from django.urls import reverse
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from moneyed import Money
 
@@ -383,10 +383,13 @@ def nothing_kept() -> Iterator[None]:
     rollover=st.sampled_from(["none", "all", "some"]),
     late=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 90)), max_size=2),
 )
+# Late usage that what is prepaid pays for to the last cent: the customer owes nothing more, and yet 2100 is less.
+@example("in_advance", [(2, 169)], [148, 75, 139, 89, 46, 83], "none", [(0, 2), (2, 59)])
+@example("in_advance", [(2, 108), (1, 54), (2, 146)], [81, 150, 149, 60, 132, 100], "none", [(4, 63), (0, 5)])
 @settings(
     max_examples=6,
     deadline=None,
-    phases=[Phase.reuse, Phase.generate],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_whatever_is_used_all_that_was_promised_is_spent_trued_up_expired_or_rolled_over(

@@ -1,4 +1,4 @@
-"""`manage.py migrate`: Django's own, which spares a new database the long way through dj-stripe's migrations."""
+"""`manage.py migrate`: Django's own, which spares a new database the long way through the longest migrations."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 
-from billing_site.database.fast_migrations import create_tables_at_once, migrating_alone
+from billing_site.database.fast_migrations import APPS, create_tables_at_once, migrating_alone
 
 # With any of these the command only looks, or changes the record instead of the database.
 OTHER_ERRANDS = ("migration_name", "plan", "check_unapplied", "prune", "fake", "fake_initial")
@@ -26,8 +26,10 @@ class Command(migrate.Command):
             super().handle(*args, **options)
 
     def _create_tables_at_once(self, *, connection: BaseDatabaseWrapper, app_label: str | None) -> None:
-        """Take the short way where the targets of this run include dj-stripe and the database is new."""
+        """Take the short way for each app that the targets of this run include, where the database is new."""
         leaves = MigrationLoader(connection).graph.leaf_nodes()
         targets = [key for key in leaves if app_label in (None, key[0])]
-        if create_tables_at_once(connection=connection, targets=targets) and self.verbosity >= 1:
-            self.stdout.write("The database is new: the tables of dj-stripe were created at once.")
+        for app in APPS:
+            made = create_tables_at_once(connection=connection, targets=targets, app=app)
+            if made and self.verbosity >= 1:
+                self.stdout.write(f"The database is new: the tables of {app} were created at once.")
