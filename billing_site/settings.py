@@ -258,6 +258,10 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     # Fields named kind that say different things.
     "ENUM_NAME_OVERRIDES": {
+        "InvoiceKindEnum": "invoicing.invoices.models.InvoiceKind",
+        "InvoiceStatusEnum": "invoicing.invoices.models.InvoiceStatus",
+        "TopUpStatusEnum": "invoicing.top_ups.models.TopUpStatus",
+        "TopUpRuleStateEnum": "invoicing.top_ups.rules.RuleState",
         "LineKindEnum": "invoicing.invoices.models.LineKind",
         "CreditKindEnum": "invoicing.credits.models.CREDIT_KINDS",
         "CreditEntryKindEnum": "invoicing.credits.models.EntryKind",

@@ -16,6 +16,8 @@ from invoicing.spend.models import AnomalyReview, Budget, SpendNotice, SpendProg
 from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
+from invoicing.top_ups.models import TopUp
+from invoicing.top_ups.rules import TopUpRule
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
 
 __all__ = [
@@ -61,6 +63,8 @@ __all__ = [
     "StripeNotice",
     "Subscription",
     "SubscriptionPhase",
+    "TopUp",
+    "TopUpRule",
     "UsageAnomaly",
     "UsageCorrection",
     "WhatIf",

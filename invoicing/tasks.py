@@ -13,6 +13,7 @@ from invoicing.workflows.find_anomalies import sweep_anomalies
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.settle_late_usage import settle_late_changes
+from invoicing.workflows.top_up_automatically import sweep_top_ups
 from invoicing.workflows.watch_spend import sweep_spend
 from invoicing.workflows.what_if import continue_what_if
 
@@ -24,6 +25,7 @@ REGULAR_JOBS = (
     RegularJob(name="Expire credit", task="invoicing.tasks.expire_credit_that_is_over", cron="17 * * * *"),
     RegularJob(name="Settle late usage", task="invoicing.tasks.settle_late_usage", cron="37 * * * *"),
     RegularJob(name="Watch spend", task="invoicing.tasks.watch_spend", cron="* * * * *"),
+    RegularJob(name="Top credit up", task="invoicing.tasks.top_up_credit", cron="* * * * *"),
     RegularJob(name="Find unusual usage", task="invoicing.tasks.find_anomalies", cron="47 * * * *"),
     RegularJob(name="Take evidence", task="invoicing.tasks.take_evidence", cron="*/10 * * * *"),
     RegularJob(name="Anchor the chains", task="invoicing.tasks.anchor_chains", cron="35 0 * * *"),
@@ -88,6 +90,12 @@ def watch_spend() -> str:
     """Compare the spend of customers whose usage moved with their budgets."""
     report = sweep_spend(at=now())
     return f"{report.looked_at} customers, {len(report.notices)} notices, {len(report.failures)} failures"
+
+
+def top_up_credit() -> str:
+    """Sell credit to customers whose live balance is below what they agreed."""
+    report = sweep_top_ups(at=now())
+    return f"{report.looked_at} rules, {len(report.made)} top-ups, {len(report.failures)} failures"
 
 
 def follow_life_cycles() -> str:

@@ -39,6 +39,8 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             _list("Coupons", "confirmation_number", "invoicing", "coupon"),
             _list("Discounts", "percent", "invoicing", "discount"),
             _list("Credit grants", "savings", "invoicing", "creditgrant"),
+            _list("Top-ups", "add_card", "invoicing", "topup"),
+            _list("Top-up rules", "autorenew", "invoicing", "topuprule"),
             _list("What if", "query_stats", "invoicing", "whatif"),
             Item("Who is on which version", "lists", "invoicing_plan_in_force", "invoicing.view_plan"),
             _list("Bulk migrations", "move_group", "invoicing", "planmigration"),

@@ -22,6 +22,7 @@ from invoicing.reports.models import AccountMapping
 from invoicing.spend.models import Budget, UsageAnomaly
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription
+from invoicing.top_ups.rules import TopUpRule
 from invoicing.what_ifs.models import WhatIf
 from metering.models import DeadLetter, Meter, UsageEvent
 
@@ -52,6 +53,7 @@ EDITED: tuple[type[Model], ...] = (
     Coupon,
     Discount,
     CreditGrant,
+    TopUpRule,
     Product,
     Plan,
     PlanVersion,

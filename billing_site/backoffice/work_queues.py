@@ -1,17 +1,16 @@
 """The work that waits for people: each kind with its number, its oldest, its money by currency, and why it waits."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from django.db.models import Count, DecimalField, F, Max, Min, OuterRef, Q, QuerySet, Subquery, Sum
 from django.urls import reverse
 from moneyed import Money
 
+from billing_site.backoffice.credit_queue import top_up_queue
 from billing_site.backoffice.usage_problems import uncharged_usage
-from billing_site.kernel.money import round_money
+from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency, first_named
 from invoicing.core.anomaly import Direction
 from invoicing.core.life_cycle import State
 from invoicing.customers.life_cycle import with_state
@@ -38,19 +37,6 @@ LATE_LINES_COUNTED_MAX = 20
 DUE = DecimalField(max_digits=19, decimal_places=3)
 
 
-@dataclass(frozen=True)
-class WorkQueue:
-    """One kind of work that waits for a person."""
-
-    name: str
-    link: str
-    empty: str
-    count: int = 0
-    oldest: datetime | None = None
-    money: tuple[Money, ...] = ()
-    why: str = ""
-
-
 def work_queues(*, at: datetime) -> list[WorkQueue]:
     """Return every kind of work, in the order in which it should be looked at."""
     return [
@@ -64,21 +50,11 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         suspended_queue(),
         closing_queue(),
         unusual_queue(),
+        top_up_queue(),
         *usage_queues(at=at),
         dead_letter_queue(),
         notice_queue(),
     ]
-
-
-def _list(model: str, query: str = "", *, app: str = "invoicing") -> str:
-    return reverse(f"admin:{app}_{model}_changelist") + (f"?{query}" if query else "")
-
-
-def _amounts(rows: Iterable[Mapping[str, Any]]) -> tuple[Money, ...]:
-    sums: dict[str, Decimal] = {}
-    for row in rows:
-        sums[row["currency"]] = sums.get(row["currency"], Decimal(0)) + row["amount"]
-    return tuple(round_money(amount, currency) for currency, amount in sorted(sums.items()))
 
 
 def draft_queue() -> WorkQueue:
@@ -90,11 +66,11 @@ def draft_queue() -> WorkQueue:
     )
     return WorkQueue(
         name="Drafts to issue",
-        link=_list("invoice", "state=draft"),
+        link=admin_list("invoice", "state=draft"),
         empty="Billing runs put drafts here for review before they are issued.",
         count=sum(row["number_of"] for row in rows),
         oldest=min((row["oldest"] for row in rows), default=None),
-        money=_amounts(rows),
+        money=amounts_by_currency(rows),
         why="nobody has issued them yet",
     )
 
@@ -103,6 +79,7 @@ def push_queues() -> list[WorkQueue]:
     """Return the invoices that did not reach Stripe: refused for good, and failing again and again."""
     rows = list(
         PushIntent.objects.exclude(status=PushStatus.PUSHED)
+        .exclude(invoice__status=InvoiceStatus.VOID)
         .values("status", currency=F("invoice__currency"))
         .annotate(
             number_of=Count("id"),
@@ -117,20 +94,20 @@ def push_queues() -> list[WorkQueue]:
     return [
         WorkQueue(
             name="Pushes that Stripe refused",
-            link=_list("pushintent", "status__exact=refused"),
+            link=admin_list("pushintent", "status__exact=refused"),
             empty="An invoice that Stripe refuses for good stands here until someone mends it and retries.",
             count=sum(row["number_of"] for row in refused),
             oldest=min((row["oldest"] for row in refused), default=None),
-            money=_amounts(refused),
+            money=amounts_by_currency(refused),
             why=_first_error(refused),
         ),
         WorkQueue(
             name="Pushes that keep failing",
-            link=_list("pushintent", "state=failing"),
+            link=admin_list("pushintent", "state=failing"),
             empty="A push that failed and is tried again stands here.",
             count=sum(row["failing"] for row in failing),
             oldest=min((row["oldest"] for row in failing), default=None),
-            money=_amounts(failing),
+            money=amounts_by_currency(failing),
             why=_first_error(failing),
         ),
     ]
@@ -159,11 +136,11 @@ def failed_payments_queue() -> WorkQueue:
         codes[row["code"]] = codes.get(row["code"], 0) + row["number_of"]
     return WorkQueue(
         name="Payments that failed",
-        link=_list("invoice", "state=failed"),
+        link=admin_list("invoice", "state=failed"),
         empty="An unpaid invoice whose charge was declined stands here with the bank's reason.",
         count=sum(row["number_of"] for row in rows),
         oldest=min((row["oldest"] for row in rows), default=None),
-        money=_amounts(rows),
+        money=amounts_by_currency(rows),
         why=", ".join(f"{code.replace('_', ' ')} {number}" for code, number in list(codes.items())[:3]),
     )
 
@@ -185,11 +162,11 @@ def overdue_queue(*, at: datetime) -> WorkQueue:
     manual = sum(row["manual"] for row in rows)
     return WorkQueue(
         name="Overdue invoices",
-        link=_list("invoice", "state=overdue"),
+        link=admin_list("invoice", "state=overdue"),
         empty="An issued invoice that is unpaid after its due date stands here.",
         count=sum(row["number_of"] for row in rows),
         oldest=datetime(oldest.year, oldest.month, oldest.day, tzinfo=at.tzinfo) if oldest else None,
-        money=_amounts(rows),
+        money=amounts_by_currency(rows),
         why=f"past their due date{f', {manual} by bank transfer' if manual else ''}",
     )
 
@@ -201,7 +178,7 @@ def notice_queue() -> WorkQueue:
     )
     return WorkQueue(
         name="Stripe notices not processed",
-        link=_list("stripenotice", "state=waiting"),
+        link=admin_list("stripenotice", "state=waiting"),
         empty="A notice from Stripe stands here until the worker has acted on it.",
         count=row["number_of"],
         oldest=row["oldest"],
@@ -214,10 +191,10 @@ def incomplete_queue(*, at: datetime) -> WorkQueue:
     names = list(incomplete(at=at).order_by("customer__name").values_list("customer__name", flat=True))
     return WorkQueue(
         name="Trials that ended without a means of payment",
-        link=_list("subscription", "state=incomplete"),
+        link=admin_list("subscription", "state=incomplete"),
         empty="A trial that ends without a payment method, where one is needed, stands here: it is charged, not free.",
         count=len(names),
-        why=_named(sorted(set(names))),
+        why=first_named(sorted(set(names))),
     )
 
 
@@ -226,11 +203,11 @@ def unsettled_queue(*, at: datetime) -> WorkQueue:
     tranches = unsettled_commitments(at=at)
     return WorkQueue(
         name="Commitments that no invoice settles",
-        link=_list("subscription", "state=unsettled"),
+        link=admin_list("subscription", "state=unsettled"),
         empty="A commitment that is over while its subscription is paused or has ended, with no invoice to follow, stands here.",
         count=len(tranches),
         oldest=min((tranche.ends_at for tranche in tranches), default=None),
-        why=_named(sorted({tranche.subscription.customer.name for tranche in tranches})),
+        why=first_named(sorted({tranche.subscription.customer.name for tranche in tranches})),
     )
 
 
@@ -241,11 +218,11 @@ def stopped_queue(*, at: datetime) -> WorkQueue:
     )
     return WorkQueue(
         name="Stopped by a spend limit",
-        link=_list("spendwatch", "access=stopped"),
+        link=admin_list("spendwatch", "access=stopped"),
         empty="A customer whose spend has reached a limit that stops stands here until the period ends or the limit is raised.",
         count=len(rows),
-        money=_amounts(rows),
-        why=_named([row["customer__name"] for row in rows]),
+        money=amounts_by_currency(rows),
+        why=first_named([row["customer__name"] for row in rows]),
     )
 
 
@@ -256,12 +233,12 @@ def suspended_queue() -> WorkQueue:
     rows = list(suspended.order_by("state_since").values_list("name", "state_since"))
     return WorkQueue(
         name="Suspended customers",
-        link=_list("customer", f"state={State.SUSPENDED.value}"),
+        link=admin_list("customer", f"state={State.SUSPENDED.value}"),
         empty="A customer that is suspended stands here until it pays, or somebody gives up on it.",
         count=len(rows),
         oldest=rows[0][1] if rows else None,
         money=_owed(suspended),
-        why=_named([name for name, _ in rows]),
+        why=first_named([name for name, _ in rows]),
     )
 
 
@@ -271,19 +248,19 @@ def closing_queue() -> WorkQueue:
     rows = list(closing.order_by("state_since").values_list("name", "state_since"))
     return WorkQueue(
         name="Churned customers to close",
-        link=_list("customer", "state=closing"),
+        link=admin_list("customer", "state=closing"),
         empty="A customer that has churned stands here until its last invoice is issued and everything is paid.",
         count=len(rows),
         oldest=rows[0][1] if rows else None,
         money=_owed(closing),
-        why=_named([name for name, _ in rows]),
+        why=first_named([name for name, _ in rows]),
     )
 
 
 def _owed(customers: QuerySet[Any]) -> tuple[Money, ...]:
     unpaid = Invoice.objects.filter(status=InvoiceStatus.ISSUED, customer__in=customers.values("pk"))
     owed = unpaid.order_by().values("currency")
-    return _amounts(owed.annotate(amount=Sum(F("total") - F("amount_paid"), output_field=DUE)))
+    return amounts_by_currency(owed.annotate(amount=Sum(F("total") - F("amount_paid"), output_field=DUE)))
 
 
 def unusual_queue() -> WorkQueue:
@@ -293,7 +270,7 @@ def unusual_queue() -> WorkQueue:
     newest = waiting.order_by("-id").values_list("customer__name", "direction", "meter")
     return WorkQueue(
         name="Unusual usage",
-        link=_list("usageanomaly", "state=open"),
+        link=admin_list("usageanomaly", "state=open"),
         empty="A day on which a customer uses unusually much or little stands here until somebody says what was found.",
         count=figures["number_of"],
         oldest=figures["oldest"],
@@ -306,11 +283,11 @@ def dead_letter_queue() -> WorkQueue:
     waiting = waiting_letters()
     return WorkQueue(
         name="Dead letters",
-        link=_list("deadletter", "state=waiting", app="metering"),
+        link=admin_list("deadletter", "state=waiting", app="metering"),
         empty="Rows of watched files and messages of Kafka that are no events stand here until they are replayed.",
         count=waiting.count,
         oldest=waiting.oldest,
-        why=_named(list(waiting.sources)),
+        why=first_named(list(waiting.sources)),
     )
 
 
@@ -327,7 +304,7 @@ def usage_queues(*, at: datetime) -> list[WorkQueue]:
             empty="Usage outside of every subscription, or of a meter that the plan has no price for, stands here.",
             count=sum(row.event_count for row in uncharged),
             oldest=min((row.first_at for row in uncharged), default=None),
-            why=_named(sorted({row.customer_id for row in uncharged})),
+            why=first_named(sorted({row.customer_id for row in uncharged})),
         ),
         WorkQueue(
             name="Usage of unknown customers",
@@ -335,7 +312,7 @@ def usage_queues(*, at: datetime) -> list[WorkQueue]:
             empty="Events that name a customer who does not exist are kept and stand here.",
             count=sum(one.event_count for one in unknown),
             oldest=min((one.first_timestamp for one in unknown), default=None),
-            why=_named([one.customer_id for one in unknown]),
+            why=first_named([one.customer_id for one in unknown]),
         ),
         *event_queues(),
     ]
@@ -367,11 +344,11 @@ def event_queues() -> list[WorkQueue]:
     return [
         WorkQueue(
             name="Events in no window",
-            link=_list("unappliedevent", app="metering"),
+            link=admin_list("unappliedevent", app="metering"),
             empty="An accepted event that no meter counts, or that one cannot read, stands here with the reason.",
             count=sum(kind.event_count for kind in kinds),
             oldest=min((kind.first_received_at for kind in kinds), default=None),
-            why=_named(
+            why=first_named(
                 [
                     f"{kind.event_type}: {kind.label}" + (f" ({kind.count_text})" if kind.is_more else "")
                     for kind in kinds
@@ -380,14 +357,10 @@ def event_queues() -> list[WorkQueue]:
         ),
         WorkQueue(
             name="Contradicting events",
-            link=_list("eventconflict", "state=waiting", app="metering"),
+            link=admin_list("eventconflict", "state=waiting", app="metering"),
             empty="An event that carries a known key and another content is refused, and stands here with both.",
             count=waiting.count,
             oldest=waiting.oldest,
-            why=_named(list(waiting.customers)),
+            why=first_named(list(waiting.customers)),
         ),
     ]
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

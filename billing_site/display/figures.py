@@ -16,6 +16,7 @@ from moneyed import Money
 from billing_site.kernel.money import exponent, plain
 from billing_site.kernel.words import counted
 
+ONE_OFF = "one-off"
 NOTHING = format_html('<span class="bo-faint">–</span>')
 
 
@@ -107,8 +108,10 @@ def period_text(*, start: datetime, end: datetime, timezone: str) -> str:
     """Write a half-open period by its first and last day in its zone, a whole month as 2026-10.
 
     A period that ends at the hour at which it began ends on the day before, so that periods one after the
-    other share no day; times stand only where a period is shorter than that.
+    other share no day; times stand only where a period is shorter than that. The empty period is what a one-off invoice bills.
     """
+    if start == end:
+        return ONE_OFF
     zone = ZoneInfo(timezone)
     first, after = start.astimezone(zone), end.astimezone(zone)
     midnight = first.time() == after.time() == datetime.min.time()
@@ -132,6 +135,8 @@ def period(*, start: datetime, end: datetime, timezone: str) -> SafeString:
 
 def exact_period(*, start: datetime, end: datetime, timezone: str) -> str:
     """Write a half-open period to the minute in its zone, for where the days alone would hide something."""
+    if start == end:
+        return f"made at {moment_text(start, timezone)}, for no period"
     zone = ZoneInfo(timezone)
     first, after = start.astimezone(zone), end.astimezone(zone)
     return f"{first:%Y-%m-%d %H:%M} to {after:%Y-%m-%d %H:%M} ({timezone})"

@@ -59,6 +59,10 @@ TONES = {
     "filtered out": GREY,
     "kept": GREEN,
     "amended": BLUE,
+    "enough": GREEN,
+    "unpaid": RED,
+    "capped": AMBER,
+    "new": GREY,
 }
 
 

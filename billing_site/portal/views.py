@@ -16,6 +16,7 @@ from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.portal.access import close_session, customer_of_link, open_session, signed_in_customer
 from billing_site.portal.forms import BudgetForm
 from billing_site.portal.queries.alerts import alerts_page
+from billing_site.portal.queries.credit import credit_page
 from billing_site.portal.queries.home import home_page
 from billing_site.portal.queries.invoice_page import invoice_page
 from billing_site.portal.queries.invoices import invoice_list, invoice_row
@@ -96,6 +97,14 @@ def home(request: HttpRequest, customer: Customer) -> HttpResponse:
     page = home_page(customer=customer, at=clock.now())
     zone = ZoneInfo(customer.timezone)
     return _page(request, "home.html", {"customer": customer, "page": page, "zone": zone, "here": "home"})
+
+
+@require_safe
+@_for_customer
+def credit(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Show what credit is left, what it may pay for, and what became of it."""
+    page, zone = credit_page(customer=customer, at=clock.now()), ZoneInfo(customer.timezone)
+    return _page(request, "credit_page.html", {"customer": customer, "page": page, "zone": zone, "here": "credit"})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -18,6 +18,8 @@ from invoicing.admin import (
     plan_migrations,
     prices,
     subscriptions,
+    top_up_rules,
+    top_ups,
     usage_events,
     what_ifs,
 )
@@ -40,6 +42,8 @@ __all__ = [
     "plan_migrations",
     "prices",
     "subscriptions",
+    "top_up_rules",
+    "top_ups",
     "usage_events",
     "what_ifs",
 ]

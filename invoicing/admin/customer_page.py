@@ -25,6 +25,8 @@ from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import held_in_advance, phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
+from invoicing.top_ups.models import TopUp, TopUpStatus
+from invoicing.top_ups.rules import TopUpRule
 from invoicing.workflows.answer_access import Access, answer_access
 from invoicing.workflows.credit_balance import CreditBalance, credit_balance
 from invoicing.workflows.preview_invoice import preview_invoice
@@ -81,6 +83,8 @@ class CustomerPage:
     subscriptions: list[tuple[Subscription, SubscriptionPhase, str, Money | None]]
     discounts: list[tuple[Discount, str]]
     credit: CreditBalance
+    open_top_ups: list[TopUp]
+    top_up_rule: TopUpRule | None
     invoices: list[InvoiceRow]
     payments: list[Payment]
     failures: list[PaymentFailure]
@@ -119,6 +123,8 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
             for one in subscriptions
         ],
         credit=credit_balance(customer=customer, at=at),
+        open_top_ups=list(customer.top_ups.filter(status=TopUpStatus.OPEN).select_related("invoice").order_by("id")),
+        top_up_rule=customer.top_up_rules.filter(retired_at=None).first(),
         discounts=[
             (discount, terms_text(coupon=discount.coupon))
             for discount in customer.discounts.select_related("coupon", "subscription").order_by("-id")[:ROWS]

@@ -7,7 +7,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 
 from billing_site.kernel.clock import now
-from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.payments.models import PaymentFailure
 
 
@@ -49,7 +49,8 @@ class PeriodFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the last two years of months that have invoices."""
-        months = Invoice.objects.order_by("-period_end").values_list("period_end__year", "period_end__month").distinct()
+        periods = Invoice.objects.filter(kind=InvoiceKind.PERIOD).order_by("-period_end")
+        months = periods.values_list("period_end__year", "period_end__month").distinct()
         return [(f"{year}-{month:02d}", f"ended in {year}-{month:02d}") for year, month in months[:24]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -57,4 +58,5 @@ class PeriodFilter(admin.SimpleListFilter):
         year, _, month = (self.value() or "").partition("-")
         if not (year.isdigit() and month.isdigit()):
             return queryset
+        queryset = queryset.filter(kind=InvoiceKind.PERIOD)
         return queryset.filter(period_end__year=int(year), period_end__month=int(month))

@@ -15,7 +15,7 @@ from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import total
 from invoicing.admin.customer_page import amount_due
 from invoicing.customers.models import SettlementChannel
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus
 
@@ -59,6 +59,7 @@ class InvoicePage:
     may_refresh: bool
     may_retry: bool
     may_settle: bool
+    may_void: bool
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         may_refresh=invoice.status == InvoiceStatus.DRAFT and allowed(ISSUE),
         may_retry=push is not None and push.status == PushStatus.REFUSED and is_open and allowed(RETRY),
         may_settle=is_open and allowed(SETTLE),
+        may_void=can_be_void(invoice) and allowed(ISSUE),
     )
 
 
@@ -172,6 +174,12 @@ def can_be_issued(invoice: Invoice, *, at: datetime) -> bool:
     return invoice.status == InvoiceStatus.DRAFT and invoice.period_end <= at
 
 
+def can_be_void(invoice: Invoice) -> bool:
+    """Say whether it is a one-off invoice that is issued, and of which nothing is paid."""
+    is_open = invoice.status == InvoiceStatus.ISSUED and not invoice.amount_paid.amount
+    return invoice.kind == InvoiceKind.ONE_OFF and is_open
+
+
 def _timeline(
     invoice: Invoice,
     changes: list[Change],
@@ -225,5 +233,6 @@ def _entries(invoice: Invoice, payments: list[Payment]) -> list[JournalEntry]:
     payment_references = [f"{payment.channel}:{payment.reference}" for payment in payments]
     issue = JournalEntry.objects.filter(kind=JournalEntry.Kind.ISSUE, reference=invoice.number)
     paid = JournalEntry.objects.filter(kind=JournalEntry.Kind.PAYMENT, reference__in=payment_references)
-    entries: Any = (issue | paid).prefetch_related("postings__account").order_by("occurred_at", "id")
+    reversed_ = JournalEntry.objects.filter(kind=JournalEntry.Kind.REVERSAL, reference=invoice.number)
+    entries: Any = (issue | paid | reversed_).prefetch_related("postings__account").order_by("occurred_at", "id")
     return list(entries)

@@ -14,7 +14,6 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action
 
 from billing_site.display.admin import (
-    ReadOnlyAdmin,
     ReasonForm,
     TrackedAdmin,
     actor_of,
@@ -38,6 +37,7 @@ from invoicing.admin.invoice_page import (
     invoice_page,
     issue_effect,
 )
+from invoicing.admin.one_off import OneOffPages
 from invoicing.admin.proof import proof_page
 from invoicing.admin.transfer import TransferForm
 from invoicing.customers.models import SettlementChannel
@@ -56,7 +56,7 @@ STILL_AT_STRIPE = (
 
 
 @admin.register(Invoice)
-class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
+class InvoiceAdmin(TrackedAdmin, OneOffPages):
     """What customers owe. Nothing here is edited: drafts come from billing, issued documents are carved in stone."""
 
     list_display = (
@@ -69,9 +69,10 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
         "dates",
     )
     list_display_links = ("document",)
-    list_filter = (StateFilter, "currency", PeriodFilter, "settlement_channel")
+    list_filter = (StateFilter, "kind", "currency", PeriodFilter, "settlement_channel")
     search_fields = (
         "number",
+        "key",
         "customer_name",
         "customer__key",
         "push__stripe_invoice_id",
@@ -81,7 +82,7 @@ class InvoiceAdmin(TrackedAdmin, ReadOnlyAdmin):
     list_select_related = ("customer",)
     ordering = ("-period_end", "-id")
     actions = ("issue_selected",)
-    actions_detail = ("issue", "refresh", "retry", "record_transfer", "proof", "proof_state")
+    actions_detail = ("issue", "refresh", "retry", "record_transfer", "void", "proof", "proof_state")
     list_before_template = "backoffice/invoice_totals.html"
     empty_message = "A billing run drafts an invoice for each customer whose period has ended."
 

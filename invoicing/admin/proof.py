@@ -55,8 +55,9 @@ def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> 
     windows: list[KnownWindow] = []
     events: list[KnownEvent] = []
     late = None
-    span = Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC))
+    step, chart = "", SafeString()
     if line.meter_key and not proof.archived:
+        span = Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC))
         known = {"meter_key": line.meter_key, "customer_id": invoice.customer.key, "period": span}
         windows = windows_as_known(**known, known_through=line.known_through)  # type: ignore[arg-type]
         events = events_as_known(
@@ -66,7 +67,7 @@ def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> 
             limit=EVENTS_PER_PAGE,
         )
         late = late_usage(**known, known_through=line.known_through)  # type: ignore[arg-type]
-    step, chart = _chart(line, windows, span)
+        step, chart = _chart(line, windows, span)
     last = events[-1] if len(events) == EVENTS_PER_PAGE else None
     return ProofPage(
         at=at,

@@ -141,18 +141,46 @@ class NewMoneyField(serializers.Field[Any, Any, dict[str, str], Any]):
 
     def to_internal_value(self, data: Any) -> Money:
         """Return the money."""
+        exact = self.read_exact(data)
+        money = round_money(exact.amount, exact.currency.code)
+        if money.amount != exact.amount:
+            self.fail("too_precise")
+        return money
+
+    def read_exact(self, data: Any) -> Money:
+        """Return an amount with all its decimals."""
         if not isinstance(data, Mapping) or set(data) != {"amount", "currency"}:
             self.fail("wrong_type")
         number = read_number(data["amount"])
         if isinstance(number, Mistake):
             self.fail("number", message=f"amount {number.message}")
         try:
-            money = round_money(number, str(data["currency"]))
+            round_money(number, str(data["currency"]))
         except KeyError:
             self.fail("currency")
-        if money.amount != number:
-            self.fail("too_precise")
-        return money
+        return Money(number, str(data["currency"]))
+
+
+class NewUnitAmountField(NewMoneyField):
+    """What one unit costs, read: as exact as prices are, so finer than the minor unit where that is meant."""
+
+    def to_internal_value(self, data: Any) -> Money:
+        """Return the amount."""
+        return self.read_exact(data)
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class NewQuantityField(serializers.Field[Any, Any, str, Any]):
+    """A decimal number as text, read exactly."""
+
+    default_error_messages = {"number": "{message}"}
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        """Return the number."""
+        number = read_number(data)
+        if isinstance(number, Mistake):
+            self.fail("number", message=number.message)
+        return number
 
 
 @extend_schema_field(OpenApiTypes.STR)

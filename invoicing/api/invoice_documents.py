@@ -15,7 +15,7 @@ from invoicing.core.contract import (
     DecidedAdjustment,
     DocumentLine,
 )
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
 
 MONTH_EXAMPLE = {"start": "2026-07-31T22:00:00Z", "end": "2026-08-31T22:00:00Z"}
 STEP_EXAMPLE = {
@@ -42,6 +42,8 @@ LINE_EXAMPLE = {
 }
 INVOICE_EXAMPLE = {
     "number": "INV-2026-00042",
+    "kind": "period",
+    "key": None,
     "customer_id": "cust_acme",
     "status": "paid",
     "currency": "EUR",
@@ -58,6 +60,53 @@ INVOICE_EXAMPLE = {
     "settlement_channel": "stripe",
     "seal": "9f2c0b7c1d0e4d5fa1c3b5e7092a4c6e8f0b1d3f5a7c9e1b3d5f7092a4c6e8f0",
     "lines": [LINE_EXAMPLE],
+}
+ONCE_EXAMPLE = {
+    "key": "workshop-2026-08",
+    "customer_id": "cust_acme",
+    "lines": [
+        {
+            "description": "Workshop",
+            "quantity": "2.5",
+            "unit": "hour",
+            "unit_amount": {"amount": "120.00", "currency": "EUR"},
+        }
+    ],
+    "reason": "order 4711",
+}
+INVOICED_ONCE_EXAMPLE = INVOICE_EXAMPLE | {
+    "kind": "one_off",
+    "key": "workshop-2026-08",
+    "status": "issued",
+    "period": None,
+    "subtotal": {"amount": "300.00", "currency": "EUR"},
+    "total": {"amount": "300.00", "currency": "EUR"},
+    "amount_paid": {"amount": "0.00", "currency": "EUR"},
+    "amount_due": {"amount": "300.00", "currency": "EUR"},
+    "paid_at": None,
+    "lines": [
+        LINE_EXAMPLE
+        | {
+            "kind": "one_off",
+            "description": "Workshop",
+            "explanation": "2.5 hours at EUR 120.00 each.",
+            "subscription": None,
+            "meter": "",
+            "unit": "hour",
+            "quantity": "2.5",
+            "amount": {"amount": "300.00", "currency": "EUR"},
+            "service_period": None,
+            "steps": [
+                STEP_EXAMPLE
+                | {
+                    "text": "2.5 hours at EUR 120.00 each",
+                    "quantity": "2.5",
+                    "unit_amount": "120",
+                    "amount": "300",
+                }
+            ],
+        }
+    ],
 }
 PREVIEW_EXAMPLE = {
     "customer_id": "cust_acme",
@@ -114,9 +163,11 @@ class LineSerializer(serializers.ModelSerializer[InvoiceLine]):
             "steps",
         )
 
-    @extend_schema_field(PeriodSerializer)
+    @extend_schema_field(PeriodSerializer(allow_null=True))
     def get_service_period(self, line: InvoiceLine) -> Any:
-        """Return when it was delivered."""
+        """Return when it was delivered; what is stated once has no such time."""
+        if line.kind in STATED:
+            return None
         return PeriodSerializer({"start": line.service_start, "end": line.service_end}).data
 
 
@@ -125,6 +176,8 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
 
     customer_id = serializers.CharField(source="customer.key")
     number = serializers.CharField(allow_null=True, help_text="Null: a draft.")
+    kind = serializers.ChoiceField(choices=InvoiceKind.choices)
+    key = serializers.CharField(allow_null=True, help_text="Of a one-off invoice: what whoever made it calls it.")
     status = serializers.ChoiceField(choices=InvoiceStatus.choices)
     period = serializers.SerializerMethodField()
     subtotal = MoneyField()
@@ -139,6 +192,8 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
         model = Invoice
         fields: tuple[str, ...] = (
             "number",
+            "kind",
+            "key",
             "customer_id",
             "status",
             "currency",
@@ -156,9 +211,11 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
             "seal",
         )
 
-    @extend_schema_field(PeriodSerializer)
+    @extend_schema_field(PeriodSerializer(allow_null=True))
     def get_period(self, invoice: Invoice) -> Any:
-        """Return what it covers."""
+        """Return what it covers; a one-off invoice covers no time."""
+        if invoice.kind == InvoiceKind.ONE_OFF:
+            return None
         return PeriodSerializer({"start": invoice.period_start, "end": invoice.period_end}).data
 
     @extend_schema_field(MoneyField)

@@ -1,4 +1,4 @@
-"""Invoices over HTTP: read, previewed, explained."""
+"""Invoices over HTTP: read, previewed, explained, and made once."""
 
 import re
 
@@ -11,21 +11,45 @@ from rest_framework.response import Response
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import InvalidInput, NotFound
-from invoicing.api.base import bound_customer, check_customer_visible, filters_of, read
-from invoicing.api.fields import MomentField, StrictSerializer, TextField
+from invoicing.api.base import actor_of, bound_customer, check_customer_visible, filters_of, read
+from invoicing.api.fields import MomentField, NewQuantityField, NewUnitAmountField, StrictSerializer, TextField
 from invoicing.api.invoice_documents import (
     INVOICE_EXAMPLE,
+    INVOICED_ONCE_EXAMPLE,
+    ONCE_EXAMPLE,
     PREVIEW_EXAMPLE,
     InvoiceSerializer,
     InvoiceWithLines,
     PreviewSerializer,
 )
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.customers.queries import customer_by_key
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
+from invoicing.invoices.one_off import NewItem
 from invoicing.invoices.queries import invoice_by_number
 from invoicing.workflows.explain_invoice import explain_invoice
+from invoicing.workflows.invoice_once import invoice_once
 from invoicing.workflows.preview_invoice import preview_invoice
+from invoicing.workflows.void_invoice import void_invoice
 
 MONTH = re.compile(r"20\d\d-(0[1-9]|1[0-2])")
+
+
+class NewLine(StrictSerializer):
+    """What is invoiced once."""
+
+    description = TextField(max_length=300)
+    quantity = NewQuantityField(help_text='More than nothing, as exact as usage: "2.5".')
+    unit = TextField(max_length=50, required=False, allow_blank=True, help_text='Singular: "hour".')
+    unit_amount = NewUnitAmountField(help_text="In the customer's currency; it may be finer than the minor unit.")
+
+
+class NewInvoice(StrictSerializer):
+    """A one-off invoice to be issued."""
+
+    key = TextField(max_length=100, help_text="The same key a second time is the invoice that exists.")
+    customer_id = TextField(max_length=100, help_text="The customer's key.")
+    lines = NewLine(many=True)
+    reason = TextField(max_length=300)
 
 
 class InvoiceQuestion(StrictSerializer):
@@ -51,7 +75,7 @@ class InvoiceQuestion(StrictSerializer):
 class InvoicesView(generics.ListAPIView[Invoice]):
     """All invoices; drafts only for keys that are not bound to a customer."""
 
-    scopes = {"GET": "invoices:read"}
+    scopes = {"GET": "invoices:read", "POST": "invoices:write"}
     customer_bound = ("GET",)
     serializer_class = InvoiceSerializer
 
@@ -71,6 +95,31 @@ class InvoicesView(generics.ListAPIView[Invoice]):
             invoices = _of_month(invoices, filters["period"])
         return invoices
 
+    @extend_schema(
+        operation_id="invoice_once",
+        summary="Invoice something once",
+        description="Issues a one-off invoice, which bills no period: quantity × unit amount of each line, rounded once. Credit does not pay for it. The same"
+        " key a second time is the invoice that exists.",
+        request=NewInvoice,
+        responses={201: InvoiceWithLines},
+        examples=[
+            OpenApiExample("A workshop", value=ONCE_EXAMPLE, request_only=True),
+            OpenApiExample("A workshop", value=INVOICED_ONCE_EXAMPLE, response_only=True),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Issue it."""
+        fields = read(NewInvoice(data=request.data))
+        invoice = invoice_once(
+            customer=customer_by_key(key=fields["customer_id"], field="customer_id"),
+            key=fields["key"],
+            items=[NewItem(**line) for line in fields["lines"]],
+            at=now(),
+            actor=actor_of(request),
+            reason=fields["reason"],
+        )
+        return Response(InvoiceWithLines(with_lines(invoice)).data, status=201)
+
 
 class InvoiceView(generics.GenericAPIView[Invoice]):
     """One issued invoice."""
@@ -86,13 +135,38 @@ class InvoiceView(generics.GenericAPIView[Invoice]):
     )
     def get(self, request: Request, number: str) -> Response:
         """Return the invoice."""
-        lines = InvoiceLine.objects.select_related("subscription").order_by("position")
-        invoice = (
-            Invoice.objects.select_related("customer")
-            .prefetch_related(Prefetch("lines", lines))
-            .get(pk=visible_invoice(request, number=number).pk)
-        )
-        return Response(InvoiceWithLines(invoice).data)
+        return Response(InvoiceWithLines(with_lines(visible_invoice(request, number=number))).data)
+
+
+class InvoiceVoidRequest(StrictSerializer):
+    """Why an invoice is declared void."""
+
+    reason = TextField(max_length=300)
+
+
+class InvoiceVoidView(generics.GenericAPIView[Invoice]):
+    """Declaring an unpaid one-off invoice void."""
+
+    scopes = {"POST": "invoices:write"}
+    serializer_class = InvoiceWithLines
+
+    @extend_schema(
+        operation_id="void_invoice",
+        summary="Declare an unpaid one-off invoice void",
+        description="Nothing of it is owed any more, and the credit that it would have sold never comes. A second time changes nothing.",
+        request=InvoiceVoidRequest,
+        responses=InvoiceWithLines,
+        examples=[
+            OpenApiExample("Why", value={"reason": "agreed otherwise"}, request_only=True),
+            OpenApiExample("Void", value=INVOICED_ONCE_EXAMPLE | {"status": "void"}, response_only=True),
+        ],
+    )
+    def post(self, request: Request, number: str) -> Response:
+        """Declare it void."""
+        fields = read(InvoiceVoidRequest(data=request.data))
+        found = visible_invoice(request, number=number)
+        invoice = void_invoice(invoice_id=found.pk, at=now(), actor=actor_of(request), reason=fields["reason"])
+        return Response(InvoiceWithLines(with_lines(invoice)).data)
 
 
 class InvoiceExplanationView(generics.GenericAPIView[Invoice]):
@@ -145,6 +219,12 @@ class InvoicePreviewView(generics.GenericAPIView[Invoice]):
         return Response(PreviewSerializer(computed.assembled, context={"as_of": as_of}).data)
 
 
+def with_lines(invoice: Invoice) -> Invoice:
+    """Return an invoice as it is now, read with its lines."""
+    lines = InvoiceLine.objects.select_related("subscription").order_by("position")
+    return Invoice.objects.select_related("customer").prefetch_related(Prefetch("lines", lines)).get(pk=invoice.pk)
+
+
 def visible_invoice(request: Request, *, number: str) -> Invoice:
     """Return the invoice if the caller may see it; raises NotFound in the same words where not."""
     invoice = invoice_by_number(number=number)
@@ -157,6 +237,7 @@ def _of_month(invoices: QuerySet[Invoice], month: str) -> QuerySet[Invoice]:
     """Keep the invoices whose period begins in a month, by the clock of the invoice's own time zone."""
     if not MONTH.fullmatch(month):
         raise InvalidInput("must be a month such as 2026-07", field="period")
+    invoices = invoices.filter(kind=InvoiceKind.PERIOD)
     local = Func(F("timezone"), F("period_start"), function="timezone")
     name = Func(local, Value("YYYY-MM"), function="to_char", output_field=CharField())
     return invoices.annotate(period_month=name).filter(period_month=month)

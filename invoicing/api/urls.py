@@ -18,6 +18,8 @@ from invoicing.api import (
     spend,
     subscription_changes,
     subscriptions,
+    top_up_rules,
+    top_ups,
 )
 
 urlpatterns = [
@@ -53,5 +55,10 @@ urlpatterns = [
     path("invoices", invoices.InvoicesView.as_view()),
     path("invoices/preview", invoices.InvoicePreviewView.as_view()),
     path("invoices/<str:number>", invoices.InvoiceView.as_view()),
+    path("invoices/<str:number>/void", invoices.InvoiceVoidView.as_view()),
+    path("top-up-rules", top_up_rules.TopUpRulesView.as_view()),
+    path("top-up-rules/<str:key>/retire", top_up_rules.TopUpRuleRetireView.as_view()),
+    path("top-ups", top_ups.TopUpsView.as_view()),
+    path("top-ups/<str:key>", top_ups.TopUpView.as_view()),
     path("invoices/<str:number>/explain", invoices.InvoiceExplanationView.as_view()),
 ]

@@ -28,6 +28,7 @@ from invoicing.core.correction import adjustment_correction_line, correction_lin
 from invoicing.core.definition import definition_of, price_from_definition
 from invoicing.core.detail import GroupUsage, SizeUsage
 from invoicing.core.rating import rate_charge
+from invoicing.core.stated import StatedKind, StatedLine, stated_again, stated_inputs
 from invoicing.core.wording import displayed_amount
 
 ADJUSTMENT = "adjustment"
@@ -113,6 +114,9 @@ def rated_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
             return adjustment_document(line=adjusted_again(inputs=inputs))
         case "adjustment_correction":
             return _adjustment_corrected_again(inputs)
+        case StatedKind.ONE_OFF | StatedKind.TOP_UP:
+            _check_engine(inputs)
+            return stated_document(line=stated_again(inputs=inputs))
     charge = charge_from_inputs(inputs)
     usage = None if inputs["usage"] is None else usage_from_document(inputs["usage"])
     return line_document(line=rate_charge(charge=charge, usage=usage, currency=inputs["currency"]))
@@ -181,6 +185,20 @@ def adjusted_again(*, inputs: Mapping[str, Any]) -> AdjustmentLine:
         about=tuple(line.reference for line in base),
     )
     return adjustment_line(term=term, base=base, currency=inputs["currency"])
+
+
+def stated_document(*, line: StatedLine) -> dict[str, Any]:
+    """Return what is invoiced once as a canonical JSON document, in the shape of a charge's."""
+    return {
+        "inputs": {"engine": ENGINE_VERSION, **stated_inputs(line=line)},
+        "description": line.item.description,
+        "explanation": line.explanation,
+        "quantity": plain(line.item.quantity),
+        "free_quantity": "0",
+        "steps": [step_document(step=step) for step in line.steps],
+        "unrounded_amount": plain(line.unrounded_amount),
+        "amount": wire(line.amount),
+    }
 
 
 def carries_of(*, inputs: Mapping[str, Any]) -> tuple[Period, ...]:

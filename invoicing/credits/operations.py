@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, NotFound
@@ -70,6 +70,19 @@ def grant_credit(*, customer: Customer, terms: GrantTerms, at: datetime, actor: 
             description=f"Prepaid credit {grant.key}, {customer.name}"[:300],
             occurred_at=at,
         )
+    return grant
+
+
+def grant_sold_credit(*, customer: Customer, terms: GrantTerms, at: datetime, actor: str, reason: str) -> CreditGrant:
+    """Grant prepaid credit that an invoice has sold: its issue has booked what is owed for it, its payment the money.
+
+    The caller makes sure that it is granted once, and does not lock the customer: another lot changes nothing that is being computed.
+    """
+    assert connection.in_atomic_block, "credit is granted together with the payment for it"
+    assert terms.kind == CreditKind.PREPAID, "what is sold is prepaid"
+    grant = _unsaved(customer, terms, at=at, actor=actor, reason=reason)
+    grant.save(force_insert=True)
+    _write(grant, EntryKind.GRANT, terms.amount, at=at, actor=actor, reason=reason)
     return grant
 
 

@@ -7,8 +7,8 @@ from moneyed import Money
 from billing_site.kernel.money import round_money
 from invoicing.core.adjustments.commitment import amount_of_step
 from invoicing.core.contract import AdjustmentKind, StepKind
-from invoicing.core.posting import BREAKAGE, DEFERRED, PREPAID
-from invoicing.invoices.models import InvoiceLine
+from invoicing.core.posting import BREAKAGE, DEFERRED, PREPAID, PREPAID_CREDIT
+from invoicing.invoices.models import InvoiceLine, LineKind
 from invoicing.subscriptions.agreements import IN_ADVANCE
 
 PREPAYING = (AdjustmentKind.COMMITMENT_BASE, AdjustmentKind.COMMITMENT_DRAWDOWN)
@@ -16,10 +16,12 @@ CREDITING = (*PREPAYING, AdjustmentKind.COMMITMENT_EXPIRY, *IN_ADVANCE)
 
 
 def credited_beside(*, lines: Iterable[InvoiceLine]) -> dict[str, Money]:
-    """Return what lines of one currency credit beside revenue, by account: a base until it is drawn, what expires as breakage."""
+    """Return what lines of one currency credit beside revenue, by account: a base until it is drawn, what expires as breakage, credit that is sold."""
     credited: dict[str, Money] = {}
     for line in lines:
-        if line.adjustment in PREPAYING:
+        if line.kind == LineKind.TOP_UP:
+            _add(credited, PREPAID_CREDIT, line.amount)
+        elif line.adjustment in PREPAYING:
             _add(credited, PREPAID, line.amount)
         elif line.adjustment in IN_ADVANCE:
             _add(credited, DEFERRED, line.amount)

@@ -98,7 +98,7 @@ class DocumentLine:
 class InvoiceDocument:
     """All that is printed on an invoice, and nothing else.
 
-    A draft has no number and no dates of its own. The period runs from its first to its last day, both included,
+    A draft has no number and no dates of its own. A one-off invoice has no period; any other runs from its first to its last day, both included,
     in the customer's `time_zone`. `status` is the word of the invoice's state ("issued", "paid", "void", ...).
     """
 
@@ -108,8 +108,8 @@ class InvoiceDocument:
     status: str
     issue_date: date | None
     due_date: date | None
-    period_first_date: date
-    period_last_date: date
+    period_first_date: date | None
+    period_last_date: date | None
     time_zone: str
     currency: str
     lines: tuple[DocumentLine, ...]
@@ -123,7 +123,9 @@ class InvoiceDocument:
 
     def __post_init__(self) -> None:
         assert self.locale == "en", f"no words for the locale {self.locale!r} yet"
-        assert self.period_first_date <= self.period_last_date, "the period ends before it begins"
+        first, last = self.period_first_date, self.period_last_date
+        assert first == last or (first and last and first < last), "the period ends before it begins"
+        assert last or self.issue_date, "what bills no period has a day on which it is issued"
         assert self.number is None or self.issue_date is not None, "an issued invoice has an issue date"
         figures = (self.subtotal, self.total, self.amount_paid, self.amount_due, *(line.amount for line in self.lines))
         assert all(figure.currency.code == self.currency and is_rounded(figure) for figure in figures), (
@@ -169,6 +171,7 @@ def document_etag(*, document: InvoiceDocument) -> str:
 def _content(document: InvoiceDocument) -> dict[str, Any]:
     """Return what the template places: every text final, every user's text a plain string or list of pieces."""
     dated = document.issue_date or document.period_last_date
+    assert dated is not None, "a document has a day"
     return {
         "locale": document.locale,
         "dated": [dated.year, dated.month, dated.day],
@@ -246,8 +249,9 @@ def _facts(document: InvoiceDocument) -> list[list[Any]]:
     facts: list[list[Any]] = []
     if document.due_date and not document.is_void:
         facts.append(["strong", "Due date", date_text(day=document.due_date)])
-    period = period_text(first=document.period_first_date, last=document.period_last_date)
-    facts.append(["strong", "Billing period", period])
+    if document.period_first_date and document.period_last_date:
+        period = period_text(first=document.period_first_date, last=document.period_last_date)
+        facts.append(["strong", "Billing period", period])
     if document.issue_date:
         facts.append(["plain", "Issue date", date_text(day=document.issue_date)])
     facts.append(["plain", "Time zone", line_of(document.time_zone)])
@@ -279,7 +283,8 @@ def _payment(document: InvoiceDocument) -> dict[str, Any]:
         return _nothing_to_pay("Please pay nothing: the amount is in your favour.")
     if document.amount_due.amount == 0:
         is_paid = document.amount_paid.amount > 0
-        return _nothing_to_pay("Paid in full. Thank you." if is_paid else "Nothing has to be paid for this period.")
+        owed = "for this period" if document.period_last_date else "for this"
+        return _nothing_to_pay("Paid in full. Thank you." if is_paid else f"Nothing has to be paid {owed}.")
     return {
         "note": lines_of(document.payment_note),
         "bank": lines_of(document.seller.bank),

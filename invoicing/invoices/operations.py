@@ -4,7 +4,6 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db import transaction
 from moneyed import Money
 
@@ -18,8 +17,9 @@ from invoicing.customers.operations import lock_customer
 from invoicing.invoices.adjustments import lines_of_adjustments
 from invoicing.invoices.corrections import lines_of_corrections
 from invoicing.invoices.lifecycle import move
-from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceStatus
+from invoicing.invoices.models import BillingRun, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.numbering import locked_series, number_of
+from invoicing.invoices.parties import copy_parties
 from invoicing.invoices.sealing import invoice_seal, line_digest
 from invoicing.subscriptions.snapshot import ContractSource
 
@@ -44,7 +44,12 @@ def save_draft(
     customer = lock_customer(customer_id=customer.pk)
     invoice = (
         Invoice.objects.select_for_update()
-        .filter(customer=customer, period_start=assembled.period.start, period_end=assembled.period.end)
+        .filter(
+            customer=customer,
+            kind=InvoiceKind.PERIOD,
+            period_start=assembled.period.start,
+            period_end=assembled.period.end,
+        )
         .exclude(status=InvoiceStatus.VOID)
         .first()
     )
@@ -66,7 +71,7 @@ def save_draft(
     invoice.subtotal = assembled.subtotal
     invoice.total = assembled.total
     invoice.content_digest = assembled.digest
-    _copy_parties(invoice, customer)
+    copy_parties(invoice=invoice, customer=customer)
     save_with_reason(invoice, actor=actor, reason=reason)
     InvoiceLine.objects.bulk_create(_lines(invoice, assembled, sources))
     return invoice
@@ -101,7 +106,7 @@ def issue(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
         raise Conflict(
             f"the period lasts until {invoice.period_end.isoformat()}: its usage is not complete", field="at"
         )
-    _copy_parties(invoice, invoice.customer)
+    copy_parties(invoice=invoice, customer=invoice.customer)
     series = locked_series(issued_at=at, timezone=invoice.timezone)
     move(invoice=invoice, to=InvoiceStatus.ISSUED)
     invoice.series = series
@@ -170,16 +175,6 @@ def _checked_digests(invoice: Invoice) -> list[str]:
     return digests
 
 
-def _copy_parties(invoice: Invoice, customer: Customer) -> None:
-    invoice.timezone = customer.timezone
-    invoice.customer_name = customer.name
-    invoice.customer_email = customer.email
-    invoice.customer_address = customer.address
-    invoice.customer_tax_id = customer.tax_id
-    invoice.settlement_channel = customer.settlement_channel
-    invoice.seller = dict(settings.SELLER)
-
-
 def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, ContractSource]) -> list[InvoiceLine]:
     lines = []
     for position, rated in enumerate(assembled.lines, start=1):
@@ -221,3 +216,17 @@ def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, Con
     for line in lines:
         line.digest = line_digest(line=line)
     return lines
+
+
+@transaction.atomic
+def void(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
+    """Declare an issued invoice of which nothing is paid void; a second time changes nothing. The caller takes it out of the books."""
+    invoice = locked_invoice(invoice_id=invoice_id)
+    if invoice.status == InvoiceStatus.VOID:
+        return invoice
+    if invoice.amount_paid.amount:
+        raise Conflict(f"invoice {invoice} has received money: it cannot be declared void", field="status")
+    move(invoice=invoice, to=InvoiceStatus.VOID)
+    invoice.voided_at = at
+    save_with_reason(invoice, actor=actor, reason=reason)
+    return invoice

@@ -8,7 +8,7 @@ from moneyed import Money
 from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period, as_utc
-from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 
 OWED = (InvoiceStatus.ISSUED, InvoiceStatus.PAID)
 
@@ -40,11 +40,13 @@ def with_service(*, invoices: QuerySet[Invoice]) -> QuerySet[Invoice]:
     return invoices.annotate(service_from=Min("lines__service_start"), service_until=Max("lines__service_end"))
 
 
-def period_shown(*, invoice: Invoice) -> Period:
-    """Return the period that an invoice names to its reader: its own, or, where all its lines are for later, theirs.
+def period_shown(*, invoice: Invoice) -> Period | None:
+    """Return the period that an invoice names to its reader: its own, or, where all its lines are for later, theirs; a one-off invoice has none.
 
     Only an opening invoice of fees in advance has nothing but later lines.
     """
+    if invoice.kind == InvoiceKind.ONE_OFF:
+        return None
     if not hasattr(invoice, "service_from"):
         invoice = with_service(invoices=Invoice.objects.filter(pk=invoice.pk)).get()
     first: datetime | None = getattr(invoice, "service_from", None)

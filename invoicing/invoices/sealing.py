@@ -5,7 +5,7 @@ from typing import Any
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.money import plain, wire
-from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, LineKind, UsageCorrection
 
 
 def line_digest(*, line: InvoiceLine) -> str:
@@ -93,6 +93,9 @@ def invoice_seal(*, invoice: Invoice, line_digests: list[str]) -> str:
         "lines": line_digests,
         "previous_seal": invoice.previous_seal,
     }
+    # Said only of what is not of a period: the seals of before there were one-off invoices stay the same.
+    if invoice.kind != InvoiceKind.PERIOD:
+        document |= {"kind": invoice.kind, "key": invoice.key}
     return digest_of(document)
 
 

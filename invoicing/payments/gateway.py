@@ -9,7 +9,7 @@ from functools import lru_cache
 import stripe
 from django.conf import settings
 from moneyed import Money
-from stripe.params import InvoiceCreateParams
+from stripe.params import InvoiceAddLinesParamsLine, InvoiceCreateParams
 
 from billing_site.kernel.errors import Malformed
 from invoicing.payments.minor_units import NotRepresentable, stripe_minor_units
@@ -97,22 +97,25 @@ def add_invoice_lines(*, invoice: str, lines: Sequence[NewLine], idempotency_key
         changed = _client().v1.invoices.add_lines(
             invoice,
             {
-                "lines": [
-                    {
-                        "amount": stripe_minor_units(line.amount),
-                        "description": line.description,
-                        "period": {
-                            "start": int(line.period.start.timestamp()),
-                            "end": int(line.period.end.timestamp()),
-                        },
-                    }
-                    for line in lines
-                ],
+                "lines": [_line(line) for line in lines],
                 "expand": [PAYMENT],
             },
             {"idempotency_key": idempotency_key},
         )
     return remote_invoice(changed)
+
+
+def _line(line: NewLine) -> InvoiceAddLinesParamsLine:
+    told: InvoiceAddLinesParamsLine = {
+        "amount": stripe_minor_units(line.amount),
+        "description": line.description,
+    }
+    if line.period is not None:
+        told["period"] = {
+            "start": int(line.period.start.timestamp()),
+            "end": int(line.period.end.timestamp()),
+        }
+    return told
 
 
 def finalize_invoice(*, invoice: str, expected_total: Money, idempotency_key: str) -> RemoteInvoice:

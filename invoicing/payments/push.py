@@ -24,9 +24,9 @@ from moneyed import Money
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, NotFound
 from billing_site.kernel.jobs import queue
-from billing_site.kernel.period import Period
+from billing_site.kernel.period import Period, as_utc
 from invoicing.customers.models import Customer, SettlementChannel
-from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.models import STATED, Invoice, InvoiceStatus
 from invoicing.payments import gateway
 from invoicing.payments.models import PushIntent, PushStatus, StripeCustomer
 from invoicing.payments.operations import record_failure
@@ -125,14 +125,14 @@ def sweep_pushes(*, at: datetime) -> int:
 
 
 def plan_withdrawal(*, invoice_id: int) -> None:
-    """Queue the withdrawal of an invoice that was paid another way: open at Stripe, it could be paid again (S1-036)."""
-    assert connection.in_atomic_block, "the job commits with the payment, or not at all"
+    """Queue the withdrawal of an invoice that was paid another way, or is void: open at Stripe, it could be paid again (S1-036)."""
+    assert connection.in_atomic_block, "the job commits with what happened to the invoice, or not at all"
     for intent in PushIntent.objects.filter(invoice_id=invoice_id, stripe_invoice_id__isnull=False):
         queue(WITHDRAWAL_JOB, intent.pk)
 
 
 def withdraw_invoice(*, intent_id: int) -> RemoteInvoice:
-    """Void an invoice at Stripe that is paid here; one that is a draft or closed there is left as it is.
+    """Void an invoice at Stripe that is paid or void here; one that is a draft or closed there is left as it is.
 
     Raises GatewayUnavailable, also while a worker is pushing it: the job has to come again.
     """
@@ -140,7 +140,7 @@ def withdraw_invoice(*, intent_id: int) -> RemoteInvoice:
         if not alone:
             raise GatewayUnavailable("The invoice is being pushed at this moment.")
         intent = PushIntent.objects.select_related("invoice").get(pk=intent_id)
-        assert intent.invoice.status == InvoiceStatus.PAID, "only what is paid is withdrawn"
+        assert intent.invoice.status in (InvoiceStatus.PAID, InvoiceStatus.VOID), "what is owed stays at Stripe"
         assert intent.stripe_invoice_id, "there is nothing at Stripe to withdraw"
         present = gateway.retrieve_invoice(intent.stripe_invoice_id)
         if present.status != "open":
@@ -268,7 +268,7 @@ def _new_lines(invoice: Invoice) -> list[NewLine]:
         NewLine(
             amount=line.amount,
             description=line.description,
-            period=Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC)),
+            period=None if line.kind in STATED else Period(as_utc(line.service_start), as_utc(line.service_end)),
         )
         for line in invoice.lines.order_by("position")
         if line.amount.amount

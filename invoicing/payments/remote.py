@@ -53,11 +53,11 @@ class SignatureInvalid(BillingError):
 
 @dataclass(frozen=True)
 class NewLine:
-    """A line to be added to a draft at Stripe."""
+    """A line to be added to a draft at Stripe; without a period Stripe puts its own moment there."""
 
     amount: Money
     description: str
-    period: Period
+    period: Period | None
 
 
 @dataclass(frozen=True)

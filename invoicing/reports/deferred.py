@@ -27,6 +27,7 @@ from invoicing.reports.asking import Question
 from invoicing.reports.report import Column, ColumnKind, Door, DoorKind, Report, Row, Section, Tie, sums_of
 from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.subscriptions.commitment import CommitmentTranche
+from invoicing.top_ups.models import TopUp
 
 MONTHS_SHOWN = 6
 ACCOUNTS = (DEFERRED, PREPAID, PREPAID_CREDIT)
@@ -97,6 +98,7 @@ def _obligations(*, before: datetime) -> Iterator[Obligation]:
     yield from _fees_in_advance(before)
     yield from _commitments(before)
     yield from _prepaid_credit(before)
+    yield from _sold_credit(before)
 
 
 def _fees_in_advance(before: datetime) -> Iterator[Obligation]:
@@ -173,6 +175,18 @@ def _prepaid_credit(before: datetime) -> Iterator[Obligation]:
             about,
             round_money(row["left"], row["currency"]),
         )
+
+
+def _sold_credit(before: datetime) -> Iterator[Obligation]:
+    """Yield the credit that invoices have sold and that is not granted, because they are not paid."""
+    waiting = (
+        TopUp.objects.filter(invoice__issued_at__lt=before)
+        .exclude(grant__granted_at__lt=before)
+        .exclude(invoice__voided_at__lt=before)
+    )
+    for one in waiting.select_related("invoice", "customer").order_by("customer__name", "id"):
+        about = f"{one.invoice.number}, not paid yet"
+        yield Obligation(PREPAID_CREDIT, one.customer.key, one.customer.name, about, one.amount)
 
 
 def _days_of(line: InvoiceLine) -> tuple[date, date]:

@@ -28,6 +28,9 @@ RECEIVABLE_SOURCES: dict[str, str] = {
         SELECT channel || ':' || reference, customer_id, invoice_id, currency, -amount, received_at
           FROM invoicing_payment
     """,
+    JournalEntry.Kind.REVERSAL.value: """
+        SELECT number, customer_id, id, currency, -total, voided_at FROM invoicing_invoice WHERE status = 'void'
+    """,
 }
 # Entries of these kinds never touch what customers owe.
 NOT_RECEIVABLE = frozenset({JournalEntry.Kind.CREDIT_SALE.value, JournalEntry.Kind.BREAKAGE.value})

@@ -203,7 +203,7 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
 
 
 def _issued(customers: Iterable[int]) -> dict[int, frozenset[Period]]:
-    rows = Customer.objects.filter(pk__in=customers, invoices__status__in=("issued", "paid"))
+    rows = Customer.objects.filter(pk__in=customers, invoices__kind="period", invoices__status__in=("issued", "paid"))
     found: dict[int, set[Period]] = {}
     for number, start, end in rows.values_list("pk", "invoices__period_start", "invoices__period_end"):
         found.setdefault(number, set()).add(Period(as_utc(start), as_utc(end)))

@@ -87,7 +87,7 @@ def _mistakes(coupon: Coupon, customer: Customer, at: datetime) -> list[FieldErr
 
 
 def _issued_until(customer: Customer) -> datetime | None:
-    issued = customer.invoices.exclude(status__in=("draft", "void"))
+    issued = customer.invoices.filter(kind="period").exclude(status__in=("draft", "void"))
     until: datetime | None = issued.aggregate(until=Max("period_end"))["until"]
     return until
 

@@ -24,13 +24,26 @@ class CreditBalance:
 
 
 def credit_balance(*, customer: Customer, at: datetime) -> CreditBalance:
-    """Return the balance as of `at`: what is due and not issued, and the periods that run then, are taken off the live one, never below zero."""
+    """Return the balance as of `at`, with what is used until then: see `balance_as_rolled_up`."""
     grants = open_grants(customer=customer)
+    if grants:
+        roll_up()
+    return _balance(customer, grants, at=at)
+
+
+def balance_as_rolled_up(*, customer: Customer, at: datetime) -> CreditBalance:
+    """Return the balance as of `at`: what credit would pay of the periods that run then, or ended without an invoice, is off the live one.
+
+    Each period sees what those before it leave. It is never below zero. Roll up first.
+    """
+    return _balance(customer, open_grants(customer=customer), at=at)
+
+
+def _balance(customer: Customer, grants: list[CreditGrant], *, at: datetime) -> CreditBalance:
     lots = [(grant, left_of(grant=grant)) for grant in grants]
     booked = total((left for _, left in lots), customer.currency)
     pending = total((), customer.currency)
     if grants:
-        roll_up()
         try:
             for invoice in invoices_to_come(customer=customer, at=at):
                 pending += total((line.amount * -1 for line in invoice.credits), customer.currency)

@@ -9,7 +9,7 @@ from invoicing.credits.models import CreditGrant
 from invoicing.credits.operations import expire_credit
 from invoicing.credits.queries import with_balance
 from invoicing.customers.operations import lock_customer
-from invoicing.invoices.models import InvoiceStatus
+from invoicing.invoices.models import InvoiceKind, InvoiceStatus
 from invoicing.subscriptions.snapshot import periods_due
 
 
@@ -29,9 +29,9 @@ def _expire(grant: CreditGrant, *, at: datetime) -> bool:
     assert grant.expires_at is not None, "only what expires is over"
     issued = {
         Period(as_utc(start), as_utc(end))
-        for start, end in customer.invoices.exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID)).values_list(
-            "period_start", "period_end"
-        )
+        for start, end in customer.invoices.filter(kind=InvoiceKind.PERIOD)
+        .exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
+        .values_list("period_start", "period_end")
     }
     payable = {
         period

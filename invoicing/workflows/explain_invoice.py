@@ -254,7 +254,7 @@ def explain_invoice(*, number: str) -> dict[str, Any]:
         "number": invoice.number,
         "customer_id": invoice.customer.key,
         "status": invoice.status,
-        "period": {"start": _time(invoice.period_start), "end": _time(invoice.period_end)},
+        "period": _span(invoice.period_start, invoice.period_end),
         "total": wire(invoice.total),
         "seal": invoice.seal,
         "equal": all(proof.equal for proof in proofs),
@@ -276,7 +276,7 @@ def _line_document(proof: LineProof) -> dict[str, Any]:
         "subscription": line.subscription.key if line.subscription else None,
         "plan": version.plan.key if version else None,
         "plan_version": version.number if version else None,
-        "service_period": {"start": _time(line.service_start), "end": _time(line.service_end)},
+        "service_period": _span(line.service_start, line.service_end),
         "price": price.get("price"),
         "tiers": rated["steps"] if rated else [],
         "parts": rated.get("parts", []),
@@ -315,6 +315,11 @@ def _correction_document(correction: UsageCorrection) -> dict[str, Any]:
         "rule": correction.rule,
         "digest": correction.digest,
     }
+
+
+def _span(start: datetime, end: datetime) -> dict[str, str] | None:
+    """Return a period, or None for the empty one of what is invoiced once."""
+    return None if start == end else {"start": _time(start), "end": _time(end)}
 
 
 def _time(moment: datetime) -> str:

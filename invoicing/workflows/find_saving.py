@@ -11,7 +11,7 @@ from billing_site.kernel.money import total
 from invoicing.catalog.effective import versions_sold
 from invoicing.catalog.models import PlanVersion
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice, LineKind
+from invoicing.invoices.models import Invoice, InvoiceKind, LineKind
 from invoicing.invoices.queries import OWED
 from invoicing.workflows.what_if import card_of_version, compare_totals, in_place_of
 
@@ -56,7 +56,7 @@ def find_saving(*, customer: Customer, at: datetime) -> Saving:
     does not charge is not cheaper, it is not offered. Corrections that invoices carry are left out on both sides.
     """
     newest = list(
-        customer.invoices.filter(status__in=OWED)
+        customer.invoices.filter(kind=InvoiceKind.PERIOD, status__in=OWED)
         .select_related("customer")
         .prefetch_related("lines__price__plan_version__plan")
         .order_by("-period_end", "-id")[:INVOICES]

@@ -7,7 +7,7 @@ from billing_site.kernel.errors import BillingError
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.contract import AssembledInvoice
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import InvoiceStatus
+from invoicing.invoices.models import InvoiceKind, InvoiceStatus
 from invoicing.subscriptions.snapshot import periods_due, periods_running
 from invoicing.workflows.compute_invoice import compute_invoice
 
@@ -54,7 +54,9 @@ def _due(customer: Customer, *, until: datetime) -> list[Period]:
 
 
 def _issued(customer: Customer) -> set[Period]:
-    rows = customer.invoices.exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
+    rows = customer.invoices.filter(kind=InvoiceKind.PERIOD).exclude(
+        status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID)
+    )
     return {Period(as_utc(start), as_utc(end)) for start, end in rows.values_list("period_start", "period_end")}
 
 

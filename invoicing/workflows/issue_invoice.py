@@ -13,7 +13,7 @@ from invoicing.core.posting import PREPAID_CREDIT, PROMOTIONAL_CREDIT, postings_
 from invoicing.credits.operations import draw_credits
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.crediting import credited_beside
-from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.invoices.operations import apply_payment, issue, locked_invoice, nothing_due, save_draft
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
@@ -31,7 +31,7 @@ def issue_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> 
     roll_up()
     with transaction.atomic():
         draft = locked_invoice(invoice_id=invoice_id)
-        if draft.status == InvoiceStatus.DRAFT:
+        if draft.status == InvoiceStatus.DRAFT and draft.kind == InvoiceKind.PERIOD:
             _refuse_outdated(draft)
         return issue_computed(invoice_id=invoice_id, at=at, actor=actor, reason=reason)
 
@@ -41,7 +41,7 @@ def refresh_draft(*, invoice_id: int, at: datetime, actor: str, reason: str) -> 
     roll_up()
     with transaction.atomic():
         draft = locked_invoice(invoice_id=invoice_id)
-        if draft.status != InvoiceStatus.DRAFT:
+        if draft.status != InvoiceStatus.DRAFT or draft.kind != InvoiceKind.PERIOD:
             return draft
         computed = _as_of_today(draft)
         return save_draft(
@@ -84,10 +84,11 @@ def issue_computed(*, invoice_id: int, at: datetime, actor: str, reason: str) ->
             total=invoice.total,
             currency=invoice.currency,
             beside={
-                **credited_beside(lines=invoice.lines.all()),
                 # What credit pays is earned beside what the customer owes.
                 PREPAID_CREDIT: total((-one for one in paid(CreditKind.PREPAID)), invoice.currency),
                 PROMOTIONAL_CREDIT: total((-one for one in paid(CreditKind.PROMOTIONAL)), invoice.currency),
+                # An invoice that sells credit draws none.
+                **credited_beside(lines=invoice.lines.all()),
             },
         ),
         description=f"Invoice {invoice.number}, {invoice.customer_name}"[:300],

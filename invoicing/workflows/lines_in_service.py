@@ -3,20 +3,21 @@
 from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 
-from invoicing.invoices.models import InvoiceLine, InvoiceStatus
+from invoicing.invoices.models import STATED, InvoiceLine, InvoiceStatus
 from invoicing.subscriptions.agreements import IN_ADVANCE
 
 
 def lines_outside_service(*, lines: "QuerySet[InvoiceLine]") -> "QuerySet[InvoiceLine]":
     """Return those of the lines whose plan version was not in force, or not charged, all the time of their service.
 
-    A discount reduces, credit pays, and a commitment counts what a whole billing period is charged: they have no service of their own.
-    What is taken in advance may change before it is served.
+    A discount reduces, credit pays, and a commitment counts what a whole billing period is charged: they have no service of their own,
+    nor has what is stated once. What is taken in advance may change before it is served.
     """
     counted = (
         lines.exclude(invoice__status=InvoiceStatus.VOID)
         .exclude(adjustment__in=("discount", "credit", *IN_ADVANCE))
         .filter(tranche=None)
+        .exclude(kind__in=STATED)
     )
     return counted.annotate(is_within=RawSQL(_IS_WITHIN, [])).filter(is_within=False)  # noqa: S611 - no parameter
 

@@ -16,6 +16,7 @@ from invoicing.ledger.operations import post_entry
 from invoicing.payments.models import Payment
 from invoicing.payments.operations import record_payment
 from invoicing.payments.push import plan_withdrawal
+from invoicing.top_ups.operations import grant_when_paid
 
 # The journal's reference is the channel and this, in 200 characters.
 REFERENCE_LENGTH_MAX = 190
@@ -33,6 +34,8 @@ def settle_payment(
     actor: str = "",
 ) -> Payment:
     """Record money that arrived for an issued invoice, post it and apply it; a second time changes nothing (S0-101).
+
+    Where the invoice sold prepaid credit, the payment that completes it grants it.
 
     `reference` is unique in its channel: Stripe's charge, or the reference of a bank transfer. Raises
     InvalidInput for an amount that is no payment, NotFound for an unknown invoice, and Conflict for a
@@ -64,6 +67,7 @@ def settle_payment(
         actor=actor or channel,
         reason=reason or f"payment {reference}",
     )
+    grant_when_paid(invoice=settled, payment=payment, actor=actor or channel)
     if channel != SettlementChannel.STRIPE and settled.status == InvoiceStatus.PAID:
         plan_withdrawal(invoice_id=invoice.pk)
     return payment

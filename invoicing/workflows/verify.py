@@ -9,13 +9,9 @@ from typing import Any
 from django.db import ProgrammingError, connection, transaction
 from django.db.models import Count, Prefetch, Q, QuerySet, Sum
 from django.db.models.functions import Length
-from moneyed import Money
 
 from billing_site.kernel.money import plain, total
-from invoicing.core.adjustments.credits import CreditKind
-from invoicing.core.posting import RECEIVABLE
 from invoicing.core.proof import carries_of
-from invoicing.credits.models import CreditGrant
 from invoicing.evidence.anchors import anchor_faults
 from invoicing.evidence.faults import evidence_faults, history_faults
 from invoicing.invoices.adjustments import adjusted_as_held, amounts_held
@@ -30,11 +26,10 @@ from invoicing.invoices.models import (
 )
 from invoicing.invoices.numbering import number_of
 from invoicing.invoices.sealing import invoice_seal
-from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
-from invoicing.payments.models import Payment
 from invoicing.reports.faults import report_faults
 from invoicing.workflows.advance_faults import advance_faults
+from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.commitment_faults import commitment_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction, prove_line
@@ -125,69 +120,9 @@ def check_books_balance() -> Iterator[Finding]:
 
 
 def check_invoices_are_booked() -> Iterator[Finding]:
-    """Every issued invoice and every payment is in the books with its amount, and the receivable is what is unpaid."""
-    issued = Invoice.objects.exclude(status=InvoiceStatus.DRAFT)
-    booked = dict(
-        JournalEntry.objects.filter(kind=JournalEntry.Kind.ISSUE, postings__account__code=RECEIVABLE)
-        .annotate(amount=Sum("postings__amount"))
-        .values_list("reference", "amount")
-    )
-    for invoice in issued.annotate(received=Sum("payments__amount")).order_by("id"):
-        in_books = booked.get(str(invoice.number))
-        if in_books != invoice.total.amount:
-            yield Finding(
-                "invoices are booked",
-                f"invoice {invoice.number}",
-                f"its total is {invoice.total.amount}, in the books stands {in_books}",
-            )
-        if (invoice.received or 0) != invoice.amount_paid.amount:
-            yield Finding(
-                "invoices are booked",
-                f"invoice {invoice.number}",
-                f"paid {invoice.amount_paid.amount}, payments sum to {invoice.received or 0}",
-            )
-    yield from _payments_out_of_books()
-    yield from _entries_of_nothing()
-    unpaid: dict[str, Money] = {}
-    for owed in issued.filter(status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID)):
-        rest = owed.total - owed.amount_paid
-        unpaid[owed.currency] = unpaid.get(owed.currency, Money(0, owed.currency)) + rest
-    receivable = {b.amount.currency.code: b.amount for b in trial_balance() if b.account == RECEIVABLE}
-    for currency in sorted(set(unpaid) | set(receivable)):
-        left, right = unpaid.get(currency, Money(0, currency)), receivable.get(currency, Money(0, currency))
-        if left != right:
-            yield Finding(
-                "invoices are booked", currency, f"unpaid invoices {left.amount}, receivable account {right.amount}"
-            )
-
-
-def _payments_out_of_books() -> Iterator[Finding]:
-    entries = JournalEntry.objects.filter(kind=JournalEntry.Kind.PAYMENT, postings__account__code=RECEIVABLE)
-    booked = {
-        reference: (amount, currency)
-        for reference, currency, amount in entries.annotate(amount=Sum("postings__amount")).values_list(
-            "reference", "currency", "amount"
-        )
-    }
-    for payment in Payment.objects.order_by("id"):
-        in_books, currency = booked.get(f"{payment.channel}:{payment.reference}", (None, payment.currency))
-        if (in_books, currency) != (-payment.amount.amount, payment.currency):
-            message = f"it is over {payment.amount}, in the books stands {in_books} {currency}"
-            yield Finding("invoices are booked", f"payment {payment.reference}", message)
-
-
-def _entries_of_nothing() -> Iterator[Finding]:
-    numbers = set(Invoice.objects.exclude(status=InvoiceStatus.DRAFT).values_list("number", flat=True))
-    payments = {f"{channel}:{reference}" for channel, reference in Payment.objects.values_list("channel", "reference")}
-    prepaid = CreditGrant.objects.filter(kind=CreditKind.PREPAID)
-    facts: dict[str, set[str | None]] = {
-        JournalEntry.Kind.ISSUE.value: set(numbers),
-        JournalEntry.Kind.PAYMENT.value: set(payments),
-        JournalEntry.Kind.CREDIT_SALE.value: set(prepaid.values_list("key", flat=True)),
-    }
-    for entry in JournalEntry.objects.filter(kind__in=facts).order_by("id"):
-        if entry.reference not in facts[entry.kind]:
-            yield Finding("invoices are booked", f"journal entry {entry}", "there is nothing that it stands for")
+    """Every issued invoice, void one and payment is in the books with its amount, and the receivable is what is unpaid."""
+    for subject, fault in booking_faults():
+        yield Finding("invoices are booked", subject, fault)
 
 
 def check_prepaid_credit_is_owed() -> Iterator[Finding]:

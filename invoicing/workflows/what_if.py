@@ -31,7 +31,7 @@ from invoicing.core.assembly import AssembledInvoice
 from invoicing.core.contract import DocumentLine
 from invoicing.core.figures import CompiledPrices, InvoiceFigures
 from invoicing.core.wording import amount_text
-from invoicing.invoices.models import Invoice, InvoiceLine, LineKind
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, LineKind
 from invoicing.invoices.queries import OWED
 from invoicing.subscriptions.agreements import IN_ADVANCE, Agreements, agreements_of
 from invoicing.subscriptions.snapshot import AS_AGREED, InPlace, contract_agreed, without_fees_in_advance
@@ -199,7 +199,7 @@ def invoices_in_months(*, asked: WhatIf) -> "QuerySet[Invoice]":
         output_field=DateField(),
     )
     return (
-        Invoice.objects.filter(status__in=OWED, issued_at__lte=asked.asked_at)
+        Invoice.objects.filter(kind=InvoiceKind.PERIOD, status__in=OWED, issued_at__lte=asked.asked_at)
         .alias(ended=local)
         .filter(ended__gt=asked.first_date, ended__lte=asked.last_date)
     )

@@ -19,7 +19,7 @@ from billing_site.portal.words import channel_text, refusal_text, situation_text
 from invoicing.core.contract import ENGINE_VERSION
 from invoicing.core.proof import rated_again
 from invoicing.customers.models import Customer, SettlementChannel
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.invoices.models import STATED, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.invoices.sealing import line_digest
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line
 from metering.archiving.absent import EventsArchived
@@ -116,6 +116,8 @@ def _is_charged_automatically(invoice: Invoice) -> bool:
 
 def _line(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> LineView:
     invoice = line.invoice
+    if line.kind in STATED:
+        return _stated_line(line)
     service = utc_period(start=line.service_start, end=line.service_end)
     is_charge = line.kind == LineKind.CHARGE
     usage = _usage(line, service, as_known=counted_again, zone=zone) if line.meter_key and is_charge else None
@@ -134,6 +136,21 @@ def _line(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> LineView
         event_count=line.event_count,
         late=EXACT.subtract(usage.total, line.quantity) if usage else Decimal(0),
         check=_check(line, counted_again=counted_again),
+    )
+
+
+def _stated_line(line: InvoiceLine) -> LineView:
+    """Return what was invoiced once: its quantity has no usage behind it, and no days."""
+    return LineView(
+        name=line.description,
+        metered=False,
+        quantity=line.quantity,
+        unit=line.unit,
+        amount=line.amount,
+        explanation=line.rated["explanation"],
+        steps=steps_of(steps=line.rated["steps"], explanation=line.rated["explanation"]),
+        days=None,
+        check=_check(line, counted_again=False),
     )
 
 

@@ -12,7 +12,7 @@ from moneyed import Money
 from billing_site.kernel.money import EXACT, round_money, total
 from billing_site.portal.queries.usage import days_of
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.invoices.queries import period_shown, with_service
 
 INVOICES_PER_PAGE = 24
@@ -21,7 +21,10 @@ OVERDUE = "overdue"
 
 @dataclass(frozen=True)
 class InvoiceRow:
-    """An invoice with the word for its state, its days where the customer is, and what of it is open."""
+    """An invoice with the word for its state, its days where the customer is, and what of it is open.
+
+    A one-off invoice bills no period: its first and last day are the one on which it was made.
+    """
 
     invoice: Invoice
     state: str
@@ -29,6 +32,11 @@ class InvoiceRow:
     last_day: date
     open: Money
     is_in_advance: bool
+
+    @property
+    def is_one_off(self) -> bool:
+        """Say whether it bills no period."""
+        return self.invoice.kind == InvoiceKind.ONE_OFF
 
     @property
     def is_overdue(self) -> bool:
@@ -87,8 +95,10 @@ def open_invoices(*, customer: Customer, at: datetime) -> OpenInvoices:
 def invoice_row(*, invoice: Invoice, at: datetime) -> InvoiceRow:
     """Return an invoice as the customer sees it: it is overdue when its due date is over where the customer is."""
     zone = ZoneInfo(invoice.timezone)
+    first_day = last_day = invoice.period_start.astimezone(zone).date()
     period = period_shown(invoice=invoice)
-    first_day, last_day = days_of(period=period, zone=zone)
+    if period is not None:
+        first_day, last_day = days_of(period=period, zone=zone)
     owed = invoice.status == InvoiceStatus.ISSUED
     is_overdue = owed and invoice.due_date is not None and invoice.due_date < at.astimezone(zone).date()
     return InvoiceRow(
@@ -96,7 +106,7 @@ def invoice_row(*, invoice: Invoice, at: datetime) -> InvoiceRow:
         state=OVERDUE if is_overdue else invoice.status,
         first_day=first_day,
         last_day=last_day,
-        is_in_advance=period.start >= invoice.period_end,
+        is_in_advance=period is not None and period.start >= invoice.period_end,
         open=round_money(
             EXACT.subtract(invoice.total.amount, invoice.amount_paid.amount) if owed else Decimal(0), invoice.currency
         ),

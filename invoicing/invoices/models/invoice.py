@@ -10,8 +10,10 @@ from billing_site.kernel.model import (
     fits_currency,
     money_field,
     never_truncated,
+    stays,
 )
 from invoicing.customers.models import Customer
+from invoicing.invoices.models.paid_ahead import paid_ahead_guards
 
 
 class InvoiceStatus(models.TextChoices):
@@ -21,6 +23,13 @@ class InvoiceStatus(models.TextChoices):
     ISSUED = "issued", "Issued"
     PAID = "paid", "Paid"
     VOID = "void", "Void"
+
+
+class InvoiceKind(models.TextChoices):
+    """What an invoice bills: a period, or what somebody stated once."""
+
+    PERIOD = "period", "Billing period"
+    ONE_OFF = "one_off", "One-off"
 
 
 def number_sql(prefix: str, ordinal: str) -> str:
@@ -102,12 +111,19 @@ class BillingRun(models.Model):
 
 
 class Invoice(models.Model):
-    """What a customer owes for one period. From issue on only its settlement may change."""
+    """What a customer owes for one period, or for what was stated once. From issue on only its settlement may change.
+
+    A one-off invoice bills no period: its period is the empty one `[t, t)` at the moment at which it was made.
+    """
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invoices")
     billing_run = models.ForeignKey(BillingRun, null=True, on_delete=models.PROTECT, related_name="invoices")
     series = models.ForeignKey(InvoiceSeries, null=True, blank=True, on_delete=models.PROTECT, related_name="invoices")
     number = models.CharField(max_length=40, null=True, blank=True, unique=True)
+    kind = models.CharField(
+        max_length=20, choices=InvoiceKind, default=InvoiceKind.PERIOD, db_default=models.Value("period")
+    )
+    key = models.CharField(max_length=100, null=True, blank=True, unique=True, help_text="Of a one-off invoice.")
     status = models.CharField(max_length=20, choices=InvoiceStatus, default=InvoiceStatus.DRAFT)
     currency = models.CharField(max_length=3)
     subtotal = money_field()
@@ -120,6 +136,7 @@ class Invoice(models.Model):
     issued_at = models.DateTimeField(null=True, blank=True)
     due_date = models.DateField(null=True, blank=True)
     paid_at = models.DateTimeField(null=True, blank=True)
+    voided_at = models.DateTimeField(null=True, blank=True)
     # Copied at issue: an invoice does not change when the customer moves.
     customer_name = models.CharField(max_length=300)
     customer_email = models.EmailField(blank=True)
@@ -142,8 +159,13 @@ class Invoice(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["customer", "period_start", "period_end"],
-                condition=~models.Q(status="void"),
+                condition=~models.Q(status="void") & models.Q(kind="period"),
                 name="invoice_is_one_per_customer_and_period",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="period", key__isnull=True)
+                | models.Q(kind="one_off", key__isnull=False, billing_run__isnull=True),
+                name="invoice_is_of_a_period_or_has_a_key",
             ),
             models.CheckConstraint(condition=models.Q(status__in=InvoiceStatus.values), name="invoice_status_is_known"),
             models.CheckConstraint(
@@ -160,7 +182,9 @@ class Invoice(models.Model):
                 name="invoice_is_issued_with_number_dates_and_seal",
             ),
             models.CheckConstraint(
-                condition=models.Q(period_end__gt=models.F("period_start")), name="invoice_period_lasts"
+                condition=models.Q(kind="period", period_end__gt=models.F("period_start"))
+                | models.Q(kind="one_off", period_end=models.F("period_start")),
+                name="invoice_period_lasts",
             ),
             models.CheckConstraint(
                 condition=~models.Q(status="paid")
@@ -188,8 +212,9 @@ class Invoice(models.Model):
             *carved(
                 noun="issued invoice",
                 while_open="OLD.status = 'draft'",
-                free_columns=["status", "amount_paid", "paid_at"],
+                free_columns=["status", "amount_paid", "paid_at", "voided_at"],
             ),
+            stays(noun="invoice", columns=["kind", "key"]),
             Guard(
                 name="follows_its_lifecycle",
                 when=pgtrigger.Before,
@@ -204,6 +229,12 @@ class Invoice(models.Model):
                     IF NEW.paid_at IS DISTINCT FROM OLD.paid_at
                        AND (OLD.status, NEW.status) <> ('issued', 'paid') THEN
                         RAISE EXCEPTION 'invoice % is paid when it becomes paid', OLD.id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    IF (OLD.status, NEW.status) = ('issued', 'void') THEN
+                        NEW.voided_at := coalesce(NEW.voided_at, now());
+                    ELSIF NEW.voided_at IS DISTINCT FROM OLD.voided_at THEN
+                        RAISE EXCEPTION 'the moment at which invoice % became void cannot be changed', OLD.id
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     IF OLD.status <> 'draft' AND NEW.amount_paid < OLD.amount_paid THEN
@@ -245,89 +276,7 @@ class Invoice(models.Model):
                     RETURN NULL;
                 """,
             ),
-            Guard(
-                name="gives_back_credit_when_void",
-                when=pgtrigger.After,
-                operation=pgtrigger.Update,
-                # Whoever declares it void: each lot gets back what the invoice drew, as a new entry of its chain.
-                func="""
-                    IF OLD.status = 'issued' AND NEW.status = 'void' THEN
-                        PERFORM 1 FROM invoicing_creditgrant WHERE id IN (
-                            SELECT grant_id FROM invoicing_creditentry WHERE kind = 'draw' AND reference = NEW.number
-                        ) ORDER BY id FOR NO KEY UPDATE;
-                        INSERT INTO invoicing_creditentry
-                               (grant_id, sequence, kind, currency, amount, balance, reference, occurred_at, actor, reason)
-                        SELECT draw.grant_id, last.sequence + 1, 'restore', draw.currency, -draw.amount,
-                               last.balance - draw.amount, NEW.number, now(), 'void invoice', 'invoice ' || NEW.number || ' is void'
-                          FROM invoicing_creditentry draw
-                          JOIN LATERAL (SELECT sequence, balance FROM invoicing_creditentry
-                                         WHERE grant_id = draw.grant_id ORDER BY sequence DESC LIMIT 1) last ON TRUE
-                         WHERE draw.kind = 'draw' AND draw.reference = NEW.number;
-                    END IF;
-                    RETURN NULL;
-                """,
-            ),
-            Guard(
-                name="draws_the_credit_of_its_lines",
-                when=pgtrigger.After,
-                operation=pgtrigger.Update,
-                timing=pgtrigger.Deferred,
-                func="""
-                    IF OLD.status = 'draft' AND NEW.status <> 'draft' AND EXISTS (
-                        SELECT 1 FROM invoicing_invoiceline line
-                         WHERE line.invoice_id = NEW.id AND line.credit_grant_id IS NOT NULL AND NOT EXISTS (
-                            SELECT 1 FROM invoicing_creditentry entry
-                             WHERE entry.grant_id = line.credit_grant_id AND entry.kind = 'draw'
-                               AND entry.reference = NEW.number AND entry.amount = line.amount)
-                    ) THEN
-                        RAISE EXCEPTION 'invoice % does not draw the credit that its lines say', NEW.number
-                            USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
-                    RETURN NULL;
-                """,
-            ),
-            Guard(
-                name="settles_and_draws_what_is_there",
-                when=pgtrigger.After,
-                operation=pgtrigger.Update,
-                timing=pgtrigger.Deferred,
-                # A draft may have been made before an earlier one was made again: by its issue it is told.
-                func="""
-                    IF OLD.status <> 'draft' OR NEW.status = 'draft' OR NOT EXISTS (
-                        SELECT 1 FROM invoicing_invoiceline WHERE invoice_id = NEW.id
-                           AND adjustment IN ('invoiced_in_advance', 'advance_credit', 'commitment_drawdown')
-                    ) THEN
-                        RETURN NULL;
-                    END IF;
-                    PERFORM 1 FROM invoicing_subscription WHERE id IN (
-                        SELECT subscription_id FROM invoicing_invoiceline WHERE invoice_id = NEW.id AND adjustment <> ''
-                    ) ORDER BY id FOR NO KEY UPDATE;
-                    IF EXISTS (
-                        SELECT 1 FROM invoicing_invoiceline line
-                          JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
-                         WHERE line.subscription_id IN (SELECT subscription_id FROM invoicing_invoiceline
-                                                         WHERE invoice_id = NEW.id AND adjustment IN ('invoiced_in_advance', 'advance_credit'))
-                           AND line.adjustment IN ('in_advance', 'invoiced_in_advance', 'advance_credit')
-                           AND (invoice.status <> 'draft'
-                                OR (invoice.period_end, invoice.period_start) <= (NEW.period_end, NEW.period_start))
-                         GROUP BY line.subscription_id HAVING sum(line.amount) < 0
-                    ) OR EXISTS (
-                        SELECT 1 FROM invoicing_invoiceline line
-                          JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
-                          JOIN invoicing_commitmenttranche tranche ON tranche.id = line.tranche_id
-                         WHERE tranche.commitment_id IN (SELECT own.commitment_id FROM invoicing_commitmenttranche own
-                                                           JOIN invoicing_invoiceline drawn ON drawn.tranche_id = own.id
-                                                          WHERE drawn.invoice_id = NEW.id)
-                           AND line.adjustment IN ('commitment_base', 'commitment_drawdown') AND line.kind = 'adjustment'
-                           AND (invoice.status <> 'draft' OR invoice.period_start <= NEW.period_start)
-                         GROUP BY tranche.commitment_id HAVING sum(line.amount) < 0
-                    ) THEN
-                        RAISE EXCEPTION 'invoice % settles or draws more than is there', NEW.number
-                            USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
-                    RETURN NULL;
-                """,
-            ),
+            *paid_ahead_guards(),
             Guard(
                 name="begins_as_a_draft",
                 when=pgtrigger.Before,

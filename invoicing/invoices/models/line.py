@@ -19,13 +19,19 @@ class LineKind(models.TextChoices):
     CHARGE = "charge", "Charge"
     ADJUSTMENT = "adjustment", "Adjustment of the bill"
     CORRECTION = "correction", "Correction of an issued line"
+    ONE_OFF = "one_off", "Stated once"
+    TOP_UP = "top_up", "Prepaid credit that is sold"
+
+
+# What stands on one-off invoices, and there only.
+STATED = [LineKind.ONE_OFF.value, LineKind.TOP_UP.value]
 
 
 class InvoiceLine(models.Model):
-    """One rated charge, an adjustment, or what is corrected about one, with the inputs and the steps that make it provable.
+    """One rated charge, an adjustment, what is corrected about one, or what was stated once, with the inputs and the steps that make it provable.
 
     An adjustment has no price, no meter and the quantity 1. A correction has the service period, meter and price of the line that it corrects; its quantity is the signed
-    difference, its evidence (windows, events, `known_through`) that of the usage as it is known now.
+    difference, its evidence (windows, events, `known_through`) that of the usage as it is known now. What is stated once has no service: its time is the empty one of its invoice.
     """
 
     invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="lines")
@@ -105,7 +111,7 @@ class InvoiceLine(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(kind="charge", correction__isnull=True)
-                | models.Q(kind="adjustment", correction__isnull=True)
+                | models.Q(kind__in=["adjustment", *STATED], correction__isnull=True)
                 | models.Q(kind="correction", correction__isnull=False),
                 name="invoice_line_is_a_charge_an_adjustment_or_a_correction",
             ),
@@ -113,11 +119,14 @@ class InvoiceLine(models.Model):
                 condition=models.Q(kind="charge", price__isnull=False, adjustment="")
                 | models.Q(kind="adjustment", price__isnull=True, meter_key="", quantity=1) & ~models.Q(adjustment="")
                 | models.Q(kind="correction", price__isnull=False, adjustment="")
-                | models.Q(kind="correction", price__isnull=True, meter_key="") & ~models.Q(adjustment=""),
+                | models.Q(kind="correction", price__isnull=True, meter_key="") & ~models.Q(adjustment="")
+                | models.Q(kind__in=STATED, price__isnull=True, meter_key="", adjustment="", quantity__gt=0),
                 name="invoice_line_has_a_price_or_an_adjustment",
             ),
             models.CheckConstraint(
-                condition=models.Q(subscription__isnull=False) | models.Q(adjustment__in=["discount", "credit"]),
+                condition=models.Q(subscription__isnull=False) & ~models.Q(kind__in=STATED)
+                | models.Q(adjustment__in=["discount", "credit"])
+                | models.Q(subscription__isnull=True, kind__in=STATED),
                 name="invoice_line_has_a_subscription_or_is_of_all",
             ),
             models.CheckConstraint(
@@ -175,10 +184,12 @@ class InvoiceLine(models.Model):
             ),
             models.UniqueConstraint(fields=["invoice", "credit_grant"], name="invoice_draws_once_on_a_grant"),
             models.CheckConstraint(
-                condition=models.Q(service_end__gt=models.F("service_start")), name="invoice_line_service_lasts"
+                condition=models.Q(service_end__gt=models.F("service_start")) & ~models.Q(kind__in=STATED)
+                | models.Q(service_end=models.F("service_start"), kind__in=STATED),
+                name="invoice_line_service_lasts",
             ),
             models.CheckConstraint(
-                condition=~models.Q(kind="charge") | models.Q(amount__gte=0),
+                condition=~models.Q(kind__in=["charge", *STATED]) | models.Q(amount__gte=0),
                 name="invoice_line_charge_is_not_negative",
             ),
             models.CheckConstraint(
@@ -200,6 +211,21 @@ class InvoiceLine(models.Model):
                 parent_column="invoice_id",
                 open_parent="SELECT 1 FROM invoicing_invoice invoice"
                 " WHERE invoice.id = {row}.invoice_id AND invoice.status = 'draft' FOR SHARE",
+            ),
+            Guard(
+                name="is_stated_on_a_one_off_invoice",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                # The other way around is asked when the invoice is issued: lines of periods are many.
+                func="""
+                    IF NEW.kind IN ('one_off', 'top_up') AND NOT EXISTS (
+                        SELECT 1 FROM invoicing_invoice WHERE id = NEW.invoice_id AND kind = 'one_off'
+                    ) THEN
+                        RAISE EXCEPTION 'line % is stated once, and invoice % bills a period', NEW.position,
+                            NEW.invoice_id USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
             ),
             Guard(
                 name="names_its_customers_grant",

@@ -118,6 +118,28 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/discounts/<str:number>/end"): {},
     ("POST", "/api/v1/credit-grants"): {"customer_id": SECRET, "kind": "promotional"},
     ("POST", "/api/v1/credit-grants/<str:key>/void"): {"reason": "malice"},
+    ("POST", "/api/v1/invoices"): {
+        "key": "mine",
+        "customer_id": SECRET,
+        "lines": [{"description": "x", "quantity": "1", "unit_amount": {"amount": "1.00", "currency": "USD"}}],
+        "reason": "malice",
+    },
+    ("POST", "/api/v1/invoices/<str:number>/void"): {"reason": "malice"},
+    ("POST", "/api/v1/top-up-rules"): {
+        "key": "mine",
+        "customer_id": SECRET,
+        "threshold": {"amount": "1.00", "currency": "USD"},
+        "amount": {"amount": "1.00", "currency": "USD"},
+        "max_per_month": 1,
+        "reason": "malice",
+    },
+    ("POST", "/api/v1/top-up-rules/<str:key>/retire"): {"reason": "malice"},
+    ("POST", "/api/v1/top-ups"): {
+        "key": "mine",
+        "customer_id": SECRET,
+        "amount": {"amount": "1.00", "currency": "USD"},
+        "reason": "malice",
+    },
     ("POST", "/api/v1/invoices/preview"): {"customer_id": SECRET, "as_of": "2026-07-15T00:00:00Z"},
     ("POST", "/api/v1/prices/preview"): {
         "price": {"model": "flat", "unit_amount": "1"},
@@ -152,6 +174,8 @@ QUERIES = {
     "/api/v1/budgets": f"?customer_id={SECRET}",
     "/api/v1/discounts": f"?customer_id={SECRET}",
     "/api/v1/credit-grants": f"?customer_id={SECRET}",
+    "/api/v1/top-ups": f"?customer_id={SECRET}",
+    "/api/v1/top-up-rules": f"?customer_id={SECRET}",
     "/api/v1/spend-notices": f"?customer_id={SECRET}",
     "/api/v1/anomalies": f"?customer_id={SECRET}",
 }
@@ -161,7 +185,8 @@ OF_NOBODY |= {("GET", "/api/v1/meters"), ("GET", "/api/v1/meters/<str:key>")}
 LISTS = {("GET", "/api/v1/customers"), ("GET", "/api/v1/subscriptions"), ("GET", "/api/v1/invoices")}
 LISTS |= {("GET", "/api/v1/budgets"), ("GET", "/api/v1/spend-notices"), ("GET", "/api/v1/discounts")}
 LISTS |= {("GET", "/api/v1/anomalies")}
-LISTS |= {("GET", "/api/v1/credit-grants")}
+LISTS |= {("GET", "/api/v1/credit-grants"), ("GET", "/api/v1/top-ups")}
+LISTS |= {("GET", "/api/v1/top-up-rules")}
 LISTS |= {("GET", "/api/v1/events/conflicts"), ("GET", "/api/v1/events/unapplied")}
 
 

@@ -36,6 +36,7 @@ def test_the_walk_sees_every_page():
         "home",
         "invoices",
         "invoice",
+        "credit",
         "alerts",
         "saving",
         "enter",

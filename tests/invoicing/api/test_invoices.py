@@ -42,6 +42,8 @@ def test_an_invoice_is_read_with_its_lines(july):
     lines = invoice.pop("lines")
     assert invoice == {
         "number": july.number,
+        "kind": "period",
+        "key": None,
         "customer_id": "cust_acme",
         "status": "issued",
         "currency": "USD",

@@ -1,0 +1,78 @@
+"""What is wrong between documents and books: every invoice and payment stands there with its amount, and the receivable is what is unpaid."""
+
+from collections.abc import Iterator
+
+from django.db.models import Sum
+from moneyed import Money
+
+from invoicing.core.adjustments.credits import CreditKind
+from invoicing.core.posting import RECEIVABLE
+from invoicing.credits.models import CreditGrant
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.ledger.models import JournalEntry
+from invoicing.ledger.queries import trial_balance
+from invoicing.payments.models import Payment
+
+
+def booking_faults() -> Iterator[tuple[str, str]]:
+    """Yield each invoice, payment, journal entry and currency in which documents and books differ, and how."""
+    issued = Invoice.objects.exclude(status=InvoiceStatus.DRAFT)
+    booked = dict(
+        JournalEntry.objects.filter(kind=JournalEntry.Kind.ISSUE, postings__account__code=RECEIVABLE)
+        .annotate(amount=Sum("postings__amount"))
+        .values_list("reference", "amount")
+    )
+    for invoice in issued.annotate(received=Sum("payments__amount")).order_by("id"):
+        in_books = booked.get(str(invoice.number))
+        if in_books != invoice.total.amount:
+            yield (
+                f"invoice {invoice.number}",
+                f"its total is {invoice.total.amount}, in the books stands {in_books}",
+            )
+        if (invoice.received or 0) != invoice.amount_paid.amount:
+            yield (
+                f"invoice {invoice.number}",
+                f"paid {invoice.amount_paid.amount}, payments sum to {invoice.received or 0}",
+            )
+    yield from _payments_out_of_books()
+    yield from _entries_of_nothing()
+    unpaid: dict[str, Money] = {}
+    for owed in issued.filter(status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID)):
+        rest = owed.total - owed.amount_paid
+        unpaid[owed.currency] = unpaid.get(owed.currency, Money(0, owed.currency)) + rest
+    receivable = {b.amount.currency.code: b.amount for b in trial_balance() if b.account == RECEIVABLE}
+    for currency in sorted(set(unpaid) | set(receivable)):
+        left, right = unpaid.get(currency, Money(0, currency)), receivable.get(currency, Money(0, currency))
+        if left != right:
+            yield (currency, f"unpaid invoices {left.amount}, receivable account {right.amount}")
+
+
+def _payments_out_of_books() -> Iterator[tuple[str, str]]:
+    entries = JournalEntry.objects.filter(kind=JournalEntry.Kind.PAYMENT, postings__account__code=RECEIVABLE)
+    booked = {
+        reference: (amount, currency)
+        for reference, currency, amount in entries.annotate(amount=Sum("postings__amount")).values_list(
+            "reference", "currency", "amount"
+        )
+    }
+    for payment in Payment.objects.order_by("id"):
+        in_books, currency = booked.get(f"{payment.channel}:{payment.reference}", (None, payment.currency))
+        if (in_books, currency) != (-payment.amount.amount, payment.currency):
+            message = f"it is over {payment.amount}, in the books stands {in_books} {currency}"
+            yield (f"payment {payment.reference}", message)
+
+
+def _entries_of_nothing() -> Iterator[tuple[str, str]]:
+    numbers = set(Invoice.objects.exclude(status=InvoiceStatus.DRAFT).values_list("number", flat=True))
+    payments = {f"{channel}:{reference}" for channel, reference in Payment.objects.values_list("channel", "reference")}
+    void = Invoice.objects.filter(status=InvoiceStatus.VOID)
+    prepaid = CreditGrant.objects.filter(kind=CreditKind.PREPAID)
+    facts: dict[str, set[str | None]] = {
+        JournalEntry.Kind.ISSUE.value: set(numbers),
+        JournalEntry.Kind.PAYMENT.value: set(payments),
+        JournalEntry.Kind.CREDIT_SALE.value: set(prepaid.filter(top_up=None).values_list("key", flat=True)),
+        JournalEntry.Kind.REVERSAL.value: set(void.values_list("number", flat=True)),
+    }
+    for entry in JournalEntry.objects.filter(kind__in=facts).order_by("id"):
+        if entry.reference not in facts[entry.kind]:
+            yield (f"journal entry {entry}", "there is nothing that it stands for")

@@ -1,0 +1,45 @@
+"""Declare a one-off invoice void: nothing of it is owed, the books are as before, Stripe forgets it."""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from billing_site.kernel.errors import Conflict
+from invoicing.core.posting import PostingLine, postings_for_reversal
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
+from invoicing.invoices.operations import locked_invoice, void
+from invoicing.ledger.models import JournalEntry
+from invoicing.ledger.operations import post_entry
+from invoicing.payments.push import plan_withdrawal
+from invoicing.workflows.invoice_once import check_reason
+
+
+@transaction.atomic
+def void_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
+    """Declare an unpaid one-off invoice void and reverse its journal entry; a second time changes nothing.
+
+    A top-up is closed by it: its credit never comes. Raises Conflict for an invoice of a period, which is made anew rather than
+    declared void, and for one that has received money.
+    """
+    check_reason(reason)
+    invoice = locked_invoice(invoice_id=invoice_id)
+    if invoice.status == InvoiceStatus.VOID:
+        return invoice
+    if invoice.kind != InvoiceKind.ONE_OFF:
+        raise Conflict(f"invoice {invoice} bills a period: only a one-off invoice can be declared void", field="kind")
+    invoice = void(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)
+    issue = JournalEntry.objects.get(kind=JournalEntry.Kind.ISSUE, reference=invoice.number)
+    post_entry(
+        kind=JournalEntry.Kind.REVERSAL,
+        reference=str(invoice.number),
+        postings=postings_for_reversal(
+            postings=[
+                PostingLine(posting.account.code, posting.amount)
+                for posting in issue.postings.select_related("account").order_by("id")
+            ]
+        ),
+        description=f"Invoice {invoice.number} is void, {invoice.customer_name}"[:300],
+        occurred_at=at,
+    )
+    plan_withdrawal(invoice_id=invoice.pk)
+    return invoice
