@@ -111,8 +111,8 @@ class LateChanges:
 
     def effects(self) -> list[Money]:
         """Return the money effect of all changes, by currency."""
-        currencies = sorted({change.line.currency for change in self.changes})
-        return [total((c.effect for c in self.changes if c.line.currency == code), code) for code in currencies]
+        codes = sorted({change.line.currency for change in self.changes})
+        return [total((one.effect for one in self.changes if one.line.currency == code), code) for code in codes]
 
 
 @dataclass(frozen=True)
@@ -168,13 +168,13 @@ def by_policy(
 ) -> ByPolicy:
     """Return what the customer's terms make of an effect; no decision means that a person is asked.
 
-    What is prepaid may pay for all of it: nothing more is owed, and less is left. What is below the materiality is absorbed with
-    what was absorbed for the same reason before: many small changes of a line are not given up one by one.
+    What is prepaid may pay for all of it: nothing more is owed, less is left. What is below the materiality is absorbed with what
+    was so before: many small changes of a line are not given up one by one.
     """
     customer = line.invoice.customer
     if not effect.amount:
         charged = moves_prepaid and customer.late_usage_policy != LateUsagePolicy.ABSORB
-        return CorrectionDecision.NEXT_INVOICE if charged else CorrectionDecision.ABSORBED, CorrectionRule.NO_EFFECT
+        return (CorrectionDecision.NEXT_INVOICE if charged else CorrectionDecision.ABSORBED), CorrectionRule.NO_EFFECT
     small = (whole_effect(correction=link) for link in corrections if link.rule == CorrectionRule.IMMATERIAL)
     if abs(total((effect, *small), line.currency).amount) < customer.late_materiality:
         return CorrectionDecision.ABSORBED, CorrectionRule.IMMATERIAL
@@ -285,9 +285,8 @@ def _change(
     reconsidered = reconsider(
         charge=charge_from_inputs(line.rated["inputs"]), before=before, after=after, currency=line.currency
     )
-    assert reconsidered.before.amount == (last.amount_after if last else line.amount), (
-        "what was invoiced rates the same"
-    )
+    invoiced = last.amount_after if last else line.amount
+    assert reconsidered.before.amount == invoiced, "what was invoiced rates the same"
     adjustments = tuple(_adjustment_changes(line, reconsidered.after.amount, lines))
     # What counts towards a commitment is what is charged, as minimum and maximum spend have made it: before discounts.
     counted = [one.effect for one in adjustments if one.line.adjustment in SPEND_KINDS]
