@@ -17,7 +17,6 @@ class AnchorAdmin(ReadOnlyAdmin):
     """One a day; whoever has kept one can tell whether everything was written anew since."""
 
     list_display = (moment_column("made_at", "Made"), "rows", "block_number", "digest", "file")
-    list_display_links = None
     date_hierarchy = "made_at"
     ordering = ("-made_at", "-id")
     empty_message = "Every night one is made; `manage.py anchor` does it now. Keep the files where nobody of this house can change them."

@@ -66,8 +66,8 @@ class UsageAnomalyAdmin(ReadOnlyAdmin):
     """Days on which customers used unusually much or little."""
 
     list_display = (
-        "customer_link",
         "day",
+        "customer_link",
         "meter",
         "much",
         "side",
@@ -75,7 +75,6 @@ class UsageAnomalyAdmin(ReadOnlyAdmin):
         "state",
         moment_column("noticed_at", "Noticed"),
     )
-    list_display_links = ("day",)
     list_filter = (OpenFilter, "direction", "meter", "day")
     search_fields = ("customer__key", "customer__name", "meter")
     list_select_related = ("customer", "review")

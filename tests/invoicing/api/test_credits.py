@@ -1,9 +1,12 @@
 """Credit grants and balances over HTTP."""
 
+from datetime import timedelta
+
 import pytest
+import time_machine
 
 from tests.billing_site.api.caller import Caller, fields_of
-from tests.factories import a_customer, a_plan, a_subscription
+from tests.factories import JULY, a_customer, a_plan, a_subscription
 
 pytestmark = pytest.mark.django_db
 
@@ -18,6 +21,7 @@ WELCOME = {
 }
 
 
+@time_machine.travel(JULY + timedelta(days=10), tick=False)
 def test_credit_is_granted_shown_on_the_preview_and_in_the_balance_and_taken_back() -> None:
     a_plan()
     a_subscription(a_customer())
