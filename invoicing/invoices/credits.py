@@ -8,7 +8,7 @@ from invoicing.core.adjustments.credits import CreditKind, Lot
 from invoicing.credits.models import CreditGrant
 from invoicing.credits.queries import left_of, open_grants, with_balance
 from invoicing.customers.models import Customer
-from invoicing.subscriptions.snapshot import Contract, lowers
+from invoicing.subscriptions.snapshot import Contract
 
 
 def open_lots(*, customer: Customer, contract: Contract) -> list[Lot]:
@@ -39,19 +39,12 @@ def _lot(grant: CreditGrant, contract: Contract) -> Lot:
 
 
 def _lines_for(grant: CreditGrant, contract: Contract) -> frozenset[str]:
-    """Return the lines of a contract that a grant for some plans or meters may pay for, and what lowers them as a whole.
-
-    The fees of the next period are of a plan and of no meter.
-    """
+    """Return the lines of a contract that a grant for some plans or meters may pay for: fees of the next period are of a plan, of no meter."""
     meters = {charge.reference: charge.meter for charge in contract.snapshot.charges}
     meters |= {term.reference: None for term in contract.snapshot.terms if isinstance(term, InAdvance)}
-    paid = {
+    return frozenset(
         reference
         for reference, meter in meters.items()
         if (not grant.meters or meter in grant.meters)
         and (not grant.plans or contract.plans.get(reference) in grant.plans)
-    }
-    lowering = (
-        term.reference for term in contract.snapshot.terms if lowers(term=term) and not paid.isdisjoint(term.about)
     )
-    return frozenset({*paid, *lowering})

@@ -14,16 +14,12 @@ from invoicing.subscriptions.discount import Discount
 
 @dataclass(frozen=True)
 class Reducible:
-    """A line that a coupon may reduce: whose it is and, of a charge, of which plan and price.
-
-    A maximum spend names the lines that it `lowers`.
-    """
+    """A line that a coupon may reduce: whose it is and, of a charge, of which plan and price."""
 
     reference: str
     subscription: str
     plan: str = ""
     price: str = ""
-    lowers: tuple[str, ...] = ()
 
 
 # The key of the plan of a version, and the keys of its prices in the customer's currency.
@@ -42,15 +38,11 @@ def discount_terms(
 
     `lines` are the charges and the terms before discounts, `timelines` the customer's subscriptions by number. The order: smaller position
     first, then percentages before amounts, then the older. A coupon for some billing periods counts those in which something of what it is
-    for is charged, from the one that holds the moment of its redemption. What a maximum spend takes off its lines, or lines beside them,
-    is not there to be reduced: the bill never becomes negative.
+    for is charged, from the one that holds the moment of its redemption.
     """
     for discount in sorted(discounts, key=_order):
         coupon = discount.coupon
-        reduced = {line.reference for line in lines if _applies(discount, coupon, line)}
-        about = tuple(
-            line.reference for line in lines if line.reference in reduced or not reduced.isdisjoint(line.lowers)
-        )
+        about = tuple(line.reference for line in lines if _applies(discount, coupon, line))
         if about and _covers(discount, timelines, sold, period):
             yield DiscountTerm(
                 # No key of a subscription has a colon at its first place.

@@ -11,7 +11,6 @@ from invoicing.catalog.models import PlanVersion, Price
 from invoicing.catalog.rate_card import OfferedPrice, RateCard
 from invoicing.catalog.spend import SpendEntry
 from invoicing.core import phases as core
-from invoicing.core.adjustments.commitment import CommitmentOverage
 from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, SpendBound
 from invoicing.core.contract import AssembledInvoice, Cadence, Charge, ContractSnapshot, Term
 from invoicing.core.phases import PlanService, TiersOnChange, services_in
@@ -212,7 +211,11 @@ def contract_agreed(
     if discounts:
         terms += discount_terms(
             discounts=discounts,
-            lines=[*reducible, *(_reducible_term(term) for term in (*terms, *committed) if _is_reducible(term))],
+            lines=[
+                *reducible,
+                # What lifts a service to its minimum belongs to no price; what cuts it is off its charges already.
+                *(Reducible(term.reference, term.subscription) for term in terms if isinstance(term, MinimumSpend)),
+            ],
             timelines={row.pk: timeline_of(subscription=row) for row in agreements.of_customer(customer=customer)},
             sold=lambda number: agreements.sold_as(customer=customer, plan_version_id=number),
             period=period,
@@ -236,20 +239,6 @@ def without_fees_in_advance(*, contract: Contract) -> Contract:
     """Return what a period itself costs: without what was taken for it before, or is taken for the next one."""
     terms = tuple(term for term in contract.snapshot.terms if term.kind not in IN_ADVANCE)
     return replace(contract, snapshot=replace(contract.snapshot, terms=terms))
-
-
-def lowers(*, term: Term) -> bool:
-    """Say whether a term takes something off its lines as a whole, which is there to be taken off no second time."""
-    return isinstance(term, MaximumSpend) or (isinstance(term, CommitmentOverage) and term.rate < 1)
-
-
-def _is_reducible(term: Term) -> bool:
-    return isinstance(term, SpendBound) or lowers(term=term)
-
-
-def _reducible_term(term: Term) -> Reducible:
-    """Return a term as discounts see it."""
-    return Reducible(term.reference, term.subscription, lowers=term.about if lowers(term=term) else ())
 
 
 def _spend_bounds(

@@ -103,6 +103,26 @@ def test_credit_for_a_meter_leaves_the_fee_and_the_next_month_takes_the_rest(acm
     assert verify() == []
 
 
+def test_credit_for_a_meter_pays_its_share_of_what_a_maximum_spend_leaves() -> None:
+    # Of 15.00 for actions and 29.00 for the fee a maximum leaves 11.00: 3.75 and 7.25.
+    a_plan(spend=[{"currency": "USD", "maximum_spend": "11"}])
+    acme = a_customer()
+    a_subscription(acme)
+    use("cust_acme", "1500", at=JULY + timedelta(days=3))
+    gift = grant(acme, "20", meters=["actions"])
+
+    [invoice] = bill(AUGUST)
+
+    assert lines_of(invoice)[2:] == [
+        ("Reduction to the maximum spend", "-33.00"),
+        ("Promotional credit: Welcome", "-3.75"),
+    ]
+    assert left(gift) == "16.25"
+    assert explain_invoice(number=invoice.number or "")["equal"]
+    settle_constraints()
+    assert verify() == []
+
+
 def test_a_draft_reserves_nothing_and_is_outdated_once_the_credit_is_gone(acme: Customer) -> None:
     gift = grant(acme, "10")
     [draft] = draft_billing(as_of=AUGUST, at=AUGUST).invoices

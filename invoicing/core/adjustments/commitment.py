@@ -154,7 +154,9 @@ def _overage(term: CommitmentOverage, base: tuple[BaseLine, ...], excess: Money)
         text=f"{_text(excess)} beyond the commitment at {percent} of their list price",
         arithmetic=f"{plain(excess.amount)} × ({plain(term.rate)} − 1) = {amount_text(amount=amount.amount, currency=currency)}",
     )
-    return _line(term, base, currency, "Overage rate beyond the commitment", told, step)
+    line = _line(term, base, currency, "Overage rate beyond the commitment", told, step)
+    # What a lower rate leaves nobody to pay is off its lines; a higher one is nobody's but its own.
+    return replace(line, parts=parts_of(amount=amount * -1, base=base)) if amount.amount < 0 else line
 
 
 def _line(

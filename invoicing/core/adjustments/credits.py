@@ -28,10 +28,7 @@ class CreditKind(StrEnum):
 
 @dataclass(frozen=True)
 class Lot:
-    """What is left of a credit grant. `number` grows with every grant; `about` are the lines that it may pay for, None all of them.
-
-    Beside these it names what lowers them as a whole (a maximum spend): no more is paid than that leaves.
-    """
+    """What is left of a credit grant. `number` grows with every grant; `about` are the lines that it may pay for, None all of them."""
 
     number: int
     name: str
@@ -95,9 +92,9 @@ def draw_lots(
         about = tuple(
             reference
             for reference, amount in left.items()
-            if (amount.amount > 0 if lot.about is None else amount.amount and reference in lot.about)
+            if amount.amount > 0 and (lot.about is None or reference in lot.about)
         )
-        if total((left[reference] for reference in about), currency).amount <= 0:
+        if not about:
             continue
         term = Draw(
             reference=lot.reference,

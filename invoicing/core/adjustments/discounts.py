@@ -38,7 +38,7 @@ def adjust_discount(*, term: Discount, base: tuple[BaseLine, ...], currency: str
     """Take the discount off what earlier discounts left of its lines, rounded once, and never below zero.
 
     `base` are the amounts left. The parts name what is taken off each line (largest remainder first), so that tax and revenue can
-    follow the money; a base line below zero (a maximum spend) lowers the whole and carries no part.
+    follow the money.
     """
     left = total((line.amount for line in base), currency)
     off = _off(term, left)

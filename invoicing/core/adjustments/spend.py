@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from moneyed import Money
 
 from billing_site.kernel.money import plain, round_money, total
+from invoicing.core.adjustments.parts import parts_of
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, Step, StepKind, Term
 from invoicing.core.wording import amount_text, share_text
 
@@ -42,7 +43,8 @@ def adjust_spend(*, term: SpendBound, base: tuple[BaseLine, ...], currency: str)
     """Lift the lines to the minimum, or cut them at the maximum; zero where they are within it.
 
     Both are promises per billing period: a partial one owes its exact share, rounded once. A service without any share (the rest
-    of a period that is not prorated) owes no minimum, and its maximum stands whole, as with the bounds of a price.
+    of a period that is not prorated) owes no minimum, and its maximum stands whole, as with the bounds of a price. What a maximum cuts
+    is off its lines, by what they have: whatever comes after, for some of them only, sees what is left to pay of each.
     """
     is_minimum = term.kind is AdjustmentKind.MINIMUM_SPEND
     share = term.share if is_minimum else term.share or Fraction(1)
@@ -69,6 +71,7 @@ def adjust_spend(*, term: SpendBound, base: tuple[BaseLine, ...], currency: str)
                 arithmetic=_arithmetic(term, share, bound, spent, amount),
             ),
         ),
+        parts=() if is_minimum else parts_of(amount=amount * -1, base=base),
     )
 
 

@@ -111,16 +111,18 @@ def test_no_line_falls_below_zero_and_every_cent_is_taken_off_one_line(
     assert total(left.values(), "USD") == charged + total((line.amount for line in reductions), "USD")
 
 
-def test_a_maximum_spend_lowers_what_a_discount_sees_and_carries_no_part_of_it() -> None:
-    lines = {"sub/base": usd("60"), "sub/actions": usd("60")}
+def test_what_a_maximum_spend_cuts_is_off_its_lines_by_what_they_have_so_that_a_coupon_for_one_sees_what_is_left() -> (
+    None
+):
+    lines = {"sub/base": usd("30"), "sub/actions": usd("90")}
     cap = MaximumSpend(":cap", "sub", JULY, ("sub/base", "sub/actions"), bound=Decimal(100))
 
-    _, line = adjust_amounts(
-        terms=[cap, discount("p", about=(*cap.about, ":cap"), rate="0.5")], amounts=lines, currency="USD"
+    cut, line = adjust_amounts(
+        terms=[cap, discount("p", about=("sub/actions",), rate="0.5")], amounts=lines, currency="USD"
     )
 
-    assert line.amount == usd("-50")
-    assert {part.reference: part.amount for part in line.parts} == {"sub/base": usd("25"), "sub/actions": usd("25")}
+    assert {part.reference: part.amount for part in cut.parts} == {"sub/base": usd("5"), "sub/actions": usd("15")}
+    assert line.amount == usd("-37.50")
 
 
 def test_a_stored_discount_is_computed_again_to_the_same_bytes() -> None:

@@ -93,7 +93,9 @@ def settle(sheet: Sheet, account: Account, held: dict[str, Fraction]) -> None:
             )
             settled = min(held[key], max(owed, NOTHING))
             held[key] -= settled
+            sheet.pay_in_order(_fees_first(sheet, agreement), settled)
             sheet.owe(key, "invoiced_in_advance", -settled)
+            sheet.left[-1] = NOTHING
     riding = {
         one.agreement: one
         for agreement in account.agreements
@@ -110,6 +112,18 @@ def settle(sheet: Sheet, account: Account, held: dict[str, Fraction]) -> None:
             given = min(held[key], max(sheet.total, NOTHING))
             held[key] -= given
             sheet.owe(key, "advance_credit", -given)
+
+
+def _fees_first(sheet: Sheet, agreement: Agreement) -> list[int]:
+    """The lines that what was taken before pays for: the fees it was taken for, then the others of the agreement."""
+    numbers = [number for number in sheet.of(agreement.key) if sheet.lines[number].price != "commitment_base"]
+    in_advance = {
+        (stretch.plan["key"], price["key"])
+        for stretch in agreement.stretches
+        for price in stretch.plan["prices"]
+        if price.get("in_advance")
+    }
+    return sorted(numbers, key=lambda number: (sheet.lines[number].plan, sheet.lines[number].price) not in in_advance)
 
 
 def _is_over(account: Account, agreement: Agreement, sheet: Sheet) -> bool:

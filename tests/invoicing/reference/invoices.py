@@ -175,20 +175,25 @@ def _spent(sheet: Sheet, agreement: str) -> Fraction:
 def _write_draws(kept: Kept) -> None:
     sheet = kept.sheet
     for draw in kept.draws:
-        sheet.owe(draw.tranche.promise.agreement, "commitment_overage", draw.beyond)
+        agreement = draw.tranche.promise.agreement
+        if draw.beyond < 0:
+            sheet.take_off("commitment_overage", agreement, -draw.beyond, _charged(sheet, agreement))
+        else:
+            sheet.owe(agreement, "commitment_overage", draw.beyond)
     for tranche in kept.closed:
         sheet.owe(tranche.promise.agreement, "commitment_true_up", tranche.made_up)
     for draw in kept.draws:
         promise = draw.tranche.promise
         if promise.is_paid_before:
-            about = [
-                number
-                for number in sheet.of(promise.agreement)
-                if sheet.lines[number].plan or sheet.lines[number].price == "minimum_spend"
-            ]
+            about = _charged(sheet, promise.agreement)
             was_over = bool(draw.parts) and draw.tranche.is_over
             parts = draw.parts if was_over else None
             draw.parts = sheet.take_off("commitment_drawdown", promise.agreement, draw.counted, about, parts)
+
+
+def _charged(sheet: Sheet, agreement: str) -> list[int]:
+    numbers = sheet.of(agreement)
+    return [number for number in numbers if sheet.lines[number].plan or sheet.lines[number].price == "minimum_spend"]
 
 
 def _correct(books: Books, account: Account, kept: Kept, charges: Sequence[Line], everything: Sequence[Line]) -> None:

@@ -1,6 +1,6 @@
 """A bill that is being made: its lines, and what those after them left of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
@@ -31,10 +31,14 @@ class Sheet:
         return [number for number, line in enumerate(self.lines) if line.agreement == agreement]
 
     def charge(self, lines: Sequence[Line]) -> None:
-        """Begin with what was used, and then what bounds it."""
+        """Begin with what was used, and then what bounds it: what is above a maximum is off the lines of its service."""
         for line in sorted(lines, key=lambda line: not line.plan):
+            bounded = [number for number, one in enumerate(self.lines) if _is_within(one, line)]
             self.lines.append(line)
             self.left.append(line.amount)
+            if line.amount < 0:
+                self._spread(-line.amount, bounded)
+                self.left[-1] = NOTHING
 
     def owe(self, agreement: str, kind: str, amount: Fraction) -> None:
         """Write something down that takes nothing off single lines."""
@@ -51,13 +55,26 @@ class Sheet:
         parts: Sequence[Fraction] | None = None,
     ) -> list[Fraction]:
         """Take an amount off what is left of some lines, cent by cent; `parts` where it was done before. Returns the parts."""
+        parts = self._spread(amount, about, parts)
+        self.owe(agreement, kind, -amount)
+        self.left[-1] = NOTHING
+        return parts
+
+    def _spread(
+        self, amount: Fraction, about: Sequence[int], parts: Sequence[Fraction] | None = None
+    ) -> list[Fraction]:
         if parts is None:
             parts = list(spread(amount, [self.left[number] for number in about], decimals=self.decimals))
         for number, part in zip(about, parts, strict=True):
             self.left[number] -= part
-        self.owe(agreement, kind, -amount)
-        self.left[-1] = NOTHING
         return list(parts)
+
+    def pay_in_order(self, about: Sequence[int], amount: Fraction) -> None:
+        """Leave nobody to pay so much of some lines, each to its end before the next."""
+        for number in about:
+            part = max(min(self.left[number], amount), NOTHING)
+            self.left[number] -= part
+            amount -= part
 
     def discount(self, redeemed: Sequence[Redeemed], charged: Sequence[Line]) -> None:
         """One line for each coupon that counts this bill, also over nothing; each sees what those before it left.
@@ -70,21 +87,10 @@ class Sheet:
             )
             if (self.start, self.end) not in counted:
                 continue
-            about = list(self._reducible(one))
+            about = [number for number, line in enumerate(self.lines) if _is_charge(line) and _is_for(one, line)]
             left = [self.left[number] for number in about]
             off = taken_off(one.coupon, left, decimals=self.decimals)
             self.take_off(f"Discount {one.coupon['code']}", one.agreement, off, about)
-
-    def _reducible(self, one: Redeemed) -> Iterator[int]:
-        about = [number for number, line in enumerate(self.lines) if _is_charge(line) and _is_for(one, line)]
-        # What a maximum spend takes off their service, or a lower rate beyond a promise, is not there to be reduced.
-        caps = [
-            number
-            for number, line in enumerate(self.lines)
-            if line.price == "maximum_spend" or (line.price == "commitment_overage" and line.amount < 0)
-        ]
-        about += [cap for cap in caps if any(_is_within(self.lines[number], self.lines[cap]) for number in about)]
-        yield from sorted(set(about))
 
 
 def _is_for(one: Redeemed, line: Line) -> bool:
@@ -92,7 +98,7 @@ def _is_for(one: Redeemed, line: Line) -> bool:
 
 
 def _is_charge(line: Line) -> bool:
-    return bool(line.plan) or line.price in ("minimum_spend", "maximum_spend")
+    return bool(line.plan) or line.price == "minimum_spend"
 
 
 def _is_within(line: Line, service: Line) -> bool:
