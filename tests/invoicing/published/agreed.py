@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from fractions import Fraction
 from typing import Any
 
-from tests.invoicing.published.cases import BillCase, Source, bill_cases_of, each, known
-from tests.invoicing.reference.commitments import Promise
-from tests.invoicing.reference.credits import Lot
+from tests.invoicing.published.cases import MARCH, BillCase, Source, bill_cases_of, each, known, midnight
+from tests.invoicing.reference.grants import Grant
+from tests.invoicing.reference.promises import Promise
 
 FIGURES = ("invoices", "drawn", "available")
 COMMITMENT = {
@@ -50,7 +49,7 @@ class CreditCase:
     name: str
     source: Source
     bill: BillCase
-    lots: tuple[Lot, ...]
+    grants: tuple[Grant, ...]
     after: date | None
     published: Mapping[str, Any]
     ours: Mapping[str, Any]
@@ -76,11 +75,13 @@ def _commitment_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[Comm
         source=source,
         currency=entry.get("currency", "USD"),
         promise=Promise(
-            tranches=tuple((months, Fraction(amount)) for months, amount in entry["tranches"]),
+            agreement="agreement",
+            at=MARCH,
+            tranches=tuple((months, amount) for months, amount in entry["tranches"]),
             is_paid_before=entry["payment"] == "in_advance",
-            overage_rate=Fraction(entry.get("overage_rate", "1")),
+            overage_rate=entry.get("overage_rate", "1"),
             rolls_over=rollover is not None,
-            rollover_max=None if rollover in (None, "all") else Fraction(rollover),
+            rollover_max=None if rollover == "all" else rollover,
         ),
         unit_amount=entry.get("unit_amount", "1"),
         idle=entry.get("idle", 0),
@@ -108,7 +109,7 @@ def _credit_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[CreditCa
         name=f"{source.provider}: {entry['what']}",
         source=source,
         bill=bill,
-        lots=tuple(_lots(source, entry["lots"])),
+        grants=tuple(_grants(source, entry["lots"])),
         after=date.fromisoformat(entry["after"]) if "after" in entry else None,
         published=published,
         ours=published | entry.get("ours", {}),
@@ -116,14 +117,14 @@ def _credit_cases(source: Source, entry: Mapping[str, Any]) -> Iterator[CreditCa
     )
 
 
-def _lots(source: Source, lots: Mapping[str, Mapping[str, Any]]) -> Iterator[Lot]:
-    for number, (name, terms) in enumerate(lots.items()):
+def _grants(source: Source, lots: Mapping[str, Mapping[str, Any]]) -> Iterator[Grant]:
+    for name, terms in lots.items():
         known(terms, LOT, source.url)
-        yield Lot(
-            name=name,
-            amount=Fraction(terms["amount"]),
+        yield Grant(
+            key=name,
+            amount=terms["amount"],
+            is_prepaid=terms.get("kind", "promotional") == "prepaid",
+            effective_at=MARCH,
+            expires_at=midnight(date.fromisoformat(terms["expires"])) if "expires" in terms else None,
             priority=terms.get("priority", DEFAULT_PRIORITY),
-            expires=date.fromisoformat(terms["expires"]) if "expires" in terms else None,
-            was_given=terms.get("kind", "promotional") == "promotional",
-            number=number,
         )

@@ -8,7 +8,7 @@ nobody's word and is not counted.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import yaml
 
+# What is published happens in these months.
+MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
 FOLDER = Path(__file__).resolve().parent
 PAGE = {
     *("provider", "title", "url", "read_in"),
@@ -272,3 +274,8 @@ def known(mapping: Mapping[str, Any], members: set[str], where: str) -> None:
     unknown = set(mapping) - members
     assert not unknown, f"{where}: {sorted(unknown)} mean nothing here"
     assert ("why" in mapping) <= ("ours" in mapping), f"{where}: a reason without a figure"
+
+
+def midnight(day: date | None) -> datetime | None:
+    """The first moment of a day."""
+    return None if day is None else datetime.combine(day, time(), UTC)

@@ -1,7 +1,6 @@
 """What providers publish about fees in advance, commitments and credit is what the product bills, and the second opinion."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -28,12 +27,13 @@ from invoicing.workflows.run_billing import issue_billing
 from metering.ingest import accept_events
 from tests.factories import a_customer, a_plan, a_subscription, an_event, settle_constraints, usd_per_action, use
 from tests.invoicing.published.agreed import CommitmentCase, CreditCase, commitment_cases, credit_cases
-from tests.invoicing.published.cases import ChangeCase, advance_cases
-from tests.invoicing.published.test_published_prices import MARCH, a_fee, catalog_of, discounted, midnight
+from tests.invoicing.published.cases import MARCH, ChangeCase, advance_cases, midnight
+from tests.invoicing.published.test_published_prices import a_fee, catalog_of, discounted
 from tests.invoicing.reference.billing import FOR_EVER, Account, Agreement, Stretch, lines_of
-from tests.invoicing.reference.commitments import months_of
-from tests.invoicing.reference.credits import taken_from
 from tests.invoicing.reference.dates import boundaries
+from tests.invoicing.reference.grants import Lot, pay
+from tests.invoicing.reference.promises import Promise, Tranche, first_draw
+from tests.invoicing.reference.sheet import Sheet
 
 pytestmark = pytest.mark.django_db
 
@@ -106,10 +106,10 @@ def test_committed_spend_is_invoiced_drawn_and_rolled_over_as_published(case: Co
         subscription=subscription,
         starts_at=MONTHS[case.idle],
         payment="in_advance" if promise.is_paid_before else "in_arrears",
-        tranches=[TrancheWanted(months, decimal(amount)) for months, amount in promise.tranches],
+        tranches=[TrancheWanted(months, Decimal(amount)) for months, amount in promise.tranches],
         rolls_over=promise.rolls_over,
-        rollover_max=None if promise.rollover_max is None else decimal(promise.rollover_max),
-        overage_rate=decimal(promise.overage_rate),
+        rollover_max=None if promise.rollover_max is None else Decimal(promise.rollover_max),
+        overage_rate=Decimal(promise.overage_rate),
         at=MARCH,
         **WHO,
     )
@@ -126,15 +126,44 @@ def test_committed_spend_is_invoiced_drawn_and_rolled_over_as_published(case: Co
         told["drawn"].append(-sum(drawn, Fraction(0)))
 
     charges = [Fraction(used) * Fraction(case.unit_amount) for used in case.used]
-    months = months_of(promise, charges, idle=case.idle, decimals=exponent(case.currency))
-    assert told["invoices"] == [month.total for month in months]
-    assert told["available"] == [month.available for month in months]
+    again = list(months_told_again(promise, charges, idle=case.idle, decimals=exponent(case.currency)))
+    assert told["invoices"] == [total for total, _, _ in again]
+    assert told["available"] == [available for _, available, _ in again]
     if promise.is_paid_before:
-        assert told["drawn"] == [month.drawn for month in months]
+        assert told["drawn"] == [drawn for _, _, drawn in again]
     for name, figures in case.ours.items():
         for ours, figure in zip(told[name], figures, strict=True):
             assert figure is None or ours == Fraction(figure), name
     assert (case.ours != case.published) == bool(case.why), "a difference, and only a difference, has its reason"
+
+
+def months_told_again(
+    promise: Promise, charges: Sequence[Fraction], *, idle: int, decimals: int
+) -> Iterator[tuple[Fraction, Fraction, Fraction]]:
+    """What the second opinion says of each month: its bill, what its tranche had before it, and what was drawn."""
+    tranches, first = [], idle
+    for length, amount in promise.tranches:
+        tranches.append(Tranche(promise, MONTHS[first], MONTHS[first + length], Fraction(amount)))
+        first += length
+    for tranche, following in pairwise(tranches):
+        tranche.following = following
+    for (start, end), charged in zip(pairwise(MONTHS), charges, strict=False):
+        total, available, drawn = charged, Fraction(0), Fraction(0)
+        for tranche in [one for one in tranches if one.is_due(end)]:
+            if promise.is_paid_before and not tranche.is_begun:
+                total += tranche.promised
+            tranche.is_begun = True
+            if tranche.holds(start):
+                available = tranche.left
+                draw = first_draw(tranche, charged, decimals)
+                drawn = draw.counted
+                total += draw.beyond - (drawn if promise.is_paid_before else 0)
+            if tranche.ends_with(start, end, FOR_EVER):
+                tranche.is_over = True
+                total += 0 if promise.is_paid_before else tranche.left
+                if promise.is_paid_before:
+                    tranche.close(FOR_EVER)
+        yield total, available, drawn
 
 
 @pytest.mark.parametrize("case", credit_cases(), ids=lambda case: case.name)
@@ -144,15 +173,15 @@ def test_credit_is_drawn_kept_and_expired_as_published(case: CreditCase) -> None
     a_subscription(customer, plan="plan", started_at=MARCH)
     for coupon in case.bill.coupons:
         redeem_coupon(code=coupon["code"], customer=customer, subscription=None, at=MARCH, **WHO)
-    for lot in case.lots:
+    for grant in case.grants:
         terms = GrantTerms(
-            key=lot.name,
-            kind="promotional" if lot.was_given else "prepaid",
-            name=lot.name,
-            amount=Money(decimal(lot.amount), case.bill.currency),
-            priority=lot.priority,
-            effective_at=MARCH,
-            expires_at=midnight(lot.expires),
+            key=grant.key,
+            kind="prepaid" if grant.is_prepaid else "promotional",
+            name=grant.key,
+            amount=Money(Decimal(grant.amount), case.bill.currency),
+            priority=grant.priority,
+            effective_at=grant.effective_at,
+            expires_at=grant.expires_at,
         )
         grant_credit(customer=customer, terms=terms, at=MARCH, **WHO)
     accept_events(
@@ -188,19 +217,21 @@ def told_again(case: CreditCase) -> dict[str, Any]:
     """What the second opinion says of lots and one bill."""
     charged = {line.key: Fraction(line.published) for line in case.bill.lines}
     to_pay = sum(charged.values()) - discounted(case.bill, charged, minimum=Fraction(0))
-    drawn = taken_from(case.lots, to_pay)
-    kept = [replace(lot, amount=lot.amount - drawn.get(lot.name, 0)) for lot in case.lots]
-    over = {
-        lot.name: lot.amount
-        for lot in kept
-        if lot.amount and lot.expires is not None and case.after is not None and lot.expires <= case.after
-    }
+    lots = {grant.key: Lot(grant) for grant in case.grants}
+    sheet = Sheet(MARCH, MONTHS[1], exponent(case.bill.currency))
+    sheet.owe("", "charge", to_pay)
+    pay(sheet, lots.values(), carried=Fraction(0))
+    live = sum((lot.left for lot in lots.values()), Fraction(0))
+    after = midnight(case.after)
+    for lot in lots.values():
+        if after is not None and lot.grant.expires_at is not None and lot.grant.expires_at <= after:
+            lot.expired = lot.left
     return {
-        "drawn": dict(drawn),
-        "to_pay": to_pay - sum(drawn.values()),
-        "left": {lot.name: Fraction(0) if lot.name in over else lot.amount for lot in kept},
-        "expired": over,
-        "live": sum((lot.amount for lot in kept), Fraction(0)),
+        "drawn": {key: lot.drawn for key, lot in lots.items() if lot.drawn},
+        "to_pay": sheet.total,
+        "left": {key: lot.left for key, lot in lots.items()},
+        "expired": {key: lot.expired for key, lot in lots.items() if lot.expired},
+        "live": live,
     }
 
 
@@ -213,11 +244,6 @@ def moved(grants: list[Any], kind: str) -> dict[str, Fraction]:
     """What left each grant in that way."""
     entries = [(grant.key, entry) for grant in grants for entry in grant.entries.filter(kind=kind)]
     return {key: -Fraction(entry.amount.amount) for key, entry in entries}
-
-
-def decimal(amount: Fraction) -> Decimal:
-    """An exact decimal."""
-    return Decimal(amount.numerator) / Decimal(amount.denominator)
 
 
 def boundaries_of(first: datetime, cadence: str) -> list[datetime]:

@@ -1,7 +1,7 @@
 """What providers publish about their price models is what the product and the second opinion charge."""
 
 from collections import Counter
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -21,6 +21,8 @@ from metering.ingest import accept_events
 from tests.factories import a_customer, a_subscription, an_event
 from tests.invoicing.published.agreed import commitment_cases, credit_cases
 from tests.invoicing.published.cases import (
+    APRIL,
+    MARCH,
     BillCase,
     ChangeCase,
     PeriodCase,
@@ -28,6 +30,7 @@ from tests.invoicing.published.cases import (
     advance_cases,
     bill_cases,
     change_cases,
+    midnight,
     period_cases,
     price_cases,
 )
@@ -43,7 +46,6 @@ CHANGES = change_cases()
 EVERYTHING = (*PRICES, *BILLS, *PERIODS, *CHANGES, *advance_cases(), *commitment_cases(), *credit_cases())
 # What events come to together is not what they come to in one.
 OF_SUMS = [case for case in PRICES if not case.events and not case.groups]
-MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
 
 
 def product_says(case: PriceCase, quantity: str, *, rounded: bool) -> Fraction:
@@ -183,11 +185,6 @@ def discounted(case: BillCase, billed: dict[str, Fraction], *, minimum: Fraction
         for key, part in zip(about, spread(amount, [left[key] for key in about], decimals=decimals), strict=True):
             left[key] -= part
     return sum(billed.values()) + minimum - sum(left.values())
-
-
-def midnight(day: date | None) -> datetime | None:
-    """The first moment of a day."""
-    return None if day is None else datetime.combine(day, time(), UTC)
 
 
 def a_fee(key: str, amount: str, currency: str, cadence: str = "month") -> dict[str, Any]:
