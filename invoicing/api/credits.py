@@ -20,7 +20,6 @@ from invoicing.api.base import actor_of, bound_customer, check_customer_visible,
 from invoicing.api.fields import MomentField, MoneyField, NewMoneyField, StrictSerializer, TextField, WholeField
 from invoicing.credits.models import CREDIT_KINDS, PRIORITY_DEFAULT, PRIORITY_MAX, CreditEntry, CreditGrant
 from invoicing.credits.operations import GrantTerms, grant_by_key, grant_credit, void_credit
-from invoicing.credits.queries import last_entry
 from invoicing.customers.queries import customer_by_key
 from invoicing.workflows.credit_balance import credit_balance
 
@@ -117,12 +116,12 @@ class GrantSerializer(serializers.ModelSerializer[CreditGrant]):
     @extend_schema_field(MoneyField)
     def get_balance(self, grant: CreditGrant) -> dict[str, str]:
         """Return what is left."""
-        return wire(last_entry(grant=grant).balance)
+        return wire(max(grant.entries.all(), key=lambda entry: entry.sequence).balance)
 
     @extend_schema_field(EntrySerializer(many=True))
     def get_entries(self, grant: CreditGrant) -> Any:
         """Return the entries, the first first."""
-        return EntrySerializer(grant.entries.order_by("sequence"), many=True).data
+        return EntrySerializer(sorted(grant.entries.all(), key=lambda entry: entry.sequence), many=True).data
 
 
 @extend_schema_view(
@@ -142,7 +141,7 @@ class CreditGrantsView(generics.ListAPIView[CreditGrant]):
     def get_queryset(self) -> QuerySet[CreditGrant]:
         """Return the grants that the caller may see."""
         filters = filters_of(self.request, known=("customer_id",))
-        grants = CreditGrant.objects.select_related("customer")
+        grants = CreditGrant.objects.select_related("customer").prefetch_related("entries")
         for key in filter(None, (bound_customer(self.request), filters.get("customer_id", ""))):
             grants = grants.filter(customer__key=key)
         return grants

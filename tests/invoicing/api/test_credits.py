@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from tests.billing_site.api.caller import Caller, fields_of
 from tests.factories import JULY, a_customer, a_plan, a_subscription
@@ -66,3 +68,17 @@ def test_what_is_wrong_is_named_by_its_field(changes: dict[str, object], status:
     refused = Caller().post("/api/v1/credit-grants", WELCOME | changes)
 
     assert refused.status_code == status and field in fields_of(refused)
+
+
+def test_a_list_of_grants_costs_as_many_queries_as_one_grant(django_assert_max_num_queries) -> None:
+    a_customer()
+    caller = Caller()
+    for number in range(8):
+        caller.post("/api/v1/credit-grants", {**WELCOME, "key": f"gift_{number}"})
+    with CaptureQueriesContext(connection) as alone:
+        caller.get("/api/v1/credit-grants?limit=1")
+
+    with django_assert_max_num_queries(len(alone)):
+        found = caller.get("/api/v1/credit-grants?limit=8").json()["data"]
+
+    assert [len(grant["entries"]) for grant in found] == [1] * 8
