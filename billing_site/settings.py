@@ -7,7 +7,7 @@ from pathlib import Path
 import django_stubs_ext
 import environ
 
-from billing_site.database.settings import database_settings
+from billing_site.database.settings import application_user, database_settings
 from metering.archiving.location import archive_storage
 
 # Lets forms and admins name their model: ModelForm[Customer].
@@ -108,7 +108,17 @@ TEMPLATES = [
 ]
 
 # DATABASE_URL names any PostgreSQL from 15 on; without it the project runs its own in the data folder.
-DATABASES = {"default": database_settings(database_url=env.str("DATABASE_URL", default=""), data_dir=DATA_DIR)}
+# It is the owner's: it migrates. Web and worker connect as a role that owns no table: embedded of itself, at another server
+# where DATABASE_APPLICATION_URL names its login. `serve` tells each of its programs by DATABASE_ROLE which of the two it is.
+DATABASE_URL = env.str("DATABASE_URL", default="")
+DATABASE_APPLICATION_URL = env.str("DATABASE_APPLICATION_URL", default="")
+DATABASE_ROLE = env.str("DATABASE_ROLE", default="owner")
+DATABASES = {
+    "default": database_settings(
+        database_url=DATABASE_URL, application_url=DATABASE_APPLICATION_URL, role=DATABASE_ROLE, data_dir=DATA_DIR
+    )
+}
+DATABASE_APPLICATION_USER = application_user(database_url=DATABASE_URL, application_url=DATABASE_APPLICATION_URL)
 
 # The archive of usage events: a folder, or s3://bucket/prefix.
 STORAGES = {

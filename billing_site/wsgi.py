@@ -7,6 +7,8 @@ from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
+# Whoever starts it: what answers requests owns no table.
+os.environ.setdefault("DATABASE_ROLE", "application")
 
 application = get_wsgi_application()
 

@@ -18,3 +18,13 @@ class DatabaseInUseError(Exception):
     def __init__(self, *, pids: tuple[int, ...]) -> None:
         super().__init__(f"the embedded PostgreSQL is in use by {len(pids) or 'other'} processes")
         self.pids = pids
+
+
+class ApplicationRoleError(OperationalError):
+    """The role as which web and worker are to connect is not there."""
+
+    def __init__(self, *, role: str) -> None:
+        super().__init__(
+            f"DATABASE_APPLICATION_URL names the role {role}, which this server does not have.\n"
+            f"Make it, for example in psql: CREATE ROLE \"{role}\" LOGIN PASSWORD '...';"
+        )

@@ -1,5 +1,6 @@
 """The audit trail of rows that people may change: who, when, what and why (S0-113), append-only."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pgtrigger
@@ -22,11 +23,11 @@ def guard_history(*tracked_models: type[models.Model]) -> None:
         )
 
 
-def save_with_reason(row: models.Model, *, actor: str, reason: str) -> None:
-    """Save a tracked row; its history says who did it and why."""
+def save_with_reason(row: models.Model, *, actor: str, reason: str, fields: Sequence[str] | None = None) -> None:
+    """Save a tracked row; its history says who did it and why. Of a carved row only the `fields` that may move are written."""
     assert actor and reason, "a change without actor and reason cannot be audited"
     row._change_reason = f"{actor}: {reason}"  # type: ignore[attr-defined]
-    row.save()
+    row.save(update_fields=fields)
 
 
 def delete_with_reason(row: models.Model, *, actor: str, reason: str) -> None:

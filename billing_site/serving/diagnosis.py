@@ -13,6 +13,7 @@ from django.core import checks
 from django.db import DatabaseError, connection
 from django_q.models import Failure
 
+from billing_site.database.privileges import missing_privileges, owns_nothing
 from billing_site.database.settings import EMBEDDED_ENGINE
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
@@ -59,6 +60,7 @@ def diagnose() -> list[Finding]:
     if all(finding.state is not State.WRONG for finding in migrations):
         for subject, question in (
             ("triggers", _triggers),
+            ("application role", _application_role),
             ("queue", _queue),
             ("rollup", _rollup),
             ("payments", _payments),
@@ -154,6 +156,25 @@ def _triggers() -> Iterator[Finding]:
         )
     if not off:
         yield Finding("triggers", State.WELL, "every guard is on")
+
+
+def _application_role() -> Iterator[Finding]:
+    role = settings.DATABASE_APPLICATION_USER
+    if not role:
+        yield Finding(
+            "application role",
+            State.NOTE,
+            "web and worker connect as the owner of the tables, who can switch triggers off",
+            "Make a role that owns nothing and name it in DATABASE_APPLICATION_URL.",
+        )
+    elif not owns_nothing(connection=connection, role=role):
+        remedy = "Let it be a role of its own: NOSUPERUSER NOCREATEROLE, owner of no table, member of no owner."
+        yield Finding("application role", State.WRONG, f"{role} is missing, or could become the owner", remedy)
+    elif missing := missing_privileges(connection=connection, role=role):
+        found = f"{role} lacks {len(missing)} privileges: {', '.join(missing[:3])}"
+        yield Finding("application role", State.WRONG, found, "Run `manage.py migrate`, which grants them.")
+    else:
+        yield Finding("application role", State.WELL, f"web and worker connect as {role}, which owns nothing")
 
 
 def _queue() -> Iterator[Finding]:

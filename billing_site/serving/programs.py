@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from billing_site.database.settings import APPLICATION
 from billing_site.serving.child import Program
 
 WEB = "web"
@@ -66,7 +67,7 @@ def programs(*, web: Address, web_workers: int, sandbox: Address | None, public_
     """Return web, worker, rollup and (where it plays Stripe) the sandbox; it stands last: the worker may be talking to it."""
     # By path and not by `-m`, so that the folder from which we are started does not matter.
     manage = [sys.executable, str(Path(settings.BASE_DIR) / "manage.py")]
-    environment = {"PUBLIC_URL": public_url, "PYTHONUNBUFFERED": "1"}
+    environment = {"PUBLIC_URL": public_url, "PYTHONUNBUFFERED": "1", "DATABASE_ROLE": APPLICATION}
     if sandbox is not None:
         environment["SANDBOX_BIND"] = str(sandbox)
     found = [

@@ -4,12 +4,15 @@ import time
 from collections.abc import Callable
 
 import requests
+from django.conf import settings
 from django.core.management import call_command
 from django.db import ProgrammingError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from billing_site.api.tasks import REGULAR_JOBS as API_JOBS
 from billing_site.backoffice.roles import ensure_roles
+from billing_site.database.fast_migrations import migrating_alone
+from billing_site.database.privileges import grant_privileges
 from billing_site.kernel.jobs import RegularJob, ensure_schedules
 from invoicing.tasks import REGULAR_JOBS as INVOICING_JOBS
 from metering.tasks import REGULAR_JOBS as METERING_JOBS
@@ -26,11 +29,14 @@ def regular_jobs() -> list[RegularJob]:
 
 
 def migrate_if_needed(*, say: Callable[[str], None]) -> None:
-    """Bring the database's tables to what the code wants; silent where they are."""
+    """Bring the database's tables, and what web and worker may do with them, to what the code wants; silent where they are."""
     steps = missing_migrations()
     if steps:
         say(f"Migrating the database ({steps} steps) ...")
         call_command("migrate", interactive=False, verbosity=0)
+    elif settings.DATABASE_APPLICATION_USER:
+        with migrating_alone(connection=connection):
+            grant_privileges(connection=connection, role=settings.DATABASE_APPLICATION_USER)
 
 
 def missing_migrations() -> int:

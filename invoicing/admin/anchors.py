@@ -16,7 +16,7 @@ from invoicing.evidence.models import Anchor
 class AnchorAdmin(ReadOnlyAdmin):
     """One a day; whoever has kept one can tell whether everything was written anew since."""
 
-    list_display = (moment_column("made_at", "Made"), "rows", "block_number", "digest", "file")
+    list_display = (moment_column("made_at", "Made"), "file", "rows", "block_number", "short_digest")
     date_hierarchy = "made_at"
     ordering = ("-made_at", "-id")
     empty_message = "Every night one is made; `manage.py anchor` does it now. Keep the files where nobody of this house can change them."
@@ -30,6 +30,11 @@ class AnchorAdmin(ReadOnlyAdmin):
     def rows(self, anchor: Anchor) -> str:
         """Show how many carved rows it stands for."""
         return quantity(anchor.document["rows"])
+
+    @admin.display(description="Digest")
+    def short_digest(self, anchor: Anchor) -> SafeString:
+        """Show its beginning; the whole stands in the mail's subject and over the pointer."""
+        return format_html('<span title="{}">{}</span>', anchor.digest, anchor.digest[:16])
 
     @admin.display(description="File")
     def file(self, anchor: Anchor) -> SafeString:

@@ -46,7 +46,7 @@ def close_coupon(*, code: str, at: datetime, actor: str, reason: str) -> Coupon:
     coupon = locked_coupon(code=code, field="code")
     if coupon.closed_at is None:
         coupon.closed_at = at
-        save_with_reason(coupon, actor=actor, reason=reason)
+        save_with_reason(coupon, actor=actor, reason=reason, fields=["closed_at"])
     return coupon
 
 

@@ -55,7 +55,7 @@ def end_discount(*, discount_id: int, at: datetime, actor: str, reason: str) -> 
     if (until := _issued_until(customer)) is not None and at < until:
         raise Conflict(f"{customer} is invoiced until {_text(until)}: end it then or later", field="at")
     discount.ended_at = at
-    save_with_reason(discount, actor=actor, reason=reason)
+    save_with_reason(discount, actor=actor, reason=reason, fields=["ended_at"])
     return discount
 
 

@@ -128,10 +128,10 @@ def _cursors() -> dict[int, int]:
 def _drop(table: str, *, unless_changed: Callable[[], None]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-        cursor.execute("LOCK TABLE ONLY metering_usageevent IN ACCESS EXCLUSIVE MODE")
+        # Functions of the owner: the worker owns no table.
+        cursor.execute("SELECT metering_lock_events()")
         unless_changed()
-        cursor.execute(f"ALTER TABLE metering_usageevent DETACH PARTITION {table}")
-        cursor.execute(f"DROP TABLE {table}")
+        cursor.execute("SELECT metering_drop_month(%s)", [table])
         cursor.execute("SET LOCAL lock_timeout = 0")
 
 

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from billing_site.kernel.errors import BillingError, InvalidInput, NotFound
 from metering.collecting.arguments import mapping_of_words
-from metering.collecting.models import Collector, DeadLetter, Outcome, Shape
+from metering.collecting.models import SETTLEMENT, Collector, DeadLetter, Outcome, Shape
 from metering.core.mapping import complete_mapping
 from metering.core.parsing import Event
 from metering.importing import Found, find_events
@@ -114,7 +114,7 @@ def _settle(letter: DeadLetter, *, outcome: str, at: datetime, actor: str, reaso
     letter.settled_at = at
     letter.settled_by = actor
     letter.settlement_reason = reason
-    letter.save()
+    letter.save(update_fields=SETTLEMENT)
 
 
 def _replayed(letters: Sequence[DeadLetter], *, at: datetime, document: str | None) -> ReplayReport:

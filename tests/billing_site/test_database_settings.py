@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from billing_site.database import binaries
@@ -116,6 +117,27 @@ def test_the_project_migrates_on_an_ordinary_postgresql_15(ordinary_url: str, tm
     assert "No migrations to apply" in runs[1].stdout
     assert runs[2].returncode == 1 and "external" in runs[2].stderr
     assert not (tmp_path / "data" / "postgresql").exists()
+
+
+@pytest.mark.slow
+def test_web_and_worker_have_a_login_of_their_own_at_an_ordinary_postgresql(ordinary_url: str, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "DATABASE_URL": ordinary_url,
+        "DATABASE_APPLICATION_URL": ordinary_url.replace("teller@", "cashier@"),
+        "BILLING_DATA_DIR": str(tmp_path / "data"),
+    }
+    lacking = manage("migrate", environment=environment)
+    with psycopg.connect(ordinary_url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE cashier LOGIN")
+
+    granted = manage("migrate", environment=environment)
+
+    assert lacking.returncode == 1 and 'CREATE ROLE "cashier" LOGIN' in lacking.stderr
+    assert granted.returncode == 0, granted.stderr
+    assert manage("verify", environment={**environment, "DATABASE_ROLE": "application"}).returncode == 0
+    told = " ".join(manage("doctor", environment={**environment, "COLUMNS": "300"}).stdout.split())
+    assert "web and worker connect as cashier, which owns nothing" in told
 
 
 def test_the_database_command_starts_describes_and_stops_the_server(tmp_path: Path) -> None:

@@ -2,15 +2,20 @@
 
 from typing import Any
 
+from django.conf import settings
+from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 
+from billing_site.database.errors import ApplicationRoleError
 from billing_site.database.fast_migrations import APPS, create_tables_at_once, migrating_alone
+from billing_site.database.privileges import grant_privileges
 
 # With any of these the command only looks, or changes the record instead of the database.
 OTHER_ERRANDS = ("migration_name", "plan", "check_unapplied", "prune", "fake", "fake_initial")
+LOOKS_ONLY = ("plan", "check_unapplied")
 
 
 class Command(migrate.Command):
@@ -24,6 +29,12 @@ class Command(migrate.Command):
             if not any(options.get(errand) for errand in OTHER_ERRANDS):
                 self._create_tables_at_once(connection=connection, app_label=options["app_label"])
             super().handle(*args, **options)
+            # Tables that are new belong to the owner: web and worker may do nothing with them until it says so.
+            if settings.DATABASE_APPLICATION_USER and not any(options.get(errand) for errand in LOOKS_ONLY):
+                try:
+                    grant_privileges(connection=connection, role=settings.DATABASE_APPLICATION_USER)
+                except ApplicationRoleError as problem:
+                    raise CommandError(str(problem)) from problem
 
     def _create_tables_at_once(self, *, connection: BaseDatabaseWrapper, app_label: str | None) -> None:
         """Take the short way for each app that the targets of this run include, where the database is new."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import IntegrityError, connection
 
 from billing_site.kernel.errors import InvalidInput
 from billing_site.kernel.period import Period
@@ -170,6 +171,33 @@ def test_the_weekly_job_only_looks_unless_the_settings_say_otherwise(settings: A
     assert (looked, kept) == ("0 months purged, 1 could be, 0 stay", 2)
     assert (applied, UsageEvent.objects.count()) == ("1 months purged, 0 could be, 0 stay", 0)
     assert list(RetentionRun.objects.order_by("id").values_list("applied", flat=True)) == [False, True]
+
+
+def become_the_application() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL ROLE {django_settings.DATABASE_APPLICATION_USER}")
+
+
+@pytest.mark.django_db
+def test_the_worker_purges_though_it_owns_no_table(settings: Any) -> None:
+    an_old_month()
+    settings.RETENTION_PURGE = "apply"
+
+    become_the_application()
+
+    assert keep_retention() == "1 months purged, 0 could be, 0 stay"
+
+
+@pytest.mark.django_db
+def test_nobody_drops_a_month_that_is_not_archived_to_its_last_event() -> None:
+    an_old_month()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("UPDATE metering_eventarchive SET last_number = last_number - 1")
+        cursor.execute("SET LOCAL session_replication_role = origin")
+        become_the_application()
+        with pytest.raises(IntegrityError, match="is not archived as a whole"):
+            cursor.execute("SELECT metering_drop_month(metering_month_name(%s))", [OLD])
 
 
 @pytest.mark.django_db
