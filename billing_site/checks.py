@@ -95,6 +95,12 @@ def _money() -> Iterator[CheckMessage]:
             hint="Set SELLER_NAME, SELLER_ADDRESS, SELLER_EMAIL, SELLER_TAX_ID and SELLER_BANK.",
             id="billing.W012",
         )
+    if settings.CREDIT_NOTE_NUMBER_PREFIX == settings.INVOICE_NUMBER_PREFIX:
+        yield Error(
+            "Credit notes and invoices have the same prefix: each kind of document has a series of its own.",
+            hint="Set CREDIT_NOTE_NUMBER_PREFIX to something else, such as CN.",
+            id="billing.E015",
+        )
     if not 1 <= settings.FISCAL_YEAR_FIRST_MONTH <= 12:
         yield Error("FISCAL_YEAR_FIRST_MONTH is not a month.", hint="Write a number from 1 to 12.", id="billing.E014")
 

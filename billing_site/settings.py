@@ -171,6 +171,7 @@ SELLER = {
 # Whether the hourly billing run issues what it drafts; otherwise people look at the drafts first.
 BILLING_AUTO_ISSUE = env.bool("BILLING_AUTO_ISSUE", default=False)
 INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV")
+CREDIT_NOTE_NUMBER_PREFIX = env.str("CREDIT_NOTE_NUMBER_PREFIX", default="CN")
 
 # Exports of the journal: for whom DATEV's batch is, the month in which the fiscal year begins, and Xero's rate without tax.
 DATEV_CONSULTANT_NUMBER = env.int("DATEV_CONSULTANT_NUMBER", default=0)
@@ -269,6 +270,7 @@ SPECTACULAR_SETTINGS = {
     # Fields named kind that say different things.
     "ENUM_NAME_OVERRIDES": {
         "InvoiceKindEnum": "invoicing.invoices.models.InvoiceKind",
+        "SettlementChannelEnum": "invoicing.customers.models.SettlementChannel",
         "InvoiceStatusEnum": "invoicing.invoices.models.InvoiceStatus",
         "TopUpStatusEnum": "invoicing.top_ups.models.TopUpStatus",
         "TopUpRuleStateEnum": "invoicing.top_ups.rules.RuleState",

@@ -4,12 +4,14 @@ from billing_site.kernel.history import guard_history
 from invoicing.backfills.models import Backfill
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceCell, PriceTier, Product
+from invoicing.credit_notes.models import CreditNote, CreditNoteLine
 from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.evidence.models import Anchor, EvidenceBlock, EvidenceRow, EvidenceShape
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
+from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.reports.models import AccountMapping
 from invoicing.spend.models import AnomalyReview, Budget, SpendNotice, SpendProgress, SpendWatch, UsageAnomaly
@@ -33,6 +35,8 @@ __all__ = [
     "Coupon",
     "CreditEntry",
     "CreditGrant",
+    "CreditNote",
+    "CreditNoteLine",
     "Customer",
     "Discount",
     "EvidenceBlock",
@@ -56,6 +60,7 @@ __all__ = [
     "PriceTier",
     "Product",
     "PushIntent",
+    "Refund",
     "SpendNotice",
     "SpendProgress",
     "SpendWatch",

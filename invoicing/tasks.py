@@ -6,11 +6,12 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob
 from invoicing.evidence.anchors import anchor_of_day
 from invoicing.evidence.chain import extend_chain
-from invoicing.payments import intake, mirror, push
+from invoicing.payments import intake, mirror, push, refunds
 from invoicing.workflows import follow_stripe
 from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.find_anomalies import sweep_anomalies
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
+from invoicing.workflows.pay_refund import push_refund
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.top_up_automatically import sweep_top_ups
@@ -18,7 +19,7 @@ from invoicing.workflows.watch_spend import sweep_spend
 from invoicing.workflows.what_if import continue_what_if
 
 REGULAR_JOBS = (
-    RegularJob(name="Sweep pushes and notices", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
+    RegularJob(name="Sweep pushes, notices and refunds", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
     RegularJob(name="Bill what is due", task="invoicing.tasks.bill_what_is_due", cron="7 * * * *"),
     RegularJob(name="Follow the life of customers", task="invoicing.tasks.follow_life_cycles", cron="52 * * * *"),
@@ -42,6 +43,11 @@ def withdraw_invoice(intent_id: int) -> str:
     return push.withdraw_invoice(intent_id=intent_id).status
 
 
+def pay_refund(refund_id: int) -> str:
+    """Let Stripe pay a refund back."""
+    return push_refund(refund_id=refund_id, at=now()).status
+
+
 def follow_notice(notice_id: int) -> str:
     """Act on one notice of Stripe's."""
     return follow_stripe.follow_notice(notice_id=notice_id, at=now()).outcome
@@ -60,7 +66,8 @@ def mirror_object(object_kind: str, object_id: str) -> None:
 def sweep_payments() -> str:
     """Queue again what a failure or a crash has left behind."""
     at = now()
-    return f"{push.sweep_pushes(at=at)} pushes, {intake.sweep_notices(at=at)} notices"
+    swept = (push.sweep_pushes(at=at), intake.sweep_notices(at=at), refunds.sweep_refunds(at=at))
+    return "{} pushes, {} notices, {} refunds".format(*swept)
 
 
 def sweep_open_invoices() -> str:

@@ -14,6 +14,7 @@ RESOURCES = {
     "usage": "what the meters counted",
     "prices": "what a price makes of a quantity",
     "invoices": "invoices, previews, explanations and PDFs",
+    "credit_notes": "credit notes, what they give back, and refunds",
     "reports": "what the books say: balances, receivables, statements, deferred and recurring revenue",
 }
 SCOPES = tuple(f"{resource}:{verb}" for resource in RESOURCES for verb in ("read", "write"))

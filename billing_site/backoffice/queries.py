@@ -16,6 +16,7 @@ from billing_site.backoffice.work_queues import DUE, WorkQueue, work_queues
 from billing_site.display.figures import age, quantity
 from billing_site.kernel.money import round_money
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceStatus
+from invoicing.invoices.queries import AMOUNT_DUE
 from invoicing.payments.models import Payment, PushIntent, PushStatus, StripeNotice
 from metering.queries import backlog
 
@@ -103,7 +104,7 @@ def _months(*, at: datetime) -> list[MonthFigures]:
             issued_before=Sum("total", filter=Q(issued_at__gte=last_month, issued_at__lt=this_month)),
             collected=Sum("amount_paid", filter=this),
             overdue_sum=Sum(
-                F("total") - F("amount_paid"),
+                AMOUNT_DUE,
                 filter=Q(status=InvoiceStatus.ISSUED, due_date__lt=at.date()),
                 output_field=DUE,
             ),

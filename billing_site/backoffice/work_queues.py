@@ -16,7 +16,7 @@ from invoicing.core.life_cycle import State
 from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
-from invoicing.invoices.queries import overdue
+from invoicing.invoices.queries import AMOUNT_DUE, overdue
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
 from invoicing.spend.anomalies import open_anomalies
 from invoicing.spend.queries import stopped_watches
@@ -126,9 +126,7 @@ def failed_payments_queue() -> WorkQueue:
         .annotate(code=Subquery(newest.values("code")[:1]), failed_at=Subquery(newest.values("occurred_at")[:1]))
         .filter(code__isnull=False)
         .values("currency", "code")
-        .annotate(
-            number_of=Count("id"), oldest=Min("failed_at"), amount=Sum(F("total") - F("amount_paid"), output_field=DUE)
-        )
+        .annotate(number_of=Count("id"), oldest=Min("failed_at"), amount=Sum(AMOUNT_DUE, output_field=DUE))
         .order_by("-number_of")
     )
     codes: dict[str, int] = {}
@@ -154,7 +152,7 @@ def overdue_queue(*, at: datetime) -> WorkQueue:
         .annotate(
             number_of=Count("id"),
             due=Min("due_date"),
-            amount=Sum(F("total") - F("amount_paid"), output_field=DUE),
+            amount=Sum(AMOUNT_DUE, output_field=DUE),
             manual=Count("id", filter=Q(settlement_channel="manual")),
         )
     )
@@ -260,7 +258,7 @@ def closing_queue() -> WorkQueue:
 def _owed(customers: QuerySet[Any]) -> tuple[Money, ...]:
     unpaid = Invoice.objects.filter(status=InvoiceStatus.ISSUED, customer__in=customers.values("pk"))
     owed = unpaid.order_by().values("currency")
-    return amounts_by_currency(owed.annotate(amount=Sum(F("total") - F("amount_paid"), output_field=DUE)))
+    return amounts_by_currency(owed.annotate(amount=Sum(AMOUNT_DUE, output_field=DUE)))
 
 
 def unusual_queue() -> WorkQueue:

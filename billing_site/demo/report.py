@@ -109,7 +109,7 @@ def _show_unpaid(*, console: Console) -> None:
         table.add_row(
             invoice.number,
             invoice.customer_name,
-            money_text(money=invoice.total - invoice.amount_paid),
+            money_text(money=invoice.amount_due),
             reasons.get(invoice.pk, waiting).partition(". ")[0].rstrip("."),
         )
     if table.row_count:

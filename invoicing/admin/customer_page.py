@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F, Sum
+from django.db.models import Sum
 from moneyed import Money
 
 from billing_site.display.admin import history_of
@@ -18,6 +18,7 @@ from invoicing.core.access import AccessReason
 from invoicing.core.assembly import amount_to_come
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.queries import AMOUNT_DUE
 from invoicing.payments.models import Payment, PaymentFailure
 from invoicing.spend.models import SpendNotice, UsageAnomaly
 from invoicing.spend.queries import budgets_of
@@ -100,7 +101,7 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
     owed = (
         Invoice.objects.filter(customer=customer, status=InvoiceStatus.ISSUED)
         .values("currency")
-        .annotate(amount=Sum(F("total") - F("amount_paid"), output_field=Invoice._meta.get_field("total")))
+        .annotate(amount=Sum(AMOUNT_DUE, output_field=Invoice._meta.get_field("total")))
         .order_by("currency")
     )
     access = answer_access(customer_key=customer.key, at=at)
@@ -157,9 +158,7 @@ def invoice_row(invoice: Invoice, *, at: datetime) -> InvoiceRow:
 
 def amount_due(invoice: Invoice) -> Money:
     """Return what is still owed: nothing on drafts and void invoices."""
-    if invoice.status in (InvoiceStatus.DRAFT, InvoiceStatus.VOID):
-        return Money(0, invoice.currency)
-    return invoice.total - invoice.amount_paid
+    return Money(0, invoice.currency) if invoice.status == InvoiceStatus.DRAFT else invoice.amount_due
 
 
 def _access_why(access: Access, *, timezone: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import F, Model, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Model, OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -25,6 +25,7 @@ from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import CHANGEABLE, change_customer, check_customer_fields, create_customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.queries import AMOUNT_DUE
 from invoicing.workflows.find_saving import find_saving
 from invoicing.workflows.offboarding import customers_to_close
 
@@ -122,7 +123,7 @@ class CustomerAdmin(LifeCyclePages):
             mine.filter(status=InvoiceStatus.ISSUED, currency=OuterRef("currency"))
             .order_by()
             .values("customer")
-            .annotate(sum=Sum(F("total") - F("amount_paid"), output_field=Invoice._meta.get_field("total")))
+            .annotate(sum=Sum(AMOUNT_DUE, output_field=Invoice._meta.get_field("total")))
         )
         newest = mine.exclude(status=InvoiceStatus.DRAFT).order_by("-issued_at", "-id")
         queryset: QuerySet[Any] = with_state(super().get_queryset(request))

@@ -52,6 +52,7 @@ INVOICE_EXAMPLE = {
     "subtotal": {"amount": "20.00", "currency": "EUR"},
     "total": {"amount": "20.00", "currency": "EUR"},
     "amount_paid": {"amount": "20.00", "currency": "EUR"},
+    "amount_credited": {"amount": "0.00", "currency": "EUR"},
     "amount_due": {"amount": "0.00", "currency": "EUR"},
     "drafted_at": "2026-09-01T00:07:00Z",
     "issued_at": "2026-09-01T00:07:00Z",
@@ -82,6 +83,7 @@ INVOICED_ONCE_EXAMPLE = INVOICE_EXAMPLE | {
     "subtotal": {"amount": "300.00", "currency": "EUR"},
     "total": {"amount": "300.00", "currency": "EUR"},
     "amount_paid": {"amount": "0.00", "currency": "EUR"},
+    "amount_credited": {"amount": "0.00", "currency": "EUR"},
     "amount_due": {"amount": "300.00", "currency": "EUR"},
     "paid_at": None,
     "lines": [
@@ -183,6 +185,7 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
     subtotal = MoneyField()
     total = MoneyField()
     amount_paid = MoneyField()
+    amount_credited = MoneyField(help_text="What credit notes have taken off what was open.")
     amount_due = serializers.SerializerMethodField()
     drafted_at = MomentField()
     issued_at = MomentField(allow_null=True)
@@ -202,6 +205,7 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
             "subtotal",
             "total",
             "amount_paid",
+            "amount_credited",
             "amount_due",
             "drafted_at",
             "issued_at",
@@ -221,8 +225,7 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
     @extend_schema_field(MoneyField)
     def get_amount_due(self, invoice: Invoice) -> dict[str, str]:
         """Return what is still owed; nothing of a void invoice."""
-        due = invoice.total - (invoice.total if invoice.status == InvoiceStatus.VOID else invoice.amount_paid)
-        return MoneyField().to_representation(due)
+        return MoneyField().to_representation(invoice.amount_due)
 
 
 class InvoiceWithLines(InvoiceSerializer):

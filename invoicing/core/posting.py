@@ -14,6 +14,7 @@ RECEIVABLE = "1200"
 PREPAID = "2100"
 PREPAID_CREDIT = "2110"
 DEFERRED = "2200"
+REFUNDS_PAYABLE = "2400"
 REVENUE = "4000"
 BREAKAGE = "4100"
 CREDIT_BREAKAGE = "4110"
@@ -26,6 +27,7 @@ ACCOUNT_NAMES = {
     PREPAID: "Prepaid commitments",
     PREPAID_CREDIT: "Prepaid credit",
     DEFERRED: "Deferred revenue",
+    REFUNDS_PAYABLE: "Refunds payable",
     REVENUE: "Revenue",
     PROMOTIONAL_CREDIT: "Promotional credit",
     CREDIT_BREAKAGE: "Breakage of credit",
@@ -78,6 +80,31 @@ def postings_for_payment(*, amount: Money, channel: str) -> tuple[PostingLine, .
     """A payment arrives over a channel of CASH_ACCOUNTS, and the customer owes that much less."""
     assert channel in CASH_ACCOUNTS, f"money arrives over {tuple(CASH_ACCOUNTS)}, not {channel}"
     return _transfer(amount, amount.currency.code, debit=CASH_ACCOUNTS[channel], credit=RECEIVABLE)
+
+
+def postings_for_credit_note(
+    *, offset: Money, balance: Money, refund: Money, beside: Mapping[str, Money] | None = None
+) -> tuple[PostingLine, ...]:
+    """An invoice is credited: less is owed for it (`offset`), credit is owed to the customer (`balance`), or money (`refund`).
+
+    `beside` is what is taken from other accounts than revenue, by account: fees in advance that nobody will serve.
+    """
+    currency = offset.currency.code
+    whole = sum_of((offset, balance, refund), currency)
+    others = {account: amount for account, amount in sorted((beside or {}).items()) if amount.amount}
+    earned = whole - sum_of(others.values(), currency)
+    assert whole.amount > 0 and earned.amount >= 0, f"a credit note gives something back: {whole}"
+    assert min(offset, balance, refund, *others.values()).amount >= 0, "each part of it gives back"
+    given = ((RECEIVABLE, offset), (PREPAID_CREDIT, balance), (REFUNDS_PAYABLE, refund))
+    debits = [PostingLine(account, amount) for account, amount in ((REVENUE, earned), *others.items()) if amount.amount]
+    credits = [PostingLine(account, amount * -1) for account, amount in given if amount.amount]
+    return _balanced((*debits, *credits), currency)
+
+
+def postings_for_refund(*, amount: Money, channel: str) -> tuple[PostingLine, ...]:
+    """Money that a credit note promised leaves over a channel of CASH_ACCOUNTS."""
+    assert channel in CASH_ACCOUNTS, f"money leaves over {tuple(CASH_ACCOUNTS)}, not {channel}"
+    return _transfer(amount, amount.currency.code, debit=REFUNDS_PAYABLE, credit=CASH_ACCOUNTS[channel])
 
 
 def postings_for_reversal(*, postings: Sequence[PostingLine]) -> tuple[PostingLine, ...]:

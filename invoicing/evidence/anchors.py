@@ -104,7 +104,7 @@ def anchor_faults(*, document: dict[str, Any]) -> Iterator[str]:
     seals = {(prefix, count): seal for prefix, count, seal in _seals(document["series"])}
     for series in document["series"]:
         if seals.get((series["prefix"], series["count"])) != series["seal"]:
-            yield f"invoice {series['count']} of series {series['prefix']} is not there, or has another seal"
+            yield f"document {series['count']} of series {series['prefix']} is not there, or has another seal"
 
 
 def _counts(*, through: int) -> dict[str, int]:
@@ -130,5 +130,6 @@ def _seals(series: list[dict[str, Any]]) -> Iterator[tuple[str, int, str]]:
     for known in InvoiceSeries.objects.filter(prefix__in=named):
         count = named[known.prefix]
         number = number_of(series=known, ordinal=count)
-        for seal in known.invoices.filter(number=number).values_list("seal", flat=True):
+        sealed = known.invoices.filter(number=number).values_list("seal", flat=True)
+        for seal in sealed.union(known.credit_notes.filter(number=number).values_list("seal", flat=True), all=True):
             yield known.prefix, count, seal

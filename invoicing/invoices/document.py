@@ -116,6 +116,7 @@ class InvoiceDocument:
     subtotal: Money
     total: Money
     amount_paid: Money
+    amount_credited: Money
     amount_due: Money
     payment_note: str
     proof_digest: str
@@ -127,7 +128,8 @@ class InvoiceDocument:
         assert first == last or (first and last and first < last), "the period ends before it begins"
         assert last or self.issue_date, "what bills no period has a day on which it is issued"
         assert self.number is None or self.issue_date is not None, "an issued invoice has an issue date"
-        figures = (self.subtotal, self.total, self.amount_paid, self.amount_due, *(line.amount for line in self.lines))
+        sums = (self.subtotal, self.total, self.amount_paid, self.amount_credited, self.amount_due)
+        figures = (*sums, *(line.amount for line in self.lines))
         assert all(figure.currency.code == self.currency and is_rounded(figure) for figure in figures), (
             "every figure is in the invoice's currency and rounded"
         )
@@ -236,7 +238,9 @@ def _headline(document: InvoiceDocument) -> list[str]:
         return ["In your favour", money_text(money=_negated(document.amount_due))]
     if document.amount_due.amount > 0:
         return ["Amount due", money_text(money=document.amount_due)]
-    words = "Paid in full, nothing is due" if document.amount_paid.amount > 0 else "Nothing is due"
+    words = "Credited" if document.amount_credited.amount else "Paid in full"
+    settled = document.amount_paid.amount or document.amount_credited.amount
+    words = f"{words}, nothing is due" if settled else "Nothing is due"
     return [words, money_text(money=document.amount_due)]
 
 
@@ -268,6 +272,8 @@ def _totals(document: InvoiceDocument) -> list[list[str]]:
         return rows
     if document.amount_paid.amount:
         rows.append(["plain", "Paid", money_text(money=_negated(document.amount_paid))])
+    if document.amount_credited.amount:
+        rows.append(["plain", "Credited", money_text(money=_negated(document.amount_credited))])
     due = Money(0, document.currency) if document.is_void else document.amount_due
     rows.append(["due", "Amount due", money_text(money=due)])
     return rows
@@ -282,7 +288,7 @@ def _payment(document: InvoiceDocument) -> dict[str, Any]:
     if document.amount_due.amount < 0:
         return _nothing_to_pay("Please pay nothing: the amount is in your favour.")
     if document.amount_due.amount == 0:
-        is_paid = document.amount_paid.amount > 0
+        is_paid = document.amount_paid.amount > 0 and not document.amount_credited.amount
         owed = "for this period" if document.period_last_date else "for this"
         return _nothing_to_pay("Paid in full. Thank you." if is_paid else f"Nothing has to be paid {owed}.")
     return {

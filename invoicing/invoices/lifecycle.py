@@ -6,7 +6,7 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 # from → to: what brings it about
 TRANSITIONS: dict[tuple[str, str], str] = {
     (InvoiceStatus.DRAFT, InvoiceStatus.ISSUED): "issued by a billing run or by staff",
-    (InvoiceStatus.ISSUED, InvoiceStatus.PAID): "payments reach the total",
+    (InvoiceStatus.ISSUED, InvoiceStatus.PAID): "payments and credit notes reach the total",
     (InvoiceStatus.ISSUED, InvoiceStatus.VOID): "voided before any payment",
 }
 

@@ -1,22 +1,21 @@
-"""Invoice numbers: gapless per series, because the number is taken under the lock of the series' row."""
+"""Numbers of invoices and credit notes: gapless per series, because the number is taken under the lock of the series' row."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db import connection
 
 from invoicing.invoices.models import InvoiceSeries
 
 
-def locked_series(*, issued_at: datetime, timezone: str) -> InvoiceSeries:
-    """Return the series of the year of issue, its row locked until the transaction ends; made on first use."""
+def locked_series(*, name: str, issued_at: datetime, timezone: str) -> InvoiceSeries:
+    """Return the series of a kind of document (INV, CN) and the year of issue, its row locked until the transaction ends; made on first use."""
     assert connection.in_atomic_block, "a number is taken in the transaction that issues"
-    prefix = f"{settings.INVOICE_NUMBER_PREFIX}-{issued_at.astimezone(ZoneInfo(timezone)).year}"
+    prefix = f"{name}-{issued_at.astimezone(ZoneInfo(timezone)).year}"
     InvoiceSeries.objects.bulk_create([InvoiceSeries(prefix=prefix)], ignore_conflicts=True)
     return InvoiceSeries.objects.select_for_update().get(prefix=prefix)
 
 
 def number_of(*, series: InvoiceSeries, ordinal: int) -> str:
-    """Write the invoice number: INV-2026-00042."""
+    """Write a number: INV-2026-00042."""
     return f"{series.prefix}-{ordinal:05d}"

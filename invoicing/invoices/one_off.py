@@ -96,6 +96,7 @@ def save_once(
         drafted_at=at,
         currency=assembled.currency,
         amount_paid=from_minor_units(0, assembled.currency),
+        amount_credited=from_minor_units(0, assembled.currency),
         subtotal=assembled.total,
         total=assembled.total,
         content_digest=assembled.digest,

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.db import transaction
 from moneyed import Money
 
@@ -64,6 +65,7 @@ def save_draft(
             drafted_at=at,
             currency=assembled.currency,
             amount_paid=Money(0, assembled.currency),
+            amount_credited=Money(0, assembled.currency),
         )
     else:
         invoice.lines.all().delete()
@@ -107,7 +109,7 @@ def issue(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
             f"the period lasts until {invoice.period_end.isoformat()}: its usage is not complete", field="at"
         )
     copy_parties(invoice=invoice, customer=invoice.customer)
-    series = locked_series(issued_at=at, timezone=invoice.timezone)
+    series = locked_series(name=settings.INVOICE_NUMBER_PREFIX, issued_at=at, timezone=invoice.timezone)
     move(invoice=invoice, to=InvoiceStatus.ISSUED)
     invoice.series = series
     invoice.number = number_of(series=series, ordinal=series.next_number)
@@ -140,15 +142,31 @@ def apply_payment(*, invoice_id: int, amount: Money, paid_at: datetime, actor: s
         raise Conflict(
             f"invoice {invoice} is in {invoice.currency}, the payment in {amount.currency}", field="currency"
         )
-    if amount > invoice.total - invoice.amount_paid:
-        due = invoice.total - invoice.amount_paid
+    if amount > invoice.amount_due:
+        due = invoice.amount_due
         raise Conflict(
             f"invoice {invoice} has {due.amount} {due.currency} due, less than {amount.amount}", field="amount"
         )
     invoice.amount_paid = invoice.amount_paid + amount
-    if invoice.status == InvoiceStatus.ISSUED and invoice.amount_paid == invoice.total:
+    return _settled(invoice, at=paid_at, actor=actor, reason=reason)
+
+
+def apply_credit(*, invoice: Invoice, amount: Money, at: datetime, actor: str, reason: str) -> Invoice:
+    """Take what a credit note offsets off what is open of a locked invoice; where nothing is left to pay it is settled, and so paid.
+
+    The caller writes the credit note in the same transaction: the database compares both. Raises Conflict as `apply_payment` does.
+    """
+    assert is_rounded(amount) and amount.amount > 0, f"an offset is whole minor units: {amount}"
+    if amount > invoice.amount_due:
+        raise Conflict(f"invoice {invoice} has {invoice.amount_due} open, less than {amount}", field="amount")
+    invoice.amount_credited = invoice.amount_credited + amount
+    return _settled(invoice, at=at, actor=actor, reason=reason)
+
+
+def _settled(invoice: Invoice, *, at: datetime, actor: str, reason: str) -> Invoice:
+    if invoice.status == InvoiceStatus.ISSUED and not invoice.amount_due.amount:
         move(invoice=invoice, to=InvoiceStatus.PAID)
-        invoice.paid_at = paid_at
+        invoice.paid_at = at
     save_with_reason(invoice, actor=actor, reason=reason)
     return invoice
 
@@ -226,6 +244,8 @@ def void(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
         return invoice
     if invoice.amount_paid.amount:
         raise Conflict(f"invoice {invoice} has received money: it cannot be declared void", field="status")
+    if invoice.amount_credited.amount:
+        raise Conflict(f"invoice {invoice} has credit notes: it cannot be declared void", field="status")
     move(invoice=invoice, to=InvoiceStatus.VOID)
     invoice.voided_at = at
     save_with_reason(invoice, actor=actor, reason=reason)

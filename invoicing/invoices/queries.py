@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from django.db.models import Count, Max, Min, QuerySet, Sum
+from django.db.models import Count, F, Max, Min, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.errors import NotFound
@@ -11,6 +11,8 @@ from billing_site.kernel.period import Period, as_utc
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 
 OWED = (InvoiceStatus.ISSUED, InvoiceStatus.PAID)
+# What is still to pay of an issued invoice; `Invoice.amount_due` says the same of one.
+AMOUNT_DUE = F("total") - F("amount_paid") - F("amount_credited")
 
 
 def invoice_by_number(*, number: str) -> Invoice:

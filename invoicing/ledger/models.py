@@ -67,6 +67,8 @@ class JournalEntry(models.Model):
         CREDIT_SALE = "credit_sale", "Credit paid in advance"
         BREAKAGE = "breakage", "Prepaid credit expired"
         REVERSAL = "reversal", "Reversal"
+        CREDIT_NOTE = "credit_note", "Credit note issued"
+        REFUND = "refund", "Refund paid"
 
     kind = models.CharField(max_length=20, choices=Kind)
     reference = models.CharField(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
+from typing import TypedDict
 
 import stripe
 from django.conf import settings
@@ -20,16 +21,27 @@ from invoicing.payments.remote import (
     NewLine,
     RemoteEvent,
     RemoteInvoice,
+    RemoteRefund,
     SignatureInvalid,
     member_of,
     remote_event,
     remote_invoice,
+    remote_refund,
 )
 
 # A caller's attempt is one job, which is itself repeated; more retries here would only hold a worker.
 NETWORK_RETRIES = 1
 # The deepest expansion that Stripe allows; it leads from an invoice to the charge that paid it.
 PAYMENT = "payments.data.payment.payment_intent"
+
+
+class RefundSource(TypedDict, total=False):
+    """What is paid back: one of both."""
+
+    charge: str
+    payment_intent: str
+
+
 FINISHED = ("paid", "void", "uncollectible")
 
 
@@ -173,6 +185,39 @@ def find_invoices_by_metadata(*, customer: str, key: str, value: str) -> list[Re
             if member_of(known.metadata, key) == value
         ]
     return [retrieve_invoice(invoice) for invoice in found]
+
+
+def create_refund(*, payment: str, amount: Money, metadata: Mapping[str, str], idempotency_key: str) -> RemoteRefund:
+    """Pay an amount of a charge, or of a payment intent, back; the money goes where it came from."""
+    with stripe_errors():
+        created = _client().v1.refunds.create(
+            {
+                **_source(payment),
+                "amount": stripe_minor_units(amount),
+                "reason": "requested_by_customer",
+                "metadata": dict(metadata),
+            },
+            {"idempotency_key": idempotency_key},
+        )
+    return remote_refund(created)
+
+
+def retrieve_refund(refund: str) -> RemoteRefund:
+    """Return the present state of one refund."""
+    with stripe_errors():
+        return remote_refund(_client().v1.refunds.retrieve(refund))
+
+
+def find_refund(*, payment: str, key: str, value: str) -> RemoteRefund | None:
+    """Return the refund of a payment whose metadata say `key: value`, or None: recovery after a lost answer."""
+    with stripe_errors():
+        known = _client().v1.refunds.list({**_source(payment), "limit": 100}).auto_paging_iter()
+        found = next((one for one in known if member_of(one.metadata, key) == value), None)
+    return None if found is None else remote_refund(found)
+
+
+def _source(payment: str) -> RefundSource:
+    return {"payment_intent": payment} if payment.startswith("pi_") else {"charge": payment}
 
 
 def retrieve_event(event: str) -> RemoteEvent:

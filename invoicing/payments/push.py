@@ -12,8 +12,6 @@ Behind a connection pooler that is a pooler of sessions, not of transactions.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -28,6 +26,7 @@ from billing_site.kernel.period import Period, as_utc
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import STATED, Invoice, InvoiceStatus
 from invoicing.payments import gateway
+from invoicing.payments.locks import only_worker
 from invoicing.payments.models import PushIntent, PushStatus, StripeCustomer
 from invoicing.payments.operations import record_failure
 from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, next_attempt_after
@@ -69,7 +68,7 @@ def push_invoice(*, intent_id: int, at: datetime) -> PushIntent:
     it is known. Ends as pushed (a declined card is recorded beside it), as refused with the reason in
     words, or stays pending with the time of the next attempt.
     """
-    with _only_worker(intent_id) as alone:
+    with only_worker(f"push of intent {intent_id}") as alone:
         intent = PushIntent.objects.select_related("invoice__customer").get(pk=intent_id)
         if not alone or intent.status != PushStatus.PENDING:
             return intent
@@ -136,7 +135,7 @@ def withdraw_invoice(*, intent_id: int) -> RemoteInvoice:
 
     Raises GatewayUnavailable, also while a worker is pushing it: the job has to come again.
     """
-    with _only_worker(intent_id) as alone:
+    with only_worker(f"push of intent {intent_id}") as alone:
         if not alone:
             raise GatewayUnavailable("The invoice is being pushed at this moment.")
         intent = PushIntent.objects.select_related("invoice").get(pk=intent_id)
@@ -177,6 +176,8 @@ def _refuse_unless_owed(invoice_id: int) -> None:
         raise GatewayRefused(f"The invoice is {invoice.status} here: there is nothing to collect.")
     if invoice.amount_paid.amount > 0:
         raise GatewayRefused(f"{invoice.amount_paid} was paid already: Stripe would collect the whole total again.")
+    if invoice.amount_credited.amount > 0:
+        raise GatewayRefused(f"{invoice.amount_credited} was credited: Stripe would collect the whole total.")
 
 
 def _told_customer(intent: PushIntent, *, at: datetime) -> StripeCustomer:
@@ -306,18 +307,3 @@ def _record(intent: PushIntent, **changes: Any) -> None:
     assert changed == 1, "only the worker with the lock changes a pending push"
     for name, changed_to in changes.items():
         setattr(intent, name, changed_to)
-
-
-@contextmanager
-def _only_worker(intent_id: int) -> Iterator[bool]:
-    """Hold the lock of one push in this session; False where another worker holds it."""
-    name = f"push of intent {intent_id}"
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name])
-        alone = bool(cursor.fetchone()[0])
-    try:
-        yield alone
-    finally:
-        if alone:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])

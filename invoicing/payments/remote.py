@@ -83,6 +83,17 @@ class RemoteInvoice:
 
 
 @dataclass(frozen=True)
+class RemoteRefund:
+    """Money on its way back, or there: `status` is pending, requires_action, succeeded, failed or canceled."""
+
+    id: str
+    status: str
+    amount: Money
+    created_at: datetime
+    failure_reason: str
+
+
+@dataclass(frozen=True)
 class RemoteEvent:
     """One piece of Stripe's news; `object_id` names what it is about, whose present state must be fetched."""
 
@@ -111,6 +122,17 @@ def remote_invoice(invoice: Any) -> RemoteInvoice:
         failure_message=member_of(failure, "message"),
         hosted_url=invoice.hosted_invoice_url or "",
         metadata=invoice.metadata.to_dict() if invoice.metadata else {},
+    )
+
+
+def remote_refund(refund: Any) -> RemoteRefund:
+    """Read a refund of the SDK."""
+    return RemoteRefund(
+        id=refund.id,
+        status=refund.status or "pending",
+        amount=from_stripe_minor_units(refund.amount, refund.currency.upper()),
+        created_at=datetime.fromtimestamp(refund.created, tz=UTC),
+        failure_reason=member_of(refund, "failure_reason"),
     )
 
 

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import allocate, round_money, total
@@ -18,6 +18,7 @@ from invoicing.core.adjustments.commitment import amount_of_step
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.contract import AdjustmentKind, StepKind
 from invoicing.core.posting import ACCOUNT_NAMES, DEFERRED, PREPAID, PREPAID_CREDIT
+from invoicing.credit_notes.models import CreditNoteLine
 from invoicing.credits.models import CreditEntry
 from invoicing.invoices.crediting import PREPAYING, credited_beside
 from invoicing.invoices.models import InvoiceLine
@@ -101,18 +102,28 @@ def _obligations(*, before: datetime) -> Iterator[Obligation]:
     yield from _sold_credit(before)
 
 
+def _owed(before: datetime) -> Q:
+    """Keep the lines of the invoices that were owed at a moment: issued before it, and not void by then."""
+    return Q(invoice__issued_at__lt=before) & (Q(invoice__status__in=OWED) | Q(invoice__voided_at__gte=before))
+
+
 def _fees_in_advance(before: datetime) -> Iterator[Obligation]:
-    """Yield what is held of each subscription: it is for the service that the last line in advance was about."""
-    lines = InvoiceLine.objects.filter(
-        adjustment__in=IN_ADVANCE, invoice__status__in=OWED, invoice__issued_at__lt=before
-    ).select_related("invoice", "subscription__customer")
+    """Yield what is held of each subscription: it is for the service that the last line in advance was about. Credit notes give some of it back."""
+    lines = InvoiceLine.objects.filter(_owed(before), adjustment__in=IN_ADVANCE).select_related(
+        "invoice", "subscription__customer"
+    )
+    given_back = CreditNoteLine.objects.filter(released__gt=0, note__issued_at__lt=before)
+    released = dict(
+        given_back.values("line__subscription").annotate(sum=Sum("released")).values_list("line__subscription", "sum")
+    )
     held: dict[int, list[InvoiceLine]] = defaultdict(list)
     ordered = lines.order_by("subscription_id", "invoice__period_end", "invoice__period_start", "position")
     for line in ordered.iterator():
         assert line.subscription_id is not None, "fees in advance are of a subscription"
         held[line.subscription_id].append(line)
-    for those in held.values():
+    for number, those in held.items():
         amount = total((round_money(line.amount.amount, line.currency) for line in those), those[0].currency)
+        amount -= round_money(released.get(number, Decimal(0)), those[0].currency)
         if not amount.amount:
             continue
         last = next((line for line in reversed(those) if line.adjustment == AdjustmentKind.IN_ADVANCE), None)
@@ -131,9 +142,7 @@ def _fees_in_advance(before: datetime) -> Iterator[Obligation]:
 def _commitments(before: datetime) -> Iterator[Obligation]:
     """Yield what is left of each tranche that was paid in advance; what rolled over is its successor's."""
     lines = InvoiceLine.objects.filter(
-        adjustment__in=(*PREPAYING, AdjustmentKind.COMMITMENT_EXPIRY),
-        invoice__status__in=OWED,
-        invoice__issued_at__lt=before,
+        _owed(before), adjustment__in=(*PREPAYING, AdjustmentKind.COMMITMENT_EXPIRY)
     ).select_related("invoice", "tranche__commitment", "tranche__subscription__customer")
     left: dict[int, Decimal] = defaultdict(Decimal)
     tranches: dict[int, CommitmentTranche] = {}

@@ -31,9 +31,15 @@ RECEIVABLE_SOURCES: dict[str, str] = {
     JournalEntry.Kind.REVERSAL.value: """
         SELECT number, customer_id, id, currency, -total, voided_at FROM invoicing_invoice WHERE status = 'void'
     """,
+    JournalEntry.Kind.CREDIT_NOTE.value: """
+        SELECT number, customer_id, invoice_id, currency, -offset_amount, issued_at
+          FROM invoicing_creditnote WHERE offset_amount > 0
+    """,
 }
 # Entries of these kinds never touch what customers owe.
-NOT_RECEIVABLE = frozenset({JournalEntry.Kind.CREDIT_SALE.value, JournalEntry.Kind.BREAKAGE.value})
+NOT_RECEIVABLE = frozenset(
+    {JournalEntry.Kind.CREDIT_SALE.value, JournalEntry.Kind.BREAKAGE.value, JournalEntry.Kind.REFUND.value}
+)
 
 _MOVEMENTS = " UNION ALL ".join(
     f"SELECT '{kind}'::text AS kind, source.* FROM ({sql}) AS source (reference, customer_id, invoice_id, currency, amount, occurred_at)"

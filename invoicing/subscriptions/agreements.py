@@ -168,7 +168,7 @@ class Agreements:
 
 
 def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
-    """Read what these customers agreed to, for all times: eleven queries, and one where a plan has fees in advance, however many they are."""
+    """Read what these customers agreed to, for all times: eleven queries, and two where fees in advance were taken, however many they are."""
     by_id = {customer.pk: customer for customer in customers}
     currencies = {customer.currency for customer in by_id.values()}
     prices = with_rates(Price.objects.filter(currency__in=currencies))
@@ -226,6 +226,16 @@ def _taken_in_advance(customers: Iterable[int]) -> dict[int, tuple[TakenInAdvanc
     ):
         taken = TakenInAdvance(Period(as_utc(start), as_utc(end)), amount, is_issued=status != "draft")
         found[number] = (*found.get(number, ()), taken)
+    # What a credit note gave back of it is held no longer.
+    given_back = Subscription.objects.filter(pk__in=found, invoice_lines__credit_note_lines__released__gt=0)
+    for number, start, end, released in given_back.values_list(
+        "pk",
+        "invoice_lines__invoice__period_start",
+        "invoice_lines__invoice__period_end",
+        "invoice_lines__credit_note_lines__released",
+    ):
+        taken = TakenInAdvance(Period(as_utc(start), as_utc(end)), -released, is_issued=True)
+        found[number] = (*found[number], taken)
     return found
 
 

@@ -27,7 +27,7 @@ def end_subscription(
     """Let a subscription end at `ended_at`; its last period is billed up to then (S0-130).
 
     An add-on can end before its parent does. Raises, at `field`, InvalidInput if that is not after its start, Conflict if it has
-    another end already or is invoiced beyond this one: giving back what is invoiced takes a credit note (a later issue).
+    another end already or is invoiced beyond this one: giving back what is invoiced takes a credit note.
     """
     locked = locked_subscription(subscription=subscription)
     if locked.ended_at is not None and locked.ended_at == ended_at:

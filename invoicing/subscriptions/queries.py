@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 
 from django.db.models import Q, QuerySet, Sum
 from moneyed import Money
 
-from billing_site.kernel.money import round_money
+from billing_site.kernel.money import EXACT, round_money
 from invoicing.core.phases import PhaseKind
 from invoicing.customers.models import SettlementChannel
 from invoicing.subscriptions.agreements import IN_ADVANCE
@@ -27,8 +28,18 @@ def held_in_advance(*, subscriptions: Iterable[Subscription]) -> dict[int, Money
     sums = Subscription.objects.filter(pk__in=currencies).annotate(
         held=Sum("invoice_lines__amount", filter=of_invoices)
     )
-    held = sums.order_by().values_list("pk", "held")
-    return {pk: round_money(amount, currencies[pk]) for pk, amount in held if amount is not None}
+    held = dict(sums.order_by().values_list("pk", "held"))
+    given_back = Subscription.objects.filter(pk__in=currencies, invoice_lines__credit_note_lines__released__gt=0)
+    released = dict(
+        given_back.order_by()
+        .annotate(released=Sum("invoice_lines__credit_note_lines__released"))
+        .values_list("pk", "released")
+    )
+    return {
+        pk: round_money(EXACT.subtract(amount, released.get(pk, Decimal(0))), currencies[pk])
+        for pk, amount in held.items()
+        if amount is not None
+    }
 
 
 def phases_in_force(*, at: datetime) -> "QuerySet[SubscriptionPhase]":

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+from django.db.models import Sum
 from moneyed import Money
 
-from billing_site.kernel.money import total
+from billing_site.kernel.money import round_money, total
 from invoicing.core.posting import BREAKAGE, DEFERRED, PREPAID
+from invoicing.credit_notes.models import CreditNoteLine
 from invoicing.invoices.crediting import CREDITING, credited_beside
 from invoicing.invoices.models import InvoiceLine
 from invoicing.invoices.queries import OWED
@@ -36,6 +38,9 @@ def _differences_of_books() -> Iterator[tuple[str, str]]:
         for account, amount in credited_beside(lines=[line]).items():
             place = account, line.currency
             credited[place] = credited.get(place, total((), line.currency)) + amount
+    given_back = CreditNoteLine.objects.filter(released__gt=0).order_by().values_list("currency")
+    for currency, amount in given_back.annotate(Sum("released")):
+        credited[DEFERRED, currency] -= round_money(amount, currency)
     booked = {
         (one.account, one.amount.currency.code): -one.amount
         for one in trial_balance()

@@ -30,8 +30,8 @@ def credit_faults() -> Iterator[tuple[str, str]]:
         if there != booked:
             yield currency, f"{there.amount} are left or sold, the books owe {booked.amount}"
     sold = JournalEntry.objects.filter(kind=JournalEntry.Kind.CREDIT_SALE).values("reference")
-    for grant in prepaid.filter(top_up=None).exclude(key__in=sold).order_by("id"):
-        yield f"credit grant {grant.key}", "is in the books with no sale, and of no top-up"
+    for grant in prepaid.filter(top_up=None, credit_note=None).exclude(key__in=sold).order_by("id"):
+        yield f"credit grant {grant.key}", "is in the books with no sale, and of no top-up and no credit note"
     together = {
         TopUpStatus.OPEN: InvoiceStatus.ISSUED,
         TopUpStatus.PAID: InvoiceStatus.PAID,

@@ -18,7 +18,7 @@ from invoicing.invoices.document import (
     DocumentStep,
     InvoiceDocument,
 )
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceLine
 from invoicing.invoices.printed_text import amount_text
 from invoicing.invoices.queries import period_shown
 
@@ -57,16 +57,11 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         subtotal=invoice.subtotal,
         total=invoice.total,
         amount_paid=invoice.amount_paid,
-        amount_due=_amount_due(invoice),
+        amount_credited=invoice.amount_credited,
+        amount_due=invoice.amount_due,
         payment_note=_payment_note(invoice),
         proof_digest=invoice.seal or invoice.content_digest,
     )
-
-
-def _amount_due(invoice: Invoice) -> Money:
-    if invoice.status == InvoiceStatus.VOID:
-        return Money(0, invoice.currency)
-    return invoice.total - invoice.amount_paid
 
 
 def _payment_note(invoice: Invoice) -> str:

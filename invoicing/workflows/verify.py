@@ -32,6 +32,7 @@ from invoicing.workflows.advance_faults import advance_faults
 from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.commitment_faults import commitment_faults
 from invoicing.workflows.credit_faults import credit_faults
+from invoicing.workflows.credit_note_faults import credit_note_faults
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction, prove_line
 from invoicing.workflows.guard_faults import guard_faults
 from invoicing.workflows.lines_in_service import lines_outside_service
@@ -137,19 +138,20 @@ def check_reports_tie() -> Iterator[Finding]:
 
 
 def check_numbers_are_gapless() -> Iterator[Finding]:
-    """Each series numbers its invoices 1, 2, 3 ... without gap or repetition."""
+    """Each series numbers its invoices and credit notes 1, 2, 3 ... without gap or repetition."""
     for series in InvoiceSeries.objects.order_by("prefix"):
         expected = {number_of(series=series, ordinal=ordinal) for ordinal in range(1, series.next_number)}
-        found = {str(number) for number in series.invoices.values_list("number", flat=True)}
+        numbers = (*series.invoices.values_list("number"), *series.credit_notes.values_list("number"))
+        found = {str(number) for (number,) in numbers}
         for number in sorted(expected - found):
-            yield Finding("numbers are gapless", f"invoice {number}", "is missing")
+            yield Finding("numbers are gapless", f"document {number}", "is missing")
         for number in sorted(found - expected):
-            yield Finding("numbers are gapless", f"invoice {number}", f"does not belong to series {series.prefix}")
+            yield Finding("numbers are gapless", f"document {number}", f"does not belong to series {series.prefix}")
 
 
 def check_seals_hold() -> Iterator[Finding]:
     """Each invoice is what was sealed at issue, and carries the seal of the one before it."""
-    for series in InvoiceSeries.objects.order_by("prefix"):
+    for series in InvoiceSeries.objects.filter(credit_notes=None).order_by("prefix"):
         previous = ""
         sealed = series.invoices.prefetch_related("lines").order_by(Length("number"), "number")
         for invoice in sealed.iterator(chunk_size=CHUNK):
@@ -163,6 +165,12 @@ def check_seals_hold() -> Iterator[Finding]:
             previous = invoice.seal
         if series.last_seal != previous:
             yield Finding("seals hold", f"series {series.prefix}", "the newest invoice is missing or replaced")
+
+
+def check_credit_notes_hold() -> Iterator[Finding]:
+    """Each credit note is what was sealed, gives back no more than its invoice and each line asked for, and is paid back or owed."""
+    for subject, fault in credit_note_faults():
+        yield Finding("credit notes hold", subject, fault)
 
 
 def check_lines_rate_again() -> Iterator[Finding]:
@@ -306,6 +314,7 @@ CHECKS = (
     check_reports_tie,
     check_numbers_are_gapless,
     check_seals_hold,
+    check_credit_notes_hold,
     check_lines_rate_again,
     check_corrections_hold,
     check_adjustments_hold,
@@ -324,4 +333,5 @@ CHAIN_CHECKS = (
     check_invoices_are_booked,
     check_numbers_are_gapless,
     check_seals_hold,
+    check_credit_notes_hold,
 )

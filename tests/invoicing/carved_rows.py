@@ -9,10 +9,14 @@ from django.db import connection
 from moneyed import Money
 
 from billing_site.kernel.guard import Guard
+from invoicing.credit_notes.operations import CreditAsked
 from invoicing.evidence.tables import PROVEN_ELSEWHERE
 from invoicing.payments.models import Payment
+from invoicing.payments.refund import Refund
 from invoicing.spend.operations import set_budget
+from invoicing.workflows.credit_invoice import credit_invoice
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
+from invoicing.workflows.pay_refund import settle_refund
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.workflows.watch_spend import sweep_spend
@@ -96,6 +100,17 @@ def a_busy_house() -> None:
                 amount=rest,
                 received_at=AUGUST + timedelta(days=2),
             )
+    credit_invoice(
+        invoice_id=issued[0].pk, key="half", asked=[CreditAsked(1, amount=Money("3", "USD"))], disposition="refund", at=AUGUST + timedelta(days=3),
+        actor="test", reason="half of it did not work",
+    )  # fmt: skip
+    settle_refund(
+        refund_id=Refund.objects.get().pk,
+        channel="manual",
+        reference="back",
+        paid_at=AUGUST + timedelta(days=3),
+        actor="ann",
+    )
     use("cust_two", "5", at=JULY + timedelta(days=5))
     settle_late_changes(at=AUGUST + timedelta(days=3))
     bill(SEPTEMBER)

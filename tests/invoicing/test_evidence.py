@@ -195,7 +195,7 @@ def test_an_invoice_that_an_anchor_names_is_missed_when_its_seal_is_another(invo
     findings = verify_chains(anchors=[{**anchor.document, "series": series}])
 
     assert [finding.message for finding in findings] == [
-        "invoice 1 of series INV-2026 is not there, or has another seal"
+        "document 1 of series INV-2026 is not there, or has another seal"
     ]
 
 

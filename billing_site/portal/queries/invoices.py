@@ -9,7 +9,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from moneyed import Money
 
-from billing_site.kernel.money import EXACT, round_money, total
+from billing_site.kernel.money import round_money, total
 from billing_site.portal.queries.usage import days_of
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
@@ -46,7 +46,7 @@ class InvoiceRow:
     @property
     def is_partly_paid(self) -> bool:
         """Say whether some of it has arrived and some has not."""
-        return bool(self.open.amount) and bool(self.invoice.amount_paid.amount)
+        return bool(self.open.amount) and self.open != self.invoice.total
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,5 @@ def invoice_row(*, invoice: Invoice, at: datetime) -> InvoiceRow:
         first_day=first_day,
         last_day=last_day,
         is_in_advance=period is not None and period.start >= invoice.period_end,
-        open=round_money(
-            EXACT.subtract(invoice.total.amount, invoice.amount_paid.amount) if owed else Decimal(0), invoice.currency
-        ),
+        open=round_money(invoice.amount_due.amount if owed else Decimal(0), invoice.currency),
     )

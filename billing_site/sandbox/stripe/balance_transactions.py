@@ -24,32 +24,42 @@ def list_page(call: Call) -> Body:
 
 def create_for(charge: Body) -> Body:
     """Record the income from a charge that succeeded."""
-    created = store.timestamp()
     fee = fee_of(charge["amount"], charge["currency"])
+    details = [
+        {
+            "amount": fee,
+            "application": None,
+            "currency": charge["currency"],
+            "description": "Stripe processing fees",
+            "type": "stripe_fee",
+        }
+    ]
+    return _recorded(charge, amount=charge["amount"], kind="charge", fee=fee, fee_details=details)
+
+
+def create_for_refund(refund: Body) -> Body:
+    """Record what a refund takes from the account; the fee of the charge is not given back."""
+    return _recorded(refund, amount=-refund["amount"], kind="refund", fee=0, fee_details=[])
+
+
+def _recorded(source: Body, *, amount: int, kind: str, fee: int, fee_details: list[Body]) -> Body:
+    created = store.timestamp()
     return store.create(
         "balance_transaction",
         {
-            "amount": charge["amount"],
+            "amount": amount,
             "available_on": created + DAYS_UNTIL_AVAILABLE * 86_400,
             "balance_type": "payments",
             "created": created,
-            "currency": charge["currency"],
-            "description": charge["description"],
+            "currency": source["currency"],
+            "description": source.get("description"),
             "exchange_rate": None,
             "fee": fee,
-            "fee_details": [
-                {
-                    "amount": fee,
-                    "application": None,
-                    "currency": charge["currency"],
-                    "description": "Stripe processing fees",
-                    "type": "stripe_fee",
-                }
-            ],
-            "net": charge["amount"] - fee,
-            "reporting_category": "charge",
-            "source": charge["id"],
+            "fee_details": fee_details,
+            "net": amount - fee,
+            "reporting_category": kind,
+            "source": source["id"],
             "status": "pending",
-            "type": "charge",
+            "type": kind,
         },
     )

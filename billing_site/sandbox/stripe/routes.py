@@ -15,6 +15,7 @@ from billing_site.sandbox.stripe import (
     invoices,
     payment_intents,
     payment_methods,
+    refunds,
     webhook_endpoints,
 )
 from billing_site.sandbox.stripe.store import Body
@@ -56,6 +57,9 @@ ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/v1/payment_methods", payment_methods.create),
     ("GET", "/v1/payment_methods/{}", payment_methods.retrieve),
     ("POST", "/v1/payment_methods/{}/attach", payment_methods.attach),
+    ("GET", "/v1/refunds", refunds.list_page),
+    ("POST", "/v1/refunds", refunds.create),
+    ("GET", "/v1/refunds/{}", refunds.retrieve),
     ("GET", "/v1/webhook_endpoints", webhook_endpoints.list_page),
     ("POST", "/v1/webhook_endpoints", webhook_endpoints.create),
     ("GET", "/v1/webhook_endpoints/{}", webhook_endpoints.retrieve),

@@ -20,6 +20,7 @@ PREFIXES = {
     "invoice_payment": "inpay",
     "payment_intent": "pi",
     "charge": "ch",
+    "refund": "re",
     "balance_transaction": "txn",
     "event": "evt",
     "webhook_endpoint": "we",

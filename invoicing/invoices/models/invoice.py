@@ -2,6 +2,7 @@
 
 import pgtrigger
 from django.db import models
+from moneyed import Money
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
@@ -38,11 +39,11 @@ def number_sql(prefix: str, ordinal: str) -> str:
 
 
 class InvoiceSeries(models.Model):
-    """A gapless sequence of invoice numbers; its row is locked while a number is taken."""
+    """A gapless sequence of numbers, of invoices or of credit notes; its row is locked while a number is taken."""
 
     prefix = models.CharField(max_length=30, unique=True, help_text="INV-2026")
     next_number = models.PositiveIntegerField(default=1)
-    last_seal = models.CharField(max_length=64, blank=True, help_text="The seal of the newest invoice of the series.")
+    last_seal = models.CharField(max_length=64, blank=True, help_text="The seal of the newest document of the series.")
 
     objects = models.Manager["InvoiceSeries"]()
 
@@ -80,8 +81,12 @@ class InvoiceSeries(models.Model):
                         SELECT 1 FROM invoicing_invoice
                          WHERE series_id = NEW.id AND number = {number_sql("NEW.prefix", "NEW.next_number - 1")}
                            AND seal = NEW.last_seal
+                        UNION ALL
+                        SELECT 1 FROM invoicing_creditnote
+                         WHERE series_id = NEW.id AND number = {number_sql("NEW.prefix", "NEW.next_number - 1")}
+                           AND seal = NEW.last_seal
                     ) THEN
-                        RAISE EXCEPTION 'invoice series % counts an invoice that does not exist', NEW.prefix
+                        RAISE EXCEPTION 'invoice series % counts a document that does not exist', NEW.prefix
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NULL;
@@ -129,6 +134,9 @@ class Invoice(models.Model):
     subtotal = money_field()
     total = money_field()
     amount_paid = money_field()
+    amount_credited = money_field(
+        db_default=models.Value(0), help_text="What credit notes have taken off what was open of it."
+    )
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()
     timezone = models.CharField(max_length=60, default="UTC")
@@ -188,8 +196,8 @@ class Invoice(models.Model):
             ),
             models.CheckConstraint(
                 condition=~models.Q(status="paid")
-                | models.Q(amount_paid__gte=models.F("total"), paid_at__isnull=False),
-                name="invoice_is_paid_in_full",
+                | models.Q(amount_paid__gte=models.F("total") - models.F("amount_credited"), paid_at__isnull=False),
+                name="invoice_is_paid_or_credited_in_full",
             ),
             # To be loosened by what will stand between the two: taxes and credits.
             models.CheckConstraint(
@@ -197,11 +205,18 @@ class Invoice(models.Model):
                 name="invoice_total_is_its_subtotal_and_not_negative",
             ),
             models.CheckConstraint(
-                condition=models.Q(amount_paid=0)
-                | models.Q(status__in=["issued", "paid"], amount_paid__gt=0, amount_paid__lte=models.F("total")),
+                condition=models.Q(amount_paid=0, amount_credited=0)
+                | models.Q(
+                    status__in=["issued", "paid"],
+                    amount_paid__gte=0,
+                    amount_credited__gte=0,
+                    amount_paid__lte=models.F("total") - models.F("amount_credited"),
+                ),
                 name="invoice_receives_at_most_its_total_and_only_while_owed",
             ),
-            fits_currency("subtotal", "total", "amount_paid", name="invoice_amounts_fit_its_currency"),
+            fits_currency(
+                "subtotal", "total", "amount_paid", "amount_credited", name="invoice_amounts_fit_its_currency"
+            ),
         ]
         indexes = [
             models.Index(fields=["status", "due_date"], name="invoice_by_status"),
@@ -212,7 +227,7 @@ class Invoice(models.Model):
             *carved(
                 noun="issued invoice",
                 while_open="OLD.status = 'draft'",
-                free_columns=["status", "amount_paid", "paid_at", "voided_at"],
+                free_columns=["status", "amount_paid", "amount_credited", "paid_at", "voided_at"],
             ),
             stays(noun="invoice", columns=["kind", "key"]),
             Guard(
@@ -237,8 +252,15 @@ class Invoice(models.Model):
                         RAISE EXCEPTION 'the moment at which invoice % became void cannot be changed', OLD.id
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
-                    IF OLD.status <> 'draft' AND NEW.amount_paid < OLD.amount_paid THEN
-                        RAISE EXCEPTION 'payments of invoice % cannot be taken back', OLD.id
+                    IF OLD.status <> 'draft'
+                       AND (NEW.amount_paid < OLD.amount_paid OR NEW.amount_credited < OLD.amount_credited) THEN
+                        RAISE EXCEPTION 'payments and credits of invoice % cannot be taken back', OLD.id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    IF NEW.amount_credited <> OLD.amount_credited AND NEW.amount_credited <> (
+                        SELECT coalesce(sum(offset_amount), 0) FROM invoicing_creditnote WHERE invoice_id = NEW.id
+                    ) THEN
+                        RAISE EXCEPTION 'invoice %: credit notes did not take % off it', OLD.id, NEW.amount_credited
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;
@@ -308,6 +330,13 @@ class Invoice(models.Model):
                 """,
             ),
         ]
+
+    @property
+    def amount_due(self) -> Money:
+        """What is still to pay: nothing of a void one."""
+        if self.status == InvoiceStatus.VOID:
+            return Money(0, self.currency)
+        return self.total - self.amount_paid - self.amount_credited
 
     def __str__(self) -> str:
         return self.number or f"Draft for {self.customer_name}"

@@ -288,6 +288,10 @@ class InvoiceLine(models.Model):
                        AND line.adjustment IN ('in_advance', 'invoiced_in_advance', 'advance_credit')
                        AND (invoice.status <> 'draft'
                             OR (invoice.period_end, invoice.period_start) <= (own.period_end, own.period_start));
+                    -- What a credit note gave back of it is held no longer.
+                    SELECT held - coalesce(sum(credited.released), 0) INTO held FROM invoicing_creditnoteline credited
+                      JOIN invoicing_invoiceline own ON own.id = credited.line_id
+                     WHERE own.subscription_id = NEW.subscription_id;
                     IF held < 0 THEN
                         RAISE EXCEPTION '% are held in advance of subscription %, not %', held - NEW.amount,
                             NEW.subscription_id, -NEW.amount USING ERRCODE = 'integrity_constraint_violation';

@@ -65,7 +65,7 @@ def paid_ahead_guards() -> list[Guard]:
                     INSERT INTO invoicing_creditentry
                            (grant_id, sequence, kind, currency, amount, balance, reference, occurred_at, actor, reason)
                     SELECT draw.grant_id, last.sequence + 1, 'restore', draw.currency, -draw.amount,
-                           last.balance - draw.amount, NEW.number, now(), 'void invoice', 'invoice ' || NEW.number || ' is void'
+                           last.balance - draw.amount, NEW.number, NEW.voided_at, 'void invoice', 'invoice ' || NEW.number || ' is void'
                       FROM invoicing_creditentry draw
                       JOIN LATERAL (SELECT sequence, balance FROM invoicing_creditentry
                                      WHERE grant_id = draw.grant_id ORDER BY sequence DESC LIMIT 1) last ON TRUE
@@ -117,7 +117,10 @@ def paid_ahead_guards() -> list[Guard]:
                        AND line.adjustment IN ('in_advance', 'invoiced_in_advance', 'advance_credit')
                        AND (invoice.status <> 'draft'
                             OR (invoice.period_end, invoice.period_start) <= (NEW.period_end, NEW.period_start))
-                     GROUP BY line.subscription_id HAVING sum(line.amount) < 0
+                     GROUP BY line.subscription_id HAVING sum(line.amount) < (
+                        SELECT coalesce(sum(credited.released), 0) FROM invoicing_creditnoteline credited
+                          JOIN invoicing_invoiceline own ON own.id = credited.line_id
+                         WHERE own.subscription_id = line.subscription_id)
                 ) OR EXISTS (
                     SELECT 1 FROM invoicing_invoiceline line
                       JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'

@@ -125,6 +125,12 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "reason": "malice",
     },
     ("POST", "/api/v1/invoices/<str:number>/void"): {"reason": "malice"},
+    ("POST", "/api/v1/invoices/<str:number>/credit-notes"): {
+        "key": "mine",
+        "disposition": "refund",
+        "reason": "malice",
+    },
+    ("POST", "/api/v1/credit-notes/<str:number>/refunds/<str:refund>/paid"): {"reference": "mine"},
     ("POST", "/api/v1/top-up-rules"): {
         "key": "mine",
         "customer_id": SECRET,
@@ -175,6 +181,7 @@ QUERIES = {
     "/api/v1/discounts": f"?customer_id={SECRET}",
     "/api/v1/credit-grants": f"?customer_id={SECRET}",
     "/api/v1/top-ups": f"?customer_id={SECRET}",
+    "/api/v1/credit-notes": f"?customer_id={SECRET}",
     "/api/v1/top-up-rules": f"?customer_id={SECRET}",
     "/api/v1/spend-notices": f"?customer_id={SECRET}",
     "/api/v1/anomalies": f"?customer_id={SECRET}",
@@ -186,7 +193,7 @@ LISTS = {("GET", "/api/v1/customers"), ("GET", "/api/v1/subscriptions"), ("GET",
 LISTS |= {("GET", "/api/v1/budgets"), ("GET", "/api/v1/spend-notices"), ("GET", "/api/v1/discounts")}
 LISTS |= {("GET", "/api/v1/anomalies")}
 LISTS |= {("GET", "/api/v1/credit-grants"), ("GET", "/api/v1/top-ups")}
-LISTS |= {("GET", "/api/v1/top-up-rules")}
+LISTS |= {("GET", "/api/v1/top-up-rules"), ("GET", "/api/v1/credit-notes")}
 LISTS |= {("GET", "/api/v1/events/conflicts"), ("GET", "/api/v1/events/unapplied")}
 
 

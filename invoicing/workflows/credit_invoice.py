@@ -1,0 +1,97 @@
+"""Credit an issued invoice: the only correction that it knows. Number, lines, what it gives back, and books, in one transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import transaction
+
+from billing_site.kernel.errors import Conflict
+from invoicing.core.posting import DEFERRED, postings_for_credit_note
+from invoicing.credit_notes.models import CreditNote
+from invoicing.credit_notes.operations import (
+    AssembledCredit,
+    CreditAsked,
+    asked_digest,
+    assemble_credit,
+    check_reason,
+    note_of_key,
+    write_credit_note,
+)
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.operations import apply_credit, locked_invoice
+from invoicing.ledger.models import JournalEntry
+from invoicing.ledger.operations import post_entry
+from invoicing.payments.models import PushIntent, PushStatus
+from invoicing.payments.push import plan_withdrawal
+from invoicing.payments.refunds import plan_refunds
+
+
+def preview_credit(
+    *, invoice: Invoice, asked: Sequence[CreditAsked], disposition: str, at: datetime
+) -> AssembledCredit:
+    """Return the credit note that `credit_invoice` would write, and refuse what it would refuse; nothing is written."""
+    assembled = assemble_credit(invoice=invoice, asked=asked, disposition=disposition, at=at)
+    _refuse_part_at_stripe(assembled)
+    return assembled
+
+
+@transaction.atomic
+def credit_invoice(
+    *,
+    invoice_id: int,
+    key: str,
+    asked: Sequence[CreditAsked] = (),
+    disposition: str,
+    at: datetime,
+    actor: str,
+    reason: str,
+    digest: str = "",
+) -> CreditNote:
+    """Issue a credit note over lines of an invoice, by quantity or amount, or over all that is left of it; the same key again is the note that exists.
+
+    What is open is taken off first; the rest is kept as credit or paid back, as `disposition` says. With the `digest` of a preview it is
+    written only if it is what was shown. Raises InvalidFields naming each field, Conflict (code `outdated`) where it would be another note now.
+    """
+    check_reason(reason=reason)
+    invoice = locked_invoice(invoice_id=invoice_id)
+    wanted = asked_digest(invoice=invoice, asked=asked, disposition=disposition)
+    if (existing := note_of_key(key=key, digest=wanted)) is not None:
+        return existing
+    assembled = preview_credit(invoice=invoice, asked=asked, disposition=disposition, at=at)
+    if digest and digest != assembled.digest:
+        raise Conflict("the credit note would not be the one that was shown: look at it again", code="outdated")
+    note = write_credit_note(assembled=assembled, key=key, asked=wanted, at=at, actor=actor, reason=reason)
+    if note.offset_amount.amount:
+        apply_credit(
+            invoice=invoice, amount=note.offset_amount, at=at, actor=actor, reason=f"credit note {note}: {reason}"[:300]
+        )
+        if invoice.status == InvoiceStatus.PAID:
+            plan_withdrawal(invoice_id=invoice.pk)
+    if note.refund_amount.amount:
+        plan_refunds(note=note, at=at)
+    post_entry(
+        kind=JournalEntry.Kind.CREDIT_NOTE,
+        reference=note.number,
+        postings=postings_for_credit_note(
+            offset=assembled.offset,
+            balance=assembled.balance,
+            refund=assembled.refund,
+            beside={DEFERRED: assembled.released},
+        ),
+        description=f"Credit note {note.number} for invoice {invoice.number}, {invoice.customer_name}"[:300],
+        occurred_at=at,
+    )
+    return note
+
+
+def _refuse_part_at_stripe(assembled: AssembledCredit) -> None:
+    """Refuse to take a part off an invoice that Stripe is collecting: it would collect the whole total."""
+    if not assembled.offset.amount or assembled.offset == assembled.invoice.amount_due:
+        return
+    if PushIntent.objects.filter(invoice=assembled.invoice).exclude(status=PushStatus.REFUSED).exists():
+        raise Conflict(
+            f"Stripe is collecting the whole of invoice {assembled.invoice}: credit all that is open, or wait until it is paid"
+            " and give a balance or a refund",
+            field="lines",
+            code="open_at_stripe",
+        )
