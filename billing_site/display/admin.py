@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import messages
@@ -51,6 +51,32 @@ class ReasonForm(forms.Form):
         if not reason:
             raise forms.ValidationError("Say why.")
         return reason
+
+
+class OperationForm(forms.ModelForm):
+    """A form whose row an operation makes: what that refuses is told at its field, before anything is saved."""
+
+    # What the form calls otherwise than the operation.
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    def operate(self, *, actor: str) -> Model:
+        """Do it, with what is cleaned, and return the row; raises BillingError."""
+        raise NotImplementedError
+
+    def clean(self) -> dict[str, Any]:
+        """Try the operation itself and take it back."""
+        self.cleaned_data = super().clean() or {}
+        if not self.errors:
+            try:
+                with transaction.atomic():
+                    self.operate(actor="form")
+                    transaction.set_rollback(True)
+            except BillingError as problem:
+                add_field_errors(self, problem, renamed=self.renamed)
+        return self.cleaned_data
+
+    def validate_constraints(self) -> None:
+        """Leave it to the operation, which tells the field."""
 
 
 class StaffAdmin(ModelAdmin):
@@ -110,6 +136,13 @@ class StaffAdmin(ModelAdmin):
     def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
         """End on the page of what was added, where it can be checked."""
         return go(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[obj.pk]))
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Let the operation of an OperationForm make the row; save any other."""
+        if isinstance(form, OperationForm):
+            obj.pk = form.operate(actor=actor_of(request)).pk
+        else:
+            super().save_model(request, obj, form, change)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Nothing in the books, the catalog or the customer list is deleted."""
@@ -196,6 +229,45 @@ def confirmation(
         tables=[*([table] if table else []), *details],
     )
     return TemplateResponse(request, "backoffice/confirm.html", context)
+
+
+def confirm_with_reason(
+    request: HttpRequest,
+    *,
+    admin: StaffAdmin,
+    row: Model,
+    permission: str,
+    deed: Callable[..., Any],
+    done: Callable[[Any], str],
+    title: str,
+    effect: str | SafeString,
+    submit: str,
+    warnings: Sequence[str] = (),
+    dangerous: bool = False,
+) -> HttpResponse:
+    """Say what a deed does to a row and ask why; then `deed(actor=..., reason=...)` does it, and the row's page follows.
+
+    Raises PermissionDenied.
+    """
+    if not request.user.has_perm(permission):
+        raise PermissionDenied
+    page = reverse(f"admin:{admin.opts.app_label}_{admin.opts.model_name}_change", args=[row.pk])
+    form = ReasonForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        attempt(request, lambda: deed(actor=actor_of(request), reason=form.cleaned_data["reason"]), done=done)
+        return go(page)
+    return confirmation(
+        request,
+        admin=admin,
+        title=title,
+        effect=effect,
+        warnings=warnings,
+        form=form,
+        submit=submit,
+        back=page,
+        dangerous=dangerous,
+        row=row,
+    )
 
 
 def show_selected(request: HttpRequest, queryset: QuerySet[Any], *, action: str) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from billing_site.display.admin import (
     actor_of,
     add_field_errors,
     attempt,
+    confirm_with_reason,
     confirmation,
     go,
     history_of,
@@ -294,32 +295,20 @@ class PlanVersionAdmin(TrackedAdmin):
     def publish(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Publish the draft after a confirmation that says what changes for whom."""
         version = self.row_or_404(request, object_id)
-        if not request.user.has_perm(PUBLISH):
-            raise PermissionDenied
-        page = reverse("admin:invoicing_planversion_change", args=[version.pk])
-        form = ReasonForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            attempt(
-                request,
-                lambda: publish_version(
-                    version_id=version.pk, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
-                ),
-                done=lambda published: f"{published} is published and immutable; new subscriptions can start on it.",
-            )
-            return go(page)
         older = phases_in_force(at=now()).filter(plan_version__plan=version.plan).count()
         begins = moment_text(version.effective_from) if version.effective_from else "now"
-        return confirmation(
+        return confirm_with_reason(
             request,
             admin=self,
+            row=version,
+            permission=PUBLISH,
+            deed=lambda **who: publish_version(version_id=version.pk, at=now(), **who),
+            done=lambda published: f"{published} is published and immutable; new subscriptions can start on it.",
             title=f"Publish {version}",
             effect=f"{version.prices.count()} prices become immutable. {older} running subscriptions of "
             f"{version.plan.name} keep the version that they have; new ones take this one from {begins} on.",
-            form=form,
             submit=f"Publish version {version.number}",
-            back=page,
             warnings=problems_of_draft(version=version),
-            row=version,
         )
 
     @action(description="End its sale", url_path="end-sale")

@@ -1,13 +1,10 @@
 """Coupons and discounts in the admin: made once, redeemed for a customer, closed and ended with a reason; never edited."""
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import Count, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -16,26 +13,21 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import (
-    ReasonForm,
+    OperationForm,
     TrackedAdmin,
-    actor_of,
-    add_field_errors,
-    attempt,
-    confirmation,
-    go,
+    confirm_with_reason,
     moment_column,
 )
 from billing_site.display.figures import figure, link
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
-from billing_site.kernel.errors import BillingError, InvalidFields
+from billing_site.kernel.errors import InvalidFields, InvalidInput
 from billing_site.kernel.words import counted
 from invoicing.admin.keys_field import KeysField, offer_what_exists
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.coupon_document import read_coupon
 from invoicing.catalog.coupons import close_coupon, create_coupon, terms_text
 from invoicing.subscriptions.discount import Discount
-from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.redeem import end_discount, redeem_coupon
 
 TERMS = ("percent_off", "amount_off", "currency", "minimum_amount", "duration", "periods", "plans", "prices")
@@ -43,7 +35,7 @@ LIMITS = ("redeem_by", "max_redemptions", "position")
 SHOWN = ("code", "name", "state", "takes_off", "reduces", "redeemed", "redeem_by", "position")
 
 
-class CouponForm(forms.ModelForm):
+class CouponForm(OperationForm):
     """The terms of a coupon; what is accepted is what the catalog file accepts."""
 
     plans = KeysField(noun="plan", label="Plans that it reduces", help_text="None: all.")
@@ -80,29 +72,14 @@ class CouponForm(forms.ModelForm):
         """Write it as it is stored."""
         return str(self.cleaned_data["code"]).strip().upper()
 
-    def validate_constraints(self) -> None:
-        """Leave it to the operation, which tells the field."""
-
-    def clean(self) -> dict[str, Any]:
-        """Try the operation itself and take it back, so that what it refuses is told at its field."""
-        cleaned = super().clean() or {}
-        if self.errors:
-            return cleaned
-        try:
-            with transaction.atomic():
-                _create(cleaned, actor="form")
-                transaction.set_rollback(True)
-        except BillingError as problem:
-            add_field_errors(self, problem)
-        return cleaned
-
-
-def _create(fields: Mapping[str, Any], *, actor: str) -> Coupon:
-    document = {name: value for name, value in fields.items() if name != "reason" and value not in (None, "", [])}
-    entry, mistakes = read_coupon(document=document)
-    if mistakes:
-        raise InvalidFields(tuple(mistakes))
-    return create_coupon(entry=entry, actor=actor, reason=fields["reason"])[0]
+    def operate(self, *, actor: str) -> Coupon:
+        """Make it."""
+        fields = self.cleaned_data
+        document = {name: value for name, value in fields.items() if name != "reason" and value not in (None, "", [])}
+        entry, mistakes = read_coupon(document=document)
+        if mistakes:
+            raise InvalidFields(tuple(mistakes))
+        return create_coupon(entry=entry, actor=actor, reason=fields["reason"])[0]
 
 
 @admin.register(Coupon)
@@ -171,80 +148,50 @@ class CouponAdmin(TrackedAdmin):
         """Terms stay."""
         return False
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Make it through the operation."""
-        obj.pk = _create(form.cleaned_data, actor=actor_of(request)).pk
-
     @action(description="Close the coupon", url_path="close")
     def close(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask why, then let nobody redeem it any more."""
         coupon = self.row_or_404(request, object_id)
-        if not request.user.has_perm("invoicing.change_coupon"):
-            raise PermissionDenied
-        page = reverse("admin:invoicing_coupon_change", args=[coupon.pk])
-        form = ReasonForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            attempt(
-                request,
-                lambda: close_coupon(
-                    code=coupon.code, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
-                ),
-                done=lambda closed: f"Nobody can redeem {closed} any more.",
-            )
-            return go(page)
         number = coupon.redeemed_by
-        return confirmation(
+        return confirm_with_reason(
             request,
             admin=self,
+            row=coupon,
+            permission="invoicing.change_coupon",
+            deed=lambda **who: close_coupon(code=coupon.code, at=now(), **who),
+            done=lambda closed: f"Nobody can redeem {closed} any more.",
             title=f"Close coupon {coupon}",
             effect=f"Nobody can redeem {coupon} any more. {number:,} {counted('discount', number)} that it became go on.",
-            form=form,
             submit="Close the coupon",
-            back=page,
             dangerous=True,
-            row=coupon,
         )
 
 
-class RedeemForm(forms.ModelForm):
+class RedeemForm(OperationForm):
     """Which coupon is redeemed for whom."""
 
     reason = forms.CharField(max_length=300, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
+
+    renamed: ClassVar = {"code": "coupon"}
 
     class Meta:
         model = Discount
         fields = ("coupon", "customer", "subscription")
 
-    def clean(self) -> dict[str, Any]:
-        """Try the operation itself and take it back, so that what it refuses is told at its field."""
-        cleaned = super().clean() or {}
-        if self.errors:
-            return cleaned
-        subscription: Subscription | None = cleaned.get("subscription")
-        if subscription is not None and subscription.customer_id != cleaned["customer"].pk:
-            self.add_error("subscription", f"is not one of {cleaned['customer']}")
-            return cleaned
-        try:
-            with transaction.atomic():
-                _redeem(cleaned, actor="form")
-                transaction.set_rollback(True)
-        except BillingError as problem:
-            add_field_errors(self, problem, renamed={"code": "coupon"})
-        return cleaned
-
-    def validate_constraints(self) -> None:
-        """Leave it to the operation: the same a second time is the discount that exists."""
-
-
-def _redeem(fields: Mapping[str, Any], *, actor: str) -> Discount:
-    return redeem_coupon(
-        code=fields["coupon"].code,
-        customer=fields["customer"],
-        subscription=fields.get("subscription"),
-        at=now(),
-        actor=actor,
-        reason=fields["reason"],
-    )
+    def operate(self, *, actor: str) -> Discount:
+        """Redeem it; the same a second time is the discount that exists."""
+        fields = self.cleaned_data
+        customer, subscription = fields["customer"], fields.get("subscription")
+        if subscription is not None and subscription.customer_id != customer.pk:
+            raise InvalidInput(f"is not one of {customer}", field="subscription")
+        return redeem_coupon(
+            code=fields["coupon"].code,
+            customer=customer,
+            subscription=subscription,
+            at=now(),
+            actor=actor,
+            reason=fields["reason"],
+        )
 
 
 @admin.register(Discount)
@@ -303,37 +250,21 @@ class DiscountAdmin(TrackedAdmin):
         """Discounts are ended, not edited."""
         return False
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Redeem through the operation."""
-        obj.pk = _redeem(form.cleaned_data, actor=actor_of(request)).pk
-
     @action(description="End the discount", url_path="end")
     def end(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask why, then reduce no later billing period."""
         discount = self.row_or_404(request, object_id)
-        if not request.user.has_perm("invoicing.change_discount"):
-            raise PermissionDenied
-        page = reverse("admin:invoicing_discount_change", args=[discount.pk])
-        form = ReasonForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            attempt(
-                request,
-                lambda: end_discount(
-                    discount_id=discount.pk, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
-                ),
-                done=lambda ended: f"{ended.coupon} reduces no later billing period of {ended.customer}.",
-            )
-            return go(page)
-        return confirmation(
+        return confirm_with_reason(
             request,
             admin=self,
+            row=discount,
+            permission="invoicing.change_discount",
+            deed=lambda **who: end_discount(discount_id=discount.pk, at=now(), **who),
+            done=lambda ended: f"{ended.coupon} reduces no later billing period of {ended.customer}.",
             title=f"End {discount.coupon} for {discount.customer}",
             effect="The billing period that runs now is still reduced, those that begin from now on are not.",
-            form=form,
             submit="End the discount",
-            back=page,
             dangerous=True,
-            row=discount,
         )
 
 

@@ -1,11 +1,9 @@
 """Credit grants in the admin: given with a reason, looked at with all their entries, taken back; never edited."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -16,18 +14,13 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import (
-    ReasonForm,
+    OperationForm,
     StaffAdmin,
-    actor_of,
-    add_field_errors,
-    attempt,
-    confirmation,
-    go,
+    confirm_with_reason,
     moment_column,
 )
 from billing_site.display.figures import figure, link, money_text
 from billing_site.kernel.clock import now
-from billing_site.kernel.errors import BillingError
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from invoicing.admin.keys_field import KeysField, offer_what_exists
 from invoicing.core.adjustments.credits import CreditKind
@@ -39,7 +32,7 @@ from invoicing.customers.models import Customer
 FIXED = ("kind", "name", "amount_text", "left", "priority", "effective_at", "expires_at", "plans", "meters")
 
 
-class GrantForm(forms.ModelForm):
+class GrantForm(OperationForm):
     """What is granted, and why; what is accepted is what the operation accepts."""
 
     worth = forms.DecimalField(
@@ -52,6 +45,8 @@ class GrantForm(forms.ModelForm):
     plans = KeysField(noun="plan", label="Pays for these plans", help_text="None: for all.")
     meters = KeysField(noun="meter", label="Pays for these meters", help_text="None: for everything, fees too.")
     why = forms.CharField(max_length=300, label="Reason", widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
+
+    renamed: ClassVar = {"amount": "worth"}
 
     class Meta:
         model = CreditGrant
@@ -67,28 +62,13 @@ class GrantForm(forms.ModelForm):
         super().__init__(*args, **options)
         offer_what_exists(self)
 
-    def validate_constraints(self) -> None:
-        """Leave it to the operation, which tells the field."""
-
-    def clean(self) -> dict[str, Any]:
-        """Try the operation itself and take it back, so that what it refuses is told at its field."""
-        cleaned = super().clean() or {}
-        if self.errors:
-            return cleaned
-        try:
-            with transaction.atomic():
-                _grant(cleaned, actor="form")
-                transaction.set_rollback(True)
-        except BillingError as problem:
-            add_field_errors(self, problem, renamed={"amount": "worth"})
-        return cleaned
-
-
-def _grant(fields: dict[str, Any], *, actor: str) -> CreditGrant:
-    customer: Customer = fields["customer"]
-    names = ("key", "kind", "name", "priority", "effective_at", "expires_at", "plans", "meters")
-    terms = GrantTerms(amount=Money(fields["worth"], customer.currency), **{name: fields[name] for name in names})
-    return grant_credit(customer=customer, terms=terms, at=now(), actor=actor, reason=fields["why"])
+    def operate(self, *, actor: str) -> CreditGrant:
+        """Grant it."""
+        fields = self.cleaned_data
+        customer: Customer = fields["customer"]
+        names = ("key", "kind", "name", "priority", "effective_at", "expires_at", "plans", "meters")
+        terms = GrantTerms(amount=Money(fields["worth"], customer.currency), **{name: fields[name] for name in names})
+        return grant_credit(customer=customer, terms=terms, at=now(), actor=actor, reason=fields["why"])
 
 
 class EntryInline(TabularInline):
@@ -195,39 +175,23 @@ class CreditGrantAdmin(StaffAdmin):
         """What is granted stays."""
         return False
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Grant through the operation."""
-        obj.pk = _grant(form.cleaned_data, actor=actor_of(request)).pk
-
     @action(description="Take back what is left", url_path="take-back")
     def take_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask why, then take back what is left of promotional credit."""
         grant = self.row_or_404(request, object_id)
-        if not request.user.has_perm("invoicing.change_creditgrant"):
-            raise PermissionDenied
-        page = reverse("admin:invoicing_creditgrant_change", args=[grant.pk])
-        form = ReasonForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            attempt(
-                request,
-                lambda: void_credit(
-                    key=grant.key, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
-                ),
-                done=lambda _: f"Nothing is left of {grant}.",
-            )
-            return go(page)
         left = money_text(last_entry(grant=grant).balance)
-        return confirmation(
+        return confirm_with_reason(
             request,
             admin=self,
+            row=grant,
+            permission="invoicing.change_creditgrant",
+            deed=lambda **who: void_credit(key=grant.key, at=now(), **who),
+            done=lambda _: f"Nothing is left of {grant}.",
             title=f"Take back {grant}",
             effect=f"{left} of {grant.customer}'s {grant.kind} credit are taken back. What it has paid for stays paid.",
+            submit=f"Take back {left}",
             warnings=["Prepaid credit was paid for and cannot be taken back."]
             if grant.kind == CreditKind.PREPAID
             else [],
-            form=form,
-            submit=f"Take back {left}",
-            back=page,
             dangerous=True,
-            row=grant,
         )

@@ -18,6 +18,7 @@ from billing_site.display.admin import (
     TrackedAdmin,
     actor_of,
     attempt,
+    confirm_with_reason,
     confirmation,
     go,
     show_selected,
@@ -249,62 +250,38 @@ class InvoiceAdmin(TrackedAdmin, OneOffPages):
     def refresh(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Compute a draft again from today's usage and contract."""
         invoice = self.row_or_404(request, object_id)
-        if not request.user.has_perm(ISSUE):
-            raise PermissionDenied
-        page = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
-        form = ReasonForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            attempt(
-                request,
-                lambda: refresh_draft(
-                    invoice_id=invoice.pk, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
-                ),
-                done=lambda draft: f"It said {money_text(invoice.total)}, now it says {money_text(draft.total)}.",
-            )
-            return go(page)
-        return confirmation(
+        return confirm_with_reason(
             request,
             admin=self,
+            row=invoice,
+            permission=ISSUE,
+            deed=lambda **who: refresh_draft(invoice_id=invoice.pk, at=now(), **who),
+            done=lambda draft: f"It said {money_text(invoice.total)}, now it says {money_text(draft.total)}.",
             title=f"Refresh the draft for {invoice.customer_name}",
             effect=f"It says {money_text(invoice.total)}. Its lines are computed again from today's usage and contract; "
             "it stays a draft.",
-            form=form,
             submit="Refresh the draft",
-            back=page,
-            row=invoice,
         )
 
     @action(description="Send again", url_path="retry-push")
     def retry(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Push a refused invoice to Stripe again."""
         invoice = self.row_or_404(request, object_id)
-        if not request.user.has_perm(RETRY):
-            raise PermissionDenied
-        page = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
         intent = getattr(invoice, "push", None)
         if intent is None or intent.status != PushStatus.REFUSED:
             messages.warning(request, "This invoice has no refused push.")
-            return go(page)
-        form = ReasonForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            attempt(
-                request,
-                lambda: retry_push(
-                    intent_id=intent.pk, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
-                ),
-                done=lambda _: f"{invoice.number} is queued for Stripe again.",
-            )
-            return go(page)
-        return confirmation(
+            return go(reverse("admin:invoicing_invoice_change", args=[invoice.pk]))
+        return confirm_with_reason(
             request,
             admin=self,
+            row=invoice,
+            permission=RETRY,
+            deed=lambda **who: retry_push(intent_id=intent.pk, at=now(), **who),
+            done=lambda _: f"{invoice.number} is queued for Stripe again.",
             title=f"Send {invoice.number} to Stripe again",
             effect=f"{money_text(amount_due(invoice))} is sent to Stripe and collected there.",
-            warnings=[f"Stripe refused it: {intent.last_error}"],
-            form=form,
             submit="Send it again",
-            back=page,
-            row=invoice,
+            warnings=[f"Stripe refused it: {intent.last_error}"],
         )
 
     @action(description="Record a bank transfer", url_path="record-transfer")

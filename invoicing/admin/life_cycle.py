@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
 
-from billing_site.display.admin import ReasonForm, TrackedAdmin, actor_of, attempt, confirmation, go
+from billing_site.display.admin import (
+    TrackedAdmin,
+    confirm_with_reason,
+)
 from billing_site.display.figures import moment_text
 from billing_site.kernel.clock import now
 from invoicing.core.life_cycle import FROM_EACH_STATE, Driver, State, Transition, trial_timer
@@ -69,40 +70,23 @@ class LifeCyclePages(TrackedAdmin):
     def move(self, request: HttpRequest, object_id: str, to: str) -> HttpResponse:
         """Say what a move does to billing, ask why, and make it."""
         customer: Customer = self.row_or_404(request, object_id)
-        if not request.user.has_perm(MOVE):
-            raise PermissionDenied
         at = now()
         [standing] = standings(customers=Customer.objects.filter(pk=customer.pk), at=at)
         row = next((row for row in _moves_of_a_person(standing.state) if row.to.value == to), None)
         if row is None:
             raise Http404(f"a customer that is {state_words(standing.state)} is not moved to {to} by a person")
-        page = reverse("admin:invoicing_customer_change", args=[customer.pk])
-        form = ReasonForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            attempt(
-                request,
-                lambda: move_customer(
-                    customer=customer,
-                    to=row.to,
-                    driver=Driver.PERSON,
-                    at=at,
-                    actor=actor_of(request),
-                    reason=form.cleaned_data["reason"],
-                ),
-                done=lambda _: f"{customer} is {state_words(row.to)}.",
-            )
-            return go(page)
         running = customer.subscriptions.filter(started_at__lte=at).exclude(ended_at__lte=at).count()
         subscriptions = {0: "No subscription runs.", 1: "One subscription runs."}
-        return confirmation(
+        return confirm_with_reason(
             request,
             admin=self,
+            row=customer,
+            permission=MOVE,
+            deed=lambda **who: move_customer(customer=customer, to=row.to, driver=Driver.PERSON, at=at, **who),
+            done=lambda _: f"{customer} is {state_words(row.to)}.",
             title=f"{DEEDS[row.to]} {customer}",
             effect=f"{customer} is {state_words(standing.state)} and becomes {state_words(row.to)}, from now on. {row.billing}"
             f" {subscriptions.get(running, f'{running} subscriptions run.')}",
-            form=form,
             submit=f"{DEEDS[row.to]} the customer",
-            back=page,
             dangerous=True,
-            row=customer,
         )

@@ -19,6 +19,7 @@ from billing_site.display.admin import (
     actor_of,
     add_field_errors,
     attempt,
+    confirm_with_reason,
     confirmation,
     go,
 )
@@ -182,30 +183,18 @@ class OneOffPages(ReadOnlyAdmin):
     def void(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Declare an unpaid one-off invoice void."""
         invoice = self.row_or_404(request, object_id)
-        if not request.user.has_perm(ISSUE):
-            raise PermissionDenied
-        page = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
-        form = ReasonForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            attempt(
-                request,
-                lambda: void_invoice(
-                    invoice_id=invoice.pk, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]
-                ),
-                done=lambda void: f"{void.number} is void: nothing of it is owed.",
-            )
-            return go(page)
         sells = " The credit that it would have sold never comes." if hasattr(invoice, "top_up") else ""
-        return confirmation(
+        return confirm_with_reason(
             request,
             admin=self,
+            row=invoice,
+            permission=ISSUE,
+            deed=lambda **who: void_invoice(invoice_id=invoice.pk, at=now(), **who),
+            done=lambda void: f"{void.number} is void: nothing of it is owed.",
             title=f"Declare {invoice} void",
             effect=f"{money_text(invoice.total)} are owed no more, and its journal entry is reversed. It keeps its number.{sells}",
-            form=form,
             submit=f"Declare {invoice.number} void",
-            back=page,
             dangerous=True,
-            row=invoice,
         )
 
 

@@ -1,13 +1,11 @@
 """Subscriptions: listed, started and ended; never edited."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -23,6 +21,7 @@ from unfold.widgets import (
 
 from billing_site.display.admin import (
     HISTORY_LENGTH,
+    OperationForm,
     ReasonForm,
     actor_of,
     add_field_errors,
@@ -50,7 +49,7 @@ from invoicing.subscriptions.start import start_subscription
 from invoicing.workflows.unsettled_commitments import unsettled_commitments
 
 
-class StartForm(forms.ModelForm):
+class StartForm(OperationForm):
     """What a subscription needs to start."""
 
     reason = forms.CharField(max_length=300, widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
@@ -73,6 +72,8 @@ class StartForm(forms.ModelForm):
         help_text="Empty: it is charged from the start. Nothing is charged in a trial.",
     )
 
+    renamed: ClassVar = {"plan": "plan_version"}
+
     class Meta:
         model = Subscription
         fields = ("key", "customer", "started_at", "anchor")
@@ -89,38 +90,21 @@ class StartForm(forms.ModelForm):
         self.fields["parent"].queryset = parents.order_by("key")  # type: ignore[attr-defined]
         self.fields["plan_version"].queryset = published_versions()  # type: ignore[attr-defined]
 
-    def clean(self) -> dict[str, Any]:
-        """Try the operation itself and take it back, so that what it refuses is told at its field."""
-        cleaned = super().clean() or {}
-        if self.errors:
-            return cleaned
-        try:
-            with transaction.atomic():
-                start(cleaned, actor="form")
-                transaction.set_rollback(True)
-        except BillingError as problem:
-            add_field_errors(self, problem, renamed=RENAMED)
-        return cleaned
-
-
-# The operation's words for what this form calls otherwise.
-RENAMED = {"plan": "plan_version"}
-
-
-def start(fields: Mapping[str, Any], *, actor: str) -> Subscription:
-    """Start a subscription with the form's fields."""
-    return start_subscription(
-        key=fields["key"],
-        customer=fields["customer"],
-        plan_version=fields["plan_version"],
-        started_at=fields["started_at"],
-        anchor=fields["anchor"],
-        quantity=fields["quantity"],
-        trial_ends_at=fields["trial_ends_at"],
-        parent=fields["parent"],
-        actor=actor,
-        reason=fields["reason"],
-    )
+    def operate(self, *, actor: str) -> Subscription:
+        """Start it."""
+        fields = self.cleaned_data
+        return start_subscription(
+            key=fields["key"],
+            customer=fields["customer"],
+            plan_version=fields["plan_version"],
+            started_at=fields["started_at"],
+            anchor=fields["anchor"],
+            quantity=fields["quantity"],
+            trial_ends_at=fields["trial_ends_at"],
+            parent=fields["parent"],
+            actor=actor,
+            reason=fields["reason"],
+        )
 
 
 class EndForm(ReasonForm):
@@ -278,10 +262,6 @@ class SubscriptionAdmin(ChangePages, CommitmentPages):
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Subscriptions are started and ended, not edited."""
         return False
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Start it through the operation."""
-        obj.pk = start(form.cleaned_data, actor=actor_of(request)).pk
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -1,12 +1,10 @@
 """Rules by which credit is topped up, in the admin: set with a reason, looked at with where they stand, retired; never edited."""
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -16,19 +14,14 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import (
-    ReasonForm,
+    OperationForm,
     StaffAdmin,
-    actor_of,
-    add_field_errors,
-    attempt,
-    confirmation,
-    go,
+    confirm_with_reason,
     moment_column,
 )
 from billing_site.display.figures import NOTHING, figure, link, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
-from billing_site.kernel.errors import BillingError
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from invoicing.top_ups.operations import RuleTerms, retire_rule, set_rule
 from invoicing.top_ups.rules import NEEDS_SOMEBODY, TopUpRule
@@ -37,7 +30,7 @@ SHOWN = ("customer_link", "state_pill", "problem", "below", "buys", "valid_days"
 KEPT = ("seen_at", "set_at", "actor", "reason", "retired_at", "retired_by", "retired_because")
 
 
-class RuleForm(forms.ModelForm):
+class RuleForm(OperationForm):
     """The terms of a rule, and why; what is accepted is what the operation accepts."""
 
     at_less_than = forms.DecimalField(
@@ -56,39 +49,25 @@ class RuleForm(forms.ModelForm):
     )
     why = forms.CharField(max_length=300, label="Reason", widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
 
+    renamed: ClassVar = {"amount": "worth", "threshold": "at_less_than"}
+
     class Meta:
         model = TopUpRule
         fields = ("customer", "valid_days", "max_per_month")
         labels = {"valid_days": "The credit lasts for days", "max_per_month": "At most a month"}
 
-    def validate_constraints(self) -> None:
-        """Leave it to the operation, which tells the field."""
-
-    def clean(self) -> dict[str, Any]:
-        """Try the operation itself and take it back, so that what it refuses is told at its field."""
-        cleaned = super().clean() or {}
-        if self.errors:
-            return cleaned
-        try:
-            with transaction.atomic():
-                _set(cleaned, actor="form")
-                transaction.set_rollback(True)
-        except BillingError as problem:
-            add_field_errors(self, problem, renamed={"amount": "worth", "threshold": "at_less_than"})
-        return cleaned
-
-
-def _set(fields: dict[str, Any], *, actor: str) -> TopUpRule:
-    customer = fields["customer"]
-    terms = RuleTerms(
-        threshold=Money(fields["at_less_than"], customer.currency),
-        amount=Money(fields["worth"], customer.currency),
-        valid_days=fields["valid_days"],
-        max_per_month=fields["max_per_month"],
-    )
-    return set_rule(
-        customer=customer, key=f"rule-{uuid4().hex}", terms=terms, at=now(), actor=actor, reason=fields["why"]
-    )
+    def operate(self, *, actor: str) -> TopUpRule:
+        """Set it."""
+        fields = self.cleaned_data
+        customer = fields["customer"]
+        terms = RuleTerms(
+            threshold=Money(fields["at_less_than"], customer.currency),
+            amount=Money(fields["worth"], customer.currency),
+            valid_days=fields["valid_days"],
+            max_per_month=fields["max_per_month"],
+        )
+        key = f"rule-{uuid4().hex}"
+        return set_rule(customer=customer, key=key, terms=terms, at=now(), actor=actor, reason=fields["why"])
 
 
 class NeedsFilter(admin.SimpleListFilter):
@@ -175,33 +154,19 @@ class TopUpRuleAdmin(StaffAdmin):
         """The terms stay: other terms are another rule."""
         return False
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Set it through the operation."""
-        obj.pk = _set(form.cleaned_data, actor=actor_of(request)).pk
-
     @action(description="Retire", url_path="retire")
     def retire(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask why, then top up by it no more."""
         rule: TopUpRule = self.row_or_404(request, object_id)
-        if not request.user.has_perm("invoicing.change_topuprule"):
-            raise PermissionDenied
-        page = reverse("admin:invoicing_topuprule_change", args=[rule.pk])
-        form = ReasonForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            attempt(
-                request,
-                lambda: retire_rule(rule=rule, at=now(), actor=actor_of(request), reason=form.cleaned_data["reason"]),
-                done=lambda _: f"{rule.customer}'s credit is topped up no more.",
-            )
-            return go(page)
-        return confirmation(
+        return confirm_with_reason(
             request,
             admin=self,
+            row=rule,
+            permission="invoicing.change_topuprule",
+            deed=lambda **who: retire_rule(rule=rule, at=now(), **who),
+            done=lambda _: f"{rule.customer}'s credit is topped up no more.",
             title=f"Top up {rule.customer}'s credit no more",
             effect=f"Below {money_text(rule.threshold)} nothing is bought any more. What was bought stays; an invoice that is open stays owed.",
-            form=form,
             submit="Retire the rule",
-            back=page,
             dangerous=True,
-            row=rule,
         )

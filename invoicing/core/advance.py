@@ -29,10 +29,13 @@ def periods_in_advance(*, timeline: Timeline, until: datetime) -> Iterator[Advan
     where the period before ends later (a year that became months), an opening one.
     """
     before: Period | None = None
+    told: set[Period] = set()
     for cadence, period in periods_begun(timeline=timeline, until=until):
         services = services_in(timeline=timeline, period=period)
-        if not services:
+        # A month in which the plan was billed by the year for some days comes up before and after them.
+        if not services or period in told:
             continue
+        told.add(period)
         begins = services[0].period.start
         is_opening = before is None or not begins <= before.end < period.end
         if is_opening or before is None:

@@ -134,10 +134,13 @@ def _fees_riding_on(
 ) -> list[tuple[str, Charge]]:
     if not agreements.has_fees_in_advance(subscription=subscription):
         return []
-    for coming in periods_in_advance(timeline=timeline, until=period.end):
-        if _rides_on(agreements, subscription, coming) == period:
-            return _fees(agreements, subscription, timeline, coming)
-    return []
+    # Two periods ride on one invoice where a plan with other billing periods was in force for a while.
+    riding = [
+        coming
+        for coming in periods_in_advance(timeline=timeline, until=period.end)
+        if _rides_on(agreements, subscription, coming) == period
+    ]
+    return _fees(agreements, subscription, timeline, *riding)
 
 
 def _rides_on(agreements: Agreements, subscription: Subscription, coming: AdvancePeriod) -> Period:
@@ -163,18 +166,18 @@ def _rides_on(agreements: Agreements, subscription: Subscription, coming: Advanc
 
 
 def _fees(
-    agreements: Agreements, subscription: Subscription, timeline: Timeline, coming: AdvancePeriod
+    agreements: Agreements, subscription: Subscription, timeline: Timeline, *riding: AdvancePeriod
 ) -> list[tuple[str, Charge]]:
-    """Return the fees of a coming period that are in advance, as agreed today, each with the key of its plan."""
+    """Return the fees of coming periods that are in advance, as agreed today, each with the key of its plan."""
     versions = {row.plan_version_id: row.plan_version for row in subscription.phases.all()}
     fees: list[tuple[str, Charge]] = []
-    for service in coming.services:
+    for period, service in ((coming.period, service) for coming in riding for service in coming.services):
         version = versions[service.plan]
         for price, _ in agreements.prices_of(version=version, currency=subscription.customer.currency):
             if not price.in_advance:
                 continue
             overrides = agreements.overrides_of(subscription=subscription, plan_id=version.plan_id, price_key=price.key)
-            parts = priced_parts(timeline=timeline, period=coming.period, service=service, overrides=overrides)
+            parts = priced_parts(timeline=timeline, period=period, service=service, overrides=overrides)
             taken = {fee.reference for _, fee in fees}
             fees += ((version.plan.key, fee) for fee in charges_of_price(subscription, price, parts, taken=taken))
     return fees

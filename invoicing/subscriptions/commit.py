@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from django.db import transaction
@@ -13,7 +13,7 @@ from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, Inva
 from billing_site.kernel.money import is_rounded
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.numbers import LIMIT
-from invoicing.core.phases import Timeline, period_at, services_in
+from invoicing.core.phases import Timeline, period_at
 from invoicing.subscriptions.commitment import Commitment, CommitmentPayment, CommitmentTranche
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.phases import check_moment, locked_subscription
@@ -80,7 +80,6 @@ def commit_spend(
             position=position,
             starts_at=span.start,
             ends_at=span.end,
-            base_due_at=_base_due_at(locked, timeline, span.start),
             currency=currency,
             amount=Money(tranche.amount, currency),
         )
@@ -168,16 +167,3 @@ def _refuse_clash(subscription: Subscription, spans: Sequence[Period]) -> None:
     if invoiced is not None and invoiced > whole.start:
         message = f"is invoiced up to {as_utc(invoiced).isoformat().replace('+00:00', 'Z')}: commit from then on"
         raise Conflict(message, field="starts_at", code="invoiced")
-
-
-def _base_due_at(subscription: Subscription, timeline: Timeline, starts_at: datetime) -> datetime:
-    """Return the start of the period before, whose invoice is made when the tranche begins; else of its own first period."""
-    before = starts_at - timedelta(microseconds=1)
-    if before < timeline.phases[0].starts_at:
-        return starts_at
-    period = period_at(timeline=timeline, moment=before)
-    if period is None or period.end != starts_at or not services_in(timeline=timeline, period=period):
-        # A year that became months is invoiced when the year is over, long after the tranche begins.
-        return starts_at
-    lines = subscription.invoice_lines.filter(invoice__status__in=ISSUED, invoice__period_start__gte=period.start)
-    return starts_at if lines.exists() else period.start

@@ -81,9 +81,6 @@ class CommitmentTranche(models.Model):
     position = models.PositiveSmallIntegerField()
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
-    base_due_at = models.DateTimeField(
-        help_text="Paid in advance: the start of the billing period whose invoice has the base."
-    )
     currency = models.CharField(max_length=3)
     amount = money_field()
 
@@ -93,9 +90,6 @@ class CommitmentTranche(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["commitment", "position"], name="commitment_tranche_position_is_unique"),
             models.CheckConstraint(condition=Q(ends_at__gt=models.F("starts_at")), name="commitment_tranche_lasts"),
-            models.CheckConstraint(
-                condition=Q(base_due_at__lte=models.F("starts_at")), name="commitment_base_is_due_by_the_start"
-            ),
             models.CheckConstraint(condition=Q(amount__gt=0), name="commitment_tranche_is_above_zero"),
             fits_currency("amount", name="commitment_tranche_fits_its_currency"),
             # A range of one number stands for the number: there is no btree_gist.

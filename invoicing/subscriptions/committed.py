@@ -77,8 +77,9 @@ def commitment_terms(
     periods stays, and this one takes no more than it leaves. `computed` stands in place of what is stored for its periods.
     """
     ended_at = subscription.ended_at
+    rolled = NOTHING
     for tranche in sorted(tranches, key=lambda one: one.starts_at):
-        if tranche.base_due_at > period.start or (ended_at is not None and ended_at <= tranche.starts_at):
+        if not _is_due(tranche, subscription, period) or (ended_at is not None and ended_at <= tranche.starts_at):
             continue
         lines = _lines(tranche, computed)
         held = [line for line in lines if line.period.start < period.start]
@@ -86,8 +87,25 @@ def commitment_terms(
         if any(line.period == period and line.is_issued for line in lines):
             # What is asked is how an issued invoice came about: later ones were not there.
             later = []
-        if not any(line.adjustment in SETTLING for line in held):
-            yield from _terms_of(tranche, held, later, subscription, period, about, computed)
+        if any(line.adjustment in SETTLING for line in held):
+            continue
+        terms = list(_terms_of(tranche, held, later, subscription, period, about, computed, rolled))
+        yield from terms
+        # Of two tranches that are over on one invoice (nothing was charged since the first), the second has what the first leaves.
+        rolled = sum((_rolls_over(term) for term in terms if isinstance(term, CommitmentExpiry)), NOTHING)
+
+
+def _is_due(tranche: CommitmentTranche, subscription: Subscription, period: Period) -> bool:
+    """Say whether the invoice of a period has to do with a tranche: with the invoice that is made when it begins, the base is due.
+
+    Where that one was issued before the tranche was agreed, or nothing is charged on it, the next one has the base.
+    """
+    if tranche.starts_at != period.end:
+        return bool(tranche.starts_at <= period.start)
+    issued = subscription.invoice_lines.filter(
+        invoice__status__in=("issued", "paid"), invoice__period_start__gte=period.start
+    )
+    return tranche.lines.filter(invoice__period_start=period.start).exists() or not issued.exists()
 
 
 def commitment_reference(*, subscription: Subscription, tranche: CommitmentTranche, kind: AdjustmentKind) -> str:
@@ -104,6 +122,7 @@ def _terms_of(
     period: Period,
     about: tuple[str, ...],
     computed: Computed,
+    rolled_here: Decimal,
 ) -> Iterator[CommitmentTerm]:
     ended_at = subscription.ended_at
     in_advance = tranche.commitment.payment == CommitmentPayment.IN_ADVANCE
@@ -121,7 +140,8 @@ def _terms_of(
         }
 
     seen = about if runs else ()
-    left = _left(tranche, held, computed, before=period.start)
+    rolled_in = EXACT.add(_rolled_in(tranche, computed, besides=period), rolled_here)
+    left = _left(tranche, held, rolled_in, computed, before=period.start)
     if in_advance and later:
         left = max(min(left, EXACT.subtract(left, _taken(later))), NOTHING)
     if in_advance and not any(line.adjustment == AdjustmentKind.COMMITMENT_BASE for line in (*held, *later)):
@@ -139,7 +159,7 @@ def _terms_of(
 
 def left_of(*, tranche: CommitmentTranche) -> Decimal:
     """Return what is left of a tranche with all that is on invoices and drafts today."""
-    return _left(tranche, _lines(tranche), before=None)
+    return _left(tranche, _lines(tranche), _rolled_in(tranche), before=None)
 
 
 def drawn_from(*, tranche: CommitmentTranche) -> Decimal:
@@ -177,11 +197,12 @@ def spent_by_period(*, tranche: CommitmentTranche) -> dict[Period, Decimal]:
 def _left(
     tranche: CommitmentTranche,
     held: Sequence[TrancheLine],
+    rolled_in: Decimal,
     computed: Computed = NONE_COMPUTED,
     *,
     before: datetime | None,
 ) -> Decimal:
-    whole = EXACT.add(tranche.amount.amount, _rolled_in(tranche, computed))
+    whole = EXACT.add(tranche.amount.amount, rolled_in)
     return max(EXACT.subtract(whole, _spent(tranche, held, computed, before=before)), NOTHING)
 
 
@@ -204,12 +225,21 @@ def _taken(lines: Sequence[TrancheLine]) -> Decimal:
     return EXACT.subtract(ended, _sum_of(lines, AdjustmentKind.COMMITMENT_DRAWDOWN))
 
 
-def _rolled_in(tranche: CommitmentTranche, computed: Computed = NONE_COMPUTED) -> Decimal:
-    """Return what rolled over into a tranche from the one before it."""
+def _rolls_over(term: CommitmentExpiry) -> Decimal:
+    """Return what goes on into the next tranche, of one that no charge of the same invoice draws from."""
+    if term.about:
+        return NOTHING
+    return term.available if term.carry_max is None else min(term.available, term.carry_max)
+
+
+def _rolled_in(
+    tranche: CommitmentTranche, computed: Computed = NONE_COMPUTED, *, besides: Period | None = None
+) -> Decimal:
+    """Return what rolled over into a tranche from the one before it, on invoices `besides` that of one period."""
     if not tranche.commitment.rolls_over or not tranche.position:
         return NOTHING
     before = tranche.commitment.tranches.select_related("commitment", "subscription").get(position=tranche.position - 1)
-    return sum((line.rolled_over for line in _lines(before, computed)), NOTHING)
+    return sum((line.rolled_over for line in _lines(before, computed) if line.period != besides), NOTHING)
 
 
 def _carry_max(tranche: CommitmentTranche, ended_at: datetime | None) -> Decimal | None:

@@ -9,12 +9,11 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action
 
-from billing_site.display.admin import ReasonForm, actor_of, attempt, confirmation, go
+from billing_site.display.admin import confirm_with_reason
 from billing_site.display.figures import moment
 from billing_site.display.pills import pill
 from billing_site.kernel.errors import BillingError
@@ -161,28 +160,17 @@ class EventConflictAdmin(FactsAdmin):
         warnings: list[str] | None = None,
     ) -> HttpResponse:
         conflict = self.row_or_404(request, object_id)
-        if not request.user.has_perm(CORRECT):
-            raise PermissionDenied
-        page = reverse("admin:metering_eventconflict_change", args=[conflict.pk])
-        form = ReasonForm(request.POST or None)
-        if form.is_valid():
-            reason = form.cleaned_data["reason"]
-            attempt(
-                request,
-                lambda: settle(conflict_id=conflict.pk, actor=actor_of(request), reason=reason),
-                done=lambda done: f"Settled: the {'accepted' if done.outcome == 'kept' else 'refused'} one counts.",
-            )
-            return go(page)
-        return confirmation(
+        return confirm_with_reason(
             request,
             admin=self,
+            row=conflict,
+            permission=CORRECT,
+            deed=lambda **who: settle(conflict_id=conflict.pk, **who),
+            done=lambda done: f"Settled: the {'accepted' if done.outcome == 'kept' else 'refused'} one counts.",
             title=title,
             effect=effect,
-            warnings=warnings or [],
-            form=form,
             submit=submit,
-            back=page,
-            row=conflict,
+            warnings=warnings or [],
         )
 
 

@@ -28,6 +28,7 @@ from invoicing.subscriptions.commit import TrancheWanted, commit_spend, withdraw
 from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.committed import burndown_of
 from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.pause import pause_subscription, resume_subscription
 from invoicing.subscriptions.redeem import redeem_coupon
 from invoicing.workflows.explain_invoice import explain_invoice
 from invoicing.workflows.late_changes import late_changes
@@ -468,8 +469,8 @@ def test_commitments_do_not_overlap_and_do_not_begin_in_what_is_invoiced() -> No
     with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO invoicing_commitmenttranche (commitment_id, subscription_id, position, starts_at, ends_at,"
-            " base_due_at, currency, amount) SELECT commitment_id, subscription_id, 1, ends_at - interval '1 day',"
-            " ends_at + interval '1 day', starts_at, currency, amount FROM invoicing_commitmenttranche"
+            " currency, amount) SELECT commitment_id, subscription_id, 1, ends_at - interval '1 day',"
+            " ends_at + interval '1 day', currency, amount FROM invoicing_commitmenttranche"
         )
 
 
@@ -568,3 +569,34 @@ def test_raw_sql_draws_no_more_than_was_paid(statement: str) -> None:
     with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def test_the_base_rides_on_the_invoice_that_ends_as_its_tranche_begins_also_where_service_was_resumed_in_between() -> (
+    None
+):
+    """Found by random contracts: what was paused when it was agreed had its base on the invoice after, whatever came."""
+    subscription = committed((2, "100"), (1, "50"))
+    pause_subscription(subscription=subscription, at=JULY + timedelta(days=20), actor="test", reason="holidays")
+    billed(0)
+    resume_subscription(subscription=subscription, at=MONTHS[1] + timedelta(days=9), actor="test", reason="back")
+
+    spent(1, "30")
+    august = billed(1)
+
+    assert ("Commitment, paid in advance", "50.00") in lines_of(august)
+    assert not list(verify())
+
+
+def test_what_rolls_over_from_a_tranche_without_any_invoice_pays_on_the_first_one() -> None:
+    """Found by random contracts: it was neither drawn nor expired, and stayed on 2100 for ever."""
+    a_plan("usage", usd_per_action("0.01"))
+    trial = {"plan": "usage", "trial_ends_at": MONTHS[1] + timedelta(days=9)}
+    commit(a_subscription(a_customer(), **trial), (1, "100"), (1, "50"), rolls_over=True)
+
+    use("cust_acme", "13000", at=MONTHS[1] + timedelta(days=12))
+    august = billed(1)
+
+    assert lines_of(august)[-1] == ("Paid from the commitment", "-130.00")
+    assert burndowns() == [(0, 0, 0, 100, 0), (130, 0, 20, 0, 0)]
+    assert "2100" not in balances()
+    assert not list(verify())

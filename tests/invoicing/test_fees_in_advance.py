@@ -382,3 +382,22 @@ def test_a_price_of_usage_cannot_be_in_advance() -> None:
     with pytest.raises(InvalidFields) as refused:
         a_plan("pro", usd_per_action("0.01") | {"in_advance": True})
     assert [error.field for error in refused.value.errors] == ["plans[0].prices[0].in_advance"]
+
+
+def test_the_fees_of_two_periods_ride_on_the_invoice_after_which_both_go_on() -> None:
+    """Found by random contracts: of a quarter that was agreed for some days of a month, and the month after it, one was forgotten."""
+    a_plan("monthly", fee("31"))
+    a_plan("quarterly", fee("92"), cadence="quarter")
+    subscription = a_subscription(a_customer(), plan="monthly")
+    billed(JULY)
+    changed(subscription, "quarterly", JULY + timedelta(days=10))
+    changed(subscription, "monthly", JULY + timedelta(days=20))
+
+    (july,) = billed(AUGUST)
+
+    # July: 10 + 11 of 31 days are settled; 10.00 of it go towards 10 days of the quarter and August.
+    assert lines_of(july)[-2:] == [
+        ("Invoiced in advance", "-21.00"),
+        ("In advance for 11 July – 31 August 2026", "31.00"),
+    ]
+    assert not list(verify())

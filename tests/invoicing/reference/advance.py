@@ -96,14 +96,13 @@ def settle(sheet: Sheet, account: Account, held: dict[str, Fraction]) -> None:
             sheet.pay_in_order(_fees_first(sheet, agreement), settled)
             sheet.owe(key, "invoiced_in_advance", -settled)
             sheet.left[-1] = NOTHING
-    riding = {
-        one.agreement: one
-        for agreement in account.agreements
-        for one in coming(account, agreement, until=sheet.end)
-        if one.rides_on == (sheet.start, sheet.end)
-    }
-    for key, one in riding.items():
-        more = max(sum(one.fees, NOTHING) - held.get(key, NOTHING), NOTHING)
+    riding: dict[str, Fraction] = {}
+    for agreement in account.agreements:
+        for one in coming(account, agreement, until=sheet.end):
+            if one.rides_on == (sheet.start, sheet.end):
+                riding[agreement.key] = riding.get(agreement.key, NOTHING) + sum(one.fees, NOTHING)
+    for key, fees in riding.items():
+        more = max(fees - held.get(key, NOTHING), NOTHING)
         held[key] = held.get(key, NOTHING) + more
         sheet.owe(key, "in_advance", more)
     for agreement in account.agreements:

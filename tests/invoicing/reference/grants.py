@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 
+from tests.invoicing.reference.billing import FOR_EVER
 from tests.invoicing.reference.sheet import Sheet
 
 NOTHING = Fraction(0)
@@ -49,8 +50,7 @@ def in_turn(lots: Iterable[Lot]) -> list[Lot]:
         lots,
         key=lambda lot: (
             lot.grant.priority,
-            lot.grant.expires_at is None,
-            lot.grant.expires_at or lot.grant.effective_at,
+            lot.grant.expires_at or FOR_EVER,
             lot.grant.is_prepaid,
             lot.grant.effective_at,
         ),
