@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0033_invoice_once'),
+        ('invoicing', '0034_issue_credit_notes'),
     ]
 
     operations = [
