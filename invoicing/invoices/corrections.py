@@ -104,6 +104,7 @@ def lines_of_corrections(
             event_count=correction.event_count,
             windows_digest=correction.windows_digest,
             known_through=correction.known_through,
+            events_root=correction.events_root,
             rated=correction_document(line=line),
         )
         for position, (reference, line) in enumerate(by_reference.items(), start=first_position)

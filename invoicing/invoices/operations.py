@@ -17,6 +17,7 @@ from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
 from invoicing.invoices.adjustments import lines_of_adjustments
 from invoicing.invoices.corrections import lines_of_corrections
+from invoicing.invoices.event_roots import lacks_roots, root_over_lines, set_event_roots
 from invoicing.invoices.lifecycle import move
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.numbering import locked_series, number_of
@@ -54,7 +55,10 @@ def save_draft(
         .exclude(status=InvoiceStatus.VOID)
         .first()
     )
-    if invoice is not None and (invoice.status != InvoiceStatus.DRAFT or invoice.content_digest == assembled.digest):
+    if invoice is not None and (
+        invoice.status != InvoiceStatus.DRAFT
+        or (invoice.content_digest == assembled.digest and not lacks_roots(lines=invoice.lines.all()))
+    ):
         return invoice
 
     if invoice is None:
@@ -74,8 +78,13 @@ def save_draft(
     invoice.total = assembled.total
     invoice.content_digest = assembled.digest
     copy_parties(invoice=invoice, customer=customer)
+    lines = _lines(invoice, assembled, sources)
+    invoice.events_root = root_over_lines(lines=lines)
     save_with_reason(invoice, actor=actor, reason=reason)
-    InvoiceLine.objects.bulk_create(_lines(invoice, assembled, sources))
+    for line in lines:
+        # The invoice has its number only now.
+        line.invoice = invoice
+    InvoiceLine.objects.bulk_create(lines)
     return invoice
 
 
@@ -99,7 +108,7 @@ def issue(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
 
     Numbers are gapless per series: number, seal and issue commit together or not at all. Issuing
     an issued invoice again changes nothing. Raises Conflict for a void one, for a period that has not
-    ended, and for lines that are not what was rated.
+    ended, for lines that are not what was rated, and for those that do not say which events they count.
     """
     invoice = locked_invoice(invoice_id=invoice_id)
     if invoice.status in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
@@ -186,7 +195,10 @@ def nothing_due(*, invoice: Invoice) -> bool:
 
 def _checked_digests(invoice: Invoice) -> list[str]:
     digests = []
-    for line in invoice.lines.order_by("position"):
+    lines = list(invoice.lines.order_by("position"))
+    if lacks_roots(lines=lines) or root_over_lines(lines=lines) != invoice.events_root:
+        raise Conflict(f"{invoice} does not say which events it counts: refresh the draft", code="outdated")
+    for line in lines:
         if line_digest(line=line) != line.digest:
             raise Conflict(f"line {line.position} of {invoice} is not what was rated: delete the draft, bill again")
         digests.append(line.digest)
@@ -231,6 +243,7 @@ def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, Con
     lines += lines_of_adjustments(
         invoice=invoice, lines=assembled.credits, subscriptions={}, first_position=len(lines) + 1
     )
+    set_event_roots(lines=lines, customer_key=invoice.customer.key)
     for line in lines:
         line.digest = line_digest(line=line)
     return lines

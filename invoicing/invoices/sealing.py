@@ -10,7 +10,9 @@ from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, LineKin
 
 def line_digest(*, line: InvoiceLine) -> str:
     """Return the SHA-256 over every column of a line that says what is charged, or corrected, and why."""
-    correction = {} if line.kind == LineKind.CHARGE else {"kind": line.kind, "correction": line.correction_id}
+    correction: dict[str, Any] = (
+        {} if line.kind == LineKind.CHARGE else {"kind": line.kind, "correction": line.correction_id}
+    )
     # Named only where it is set: digests of before there were adjustments stay the same.
     if line.adjustment:
         correction["adjustment"] = line.adjustment
@@ -18,6 +20,8 @@ def line_digest(*, line: InvoiceLine) -> str:
         correction["tranche"] = line.tranche_id
     if line.credit_grant_id is not None:
         correction["credit_grant"] = line.credit_grant_id
+    if line.events_root:
+        correction["events_root"] = line.events_root
     return digest_of(
         {
             **correction,
@@ -42,7 +46,9 @@ def line_digest(*, line: InvoiceLine) -> str:
 
 def correction_digest(*, correction: UsageCorrection) -> str:
     """Return the SHA-256 over every column of a correction; with the digest of the link before it, so over its chain."""
-    cause = {} if correction.cause_id is None else {"cause": correction.cause_id}
+    cause: dict[str, Any] = {} if correction.cause_id is None else {"cause": correction.cause_id}
+    if correction.events_root:
+        cause["events_root"] = correction.events_root
     return digest_of(
         {
             **cause,
@@ -93,6 +99,9 @@ def invoice_seal(*, invoice: Invoice, line_digests: list[str]) -> str:
         "lines": line_digests,
         "previous_seal": invoice.previous_seal,
     }
+    # Said only where there is one: the seals of before there were roots stay the same.
+    if invoice.events_root:
+        document["events_root"] = invoice.events_root
     # Said only of what is not of a period: the seals of before there were one-off invoices stay the same.
     if invoice.kind != InvoiceKind.PERIOD:
         document |= {"kind": invoice.kind, "key": invoice.key}

@@ -3,22 +3,23 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from moneyed import Money
 
 from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.money import plain, total, wire
-from billing_site.kernel.period import Period
 from invoicing.core.proof import charge_from_inputs, rated_again, usage_from_document
 from invoicing.invoices.adjustments import amounts_seen, ended_tranches
 from invoicing.invoices.corrections import link_before
+from invoicing.invoices.event_roots import span_of_line
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
 from invoicing.invoices.queries import invoice_by_number
 from invoicing.invoices.sealing import correction_digest, line_digest
 from invoicing.workflows.compute_invoice import usage_of_charge
 from metering.archiving.absent import EventsArchived
 from metering.queries import MeterUsage, usage_as_known
+from metering.queries.roots import event_roots
 
 # What reading a forged document can raise.
 NOT_RATABLE = (BillingError, AssertionError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -29,6 +30,7 @@ class LineProof:
     """One line set against the raw events and against the same rating done again (empty if that is impossible).
 
     `archived` names the months to restore before its events can be counted again: that is no difference, and no proof.
+    `events_root` is the root over the raw events as they stand today.
     """
 
     line: InvoiceLine
@@ -36,11 +38,21 @@ class LineProof:
     rated: dict[str, Any]
     differences: tuple[str, ...]
     archived: tuple[str, ...] = ()
+    events_root: str = ""
 
     @property
     def equal(self) -> bool:
         """Say whether every rung of the ladder agrees."""
         return not self.differences and not self.archived
+
+
+class Recount(NamedTuple):
+    """What the raw events come to, their root, how that differs, and the months to restore before they can be counted."""
+
+    usage: MeterUsage | None
+    root: str
+    differences: list[str]
+    archived: tuple[str, ...]
 
 
 def prove_line(*, line: InvoiceLine) -> LineProof:
@@ -51,7 +63,7 @@ def prove_line(*, line: InvoiceLine) -> LineProof:
     """
     if line.kind == LineKind.CORRECTION:
         return _prove_correction_line(line)
-    recounted, differences, archived = _recounted(line, line, quantity=line.quantity)
+    recounted, root, differences, archived = _recounted(line, line, quantity=line.quantity)
     if line.kind == LineKind.ADJUSTMENT:
         differences += _differences_of_base(line, line.rated, None)
     rated: dict[str, Any] = {}
@@ -63,16 +75,16 @@ def prove_line(*, line: InvoiceLine) -> LineProof:
         differences += _differences_of_rating(line, rated)
     if line_digest(line=line) != line.digest:
         differences.append("the line is not what was sealed: its digest differs")
-    return LineProof(line, recounted, rated, tuple(differences), archived)
+    return LineProof(line, recounted, rated, tuple(differences), archived, root)
 
 
-def prove_correction(*, correction: UsageCorrection) -> tuple[MeterUsage | None, list[str], tuple[str, ...]]:
+def prove_correction(*, correction: UsageCorrection) -> Recount:
     """Count a correction's raw events as they are known now, rate them, and compare it with the link before it (S0-061).
 
-    Returns the recount, what differs, and which months to restore before it can be counted: the effect is the difference of the two ratings, to the cent.
+    The effect is the difference of the two ratings, to the cent.
     """
     original = correction.original
-    recounted, differences, archived = _recounted(original, correction, quantity=correction.quantity_after)
+    recounted, root, differences, archived = _recounted(original, correction, quantity=correction.quantity_after)
     before = link_before(correction=correction)
     start = before or original
     held = (
@@ -108,13 +120,13 @@ def prove_correction(*, correction: UsageCorrection) -> tuple[MeterUsage | None,
         differences += _differences_of_base(original, correction.rated, correction)
     if correction_digest(correction=correction) != correction.digest:
         differences.append("the correction is not what was decided: its digest differs")
-    return recounted, differences, archived
+    return Recount(recounted, root, differences, archived)
 
 
 def _prove_correction_line(line: InvoiceLine) -> LineProof:
     correction = line.correction
     assert correction is not None, "a correction's line names its correction"
-    recounted, found, archived = prove_correction(correction=correction)
+    recounted, root, found, archived = prove_correction(correction=correction)
     differences = [f"its correction: {difference}" for difference in found]
     rated: dict[str, Any] = {}
     try:
@@ -133,7 +145,9 @@ def _prove_correction_line(line: InvoiceLine) -> LineProof:
             differences.append("the line tells another correction than the one that it carries")
     if line_digest(line=line) != line.digest:
         differences.append("the line is not what was sealed: its digest differs")
-    return LineProof(line, recounted, rated, tuple(differences), archived)
+    if line.events_root != correction.events_root:
+        differences.append("the line names another root of events than the correction that it carries")
+    return LineProof(line, recounted, rated, tuple(differences), archived, root)
 
 
 def _terms(rated: dict[str, Any]) -> dict[str, Any]:
@@ -181,23 +195,23 @@ def _not_ratable(problem: BaseException) -> str:
     return f"it cannot be rated again: {type(problem).__name__} {problem}".rstrip()
 
 
-def _recounted(
-    line: InvoiceLine, known: InvoiceLine | UsageCorrection, *, quantity: Decimal
-) -> tuple[MeterUsage | None, list[str], tuple[str, ...]]:
-    """Count the raw events of a line's time as the line, or a correction of it, knew them; name the months to restore."""
+def _recounted(line: InvoiceLine, known: InvoiceLine | UsageCorrection, *, quantity: Decimal) -> Recount:
+    """Count the raw events of a line's time as the line, or a correction of it, knew them."""
     if not line.meter_key:
-        return None, [], ()
+        return Recount(None, "", [], ())
+    span = span_of_line(line=line, known_through=known.known_through, customer_key=line.invoice.customer.key)
     try:
         recounted = usage_as_known(
-            meter_key=line.meter_key,
-            customer_id=line.invoice.customer.key,
-            period=Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC)),
-            known_through=known.known_through,
+            meter_key=span.meter_key,
+            customer_id=span.customer_id,
+            period=span.period,
+            known_through=span.known_through,
         )
     except EventsArchived as absent:
-        return None, [], absent.months
+        return Recount(None, "", [], absent.months)
     except NotFound as problem:
-        return None, [f"its events cannot be counted again: {problem}"], ()
+        return Recount(None, "", [f"its events cannot be counted again: {problem}"], ())
+    [found] = event_roots(spans=[span], expected_count=known.event_count)
     differences = []
     if recounted.quantity != quantity:
         differences.append(f"raw events say {plain(recounted.quantity)}, the line says {plain(quantity)}")
@@ -207,7 +221,11 @@ def _recounted(
         differences.append("the hours counted again from raw events differ from the line's windows")
     if not _divides_as_told(known, recounted):
         differences.append("raw events divide otherwise than the line says by what its price asks for")
-    return recounted, differences, ()
+    if known.events_root and found.root != known.events_root:
+        differences.append(
+            f"the {found.count} raw events have the root {found.root}, the line says {known.events_root}: one was changed, or another took its place"
+        )
+    return Recount(recounted, found.root, differences, ())
 
 
 def _divides_as_told(known: InvoiceLine | UsageCorrection, recounted: MeterUsage) -> bool:
@@ -257,6 +275,7 @@ def explain_invoice(*, number: str) -> dict[str, Any]:
         "period": _span(invoice.period_start, invoice.period_end),
         "total": wire(invoice.total),
         "seal": invoice.seal,
+        "events_root": invoice.events_root,
         "equal": all(proof.equal for proof in proofs),
         "lines": [_line_document(proof) for proof in proofs],
     }
@@ -289,7 +308,8 @@ def _line_document(proof: LineProof) -> dict[str, Any]:
             "count": line.event_count,
             "recounted": proof.recounted.event_count if proof.recounted else 0,
             "recounted_quantity": plain(proof.recounted.quantity) if proof.recounted else None,
-            "digest": proof.recounted.events_digest if proof.recounted else "",
+            "digest": proof.events_root,
+            "root": line.events_root,
             "known_through": line.known_through,
         },
         "rerated_amount": rated["amount"] if rated else None,

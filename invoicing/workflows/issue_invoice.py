@@ -1,6 +1,7 @@
 """Issue an invoice: number and seal, books, and the intent to push it, in one transaction."""
 
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 from moneyed import Money
@@ -19,6 +20,7 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.push import plan_push
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
+from invoicing.workflows.hash_events import hashing_ahead
 from metering.rollup import roll_up
 
 
@@ -39,20 +41,24 @@ def issue_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> 
 def refresh_draft(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
     """Compute a draft again from today's usage and contract; one that says the same, or is issued, stays untouched."""
     roll_up()
-    with transaction.atomic():
-        draft = locked_invoice(invoice_id=invoice_id)
-        if draft.status != InvoiceStatus.DRAFT or draft.kind != InvoiceKind.PERIOD:
-            return draft
-        computed = _as_of_today(draft)
-        return save_draft(
-            customer=draft.customer,
-            assembled=computed.assembled,
-            sources=computed.contract.sources,
-            run=draft.billing_run,
-            at=at,
-            actor=actor,
-            reason=reason,
-        )
+    return hashing_ahead(partial(_refreshed, invoice_id, at=at, actor=actor, reason=reason), at=at)
+
+
+@transaction.atomic
+def _refreshed(invoice_id: int, *, at: datetime, actor: str, reason: str) -> Invoice:
+    draft = locked_invoice(invoice_id=invoice_id)
+    if draft.status != InvoiceStatus.DRAFT or draft.kind != InvoiceKind.PERIOD:
+        return draft
+    computed = _as_of_today(draft)
+    return save_draft(
+        customer=draft.customer,
+        assembled=computed.assembled,
+        sources=computed.contract.sources,
+        run=draft.billing_run,
+        at=at,
+        actor=actor,
+        reason=reason,
+    )
 
 
 @transaction.atomic

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 
@@ -11,6 +12,7 @@ from invoicing.customers.operations import lock_customer
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceStatus
 from invoicing.invoices.operations import save_draft
 from invoicing.workflows.compute_invoice import compute_invoice
+from invoicing.workflows.hash_events import hashing_ahead
 from invoicing.workflows.issue_invoice import issue_computed
 from invoicing.workflows.run_report import RunReport, due_in_batches, failures_told, note_grace, settle_first
 from metering.rollup import roll_up
@@ -63,9 +65,8 @@ def _run(
     reason = f"billing run {run.pk} as of {as_of:%Y-%m-%d %H:%M} UTC"
     for done, (customer, period) in enumerate(due, start=1):
         with failures_told(report, customer, period):
-            report.invoices.append(
-                _bill(customer, period, report, run, at=at, actor=actor, reason=reason, finish=finish)
-            )
+            bill = partial(_bill, customer, period, report, run, at=at, actor=actor, reason=reason, finish=finish)
+            report.invoices.append(hashing_ahead(bill, at=at))
         if progress is not None:
             progress(done, len(due))
     run.finished_at = at

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 
@@ -10,8 +11,10 @@ from billing_site.kernel.errors import BillingError, Conflict, InvalidInput, Not
 from invoicing.core.proof import adjustment_document, line_document
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
+from invoicing.invoices.event_roots import set_root_of_correction
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
 from invoicing.invoices.sealing import correction_digest
+from invoicing.workflows.hash_events import hashing_ahead
 from invoicing.workflows.late_changes import (
     AdjustmentChange,
     LateChange,
@@ -47,7 +50,9 @@ def decide_late_change(
     if decision not in CorrectionDecision.values:
         raise InvalidInput(f"must be one of {', '.join(CorrectionDecision.values)}", field="decision", code="unknown")
     roll_up()
-    with transaction.atomic():
+
+    @transaction.atomic
+    def decided() -> UsageCorrection:
         line = InvoiceLine.objects.select_related("invoice").filter(pk=line_id).first()
         if line is None:
             raise NotFound(f"there is no line {line_id}", field="line")
@@ -61,6 +66,8 @@ def decide_late_change(
         if not change.effect.amount and decision == CorrectionDecision.NEXT_INVOICE:
             raise InvalidInput("it changes no amount: there is nothing to invoice", field="decision", code="no_effect")
         return _append(change, decision=decision, rule=CorrectionRule.PEOPLE, at=at, actor=actor, reason=reason)
+
+    return hashing_ahead(decided, at=at)
 
 
 def settle_late_changes(*, at: datetime, customer_key: str = "") -> SettleReport:
@@ -77,7 +84,7 @@ def settle_counted_changes(*, at: datetime, customer_key: str = "") -> SettleRep
     report = SettleReport()
     for customer in touched_customers(at=at, customer_key=customer_key):
         try:
-            _settle(customer, at=at, report=report)
+            hashing_ahead(partial(_settle, customer, at=at, report=report), at=at)
         except (BillingError, AssertionError, ArithmeticError) as problem:
             logger.error("late usage of %s was not settled", customer.key, exc_info=problem)
             report.failures.append((customer.key, str(problem) or type(problem).__name__))
@@ -139,6 +146,7 @@ def _append(
         rated=line_document(line=rated.after),
         previous_digest=change.last.digest if change.last else line.digest,
     )
+    set_root_of_correction(correction=correction, customer_key=line.invoice.customer.key)
     correction.digest = correction_digest(correction=correction)
     correction.save(force_insert=True)
     for consequence in change.adjustments:

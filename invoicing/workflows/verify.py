@@ -15,6 +15,7 @@ from invoicing.core.proof import carries_of
 from invoicing.evidence.anchors import anchor_faults
 from invoicing.evidence.faults import evidence_faults, history_faults
 from invoicing.invoices.adjustments import adjusted_as_held, amounts_held
+from invoicing.invoices.event_roots import root_over_lines
 from invoicing.invoices.models import (
     CorrectionDecision,
     Invoice,
@@ -160,6 +161,8 @@ def check_seals_hold() -> Iterator[Finding]:
                 yield Finding("seals hold", f"invoice {invoice.number}", "the chain is broken before it")
             if invoice_seal(invoice=invoice, line_digests=[line.digest for line in lines]) != invoice.seal:
                 yield Finding("seals hold", f"invoice {invoice.number}", "it is not the document that was issued")
+            if root_over_lines(lines=lines) != invoice.events_root:
+                yield Finding("seals hold", f"invoice {invoice.number}", "its root is not that of its lines' events")
             if total((line.amount for line in lines), invoice.currency) != invoice.subtotal:
                 yield Finding("seals hold", f"invoice {invoice.number}", "its lines do not sum to its subtotal")
             previous = invoice.seal
@@ -185,7 +188,7 @@ def check_corrections_hold() -> Iterator[Finding]:
     corrections = UsageCorrection.objects.select_related("original__invoice__customer")
     for correction in corrections.prefetch_related("original__corrections").order_by("id").iterator(chunk_size=CHUNK):
         subject = f"correction {correction.pk} of {_subject(correction.original)}"
-        for difference in prove_correction(correction=correction)[1]:
+        for difference in prove_correction(correction=correction).differences:
             yield Finding("corrections hold", subject, difference)
     counts = Q(lines__isnull=False) & ~Q(lines__invoice__status=InvoiceStatus.VOID)
     for correction in corrections.annotate(taken=Sum("lines__amount", filter=counts), parts=Count("lines", counts)):

@@ -1,7 +1,6 @@
 """One day of events as a file: gzip of NDJSON, the same bytes whenever it is written, checked by two digests.
 
-A line is an event as jsonb writes it: numbers keep their digits, keys have one order. Quantities are text,
-timestamps UTC to the microsecond, lines follow the event numbers. Of the file, the header carries no name and no time.
+Its lines are those of `event_lines`, in the order of the event numbers. Of the file, the header carries no name and no time.
 """
 
 import gzip
@@ -21,6 +20,7 @@ from django.core.files.storage import Storage, storages
 from django.db import connection
 
 from billing_site.kernel.errors import Conflict
+from metering.event_lines import EVENT_LINE, unescaped
 
 CHUNK_BYTES = 1 << 20
 COMPRESSION = 6
@@ -32,23 +32,6 @@ except ImportError:
     pass
 else:
     UNREADABLE += (BotoCoreError, ClientError)
-_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-_LINE = f"""jsonb_build_object(
-    'id', e.id, 'dedup_key', e.dedup_key, 'event_id', e.event_id, 'idempotency_key', e.idempotency_key,
-    'event_type', e.event_type, 'customer_id', e.customer_id, 'timestamp', {_TIME.format("e.timestamp")},
-    'quantity', trim_scale(e.quantity)::text, 'namespace_id', e.namespace_id, 'properties', e.properties,
-    'received_at', {_TIME.format("e.received_at")}
-)::text"""
-# A line back as columns, in the order of COLUMNS.
-COLUMNS = (
-    "id, dedup_key, event_id, idempotency_key, event_type, customer_id, timestamp, quantity, namespace_id, properties,"
-    " received_at"
-)
-FROM_LINE = """
-    (line ->> 'id')::bigint, (line ->> 'dedup_key')::uuid, line ->> 'event_id', line ->> 'idempotency_key',
-    line ->> 'event_type', line ->> 'customer_id', (line ->> 'timestamp')::timestamptz, (line ->> 'quantity')::numeric,
-    line ->> 'namespace_id', line -> 'properties', (line ->> 'received_at')::timestamptz
-"""
 
 
 class ArchiveDiffers(Conflict):
@@ -110,7 +93,7 @@ def _lines_of(*, day: date, table: str) -> Iterator[bytes]:
         cursor.copy(
             f"""
             COPY (
-                SELECT {_LINE} FROM (
+                SELECT {EVENT_LINE} FROM (
                     SELECT * FROM {table} WHERE received_at >= %s AND received_at < %s ORDER BY id OFFSET 0
                 ) AS e
             ) TO STDOUT
@@ -124,15 +107,10 @@ def _lines_of(*, day: date, table: str) -> Iterator[bytes]:
             gathered.append(bytes(row))
             size += len(row)
             if size >= CHUNK_BYTES:
-                yield _unescaped(gathered)
+                yield unescaped(gathered)
                 gathered, size = [], 0
         if gathered:
-            yield _unescaped(gathered)
-
-
-def _unescaped(rows: list[bytes]) -> bytes:
-    """Return rows of COPY as they are: JSON has no raw control characters, so a backslash is all that is escaped."""
-    return b"".join(rows).replace(b"\\\\", b"\\")
+            yield unescaped(gathered)
 
 
 def span_of_day(day: date) -> tuple[str, str]:

@@ -11,14 +11,13 @@ from billing_site.kernel.errors import NotFound
 from metering.archiving.contributions import gather, take_back, unsettled_and_complete
 from metering.archiving.files import (
     CHUNK_BYTES,
-    COLUMNS,
-    FROM_LINE,
     ArchiveDiffers,
     digest_of_lines,
     fault_of_file,
     unpacked,
 )
 from metering.archiving.retention import contents_of
+from metering.event_lines import COLUMNS, FROM_LINE
 from metering.listing import list_month_again
 from metering.models import ARCHIVE_LOCK, EventArchive, Meter
 from metering.windowing import count_hours_again

@@ -6,6 +6,7 @@ from metering.models.archive import ARCHIVE_LOCK, EventArchive, RetentionRun, Un
 from metering.models.corrections import EventCancellation, EventConflict, MeterBackdating
 from metering.models.events import INGEST_LOCK, KeyHorizon, KnownKey, UsageEvent
 from metering.models.meters import THE_BEGINNING, Meter
+from metering.models.trees import EventTree
 from metering.models.windows import RollupProgress, UnappliedEvent, UnappliedReason, UniqueValue, UsageWindow
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "EventArchive",
     "EventCancellation",
     "EventConflict",
+    "EventTree",
     "KeyHorizon",
     "KnownKey",
     "Meter",

@@ -38,8 +38,7 @@ class Groups:
 class MeterUsage:
     """What a meter counted in a period, from the events up to number `known_through`.
 
-    `windows_digest` is SHA-256 over the canonical rows of the hours, [start, value, event_count, ...];
-    `events_digest` (of a recount only) over the 16-byte keys of the raw events in their order.
+    `windows_digest` is SHA-256 over the canonical rows of the hours, [start, value, event_count, ...].
     `groups` are there where the meter has dimensions and its parts add up to the whole.
     """
 
@@ -48,7 +47,6 @@ class MeterUsage:
     event_count: int
     windows_digest: str
     known_through: int
-    events_digest: str = ""
     groups: Groups | None = None
     # Whose it is and when, for what is asked of the same events later.
     meter: str = field(default="", compare=False, repr=False)
@@ -81,7 +79,7 @@ def no_usage() -> MeterUsage:
     return MeterUsage(Decimal(0), 0, 0, digest_of([]), 0)
 
 
-def usage_of(*, counted: Counted, meter: Meter, customer_id: str, events_digest: str = "") -> MeterUsage:
+def usage_of(*, counted: Counted, meter: Meter, customer_id: str) -> MeterUsage:
     """Sum what was counted in a period, each hour and grouping once, and seal it with a digest."""
     rows = [_row(hour) for hour in counted.hours]
     levels = [
@@ -93,7 +91,6 @@ def usage_of(*, counted: Counted, meter: Meter, customer_id: str, events_digest:
         event_count=counted.event_count,
         windows_digest=digest_of([*levels, *rows]),
         known_through=counted.through,
-        events_digest=events_digest,
         groups=_groups(counted, meter.dimensions) if meter.dimensions and meter.aggregation in ADDS_UP else None,
         meter=meter.key,
         customer_id=customer_id,

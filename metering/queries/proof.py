@@ -67,16 +67,7 @@ def usage_as_known(*, meter_key: str, customer_id: str, period: Period, known_th
     """
     meter = meter_by_key(key=meter_key)
     counted = counted_as_known(meter=meter, customer_id=customer_id, period=period, through=known_through)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT encode(sha256(COALESCE(string_agg(uuid_send(e.dedup_key), ''::bytea ORDER BY e.id), ''::bytea)), 'hex')
-            {_EVENTS}
-            """,
-            _parameters(meter, customer_id, period, known_through),
-        )
-        (events_digest,) = cursor.fetchone()
-    return usage_of(counted=counted, meter=meter, customer_id=customer_id, events_digest=events_digest)
+    return usage_of(counted=counted, meter=meter, customer_id=customer_id)
 
 
 def windows_as_known(*, meter_key: str, customer_id: str, period: Period, known_through: int) -> list[KnownWindow]:

@@ -235,20 +235,6 @@ def test_windows_tail_billing_and_recount_agree_for_any_events_and_bounds(
     assert sum((event.counted for event in events_as_known(**known)), Decimal(0)) == expected
 
 
-def test_the_events_digest_tells_every_event() -> None:
-    use("cust_a", "1", at=JULY, key="one")
-    roll_up()
-    known = {"meter_key": "actions", "customer_id": "cust_a", "period": MONTH}
-    first = usage_as_known(**known, known_through=10**9)
-    use("cust_a", "0", at=JULY, key="two")
-
-    second = usage_as_known(**known, known_through=10**9)
-
-    assert first.quantity == second.quantity
-    assert first.events_digest != second.events_digest
-    assert len(first.events_digest) == 64
-
-
 def test_the_events_behind_a_figure_come_in_pages() -> None:
     for number in range(7):
         use("cust_a", str(number), at=JULY + timedelta(hours=7 - number // 2))

@@ -6,6 +6,7 @@ from django.db import models
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import append_only, exact_field, fits_currency, money_field
 from invoicing.customers.models import Customer
+from invoicing.invoices.models.invoice import ROOT
 from invoicing.invoices.models.line import InvoiceLine
 
 
@@ -53,6 +54,13 @@ class UsageCorrection(models.Model):
     window_count = models.PositiveIntegerField()
     event_count = models.PositiveBigIntegerField()
     windows_digest = models.CharField(max_length=64)
+    events_root = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default=models.Value(""),
+        help_text="Merkle root of the events that are known now.",
+    )
     currency = models.CharField(max_length=3)
     amount_before = money_field()
     amount_after = money_field()
@@ -93,6 +101,10 @@ class UsageCorrection(models.Model):
             ),
             models.CheckConstraint(
                 condition=~models.Q(actor="") & ~models.Q(reason=""), name="usage_correction_has_actor_and_reason"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(events_root="") | models.Q(events_root__regex=ROOT, cause__isnull=True),
+                name="usage_correction_root_is_of_its_events",
             ),
             fits_currency("amount_before", "amount_after", "effect", name="usage_correction_fits_its_currency"),
         ]

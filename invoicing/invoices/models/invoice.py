@@ -33,6 +33,10 @@ class InvoiceKind(models.TextChoices):
     ONE_OFF = "one_off", "One-off"
 
 
+# A root as it is stored.
+ROOT = r"^[0-9a-f]{64}$"
+
+
 def number_sql(prefix: str, ordinal: str) -> str:
     """Return the invoice number as an SQL expression; `numbering.number_of` writes the same."""
     return f"{prefix} || '-' || lpad(({ordinal})::text, greatest(5, length(({ordinal})::text)), '0')"
@@ -153,6 +157,13 @@ class Invoice(models.Model):
     seller = models.JSONField(default=dict)
     settlement_channel = models.CharField(max_length=20)
     content_digest = models.CharField(max_length=64, help_text="SHA-256 of the assembled invoice.")
+    events_root = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default=models.Value(""),
+        help_text="Merkle root over the roots of its lines.",
+    )
     previous_seal = models.CharField(
         max_length=64, blank=True, help_text="The seal of the invoice before it in the series."
     )
@@ -213,6 +224,9 @@ class Invoice(models.Model):
                     amount_paid__lte=models.F("total") - models.F("amount_credited"),
                 ),
                 name="invoice_receives_at_most_its_total_and_only_while_owed",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(events_root="") | models.Q(events_root__regex=ROOT), name="invoice_root_is_a_digest"
             ),
             fits_currency(
                 "subtotal", "total", "amount_paid", "amount_credited", name="invoice_amounts_fit_its_currency"

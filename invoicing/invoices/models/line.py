@@ -8,7 +8,7 @@ from billing_site.kernel.model import exact_field, fits_currency, frozen_with_pa
 from invoicing.catalog.models import Price
 from invoicing.core.contract import AdjustmentKind
 from invoicing.credits.models import CreditGrant
-from invoicing.invoices.models.invoice import Invoice
+from invoicing.invoices.models.invoice import ROOT, Invoice
 from invoicing.subscriptions.commitment import CommitmentTranche
 from invoicing.subscriptions.models import Subscription
 
@@ -90,6 +90,13 @@ class InvoiceLine(models.Model):
     windows_digest = models.CharField(max_length=64, blank=True)
     known_through = models.BigIntegerField(
         default=0, help_text="Events up to this number were known when it was rated."
+    )
+    events_root = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default=models.Value(""),
+        help_text="Merkle root of the events that it counts.",
     )
     rated = models.JSONField(help_text="Inputs and steps of the rating, canonical.")
     digest = models.CharField(max_length=64, help_text="SHA-256 of the whole line.")
@@ -191,6 +198,10 @@ class InvoiceLine(models.Model):
             models.CheckConstraint(
                 condition=~models.Q(kind__in=["charge", *STATED]) | models.Q(amount__gte=0),
                 name="invoice_line_charge_is_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(events_root="") | models.Q(events_root__regex=ROOT) & ~models.Q(meter_key=""),
+                name="invoice_line_root_is_of_its_events",
             ),
             models.CheckConstraint(
                 condition=models.Q(kind="correction") | models.Q(quantity__gte=0),

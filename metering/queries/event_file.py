@@ -1,0 +1,120 @@
+"""The events behind a billed quantity as a file: line by line, from the database and, where months are purged, from the archive."""
+
+from collections.abc import Iterator
+from heapq import merge
+from itertools import islice
+
+from django.db import connection, transaction
+
+from billing_site.kernel.errors import NotFound
+from billing_site.kernel.merkle import Inclusion, inclusion_of, leaf_hash
+from metering.archiving.files import unpacked
+from metering.event_lines import COLUMNS, EVENT_LINE, FROM_LINE
+from metering.models import EventArchive
+from metering.queries.roots import EventSpan, counted_events
+from metering.queries.usage import meter_by_key
+
+LINES_A_BATCH = 2000
+
+_SPAN = """
+    (SELECT %(meter)s::bigint AS meter, %(customer)s::text AS customer, %(start)s::timestamptz AS first_moment,
+            %(end)s::timestamptz AS end_moment, 0::bigint AS known_after, %(through)s::bigint AS known_through) AS span
+"""
+_STORED = f"""
+    SELECT {EVENT_LINE} FROM (
+        SELECT e.* FROM {_SPAN} CROSS JOIN LATERAL (
+            SELECT e.* FROM {counted_events(source="metering_usageevent")}
+        ) AS e ORDER BY e.id OFFSET 0
+    ) AS e
+"""
+_ARCHIVED = f"""
+    WITH archived AS MATERIALIZED (
+        SELECT {FROM_LINE} FROM unnest(%(lines)s::text[]) AS given(text), LATERAL (SELECT text::jsonb AS line) AS read
+    ), event({COLUMNS}) AS (SELECT * FROM archived)
+    SELECT {EVENT_LINE} FROM {_SPAN} CROSS JOIN LATERAL (
+        SELECT e.* FROM {counted_events(source="event")}
+    ) AS e ORDER BY e.id
+"""
+
+
+def event_lines(*, span: EventSpan) -> Iterator[bytes]:
+    """Yield the line of each event that a span counts, without its end, in the order of their numbers.
+
+    What is purged is read from the archive; memory does not grow with the number of events. Raises NotFound for an
+    unknown meter; a file of the archive that is missing raises what its storage says.
+    """
+    days = _purged_days(span)
+    stored = _stored_lines(span)
+    if not days:
+        return stored
+    # Neighbouring days may overlap by a few numbers: a transaction stamps its events when it begins.
+    return merge(stored, *(_archived_lines(span, day) for day in days), key=number_of_line)
+
+
+def number_of_line(line: bytes) -> int:
+    """Return the number of the event of a line."""
+    return int(line[len(b'{"id": ') : line.index(b",")])
+
+
+def event_inclusion(*, span: EventSpan, count: int, number: int) -> tuple[bytes, Inclusion]:
+    """Return the line of an event that a span of `count` events holds, and the way from it to the span's root.
+
+    Raises NotFound where the span does not count the event.
+    """
+    place, found = -1, b""
+    for index, line in enumerate(event_lines(span=span)):
+        if number_of_line(line) == number:
+            place, found = index, line
+            break
+    if place < 0:
+        raise NotFound(f"the line does not count event {number}", field="event")
+    hashes = (leaf_hash(line) for line in event_lines(span=span))
+    return found, inclusion_of(index=place, count=count, hashes=hashes)
+
+
+def _stored_lines(span: EventSpan) -> Iterator[bytes]:
+    with transaction.atomic(), connection.chunked_cursor() as cursor:
+        cursor.cursor.itersize = LINES_A_BATCH
+        cursor.execute(_STORED, _parameters(span))
+        for (line,) in cursor:
+            yield line.encode()
+
+
+def _purged_days(span: EventSpan) -> list[EventArchive]:
+    return list(
+        EventArchive.objects.filter(
+            purged_at__isnull=False,
+            restored_at__isnull=True,
+            first_at__lt=span.period.end,
+            last_at__gte=span.period.start,
+            first_number__lte=span.known_through,
+        ).order_by("first_number")
+    )
+
+
+def _archived_lines(span: EventSpan, day: EventArchive) -> Iterator[bytes]:
+    """Yield the lines of a purged day that the span counts; what counts is asked of the same SQL as of stored events."""
+    mine = f'"customer_id": {_quoted(span.customer_id)},'.encode()
+    with unpacked(name=day.file_name) as lines:
+        candidates = (line.rstrip(b"\n").decode() for line in lines if mine in line)
+        while batch := list(islice(candidates, LINES_A_BATCH)):
+            with connection.cursor() as cursor:
+                cursor.execute(_ARCHIVED, {**_parameters(span), "lines": batch})
+                found = cursor.fetchall()
+            yield from (line.encode() for (line,) in found)
+
+
+def _quoted(text: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_json(%s::text)::text", [text])
+        return str(cursor.fetchone()[0])
+
+
+def _parameters(span: EventSpan) -> dict[str, object]:
+    return {
+        "meter": meter_by_key(key=span.meter_key).pk,
+        "customer": span.customer_id,
+        "start": span.period.start,
+        "end": span.period.end,
+        "through": span.known_through,
+    }

@@ -1,0 +1,162 @@
+"""Merkle roots over the events that meters count: what an invoice says of its events, made of the events themselves.
+
+The leaves are the lines of `event_lines`, in the order of the events' numbers. So a tree only grows at its end as more is
+known, until a cancellation or an earlier effective date changes what it held.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+
+from billing_site.kernel.errors import BillingError
+from billing_site.kernel.merkle import MerkleTree
+from billing_site.kernel.period import Period
+from metering.counting import known_through
+from metering.event_lines import EVENT_LINE
+from metering.models import EventCancellation, EventTree, MeterBackdating
+from metering.queries.usage import meter_by_key
+
+# PostgreSQL hashes the leaves, Python the nodes above them: so many leaves travel as one row.
+LEAVES_A_ROW = 4096
+READ_AT_ONCE_MAX = 100_000
+
+
+def counted_events(*, source: str) -> str:
+    """Return the FROM and WHERE of the events `e`, of a table or query, that the meter of `span` counts in it."""
+    return f"""
+        metering_meter m JOIN {source} e ON e.event_type = m.event_type
+        WHERE m.id = span.meter AND e.customer_id = span.customer
+          AND e.timestamp >= span.first_moment AND e.timestamp < span.end_moment
+          AND e.id > span.known_after AND {known_through("span.known_through")}
+    """
+
+
+_LEAVES = f"""
+    SELECT place, string_agg(leaf, ''::bytea ORDER BY number)
+    FROM (
+        SELECT place, number, leaf, (row_number() OVER (PARTITION BY place ORDER BY number) - 1) / {LEAVES_A_ROW} AS part
+        FROM (
+            SELECT span.place, e.id AS number, sha256('\\x00'::bytea || convert_to({EVENT_LINE}, 'UTF8')) AS leaf
+            FROM unnest(
+                %(meters)s::bigint[], %(customers)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[],
+                %(afters)s::bigint[], %(throughs)s::bigint[]
+            ) WITH ORDINALITY AS span(meter, customer, first_moment, end_moment, known_after, known_through, place)
+            CROSS JOIN LATERAL (SELECT e.* FROM {counted_events(source="metering_usageevent")}) AS e
+            OFFSET 0
+        ) AS hashed
+    ) AS parted
+    GROUP BY place, part ORDER BY place, part
+"""
+
+
+@dataclass(frozen=True)
+class EventSpan:
+    """The events that a meter counts of a customer in a period, as known through a number: what an invoice line counts."""
+
+    meter_key: str
+    customer_id: str
+    period: Period
+    known_through: int
+
+
+@dataclass(frozen=True)
+class EventRoot:
+    """How many events a span holds, and the root of the Merkle tree over them, as 64 hexadecimal digits."""
+
+    count: int
+    root: str
+
+
+class ManyEventsToHash(BillingError):
+    """So many events are not hashed yet that nobody should be locked meanwhile; `grow_trees(spans=...)` comes first."""
+
+    code = "events_to_hash"
+
+    def __init__(self, spans: Sequence[EventSpan]) -> None:
+        self.spans = tuple(spans)
+        super().__init__(f"the events of {len(spans)} lines have to be hashed first: try again")
+
+
+def event_roots(*, spans: Sequence[EventSpan], expected_count: int) -> list[EventRoot]:
+    """Return the roots over the events of spans, all hashed again from the events: one query for all of them.
+
+    `expected_count` is about how many events there are: very many are read piece by piece.
+    """
+    trees = [MerkleTree() for _ in spans]
+    grow(spans=spans, trees=trees, afters=[0] * len(spans), expected_count=expected_count)
+    return [EventRoot(tree.count, tree.root().hex()) for tree in trees]
+
+
+def event_roots_for_billing(
+    *, spans: Sequence[EventSpan], counts: Sequence[int], hashed_max: int | None
+) -> list[EventRoot]:
+    """Return the roots over spans that hold `counts` events, going on from what `grow_trees` has hashed.
+
+    Raises ManyEventsToHash where more than `hashed_max` events of them are left to hash.
+    """
+    many = hashed_max is not None and sum(counts) > hashed_max
+    kept = [still_good(tree=tree_of(span=span), span=span) if many else None for span in spans]
+    left = [count - (tree.leaf_count if tree else 0) for count, tree in zip(counts, kept, strict=True)]
+    if hashed_max is not None and sum(left) > hashed_max:
+        raise ManyEventsToHash([span for span, count in zip(spans, counts, strict=True) if count])
+    trees = [MerkleTree(count=tree.leaf_count, peaks=bytes(tree.peaks)) if tree else MerkleTree() for tree in kept]
+    afters = [tree.known_through if tree else 0 for tree in kept]
+    grow(spans=spans, trees=trees, afters=afters, expected_count=sum(left))
+    return [EventRoot(tree.count, tree.root().hex()) for tree in trees]
+
+
+def grow(
+    *, spans: Sequence[EventSpan], trees: Sequence[MerkleTree], afters: Sequence[int], expected_count: int
+) -> None:
+    """Add to each span's tree the leaves of its events after a number."""
+    read = _read_piecewise if expected_count > READ_AT_ONCE_MAX else _read_at_once
+    for place, leaves in read(_parameters(spans, afters)) if spans else ():
+        trees[place - 1].add(bytes(leaves))
+
+
+def tree_of(*, span: EventSpan) -> EventTree | None:
+    """Return what is kept of a span's tree."""
+    return EventTree.objects.filter(
+        meter__key=span.meter_key, customer_id=span.customer_id, start=span.period.start, end=span.period.end
+    ).first()
+
+
+def still_good(*, tree: EventTree | None, span: EventSpan) -> EventTree | None:
+    """Return the tree if the span's tree grows out of it: nothing that it holds was taken back, and nothing came before."""
+    if tree is None or tree.known_through > span.known_through:
+        return None
+    since = {"number__gt": tree.known_through, "number__lte": span.known_through}
+    changed = (
+        EventCancellation.objects.filter(
+            customer_id=span.customer_id, event_number__lte=tree.known_through, **since
+        ).exists()
+        or MeterBackdating.objects.filter(meter_id=tree.meter_id, **since).exists()
+    )
+    return None if changed else tree
+
+
+def _parameters(spans: Sequence[EventSpan], afters: Sequence[int]) -> dict[str, Any]:
+    meters = {key: meter_by_key(key=key).pk for key in {span.meter_key for span in spans}}
+    return {
+        "meters": [meters[span.meter_key] for span in spans],
+        "customers": [span.customer_id for span in spans],
+        "starts": [span.period.start for span in spans],
+        "ends": [span.period.end for span in spans],
+        "afters": list(afters),
+        "throughs": [span.known_through for span in spans],
+    }
+
+
+def _read_at_once(parameters: dict[str, Any]) -> Iterable[tuple[int, bytes]]:
+    with connection.cursor() as cursor:
+        cursor.execute(_LEAVES, parameters)
+        return cursor.fetchall()
+
+
+def _read_piecewise(parameters: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
+    """Yield the same rows; memory does not grow with their number."""
+    with transaction.atomic(), connection.chunked_cursor() as cursor:
+        cursor.execute(_LEAVES, parameters)
+        yield from cursor
