@@ -60,6 +60,7 @@ INVOICE_EXAMPLE = {
     "paid_at": "2026-09-01T00:08:12Z",
     "settlement_channel": "stripe",
     "seal": "9f2c0b7c1d0e4d5fa1c3b5e7092a4c6e8f0b1d3f5a7c9e1b3d5f7092a4c6e8f0",
+    "events_root": "41d0b7f39b1ad5c8e2f4a6980b3c7d1e5f2a4b6c8d0e1f3a5b7c9d1e3f5a7b9c",
     "lines": [LINE_EXAMPLE],
 }
 ONCE_EXAMPLE = {
@@ -76,6 +77,7 @@ ONCE_EXAMPLE = {
     "reason": "order 4711",
 }
 INVOICED_ONCE_EXAMPLE = INVOICE_EXAMPLE | {
+    "events_root": "",
     "kind": "one_off",
     "key": "workshop-2026-08",
     "status": "issued",
@@ -213,6 +215,7 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
             "paid_at",
             "settlement_channel",
             "seal",
+            "events_root",
         )
 
     @extend_schema_field(PeriodSerializer(allow_null=True))

@@ -14,6 +14,7 @@ from invoicing.api import (
     invoices,
     plans,
     prices,
+    proof,
     reports,
     saving,
     spend,
@@ -66,4 +67,7 @@ urlpatterns = [
     path("top-ups", top_ups.TopUpsView.as_view()),
     path("top-ups/<str:key>", top_ups.TopUpView.as_view()),
     path("invoices/<str:number>/explain", invoices.InvoiceExplanationView.as_view()),
+    path("invoices/<str:number>/proof", proof.ProofView.as_view()),
+    path("invoices/<str:number>/events", proof.EventFileView.as_view()),
+    path("invoices/<str:number>/inclusion", proof.InclusionView.as_view()),
 ]

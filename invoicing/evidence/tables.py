@@ -10,7 +10,7 @@ from billing_site.kernel.guard import Carving, Guard
 
 # Carved tables whose rows have no digest in the chain, and what proves them instead.
 PROVEN_ELSEWHERE = {
-    "metering_usageevent": "archived days carry a digest, issued lines one of their windows; months are purged",
+    "metering_usageevent": "archived days carry a digest, issued lines a root over their events; months are purged",
     "metering_knownkey": "each follows from an event",
     "invoicing_evidenceshape": "the chain itself",
     "invoicing_evidencerow": "the chain itself",

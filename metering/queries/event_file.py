@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -110,7 +111,7 @@ def _quoted(text: str) -> str:
         return str(cursor.fetchone()[0])
 
 
-def _parameters(span: EventSpan) -> dict[str, object]:
+def _parameters(span: EventSpan) -> dict[str, Any]:
     return {
         "meter": meter_by_key(key=span.meter_key).pk,
         "customer": span.customer_id,

@@ -18,6 +18,7 @@ TINY = {
     "bench_preview": "--customers 30",
     "bench_usage": "--stored 2000 --requests 3",
     "bench_verify": "--invoices 40",
+    "bench_roots": "--events 2000 --invoices 30",
 }
 
 
