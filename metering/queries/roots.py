@@ -21,6 +21,8 @@ from metering.queries.usage import meter_by_key
 # PostgreSQL hashes the leaves, Python the nodes above them: so many leaves travel as one row.
 LEAVES_A_ROW = 4096
 READ_AT_ONCE_MAX = 100_000
+# Of so many numbers all events are looked at by their number, whosever they are; of more the customer's by their time.
+NEWEST_MAX = 1_000_000
 
 
 def counted_events(*, source: str) -> str:
@@ -33,22 +35,31 @@ def counted_events(*, source: str) -> str:
     """
 
 
-_LEAVES = f"""
-    SELECT place, string_agg(leaf, ''::bytea ORDER BY number)
-    FROM (
-        SELECT place, number, leaf, (row_number() OVER (PARTITION BY place ORDER BY number) - 1) / {LEAVES_A_ROW} AS part
+def _leaves_of(*, source: str) -> str:
+    """Return the query for the hashes of the events of spans, so many a row; `source` holds the events that come into question."""
+    return f"""
+        SELECT place, string_agg(leaf, ''::bytea ORDER BY number)
         FROM (
-            SELECT span.place, e.id AS number, sha256('\\x00'::bytea || convert_to({EVENT_LINE}, 'UTF8')) AS leaf
-            FROM unnest(
-                %(meters)s::bigint[], %(customers)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[],
-                %(afters)s::bigint[], %(throughs)s::bigint[]
-            ) WITH ORDINALITY AS span(meter, customer, first_moment, end_moment, known_after, known_through, place)
-            CROSS JOIN LATERAL (SELECT e.* FROM {counted_events(source="metering_usageevent")}) AS e
-            OFFSET 0
-        ) AS hashed
-    ) AS parted
-    GROUP BY place, part ORDER BY place, part
-"""
+            SELECT place, number, leaf,
+                   (row_number() OVER (PARTITION BY place ORDER BY number) - 1) / {LEAVES_A_ROW} AS part
+            FROM (
+                SELECT span.place, e.id AS number, sha256('\\x00'::bytea || convert_to({EVENT_LINE}, 'UTF8')) AS leaf
+                FROM unnest(
+                    %(meters)s::bigint[], %(customers)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[],
+                    %(afters)s::bigint[], %(throughs)s::bigint[]
+                ) WITH ORDINALITY AS span(meter, customer, first_moment, end_moment, known_after, known_through, place)
+                CROSS JOIN LATERAL (SELECT e.* FROM {counted_events(source=source)}) AS e
+                OFFSET 0
+            ) AS hashed
+        ) AS parted
+        GROUP BY place, part ORDER BY place, part
+    """
+
+
+_LEAVES = _leaves_of(source="metering_usageevent")
+_NEWEST_LEAVES = _leaves_of(
+    source="(SELECT * FROM metering_usageevent WHERE id > %(first)s AND id <= %(last)s OFFSET 0)"
+)
 
 
 @dataclass(frozen=True)
@@ -111,8 +122,12 @@ def grow(
     *, spans: Sequence[EventSpan], trees: Sequence[MerkleTree], afters: Sequence[int], expected_count: int
 ) -> None:
     """Add to each span's tree the leaves of its events after a number."""
+    if not spans:
+        return
+    first, last = min(afters), max(span.known_through for span in spans)
+    query = _NEWEST_LEAVES if first and last - first <= NEWEST_MAX else _LEAVES
     read = _read_piecewise if expected_count > READ_AT_ONCE_MAX else _read_at_once
-    for place, leaves in read(_parameters(spans, afters)) if spans else ():
+    for place, leaves in read(query, _parameters(spans, afters) | {"first": first, "last": last}):
         trees[place - 1].add(bytes(leaves))
 
 
@@ -149,14 +164,14 @@ def _parameters(spans: Sequence[EventSpan], afters: Sequence[int]) -> dict[str, 
     }
 
 
-def _read_at_once(parameters: dict[str, Any]) -> Iterable[tuple[int, bytes]]:
+def _read_at_once(query: str, parameters: dict[str, Any]) -> Iterable[tuple[int, bytes]]:
     with connection.cursor() as cursor:
-        cursor.execute(_LEAVES, parameters)
+        cursor.execute(query, parameters)
         return cursor.fetchall()
 
 
-def _read_piecewise(parameters: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
+def _read_piecewise(query: str, parameters: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
     """Yield the same rows; memory does not grow with their number."""
     with transaction.atomic(), connection.chunked_cursor() as cursor:
-        cursor.execute(_LEAVES, parameters)
+        cursor.execute(query, parameters)
         yield from cursor

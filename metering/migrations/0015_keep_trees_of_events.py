@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('metering', '0013_find_windows_by_customer_not_by_meter'),
+        ('metering', '0014_let_the_application_keep_months'),
     ]
 
     operations = [
