@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 from django.db import Error, IntegrityError, connection, transaction
 
+from billing_site.kernel.text import is_storable
 from metering.conflicts import Conflict, list_conflicts
 from metering.core.parsing import Event
-from metering.models.events import INGEST_LOCK, MONTH_IS_NOT_OPEN
+from metering.models.events import INGEST_LOCK, MONTH_IS_NOT_OPEN, KnownKey, UsageEvent
 from metering.partitions import open_present_month
 
 ATTEMPTS = 5
@@ -74,6 +75,15 @@ def accept_events(*, events: Sequence[Event]) -> Receipt:
 def dedup_key(*, customer_id: str, idempotency_key: str) -> str:
     """Return what makes an event unique, as the digits of a UUID: half of SHA-256 over customer, NUL, idempotency key."""
     return hashlib.sha256(f"{customer_id}\x00{idempotency_key}".encode()).hexdigest()[:32]
+
+
+def number_of_key(*, customer_id: str, idempotency_key: str) -> int | None:
+    """Return the number of the event that was accepted with a key, also of a month that is purged; None without one."""
+    if not is_storable(idempotency_key):
+        return None
+    key = dedup_key(customer_id=customer_id, idempotency_key=idempotency_key)
+    found = UsageEvent.objects.filter(dedup_key=key).values_list("pk", flat=True).first()
+    return found or KnownKey.objects.filter(dedup_key=key).values_list("number", flat=True).first()
 
 
 def _copy_new(events: Sequence[Event], keys: list[str], order: list[int]) -> bool:

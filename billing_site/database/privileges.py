@@ -50,6 +50,7 @@ ORDINARY = (
     "invoicing_topup",
     "invoicing_topuprule",
     "metering_eventconflict",
+    "metering_eventtree",
     "metering_keyhorizon",
     "metering_meter",
     "metering_rollupprogress",

@@ -7,24 +7,29 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from billing_site.display.downloads import document_file, lines_file, program_file
 from billing_site.kernel import clock
-from billing_site.kernel.errors import BillingError, NotFound
+from billing_site.kernel.errors import BillingError, Conflict, NotFound
 from billing_site.portal.access import close_session, customer_of_link, open_session, signed_in_customer
 from billing_site.portal.forms import BudgetForm
 from billing_site.portal.queries.alerts import alerts_page
 from billing_site.portal.queries.credit import credit_page
+from billing_site.portal.queries.evidence import event_page
 from billing_site.portal.queries.home import home_page
-from billing_site.portal.queries.invoice_page import invoice_page
+from billing_site.portal.queries.invoice_page import invoice_of, invoice_page
 from billing_site.portal.queries.invoices import invoice_list, invoice_row
+from invoicing.checker import CHECKER
 from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
 from invoicing.spend.models import SetBy
 from invoicing.spend.operations import retire_budget
 from invoicing.spend.queries import own_budget
+from invoicing.workflows.event_evidence import event_file, inclusion_document, proof_document
 from invoicing.workflows.find_saving import find_saving
 from invoicing.workflows.watch_spend import set_watched_budget
 
@@ -34,11 +39,11 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-def _private(view: Callable[..., HttpResponse]) -> Any:
+def _private(view: Callable[..., HttpResponseBase]) -> Any:
     """Keep a page out of every cache, and foreign code out of the page."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, **parts: str) -> HttpResponse:
+    def guarded(request: HttpRequest, **parts: str) -> HttpResponseBase:
         response = view(request, **parts)
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         return response
@@ -46,19 +51,22 @@ def _private(view: Callable[..., HttpResponse]) -> Any:
     return never_cache(guarded)
 
 
-def _for_customer(view: Callable[..., HttpResponse]) -> Any:
+def _for_customer(view: Callable[..., HttpResponseBase]) -> Any:
     """Call the view with the signed-in customer, or say that a link is needed; what is not theirs is not found."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, **parts: str) -> HttpResponse:
+    def guarded(request: HttpRequest, **parts: str) -> HttpResponseBase:
         try:
             customer = customer_by_key(key=signed_in_customer(request=request))
         except NotFound:
             return _page(request, "no_access.html", status=401)
         try:
             return view(request, customer, **parts)
-        except NotFound as problem:
-            return _page(request, "not_found.html", {"customer": customer, "message": problem.message}, status=404)
+        except (NotFound, Conflict) as problem:
+            told = {"customer": customer, "message": problem.message}
+            if isinstance(problem, NotFound):
+                return _page(request, "not_found.html", told, status=404)
+            return _page(request, "not_found.html", {**told, "heading": "This is not possible"}, status=409)
 
     return _private(guarded)
 
@@ -151,6 +159,52 @@ def invoice(request: HttpRequest, customer: Customer, number: str) -> HttpRespon
     """Show one invoice: its lines down to the usage of each day, checked again, and what happened to it."""
     page = invoice_page(customer=customer, number=number, at=clock.now())
     return _page(request, "invoice.html", {"customer": customer, "page": page, "here": "invoices"})
+
+
+@require_safe
+@_for_customer
+def proof(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
+    """Hand out what the checker reads of an invoice."""
+    document = proof_document(invoice=invoice_of(customer=customer, number=number))
+    return document_file(document=document, name=f"{number}-proof.json")
+
+
+@require_safe
+@_for_customer
+def events(request: HttpRequest, customer: Customer, number: str) -> HttpResponseBase:
+    """Hand out the events that an invoice counts."""
+    lines = event_file(invoice=invoice_of(customer=customer, number=number))
+    return lines_file(lines=lines, name=f"{number}-events.ndjson")
+
+
+@require_safe
+@_for_customer
+def event(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
+    """Show whether an invoice counts one event, and its way to the root."""
+    page = event_page(customer=customer, number=number, key=request.GET.get("key", "")[:255])
+    return _page(request, "event.html", {"customer": customer, **vars(page), "here": "invoices"})
+
+
+@require_safe
+@_for_customer
+def inclusion(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
+    """Hand out the way of one event to the root, for the checker."""
+    invoice = invoice_of(customer=customer, number=number)
+    line, place = (_number(request.GET.get(name, "")) for name in ("line", "event"))
+    document = inclusion_document(invoice=invoice, position=line, number=place)
+    return document_file(document=document, name=f"{number}-inclusion.json")
+
+
+@require_safe
+@_for_customer
+def checker(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Hand out the checker itself."""
+    return program_file(path=CHECKER)
+
+
+def _number(text: str) -> int:
+    """Return a number out of an address; 0, which no line and no event has, for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
 
 
 def _page(

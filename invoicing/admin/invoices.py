@@ -15,7 +15,6 @@ from unfold.decorators import action
 
 from billing_site.display.admin import (
     ReasonForm,
-    TrackedAdmin,
     actor_of,
     attempt,
     confirm_with_reason,
@@ -28,6 +27,7 @@ from billing_site.display.pills import invoice_state, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.customer_page import amount_due
+from invoicing.admin.invoice_files import FilesOfInvoices
 from invoicing.admin.invoice_filters import PeriodFilter, StateFilter
 from invoicing.admin.invoice_page import (
     ISSUE,
@@ -57,7 +57,7 @@ STILL_AT_STRIPE = (
 
 
 @admin.register(Invoice)
-class InvoiceAdmin(TrackedAdmin, OneOffPages):
+class InvoiceAdmin(FilesOfInvoices, OneOffPages):
     """What customers owe. Nothing here is edited: drafts come from billing, issued documents are carved in stone."""
 
     list_display = (

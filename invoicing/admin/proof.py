@@ -32,6 +32,7 @@ class ProofPage:
     proof: LineProof
     windows: list[KnownWindow]
     windows_equal: bool
+    events_equal: bool
     chart: SafeString
     step: str
     events: list[KnownEvent]
@@ -76,6 +77,11 @@ def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> 
         proof=proof,
         windows=windows,
         windows_equal=proof.recounted is None or proof.recounted.windows_digest == line.windows_digest,
+        events_equal=proof.recounted is None
+        or (
+            proof.recounted.event_count == line.event_count
+            and proof.events_root == (line.events_root or proof.events_root)
+        ),
         chart=chart,
         step=step,
         events=events,

@@ -2,21 +2,19 @@
 
 from typing import Any
 
-from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing_site.display.downloads import NDJSON, lines_file
 from billing_site.kernel.errors import InvalidInput
 from invoicing.api.base import filters_of
 from invoicing.api.invoice_documents import InvoiceSerializer
 from invoicing.api.invoices import visible_invoice
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.event_evidence import event_file, inclusion_document, proof_document
-
-NDJSON = "application/x-ndjson"
 
 
 class ProofView(generics.GenericAPIView[Invoice]):
@@ -57,7 +55,7 @@ class EventFileView(generics.GenericAPIView[Invoice]):
         """Return the file."""
         filters_of(request, known=())
         invoice = visible_invoice(request, number=number)
-        return event_file_response(invoice)
+        return lines_file(lines=event_file(invoice=invoice), name=f"{invoice.number}-events.ndjson")
 
 
 class InclusionView(generics.GenericAPIView[Invoice]):
@@ -92,10 +90,3 @@ def whole_number(text: str, *, field: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 18:
         raise InvalidInput("must be a whole number", field=field)
     return int(text)
-
-
-def event_file_response(invoice: Invoice) -> StreamingHttpResponse:
-    """Return the event file of an invoice as a download; raises Conflict for a draft."""
-    response = StreamingHttpResponse(event_file(invoice=invoice), content_type=NDJSON)
-    response["Content-Disposition"] = f'attachment; filename="{invoice.number}-events.ndjson"'
-    return response

@@ -120,6 +120,9 @@ class InvoiceDocument:
     amount_due: Money
     payment_note: str
     proof_digest: str
+    # The root over the usage events that it counts, and how many these are; empty where it counts none.
+    events_root: str = ""
+    event_count: int = 0
     locale: str = "en"
 
     def __post_init__(self) -> None:
@@ -201,6 +204,7 @@ def _content(document: InvoiceDocument) -> dict[str, Any]:
         "totals": _totals(document),
         "payment": _payment(document),
         "proof": document.proof_digest,
+        "evidence": _evidence(document),
     }
 
 
@@ -296,6 +300,18 @@ def _payment(document: InvoiceDocument) -> dict[str, Any]:
         "bank": lines_of(document.seller.bank),
         "reference": line_of(document.number or ""),
         "may_break": len(document.payment_note) > CHARACTERS_TOGETHER_MAX,
+    }
+
+
+def _evidence(document: InvoiceDocument) -> dict[str, str]:
+    """Return what says which usage events were counted; nothing where none has a root."""
+    if not document.events_root:
+        return {}
+    number = quantity_text(quantity=Decimal(document.event_count))
+    return {
+        "note": f"It rests on {number} usage {counted('event', document.event_count)}, under the root below (Merkle tree, RFC 9162)."
+        " Its page on the web has them, with a program that checks them without us.",
+        "root": document.events_root,
     }
 
 

@@ -31,6 +31,7 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
     zone = ZoneInfo(invoice.timezone)
     seller: Mapping[str, str] = invoice.seller
     period = period_shown(invoice=invoice)
+    lines = list(invoice.lines.order_by("position"))
     return InvoiceDocument(
         seller=DocumentSeller(
             name=seller.get("name", ""),
@@ -53,7 +54,7 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         period_last_date=None if period is None else (period.end.astimezone(zone) - timedelta(microseconds=1)).date(),
         time_zone=invoice.timezone,
         currency=invoice.currency,
-        lines=tuple(_line(line) for line in invoice.lines.order_by("position")),
+        lines=tuple(_line(line) for line in lines),
         subtotal=invoice.subtotal,
         total=invoice.total,
         amount_paid=invoice.amount_paid,
@@ -61,6 +62,8 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         amount_due=invoice.amount_due,
         payment_note=_payment_note(invoice),
         proof_digest=invoice.seal or invoice.content_digest,
+        events_root=invoice.events_root,
+        event_count=sum(line.event_count for line in lines if line.events_root),
     )
 
 

@@ -404,6 +404,7 @@ CHANGES = {
     "amount_due": money("48.00"),
     "payment_note": "Please pay by cheque.",
     "proof_digest": "0" * 64,
+    "events_root": "1" * 64,
 }
 
 

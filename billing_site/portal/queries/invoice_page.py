@@ -26,7 +26,7 @@ from metering.archiving.absent import EventsArchived
 from metering.queries import usage_by_date
 
 # All lines of a page together: counting so many raw events again takes a second or less.
-EVENTS_COUNTED_MAX = 100_000
+EVENTS_COUNTED_MAX = 50_000
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class InvoicePage:
     lines: tuple[LineView, ...]
     happenings: tuple[Happening, ...]
     counted_events: int
+    event_count: int
 
     @property
     def check(self) -> Check:
@@ -64,7 +65,7 @@ class InvoicePage:
 
 def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePage:
     """Return the page of one of the customer's invoices; raises NotFound for any other number."""
-    invoice = _invoice(customer, number)
+    invoice = invoice_of(customer=customer, number=number)
     row = invoice_row(invoice=invoice, at=at)
     zone = ZoneInfo(invoice.timezone)
     refusals = list(invoice.payment_failures.order_by("occurred_at", "id"))
@@ -91,10 +92,12 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         lines=views,
         happenings=_happenings(invoice, [(refusal.occurred_at, refusal.code) for refusal in refusals]),
         counted_events=event_count if few_events else 0,
+        event_count=sum(line.event_count for line in lines if line.events_root),
     )
 
 
-def _invoice(customer: Customer, number: str) -> Invoice:
+def invoice_of(*, customer: Customer, number: str) -> Invoice:
+    """Return one of the customer's invoices; raises NotFound for any other number."""
     found = None
     if "\x00" not in number:
         invoices = issued_invoices(customer=customer).select_related("customer__stripe_customer")
@@ -119,6 +122,7 @@ def _line(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> LineView
     if line.kind in STATED:
         return _stated_line(line)
     service = utc_period(start=line.service_start, end=line.service_end)
+    check, difference = _check(line, counted_again=counted_again)
     is_charge = line.kind == LineKind.CHARGE
     usage = _usage(line, service, as_known=counted_again, zone=zone) if line.meter_key and is_charge else None
     return LineView(
@@ -135,12 +139,15 @@ def _line(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> LineView
         usage=usage,
         event_count=line.event_count,
         late=EXACT.subtract(usage.total, line.quantity) if usage else Decimal(0),
-        check=_check(line, counted_again=counted_again),
+        check=check,
+        difference=difference,
+        events_root=line.events_root,
     )
 
 
 def _stated_line(line: InvoiceLine) -> LineView:
     """Return what was invoiced once: its quantity has no usage behind it, and no days."""
+    check, difference = _check(line, counted_again=False)
     return LineView(
         name=line.description,
         metered=False,
@@ -150,7 +157,8 @@ def _stated_line(line: InvoiceLine) -> LineView:
         explanation=line.rated["explanation"],
         steps=steps_of(steps=line.rated["steps"], explanation=line.rated["explanation"]),
         days=None,
-        check=_check(line, counted_again=False),
+        check=check,
+        difference=difference,
     )
 
 
@@ -174,21 +182,23 @@ def _usage(line: InvoiceLine, service: Period, *, as_known: bool, zone: ZoneInfo
     )
 
 
-def _check(line: InvoiceLine, *, counted_again: bool) -> Check:
-    """Check a line: with its raw events where they are few enough, otherwise its seal and its arithmetic."""
+def _check(line: InvoiceLine, *, counted_again: bool) -> tuple[Check, str]:
+    """Check a line and tell the first difference: with its raw events where they are few enough, otherwise its seal and its arithmetic."""
     if line_digest(line=line) != line.digest:
-        return Check.DIFFERENT
+        return Check.DIFFERENT, "the line is not what was sealed: its digest differs"
     if line.rated["inputs"]["engine"] != ENGINE_VERSION:
-        return Check.NOT_POSSIBLE
+        return Check.NOT_POSSIBLE, ""
     if counted_again or not line.meter_key:
         proof = prove_line(line=line)
         if not proof.archived:
-            return Check.EQUAL if proof.equal else Check.DIFFERENT
+            return (Check.EQUAL, "") if proof.equal else (Check.DIFFERENT, proof.differences[0])
     try:
         again = rated_again(line.rated["inputs"])
     except NOT_RATABLE:
-        return Check.DIFFERENT
-    return Check.RECALCULATED if again == line.rated and again["amount"] == wire(line.amount) else Check.DIFFERENT
+        return Check.DIFFERENT, "it cannot be calculated again"
+    if again == line.rated and again["amount"] == wire(line.amount):
+        return Check.RECALCULATED, ""
+    return Check.DIFFERENT, f"calculated again it comes to {again['amount']['amount']}"
 
 
 def _happenings(invoice: Invoice, refusals: list[tuple[datetime, str]]) -> tuple[Happening, ...]:

@@ -37,7 +37,7 @@ class LineView:
     """What one line says, how it came about, and for an invoiced one what checking it again has shown.
 
     `days` are its own where it covers only a part of the period. `late` is what the windows hold
-    beyond what was invoiced.
+    beyond what was invoiced. `difference` is the first one that the check has found.
     """
 
     name: str
@@ -52,6 +52,8 @@ class LineView:
     event_count: int = 0
     late: Decimal = Decimal(0)
     check: Check | None = None
+    difference: str = ""
+    events_root: str = ""
 
 
 def running_line(*, line: DocumentLine, period: Period, zone: ZoneInfo) -> LineView:
