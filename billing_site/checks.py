@@ -103,6 +103,12 @@ def _money() -> Iterator[CheckMessage]:
         )
     if not 1 <= settings.FISCAL_YEAR_FIRST_MONTH <= 12:
         yield Error("FISCAL_YEAR_FIRST_MONTH is not a month.", hint="Write a number from 1 to 12.", id="billing.E014")
+    if settings.RERATING_SAMPLE < 0 or settings.RERATING_LARGE_AMOUNT <= 0:
+        yield Error(
+            "RERATING_SAMPLE or RERATING_LARGE_AMOUNT is negative, or every line counts as large.",
+            hint="Write a number of lines, and an amount above zero.",
+            id="billing.E015",
+        )
 
 
 def _secrets() -> Iterator[CheckMessage]:

@@ -170,6 +170,9 @@ SELLER = {
 }
 # Whether the hourly billing run issues what it drafts; otherwise people look at the drafts first.
 BILLING_AUTO_ISSUE = env.bool("BILLING_AUTO_ISSUE", default=False)
+# Each night so many issued lines are counted and rated again, and all whose amount is at least this, in whatever currency.
+RERATING_SAMPLE = env.int("RERATING_SAMPLE", default=1000)
+RERATING_LARGE_AMOUNT = env.int("RERATING_LARGE_AMOUNT", default=10_000)
 INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV")
 CREDIT_NOTE_NUMBER_PREFIX = env.str("CREDIT_NOTE_NUMBER_PREFIX", default="CN")
 

@@ -14,6 +14,7 @@ from invoicing.payments.models import Payment, PaymentFailure, PushIntent, Strip
 from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.reports.models import AccountMapping
+from invoicing.rerating.models import ReratingFinding, ReratingReview, ReratingRun
 from invoicing.spend.models import AnomalyReview, Budget, SpendNotice, SpendProgress, SpendWatch, UsageAnomaly
 from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.discount import Discount
@@ -61,6 +62,9 @@ __all__ = [
     "Product",
     "PushIntent",
     "Refund",
+    "ReratingFinding",
+    "ReratingReview",
+    "ReratingRun",
     "SpendNotice",
     "SpendProgress",
     "SpendWatch",

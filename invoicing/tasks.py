@@ -1,5 +1,7 @@
 """Background jobs of invoicing: each reads the clock and makes one call; all may run twice, at once, or after a crash."""
 
+from decimal import Decimal
+
 from django.conf import settings
 
 from billing_site.kernel.clock import now
@@ -12,11 +14,13 @@ from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.find_anomalies import sweep_anomalies
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.pay_refund import push_refund
+from invoicing.workflows.rate_again import rate_again_at_night
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.top_up_automatically import sweep_top_ups
 from invoicing.workflows.watch_spend import sweep_spend
 from invoicing.workflows.what_if import continue_what_if
+from metering.trees import forget_trees
 
 REGULAR_JOBS = (
     RegularJob(name="Sweep pushes, notices and refunds", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
@@ -28,6 +32,7 @@ REGULAR_JOBS = (
     RegularJob(name="Watch spend", task="invoicing.tasks.watch_spend", cron="* * * * *"),
     RegularJob(name="Top credit up", task="invoicing.tasks.top_up_credit", cron="* * * * *"),
     RegularJob(name="Find unusual usage", task="invoicing.tasks.find_anomalies", cron="47 * * * *"),
+    RegularJob(name="Rate issued lines again", task="invoicing.tasks.rate_again", cron="10 2 * * *"),
     RegularJob(name="Take evidence", task="invoicing.tasks.take_evidence", cron="*/10 * * * *"),
     RegularJob(name="Anchor the chains", task="invoicing.tasks.anchor_chains", cron="35 0 * * *"),
 )
@@ -125,6 +130,15 @@ def compute_what_if(what_if_id: int) -> str:
 def take_evidence() -> str:
     """Take the rows that were carved in stone since the last time into the chain of evidence."""
     return f"{extend_chain(at=now())} rows"
+
+
+def rate_again() -> str:
+    """Count and rate some issued lines again, and all large ones; and forget trees of events that no bill needs any more."""
+    at = now()
+    forget_trees(at=at)
+    large = Decimal(settings.RERATING_LARGE_AMOUNT)
+    run = rate_again_at_night(at=at, sample=settings.RERATING_SAMPLE, large_amount=large)
+    return f"{run.sampled_count} drawn, {run.large_count} large, {run.different_count} different"
 
 
 def anchor_chains() -> str:

@@ -148,6 +148,15 @@ DEEDS = {
             page=("invoicing_usageanomaly_change", "anomaly_id"),
         ),
         Deed(
+            label="invoicing.reratingreview",
+            at="reviewed_at",
+            actor="actor",
+            reason="reason",
+            verb=lambda row: "looked into",
+            subject=lambda row: f"line {row.finding.line.position} of {row.finding.line.invoice.number}",
+            page=("invoicing_reratingfinding_change", "finding_id"),
+        ),
+        Deed(
             label="invoicing.topup",
             at="made_at",
             actor="actor",

@@ -19,6 +19,7 @@ from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.reports.models import AccountMapping
+from invoicing.rerating.models import ReratingFinding
 from invoicing.spend.models import Budget, UsageAnomaly
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription
@@ -37,6 +38,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
     (PlanMigration, "migrate_subscribers", "Can move the subscribers of a plan to another version"),
     (UsageAnomaly, "review_usageanomaly", "Can say what was found about unusual usage"),
+    (ReratingFinding, "review_reratingfinding", "Can say what was found about lines that rate otherwise"),
     (WhatIf, "ask_whatif", "Can try price lists on closed periods"),
     (UsageEvent, "correct_usageevent", "Can cancel and amend usage events, and settle contradictions"),
     (Meter, "backdate_meter", "Can date meters back and rebuild their windows"),

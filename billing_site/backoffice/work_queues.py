@@ -9,6 +9,7 @@ from django.urls import reverse
 from moneyed import Money
 
 from billing_site.backoffice.credit_queue import top_up_queue
+from billing_site.backoffice.rerating_queue import rerating_queue
 from billing_site.backoffice.usage_problems import uncharged_usage
 from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency, first_named
 from invoicing.core.anomaly import Direction
@@ -50,6 +51,7 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         suspended_queue(),
         closing_queue(),
         unusual_queue(),
+        rerating_queue(),
         top_up_queue(),
         *usage_queues(at=at),
         dead_letter_queue(),

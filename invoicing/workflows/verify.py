@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import ProgrammingError, connection, transaction
-from django.db.models import Count, Prefetch, Q, QuerySet, Sum
+from django.db.models import Count, Prefetch, Q, Sum
 from django.db.models.functions import Length
 
 from billing_site.kernel.money import plain, total
@@ -34,9 +34,10 @@ from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.commitment_faults import commitment_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.credit_note_faults import credit_note_faults
-from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction, prove_line
+from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction
 from invoicing.workflows.guard_faults import guard_faults
 from invoicing.workflows.lines_in_service import lines_outside_service
+from invoicing.workflows.rate_again import issued_lines, proved_again
 from metering.archiving.checks import archive_faults
 from metering.doubles import doubled_keys
 from metering.listing import listing_faults
@@ -178,9 +179,9 @@ def check_credit_notes_hold() -> Iterator[Finding]:
 
 def check_lines_rate_again() -> Iterator[Finding]:
     """Each issued line, counted from raw events and rated again, is the same to the last digit."""
-    for line in _issued_lines().order_by("invoice_id", "position").iterator(chunk_size=CHUNK):
-        for difference in prove_line(line=line).differences:
-            yield Finding("lines rate again", _subject(line), difference)
+    for proof in proved_again(lines=issued_lines()):
+        for difference in proof.differences:
+            yield Finding("lines rate again", _subject(proof.line), difference)
 
 
 def check_corrections_hold() -> Iterator[Finding]:
@@ -232,13 +233,13 @@ def check_fees_in_advance_hold() -> Iterator[Finding]:
 
 def check_lines_are_within_service() -> Iterator[Finding]:
     """No issued line charges for a time in which its plan version was not in force, or was not charged."""
-    for line in lines_outside_service(lines=_issued_lines()).order_by("invoice_id", "position"):
+    for line in lines_outside_service(lines=issued_lines()).order_by("invoice_id", "position"):
         yield Finding("lines are within service", _subject(line), "its plan was not in force all that time")
 
 
 def check_carried_places() -> Iterator[Finding]:
     """A line that carries on from earlier services of its invoice holds what their lines were charged for."""
-    carrying = _issued_lines().filter(kind="charge", rated__inputs__has_key="carries")
+    carrying = issued_lines().filter(kind="charge", rated__inputs__has_key="carries")
     for line in carrying.order_by("invoice_id", "position"):
         spans = carries_of(inputs=line.rated["inputs"])
         earlier = line.invoice.lines.filter(
@@ -252,12 +253,6 @@ def check_carried_places() -> Iterator[Finding]:
         carried = Decimal(line.rated["inputs"]["usage"].get("carried", 0))
         if len(by_span) != len(spans) or used != carried:
             yield Finding("places in tiers are carried", _subject(line), f"it carries {carried}, before it were {used}")
-
-
-def _issued_lines() -> "QuerySet[InvoiceLine]":
-    return InvoiceLine.objects.exclude(invoice__status=InvoiceStatus.DRAFT).select_related(
-        "invoice__customer", "correction__original__invoice__customer"
-    )
 
 
 def _subject(line: InvoiceLine) -> str:

@@ -1,0 +1,1 @@
+"""Issued lines that are counted and rated again at night, and what came out otherwise."""

@@ -1,0 +1,96 @@
+"""The portal hands out what it takes to check an invoice without us, and shows where one event stands on it."""
+
+import json
+
+import pytest
+
+from invoicing.checker import CHECKER
+from invoicing.checker.check_invoice import main
+from invoicing.workflows import event_evidence
+from metering.correcting import cancel_event
+from tests.billing_site.portal.reading import text_of
+from tests.factories import JULY, a_customer, use
+
+pytestmark = pytest.mark.django_db
+
+
+def read(answer) -> str:
+    return text_of(answer.content.decode())
+
+
+def test_the_three_files_of_the_invoice_page_check_the_invoice(july, visit, tmp_path, capsys):
+    client = visit("cust_acme")
+    text = read(client.get(f"/portal/invoices/{july.number}/"))
+    names = {"proof.json": "invoice.json", "events.ndjson": "events.ndjson"}
+    for address, name in names.items():
+        answer = client.get(f"/portal/invoices/{july.number}/{address}")
+        (tmp_path / name).write_bytes(b"".join(answer) if answer.streaming else answer.content)
+        assert answer["Content-Disposition"].startswith(f'attachment; filename="{july.number}-')
+
+    checker = client.get("/portal/check_invoice.py")
+
+    assert checker.content == CHECKER.read_bytes()
+    assert main([str(tmp_path / "invoice.json"), str(tmp_path / "events.ndjson")]) == 0
+    assert july.events_root in capsys.readouterr().out
+    assert july.events_root in text
+    assert "Check it without us This invoice rests on 2 usage events." in text
+    assert f"Root of its 2 usage events: {july.lines.get(position=2).events_root}" in text
+
+
+def test_a_customer_finds_one_event_by_its_key_with_its_way_to_the_root(july, visit, tmp_path):
+    client, lines = visit("cust_acme"), []
+    lines = b"".join(client.get(f"/portal/invoices/{july.number}/events.ndjson")).splitlines()
+    event = json.loads(lines[2])
+
+    page = read(client.get(f"/portal/invoices/{july.number}/event/?key={event['idempotency_key']}"))
+
+    assert f"It is on invoice {july.number}." in page
+    assert "Event 2 of 2. With 1 other hash its hash makes the root of the line: equal." in page
+    proof = client.get(f"/portal/invoices/{july.number}/inclusion.json?line=2&event={event['id']}")
+    (tmp_path / "proof.json").write_bytes(proof.content)
+    (tmp_path / "invoice.json").write_bytes(client.get(f"/portal/invoices/{july.number}/proof.json").content)
+    assert main([str(tmp_path / "invoice.json"), "--inclusion", str(tmp_path / "proof.json")]) == 0
+
+
+def test_an_event_that_is_not_on_the_invoice_is_said_to_be_accepted_or_unknown(july, visit):
+    use("cust_acme", "1", at=JULY, key="late")
+    use("cust_other", "1", at=JULY, key="another's")
+    page = f"/portal/invoices/{july.number}/event/"
+
+    assert f"We accepted it, and invoice {july.number} does not count it." in read(
+        visit("cust_acme").get(f"{page}?key=late")
+    )
+    for key in ("another%27s", "nothing", "%00", ""):
+        assert "We never accepted an event with this key from you." in read(visit("cust_acme").get(f"{page}?key={key}"))
+
+
+def test_an_event_that_was_cancelled_after_the_invoice_is_still_on_it(july, visit):
+    [_, line, *_] = b"".join(visit("cust_acme").get(f"/portal/invoices/{july.number}/events.ndjson")).splitlines()
+    key = json.loads(line)["idempotency_key"]
+    cancel_event(customer_id="cust_acme", idempotency_key=key, actor="test", reason="sent by mistake")
+
+    assert f"It is on invoice {july.number}." in read(
+        visit("cust_acme").get(f"/portal/invoices/{july.number}/event/?key={key}")
+    )
+
+
+def test_of_very_many_events_none_is_looked_for_while_somebody_waits(july, visit, monkeypatch):
+    monkeypatch.setattr(event_evidence, "INCLUSION_EVENTS_MAX", 1)
+    client = visit("cust_acme")
+    [_, line, *_] = b"".join(client.get(f"/portal/invoices/{july.number}/events.ndjson")).splitlines()
+    event = json.loads(line)
+
+    answer = client.get(f"/portal/invoices/{july.number}/inclusion.json?line=2&event={event['id']}")
+
+    assert answer.status_code == 409
+    assert "download the event file and check it as a whole" in read(answer)
+
+
+@pytest.mark.parametrize("address", ["proof.json", "events.ndjson", "inclusion.json?line=2&event=1", "event/?key=x"])
+def test_nobody_gets_another_customers_evidence(july, visit, client, address):
+    a_customer("cust_other")
+
+    assert visit("cust_other").get(f"/portal/invoices/{july.number}/{address}").status_code == 404
+    client.logout()
+    client.cookies.clear()
+    assert client.get(f"/portal/invoices/{july.number}/{address}").status_code == 401
