@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0035_say_which_events_invoices_count'),
+        ('invoicing', '0036_say_which_events_invoices_count'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0034_derive_when_a_base_is_due'),
+        ('invoicing', '0035_derive_when_a_base_is_due'),
     ]
 
     operations = [
