@@ -72,7 +72,9 @@ def test_no_page_shows_another_customers_name_number_or_amount(july, visit):
         text = answer.content.decode()
         # What was asked for may be repeated; nothing more about it may be known.
         assert "Acme" not in text and str(july.total.amount) not in text and july.seal not in text
-        assert answer.status_code == (404 if name in ("invoice", "pdf", "proof", "events", "inclusion", "event") else 200), name
+        assert answer.status_code == (
+            404 if name in ("invoice", "pdf", "proof", "events", "inclusion", "event") else 200
+        ), name
 
 
 @pytest.mark.parametrize("number", ["INV-2026-99999", "x%00y", "..%2f..%2fadmin", "%F0%9F%92%B8", "9" * 300])
