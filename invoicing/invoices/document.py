@@ -309,8 +309,8 @@ def _evidence(document: InvoiceDocument) -> dict[str, str]:
         return {}
     number = quantity_text(quantity=Decimal(document.event_count))
     return {
-        "note": f"It rests on {number} usage {counted('event', document.event_count)}, under the root below (Merkle tree, RFC 9162)."
-        " Its page on the web has them, with a program that checks them without us.",
+        "note": f"This invoice rests on {number} usage {counted('event', document.event_count)}, under the root below (Merkle tree, RFC 9162)."
+        " Its page on the web has them, and a program that checks them without us.",
         "root": document.events_root,
     }
 

@@ -25,14 +25,17 @@ def span_of_line(*, line: InvoiceLine, known_through: int, customer_key: str) ->
     )
 
 
-def set_event_roots(*, lines: Iterable[InvoiceLine], customer_key: str) -> None:
-    """Give the charges for usage of a draft the roots of their events: one query for all of them.
+def set_event_roots(*, lines: Iterable[InvoiceLine]) -> None:
+    """Give the charges for usage of drafts, of one or many, the roots of their events: one query for all of them.
 
     Raises ManyEventsToHash, Conflict where the events are not those of the windows that were rated, EventsArchived where
     they are in the archive only.
     """
     metered = [line for line in lines if line.kind == LineKind.CHARGE and line.meter_key]
-    spans = [span_of_line(line=line, known_through=line.known_through, customer_key=customer_key) for line in metered]
+    spans = [
+        span_of_line(line=line, known_through=line.known_through, customer_key=line.invoice.customer.key)
+        for line in metered
+    ]
     roots = checked_roots(spans=spans, counts=[line.event_count for line in metered])
     for line, root in zip(metered, roots, strict=True):
         line.events_root = root.root

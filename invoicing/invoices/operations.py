@@ -243,7 +243,7 @@ def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, Con
     lines += lines_of_adjustments(
         invoice=invoice, lines=assembled.credits, subscriptions={}, first_position=len(lines) + 1
     )
-    set_event_roots(lines=lines, customer_key=invoice.customer.key)
+    set_event_roots(lines=lines)
     for line in lines:
         line.digest = line_digest(line=line)
     return lines

@@ -223,7 +223,8 @@ def _recounted(line: InvoiceLine, known: InvoiceLine | UsageCorrection, *, quant
         differences.append("raw events divide otherwise than the line says by what its price asks for")
     if known.events_root and found.root != known.events_root:
         differences.append(
-            f"the {found.count} raw events have the root {found.root}, the line says {known.events_root}: one was changed, or another took its place"
+            f"an event was changed, or another took its place: the root of the {found.count} raw events is"
+            f" {found.root[:12]}…, the line says {known.events_root[:12]}…"
         )
     return Recount(recounted, found.root, differences, ())
 

@@ -10,13 +10,12 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from billing_site.kernel.errors import BillingError
+from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.merkle import MerkleTree
 from billing_site.kernel.period import Period
 from metering.counting import known_through
 from metering.event_lines import EVENT_LINE
-from metering.models import EventCancellation, EventTree, MeterBackdating
-from metering.queries.usage import meter_by_key
+from metering.models import EventCancellation, EventTree, Meter, MeterBackdating
 
 # PostgreSQL hashes the leaves, Python the nodes above them: so many leaves travel as one row.
 LEAVES_A_ROW = 4096
@@ -153,7 +152,10 @@ def still_good(*, tree: EventTree | None, span: EventSpan) -> EventTree | None:
 
 
 def _parameters(spans: Sequence[EventSpan], afters: Sequence[int]) -> dict[str, Any]:
-    meters = {key: meter_by_key(key=key).pk for key in {span.meter_key for span in spans}}
+    meters = dict(Meter.objects.filter(key__in={span.meter_key for span in spans}).values_list("key", "pk"))
+    for span in spans:
+        if span.meter_key not in meters:
+            raise NotFound(f"there is no meter {span.meter_key!r}", field="meter")
     return {
         "meters": [meters[span.meter_key] for span in spans],
         "customers": [span.customer_id for span in spans],
