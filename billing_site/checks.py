@@ -16,7 +16,7 @@ SECRET_KEY_LENGTH_MIN = 40
 @register()
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Check what our own settings say, and whether they fit together."""
-    return [*_stripe(), *_addresses(), *_jobs(), *_money(), *_secrets()]
+    return [*_stripe(), *_addresses(), *_jobs(), *_billing(), *_money(), *_secrets()]
 
 
 def _stripe() -> Iterator[CheckMessage]:
@@ -40,6 +40,15 @@ def _stripe() -> Iterator[CheckMessage]:
             "A live key of Stripe's, but PUBLIC_URL is not https: sessions and webhooks travel in the open.",
             hint="Set PUBLIC_URL to the https address under which customers reach this.",
             id="billing.W004",
+        )
+
+
+def _billing() -> Iterator[CheckMessage]:
+    if settings.BILLING_AUTO_ISSUE and settings.BILLING_RUNS_NEED_APPROVAL:
+        yield Error(
+            "BILLING_AUTO_ISSUE together with BILLING_RUNS_NEED_APPROVAL: nothing is issued by itself that needs a signature.",
+            hint="Unset one of them.",
+            id="billing.E015",
         )
 
 

@@ -173,6 +173,8 @@ BILLING_AUTO_ISSUE = env.bool("BILLING_AUTO_ISSUE", default=False)
 # Each night so many issued lines are counted and rated again, and all whose amount is at least this, in whatever currency.
 RERATING_SAMPLE = env.int("RERATING_SAMPLE", default=1000)
 RERATING_LARGE_AMOUNT = env.int("RERATING_LARGE_AMOUNT", default=10_000)
+# Whether billing runs are issued only as somebody else has signed them; the hourly run drafts.
+BILLING_RUNS_NEED_APPROVAL = env.bool("BILLING_RUNS_NEED_APPROVAL", default=False)
 INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV")
 CREDIT_NOTE_NUMBER_PREFIX = env.str("CREDIT_NOTE_NUMBER_PREFIX", default="CN")
 

@@ -1,6 +1,7 @@
 """Django's index of this app's models; each lives in its slice."""
 
 from billing_site.kernel.history import guard_history
+from invoicing.approvals.models import Approval, ApprovalLimit
 from invoicing.backfills.models import Backfill
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceCell, PriceTier, Product
@@ -8,6 +9,7 @@ from invoicing.credit_notes.models import CreditNote, CreditNoteLine
 from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.evidence.models import Anchor, EvidenceBlock, EvidenceRow, EvidenceShape
+from invoicing.gate.models import GateSetting, InvoiceHold
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
@@ -15,6 +17,7 @@ from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.reports.models import AccountMapping
 from invoicing.rerating.models import ReratingFinding, ReratingReview, ReratingRun
+from invoicing.run_proposals.models import RunProposal
 from invoicing.spend.models import AnomalyReview, Budget, SpendNotice, SpendProgress, SpendWatch, UsageAnomaly
 from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.discount import Discount
@@ -28,6 +31,8 @@ __all__ = [
     "AccountMapping",
     "Anchor",
     "AnomalyReview",
+    "Approval",
+    "ApprovalLimit",
     "Backfill",
     "BillingRun",
     "Budget",
@@ -43,7 +48,9 @@ __all__ = [
     "EvidenceBlock",
     "EvidenceRow",
     "EvidenceShape",
+    "GateSetting",
     "Invoice",
+    "InvoiceHold",
     "InvoiceLine",
     "InvoiceSeries",
     "JournalEntry",
@@ -65,6 +72,7 @@ __all__ = [
     "ReratingFinding",
     "ReratingReview",
     "ReratingRun",
+    "RunProposal",
     "SpendNotice",
     "SpendProgress",
     "SpendWatch",

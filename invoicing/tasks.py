@@ -9,7 +9,7 @@ from billing_site.kernel.jobs import RegularJob
 from invoicing.evidence.anchors import anchor_of_day
 from invoicing.evidence.chain import extend_chain
 from invoicing.payments import intake, mirror, push, refunds
-from invoicing.workflows import follow_stripe
+from invoicing.workflows import follow_stripe, propose_run
 from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.find_anomalies import sweep_anomalies
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
@@ -81,15 +81,27 @@ def sweep_open_invoices() -> str:
 
 
 def bill_what_is_due() -> str:
-    """Draft the invoices of the periods that have ended; issue them too where BILLING_AUTO_ISSUE says so."""
+    """Draft the invoices of the periods that have ended; issue them too where BILLING_AUTO_ISSUE says so, and nobody has to sign runs."""
     at = now()
-    report = (issue_billing if settings.BILLING_AUTO_ISSUE else draft_billing)(as_of=at, at=at)
-    return f"{len(report.invoices)} invoices, {len(report.failures)} failures"
+    issues = settings.BILLING_AUTO_ISSUE and not settings.BILLING_RUNS_NEED_APPROVAL
+    report = (issue_billing if issues else draft_billing)(as_of=at, at=at)
+    return f"{len(report.invoices)} invoices, {len(report.held)} held, {len(report.failures)} failures"
 
 
 def expire_credit_that_is_over() -> str:
     """Let credit expire that has run out and can pay for no period any more."""
     return f"{expire_credits(at=now())} grants expired"
+
+
+def show_proposed_run(proposal_id: int) -> str:
+    """Make the figures of a proposed billing run."""
+    return propose_run.show_run(proposal_id=proposal_id, at=now()).figures_digest
+
+
+def issue_proposed_run(proposal_id: int) -> str:
+    """Issue a billing run as it was signed, or keep why not."""
+    proposal = propose_run.issue_proposed(proposal_id=proposal_id, at=now())
+    return proposal.refusal or f"issued as {proposal.run}"
 
 
 def settle_late_usage() -> str:

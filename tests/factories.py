@@ -10,8 +10,10 @@ from django.db import connection
 
 from invoicing.catalog.operations import load_catalog
 from invoicing.catalog.queries import published_version
+from invoicing.core.gate import RULES
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import create_customer
+from invoicing.gate.operations import set_check
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.start import start_subscription
 from metering.core.parsing import Event
@@ -146,6 +148,12 @@ def an_event(
 def amounts(lines: Sequence[Any]) -> list[str]:
     """The amounts of invoice lines as text, in the order of the document."""
     return [f"{line.amount.amount:.2f}" for line in lines]
+
+
+def nothing_is_checked_before_issue() -> None:
+    """Let months without usage after months with it be issued: the test is about something else."""
+    for check, rule in RULES.items():
+        set_check(check=check, is_on=False, threshold=rule.threshold, at=JULY, actor="test", reason="set up")
 
 
 def settle_constraints() -> None:

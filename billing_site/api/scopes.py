@@ -15,6 +15,8 @@ RESOURCES = {
     "prices": "what a price makes of a quantity",
     "invoices": "invoices, previews, explanations and PDFs",
     "credit_notes": "credit notes, what they give back, and refunds",
+    "billing_runs": "billing runs that are looked at before they are issued",
+    "approvals": "deeds that take two people: write decides what others ask for",
     "reports": "what the books say: balances, receivables, statements, deferred and recurring revenue",
 }
 SCOPES = tuple(f"{resource}:{verb}" for resource in RESOURCES for verb in ("read", "write"))

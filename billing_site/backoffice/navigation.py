@@ -26,6 +26,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         "Work",
         (
             Item("Needs you", "inbox", "index"),
+            _list("Approvals", "approval", "invoicing", "approval"),
             Item("Search", "search", "backoffice_search"),
             Item("Changes", "history", "backoffice_changes"),
         ),
@@ -76,9 +77,13 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         "Invoices and money",
         (
             _list("Invoices", "receipt_long", "invoicing", "invoice"),
+            _list("Held invoices", "front_hand", "invoicing", "invoicehold"),
+            Item("Checks before issue", "fact_check", "invoicing_gate_checks", "invoicing.view_invoicehold"),
+            _list("Approval limits", "group", "invoicing", "approvallimit"),
             _list("Payments", "payments", "invoicing", "payment"),
             _list("Payment failures", "credit_card_off", "invoicing", "paymentfailure"),
             _list("Pushes to Stripe", "upload", "invoicing", "pushintent"),
+            _list("Proposed runs", "draw", "invoicing", "runproposal"),
             _list("Billing runs", "playlist_play", "invoicing", "billingrun"),
         ),
     ),

@@ -1,7 +1,8 @@
-"""Who may do what: two groups, and the permissions for deeds that move money.
+"""Who may do what: three groups, and the permissions for deeds that move money.
 
 Finance looks at everything, changes customers, the catalog and what accounts are called elsewhere, tries price lists on closed periods, issues invoices,
-sends refused ones again, records bank transfers and replays dead letters. Support looks at everything and changes
+sends refused ones again, records bank transfers and replays dead letters. Approvers look at everything, decide what others ask for
+(never their own) and set from which amount on it takes two. Support looks at everything and changes
 nothing. `serve` and `demo` call `ensure_roles`; running it again changes nothing but adding what is missing, so that a permission that was taken away
 by hand must be taken from the person, not from the group.
 """
@@ -11,10 +12,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Model
 
+from invoicing.approvals.models import Approval, ApprovalLimit
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
+from invoicing.gate.models import GateSetting, InvoiceHold
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
 from invoicing.plan_migrations.models import PlanMigration
@@ -27,12 +30,14 @@ from invoicing.top_ups.rules import TopUpRule
 from invoicing.what_ifs.models import WhatIf
 from metering.models import DeadLetter, Meter, UsageEvent
 
-FINANCE, SUPPORT = "Finance", "Support"
+FINANCE, APPROVERS, SUPPORT = "Finance", "Approvers", "Support"
 
 # Deeds beyond Django's add, change, delete and view.
 DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (Customer, "move_customer", "Can suspend and close customers"),
     (Invoice, "issue_invoice", "Can issue invoices"),
+    (InvoiceHold, "release_invoicehold", "Can release held invoices"),
+    (GateSetting, "set_gatesetting", "Can set the checks before issue"),
     (Invoice, "record_transfer", "Can record bank transfers"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
@@ -45,6 +50,11 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (UsageCorrection, "decide_late_usage", "Can decide about late usage"),
     (UsageCorrection, "backfill_usage", "Can backfill and replay usage events"),
     (DeadLetter, "replay_deadletter", "Can replay and dismiss dead letters"),
+)
+# Deeds of the second person: whoever may ask for something is not thereby one who may approve it.
+SECOND_DEEDS: tuple[tuple[type[Model], str, str], ...] = (
+    (Approval, "decide_approval", "Can approve and refuse what others ask for"),
+    (ApprovalLimit, "set_approvallimit", "Can set from which amount on it takes two people"),
 )
 SEEN_APPS = ("invoicing", "metering", "dunning", "marketplaces")
 EDITED: tuple[type[Model], ...] = (
@@ -67,8 +77,9 @@ EDITED: tuple[type[Model], ...] = (
 
 @transaction.atomic
 def ensure_roles() -> None:
-    """Make sure that the deeds' permissions and the groups Finance and Support exist with what they need."""
+    """Make sure that the deeds' permissions and the groups Finance, Approvers and Support exist with what they need."""
     deeds = [_deed(model, codename, name) for model, codename, name in DEEDS]
+    second = [_deed(model, codename, name) for model, codename, name in SECOND_DEEDS]
     seen = Permission.objects.filter(content_type__app_label__in=SEEN_APPS, codename__startswith="view_")
     edited = Permission.objects.filter(
         content_type__in=ContentType.objects.get_for_models(*EDITED).values(),
@@ -78,8 +89,10 @@ def ensure_roles() -> None:
         codename__startswith="delete_",
     )
     finance, _ = Group.objects.get_or_create(name=FINANCE)
+    approvers, _ = Group.objects.get_or_create(name=APPROVERS)
     support, _ = Group.objects.get_or_create(name=SUPPORT)
     finance.permissions.add(*seen, *edited, *deeds)
+    approvers.permissions.add(*seen, *second)
     support.permissions.add(*seen)
 
 

@@ -8,7 +8,9 @@ from django.db.models import Count, DecimalField, F, Max, Min, OuterRef, Q, Quer
 from django.urls import reverse
 from moneyed import Money
 
+from billing_site.backoffice.approval_queue import approval_queue
 from billing_site.backoffice.credit_queue import top_up_queue
+from billing_site.backoffice.held_queue import held_queue
 from billing_site.backoffice.rerating_queue import rerating_queue
 from billing_site.backoffice.usage_problems import uncharged_usage
 from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency, first_named
@@ -16,6 +18,7 @@ from invoicing.core.anomaly import Direction
 from invoicing.core.life_cycle import State
 from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer
+from invoicing.gate.queries import drafts_not_held
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import AMOUNT_DUE, overdue
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
@@ -41,6 +44,8 @@ DUE = DecimalField(max_digits=19, decimal_places=3)
 def work_queues(*, at: datetime) -> list[WorkQueue]:
     """Return every kind of work, in the order in which it should be looked at."""
     return [
+        approval_queue(),
+        held_queue(),
         draft_queue(),
         *push_queues(),
         failed_payments_queue(),
@@ -60,15 +65,15 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
 
 
 def draft_queue() -> WorkQueue:
-    """Return the drafts."""
+    """Return the drafts that nothing holds."""
     rows = list(
-        Invoice.objects.filter(status=InvoiceStatus.DRAFT)
+        drafts_not_held()
         .values("currency")
         .annotate(number_of=Count("id"), oldest=Min("drafted_at"), amount=Sum("total"))
     )
     return WorkQueue(
         name="Drafts to issue",
-        link=admin_list("invoice", "state=draft"),
+        link=admin_list("invoice", "state=unheld"),
         empty="Billing runs put drafts here for review before they are issued.",
         count=sum(row["number_of"] for row in rows),
         oldest=min((row["oldest"] for row in rows), default=None),

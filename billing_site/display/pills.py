@@ -13,6 +13,7 @@ MARKS = {GREY: "○", BLUE: "●", GREEN: "✓", RED: "!", AMBER: "◐", STRUCK:
 TONES = {
     "draft": GREY,
     "held": AMBER,
+    "ready": BLUE,
     "issued": BLUE,
     "paid": GREEN,
     "overdue": RED,

@@ -22,10 +22,11 @@ class BillingRunAdmin(ReadOnlyAdmin):
         "state",
         "drafted",
         "issued",
+        "held",
         "failed",
     )
     ordering = ("-id",)
-    fields = ("as_of", "started", "finished", "drafted", "issued", "failure_list")
+    fields = ("as_of", "started", "finished", "drafted", "issued", "held", "failure_list")
     readonly_fields = fields
     empty_message = "Each `manage.py bill` and each scheduled run leaves a row here."
 
@@ -60,6 +61,11 @@ class BillingRunAdmin(ReadOnlyAdmin):
     def issued(self, run: BillingRun) -> SafeString:
         """Link to its invoices by the number that it issued."""
         return link(self._invoices(run), run.issued_count)
+
+    @admin.display(description="Held", ordering="held_count")
+    def held(self, run: BillingRun) -> SafeString:
+        """Link to its drafts that are still held by the number that it held."""
+        return link(f"{self._invoices(run)}&state=held", run.held_count)
 
     def _invoices(self, run: BillingRun) -> str:
         return f"{reverse('admin:invoicing_invoice_changelist')}?billing_run__id__exact={run.pk}"

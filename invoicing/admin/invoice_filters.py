@@ -7,6 +7,9 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 
 from billing_site.kernel.clock import now
+from invoicing.core.gate_states import GateState
+from invoicing.gate.models import InvoiceHold
+from invoicing.gate.queries import drafts_not_held
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.payments.models import PaymentFailure
 
@@ -21,6 +24,8 @@ class StateFilter(admin.SimpleListFilter):
         """Return the states."""
         return [
             ("draft", "Draft"),
+            ("held", "Draft that is held"),
+            ("unheld", "Draft that is not held"),
             ("issued", "Issued, not paid"),
             ("overdue", "Overdue"),
             ("failed", "Payment failed"),
@@ -33,6 +38,11 @@ class StateFilter(admin.SimpleListFilter):
         match self.value():
             case "overdue":
                 return queryset.filter(status=InvoiceStatus.ISSUED, due_date__lt=now().date())
+            case "held":
+                held = InvoiceHold.objects.filter(invoice=OuterRef("pk"), state=GateState.HELD.value)
+                return queryset.filter(Exists(held), status=InvoiceStatus.DRAFT)
+            case "unheld":
+                return queryset.filter(pk__in=drafts_not_held().values("pk"))
             case "failed":
                 failures = PaymentFailure.objects.filter(invoice=OuterRef("pk"))
                 return queryset.filter(Exists(failures), status=InvoiceStatus.ISSUED)

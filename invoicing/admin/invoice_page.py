@@ -14,7 +14,10 @@ from billing_site.display.figures import moment_text, money_text, period_text
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import total
 from invoicing.admin.customer_page import amount_due
+from invoicing.core.gate_states import GateState
 from invoicing.customers.models import SettlementChannel
+from invoicing.gate.models import InvoiceHold
+from invoicing.gate.queries import hold_in_force
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus
@@ -45,6 +48,7 @@ class InvoicePage:
 
     at: datetime
     state: str
+    held: InvoiceHold | None
     question: str
     advice: str
     due: Money
@@ -94,10 +98,12 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
     failures = list(invoice.payment_failures.order_by("occurred_at", "id"))
     changes = history_of(invoice)
     state = invoice_state(status=invoice.status, due_date=invoice.due_date, at=at)
+    held = hold_in_force(invoice=invoice) if invoice.status == InvoiceStatus.DRAFT else None
     is_open = invoice.status == InvoiceStatus.ISSUED
     return InvoicePage(
         at=at,
-        state=state,
+        state=held.state if held else state,
+        held=held,
         question=_question(invoice, state, push, failures, at=at),
         advice=_advice(invoice, push, failures),
         due=amount_due(invoice),
@@ -108,7 +114,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         push=push,
         entries=_entries(invoice, payments),
         changes=changes,
-        may_issue=can_be_issued(invoice, at=at) and allowed(ISSUE),
+        may_issue=can_be_issued(invoice, at=at) and allowed(ISSUE) and (held is None or held.state == GateState.READY),
         may_refresh=invoice.status == InvoiceStatus.DRAFT and allowed(ISSUE),
         may_retry=push is not None and push.status == PushStatus.REFUSED and is_open and allowed(RETRY),
         may_settle=is_open and allowed(SETTLE),

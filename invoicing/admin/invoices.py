@@ -42,6 +42,7 @@ from invoicing.admin.one_off import OneOffPages
 from invoicing.admin.proof import proof_page
 from invoicing.admin.transfer import TransferForm
 from invoicing.customers.models import SettlementChannel
+from invoicing.gate.queries import with_gate_state
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import OWED, totals_by_currency
 from invoicing.payments.models import PushStatus
@@ -119,7 +120,12 @@ class InvoiceAdmin(FilesOfInvoices, OneOffPages):
     @admin.display(description="State", ordering="status")
     def state(self, invoice: Invoice) -> SafeString:
         """Show the state as a pill."""
-        return pill(invoice_state(status=invoice.status, due_date=invoice.due_date, at=now()))
+        shown = invoice_state(status=invoice.status, due_date=invoice.due_date, at=now())
+        return pill(getattr(invoice, "gate_state", None) or shown)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return the invoices with what the gate says of drafts."""
+        return with_gate_state(invoices=super().get_queryset(request))
 
     @admin.display(description="Total", ordering="total")
     def total_amount(self, invoice: Invoice) -> SafeString:

@@ -10,9 +10,11 @@ from billing_site.kernel.errors import Conflict
 from billing_site.kernel.money import from_minor_units, plain, total
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.adjustments.credits import CreditKind
+from invoicing.core.assembly import AssembledInvoice
 from invoicing.core.posting import PREPAID_CREDIT, PROMOTIONAL_CREDIT, postings_for_issue
 from invoicing.credits.operations import draw_credits
 from invoicing.customers.models import SettlementChannel
+from invoicing.gate.models import InvoiceHold
 from invoicing.invoices.crediting import credited_beside
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.invoices.operations import apply_payment, issue, locked_invoice, nothing_due, save_draft
@@ -21,6 +23,7 @@ from invoicing.ledger.operations import post_entry
 from invoicing.payments.push import plan_push
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
 from invoicing.workflows.hash_events import hashing_ahead
+from invoicing.workflows.pre_issue_gate import ask_gate, gate_for, reasons_of
 from metering.rollup import roll_up
 
 
@@ -28,14 +31,26 @@ def issue_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> 
     """Issue a draft that people have looked at, exactly as they saw it; a second time changes nothing.
 
     Raises Conflict (code `outdated`) where it would be another invoice today, because usage has arrived or
-    the contract has changed since it was made: `refresh_draft` brings it up to date.
+    the contract has changed since it was made: `refresh_draft` brings it up to date. Raises Conflict (code `held`)
+    where the gate holds it: it is put into the queue of held invoices, unless the caller takes that back.
     """
     roll_up()
     with transaction.atomic():
         draft = locked_invoice(invoice_id=invoice_id)
+        held = None
         if draft.status == InvoiceStatus.DRAFT and draft.kind == InvoiceKind.PERIOD:
-            _refuse_outdated(draft)
-        return issue_computed(invoice_id=invoice_id, at=at, actor=actor, reason=reason)
+            today = _as_of_today(draft).assembled
+            _refuse_outdated(draft, today)
+            held = _ask_gate(draft, today, at=at)
+        if held is None:
+            return issue_computed(invoice_id=invoice_id, at=at, actor=actor, reason=reason)
+    # Raised when the hold is kept.
+    raise Conflict(f"it is held: {reasons_of(held=held)}; release it with a reason, then issue it", code="held")
+
+
+def _ask_gate(draft: Invoice, assembled: AssembledInvoice, *, at: datetime) -> InvoiceHold | None:
+    gate = gate_for(due=[(draft.customer, assembled.period)])
+    return ask_gate(gate=gate, invoice=draft, assembled=assembled, at=at)
 
 
 def refresh_draft(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
@@ -50,7 +65,7 @@ def _refreshed(invoice_id: int, *, at: datetime, actor: str, reason: str) -> Inv
     if draft.status != InvoiceStatus.DRAFT or draft.kind != InvoiceKind.PERIOD:
         return draft
     computed = _as_of_today(draft)
-    return save_draft(
+    refreshed = save_draft(
         customer=draft.customer,
         assembled=computed.assembled,
         sources=computed.contract.sources,
@@ -59,6 +74,8 @@ def _refreshed(invoice_id: int, *, at: datetime, actor: str, reason: str) -> Inv
         actor=actor,
         reason=reason,
     )
+    _ask_gate(refreshed, computed.assembled, at=at)
+    return refreshed
 
 
 @transaction.atomic
@@ -108,8 +125,7 @@ def issue_computed(*, invoice_id: int, at: datetime, actor: str, reason: str) ->
     return invoice
 
 
-def _refuse_outdated(draft: Invoice) -> None:
-    today = _as_of_today(draft).assembled
+def _refuse_outdated(draft: Invoice, today: AssembledInvoice) -> None:
     if today.digest != draft.content_digest:
         then, now = (f"{money.currency.code} {plain(money.amount)}" for money in (draft.total, today.total))
         difference = (

@@ -47,6 +47,15 @@ class WaitingPeriod:
 
 
 @dataclass(frozen=True)
+class HeldInvoice:
+    """One customer and period whose draft the gate holds, and what it found."""
+
+    customer: str
+    period: Period
+    reasons: str
+
+
+@dataclass(frozen=True)
 class InvoicePreview:
     """What the invoice of one customer and period would come to; its lines are `compute_invoice`'s, made where they are read."""
 
@@ -57,11 +66,12 @@ class InvoicePreview:
 
 @dataclass
 class RunReport:
-    """What a billing run did: its invoices in order, what waits for late usage, and what it could not bill."""
+    """What a billing run did: its invoices in order, what waits for late usage or is held, and what it could not bill."""
 
     invoices: list[Invoice] = field(default_factory=list)
     previews: list[InvoicePreview] = field(default_factory=list)
     waiting: list[WaitingPeriod] = field(default_factory=list)
+    held: list[HeldInvoice] = field(default_factory=list)
     failures: list[BillingFailure] = field(default_factory=list)
 
 

@@ -5,10 +5,12 @@ to be billed, or here. A plan need not price every meter of an event: one that c
 beside one that charges their tokens. Events that no meter counts are metering's to list (`unmatched_events`).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 from django.db import connection
 
@@ -51,8 +53,19 @@ def unbilled_usage(*, at: datetime) -> list[UnbilledUsage]:
 
 def uncharged_usage(*, at: datetime) -> list[UnbilledUsage]:
     """Return the usage before `at` that no subscription charges for: all that is unbilled but what is late."""
+    return _uncharged(_ALL_PAIRS, {"at": at})
+
+
+def uncharged_in_periods(*, periods: Sequence[tuple[str, datetime, datetime]]) -> list[UnbilledUsage]:
+    """Return the same of some customers (keys, each once), of each in `[start, end)`; only their windows are read."""
+    keys, starts, ends = (list(one) for one in zip(*periods, strict=True))
+    assert len(set(keys)) == len(keys), "each customer is asked for once"
+    return _uncharged(_PAIRS_OF_SOME, {"keys": keys, "starts": starts, "ends": ends})
+
+
+def _uncharged(pairs: str, asked: Mapping[str, Any]) -> list[UnbilledUsage]:
     with connection.cursor() as cursor:
-        cursor.execute(_UNBILLED, {"at": at})
+        cursor.execute(pairs + _UNBILLED, asked)
         return [
             UnbilledUsage(customer_id, meter, quantity, int(event_count), first_at, UnbilledReason[reason])
             for customer_id, meter, quantity, event_count, first_at, reason in cursor.fetchall()
@@ -79,17 +92,31 @@ def _late(at: datetime) -> list[UnbilledUsage]:
 
 # What is charged is a set of spans of time for each customer and meter; the gaps between them are looked up in the
 # windows. An hour that a gap cuts is counted from its events. The pairs are found by jumping through the index.
-_UNBILLED = f"""
-    WITH RECURSIVE pairs AS (
+_ALL_PAIRS = """
+    WITH RECURSIVE found_pairs AS (
         (SELECT meter_id, customer_id FROM metering_usagewindow ORDER BY meter_id, customer_id LIMIT 1)
         UNION ALL
         SELECT following.meter_id, following.customer_id
-        FROM pairs CROSS JOIN LATERAL (
+        FROM found_pairs CROSS JOIN LATERAL (
             SELECT w.meter_id, w.customer_id FROM metering_usagewindow w
-            WHERE (w.meter_id, w.customer_id) > (pairs.meter_id, pairs.customer_id)
+            WHERE (w.meter_id, w.customer_id) > (found_pairs.meter_id, found_pairs.customer_id)
             ORDER BY w.meter_id, w.customer_id LIMIT 1
         ) AS following
-    ), in_force AS (
+    ), pairs AS (
+        SELECT meter_id, customer_id, tstzmultirange(tstzrange(NULL, %(at)s)) AS asked FROM found_pairs
+    )
+"""
+_PAIRS_OF_SOME = """
+    WITH asked AS (
+        SELECT * FROM unnest(%(keys)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
+            AS one(customer_id, starts_at, ends_at)
+    ), pairs AS (
+        SELECT m.id AS meter_id, customer_id, tstzmultirange(tstzrange(starts_at, ends_at)) AS asked
+        FROM metering_meter m CROSS JOIN asked
+    )
+"""
+_UNBILLED = f"""
+    , in_force AS (
         SELECT customer_id, range_agg(tstzrange(started_at, ended_at)) AS spans
         FROM invoicing_subscription GROUP BY customer_id
     ), priced_by_kind AS (
@@ -117,15 +144,15 @@ _UNBILLED = f"""
         LEFT JOIN priced ON priced.customer_id = c.id AND priced.event_type = m.event_type
         CROSS JOIN LATERAL (
             SELECT CASE WHEN c.id IS NULL THEN 'UNKNOWN_CUSTOMER' ELSE 'NO_SUBSCRIPTION' END AS reason,
-                   tstzmultirange(tstzrange(NULL, %(at)s)) - COALESCE(in_force.spans, '{{}}') AS spans
+                   pairs.asked - COALESCE(in_force.spans, '{{}}') AS spans
             UNION ALL
             SELECT 'NOT_PRICED',
-                   tstzmultirange(tstzrange(NULL, %(at)s)) * in_force.spans
+                   pairs.asked * in_force.spans
                    - COALESCE(priced.active, '{{}}') - COALESCE(priced.trial, '{{}}') - COALESCE(priced.paused, '{{}}')
             UNION ALL
-            SELECT 'TRIAL', tstzmultirange(tstzrange(NULL, %(at)s)) * priced.trial
+            SELECT 'TRIAL', pairs.asked * priced.trial
             UNION ALL
-            SELECT 'PAUSED', tstzmultirange(tstzrange(NULL, %(at)s)) * priced.paused
+            SELECT 'PAUSED', pairs.asked * priced.paused
         ) AS gaps
     )
     SELECT u.customer_id, m.key, sum(found.quantity), sum(found.event_count), min(found.first_at), u.reason

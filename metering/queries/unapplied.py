@@ -1,5 +1,6 @@
 """The events that no window holds, by type and reason: how many, since when, and what may be done about them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -90,3 +91,37 @@ def unapplied_kinds() -> list[UnappliedKind]:
         )
         for event_type, reason, count, first, last, customers in rows
     ]
+
+
+@dataclass(frozen=True)
+class UnappliedInPeriod:
+    """How many events of a type one customer has in a period that no window holds, and why; counted up to 10,000."""
+
+    customer_id: str
+    event_type: str
+    reason: UnappliedReason
+    event_count: int
+
+
+def unapplied_in_periods(*, periods: Sequence[tuple[str, datetime, datetime]]) -> list[UnappliedInPeriod]:
+    """Return what is listed of customers, each once, in `[start, end)`, in one query; what filters leave out is left out on purpose."""
+    keys, starts, ends = (list(one) for one in zip(*periods, strict=True))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT asked.customer_id, found.event_type, found.reason, count(DISTINCT found.number)
+            FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS asked(customer_id, start, "end")
+            CROSS JOIN LATERAL (
+                SELECT u.event_type, u.reason, u.number FROM metering_unappliedevent u
+                WHERE u.customer_id = asked.customer_id AND u.timestamp >= asked.start AND u.timestamp < asked."end"
+                  AND u.reason <> %s
+                ORDER BY u.number DESC LIMIT %s
+            ) AS found
+            GROUP BY 1, 2, 3 ORDER BY 1, 4 DESC, 2, 3
+            """,
+            [keys, starts, ends, UnappliedReason.FILTERED_OUT.value, COUNTED_MAX],
+        )
+        return [
+            UnappliedInPeriod(customer, event_type, UnappliedReason(reason), count)
+            for customer, event_type, reason, count in cursor.fetchall()
+        ]

@@ -9,14 +9,20 @@ from django.db import connection
 from moneyed import Money
 
 from billing_site.kernel.guard import Guard
+from invoicing.approvals.models import Approval, ApprovedDeed, Decision
+from invoicing.approvals.operations import set_limit
+from invoicing.core.gate import Check
 from invoicing.credit_notes.operations import CreditAsked
 from invoicing.evidence.tables import PROVEN_ELSEWHERE
+from invoicing.gate.operations import set_check
 from invoicing.payments.models import Payment
 from invoicing.payments.refund import Refund
 from invoicing.spend.operations import set_budget
+from invoicing.workflows.approve import decide
 from invoicing.workflows.credit_invoice import credit_invoice
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.pay_refund import settle_refund
+from invoicing.workflows.propose_run import ask_to_issue, issue_proposed, propose_run, show_run
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.workflows.watch_spend import sweep_spend
@@ -115,9 +121,30 @@ def a_busy_house() -> None:
     settle_late_changes(at=AUGUST + timedelta(days=3))
     bill(SEPTEMBER)
     sweep_life_cycles(at=SEPTEMBER)
+    set_check(check=Check.FIRST_BILL, is_on=True, threshold=None, at=SEPTEMBER, actor="test", reason="new house")
+    set_limit(deed=ApprovedDeed.RELEASE, currency="USD", amount=None, at=SEPTEMBER, actor="test", reason="set up")
+    a_signed_run()
     ask(cards=in_place(usd_fee("20"), usd_per_action("0.02")))
     settle_constraints()
     assert Payment.objects.count() >= 1
+
+
+def a_signed_run() -> None:
+    """A billing run that one proposed, another signed, and that was issued; nothing is due any more."""
+    proposal = propose_run(as_of=SEPTEMBER, at=SEPTEMBER, actor="test", reason="the month is over")
+    proposal = show_run(proposal_id=proposal.pk, at=SEPTEMBER)
+    asked = Approval.objects.get()
+    digest = proposal.figures_digest
+    decide(
+        approval_id=asked.pk,
+        digest=digest,
+        decision=Decision.APPROVED,
+        at=SEPTEMBER,
+        actor="another",
+        reason="nothing is due",
+    )
+    ask_to_issue(proposal_id=proposal.pk, digest=digest, at=SEPTEMBER, actor="test")
+    issue_proposed(proposal_id=proposal.pk, at=SEPTEMBER)
 
 
 def carved_columns() -> list[Column]:

@@ -42,6 +42,7 @@ from tests.factories import (
     a_customer,
     a_plan,
     a_subscription,
+    nothing_is_checked_before_issue,
     settle_constraints,
     usd_fee,
     usd_per_action,
@@ -253,6 +254,7 @@ def test_late_usage_after_its_end_is_charged_in_full_above_a_minimum_that_was_re
 
 
 def test_a_ramp_has_an_amount_for_each_year_and_what_is_left_rolls_over_up_to_its_maximum() -> None:
+    nothing_is_checked_before_issue()
     committed((2, "100"), (2, "150"), (1, "10"), rolls_over=True, rollover_max=Decimal("30"))
     spent(0, "20")
     spent(1, "40")

@@ -14,6 +14,7 @@ from billing_site.kernel.model import (
     stays,
 )
 from invoicing.customers.models import Customer
+from invoicing.invoices.models.held import is_not_held
 from invoicing.invoices.models.paid_ahead import paid_ahead_guards
 
 
@@ -111,6 +112,7 @@ class BillingRun(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
     drafted_count = models.PositiveIntegerField(default=0)
     issued_count = models.PositiveIntegerField(default=0)
+    held_count = models.PositiveIntegerField(default=0, db_default=0)
     failures = models.JSONField(default=list, help_text="Customers that could not be billed, and why.")
 
     objects = models.Manager["BillingRun"]()
@@ -313,6 +315,7 @@ class Invoice(models.Model):
                 """,
             ),
             *paid_ahead_guards(),
+            is_not_held(),
             Guard(
                 name="begins_as_a_draft",
                 when=pgtrigger.Before,

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -36,6 +37,10 @@ class Command(BaseCommand):
         """Run the billing and print its invoices."""
         if options["dry_run"] and options["issue"]:
             raise CommandError("--dry-run and --issue contradict each other: choose one")
+        if options["issue"] and settings.BILLING_RUNS_NEED_APPROVAL:
+            raise CommandError(
+                "runs need a signature (BILLING_RUNS_NEED_APPROVAL): propose one in the back office or over the API"
+            )
         now = clock.now()
         at = options["at"] or now
         if at > now:
@@ -59,6 +64,8 @@ class Command(BaseCommand):
                 f" {waiting.period.end:%Y-%m-%d %H:%M} UTC is issued from {waiting.until:%Y-%m-%d %H:%M} UTC on",
                 soft_wrap=True,
             )
+        for held in report.held:
+            console.print(f"[yellow]held[/yellow]: {held.customer}: {held.reasons}", soft_wrap=True)
         for failure in report.failures:
             console.print(f"[red]not billed[/red]: {failure.customer}: {failure.message}", soft_wrap=True)
         if report.failures:

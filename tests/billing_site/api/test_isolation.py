@@ -139,6 +139,9 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "max_per_month": 1,
         "reason": "malice",
     },
+    ("POST", "/api/v1/billing-runs"): {"as_of": "2026-08-01T00:00:00Z", "reason": "malice"},
+    ("POST", "/api/v1/billing-runs/<str:number>/issue"): {"digest": "x"},
+    ("POST", "/api/v1/approvals/<str:number>/decision"): {"decision": "approved", "digest": "x", "reason": "malice"},
     ("POST", "/api/v1/top-up-rules/<str:key>/retire"): {"reason": "malice"},
     ("POST", "/api/v1/top-ups"): {
         "key": "mine",

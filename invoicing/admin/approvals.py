@@ -1,0 +1,241 @@
+"""Approvals in the admin: what others ask for, decided with a reason, and the limits from which on a release takes two."""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from moneyed import Money
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from billing_site.display.admin import (
+    ReadOnlyAdmin,
+    ReasonForm,
+    actor_of,
+    add_field_errors,
+    attempt,
+    confirmation,
+    go,
+    moment_column,
+)
+from billing_site.display.figures import link, moment, money, money_text
+from billing_site.display.pills import AMBER, GREEN, GREY, RED, pill
+from billing_site.kernel.clock import now
+from billing_site.kernel.errors import BillingError
+from invoicing.approvals.models import Approval, ApprovalLimit, ApprovedDeed, Decision
+from invoicing.approvals.operations import set_limit
+from invoicing.workflows.approve import decide
+
+DECIDE = "invoicing.decide_approval"
+SET_LIMIT = "invoicing.set_approvallimit"
+TONES = {"": AMBER, Decision.APPROVED: GREEN, Decision.REFUSED: RED, Decision.WITHDRAWN: GREY}
+# Where the subject of each deed is looked at; its number stands last in the subject.
+PAGES = {
+    ApprovedDeed.BILLING_RUN: "admin:invoicing_runproposal_change",
+    ApprovedDeed.RELEASE: "admin:invoicing_invoicehold_change",
+}
+
+
+class DecidedFilter(admin.SimpleListFilter):
+    """By whether somebody has decided."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the states."""
+        return [("open", "Waits for a second person"), *Decision.choices]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep those in the chosen state."""
+        if self.value() == "open":
+            return queryset.filter(decision="")
+        return queryset.filter(decision=self.value()) if self.value() in Decision.values else queryset
+
+
+def decided_words(approval: Approval) -> str | SafeString:
+    """Say who decided, when and why."""
+    if approval.decided_at is None:
+        return f"nobody yet: somebody other than {approval.requested_by} decides"
+    return format_html("{} ({}, {})", approval.decision_reason, approval.decided_by, moment(approval.decided_at))
+
+
+def may_decide(request: HttpRequest, approval: Approval) -> bool:
+    """Say whether this person may approve or refuse what another asks for."""
+    is_other = approval.requested_by.lower() != actor_of(request).lower()
+    return not approval.decision and is_other and request.user.has_perm(DECIDE)
+
+
+@admin.register(Approval)
+class ApprovalAdmin(ReadOnlyAdmin):
+    """Requests for deeds that take two people."""
+
+    list_display = ("what", "state", "requested_by", moment_column("requested_at", "Asked"), "decided_by")
+    list_display_links = ("what",)
+    list_filter = (DecidedFilter, "deed")
+    search_fields = ("summary", "reason", "requested_by", "decided_by")
+    ordering = ("-id",)
+    actions_detail = ("approve", "refuse", "withdraw")
+    fields = ("what", "subject_link", "state", "asked", "decided", "digest")
+    empty_message = "What takes two people (a billing run, the release of a large invoice) stands here from when somebody asks for it."
+
+    @admin.display(description="What", ordering="summary")
+    def what(self, approval: Approval) -> str:
+        """Show the deed with its figures."""
+        return str(approval)
+
+    @admin.display(description="Look at it")
+    def subject_link(self, approval: Approval) -> SafeString:
+        """Link to what is decided about."""
+        page = PAGES[ApprovedDeed(approval.deed)]
+        return link(reverse(page, args=[approval.subject.rpartition(" ")[2]]), "every figure, before you decide")
+
+    @admin.display(description="State", ordering="decision")
+    def state(self, approval: Approval) -> SafeString:
+        """Show where it stands."""
+        return pill(approval.get_decision_display().lower() or "waiting", tone=TONES[approval.decision])
+
+    @admin.display(description="Asked for")
+    def asked(self, approval: Approval) -> SafeString:
+        """Show by whom, when and why."""
+        return format_html("{} ({}, {})", approval.reason, approval.requested_by, moment(approval.requested_at))
+
+    @admin.display(description="Decided")
+    def decided(self, approval: Approval) -> str | SafeString:
+        """Show by whom, when and why."""
+        return decided_words(approval)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """Show it all."""
+        return self.fields
+
+    @action(description="Approve", url_path="approve")
+    def approve(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Approve it: the deed is done."""
+        return self._decide(request, object_id, Decision.APPROVED)
+
+    @action(description="Refuse", url_path="refuse")
+    def refuse(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Refuse it: nothing is done."""
+        return self._decide(request, object_id, Decision.REFUSED)
+
+    @action(description="Withdraw", url_path="withdraw")
+    def withdraw(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Take one's own request back."""
+        return self._decide(request, object_id, Decision.WITHDRAWN)
+
+    def _decide(self, request: HttpRequest, object_id: str, decision: Decision) -> HttpResponse:
+        approval: Approval = self.row_or_404(request, object_id)
+        is_own = approval.requested_by.lower() == actor_of(request).lower()
+        if not (request.user.has_perm(DECIDE) or (is_own and decision is Decision.WITHDRAWN)):
+            raise PermissionDenied
+        verb = {Decision.APPROVED: "Approve", Decision.REFUSED: "Refuse", Decision.WITHDRAWN: "Withdraw"}[decision]
+        page = reverse("admin:invoicing_approval_change", args=[approval.pk])
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            attempt(
+                request,
+                lambda: decide(
+                    approval_id=approval.pk,
+                    digest=request.POST.get("digest", ""),
+                    decision=decision,
+                    at=now(),
+                    actor=actor_of(request),
+                    reason=form.cleaned_data["reason"],
+                ),
+                done=lambda decided: f"{decided.get_decision_display()}: {decided.summary}.",
+            )
+            return go(page)
+        own = "You have asked for this yourself: somebody else decides."
+        return confirmation(
+            request,
+            admin=self,
+            title=f"{verb}: {approval.get_deed_display().lower()}",
+            effect=f"{approval.summary}. {approval.requested_by} asks for it: {approval.reason}",
+            warnings=[own] if is_own and decision is not Decision.WITHDRAWN else [],
+            form=form,
+            submit=verb,
+            hidden=[("digest", approval.digest)],
+            back=page,
+            row=approval,
+        )
+
+
+class LimitForm(ReasonForm):
+    """From which amount on a release takes a second person."""
+
+    currency = forms.ChoiceField(choices=[(code, code) for code in settings.CURRENCIES], widget=UnfoldAdminSelectWidget)
+    amount = forms.DecimalField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Invoices over this amount or more; empty: one person is enough for any.",
+    )
+    field_order = ("currency", "amount", "reason")
+
+
+@admin.register(ApprovalLimit)
+class ApprovalLimitAdmin(ReadOnlyAdmin):
+    """Limits, the newest of each currency in force."""
+
+    list_display = ("limit", "deed", "currency", "actor", moment_column("set_at", "Set"), "reason")
+    list_filter = ("deed", "currency")
+    ordering = ("-id",)
+    empty_message = (
+        "Without a limit one person is enough to release a held invoice. Set one for each currency that you bill in."
+    )
+
+    @admin.display(description="From", ordering="amount")
+    def limit(self, limit: ApprovalLimit) -> str | SafeString:
+        """Show the amount."""
+        return "no limit" if limit.amount is None else money(Money(limit.amount, limit.currency))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whoever may set limits sets new ones."""
+        return bool(request.user.has_perm(SET_LIMIT))
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Set a limit."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = LimitForm(request.POST or None)
+        back = reverse("admin:invoicing_approvallimit_changelist")
+        if request.method == "POST" and form.is_valid() and self._set(request, form):
+            return go(back)
+        return confirmation(
+            request,
+            admin=self,
+            title="Set a limit for releases",
+            effect="A held invoice of at least this amount is released only when a second person approves. It holds from now on, for this currency.",
+            form=form,
+            submit="Set the limit",
+            back=back,
+        )
+
+    def _set(self, request: HttpRequest, form: LimitForm) -> bool:
+        amount: Decimal | None = form.cleaned_data["amount"]
+        currency = form.cleaned_data["currency"]
+        try:
+            set_limit(
+                deed=ApprovedDeed.RELEASE,
+                currency=currency,
+                amount=amount,
+                at=now(),
+                actor=actor_of(request),
+                reason=form.cleaned_data["reason"],
+            )
+        except BillingError as problem:
+            add_field_errors(form, problem)
+            return False
+        told = f"from {money_text(Money(amount, currency))} on" if amount is not None else f"no limit in {currency}"
+        attempt(request, lambda: None, done=lambda _: f"Set: {told}.")
+        return True

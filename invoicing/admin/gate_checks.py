@@ -1,0 +1,129 @@
+"""The checks before issue as staff set them: each with what it looks for, its threshold, its hit rate, and who changed it why."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
+
+from billing_site.display.admin import (
+    ConfirmedTable,
+    ReasonForm,
+    StaffAdmin,
+    actor_of,
+    add_field_errors,
+    attempt,
+    confirmation,
+    go,
+)
+from billing_site.display.figures import moment
+from billing_site.kernel.clock import now
+from billing_site.kernel.errors import BillingError
+from billing_site.kernel.money import plain
+from invoicing.core.gate import CHECKS, Check, CheckTerms, Rule
+from invoicing.gate.models import GateSetting
+from invoicing.gate.operations import set_check
+from invoicing.gate.queries import HitRate, hit_rates, rules_in_force
+
+SET_CHECKS = "invoicing.set_gatesetting"
+SETTINGS_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """A check on the page."""
+
+    check: Check
+    terms: CheckTerms
+    rule: Rule
+    rate: HitRate
+    last: GateSetting | None
+
+    @property
+    def threshold(self) -> str:
+        """The threshold in words."""
+        return _threshold_words(self.terms, self.rule)
+
+
+class CheckForm(ReasonForm):
+    """How a check is made from now on."""
+
+    is_on = forms.BooleanField(required=False, label="This check is made", widget=UnfoldBooleanSwitchWidget)
+    threshold = forms.DecimalField(widget=UnfoldAdminTextInputWidget)
+    field_order = ("is_on", "threshold", "reason")
+
+    def __init__(self, *args: Any, terms: CheckTerms, **options: Any) -> None:
+        """Ask for a threshold where the check has one."""
+        super().__init__(*args, **options)
+        if terms.threshold:
+            self.fields[
+                "threshold"
+            ].help_text = f"{terms.threshold.format('this').capitalize()}; the house begins with {plain(terms.usual or Decimal(0))}."
+        else:
+            del self.fields["threshold"]
+
+
+def checks_page() -> list[CheckRow]:
+    """Return all checks, in the order in which they are made."""
+    rules, rates = rules_in_force(), hit_rates()
+    newest = GateSetting.objects.order_by("check_name", "-number").distinct("check_name")
+    last = {one.check_name: one for one in newest}
+    return [
+        CheckRow(check, terms, rules[check], rates[check], last.get(check.value)) for check, terms in CHECKS.items()
+    ]
+
+
+def check_page(request: HttpRequest, *, admin: StaffAdmin, check: Check) -> HttpResponse:
+    """Show the form of one check with its earlier settings, and set it."""
+    terms, rule = CHECKS[check], rules_in_force()[check]
+    initial = {"is_on": rule.is_on, "threshold": None if rule.threshold is None else plain(rule.threshold)}
+    form = CheckForm(request.POST or None, terms=terms, initial=initial)
+    back = reverse("admin:invoicing_gate_checks")
+    if request.method == "POST" and form.is_valid() and _set(request, form, check):
+        return go(back)
+    settings = list(GateSetting.objects.filter(check_name=check.value).order_by("-number")[:SETTINGS_SHOWN])
+    history = ConfirmedTable(
+        titles=("Set by", "When", "How", "Why"),
+        rows=[
+            (one.actor, moment(one.set_at), _threshold_words(terms, Rule(one.is_on, one.threshold)), one.reason)
+            for one in settings
+        ],
+        caption="Earlier settings",
+    )
+    return confirmation(
+        request,
+        admin=admin,
+        title=terms.title,
+        effect=f"{terms.asks} What is set holds for drafts that are made, refreshed or issued from now on.",
+        form=form,
+        submit="Set the check",
+        back=back,
+        table=history if settings else None,
+    )
+
+
+def _set(request: HttpRequest, form: CheckForm, check: Check) -> bool:
+    asked = form.cleaned_data
+    try:
+        set_check(
+            check=check,
+            is_on=asked["is_on"],
+            threshold=asked.get("threshold"),
+            at=now(),
+            actor=actor_of(request),
+            reason=asked["reason"],
+        )
+    except BillingError as problem:
+        add_field_errors(form, problem)
+        return False
+    attempt(request, lambda: None, done=lambda _: f"Set: {CHECKS[check].title}.")
+    return True
+
+
+def _threshold_words(terms: CheckTerms, rule: Rule) -> str:
+    if not rule.is_on:
+        return "off"
+    return "on" if rule.threshold is None else terms.threshold.format(plain(rule.threshold))

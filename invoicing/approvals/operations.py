@@ -1,0 +1,115 @@
+"""What may happen to requests for deeds that take two people: asked for, decided by another, withdrawn."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import IntegrityError, transaction
+from moneyed import Money
+
+from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, InvalidInput
+from billing_site.kernel.money import is_rounded
+from billing_site.kernel.text import is_storable
+from invoicing.approvals.models import LIMITED, Approval, ApprovalLimit, ApprovedDeed, Decision
+
+REASON_MAX = 300
+AMOUNT_MAX = Decimal("999999999999")
+
+
+class SamePerson(Conflict):
+    """Whoever asks for a deed does not approve it."""
+
+    code = "same_person"
+
+
+def request_approval(
+    *, deed: ApprovedDeed, subject: str, digest: str, summary: str, at: datetime, actor: str, reason: str
+) -> Approval:
+    """Ask for a deed on a subject that the caller has locked; the same request a second time is the one that is open.
+
+    One for other figures is withdrawn. Raises InvalidInput at `reason`.
+    """
+    said = checked_reason(reason=reason)
+    is_open = Approval.objects.select_for_update().filter(deed=deed, subject=subject, decision="").first()
+    if is_open is not None and is_open.digest == digest:
+        return is_open
+    if is_open is not None:
+        _decide(is_open, Decision.WITHDRAWN, at=at, actor=actor, reason="it would be something else by now")
+    return Approval.objects.create(
+        deed=deed,
+        subject=subject,
+        digest=digest,
+        summary=summary[:300],
+        requested_at=at,
+        requested_by=actor,
+        reason=said,
+    )
+
+
+@transaction.atomic
+def decide_approval(
+    *, approval_id: int, digest: str, decision: Decision, at: datetime, actor: str, reason: str
+) -> Approval:
+    """Approve or refuse what somebody else asked for, or withdraw it; the same decision by the same person again changes nothing.
+
+    `digest` is that of what the person saw. Raises SamePerson, InvalidInput at `reason`, and Conflict (code `outdated`) where it was
+    decided already or is about something else. What follows from an approval is `workflows/approve.py`'s.
+    """
+    said = checked_reason(reason=reason)
+    approval = Approval.objects.select_for_update().get(pk=approval_id)
+    if (approval.decision, approval.decided_by, approval.digest) == (decision.value, actor, digest):
+        return approval
+    if approval.decision:
+        raise Conflict(f"{approval.decided_by} has {approval.decision} it already", code="outdated")
+    if approval.digest != digest:
+        raise Conflict("it is about something else by now: look again", code="outdated")
+    if decision is not Decision.WITHDRAWN and approval.requested_by.lower() == actor.lower():
+        raise SamePerson(f"{actor} has asked for it: somebody else decides", field="actor")
+    _decide(approval, decision, at=max(at, approval.requested_at), actor=actor, reason=said)
+    return approval
+
+
+@transaction.atomic
+def set_limit(
+    *, deed: ApprovedDeed, currency: str, amount: Decimal | None, at: datetime, actor: str, reason: str
+) -> ApprovalLimit:
+    """Say from which amount on a deed takes a second person; None: from none. Raises InvalidFields."""
+    errors = []
+    if deed not in LIMITED:
+        errors.append(FieldError("deed", "unlimited", "always takes two people, or is over no amount"))
+    if amount is not None and not (
+        amount.is_finite() and 0 <= amount <= AMOUNT_MAX and is_rounded(Money(amount, currency))
+    ):
+        errors.append(FieldError("amount", "invalid", f"must be an amount of {currency} from 0 on"))
+    if errors:
+        raise InvalidFields(tuple(errors))
+    said = checked_reason(reason=reason)
+    last = ApprovalLimit.objects.filter(deed=deed, currency=currency).order_by("-number").first()
+    if last is not None and last.amount == amount:
+        return last
+    try:
+        with transaction.atomic():
+            return ApprovalLimit.objects.create(
+                deed=deed,
+                currency=currency,
+                number=last.number + 1 if last else 1,
+                amount=amount,
+                set_at=at,
+                actor=actor,
+                reason=said,
+            )
+    except IntegrityError:
+        raise Conflict("somebody else has just set this limit: look again", code="outdated") from None
+
+
+def checked_reason(*, reason: str) -> str:
+    """Return a reason without blanks around it; raises InvalidInput at `reason` where it says nothing or cannot be kept."""
+    said = reason.strip()
+    if not said or len(said) > REASON_MAX or not is_storable(said):
+        raise InvalidInput(f"say why, in at most {REASON_MAX} characters", field="reason")
+    return said
+
+
+def _decide(approval: Approval, decision: Decision, *, at: datetime, actor: str, reason: str) -> None:
+    approval.decision, approval.decided_at = decision.value, at
+    approval.decided_by, approval.decision_reason = actor, reason
+    approval.save(update_fields=["decision", "decided_at", "decided_by", "decision_reason"])

@@ -1,0 +1,88 @@
+"""Approve what somebody else asked for, and do what follows from it, in one transaction; limits say from when it takes two."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+
+from invoicing.approvals.models import Approval, ApprovedDeed, Decision
+from invoicing.approvals.operations import decide_approval, request_approval
+from invoicing.approvals.queries import limit_of
+from invoicing.gate.models import InvoiceHold
+from invoicing.gate.operations import checked_release, release_hold, subject_of
+from invoicing.invoices.operations import locked_invoice
+from invoicing.invoices.printed_text import money_text
+
+
+def decide(*, approval_id: int, digest: str, decision: Decision, at: datetime, actor: str, reason: str) -> Approval:
+    """Approve, refuse or withdraw a request, bound to the digest of what the person saw; an approved deed is done at once.
+
+    Raises what `decide_approval` raises, and Conflict (code `outdated`) where the deed cannot be done any more: then nothing is decided.
+    """
+    with transaction.atomic():
+        asked = Approval.objects.get(pk=approval_id)
+        lock, follow = FOLLOWS[ApprovedDeed(asked.deed)]
+        # The subject first, then the request: in the order in which whoever asks locks them.
+        lock(asked)
+        before = asked.decision
+        approval = decide_approval(
+            approval_id=approval_id, digest=digest, decision=decision, at=at, actor=actor, reason=reason
+        )
+        if decision is Decision.APPROVED and not before:
+            follow(approval)
+    return approval
+
+
+@transaction.atomic
+def release_invoice(*, hold_id: int, digest: str, at: datetime, actor: str, reason: str) -> Approval | None:
+    """Release a held draft as it is, or, from the limit of its currency on, ask for a second person; returns what is asked then.
+
+    Raises what `release_hold` raises.
+    """
+    held = checked_release(hold_id=hold_id, digest=digest, reason=reason)
+    limit = limit_of(deed=ApprovedDeed.RELEASE, currency=held.currency)
+    if limit is None or held.total.amount < limit or held.released_at is not None:
+        release_hold(hold_id=hold_id, digest=digest, at=at, actor=actor, reason=reason)
+        return None
+    return request_approval(
+        deed=ApprovedDeed.RELEASE,
+        subject=subject_of(held=held),
+        digest=digest,
+        summary=f"Release the invoice for {held.customer.name[:150]} over {money_text(money=held.total)} as it is",
+        at=at,
+        actor=actor,
+        reason=reason,
+    )
+
+
+def _hold_of(approval: Approval) -> int:
+    return int(approval.subject.removeprefix("hold "))
+
+
+def _lock_held(approval: Approval) -> None:
+    invoice = InvoiceHold.objects.values_list("invoice_id", flat=True).get(pk=_hold_of(approval))
+    if invoice is not None:
+        locked_invoice(invoice_id=invoice)
+
+
+def _release(approval: Approval) -> None:
+    assert approval.decided_at is not None, "it is approved"
+    release_hold(
+        hold_id=_hold_of(approval),
+        digest=approval.digest,
+        at=approval.decided_at,
+        actor=approval.requested_by,
+        reason=approval.reason,
+    )
+
+
+def _nothing(approval: Approval) -> None:
+    """A signed run is issued by whoever asks for it then."""
+
+
+# How the subject of each deed is locked, and what is done once it is approved.
+FOLLOWS: dict[ApprovedDeed, tuple[Callable[[Approval], None], Callable[[Approval], None]]] = {
+    ApprovedDeed.BILLING_RUN: (_nothing, _nothing),
+    ApprovedDeed.RELEASE: (_lock_held, _release),
+}
+assert set(FOLLOWS) == set(ApprovedDeed), "each deed says what follows"
