@@ -173,7 +173,7 @@ class SubscriptionPhase(models.Model):
                     SELECT max(line.service_end) INTO until FROM invoicing_invoiceline line
                       JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id
                      WHERE line.subscription_id = phase.subscription_id AND invoice.status NOT IN ('draft', 'void')
-                       AND line.adjustment NOT IN ('invoiced_in_advance', 'in_advance', 'advance_credit', 'discount');
+                       AND line.kind = 'charge';
                     IF until IS NULL OR phase.starts_at >= until THEN
                         NULL;
                     ELSIF TG_OP = 'UPDATE' AND to_jsonb(OLD) - 'ends_at' = to_jsonb(NEW) - 'ends_at'

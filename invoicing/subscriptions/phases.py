@@ -11,11 +11,9 @@ from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.period import Period, as_utc
 from invoicing.catalog.models import PlanVersion, Price
 from invoicing.core.add_ons import following
-from invoicing.core.contract import AdjustmentKind
 from invoicing.core.phases import Phase, Timeline, changed_from, period_at
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
-from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.timelines import timeline_of
@@ -153,10 +151,9 @@ def _says_the_same(row: SubscriptionPhase, phase: Phase) -> bool:
 def invoiced_until(*, subscription: Subscription) -> datetime | None:
     """Return the end of what issued invoices charge for a subscription, or None.
 
-    What they take in advance may still change, and a discount is on the whole period of an invoice.
+    What they take in advance may still change; a discount and a commitment are on the whole period of an invoice.
     """
-    lines = subscription.invoice_lines.exclude(invoice__status__in=("draft", "void"))
-    lines = lines.exclude(adjustment__in=(*IN_ADVANCE, AdjustmentKind.DISCOUNT))
+    lines = subscription.invoice_lines.filter(kind="charge").exclude(invoice__status__in=("draft", "void"))
     until: datetime | None = lines.aggregate(until=Max("service_end"))["until"]
     return until
 

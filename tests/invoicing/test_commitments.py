@@ -23,7 +23,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.ledger.queries import trial_balance
 from invoicing.subscriptions.amend import change_plan
-from invoicing.subscriptions.cancel import end_subscription
+from invoicing.subscriptions.cancel import end_subscription, reactivate_subscription
 from invoicing.subscriptions.commit import TrancheWanted, commit_spend, withdraw_commitment
 from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.committed import burndown_of
@@ -601,4 +601,16 @@ def test_what_rolls_over_from_a_tranche_without_any_invoice_pays_on_the_first_on
     assert lines_of(august)[-1] == ("Paid from the commitment", "-130.00")
     assert burndowns() == [(0, 0, 0, 100, 0), (130, 0, 20, 0, 0)]
     assert "2100" not in balances()
+    assert not list(verify())
+
+
+def test_a_subscription_that_ended_within_a_period_with_a_commitment_goes_on_after_it() -> None:
+    """Found by random contracts: the lines of a commitment are on the whole period, and seemed to charge until its end."""
+    subscription = committed((1, "100"))
+    end_subscription(subscription=subscription, ended_at=JULY + timedelta(days=10), actor="test", reason="left")
+    billed(0)
+
+    reactivate_subscription(subscription=subscription, at=MONTHS[1] + timedelta(days=4), actor="test", reason="back")
+
+    assert [phase.kind for phase in subscription.phases.order_by("starts_at")] == ["active", "paused", "active"]
     assert not list(verify())
