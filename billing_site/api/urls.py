@@ -4,7 +4,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from billing_site.api.health import health
-from invoicing.api.pdf import InvoicePdfView
+from invoicing.api.pdf import CreditNotePdfView, InvoicePdfView
 from invoicing.api.webhooks import receive_stripe_webhook
 
 urlpatterns = [
@@ -14,5 +14,6 @@ urlpatterns = [
     path("api/v1/", include("metering.urls")),
     path("api/v1/", include("invoicing.api.urls")),
     path("billing/invoices/<str:number>/pdf", InvoicePdfView.as_view(), name="invoice-pdf"),
+    path("billing/credit-notes/<str:number>/pdf", CreditNotePdfView.as_view(), name="credit-note-pdf"),
     path("webhooks/stripe", receive_stripe_webhook, name="stripe-webhook"),
 ]

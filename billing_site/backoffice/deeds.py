@@ -211,6 +211,15 @@ DEEDS = {
             page=("invoicing_topup_change", "pk"),
         ),
         Deed(
+            label="invoicing.creditnote",
+            at="issued_at",
+            actor="actor",
+            reason="reason",
+            verb=lambda row: "credited",
+            subject=lambda row: f"{row.invoice} by {row.number}",
+            page=("invoicing_creditnote_change", "pk"),
+        ),
+        Deed(
             label="invoicing.topuprule",
             at="set_at",
             actor="actor",

@@ -1,7 +1,7 @@
 """Who may do what: three groups, and the permissions for deeds that move money.
 
-Finance looks at everything, changes customers, the catalog and what accounts are called elsewhere, tries price lists on closed periods, issues invoices,
-sends refused ones again, records bank transfers and replays dead letters. Approvers look at everything, decide what others ask for
+Finance looks at everything, changes customers, the catalog and what accounts are called elsewhere, tries price lists on closed periods, issues invoices and credit
+notes, sends refused ones again, records bank transfers and refunds, and replays dead letters. Approvers look at everything, decide what others ask for
 (never their own) and set from which amount on it takes two. Support looks at everything and changes
 nothing. `serve` and `demo` call `ensure_roles`; running it again changes nothing but adding what is missing, so that a permission that was taken away
 by hand must be taken from the person, not from the group.
@@ -15,11 +15,13 @@ from django.db.models import Model
 from invoicing.approvals.models import Approval, ApprovalLimit
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
+from invoicing.credit_notes.models import CreditNote
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
 from invoicing.gate.models import GateSetting, InvoiceHold
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.models import PushIntent
+from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.reports.models import AccountMapping
 from invoicing.rerating.models import ReratingFinding
@@ -39,6 +41,8 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (InvoiceHold, "release_invoicehold", "Can release held invoices"),
     (GateSetting, "set_gatesetting", "Can set the checks before issue"),
     (Invoice, "record_transfer", "Can record bank transfers"),
+    (CreditNote, "issue_creditnote", "Can issue credit notes"),
+    (Refund, "record_refund", "Can record refunds that were transferred"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
     (PlanMigration, "migrate_subscribers", "Can move the subscribers of a plan to another version"),

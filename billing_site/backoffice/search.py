@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from billing_site.display.figures import money, quantity
 from billing_site.display.pills import pill
+from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
 from invoicing.payments.models import Payment, PushIntent, StripeNotice
@@ -45,6 +46,7 @@ def search_everything(*, term: str, allowed: Callable[[str], bool]) -> list[HitG
     searches: tuple[tuple[str, str, Callable[[str], HitGroup]], ...] = (
         ("Customers", "invoicing.view_customer", _customers),
         ("Invoices", "invoicing.view_invoice", _invoices),
+        ("Credit notes", "invoicing.view_creditnote", _credit_notes),
         ("Subscriptions", "invoicing.view_subscription", _subscriptions),
         ("Payments", "invoicing.view_payment", _payments),
         ("Stripe", "invoicing.view_stripenotice", _stripe),
@@ -87,6 +89,19 @@ def _invoices(term: str) -> HitGroup:
         for invoice in found
     ]
     return HitGroup("Invoices", hits, exact=_is_exact(term, [invoice.number for invoice in found]))
+
+
+def _credit_notes(term: str) -> HitGroup:
+    found = CreditNote.objects.filter(number__icontains=term).select_related("invoice", "customer").order_by("-id")
+    hits = [
+        Hit(
+            note.number,
+            format_html("{} of {}, {}", money(note.total), note.invoice, note.customer.name),
+            _page("creditnote", note.pk),
+        )
+        for note in found[:HITS_MAX]
+    ]
+    return HitGroup("Credit notes", hits, exact=_is_exact(term, [hit.title for hit in hits]))
 
 
 def _subscriptions(term: str) -> HitGroup:

@@ -9,7 +9,7 @@ from django.urls import reverse
 from moneyed import Money
 
 from billing_site.backoffice.approval_queue import approval_queue
-from billing_site.backoffice.credit_queue import top_up_queue
+from billing_site.backoffice.credit_queue import refund_queue, top_up_queue
 from billing_site.backoffice.held_queue import held_queue
 from billing_site.backoffice.rerating_queue import rerating_queue
 from billing_site.backoffice.usage_problems import uncharged_usage
@@ -50,6 +50,7 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         *push_queues(),
         failed_payments_queue(),
         overdue_queue(at=at),
+        refund_queue(),
         incomplete_queue(at=at),
         unsettled_queue(at=at),
         stopped_queue(at=at),

@@ -18,6 +18,7 @@ TONES = {
     "paid": GREEN,
     "overdue": RED,
     "void": STRUCK,
+    "credited": AMBER,
     "pending": AMBER,
     "pushed": GREEN,
     "refused": RED,

@@ -38,6 +38,9 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+# The newest; each stands on its invoice's page too.
+CREDIT_NOTES_SHOWN = 50
+
 
 def _private(view: Callable[..., HttpResponseBase]) -> Any:
     """Keep a page out of every cache, and foreign code out of the page."""
@@ -150,7 +153,9 @@ def saving(request: HttpRequest, customer: Customer) -> HttpResponse:
 def invoices(request: HttpRequest, customer: Customer) -> HttpResponse:
     """List all invoices, newest first, page by page."""
     found = invoice_list(customer=customer, page_number=request.GET.get("page", "1"), at=clock.now())
-    return _page(request, "invoices.html", {"customer": customer, "list": found, "here": "invoices"})
+    notes = customer.credit_notes.select_related("invoice").order_by("-id")[:CREDIT_NOTES_SHOWN]
+    context = {"customer": customer, "list": found, "notes": notes, "zone": ZoneInfo(customer.timezone)}
+    return _page(request, "invoices.html", {**context, "here": "invoices"})
 
 
 @require_safe

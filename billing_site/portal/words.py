@@ -69,4 +69,9 @@ def situation_text(*, row: InvoiceRow, charged_automatically: bool, refused_beca
 def _paid_text(row: InvoiceRow, *, at: datetime | None) -> str:
     if not row.invoice.total.amount or at is None:
         return "Nothing was owed. There is nothing you need to do."
+    if row.invoice.amount_credited.amount:
+        day = date_text(day=at.astimezone(ZoneInfo(row.invoice.timezone)).date())
+        return (
+            f"Nothing is left to pay since {day}: {money_text(money=row.invoice.amount_credited)} of it were credited."
+        )
     return f"Paid in full on {date_text(day=at.astimezone(ZoneInfo(row.invoice.timezone)).date())}. Thank you."

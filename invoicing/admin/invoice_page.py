@@ -15,6 +15,7 @@ from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import total
 from invoicing.admin.customer_page import amount_due
 from invoicing.core.gate_states import GateState
+from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import SettlementChannel
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.queries import hold_in_force
@@ -25,10 +26,13 @@ from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushS
 ISSUE = "invoicing.issue_invoice"
 RETRY = "invoicing.retry_push"
 SETTLE = "invoicing.record_transfer"
+CREDIT = "invoicing.issue_creditnote"
 
 # What happened this close together is told in the order of cause: clocks differ, and Stripe's know whole seconds only.
 TOGETHER = timedelta(minutes=2)
-CAUSES = ("draft", "issued", "pending", "refused", "pushed", "failed", "paid", "void")
+CAUSES = ("draft", "issued", "pending", "refused", "pushed", "failed", "paid", "credited", "void")
+# What the history says of an invoice that was credited or paid in part, beside the note or payment itself.
+CREDITED_ONLY = ("Changed: amount credited", "Changed: amount paid")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ class InvoicePage:
     may_retry: bool
     may_settle: bool
     may_void: bool
+    may_reissue: bool
+    may_credit: bool
+    credit_notes: list[CreditNote]
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
     push = PushIntent.objects.filter(invoice=invoice).first()
     payments = list(invoice.payments.order_by("received_at", "id"))
     failures = list(invoice.payment_failures.order_by("occurred_at", "id"))
+    notes = list(invoice.credit_notes.order_by("id"))
     changes = history_of(invoice)
     state = invoice_state(status=invoice.status, due_date=invoice.due_date, at=at)
     held = hold_in_force(invoice=invoice) if invoice.status == InvoiceStatus.DRAFT else None
@@ -108,17 +116,20 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         advice=_advice(invoice, push, failures),
         due=amount_due(invoice),
         lines=list(invoice.lines.select_related("price__plan_version__plan", "subscription").order_by("position")),
-        timeline=_timeline(invoice, changes, push, payments, failures),
+        timeline=_timeline(invoice, changes, push, payments, failures, notes),
         payments=payments,
         failures=failures,
         push=push,
-        entries=_entries(invoice, payments),
+        entries=_entries(invoice, payments, notes),
         changes=changes,
         may_issue=can_be_issued(invoice, at=at) and allowed(ISSUE) and (held is None or held.state == GateState.READY),
         may_refresh=invoice.status == InvoiceStatus.DRAFT and allowed(ISSUE),
         may_retry=push is not None and push.status == PushStatus.REFUSED and is_open and allowed(RETRY),
         may_settle=is_open and allowed(SETTLE),
         may_void=can_be_void(invoice) and allowed(ISSUE),
+        may_reissue=can_be_made_again(invoice) and allowed(ISSUE),
+        may_credit=can_be_credited(invoice) and allowed(CREDIT),
+        credit_notes=notes,
     )
 
 
@@ -138,6 +149,8 @@ def _question(
         return "Not issued yet: check the lines, then issue it."
     if state == "void":
         return "Void: nothing is owed on it."
+    if state == "paid" and invoice.amount_credited.amount:
+        return "Paid, or credited, in full: nothing to do."
     if state == "paid":
         return "Paid in full: nothing to do."
     if push is not None and push.status == PushStatus.REFUSED:
@@ -182,8 +195,21 @@ def can_be_issued(invoice: Invoice, *, at: datetime) -> bool:
 
 def can_be_void(invoice: Invoice) -> bool:
     """Say whether it is a one-off invoice that is issued, and of which nothing is paid."""
-    is_open = invoice.status == InvoiceStatus.ISSUED and not invoice.amount_paid.amount
-    return invoice.kind == InvoiceKind.ONE_OFF and is_open
+    return invoice.kind == InvoiceKind.ONE_OFF and _is_untouched(invoice)
+
+
+def can_be_made_again(invoice: Invoice) -> bool:
+    """Say whether it bills a period, is issued, and nothing of it is paid or credited; a later invoice may still build on it."""
+    return invoice.kind == InvoiceKind.PERIOD and _is_untouched(invoice)
+
+
+def _is_untouched(invoice: Invoice) -> bool:
+    return invoice.status == InvoiceStatus.ISSUED and invoice.amount_due == invoice.total
+
+
+def can_be_credited(invoice: Invoice) -> bool:
+    """Say whether something of an invoice may be credited: it is issued, and not void."""
+    return invoice.status in (InvoiceStatus.ISSUED, InvoiceStatus.PAID)
 
 
 def _timeline(
@@ -192,12 +218,13 @@ def _timeline(
     push: PushIntent | None,
     payments: list[Payment],
     failures: list[PaymentFailure],
+    notes: list[CreditNote],
 ) -> list[Moment]:
     """Return what happened, oldest first, at the time at which it took effect."""
     moments = [_moment_of(change, invoice) for change in reversed(changes)]
-    if payments:
-        # Each payment stands for itself; that the last one made it paid says nothing more.
-        moments = [moment for moment in moments if moment.word != InvoiceStatus.PAID]
+    if payments or notes:
+        # Each payment and credit note stands for itself; that the last one made it paid says nothing more.
+        moments = [one for one in moments if one.word != InvoiceStatus.PAID and one.text not in CREDITED_ONLY]
     if push is not None and push.pushed_at is not None:
         moments.append(Moment(push.pushed_at, "pushed", f"Accepted by Stripe as {push.stripe_invoice_id}"))
     elif push is not None:
@@ -207,6 +234,12 @@ def _timeline(
     moments += [
         Moment(p.received_at, "paid", f"{money_text(p.amount)} received ({p.reference})", "", p.reason)
         for p in payments
+    ]
+    moments += [
+        Moment(
+            note.issued_at, "credited", f"{money_text(note.total)} credited by {note.number}", note.actor, note.reason
+        )
+        for note in notes
     ]
     return in_order_of_cause(moments)
 
@@ -233,12 +266,15 @@ def _moment_of(change: Change, invoice: Invoice) -> Moment:
     return Moment(change.at, "draft", f"Changed: {names}", change.actor, change.reason)
 
 
-def _entries(invoice: Invoice, payments: list[Payment]) -> list[JournalEntry]:
+def _entries(invoice: Invoice, payments: list[Payment], notes: list[CreditNote]) -> list[JournalEntry]:
     if invoice.number is None:
         return []
     payment_references = [f"{payment.channel}:{payment.reference}" for payment in payments]
     issue = JournalEntry.objects.filter(kind=JournalEntry.Kind.ISSUE, reference=invoice.number)
     paid = JournalEntry.objects.filter(kind=JournalEntry.Kind.PAYMENT, reference__in=payment_references)
     reversed_ = JournalEntry.objects.filter(kind=JournalEntry.Kind.REVERSAL, reference=invoice.number)
-    entries: Any = (issue | paid | reversed_).prefetch_related("postings__account").order_by("occurred_at", "id")
+    credited = JournalEntry.objects.filter(kind=JournalEntry.Kind.CREDIT_NOTE, reference__in=[n.number for n in notes])
+    entries: Any = (
+        (issue | paid | reversed_ | credited).prefetch_related("postings__account").order_by("occurred_at", "id")
+    )
     return list(entries)

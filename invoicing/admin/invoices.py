@@ -26,6 +26,7 @@ from billing_site.display.figures import NOTHING, day, link, moment_text, money,
 from billing_site.display.pills import invoice_state, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
+from invoicing.admin.credit_form import CreditPages
 from invoicing.admin.customer_page import amount_due
 from invoicing.admin.invoice_files import FilesOfInvoices
 from invoicing.admin.invoice_filters import PeriodFilter, StateFilter
@@ -40,6 +41,7 @@ from invoicing.admin.invoice_page import (
 )
 from invoicing.admin.one_off import OneOffPages
 from invoicing.admin.proof import proof_page
+from invoicing.admin.reissue import ReissuePages
 from invoicing.admin.transfer import TransferForm
 from invoicing.customers.models import SettlementChannel
 from invoicing.gate.queries import with_gate_state
@@ -58,7 +60,7 @@ STILL_AT_STRIPE = (
 
 
 @admin.register(Invoice)
-class InvoiceAdmin(FilesOfInvoices, OneOffPages):
+class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages):
     """What customers owe. Nothing here is edited: drafts come from billing, issued documents are carved in stone."""
 
     list_display = (
@@ -84,7 +86,17 @@ class InvoiceAdmin(FilesOfInvoices, OneOffPages):
     list_select_related = ("customer",)
     ordering = ("-period_end", "-id")
     actions = ("issue_selected",)
-    actions_detail = ("issue", "refresh", "retry", "record_transfer", "void", "proof", "proof_state")
+    actions_detail = (
+        "issue",
+        "refresh",
+        "retry",
+        "record_transfer",
+        "credit",
+        "reissue",
+        "void",
+        "proof",
+        "proof_state",
+    )
     list_before_template = "backoffice/invoice_totals.html"
     empty_message = "A billing run drafts an invoice for each customer whose period has ended."
 

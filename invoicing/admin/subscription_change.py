@@ -37,9 +37,9 @@ from invoicing.catalog.models import PlanVersion
 from invoicing.subscriptions.change import Change, ChangeKind
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.queries import phase_shown
+from invoicing.workflows.line_effects import LineEffect
 from invoicing.workflows.preview_change import (
     ChangePreview,
-    LineEffect,
     PeriodEffect,
     make_change,
     preview_change,

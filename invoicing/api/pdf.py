@@ -1,5 +1,7 @@
-"""The PDF of an issued invoice, for staff, for the customer's portal, and for machines."""
+"""The PDFs of issued invoices and credit notes, for staff, for the customer's portal, and for machines."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -15,25 +17,60 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from billing_site.kernel.errors import NotFound
-from invoicing.api.base import has_scope
-from invoicing.api.invoices import visible_invoice
+from invoicing.api.base import bound_customer, has_scope
+from invoicing.credit_notes.document import credit_note_etag, render_credit_note
+from invoicing.credit_notes.queries import credit_note_by_number
 from invoicing.invoices.document import document_etag, render_pdf
 from invoicing.invoices.models import Invoice
-from invoicing.invoices.queries import invoice_by_number
 from invoicing.workflows.invoice_document import document_of
 
 SCOPE = "invoices:read"
 STAFF_PERMISSION = "invoicing.view_invoice"
+NOTE_SCOPE = "credit_notes:read"
+NOTE_PERMISSION = "invoicing.view_creditnote"
 # The portal signs a customer in under this name (billing_site.portal.access).
 PORTAL_SESSION_KEY = "portal_customer"
 
 
-class InvoicePdfView(APIView):
-    """One invoice as PDF/A."""
+@dataclass(frozen=True)
+class Printed:
+    """A document that the caller may see: its number, what its bytes hang on, and how they are made."""
+
+    number: str
+    etag: str
+    render: Callable[[], bytes]
+
+
+class PdfView(APIView):
+    """One document as PDF/A, for three kinds of caller: who may see which is decided in `_visible`."""
 
     authentication_classes = [*APIView.authentication_classes, SessionAuthentication]
-    # Three kinds of caller: who may see which invoice is decided in _visible.
     permission_classes: list[Any] = []
+
+    def printed(self, request: Request, *, visible: Callable[[], Printed]) -> HttpResponseBase:
+        """Return the PDF, or 304 where the caller has it; a person without a session is told what is needed."""
+        try:
+            document = visible()
+        except NotAuthenticated:
+            if "text/html" not in request.headers.get("Accept", ""):
+                raise
+            return _no_access(request)
+        etag = quote_etag(document.etag)
+        response = get_conditional_response(request._request, etag=etag)
+        if response is None:
+            response = HttpResponse(
+                document.render(),
+                content_type="application/pdf",
+                headers={"Content-Disposition": f'inline; filename="{document.number}.pdf"'},
+            )
+        response.headers["ETag"] = etag
+        response.headers["Cache-Control"] = "private, no-cache"
+        patch_vary_headers(response, ("Authorization", "Cookie"))
+        return response
+
+
+class InvoicePdfView(PdfView):
+    """One invoice as PDF/A."""
 
     @extend_schema(
         operation_id="get_invoice_pdf",
@@ -43,25 +80,36 @@ class InvoicePdfView(APIView):
     )
     def get(self, request: Request, number: str) -> HttpResponseBase:
         """Return the PDF, or 304 where the caller has it."""
-        try:
-            invoice = _visible(request, number)
-        except NotAuthenticated:
-            if "text/html" not in request.headers.get("Accept", ""):
-                raise
-            return _no_access(request)
-        document = document_of(invoice=invoice)
-        etag = quote_etag(document_etag(document=document))
-        response = get_conditional_response(request._request, etag=etag)
-        if response is None:
-            response = HttpResponse(
-                render_pdf(document=document),
-                content_type="application/pdf",
-                headers={"Content-Disposition": f'inline; filename="{invoice.number}.pdf"'},
-            )
-        response.headers["ETag"] = etag
-        response.headers["Cache-Control"] = "private, no-cache"
-        patch_vary_headers(response, ("Authorization", "Cookie"))
-        return response
+
+        def visible() -> Printed:
+            key = _visible_of(request, scope=SCOPE, permission=STAFF_PERMISSION)
+            invoice = Invoice.objects.select_related("customer").filter(number=number).first()
+            if invoice is None or key not in ("", invoice.customer.key):
+                raise NotFound(f"there is no invoice {number!r}", field="number")
+            document = document_of(invoice=invoice)
+            return Printed(number, document_etag(document=document), lambda: render_pdf(document=document))
+
+        return self.printed(request, visible=visible)
+
+
+class CreditNotePdfView(PdfView):
+    """One credit note as PDF/A."""
+
+    @extend_schema(
+        operation_id="get_credit_note_pdf",
+        summary="Print a credit note",
+        description="With an `ETag`; `If-None-Match` is answered with 304.",
+        responses={(200, "application/pdf"): OpenApiTypes.BINARY, 304: None},
+    )
+    def get(self, request: Request, number: str) -> HttpResponseBase:
+        """Return the PDF, or 304 where the caller has it."""
+
+        def visible() -> Printed:
+            key = _visible_of(request, scope=NOTE_SCOPE, permission=NOTE_PERMISSION)
+            note = credit_note_by_number(number=number, of_customer=key)
+            return Printed(number, credit_note_etag(note=note), lambda: render_credit_note(note=note))
+
+        return self.printed(request, visible=visible)
 
 
 def _no_access(request: Request) -> HttpResponse:
@@ -73,19 +121,17 @@ def _no_access(request: Request) -> HttpResponse:
     return page
 
 
-def _visible(request: Request, number: str) -> Invoice:
-    """Return the invoice if the caller may see it; raises NotAuthenticated, PermissionDenied or NotFound."""
+def _visible_of(request: Request, *, scope: str, permission: str) -> str:
+    """Return the key of the only customer whose documents the caller may see, or "" for all; raises NotAuthenticated, PermissionDenied."""
     if request.auth is not None:
-        if not has_scope(request, SCOPE):
-            raise PermissionDenied(f"this key lacks the scope {SCOPE}", code="missing_scope")
-        return visible_invoice(request, number=number)
+        if not has_scope(request, scope):
+            raise PermissionDenied(f"this key lacks the scope {scope}", code="missing_scope")
+        return bound_customer(request)
     user = request.user
-    if user is not None and user.is_active and user.is_staff and user.has_perm(STAFF_PERMISSION):
-        return invoice_by_number(number=number)
-    customer = request._request.session.get(PORTAL_SESSION_KEY, "")
+    if user is not None and user.is_active and user.is_staff and user.has_perm(permission):
+        return ""
+    customer = str(request._request.session.get(PORTAL_SESSION_KEY, ""))
     if not customer and (user is None or not user.is_authenticated):
         raise NotAuthenticated
-    invoice = Invoice.objects.select_related("customer").filter(number=number, customer__key=customer).first()
-    if invoice is None:
-        raise NotFound(f"there is no invoice {number!r}", field="number")
-    return invoice
+    # Somebody who is signed in without the right to see any: no key is this one.
+    return customer or "\x00"

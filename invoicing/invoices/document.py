@@ -4,38 +4,24 @@ Nothing here knows a model, a clock or the network: whoever prints maps the invo
 first. All words and figures are put into their final form here; `templates/invoice/invoice.typ` only places them.
 """
 
-import json
-import re
-import threading
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date
 from decimal import Decimal
-from functools import cache
-from importlib import metadata
-from pathlib import Path
 from typing import Any, Final
 
-import noto_cjk_sans_jp_regular  # type: ignore[import-untyped]
-import typst
 from moneyed import Money
 
-from billing_site.kernel.digest import digest_of
 from billing_site.kernel.money import is_rounded, total
 from billing_site.kernel.words import counted
 from invoicing.core.spans import date_text, period_text
 from invoicing.invoices.printed_text import (
-    UNDRAWABLE,
     line_of,
     lines_of,
     money_text,
     quantity_text,
     shortened,
 )
-
-TEMPLATE: Final = Path(__file__).resolve().parents[2] / "templates" / "invoice" / "invoice.typ"
-# Whatever changes the bytes without changing the template belongs into the ETag.
-PRINTED_BY: Final = ("typst", "noto-cjk-sans-jp-regular")
-PDF_STANDARD: Final = "a-3b"
+from invoicing.invoices.printing import content_etag, print_pdf
 
 # A line with its tiers moves to the next page as a whole, unless it is so long that it may not fit on one.
 STEPS_TOGETHER_MAX: Final = 14
@@ -156,21 +142,12 @@ def render_pdf(*, document: InvoiceDocument) -> bytes:
 
     Characters that no bundled font can draw come out as □.
     """
-    content = _content(document)
-    while True:
-        try:
-            return _compile(content)
-        except typst.TypstError as error:
-            missing = _undrawable_clusters(error)
-            cleaned = _without(content, missing)
-            if cleaned == content:
-                raise
-            content = cleaned
+    return print_pdf(content=_content(document))
 
 
 def document_etag(*, document: InvoiceDocument) -> str:
     """Return 64 hexadecimal digits that change whenever the bytes of `render_pdf` would: an HTTP ETag without quotes."""
-    return digest_of({"content": _content(document), "printer": _printer()})
+    return content_etag(content=_content(document))
 
 
 def _content(document: InvoiceDocument) -> dict[str, Any]:
@@ -317,65 +294,3 @@ def _evidence(document: InvoiceDocument) -> dict[str, str]:
 
 def _nothing_to_pay(sentence: str) -> dict[str, Any]:
     return {"note": [sentence], "bank": [], "reference": "", "may_break": False}
-
-
-def _undrawable_clusters(error: typst.TypstError) -> frozenset[str]:
-    """Return the characters (with their marks) that the compiler says no font can draw; empty for any other error.
-
-    Plain ASCII is never among them: it may be reported beside a foreign character, and it stands in every figure.
-    """
-    found: set[str] = set()
-    for quoted in re.findall(r'the text `"(.+?)"` could not be displayed', error.diagnostic):
-        cluster = re.sub(r"\\u\{([0-9a-f]+)\}", lambda match: chr(int(match[1], 16)), quoted)
-        if not cluster.isascii():
-            found.add(cluster)
-    return frozenset(found)
-
-
-def _without(content: Any, missing: frozenset[str]) -> Any:
-    """Return the content with every missing cluster replaced in every text."""
-    if isinstance(content, str):
-        for cluster in sorted(missing, key=lambda cluster: (-len(cluster), cluster)):
-            content = content.replace(cluster, UNDRAWABLE)
-        return content
-    if isinstance(content, list):
-        return [_without(member, missing) for member in content]
-    if isinstance(content, dict):
-        return {key: _without(member, missing) for key, member in content.items()}
-    return content
-
-
-_compiling = threading.Lock()
-
-
-def _compile(content: dict[str, Any]) -> bytes:
-    """Compile the template with the content; one at a time, for the process has one compiler with one set of inputs."""
-    dated = datetime.combine(date(*content["dated"]), time(), UTC)
-    with _compiling:
-        pdf = _compiler().compile(
-            format="pdf",
-            sys_inputs={"document": json.dumps(content, ensure_ascii=False)},
-            pdf_standards=PDF_STANDARD,
-            timestamp=dated,
-        )
-    assert isinstance(pdf, bytes), "a PDF is one file"
-    return pdf
-
-
-@cache
-def _compiler() -> typst.Compiler:
-    """Return the process's compiler; only fonts that come with pinned wheels, so that every machine prints the same."""
-    font_folder = Path(noto_cjk_sans_jp_regular.__file__).parent
-    return typst.Compiler(
-        input=TEMPLATE,
-        root=TEMPLATE.parent,
-        font_paths=typst.Fonts(include_system_fonts=False, font_paths=[font_folder]),
-        ignore_system_fonts=True,
-    )
-
-
-@cache
-def _printer() -> dict[str, str]:
-    """Return what, besides the content, decides about the bytes: template, standard, engine and fonts."""
-    versions = {name: metadata.version(name) for name in PRINTED_BY}
-    return {**versions, "standard": PDF_STANDARD, "template": digest_of(TEMPLATE.read_text(encoding="utf-8"))}

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Q, QuerySet
 
-from invoicing.customers.models import Customer
+from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus, StripeNotice
+from invoicing.payments.refund import Refund, RefundStatus
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,10 @@ def failures_of(*, customer: Customer) -> QuerySet[PaymentFailure]:
         .select_related("invoice")
         .order_by("-occurred_at", "-id")
     )
+
+
+def refunds_to_transfer() -> QuerySet[Refund]:
+    """Return the refunds that wait for a person, oldest first: by hand from the start, or refused by Stripe."""
+    unpaid = Refund.objects.exclude(status=RefundStatus.PAID)
+    by_people = unpaid.exclude(status=RefundStatus.PENDING, channel=SettlementChannel.STRIPE)
+    return by_people.select_related("note__customer").order_by("planned_at", "id")

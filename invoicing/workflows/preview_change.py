@@ -23,28 +23,11 @@ from invoicing.subscriptions.phases import locked_subscription
 from invoicing.subscriptions.snapshot import opening_periods_of, with_phases
 from invoicing.subscriptions.timelines import timeline_of
 from invoicing.workflows.invoices_to_come import billing_order, invoices_of
+from invoicing.workflows.line_effects import LineEffect, line_effects
 from metering.rollup import roll_up
 
 # A change that is dated back or planned far ahead shows so many periods from its beginning on.
 PERIODS_MAX = 14
-
-
-@dataclass(frozen=True)
-class LineEffect:
-    """One line of an invoice without and with the change; None where it is not on it."""
-
-    description: str
-    service_period: Period | None
-    before: Money | None
-    after: Money | None
-
-    @property
-    def difference(self) -> Money:
-        """How much more the line costs with the change."""
-        if self.after is None:
-            assert self.before is not None, "a line is on one of the two"
-            return -self.before
-        return self.after if self.before is None else self.after - self.before
 
 
 @dataclass(frozen=True)
@@ -62,15 +45,8 @@ class PeriodEffect:
 
     @property
     def lines(self) -> tuple[LineEffect, ...]:
-        """Each line with what it was and what it would be: those there are now first, then those that are new.
-
-        A price of another plan may have the same reference: it is another line where it is called otherwise.
-        """
-        before, after = (
-            {(line.reference, line.description): line for line in invoice.document_lines}
-            for invoice in (self.before, self.after)
-        )
-        return tuple(_line_effect(before.get(reference), after.get(reference)) for reference in {**before, **after})
+        """Each line with what it was and what it would be."""
+        return line_effects(before=self.before.document_lines, after=self.after.document_lines)
 
 
 @dataclass(frozen=True)
@@ -113,16 +89,6 @@ class ChangePreview:
                 ],
             }
         )
-
-
-def _line_effect(before: Any, after: Any) -> LineEffect:
-    line = after or before
-    return LineEffect(
-        description=line.description,
-        service_period=getattr(line, "service_period", None),
-        before=before.amount if before else None,
-        after=after.amount if after else None,
-    )
 
 
 def phase_document(phase: Phase) -> dict[str, Any]:

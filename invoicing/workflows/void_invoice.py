@@ -1,4 +1,4 @@
-"""Declare a one-off invoice void: nothing of it is owed, the books are as before, Stripe forgets it."""
+"""Declare an invoice void: nothing of it is owed, the books are as before, Stripe forgets it."""
 
 from datetime import datetime
 
@@ -18,16 +18,24 @@ from invoicing.workflows.invoice_once import check_reason
 def void_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
     """Declare an unpaid one-off invoice void and reverse its journal entry; a second time changes nothing.
 
-    A top-up is closed by it: its credit never comes. Raises Conflict for an invoice of a period, which is made anew rather than
-    declared void, and for one that has received money.
+    A top-up is closed by it: its credit never comes. Raises Conflict for an invoice of a period, which is made
+    again (`reissue_invoice`), and for one that has received money.
     """
     check_reason(reason)
     invoice = locked_invoice(invoice_id=invoice_id)
     if invoice.status == InvoiceStatus.VOID:
         return invoice
     if invoice.kind != InvoiceKind.ONE_OFF:
-        raise Conflict(f"invoice {invoice} bills a period: only a one-off invoice can be declared void", field="kind")
-    invoice = void(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)
+        raise Conflict(
+            f"invoice {invoice} bills a period: void and re-issue it, so that its period is billed", field="kind"
+        )
+    return reverse_invoice(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)
+
+
+@transaction.atomic
+def reverse_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
+    """Declare an unpaid invoice void, take it out of the books and withdraw it at Stripe; whoever calls this has looked at what follows from it."""
+    invoice = void(invoice_id=invoice_id, at=at, actor=actor, reason=reason)
     issue = JournalEntry.objects.get(kind=JournalEntry.Kind.ISSUE, reference=invoice.number)
     post_entry(
         kind=JournalEntry.Kind.REVERSAL,

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import typst
 
-from invoicing.invoices.document import PDF_STANDARD, document_etag, render_pdf
+from invoicing.invoices.document import document_etag, render_pdf
+from invoicing.invoices.printing import PDF_STANDARD
 from tests.invoicing.test_invoice_document import invoice, line, tiered_line
 
 REPEATS = 40

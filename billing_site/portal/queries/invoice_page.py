@@ -18,9 +18,11 @@ from billing_site.portal.queries.usage import DailyUsage, usage_by_day, utc_peri
 from billing_site.portal.words import channel_text, refusal_text, situation_text
 from invoicing.core.contract import ENGINE_VERSION
 from invoicing.core.proof import rated_again
+from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import STATED, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.invoices.sealing import line_digest
+from invoicing.payments.refund import RefundStatus
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line
 from metering.archiving.absent import EventsArchived
 from metering.queries import usage_by_date
@@ -52,6 +54,7 @@ class InvoicePage:
     happenings: tuple[Happening, ...]
     counted_events: int
     event_count: int
+    credit_notes: tuple[CreditNote, ...]
 
     @property
     def check(self) -> Check:
@@ -93,6 +96,7 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         happenings=_happenings(invoice, [(refusal.occurred_at, refusal.code) for refusal in refusals]),
         counted_events=event_count if few_events else 0,
         event_count=sum(line.event_count for line in lines if line.events_root),
+        credit_notes=tuple(invoice.credit_notes.order_by("id")),
     )
 
 
@@ -214,5 +218,10 @@ def _all_happenings(invoice: Invoice, refusals: list[tuple[datetime, str]]) -> I
         yield Happening(
             payment.received_at, f"Payment received, {channel_text(channel=payment.channel)}", payment.amount
         )
+    for note in invoice.credit_notes.order_by("id"):
+        yield Happening(note.issued_at, f"Credited, {note.number}", note.total)
+        for refund in note.refunds.filter(status=RefundStatus.PAID).order_by("id"):
+            assert refund.paid_at is not None, "what is paid back is so since a moment"
+            yield Happening(refund.paid_at, f"Paid back to you, {note.number}", refund.amount)
     if invoice.status == InvoiceStatus.PAID and not invoice.total.amount and invoice.paid_at:
         yield Happening(invoice.paid_at, "Closed: nothing was owed")

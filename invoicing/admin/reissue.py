@@ -1,0 +1,104 @@
+"""Void and re-issue, in the admin: the difference line by line before anything happens."""
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from moneyed import Money
+from unfold.decorators import action
+
+from billing_site.display.admin import (
+    ConfirmedTable,
+    ReadOnlyAdmin,
+    ReasonForm,
+    actor_of,
+    attempt,
+    confirmation,
+    go,
+)
+from billing_site.display.figures import money_text
+from billing_site.kernel.clock import now
+from billing_site.kernel.errors import BillingError
+from invoicing.admin.invoice_page import ISSUE
+from invoicing.workflows.reissue_invoice import Reissue, preview_reissue, reissue_invoice
+
+
+class ReissueForm(ReasonForm):
+    """Why, and what was shown."""
+
+    digest = forms.CharField(max_length=64, widget=forms.HiddenInput())
+
+
+class ReissuePages(ReadOnlyAdmin):
+    """The page that makes an invoice again."""
+
+    @action(description="Void and re-issue", url_path="reissue")
+    def reissue(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the invoice as it is and as it would be, and do exactly that."""
+        invoice = self.row_or_404(request, object_id)
+        if not request.user.has_perm(ISSUE):
+            raise PermissionDenied
+        page = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
+        form = ReissueForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            done = attempt(
+                request,
+                lambda: reissue_invoice(
+                    invoice_id=invoice.pk,
+                    at=now(),
+                    actor=actor_of(request),
+                    reason=form.cleaned_data["reason"],
+                    digest=form.cleaned_data["digest"],
+                ),
+                done=_done,
+            )
+            if done is None:
+                return go(reverse("admin:invoicing_invoice_reissue", args=[invoice.pk]))
+            return go(page if done.draft is None else reverse("admin:invoicing_invoice_change", args=[done.draft.pk]))
+        try:
+            shown = preview_reissue(invoice_id=invoice.pk, at=now())
+        except BillingError as problem:
+            messages.error(request, problem.message)
+            return go(page)
+        form.fields["digest"].initial = shown.digest
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Void {invoice.number} and make it again",
+            effect=_effect(shown),
+            form=form,
+            submit=f"Declare {invoice.number} void and draft its period again",
+            back=page,
+            dangerous=True,
+            row=invoice,
+            table=ConfirmedTable(
+                titles=("Line", "As issued", "As it would be", "Difference"),
+                rows=[
+                    *(
+                        (one.description, _text(one.before), _text(one.after), _text(one.difference))
+                        for one in shown.lines
+                    ),
+                    ("Total", _text(shown.invoice.total), _text(shown.total_after), _text(shown.difference)),
+                ],
+            ),
+        )
+
+
+def _text(amount: Money | None) -> str:
+    return "–" if amount is None else money_text(amount)
+
+
+def _effect(shown: Reissue) -> str:
+    after = (
+        "Its period is not due any more: no draft takes its place."
+        if shown.after is None
+        else f"Its period is drafted again over {money_text(shown.total_after)}, from the usage and the contract known now; the draft is issued as any other."
+    )
+    return f"{money_text(shown.invoice.total)} are owed no more: its journal entry is reversed, credit that it drew is given back, its number stays. {after}"
+
+
+def _done(done: Reissue) -> str:
+    if done.draft is None:
+        return f"{done.invoice.number} is void, and nothing is due in its place."
+    return f"{done.invoice.number} is void; this draft over {money_text(done.total_after)} stands in its place."

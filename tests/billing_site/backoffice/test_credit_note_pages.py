@@ -1,0 +1,119 @@
+"""Credit notes in the back office and the portal: shown before they are issued, listed with their reason, paid back, printed."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+
+from billing_site.portal.access import link_for
+from invoicing.credit_notes.models import CreditNote
+from invoicing.invoices.models import Invoice
+from invoicing.payments.refund import Refund
+from invoicing.workflows.run_billing import issue_billing
+from tests.billing_site.api.caller import Caller
+from tests.billing_site.backoffice.test_what_if_pages import text_of
+from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, use
+from tests.invoicing.selling import item, once, paid
+
+pytestmark = pytest.mark.django_db
+
+NOTES = "/admin/invoicing/creditnote/"
+
+
+def form_of(page: str, **lines: str) -> dict[str, str]:
+    hidden = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page))
+    return {name: hidden[name] for name in hidden if name.startswith("lines-") or name == "key"} | lines
+
+
+def test_a_credit_note_is_shown_first_issued_once_listed_and_paid_back(finance: Client, support: Client) -> None:
+    invoice = once(a_customer(settlement_channel="manual"), item("10", "10"), item("7", description="Travel"))
+    paid(invoice)
+    page = f"/admin/invoicing/invoice/{invoice.pk}/credit/"
+    form = form_of(finance.get(page).content.decode()) | {
+        "what": "lines",
+        "disposition": "refund",
+        "reason": "two hours did not take place",
+        "lines-0-quantity": "2",
+    }
+
+    shown = finance.post(page, form)
+    digest = shown.context["shown"].digest
+    other = finance.post(page, form | {"lines-0-quantity": "3", "digest": digest})
+    nothing_yet = CreditNote.objects.count()
+    issued = [finance.post(page, form | {"digest": digest}) for _ in range(2)]
+
+    note = CreditNote.objects.get()
+    assert "Issue the credit note over" in text_of(shown) and "20.00 are to be paid back" in text_of(shown)
+    assert "30.00" in text_of(other) and nothing_yet == 0
+    assert {answer.url for answer in issued} == {f"{NOTES}{note.pk}/change/"}
+    assert "two hours did not take place" in text_of(finance.get(NOTES))
+    assert "CN-2026-00001" in text_of(finance.get(f"/admin/invoicing/invoice/{invoice.pk}/change/"))
+    assert "Refunds to transfer" in text_of(finance.get("/admin/"))
+    assert support.get(page).status_code == 403
+
+    refund = Refund.objects.get()
+    address = f"{NOTES}{note.pk}/refund/{refund.pk}/"
+    assert "Write down the transfer" in text_of(finance.get(f"{NOTES}{note.pk}/change/"))
+    assert support.get(address).status_code == 403
+    finance.post(address, {"reference": "SEPA 1", "paid_date": f"{note.issued_at.date()}"})
+    refund.refresh_from_db()
+    assert (refund.status, refund.reference) == ("paid", "SEPA 1")
+
+
+def test_what_cannot_be_credited_is_told_at_its_field(finance: Client) -> None:
+    invoice = once(a_customer(settlement_channel="manual"), item("10", "10"))
+    page = f"/admin/invoicing/invoice/{invoice.pk}/credit/"
+    form = form_of(finance.get(page).content.decode()) | {"what": "lines", "disposition": "refund", "reason": "x"}
+
+    too_much = finance.post(page, form | {"lines-0-quantity": "11"})
+    nothing = finance.post(page, form)
+
+    assert set(too_much.context["lines"].forms[0].errors) == {"quantity"}
+    assert set(nothing.context["form"].errors) == {"what"}
+    assert CreditNote.objects.count() == 0
+
+
+def test_the_customer_sees_and_prints_the_credit_note_and_nobody_else_does(finance: Client, client: Client) -> None:
+    invoice = once(a_customer(settlement_channel="manual"), item("10", "10"))
+    a_customer("cust_other")
+    caller = Caller()
+    made = caller.post(
+        f"/api/v1/invoices/{invoice.number}/credit-notes",
+        {"disposition": "offset", "key": "k", "reason": "internal words"},
+    ).json()
+    address = f"/billing/credit-notes/{made['number']}/pdf"
+
+    refused = client.get(address)
+    client.get(link_for(customer_key="cust_acme").partition("/portal/")[2].join(["/portal/", ""]))
+    seen = [client.get(f"/portal/invoices/{invoice.number}/"), client.get("/portal/invoices/")]
+    printed = client.get(address)
+    other = Client()
+    other.get(link_for(customer_key="cust_other").partition("/portal/")[2].join(["/portal/", ""]))
+
+    assert refused.status_code == 401
+    assert all("CN-2026-00001" in text_of(page) and "internal words" not in text_of(page) for page in seen)
+    assert (printed.status_code, printed.content[:5]) == (200, b"%PDF-")
+    assert client.get(address, headers={"If-None-Match": printed.headers["ETag"]}).status_code == 304
+    assert other.get(address).status_code == 404
+    assert finance.get(address).content == caller.get(address).content == printed.content
+
+
+def test_it_is_shown_and_done_over_the_api_and_in_the_back_office(administrator: Client) -> None:
+    a_plan()
+    a_subscription(a_customer(settlement_channel="manual"))
+    [july] = issue_billing(as_of=AUGUST, at=AUGUST).invoices
+    use("cust_acme", "500", at=JULY + timedelta(days=4), key="late")
+    caller, address = Caller(), f"/api/v1/invoices/{july.number}/reissue"
+    page = f"/admin/invoicing/invoice/{july.pk}/reissue/"
+
+    shown = caller.post(address, {"preview": True}).json()
+    seen = administrator.get(page)
+    missing = caller.post(address, {})
+    done = administrator.post(page, {"reason": "late usage", "digest": shown["digest"]})
+
+    assert (shown["difference"]["amount"], missing.status_code) == ("5.00", 422)
+    assert "As it would be" in seen.content.decode() and "5.00" in seen.content.decode()
+    draft = Invoice.objects.get(status="draft")
+    assert done.url == f"/admin/invoicing/invoice/{draft.pk}/change/"
+    assert caller.post(address, {"reason": "again"}).status_code == 409
