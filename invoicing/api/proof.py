@@ -14,7 +14,7 @@ from invoicing.api.base import filters_of
 from invoicing.api.invoice_documents import InvoiceSerializer
 from invoicing.api.invoices import visible_invoice
 from invoicing.invoices.models import Invoice
-from invoicing.workflows.event_evidence import event_file, inclusion_document, proof_document
+from invoicing.workflows.event_evidence import event_file, inclusion_document, proof_document, windows_document
 
 
 class ProofView(generics.GenericAPIView[Invoice]):
@@ -56,6 +56,28 @@ class EventFileView(generics.GenericAPIView[Invoice]):
         filters_of(request, known=())
         invoice = visible_invoice(request, number=number)
         return lines_file(lines=event_file(invoice=invoice), name=f"{invoice.number}-events.ndjson")
+
+
+class WindowsView(generics.GenericAPIView[Invoice]):
+    """The hours behind one line."""
+
+    scopes = {"GET": "invoices:read"}
+    customer_bound = ("GET",)
+    serializer_class = InvoiceSerializer
+
+    @extend_schema(
+        operation_id="get_invoice_windows",
+        summary="Read the hours behind a line",
+        description="Each hour with usage, counted again now from the raw events as they were known when the line was rated: quantity and number of events, by group"
+        " where the meter has dimensions. `count` and `digest` are those of the line. 409 where its events are in the archive only.",
+        parameters=[OpenApiParameter("line", int, required=True, description="The position of the line.")],
+        responses=OpenApiResponse(OpenApiTypes.OBJECT, description="The hours."),
+    )
+    def get(self, request: Request, number: str) -> Response:
+        """Return the hours."""
+        asked = filters_of(request, known=("line",))
+        position = whole_number(asked.get("line", ""), field="line")
+        return Response(windows_document(invoice=visible_invoice(request, number=number), position=position))
 
 
 class InclusionView(generics.GenericAPIView[Invoice]):

@@ -78,5 +78,6 @@ urlpatterns = [
     path("invoices/<str:number>/explain", invoices.InvoiceExplanationView.as_view()),
     path("invoices/<str:number>/proof", proof.ProofView.as_view()),
     path("invoices/<str:number>/events", proof.EventFileView.as_view()),
+    path("invoices/<str:number>/windows", proof.WindowsView.as_view()),
     path("invoices/<str:number>/inclusion", proof.InclusionView.as_view()),
 ]

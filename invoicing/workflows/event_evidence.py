@@ -1,7 +1,9 @@
 """What a customer needs to check an invoice without us: its proof document, the events behind it, the way of one event to the root."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from billing_site.kernel.digest import canonical
@@ -10,6 +12,7 @@ from billing_site.kernel.money import exponent, plain, wire
 from invoicing.invoices.event_roots import span_of_line
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
 from metering.models import Meter
+from metering.queries import windows_as_known
 from metering.queries.event_file import event_inclusion, event_lines
 from metering.queries.roots import EventSpan
 
@@ -59,6 +62,37 @@ def event_file(*, invoice: Invoice) -> Iterator[bytes]:
     """
     _issued_at(invoice)
     return _sections([line for line in _lines(invoice) if line.meter_key], invoice.customer.key)
+
+
+def windows_document(*, invoice: Invoice, position: int) -> dict[str, Any]:
+    """Return the hours of a line, counted again now from its raw events as they were known; raises NotFound, EventsArchived."""
+    line = next((one for one in _lines(invoice) if one.position == position and one.meter_key), None)
+    if line is None:
+        raise NotFound(f"the invoice has no line {position} that counts usage", field="line")
+    span = _span(line, invoice.customer.key)
+    windows = windows_as_known(
+        meter_key=span.meter_key,
+        customer_id=span.customer_id,
+        period=span.period,
+        known_through=span.known_through,
+    )
+    return {
+        "number": invoice.number,
+        "line": position,
+        "meter": line.meter_key,
+        "quantity": plain(_quantity(line)),
+        "count": line.window_count,
+        "digest": line.windows_digest,
+        "windows": [
+            {
+                "start": _time(window.start),
+                "quantity": plain(window.value),
+                "events": window.event_count,
+                "group": json.loads(window.grouping) if window.grouping else None,
+            }
+            for window in windows
+        ],
+    }
 
 
 def inclusion_document(*, invoice: Invoice, position: int, number: int) -> dict[str, Any]:
@@ -121,10 +155,15 @@ def _events(line: InvoiceLine, meter: Meter) -> dict[str, Any]:
         "start": _time(line.service_start),
         "end": _time(line.service_end),
         "known_through": line.known_through,
-        "quantity": plain(line.correction.quantity_after if line.correction else line.quantity),
+        "quantity": plain(_quantity(line)),
         "count": line.event_count,
         "root": line.events_root,
     }
+
+
+def _quantity(line: InvoiceLine) -> Decimal:
+    """Return what the events of a line come to: of a correction, all that is known now."""
+    return line.correction.quantity_after if line.correction else line.quantity
 
 
 def _issued_at(invoice: Invoice) -> datetime:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -348,11 +349,28 @@ def test_one_event_is_proved_with_a_few_hashes(
         assert caller.get(f"/api/v1/invoices/{july.number}/inclusion?{query}").status_code == status
 
 
+def test_the_hours_of_a_line_are_counted_again_for_whoever_asks(july: Invoice) -> None:
+    caller = Caller("invoices:read", customer="cust_acme")
+
+    answer = caller.get(f"/api/v1/invoices/{july.number}/windows?line=2").json()
+
+    assert (answer["meter"], answer["quantity"], answer["count"]) == ("actions", "2500002.5", 5)
+    assert answer["windows"][0] == {
+        "start": "2026-07-01T01:00:00.000000Z",
+        "quantity": "100000.5",
+        "events": 1,
+        "group": None,
+    }
+    assert sum(Decimal(window["quantity"]) for window in answer["windows"]) == Decimal("2500002.5")
+    assert caller.get(f"/api/v1/invoices/{july.number}/windows?line=1").status_code == 404
+    assert caller.get(f"/api/v1/invoices/{july.number}/windows?line=").status_code == 422
+
+
 def test_only_who_may_see_an_invoice_gets_its_events(july: Invoice) -> None:
     a_customer("cust_other")
     others = Caller("invoices:read", customer="cust_other")
 
-    for path in ("proof", "events", "inclusion?line=2&event=1"):
+    for path in ("proof", "events", "windows?line=2", "inclusion?line=2&event=1"):
         assert others.get(f"/api/v1/invoices/{july.number}/{path}").status_code == 404
         assert Caller("usage:read").get(f"/api/v1/invoices/{july.number}/{path}").status_code == 403
 
