@@ -16,7 +16,7 @@ def rerating_queue() -> WorkQueue:
         .values(currency=F("line__currency"))
         .annotate(number_of=Count("id"), oldest=Min("found_at"), amount=Sum("line__amount"))
     )
-    newest = open_findings().order_by("-id").first()
+    newest = open_findings().order_by("-id").first() if rows else None
     why = f"{newest.differences[0]}" if newest else ""
     return WorkQueue(
         name="Lines that rate otherwise",
