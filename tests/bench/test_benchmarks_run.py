@@ -18,6 +18,7 @@ TINY = {
     "bench_preview": "--customers 30",
     "bench_usage": "--stored 2000 --requests 3",
     "bench_verify": "--invoices 40",
+    "bench_issue": "--invoices 20",
     "bench_roots": "--events 2000 --invoices 30",
 }
 
@@ -30,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(benchmark: str, folder: Path, arguments: str) -> subprocess.CompletedProcess[str]:
     # These look at all customers there are, and must find only their own.
-    own = folder / benchmark if benchmark in ("bench_preview", "bench_verify") else folder
+    own = folder / benchmark if benchmark in ("bench_preview", "bench_verify", "bench_issue") else folder
     environment = {**os.environ, "BENCH_DATA_DIR": str(own)}
     command = [sys.executable, "-m", f"tests.bench.{benchmark}", *arguments.split()]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)

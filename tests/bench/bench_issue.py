@@ -1,0 +1,109 @@
+"""How many invoices of three lines a second a billing run issues, end to end, against one INSERT ... SELECT of the same rows.
+
+    python -m tests.bench.bench_issue [--invoices 1000]
+
+Every customer has a fee and two meters with usage of one month. Issued means: rolled up, computed, looked at by the gate, numbered
+without a gap, sealed, posted, queued for collection. The floor copies the rows that this made (invoices, lines, history, entries,
+postings) into tables with the same columns and primary keys, and without a trigger.
+"""
+
+import resource
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from time import perf_counter, process_time
+
+from tests.bench import ground
+
+# isort: split
+from django.apps import apps
+
+from invoicing.catalog.operations import load_catalog
+from invoicing.invoices.models import Invoice, InvoiceSeries
+from invoicing.workflows.run_billing import issue_billing
+from metering.core.parsing import Event
+from metering.ingest import accept_events
+from tests.bench.bench_preview import CUSTOMERS, SUBSCRIPTIONS
+
+STARTED_AT, AS_OF = datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 8, 1, tzinfo=UTC)
+PRICES = [
+    {"key": "base", "name": "Base fee", "currency": "USD", "model": "flat", "unit_amount": "29"},
+    {"key": "m0", "name": "Actions", "currency": "USD", "meter": "m0", "model": "per_unit", "unit_amount": "0.01"},
+    {"key": "m1", "name": "Calls", "currency": "USD", "meter": "m1", "model": "per_unit", "unit_amount": "0.02"},
+]
+BATCH = 500
+# What issuing an invoice writes.
+WRITTEN = ("Invoice", "InvoiceLine", "HistoricalInvoice", "JournalEntry", "Posting")
+
+
+def main() -> None:
+    parser = ground.arguments(__doc__, minutes=10)
+    parser.add_argument("--invoices", type=int, default=1000, help="with three lines each (%(default)s)")
+    options = parser.parse_args()
+    with ground.standing(minutes=options.minutes):
+        fill(options.invoices)
+        postgresql = ground.postgresql()
+        began, busy = perf_counter(), process_time()
+        report = issue_billing(as_of=AS_OF, at=AS_OF + timedelta(days=3))
+        wall, own, database = perf_counter() - began, process_time() - busy, postgresql.spent()
+        issued = Invoice.objects.filter(status="issued").count()
+        assert not report.failures, report.failures[:3]
+        assert issued == options.invoices == InvoiceSeries.objects.get().next_number - 1, (
+            "all are issued, without a gap"
+        )
+        floor = copied()
+        ground.show(
+            f"{issued:,} invoices of three lines, issued",
+            ("per second", "seconds", "own CPU s", "PostgreSQL CPU s", "x floor"),
+            [
+                ["INSERT ... SELECT of the same rows (floor)", issued / floor, floor, None, None, 1],
+                ["issue_billing", issued / wall, wall, own, database, wall / floor],
+            ],
+        )
+        print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
+
+
+def fill(invoices: int) -> None:
+    """Store customers, subscriptions and their usage; everything is issued once, so that a kept folder is of no use."""
+    if ground.one("SELECT count(*) FROM invoicing_customer"):
+        raise SystemExit("there are customers already: give BENCH_DATA_DIR a folder of its own")
+    document = {
+        "products": [{"key": "platform", "name": "Platform"}],
+        "plans": [{"key": "three", "name": "Three", "product": "platform", "prices": PRICES}],
+    }
+    load_catalog(document=document, at=datetime(2020, 1, 1, tzinfo=UTC), actor="bench", reason="bench")
+    ground.execute(CUSTOMERS, invoices)
+    ground.execute(SUBSCRIPTIONS, STARTED_AT, STARTED_AT)
+    for begin in range(1, invoices + 1, BATCH):
+        numbers = range(begin, min(begin + BATCH, invoices + 1))
+        accept_events(events=[used(number, meter) for number in numbers for meter in range(2)])
+    ground.execute("ANALYZE")
+
+
+def used(number: int, meter: int) -> Event:
+    """What a customer used of a meter."""
+    key = f"evt_{number}_{meter}"
+    return Event(
+        event_id=key,
+        idempotency_key=key,
+        event_type=f"action.{meter}",
+        timestamp=STARTED_AT + timedelta(days=3),
+        customer_id=f"cust_{number}",
+        quantity=Decimal(1000 + number % 977),
+        namespace_id="",
+        properties={},
+    )
+
+
+def copied() -> float:
+    """Return the seconds that plain copies of the rows take."""
+    tables = [apps.get_model("invoicing", name)._meta.db_table for name in WRITTEN]
+    for table in tables:
+        ground.execute(f"CREATE TABLE copy_of_{table} (LIKE {table} INCLUDING INDEXES INCLUDING DEFAULTS)")
+    began = perf_counter()
+    for table in tables:
+        ground.execute(f"INSERT INTO copy_of_{table} SELECT * FROM {table}")
+    return perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
