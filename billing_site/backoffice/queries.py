@@ -80,9 +80,19 @@ class IndexPage:
     flows: list[Flow]
 
     @property
+    def waiting(self) -> list[WorkQueue]:
+        """Return the queues in which something waits."""
+        return [queue for queue in self.queues if queue.count]
+
+    @property
+    def quiet(self) -> list[WorkQueue]:
+        """Return the queues in which nothing waits."""
+        return [queue for queue in self.queues if not queue.count]
+
+    @property
     def is_quiet(self) -> bool:
         """Say whether nothing waits for anyone."""
-        return not any(queue.count for queue in self.queues)
+        return not self.waiting
 
 
 def index_page(*, at: datetime) -> IndexPage:
