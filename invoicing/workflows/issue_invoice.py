@@ -74,7 +74,8 @@ def _refreshed(invoice_id: int, *, at: datetime, actor: str, reason: str) -> Inv
         actor=actor,
         reason=reason,
     )
-    _ask_gate(refreshed, computed.assembled, at=at)
+    if draft.period_end <= at:
+        _ask_gate(refreshed, computed.assembled, at=at)
     return refreshed
 
 

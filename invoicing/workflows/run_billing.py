@@ -169,8 +169,9 @@ def _bill(
     )
     charges = computed.contract.snapshot.charges
     waits = note_grace(report, customer, period, charges=charges, known_at=min(run.as_of, at))
-    # Usage that still joins it would look silent, or wrong.
-    held = None if waits else ask_gate(gate=gate, invoice=invoice, assembled=computed.assembled, at=at)
+    # Usage that is still to come would look silent.
+    is_complete = not waits and period.end <= at
+    held = ask_gate(gate=gate, invoice=invoice, assembled=computed.assembled, at=at) if is_complete else None
     if held is not None:
         report.held.append(HeldInvoice(customer.key, period, reasons_of(held=held)))
     return (_keep_draft if waits or held else finish)(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)

@@ -223,6 +223,18 @@ def test_settings_of_checks_are_kept_with_who_and_why_and_what_is_no_figure_is_r
         GateSetting.objects.update(is_on=True)
 
 
+def test_a_draft_of_a_period_that_still_runs_is_an_estimate_and_nothing_is_missed_yet() -> None:
+    three_usual_months()
+    use("cust_acme", "500", at=month(7) + timedelta(days=3))
+
+    report = draft_billing(as_of=month(8), at=month(7) + timedelta(days=20))
+    [draft] = report.invoices
+    refresh_draft(invoice_id=draft.pk, at=month(7) + timedelta(days=20), actor="finance", reason="a look")
+
+    assert (draft.total.amount, report.held, InvoiceHold.objects.count()) == (505, [], 0)
+    assert len(bill(8).held) == 1
+
+
 ATTACKS = (
     "UPDATE invoicing_invoicehold SET state = 'ready'",
     "UPDATE invoicing_invoicehold SET state = 'draft'",

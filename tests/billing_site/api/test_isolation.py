@@ -142,6 +142,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "/api/v1/billing-runs"): {"as_of": "2026-08-01T00:00:00Z", "reason": "malice"},
     ("POST", "/api/v1/billing-runs/<str:number>/issue"): {"digest": "x"},
+    ("POST", "/api/v1/held-invoices/<str:number>/release"): {"digest": "x", "reason": "malice"},
     ("POST", "/api/v1/approvals/<str:number>/decision"): {"decision": "approved", "digest": "x", "reason": "malice"},
     ("POST", "/api/v1/top-up-rules/<str:key>/retire"): {"reason": "malice"},
     ("POST", "/api/v1/top-ups"): {

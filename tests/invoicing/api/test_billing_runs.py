@@ -1,15 +1,18 @@
 """Billing runs over HTTP: proposed with one key, approved with another, issued as signed."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
 from billing_site.api.operations import create_api_key
+from invoicing.approvals.models import ApprovedDeed
+from invoicing.approvals.operations import set_limit
 from invoicing.run_proposals.models import RunProposal
 from invoicing.tasks import issue_proposed_run, show_proposed_run
 from tests.billing_site.api.caller import Caller, fields_of
 from tests.factories import use
-from tests.invoicing.test_gate import month
+from tests.invoicing.test_gate import bill, month, three_usual_months
 from tests.invoicing.test_run_proposals import a_house
 
 pytestmark = pytest.mark.django_db
@@ -84,3 +87,34 @@ def test_what_would_differ_is_told_and_bad_requests_are_refused_by_their_fields(
     )
     assert fields_of(chief.get(f"{APPROVALS}?state=done")) == {"state": "unknown"}
     assert RunProposal.objects.count() == 1
+
+
+def test_a_held_invoice_is_listed_with_its_findings_and_released_as_it_is_by_two_where_it_is_large() -> None:
+    three_usual_months()
+    use("cust_acme", "500", at=month(7) + timedelta(days=3))
+    bill(8)
+    set_limit(
+        deed=ApprovedDeed.RELEASE, currency="USD", amount=Decimal(500), at=month(8), actor="board", reason="agreed"
+    )
+    finance, chief = Caller("billing_runs:read", "billing_runs:write"), a_second_caller()
+
+    [held] = finance.get("/api/v1/held-invoices?state=held").json()["data"]
+    assert (held["customer_id"], held["total"], [one["check"] for one in held["findings"]]) == (
+        "cust_acme",
+        {"amount": "505.00", "currency": "USD"},
+        ["spike"],
+    )
+    address = f"/api/v1/held-invoices/{held['id']}/release"
+    assert fields_of(finance.post(address, {"digest": held["digest"], "reason": " "})) == {"reason": "invalid"}
+    assert finance.post(address, {"digest": "x", "reason": "a launch"}).status_code == 409
+    assert finance.post("/api/v1/held-invoices/999/release", {"digest": "x", "reason": "x"}).status_code == 404
+    assert fields_of(finance.get("/api/v1/held-invoices?state=gone")) == {"state": "unknown"}
+    answer = finance.post(address, {"digest": held["digest"], "reason": "a launch"}).json()
+    assert answer["held_invoice"]["state"] == "held"
+    chief.post(
+        f"{APPROVALS}/{answer['approval']}/decision",
+        {"decision": "approved", "digest": held["digest"], "reason": "seen the mail"},
+    )
+
+    [ready] = finance.get("/api/v1/held-invoices?state=ready").json()["data"]
+    assert (ready["released_by"], ready["reason"]) == ("API key a test", "a launch")
