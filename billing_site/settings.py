@@ -175,6 +175,10 @@ RERATING_SAMPLE = env.int("RERATING_SAMPLE", default=1000)
 RERATING_LARGE_AMOUNT = env.int("RERATING_LARGE_AMOUNT", default=10_000)
 # Whether billing runs are issued only as somebody else has signed them; the hourly run drafts.
 BILLING_RUNS_NEED_APPROVAL = env.bool("BILLING_RUNS_NEED_APPROVAL", default=False)
+# Who says by which rates invoices are taxed (invoicing/tax/provider.py): a class that can be imported.
+TAX_PROVIDER = env.str("TAX_PROVIDER", default="invoicing.tax.provider.TaxTable")
+# A register of VAT ids that speaks the REST interface of VIES; empty: only their syntax is checked.
+VAT_ID_CHECK_URL = env.str("VAT_ID_CHECK_URL", default="")
 INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV")
 CREDIT_NOTE_NUMBER_PREFIX = env.str("CREDIT_NOTE_NUMBER_PREFIX", default="CN")
 
@@ -280,6 +284,7 @@ SPECTACULAR_SETTINGS = {
         "TopUpStatusEnum": "invoicing.top_ups.models.TopUpStatus",
         "TopUpRuleStateEnum": "invoicing.top_ups.rules.RuleState",
         "LineKindEnum": "invoicing.invoices.models.LineKind",
+        "TaxKindEnum": "invoicing.invoices.models.tax.TAX_KINDS",
         "CreditKindEnum": "invoicing.credits.models.CREDIT_KINDS",
         "CreditEntryKindEnum": "invoicing.credits.models.EntryKind",
     },

@@ -10,7 +10,7 @@ from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.evidence.models import Anchor, EvidenceBlock, EvidenceRow, EvidenceShape
 from invoicing.gate.models import GateSetting, InvoiceHold
-from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, UsageCorrection
+from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, TaxLine, UsageCorrection
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.payments.refund import Refund
@@ -22,6 +22,7 @@ from invoicing.spend.models import AnomalyReview, Budget, SpendNotice, SpendProg
 from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
+from invoicing.tax.models import CustomerTax, SellerTax, TaxExemption, TaxRate, TaxRegistration, VatIdCheck
 from invoicing.top_ups.models import TopUp
 from invoicing.top_ups.rules import TopUpRule
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
@@ -44,6 +45,7 @@ __all__ = [
     "CreditNote",
     "CreditNoteLine",
     "Customer",
+    "CustomerTax",
     "Discount",
     "EvidenceBlock",
     "EvidenceRow",
@@ -73,6 +75,7 @@ __all__ = [
     "ReratingReview",
     "ReratingRun",
     "RunProposal",
+    "SellerTax",
     "SpendNotice",
     "SpendProgress",
     "SpendWatch",
@@ -80,10 +83,15 @@ __all__ = [
     "StripeNotice",
     "Subscription",
     "SubscriptionPhase",
+    "TaxExemption",
+    "TaxLine",
+    "TaxRate",
+    "TaxRegistration",
     "TopUp",
     "TopUpRule",
     "UsageAnomaly",
     "UsageCorrection",
+    "VatIdCheck",
     "WhatIf",
     "WhatIfFigure",
 ]
@@ -101,4 +109,8 @@ guard_history(
     PriceOverride,
     Discount,
     Invoice,
+    TaxRegistration,
+    TaxRate,
+    CustomerTax,
+    TaxExemption,
 )

@@ -9,6 +9,7 @@ from billing_site.kernel.jobs import RegularJob
 from invoicing.evidence.anchors import anchor_of_day
 from invoicing.evidence.chain import extend_chain
 from invoicing.payments import intake, mirror, push, refunds
+from invoicing.tax.vat_id_checks import check_vat_ids
 from invoicing.workflows import follow_stripe, propose_run
 from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.find_anomalies import sweep_anomalies
@@ -28,6 +29,7 @@ REGULAR_JOBS = (
     RegularJob(name="Bill what is due", task="invoicing.tasks.bill_what_is_due", cron="7 * * * *"),
     RegularJob(name="Follow the life of customers", task="invoicing.tasks.follow_life_cycles", cron="52 * * * *"),
     RegularJob(name="Expire credit", task="invoicing.tasks.expire_credit_that_is_over", cron="17 * * * *"),
+    RegularJob(name="Check VAT ids", task="invoicing.tasks.check_vat_ids_with_their_register", cron="27 * * * *"),
     RegularJob(name="Settle late usage", task="invoicing.tasks.settle_late_usage", cron="37 * * * *"),
     RegularJob(name="Watch spend", task="invoicing.tasks.watch_spend", cron="* * * * *"),
     RegularJob(name="Top credit up", task="invoicing.tasks.top_up_credit", cron="* * * * *"),
@@ -157,3 +159,9 @@ def anchor_chains() -> str:
     """Write down the head of the chains, once a day, and mail it."""
     anchor = anchor_of_day(at=now())
     return f"block {anchor.block_number}" if anchor else "nothing is carved yet"
+
+
+def check_vat_ids_with_their_register() -> str:
+    """Ask the register about VAT ids whose answer is missing or old."""
+    checks = check_vat_ids(at=now())
+    return f"{len(checks)} asked, {sum(not check.is_valid for check in checks)} not known"

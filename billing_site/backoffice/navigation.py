@@ -89,6 +89,16 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         ),
     ),
     (
+        "Tax",
+        (
+            _list("How tax is charged", "account_balance", "invoicing", "sellertax"),
+            _list("Registrations", "assignment", "invoicing", "taxregistration"),
+            _list("Tax rates", "percent", "invoicing", "taxrate"),
+            _list("Where customers are", "public", "invoicing", "customertax"),
+            _list("Tax exemptions", "verified", "invoicing", "taxexemption"),
+        ),
+    ),
+    (
         "Books",
         (
             _list("Journal", "menu_book", "invoicing", "journalentry"),

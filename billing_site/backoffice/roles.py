@@ -28,6 +28,7 @@ from invoicing.rerating.models import ReratingFinding
 from invoicing.spend.models import Budget, UsageAnomaly
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription
+from invoicing.tax.models import CustomerTax, SellerTax, TaxExemption, TaxRate, TaxRegistration
 from invoicing.top_ups.rules import TopUpRule
 from invoicing.what_ifs.models import WhatIf
 from metering.models import DeadLetter, Meter, UsageEvent
@@ -70,6 +71,11 @@ EDITED: tuple[type[Model], ...] = (
     Discount,
     CreditGrant,
     TopUpRule,
+    SellerTax,
+    TaxRegistration,
+    TaxRate,
+    CustomerTax,
+    TaxExemption,
     Product,
     Plan,
     PlanVersion,

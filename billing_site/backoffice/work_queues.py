@@ -12,6 +12,7 @@ from billing_site.backoffice.approval_queue import approval_queue
 from billing_site.backoffice.credit_queue import refund_queue, top_up_queue
 from billing_site.backoffice.held_queue import held_queue
 from billing_site.backoffice.rerating_queue import rerating_queue
+from billing_site.backoffice.tax_queues import tax_queues
 from billing_site.backoffice.usage_problems import uncharged_usage
 from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency, first_named
 from invoicing.core.anomaly import Direction
@@ -51,6 +52,7 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         failed_payments_queue(),
         overdue_queue(at=at),
         refund_queue(),
+        *tax_queues(at=at),
         incomplete_queue(at=at),
         unsettled_queue(at=at),
         stopped_queue(at=at),

@@ -35,6 +35,7 @@ ORDINARY = (
     "invoicing_commitment",
     "invoicing_commitmenttranche",
     "invoicing_customer",
+    "invoicing_customertax",
     "invoicing_invoicehold",
     "invoicing_invoiceseries",
     "invoicing_plan",

@@ -1,5 +1,6 @@
 """The history of tracked rows in words: who changed what, when and why."""
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -119,5 +120,8 @@ def _text(field: "models.Field[Any, Any]", value: Any) -> str:
         return money_text(value)
     if isinstance(value, str) and DIGEST.fullmatch(value):
         return value[:12] + "…"
-    text = str(dict(field.flatchoices).get(value, value))
+    if isinstance(value, dict | list):
+        text = json.dumps(value, ensure_ascii=False)
+    else:
+        text = str(dict(field.flatchoices).get(value, value))
     return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 1] + "…"

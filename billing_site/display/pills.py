@@ -29,6 +29,7 @@ TONES = {
     "running": GREEN,
     "planned": GREY,
     "trial": BLUE,
+    "missing": RED,
     "incomplete": RED,
     "paused": AMBER,
     "ended": GREY,

@@ -15,7 +15,8 @@ from billing_site.kernel.money import round_money
 from invoicing.admin.spend_words import notice_text, usual_text
 from invoicing.catalog.coupons import terms_text
 from invoicing.core.access import AccessReason
-from invoicing.core.assembly import amount_to_come
+from invoicing.core.assembly import amount_before_payment, amount_to_come, lines_before_payment
+from invoicing.core.tax_document import standing_text
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import AMOUNT_DUE
@@ -26,12 +27,15 @@ from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import held_in_advance, phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
+from invoicing.tax.models import CustomerTax, TaxExemption, VatIdCheck
+from invoicing.tax.queries import last_check
 from invoicing.top_ups.models import TopUp, TopUpStatus
 from invoicing.top_ups.rules import TopUpRule
 from invoicing.workflows.answer_access import Access, answer_access
 from invoicing.workflows.credit_balance import CreditBalance, credit_balance
 from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.read_spend import PeriodSpend, spend_of_period
+from invoicing.workflows.tax_gaps import charges_tax
 
 ROWS = 24
 NOTICES = 8
@@ -70,6 +74,7 @@ class RunningPeriod:
     period: str = ""
     problem: str = ""
     spend: PeriodSpend | None = None
+    tax_words: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,10 @@ class CustomerPage:
     notices: list[tuple[SpendNotice, str]]
     anomalies: list[tuple[UsageAnomaly, str]]
     changes: list[Any]
+    tax: CustomerTax | None
+    vat_id_check: VatIdCheck | None
+    exemptions: list[TaxExemption]
+    charges_tax: bool
 
 
 def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
@@ -107,6 +116,7 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
     access = answer_access(customer_key=customer.key, at=at)
     subscriptions = list(with_phases(customer.subscriptions.all()).order_by("-started_at", "-id"))
     held = held_in_advance(subscriptions=subscriptions)
+    tax = CustomerTax.objects.filter(customer=customer).first()
     return CustomerPage(
         at=at,
         balances=[round_money(_bare(row["amount"]), row["currency"]) for row in owed],
@@ -144,6 +154,10 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         ],
         anomalies=[(one, usual_text(one)) for one in customer.anomalies.order_by("-id")[:NOTICES]],
         changes=history_of(customer),
+        tax=tax,
+        vat_id_check=last_check(row=tax) if tax is not None and tax.vat_id else None,
+        exemptions=list(customer.tax_exemptions.order_by("-valid_from")[:ROWS]),
+        charges_tax=charges_tax(),
     )
 
 
@@ -177,12 +191,13 @@ def _running(customer: Customer, *, at: datetime) -> RunningPeriod:
     assembled = computed.assembled
     period = period_text(start=assembled.period.start, end=assembled.period.end, timezone=customer.timezone)
     spend = spend_of_period(customer=customer, computed=computed, budgets=budgets_of(customer=customer), at=at)
-    to_come = amount_to_come(invoice=assembled, at=at)
+    to_come, before_tax = amount_to_come(invoice=assembled, at=at), amount_before_payment(invoice=assembled)
     return RunningPeriod(
-        lines=assembled.document_lines,
-        so_far=assembled.total - to_come,
+        lines=lines_before_payment(invoice=assembled),
+        so_far=before_tax - to_come,
         to_come=to_come,
-        total=assembled.total,
+        total=before_tax,
+        tax_words=standing_text(tax=assembled.tax),
         period=period,
         spend=spend,
     )

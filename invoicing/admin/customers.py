@@ -28,6 +28,7 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import AMOUNT_DUE
 from invoicing.workflows.find_saving import find_saving
 from invoicing.workflows.offboarding import customers_to_close
+from invoicing.workflows.tax_gaps import without_tax_data
 
 FIXED = ("key", "currency", "timezone")
 TO_CLOSE = "closing"
@@ -94,6 +95,21 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.filter(state=self.value()) if self.value() else queryset
 
 
+class TaxDataFilter(admin.SimpleListFilter):
+    """Customers with a subscription of whom nobody has said where they are for tax."""
+
+    title = "tax data"
+    parameter_name = "tax"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the one choice."""
+        return [("missing", "Missing")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep those whose place is not known."""
+        return queryset.filter(pk__in=without_tax_data(at=now())) if self.value() == "missing" else queryset
+
+
 @admin.register(Customer)
 class CustomerAdmin(LifeCyclePages):
     """Who owes."""
@@ -101,7 +117,7 @@ class CustomerAdmin(LifeCyclePages):
     form = CustomerForm
     list_display = ("key", "name", "state", "settlement_channel", "open_amount", "last_invoice")
     list_display_links = ("key", "name")
-    list_filter = (StateFilter, "settlement_channel", "currency", OwesFilter)
+    list_filter = (StateFilter, "settlement_channel", "currency", OwesFilter, TaxDataFilter)
     search_fields = ("key", "name", "email", "stripe_customer__stripe_id")
     ordering = ("name", "id")
     fieldsets = (

@@ -20,6 +20,7 @@ from invoicing.customers.models import SettlementChannel
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.queries import hold_in_force
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.invoices.taxes import TaxRow, missing_tax, tax_sums
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus
 
@@ -57,6 +58,7 @@ class InvoicePage:
     advice: str
     due: Money
     lines: list[InvoiceLine]
+    taxes: list[TaxRow]
     timeline: list[Moment]
     payments: list[Payment]
     failures: list[PaymentFailure]
@@ -115,14 +117,22 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         question=_question(invoice, state, push, failures, at=at),
         advice=_advice(invoice, push, failures),
         due=amount_due(invoice),
-        lines=list(invoice.lines.select_related("price__plan_version__plan", "subscription").order_by("position")),
+        lines=list(
+            invoice.lines.select_related("price__plan_version__plan", "subscription")
+            .prefetch_related("taxes")
+            .order_by("position")
+        ),
+        taxes=tax_sums(invoice=invoice),
         timeline=_timeline(invoice, changes, push, payments, failures, notes),
         payments=payments,
         failures=failures,
         push=push,
         entries=_entries(invoice, payments, notes),
         changes=changes,
-        may_issue=can_be_issued(invoice, at=at) and allowed(ISSUE) and (held is None or held.state == GateState.READY),
+        may_issue=can_be_issued(invoice, at=at)
+        and not missing_tax(invoice=invoice)
+        and allowed(ISSUE)
+        and (held is None or held.state == GateState.READY),
         may_refresh=invoice.status == InvoiceStatus.DRAFT and allowed(ISSUE),
         may_retry=push is not None and push.status == PushStatus.REFUSED and is_open and allowed(RETRY),
         may_settle=is_open and allowed(SETTLE),
@@ -141,6 +151,8 @@ def _question(
         return (
             f"Its period has not ended: it can be issued from {moment_text(invoice.period_end, invoice.timezone)} on."
         )
+    if missing := missing_tax(invoice=invoice):
+        return f"It cannot be taxed, and so not issued: it is not known: {'; '.join(missing)}. Say it, then refresh it."
     until = grace_until(invoice)
     if state == "draft" and at < until:
         zone = moment_text(until, invoice.timezone)

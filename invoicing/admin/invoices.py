@@ -49,7 +49,7 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import OWED, totals_by_currency
 from invoicing.payments.models import PushStatus
 from invoicing.payments.push import retry_push
-from invoicing.workflows.explain_invoice import prove_invoice
+from invoicing.workflows.explain_invoice import prove_invoice, prove_tax
 from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
 from invoicing.workflows.settle_payment import settle_payment
 
@@ -73,7 +73,7 @@ class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages):
         "dates",
     )
     list_display_links = ("document",)
-    list_filter = (StateFilter, "kind", "currency", PeriodFilter, "settlement_channel")
+    list_filter = (StateFilter, "kind", "currency", PeriodFilter, "settlement_channel", "tax_state")
     search_fields = (
         "number",
         "key",
@@ -357,7 +357,14 @@ class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages):
         invoice = self.row_or_404(request, object_id)
         proofs = prove_invoice(invoice=invoice)
         different, archived = [p for p in proofs if p.differences], [p for p in proofs if p.archived]
-        context = {"invoice": invoice, "proofs": proofs, "different": different, "archived": archived, "at": now()}
+        context = {
+            "invoice": invoice,
+            "proofs": proofs,
+            "different": different,
+            "archived": archived,
+            "tax_differences": prove_tax(invoice=invoice),
+            "at": now(),
+        }
         return TemplateResponse(request, "backoffice/proof_state.html", context)
 
     def get_urls(self) -> list[Any]:

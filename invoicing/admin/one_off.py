@@ -29,6 +29,8 @@ from billing_site.kernel.errors import BillingError
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, EXACT_DIGITS, EXACT_PLACES
 from invoicing.admin.invoice_page import ISSUE
 from invoicing.core.one_off import OneOffInvoice
+from invoicing.core.tax import tax_summary
+from invoicing.core.tax_document import sum_text
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.one_off import DESCRIPTION_MAX, UNIT_MAX, NewItem, assembled_once
 from invoicing.top_ups.models import VALID_DAYS_MAX
@@ -137,6 +139,7 @@ class OneOffPages(ReadOnlyAdmin):
             form=form,
             items=items,
             shown=shown,
+            taxes=[] if shown is None else _taxes(shown),
             total="" if shown is None else money_text(shown.total),
             more=asked is not None and any(row.has_changed() for row in items.forms[1:]),
             by_stripe=customer.settlement_channel == SettlementChannel.STRIPE,
@@ -234,10 +237,32 @@ def _assembled(customer: Customer, items: Any) -> OneOffInvoice | None:
     """Return the invoice as it would be; what cannot be accepted is told at its field."""
     filled = [form for form in items if form.cleaned_data.get("description")]
     try:
-        return assembled_once(customer=customer, items=_items(customer, items))
+        assembled = assembled_once(customer=customer, items=_items(customer, items), at=now())
     except BillingError as problem:
         for error in problem.field_errors:
             place, _, field = error.field.removeprefix("lines[").partition("].")
             form = filled[int(place)] if place.isdecimal() else items.forms[0]
             form.add_error(field if field in form.fields else None, error.message)
         return None
+    if assembled.tax is not None and assembled.tax.missing:
+        items.forms[0].add_error(None, f"It cannot be taxed, it is not known: {'; '.join(assembled.tax.missing)}.")
+        return None
+    return assembled
+
+
+def _taxes(shown: OneOffInvoice) -> list[tuple[str, Money]]:
+    """Return what the tax of each rate is called, and what it comes to."""
+    lines = () if shown.tax is None else shown.tax.lines
+    return [
+        (
+            sum_text(
+                kind=one.kind,
+                name=one.name,
+                rate=one.rate,
+                jurisdiction=one.jurisdiction,
+                inclusive=one.inclusive,
+            ),
+            one.amount,
+        )
+        for one in tax_summary(lines=lines, currency=shown.currency)
+    ]

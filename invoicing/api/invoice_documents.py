@@ -5,8 +5,16 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from billing_site.kernel.money import plain
+from billing_site.kernel.money import plain, wire
 from invoicing.api.fields import MomentField, MoneyField, PeriodSerializer, QuantityField
+from invoicing.api.invoice_taxes import (
+    INVOICE_ONCE_TAX_EXAMPLE,
+    INVOICE_TAX_EXAMPLE,
+    ONCE_TAX_EXAMPLE,
+    TAX_EXAMPLE,
+    InvoiceTaxSerializer,
+    LineTaxSerializer,
+)
 from invoicing.core.contract import (
     AdjustmentKind,
     AdjustmentLine,
@@ -15,6 +23,8 @@ from invoicing.core.contract import (
     DecidedAdjustment,
     DocumentLine,
 )
+from invoicing.core.tax import LineTax
+from invoicing.core.tax_document import tax_document
 from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
 
 MONTH_EXAMPLE = {"start": "2026-07-31T22:00:00Z", "end": "2026-08-31T22:00:00Z"}
@@ -37,6 +47,7 @@ LINE_EXAMPLE = {
     "unit": "token",
     "quantity": "1000000",
     "amount": {"amount": "20.00", "currency": "EUR"},
+    "taxes": [TAX_EXAMPLE],
     "service_period": MONTH_EXAMPLE,
     "steps": [STEP_EXAMPLE],
 }
@@ -50,8 +61,8 @@ INVOICE_EXAMPLE = {
     "period": MONTH_EXAMPLE,
     "timezone": "Europe/Berlin",
     "subtotal": {"amount": "20.00", "currency": "EUR"},
-    "total": {"amount": "20.00", "currency": "EUR"},
-    "amount_paid": {"amount": "20.00", "currency": "EUR"},
+    **INVOICE_TAX_EXAMPLE,
+    "amount_paid": {"amount": "23.80", "currency": "EUR"},
     "amount_credited": {"amount": "0.00", "currency": "EUR"},
     "amount_due": {"amount": "0.00", "currency": "EUR"},
     "drafted_at": "2026-09-01T00:07:00Z",
@@ -83,10 +94,10 @@ INVOICED_ONCE_EXAMPLE = INVOICE_EXAMPLE | {
     "status": "issued",
     "period": None,
     "subtotal": {"amount": "300.00", "currency": "EUR"},
-    "total": {"amount": "300.00", "currency": "EUR"},
+    **INVOICE_ONCE_TAX_EXAMPLE,
     "amount_paid": {"amount": "0.00", "currency": "EUR"},
     "amount_credited": {"amount": "0.00", "currency": "EUR"},
-    "amount_due": {"amount": "300.00", "currency": "EUR"},
+    "amount_due": {"amount": "357.00", "currency": "EUR"},
     "paid_at": None,
     "lines": [
         LINE_EXAMPLE
@@ -99,6 +110,7 @@ INVOICED_ONCE_EXAMPLE = INVOICE_EXAMPLE | {
             "unit": "hour",
             "quantity": "2.5",
             "amount": {"amount": "300.00", "currency": "EUR"},
+            "taxes": [ONCE_TAX_EXAMPLE],
             "service_period": None,
             "steps": [
                 STEP_EXAMPLE
@@ -118,7 +130,7 @@ PREVIEW_EXAMPLE = {
     "currency": "EUR",
     "period": MONTH_EXAMPLE,
     "subtotal": {"amount": "20.00", "currency": "EUR"},
-    "total": {"amount": "20.00", "currency": "EUR"},
+    **INVOICE_TAX_EXAMPLE,
     "lines": [LINE_EXAMPLE],
 }
 
@@ -147,6 +159,7 @@ class LineSerializer(serializers.ModelSerializer[InvoiceLine]):
     meter = serializers.CharField(source="meter_key", allow_blank=True, help_text="Empty: a fixed fee.")
     quantity = QuantityField()
     amount = MoneyField()
+    taxes = LineTaxSerializer(many=True)
     service_period = serializers.SerializerMethodField()
     steps = StepSerializer(many=True, source="rated.steps")
 
@@ -163,6 +176,7 @@ class LineSerializer(serializers.ModelSerializer[InvoiceLine]):
             "unit",
             "quantity",
             "amount",
+            "taxes",
             "service_period",
             "steps",
         )
@@ -184,7 +198,9 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
     key = serializers.CharField(allow_null=True, help_text="Of a one-off invoice: what whoever made it calls it.")
     status = serializers.ChoiceField(choices=InvoiceStatus.choices)
     period = serializers.SerializerMethodField()
-    subtotal = MoneyField()
+    subtotal = MoneyField(help_text="The sum of the lines.")
+    tax_amount = MoneyField(allow_null=True, help_text="null: no tax is charged.")
+    tax = InvoiceTaxSerializer(allow_null=True)
     total = MoneyField()
     amount_paid = MoneyField()
     amount_credited = MoneyField(help_text="What credit notes have taken off what was open.")
@@ -205,6 +221,8 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
             "period",
             "timezone",
             "subtotal",
+            "tax_amount",
+            "tax",
             "total",
             "amount_paid",
             "amount_credited",
@@ -255,8 +273,14 @@ class PreviewLineSerializer(serializers.Serializer[DocumentLine]):
     unit = serializers.CharField(allow_blank=True)
     quantity = QuantityField()
     amount = MoneyField()
+    taxes = serializers.SerializerMethodField()
     service_period = PeriodSerializer()
     steps = serializers.SerializerMethodField()
+
+    @extend_schema_field(LineTaxSerializer(many=True))
+    def get_taxes(self, line: DocumentLine) -> Any:
+        """Return its taxes."""
+        return LineTaxSerializer(self.context["taxes"].get(line.reference, ()), many=True).data
 
     def get_position(self, line: DocumentLine) -> int:
         """Return the place on the document."""
@@ -307,8 +331,20 @@ class PreviewSerializer(serializers.Serializer[AssembledInvoice]):
     currency = serializers.CharField()
     period = PeriodSerializer()
     subtotal = MoneyField()
+    tax_amount = serializers.SerializerMethodField(help_text="null: no tax is charged, or it is not known yet.")
+    tax = serializers.SerializerMethodField()
     total = MoneyField()
     lines = serializers.SerializerMethodField()
+
+    @extend_schema_field(MoneyField(allow_null=True))
+    def get_tax_amount(self, invoice: AssembledInvoice) -> dict[str, str] | None:
+        """Return all tax of the lines."""
+        return None if invoice.tax is None or invoice.tax.missing else wire(invoice.tax.amount)
+
+    @extend_schema_field(InvoiceTaxSerializer(allow_null=True))
+    def get_tax(self, invoice: AssembledInvoice) -> dict[str, Any] | None:
+        """Return what was decided."""
+        return None if invoice.tax is None else tax_document(tax=invoice.tax)
 
     @extend_schema_field(MomentField)
     def get_as_of(self, invoice: AssembledInvoice) -> str:
@@ -319,4 +355,8 @@ class PreviewSerializer(serializers.Serializer[AssembledInvoice]):
     def get_lines(self, invoice: AssembledInvoice) -> Any:
         """Return the lines in the order of the document."""
         positions = {line.reference: place for place, line in enumerate(invoice.document_lines, start=1)}
-        return [PreviewLineSerializer(line, context={"positions": positions}).data for line in invoice.document_lines]
+        taxes: dict[str, list[LineTax]] = {}
+        for tax in invoice.tax.lines if invoice.tax else ():
+            taxes.setdefault(tax.reference, []).append(tax)
+        context = {"positions": positions, "taxes": taxes}
+        return [PreviewLineSerializer(line, context=context).data for line in invoice.document_lines]

@@ -221,7 +221,7 @@ class InvoicePreviewView(generics.GenericAPIView[Invoice]):
 
 def with_lines(invoice: Invoice) -> Invoice:
     """Return an invoice as it is now, read with its lines."""
-    lines = InvoiceLine.objects.select_related("subscription").order_by("position")
+    lines = InvoiceLine.objects.select_related("subscription").prefetch_related("taxes").order_by("position")
     return Invoice.objects.select_related("customer").prefetch_related(Prefetch("lines", lines)).get(pk=invoice.pk)
 
 

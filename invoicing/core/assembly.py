@@ -1,7 +1,7 @@
 """Assembly: rated lines become one invoice that is complete, adds up, and has a digest."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import combinations
@@ -14,7 +14,7 @@ from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import total, wire
 from invoicing.core.adjusting import adjust, take_off
 from invoicing.core.adjustments.advance import settled_parts
-from invoicing.core.adjustments.credits import Lot, draw_lots
+from invoicing.core.adjustments.credits import CreditKind, Draw, Lot, draw_lots
 from invoicing.core.contract import (
     ENGINE_VERSION,
     AdjustmentKind,
@@ -29,6 +29,8 @@ from invoicing.core.contract import (
 )
 from invoicing.core.correction import correction_lines
 from invoicing.core.proof import adjustment_document, correction_document, line_document, period_document
+from invoicing.core.tax import InvoiceTax, TaxBase, TaxGivenBack, TaxMissing, TaxTerms, tax_lines
+from invoicing.core.tax_document import tax_content
 
 
 class RatedTwice(BillingError):
@@ -44,13 +46,15 @@ def assemble(
     lines: Sequence[RatedLine],
     corrections: Sequence[OpenCorrection] = (),
     lots: Sequence[Lot] = (),
+    tax: TaxTerms | TaxMissing | None = None,
 ) -> AssembledInvoice:
     """Put the rated lines of a contract together, in the contract's order, whatever order they come in.
 
     Every charge has exactly one line, and each line rates the whole quantity that its meter counted
     (killbill#1081). What the terms make of them follows, then open corrections of earlier invoices, credits as far as
-    there is room (S0-061), and at last what `lots` of credit pay of all that.
-    Raises RatedTwice where two subscriptions bill one meter at the same time.
+    there is room (S0-061), and at last what `lots` of credit pay of all that. Where tax is charged (`tax` says how), promotional
+    credit comes off before it, as a discount does; prepaid credit pays what is owed with it.
+    Raises RatedTwice where two subscriptions bill one meter at the same time, TaxGivenBack.
     """
     ordered = _in_contract_order(snapshot, lines)
     _check_complete(snapshot, ordered)
@@ -61,8 +65,9 @@ def assemble(
     charged = rated + total((line.amount for line in adjusted), snapshot.currency)
     carried = correction_lines(corrections=corrections, charged=charged, currency=snapshot.currency)
     to_pay = charged + total((line.amount for line in carried), snapshot.currency)
-    drawn = _drawn(snapshot, (*ordered, *adjusted, *carried), to_pay, lots) if lots else ()
+    drawn, taxed = _paid_and_taxed(snapshot, (*ordered, *adjusted, *carried), to_pay, lots, tax)
     subtotal = to_pay + total((line.amount for line in drawn), snapshot.currency)
+    whole = subtotal + taxed.added if taxed else subtotal
     content: dict[str, Any] = {
         "engine": ENGINE_VERSION,
         "customer": snapshot.customer,
@@ -70,7 +75,7 @@ def assemble(
         "period": period_document(period=snapshot.period),
         "lines": [_content(line) for line in ordered],
         "subtotal": wire(subtotal),
-        "total": wire(subtotal),
+        "total": wire(whole),
     }
     if adjusted:
         content["adjustments"] = [adjustment_document(line=line) for line in adjusted]
@@ -78,30 +83,110 @@ def assemble(
         content["corrections"] = [correction_document(line=line) for line in carried]
     if drawn:
         content["credits"] = [adjustment_document(line=line) for line in drawn]
+    if taxed:
+        content["tax"] = tax_content(tax=taxed)
     return AssembledInvoice(
         customer=snapshot.customer,
         currency=snapshot.currency,
         period=snapshot.period,
         lines=ordered,
         subtotal=subtotal,
-        total=subtotal,
+        total=whole,
         digest=digest_of(content),
         corrections=carried,
         adjustments=adjusted,
         credits=drawn,
+        tax=taxed,
     )
 
 
-def _drawn(
-    snapshot: ContractSnapshot, lines: Sequence[DocumentLine], to_pay: Money, lots: Sequence[Lot]
-) -> tuple[AdjustmentLine, ...]:
-    """Let lots pay for what discounts, and what was invoiced in advance, have left of the lines."""
+def _paid_and_taxed(
+    snapshot: ContractSnapshot,
+    lines: Sequence[DocumentLine],
+    to_pay: Money,
+    lots: Sequence[Lot],
+    tax: TaxTerms | TaxMissing | None,
+) -> tuple[tuple[AdjustmentLine, ...], InvoiceTax | None]:
+    """Return what lots pay, and the tax of what discounts, and credit that was given away, have left of the lines."""
+    left = amounts_left(lines=lines)
+    if not isinstance(tax, TaxTerms):
+        drawn = _drawn(snapshot, left, to_pay, lots)
+        return drawn, None if tax is None else InvoiceTax(decided=tax, currency=snapshot.currency)
+    taxable = amounts_to_tax(lines=lines)
+    given = _drawn(snapshot, left, to_pay, [lot for lot in lots if lot.kind is CreditKind.PROMOTIONAL])
+    for part in (part for line in given for part in line.parts):
+        left[part.reference] -= part.amount
+        taxable[part.reference] -= part.amount
+    bases = [
+        TaxBase(
+            reference=line.reference,
+            amount=taxable[line.reference],
+            treatment=tax.treatment_of(reference=line.reference, service_period=line.service_period),
+        )
+        for line in lines
+    ]
+    taxed = InvoiceTax(
+        decided=tax,
+        currency=snapshot.currency,
+        lines=tax_lines(bases=bases, rounding=tax.rounding, currency=snapshot.currency),
+    )
+    owed = to_pay + total((line.amount for line in given), snapshot.currency) + taxed.added
+    if owed.amount < 0:
+        raise TaxGivenBack("corrections of earlier invoices give back more tax than this one owes", field="tax")
+    for one in taxed.lines:
+        if not one.inclusive:
+            left[one.reference] += one.amount
+    paid = _drawn(snapshot, left, owed, [lot for lot in lots if lot.kind is CreditKind.PREPAID])
+    return (*given, *paid), taxed
+
+
+def amounts_left(*, lines: Sequence[DocumentLine]) -> dict[str, Money]:
+    """Return what reductions, and what was invoiced in advance, have left of each line to be paid by credit, by reference."""
     left: dict[str, Money] = {}
     for line in lines:
         if isinstance(line, AdjustmentLine):
             take_off(line=as_credit_sees_it(line=line), left=left)
         else:
             left[line.reference] = line.amount
+    return left
+
+
+def amounts_to_tax(*, lines: Sequence[DocumentLine]) -> dict[str, Money]:
+    """Return what reductions have left of each line, by reference; of a reduction what comes off no line is left by itself."""
+    taxable: dict[str, Money] = {}
+    for line in lines:
+        if isinstance(line, AdjustmentLine):
+            take_off(line=line, left=taxable)
+        else:
+            taxable[line.reference] = line.amount
+    return taxable
+
+
+def amount_before_payment(*, invoice: AssembledInvoice) -> Money:
+    """Return what an invoice charges before tax that comes on top, and before prepaid credit where that pays tax too."""
+    return total((line.amount for line in lines_before_payment(invoice=invoice)), invoice.currency)
+
+
+def lines_before_payment(*, invoice: AssembledInvoice) -> tuple[DocumentLine, ...]:
+    """Return the lines of an invoice without prepaid credit where that pays tax too: what is charged, before tax that comes on top."""
+    if invoice.tax is None or invoice.tax.missing:
+        return invoice.document_lines
+    return tuple(line for line in invoice.document_lines if not pays_after_tax(line=line))
+
+
+def pays_after_tax(*, line: DocumentLine) -> bool:
+    """Say whether a line of a taxed invoice is a payment: what was bought before it was used."""
+    if not isinstance(line, AdjustmentLine) or not isinstance(line.term, Draw):
+        return False
+    return line.term.credit_kind is CreditKind.PREPAID
+
+
+def _drawn(
+    snapshot: ContractSnapshot, left: Mapping[str, Money], to_pay: Money, lots: Sequence[Lot]
+) -> tuple[AdjustmentLine, ...]:
+    """Let lots pay for what is left of the lines."""
+    if not lots:
+        return ()
     return draw_lots(lots=lots, lines=[BaseLine(*pair) for pair in left.items()], to_pay=to_pay, period=snapshot.period)
 
 

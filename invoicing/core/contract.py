@@ -10,6 +10,7 @@ from moneyed import Money
 
 from billing_site.kernel.period import Period
 from invoicing.core.detail import ByDimensions, BySize, Cell, GroupUsage, Need, SizeUsage, Values
+from invoicing.core.tax import InvoiceTax
 
 # Stored with every rated line; whatever changes a figure or a word of a line changes this too.
 ENGINE_VERSION = "1"
@@ -384,6 +385,7 @@ class AssembledInvoice:
     corrections: tuple[CorrectionLine, ...] = ()
     adjustments: tuple[AdjustmentLine, ...] = ()
     credits: tuple[AdjustmentLine, ...] = ()
+    tax: InvoiceTax | None = None
 
     @property
     def bill_lines(self) -> tuple[BillLine, ...]:

@@ -24,6 +24,7 @@ from invoicing.core.contract import (
 from invoicing.core.correction import correction_lines
 from invoicing.core.pricing.compiled import CompiledPrice, compile_price
 from invoicing.core.rating import quantity_to_rate, rate_charge
+from invoicing.core.tax import TaxMissing, TaxTerms
 
 _NOTHING = Decimal(0)
 _MEMBERS = ("customer", "currency", "period", "charges", "terms")
@@ -33,7 +34,7 @@ _BEYOND = tuple(one.name for one in fields(ContractSnapshot) if one.name not in 
 
 @dataclass(frozen=True)
 class InvoiceFigures:
-    """What an invoice comes to: its charges and adjustments by reference, in the order of the document, the total of all its lines,
+    """What an invoice comes to: its charges and adjustments by reference, in the order of the document, the total of all its lines and taxes,
     what it draws on lots of credit, by reference and negative, and what it carries of corrections.
     """
 
@@ -66,12 +67,13 @@ def figures_of(
     prices: CompiledPrices,
     corrections: Sequence[OpenCorrection] = (),
     lots: Sequence[Lot] = (),
+    tax: TaxTerms | TaxMissing | None = None,
 ) -> InvoiceFigures:
-    """Return what a contract, open corrections and what lots of credit pay come to; raises what rating and assembling them would raise."""
+    """Return what a contract, open corrections, tax and what lots of credit pay come to; raises what rating and assembling them would raise."""
     currency = snapshot.currency
-    if lots or any(getattr(snapshot, name) for name in _BEYOND):
+    if lots or isinstance(tax, TaxTerms) or any(getattr(snapshot, name) for name in _BEYOND):
         lines = [rate_charge(charge=one, usage=usage_of(one), currency=currency) for one in snapshot.charges]
-        invoice = assemble(snapshot=snapshot, lines=lines, corrections=corrections, lots=lots)
+        invoice = assemble(snapshot=snapshot, lines=lines, corrections=corrections, lots=lots, tax=tax)
         amounts = {line.reference: line.amount.amount for line in invoice.bill_lines}
         drawn, taken = (
             {one.reference: one.amount for one in lines} for lines in (invoice.credits, invoice.corrections)

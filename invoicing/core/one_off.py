@@ -1,7 +1,9 @@
-"""A one-off invoice: stated lines and their sum, for no period."""
+"""A one-off invoice: stated lines, their sum and its tax, for no period."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
 
 from moneyed import Money
 
@@ -10,6 +12,8 @@ from billing_site.kernel.money import total, wire
 from invoicing.core.contract import ENGINE_VERSION
 from invoicing.core.proof import stated_document
 from invoicing.core.stated import StatedItem, StatedLine, rate_stated
+from invoicing.core.tax import InvoiceTax, TaxBase, TaxMissing, TaxTerms, tax_lines
+from invoicing.core.tax_document import tax_content
 
 
 @dataclass(frozen=True)
@@ -19,23 +23,55 @@ class OneOffInvoice:
     customer: str
     currency: str
     lines: tuple[StatedLine, ...]
+    subtotal: Money
     total: Money
     digest: str = field(repr=False)
+    tax: InvoiceTax | None = None
 
 
-def assemble_once(*, customer: str, currency: str, items: Sequence[StatedItem]) -> OneOffInvoice:
-    """Rate each item and put the lines together, in their order."""
+def assemble_once(
+    *,
+    customer: str,
+    currency: str,
+    items: Sequence[StatedItem],
+    day: date,
+    tax: TaxTerms | TaxMissing | None = None,
+) -> OneOffInvoice:
+    """Rate each item, put the lines together in their order, and tax them as of the `day` on which they are invoiced; None: no tax is charged."""
     assert items, "an invoice is about something"
     lines = tuple(
         rate_stated(item=item, reference=f":{item.kind.value}/{position}", currency=currency)
         for position, item in enumerate(items, start=1)
     )
     summed = total((line.amount for line in lines), currency)
-    content = {
+    taxed = _taxed(lines, currency, day, tax)
+    whole = summed + taxed.added if taxed else summed
+    content: dict[str, Any] = {
         "engine": ENGINE_VERSION,
         "customer": customer,
         "currency": currency,
         "lines": [stated_document(line=line) for line in lines],
-        "total": wire(summed),
+        "total": wire(whole),
     }
-    return OneOffInvoice(customer=customer, currency=currency, lines=lines, total=summed, digest=digest_of(content))
+    if taxed:
+        content["tax"] = tax_content(tax=taxed)
+    return OneOffInvoice(
+        customer=customer,
+        currency=currency,
+        lines=lines,
+        subtotal=summed,
+        total=whole,
+        digest=digest_of(content),
+        tax=taxed,
+    )
+
+
+def _taxed(
+    lines: Sequence[StatedLine], currency: str, day: date, tax: TaxTerms | TaxMissing | None
+) -> InvoiceTax | None:
+    if not isinstance(tax, TaxTerms):
+        return None if tax is None else InvoiceTax(decided=tax, currency=currency)
+    bases = [TaxBase(reference=line.reference, amount=line.amount, treatment=tax.by_day[day]) for line in lines]
+    return InvoiceTax(
+        decided=tax, currency=currency, lines=tax_lines(bases=bases, rounding=tax.rounding, currency=currency)
+    )

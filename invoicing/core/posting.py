@@ -14,6 +14,7 @@ RECEIVABLE = "1200"
 PREPAID = "2100"
 PREPAID_CREDIT = "2110"
 DEFERRED = "2200"
+TAX_PAYABLE = "2300"
 REFUNDS_PAYABLE = "2400"
 REVENUE = "4000"
 BREAKAGE = "4100"
@@ -27,6 +28,7 @@ ACCOUNT_NAMES = {
     PREPAID: "Prepaid commitments",
     PREPAID_CREDIT: "Prepaid credit",
     DEFERRED: "Deferred revenue",
+    TAX_PAYABLE: "Tax payable",
     REFUNDS_PAYABLE: "Refunds payable",
     REVENUE: "Revenue",
     PROMOTIONAL_CREDIT: "Promotional credit",

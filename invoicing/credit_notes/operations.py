@@ -92,6 +92,9 @@ def assemble_credit(
     """
     if invoice.status not in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
         raise Conflict(f"invoice {invoice} is {invoice.status}: only an issued one is credited", field="invoice")
+    if invoice.tax_amount is not None and invoice.tax_amount.amount:
+        # Its tax would have to be given back with it, and is not yet.
+        raise Conflict(f"invoice {invoice} owes tax: what owes tax is not credited yet", field="invoice", code="taxed")
     if invoice.issued_at is None or at < invoice.issued_at:
         raise Conflict(f"invoice {invoice} is not issued yet at that moment", field="at")
     creditable = creditable_of(invoice=invoice)

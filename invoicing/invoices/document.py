@@ -81,6 +81,15 @@ class DocumentLine:
 
 
 @dataclass(frozen=True)
+class DocumentSum:
+    """A row between subtotal and total: a tax, or what credit that was bought has paid; one that is not counted only tells."""
+
+    text: str
+    amount: Money
+    is_counted: bool = True
+
+
+@dataclass(frozen=True)
 class InvoiceDocument:
     """All that is printed on an invoice, and nothing else.
 
@@ -110,6 +119,9 @@ class InvoiceDocument:
     events_root: str = ""
     event_count: int = 0
     locale: str = "en"
+    taxes: tuple[DocumentSum, ...] = ()
+    payments: tuple[DocumentSum, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.locale == "en", f"no words for the locale {self.locale!r} yet"
@@ -125,6 +137,9 @@ class InvoiceDocument:
         assert total((line.amount for line in self.lines), self.currency) == self.subtotal, (
             "the lines must add up to the subtotal"
         )
+        between = [row.amount for row in (*self.taxes, *self.payments) if row.is_counted]
+        adds_up = not between or total(between, self.currency) + self.subtotal == self.total
+        assert adds_up, "subtotal and taxes, less what credit has paid, must add up to the total"
 
     @property
     def is_draft(self) -> bool:
@@ -182,6 +197,7 @@ def _content(document: InvoiceDocument) -> dict[str, Any]:
         "payment": _payment(document),
         "proof": document.proof_digest,
         "evidence": _evidence(document),
+        "notes": [line_of(note) for note in document.notes],
     }
 
 
@@ -243,12 +259,15 @@ def _facts(document: InvoiceDocument) -> list[list[Any]]:
     return facts
 
 
-def _totals(document: InvoiceDocument) -> list[list[str]]:
+def _totals(document: InvoiceDocument) -> list[list[Any]]:
     """Return the rows under the table: kind, label, figure."""
-    rows = [
-        ["plain", "Subtotal", money_text(money=document.subtotal)],
-        ["strong", "Total", money_text(money=document.total)],
-    ]
+    rows: list[list[Any]] = [["plain", "Subtotal", money_text(money=document.subtotal)]]
+    rows += [["plain", line_of(row.text), money_text(money=row.amount)] for row in document.taxes]
+    if document.payments:
+        taxed = total((row.amount for row in document.taxes if row.is_counted), document.currency)
+        rows.append(["strong", "Total with tax", money_text(money=document.subtotal + taxed)])
+        rows += [["plain", line_of(row.text), money_text(money=row.amount)] for row in document.payments]
+    rows.append(["strong", "Total", money_text(money=document.total)])
     if document.is_draft:
         return rows
     if document.amount_paid.amount:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from django.db import IntegrityError, connection, transaction
 from moneyed import Money
@@ -19,9 +20,10 @@ from invoicing.core.proof import stated_document
 from invoicing.core.stated import StatedItem
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import KEY_PATTERN
-from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, TaxLine
 from invoicing.invoices.parties import copy_parties
 from invoicing.invoices.sealing import line_digest
+from invoicing.invoices.taxes import note_tax, rows_of_tax, tax_terms_once
 
 ITEMS_MAX = 100
 DESCRIPTION_MAX = 300
@@ -40,8 +42,8 @@ class NewItem:
     unit: str = ""
 
 
-def assembled_once(*, customer: Customer, items: Sequence[NewItem]) -> OneOffInvoice:
-    """Return the one-off invoice that items make; raises InvalidFields naming each field that cannot be accepted ("lines[0].quantity")."""
+def assembled_once(*, customer: Customer, items: Sequence[NewItem], at: datetime) -> OneOffInvoice:
+    """Return the one-off invoice that items make at a moment, with its tax; raises InvalidFields naming each field that cannot be accepted ("lines[0].quantity")."""
     errors = [] if items else [FieldError("lines", "required", "state at least one line")]
     if len(items) > ITEMS_MAX:
         errors.append(FieldError("lines", "too_many", f"state at most {ITEMS_MAX} lines"))
@@ -49,6 +51,7 @@ def assembled_once(*, customer: Customer, items: Sequence[NewItem]) -> OneOffInv
         errors += _mistakes(f"lines[{place}]", item, customer)
     if errors:
         raise InvalidFields(tuple(errors))
+    day = day_of(customer=customer, at=at)
     assembled = assemble_once(
         customer=customer.key,
         currency=customer.currency,
@@ -61,11 +64,18 @@ def assembled_once(*, customer: Customer, items: Sequence[NewItem]) -> OneOffInv
             )
             for item in items
         ],
+        day=day,
+        tax=tax_terms_once(customer=customer, day=day),
     )
     if assembled.total.amount >= AMOUNT_LIMIT:
         digits = AMOUNT_DIGITS - AMOUNT_PLACES
         raise InvalidFields((FieldError("lines", "too_large", f"come to more than {digits} digits"),))
     return assembled
+
+
+def day_of(*, customer: Customer, at: datetime) -> date:
+    """Return the day of a moment where the customer is: the one whose rates of tax hold for what is invoiced once."""
+    return at.astimezone(ZoneInfo(customer.timezone)).date()
 
 
 def invoice_of_key(*, key: str, customer: Customer, assembled: OneOffInvoice) -> Invoice | None:
@@ -77,7 +87,9 @@ def invoice_of_key(*, key: str, customer: Customer, assembled: OneOffInvoice) ->
         return None
     if existing.customer_id != customer.pk:
         raise Conflict(f"{key} is an invoice of another customer", field="key")
-    if existing.content_digest != assembled.digest:
+    stated = [stated_document(line=line) for line in assembled.lines]
+    # Its tax is what held when it was made, whatever holds today.
+    if [line.rated for line in existing.lines.order_by("position")] != stated:
         raise Conflict(f"{key} is invoice {existing}, which says something else", field="key")
     return existing
 
@@ -97,10 +109,11 @@ def save_once(
         currency=assembled.currency,
         amount_paid=from_minor_units(0, assembled.currency),
         amount_credited=from_minor_units(0, assembled.currency),
-        subtotal=assembled.total,
+        subtotal=assembled.subtotal,
         total=assembled.total,
         content_digest=assembled.digest,
     )
+    note_tax(invoice=invoice, tax=assembled.tax)
     copy_parties(invoice=invoice, customer=customer)
     try:
         with transaction.atomic():
@@ -127,6 +140,7 @@ def save_once(
     for line in lines:
         line.digest = line_digest(line=line)
     InvoiceLine.objects.bulk_create(lines)
+    TaxLine.objects.bulk_create(rows_of_tax(tax=assembled.tax, lines=lines))
     return invoice
 
 

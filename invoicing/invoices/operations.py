@@ -1,6 +1,6 @@
 """What may happen to an invoice: drafted, refreshed while a draft, issued once, settled."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -19,10 +19,11 @@ from invoicing.invoices.adjustments import lines_of_adjustments
 from invoicing.invoices.corrections import lines_of_corrections
 from invoicing.invoices.event_roots import lacks_roots, root_over_lines, set_event_roots
 from invoicing.invoices.lifecycle import move
-from invoicing.invoices.models import BillingRun, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
+from invoicing.invoices.models import BillingRun, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, TaxLine, TaxState
 from invoicing.invoices.numbering import locked_series, number_of
 from invoicing.invoices.parties import copy_parties
 from invoicing.invoices.sealing import invoice_seal, line_digest
+from invoicing.invoices.taxes import missing_tax, note_tax, rows_of_tax, taxes_of
 from invoicing.subscriptions.snapshot import ContractSource
 
 
@@ -77,6 +78,7 @@ def save_draft(
     invoice.subtotal = assembled.subtotal
     invoice.total = assembled.total
     invoice.content_digest = assembled.digest
+    note_tax(invoice=invoice, tax=assembled.tax)
     copy_parties(invoice=invoice, customer=customer)
     lines = _lines(invoice, assembled, sources)
     invoice.events_root = root_over_lines(lines=lines)
@@ -85,6 +87,7 @@ def save_draft(
         # The invoice has its number only now.
         line.invoice = invoice
     InvoiceLine.objects.bulk_create(lines)
+    TaxLine.objects.bulk_create(rows_of_tax(tax=assembled.tax, lines=lines))
     return invoice
 
 
@@ -108,7 +111,8 @@ def issue(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
 
     Numbers are gapless per series: number, seal and issue commit together or not at all. Issuing
     an issued invoice again changes nothing. Raises Conflict for a void one, for a period that has not
-    ended, for lines that are not what was rated, and for those that do not say which events they count.
+    ended, for lines that are not what was rated, for those that do not say which events they count, and where tax data is missing
+    (code `tax_data_missing`).
     """
     invoice = locked_invoice(invoice_id=invoice_id)
     if invoice.status in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
@@ -117,6 +121,9 @@ def issue(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
         raise Conflict(
             f"the period lasts until {invoice.period_end.isoformat()}: its usage is not complete", field="at"
         )
+    if invoice.tax_state == TaxState.MISSING:
+        missing = "; ".join(missing_tax(invoice=invoice))
+        raise Conflict(f"{invoice} cannot be taxed, it is not known: {missing}", field="tax", code="tax_data_missing")
     copy_parties(invoice=invoice, customer=invoice.customer)
     series = locked_series(name=settings.INVOICE_NUMBER_PREFIX, issued_at=at, timezone=invoice.timezone)
     move(invoice=invoice, to=InvoiceStatus.ISSUED)
@@ -127,8 +134,9 @@ def issue(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
         days=invoice.customer.net_terms_days
     )
     invoice.previous_seal = series.last_seal
-    digests = _checked_digests(invoice)
-    invoice.seal = invoice_seal(invoice=invoice, line_digests=digests)
+    lines = list(invoice.lines.prefetch_related("taxes").order_by("position"))
+    digests = _checked_digests(invoice, lines)
+    invoice.seal = invoice_seal(invoice=invoice, line_digests=digests, taxes=taxes_of(lines=lines))
     save_with_reason(invoice, actor=actor, reason=reason)
     series.next_number += 1
     series.last_seal = invoice.seal
@@ -193,9 +201,8 @@ def nothing_due(*, invoice: Invoice) -> bool:
     return invoice.status == InvoiceStatus.ISSUED and invoice.total == from_minor_units(0, invoice.currency)
 
 
-def _checked_digests(invoice: Invoice) -> list[str]:
+def _checked_digests(invoice: Invoice, lines: Sequence[InvoiceLine]) -> list[str]:
     digests = []
-    lines = list(invoice.lines.order_by("position"))
     if lacks_roots(lines=lines) or root_over_lines(lines=lines) != invoice.events_root:
         raise Conflict(f"{invoice} does not say which events it counts: refresh the draft", code="outdated")
     for line in lines:

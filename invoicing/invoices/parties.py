@@ -4,6 +4,7 @@ from django.conf import settings
 
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
+from invoicing.invoices.taxes import decided_number
 
 
 def copy_parties(*, invoice: Invoice, customer: Customer) -> None:
@@ -12,6 +13,7 @@ def copy_parties(*, invoice: Invoice, customer: Customer) -> None:
     invoice.customer_name = customer.name
     invoice.customer_email = customer.email
     invoice.customer_address = customer.address
-    invoice.customer_tax_id = customer.tax_id
+    # The number that tax was decided by, where there is one.
+    invoice.customer_tax_id = decided_number(invoice=invoice) or customer.tax_id
     invoice.settlement_channel = customer.settlement_channel
     invoice.seller = dict(settings.SELLER)

@@ -1,11 +1,13 @@
 """Digests over lines and invoices: what was issued can be told from what the tables say today."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.money import plain, wire
-from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, LineKind, UsageCorrection
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, LineKind, TaxLine, UsageCorrection
+from invoicing.invoices.taxes import tax_row_document
 
 
 def line_digest(*, line: InvoiceLine) -> str:
@@ -75,8 +77,8 @@ def correction_digest(*, correction: UsageCorrection) -> str:
     )
 
 
-def invoice_seal(*, invoice: Invoice, line_digests: list[str]) -> str:
-    """Return the SHA-256 over the issued document, its lines and the seal before it in the series."""
+def invoice_seal(*, invoice: Invoice, line_digests: list[str], taxes: Sequence[TaxLine]) -> str:
+    """Return the SHA-256 over the issued document, its lines with their taxes, and the seal before it in the series."""
     assert invoice.issued_at and invoice.due_date and invoice.number, "only an issued invoice is sealed"
     document: dict[str, Any] = {
         "number": invoice.number,
@@ -105,6 +107,15 @@ def invoice_seal(*, invoice: Invoice, line_digests: list[str]) -> str:
     # Said only of what is not of a period: the seals of before there were one-off invoices stay the same.
     if invoice.kind != InvoiceKind.PERIOD:
         document |= {"kind": invoice.kind, "key": invoice.key}
+    # Named only where it is set: seals of before there was tax stay the same.
+    if invoice.tax is not None:
+        assert invoice.tax_amount is not None and invoice.tax_added is not None, "only what is taxed is sealed"
+        document["tax"] = {
+            "decided": invoice.tax,
+            "amount": wire(invoice.tax_amount),
+            "added": wire(invoice.tax_added),
+            "lines": [{"position": row.line.position, **tax_row_document(row=row)} for row in taxes],
+        }
     return digest_of(document)
 
 

@@ -20,6 +20,7 @@ from invoicing.core.posting import (
     REFUNDS_PAYABLE,
     REVENUE,
     STRIPE_CLEARING,
+    TAX_PAYABLE,
     PostingLine,
 )
 from invoicing.ledger.models import Account, JournalEntry, Posting
@@ -33,6 +34,7 @@ CHART_OF_ACCOUNTS = {
         (PREPAID, Account.Kind.LIABILITY),
         (PREPAID_CREDIT, Account.Kind.LIABILITY),
         (DEFERRED, Account.Kind.LIABILITY),
+        (TAX_PAYABLE, Account.Kind.LIABILITY),
         (REFUNDS_PAYABLE, Account.Kind.LIABILITY),
         (REVENUE, Account.Kind.REVENUE),
         (PROMOTIONAL_CREDIT, Account.Kind.REVENUE),

@@ -25,6 +25,7 @@ from billing_site.kernel.jobs import queue
 from billing_site.kernel.period import Period, as_utc
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import STATED, Invoice, InvoiceStatus
+from invoicing.invoices.taxes import tax_sums
 from invoicing.payments import gateway
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import PushIntent, PushStatus, StripeCustomer
@@ -264,8 +265,8 @@ def _due_at(invoice: Invoice, *, at: datetime) -> datetime:
 
 
 def _new_lines(invoice: Invoice) -> list[NewLine]:
-    """Return the invoice's lines in their order; those over nothing stay here."""
-    return [
+    """Return the invoice's lines in their order, then the tax of each rate that comes on top; those over nothing stay here."""
+    lines = [
         NewLine(
             amount=line.amount,
             description=line.description,
@@ -273,6 +274,12 @@ def _new_lines(invoice: Invoice) -> list[NewLine]:
         )
         for line in invoice.lines.order_by("position")
         if line.amount.amount
+    ]
+    period = Period(invoice.period_start.astimezone(UTC), invoice.period_end.astimezone(UTC))
+    return lines + [
+        NewLine(amount=row.amount, description=row.text, period=period)
+        for row in tax_sums(invoice=invoice)
+        if row.amount.amount and not row.inclusive
     ]
 
 

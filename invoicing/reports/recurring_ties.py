@@ -12,14 +12,14 @@ from moneyed import Money
 from billing_site.kernel.money import round_money, total
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.contract import PriceModel
-from invoicing.core.posting import RECEIVABLE
+from invoicing.core.posting import RECEIVABLE, TAX_PAYABLE
 from invoicing.core.recurring import FeeInForce
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, TaxLine
 from invoicing.ledger.models import JournalEntry, Posting
 from invoicing.reports.report import Tie
 
 # What an issue books beside the lines of the invoice.
-NOT_OF_LINES = (RECEIVABLE,)
+NOT_OF_LINES = (RECEIVABLE, TAX_PAYABLE)
 
 
 def currencies_invoiced(*, span: Period) -> set[str]:
@@ -49,7 +49,12 @@ def recurring_ties(
     ).exclude(account__code__in=NOT_OF_LINES)
     booked = round_money(-(issues.aggregate(sum=Sum("amount"))["sum"] or Decimal(0)), currency)
     words = f"these fees and {currency} {(of_lines - invoiced).amount:,} of other lines"
-    return first, Tie(words, of_lines, booked, "what their issue credited in the ledger")
+    # Tax that comes on top stands beside the lines; what they contain is the tax office's.
+    taxes = TaxLine.objects.filter(line__invoice__in=_invoices(span), currency=currency, inclusive=True)
+    contained = round_money(taxes.aggregate(sum=Sum("amount"))["sum"] or Decimal(0), currency)
+    if contained.amount:
+        words = f"{words}, without {currency} {contained.amount:,} of tax in them"
+    return first, Tie(words, of_lines - contained, booked, "what their issue credited in the ledger")
 
 
 def _fees_again(

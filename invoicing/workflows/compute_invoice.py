@@ -19,10 +19,14 @@ from invoicing.core.correction import corrections_after
 from invoicing.core.detail import BySize, SizeUsage, groups_needed
 from invoicing.core.figures import CompiledPrices, InvoiceFigures, figures_of
 from invoicing.core.rating import rate_charge
+from invoicing.core.tax import TaxMissing, TaxTerms
 from invoicing.customers.models import Customer
 from invoicing.invoices.corrections import open_corrections
 from invoicing.invoices.credits import open_lots
+from invoicing.invoices.taxes import tax_terms
 from invoicing.subscriptions.snapshot import Contract, InPlace, contract_at, without_fees_in_advance
+from invoicing.tax.provider import tax_provider
+from invoicing.tax.queries import tax_book
 from metering.queries import MeterUsage, billing_usage, sizes_as_known, usage_as_known
 from metering.queries.billing import no_usage
 
@@ -47,18 +51,27 @@ def compute_invoice(
 
     Usage is read from the rolled-up windows, so roll up first; every charge counts usage only in
     its own service period, so that each event is rated exactly once. What was decided about late usage of
-    earlier invoices and is on none yet joins it (S0-061), and credit pays for it as far as some is left: a draft reserves none.
+    earlier invoices and is on none yet joins it (S0-061), tax is charged where the company charges any, and credit pays for it as far as
+    some is left: a draft reserves none.
     `computed` are invoices of earlier periods that are not stored: what they take in advance is settled, what they draw and carry is gone.
     """
     contract = contract_at(customer=customer, period=period, computed=computed)
+    corrections = corrections_after(
+        corrections=open_corrections(customer=customer, period=period),
+        carried=_sums(line for invoice in computed for line in invoice.corrections),
+    )
     return _computed(
         contract,
         measure_for_billing(customer=customer, until=until),
-        corrections=corrections_after(
-            corrections=open_corrections(customer=customer, period=period),
-            carried=_sums(line for invoice in computed for line in invoice.corrections),
-        ),
+        corrections=corrections,
         lots=_after(computed, open_lots(customer=customer, contract=contract)),
+        tax=tax_terms(
+            book=tax_book(customers=[customer.pk]),
+            provider=tax_provider(),
+            customer=customer,
+            snapshot=contract.snapshot,
+            corrections=corrections,
+        ),
     )
 
 
@@ -78,7 +91,7 @@ def _sums(lines: Iterable[AdjustmentLine | CorrectionLine]) -> dict[str, Money]:
 def compute_as_known(*, customer: Customer, period: Period, known_through: int) -> ComputedInvoice:
     """Rate the charges of a whole period with its usage as it was known through a number, from raw events.
 
-    Corrections and credit are left out: they are what was learnt later, and who pays. The money effect of late usage is the difference of two of these.
+    Corrections, tax and credit are left out: they are what was learnt later, and who pays. The money effect of late usage is the difference of two of these.
     """
 
     def measured(keys: list[str], service: Period) -> dict[str, MeterUsage]:
@@ -109,8 +122,9 @@ def compute_figures(
     corrections: Sequence[OpenCorrection] = (),
     as_needed: AsNeeded | None = None,
     lots: Sequence[Lot] = (),
+    tax: TaxTerms | TaxMissing | None = None,
 ) -> InvoiceFigures:
-    """Return what a contract, open corrections and credit come to, to the cent as their lines would, without making these."""
+    """Return what a contract, open corrections, tax and credit come to, to the cent as their lines would, without making these."""
     measured = _measured_of(contract.snapshot.charges, measure)
     return figures_of(
         snapshot=contract.snapshot,
@@ -118,11 +132,12 @@ def compute_figures(
         prices=prices,
         corrections=corrections,
         lots=lots,
+        tax=tax,
     )
 
 
 def compute_total(*, customer: Customer, period: Period, until: datetime) -> Money:
-    """Return the total of `compute_invoice`, for whoever reads no line of it."""
+    """Return what `compute_invoice` comes to before tax, for whoever reads no line of it."""
     contract = contract_at(customer=customer, period=period)
     figures = compute_figures(
         contract=contract,
@@ -145,6 +160,7 @@ def _computed(
     corrections: Sequence[OpenCorrection] = (),
     lots: Sequence[Lot] = (),
     as_needed: AsNeeded | None = None,
+    tax: TaxTerms | TaxMissing | None = None,
 ) -> ComputedInvoice:
     charges = contract.snapshot.charges
     measured = _measured_of(charges, measure)
@@ -156,7 +172,7 @@ def _computed(
         )
         for charge in charges
     )
-    assembled = assemble(snapshot=contract.snapshot, lines=lines, corrections=corrections, lots=lots)
+    assembled = assemble(snapshot=contract.snapshot, lines=lines, corrections=corrections, lots=lots, tax=tax)
     return ComputedInvoice(assembled=assembled, contract=contract)
 
 

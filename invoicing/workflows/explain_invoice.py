@@ -1,5 +1,6 @@
 """Why an invoice is what it is: from each line down to tiers, windows and raw events, rated again now."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,9 +14,10 @@ from invoicing.core.proof import charge_from_inputs, rated_again, usage_from_doc
 from invoicing.invoices.adjustments import amounts_seen, ended_tranches
 from invoicing.invoices.corrections import link_before
 from invoicing.invoices.event_roots import span_of_line
-from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
+from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, TaxLine, UsageCorrection
 from invoicing.invoices.queries import invoice_by_number
 from invoicing.invoices.sealing import correction_digest, line_digest
+from invoicing.invoices.taxes import is_payment, tax_added_by_line, tax_differences, tax_row_document, taxes_of
 from invoicing.workflows.compute_invoice import usage_of_charge
 from metering.archiving.absent import EventsArchived
 from metering.queries import MeterUsage, usage_as_known
@@ -162,9 +164,14 @@ def _terms(rated: dict[str, Any]) -> dict[str, Any]:
 def _differences_of_base(line: InvoiceLine, rated: dict[str, Any], correction: UsageCorrection | None) -> list[str]:
     """Say which lines an adjustment, or its correction, was computed from that are not those of its invoice."""
     siblings = list(line.invoice.lines.prefetch_related("corrections"))
-    differences = []
+    differences: list[str] = []
+    added: Mapping[str, Money] = {}
     if line.credit_grant_id is not None:
         before = total((one.amount for one in siblings if one.position < line.position), line.currency)
+        if line.invoice.tax_added is not None and is_payment(line=line):
+            # What was bought before pays what is owed with tax.
+            added = tax_added_by_line(rows=TaxLine.objects.filter(line__invoice=line.invoice_id).select_related("line"))
+            before += line.invoice.tax_added
         if wire(before) != rated["inputs"]["term"]["room"]:
             differences.append(
                 f"it was computed with {rated['inputs']['term']['room']['amount']} to pay, there it is {before.amount}"
@@ -172,10 +179,18 @@ def _differences_of_base(line: InvoiceLine, rated: dict[str, Any], correction: U
     # A correction was made before or after a commitment ended: from then on what was drawn stays where it was.
     ended = ended_tranches(lines=siblings) if correction is not None else set()
     found = [
-        _differences_of_amounts(rated, amounts_seen(lines=siblings, by=line, correction=correction, settled=settled))
+        _differences_of_amounts(
+            rated, _with(added, amounts_seen(lines=siblings, by=line, correction=correction, settled=settled))
+        )
         for settled in ([(), ended] if ended else [()])
     ]
     return differences + min(found, key=len)
+
+
+def _with(added: Mapping[str, Money], seen: dict[str, Money]) -> dict[str, Money]:
+    return {
+        reference: amount + added[reference] if reference in added else amount for reference, amount in seen.items()
+    }
 
 
 def _differences_of_amounts(rated: dict[str, Any], held: dict[str, Money]) -> list[str]:
@@ -258,7 +273,13 @@ def prove_invoice(*, invoice: Invoice) -> list[LineProof]:
     lines = invoice.lines.select_related(
         "invoice__customer", "price__plan_version__plan", "subscription", "correction__original__invoice__customer"
     )
-    return [prove_line(line=line) for line in lines.order_by("position")]
+    return [prove_line(line=line) for line in lines.prefetch_related("taxes").order_by("position")]
+
+
+def prove_tax(*, invoice: Invoice) -> list[str]:
+    """Compute the tax of an invoice or draft again from its lines and the rates that are stored with them, and say what differs."""
+    lines = invoice.lines.order_by("position").prefetch_related("taxes__line")
+    return tax_differences(invoice=invoice, lines=list(lines))
 
 
 def explain_invoice(*, number: str) -> dict[str, Any]:
@@ -269,15 +290,18 @@ def explain_invoice(*, number: str) -> dict[str, Any]:
     """
     invoice = invoice_by_number(number=number)
     proofs = prove_invoice(invoice=invoice)
+    differences = prove_tax(invoice=invoice)
     return {
         "number": invoice.number,
         "customer_id": invoice.customer.key,
         "status": invoice.status,
         "period": _span(invoice.period_start, invoice.period_end),
+        "subtotal": wire(invoice.subtotal),
+        "tax": None if invoice.tax is None else {**invoice.tax, "equal": not differences, "differences": differences},
         "total": wire(invoice.total),
         "seal": invoice.seal,
         "events_root": invoice.events_root,
-        "equal": all(proof.equal for proof in proofs),
+        "equal": all(proof.equal for proof in proofs) and not differences,
         "lines": [_line_document(proof) for proof in proofs],
     }
 
@@ -304,6 +328,7 @@ def _line_document(proof: LineProof) -> dict[str, Any]:
         "unit": line.unit,
         "quantity": plain(line.quantity),
         "amount": wire(line.amount),
+        "taxes": [tax_row_document(row=row) for row in taxes_of(lines=[line])],
         "windows": {"count": line.window_count, "digest": line.windows_digest},
         "events": {
             "count": line.event_count,

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from moneyed import Money
 
-from billing_site.kernel.money import exponent
+from billing_site.kernel.money import exponent, total
 from invoicing.core.contract import StepKind
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.document import (
@@ -16,11 +16,13 @@ from invoicing.invoices.document import (
     DocumentLine,
     DocumentSeller,
     DocumentStep,
+    DocumentSum,
     InvoiceDocument,
 )
 from invoicing.invoices.models import Invoice, InvoiceLine
-from invoicing.invoices.printed_text import amount_text
+from invoicing.invoices.printed_text import amount_text, money_text
 from invoicing.invoices.queries import period_shown
+from invoicing.invoices.taxes import lines_paying, seller_number, tax_notes, tax_sums
 
 # Steps that say which of the usage they price.
 SAYS_WHICH = (StepKind.CELL, StepKind.OTHER_VALUES)
@@ -32,12 +34,15 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
     seller: Mapping[str, str] = invoice.seller
     period = period_shown(invoice=invoice)
     lines = list(invoice.lines.order_by("position"))
+    # Where tax is charged, credit that was bought pays what is owed with it: no line of the document, but a payment.
+    payments = lines_paying(invoice=invoice, lines=lines)
+    paid = total((line.amount for line in payments), invoice.currency)
     return InvoiceDocument(
         seller=DocumentSeller(
             name=seller.get("name", ""),
             address=seller.get("address", ""),
             email=seller.get("email", ""),
-            tax_id=seller.get("tax_id", ""),
+            tax_id=seller_number(invoice=invoice) or seller.get("tax_id", ""),
             bank=seller.get("bank", ""),
         ),
         customer=DocumentCustomer(
@@ -54,8 +59,8 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         period_last_date=None if period is None else (period.end.astimezone(zone) - timedelta(microseconds=1)).date(),
         time_zone=invoice.timezone,
         currency=invoice.currency,
-        lines=tuple(_line(line) for line in lines),
-        subtotal=invoice.subtotal,
+        lines=tuple(_line(line) for line in lines if line not in payments),
+        subtotal=invoice.subtotal - paid,
         total=invoice.total,
         amount_paid=invoice.amount_paid,
         amount_credited=invoice.amount_credited,
@@ -64,6 +69,12 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         proof_digest=invoice.seal or invoice.content_digest,
         events_root=invoice.events_root,
         event_count=sum(line.event_count for line in lines if line.events_root),
+        taxes=tuple(
+            DocumentSum(f"{row.text} on {money_text(money=row.taxable)}", row.amount, is_counted=not row.inclusive)
+            for row in tax_sums(invoice=invoice)
+        ),
+        payments=tuple(DocumentSum(line.description, line.amount) for line in payments),
+        notes=tuple(tax_notes(invoice=invoice)),
     )
 
 

@@ -23,10 +23,10 @@ def invoice_once(
     """Issue a one-off invoice over stated items, through the same path as any other; the same key again returns the one that exists.
 
     Credit does not pay for it, and no billing run looks at it. Raises InvalidFields naming each field that cannot be accepted
-    (`lines[0].quantity`), Conflict where the key stands for something else. `assembled_once` shows it before.
+    (`lines[0].quantity`), Conflict where the key stands for something else, or tax data is missing (code `tax_data_missing`). `assembled_once` shows it before.
     """
     customer = lock_customer(customer_id=customer.pk)
-    assembled = assembled_once(customer=customer, items=items)
+    assembled = assembled_once(customer=customer, items=items, at=at)
     check_reason(reason)
     if (existing := invoice_of_key(key=key, customer=customer, assembled=assembled)) is not None:
         return existing

@@ -11,7 +11,7 @@ from billing_site.kernel.money import from_minor_units, plain, total
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.assembly import AssembledInvoice
-from invoicing.core.posting import PREPAID_CREDIT, PROMOTIONAL_CREDIT, postings_for_issue
+from invoicing.core.posting import PREPAID_CREDIT, PROMOTIONAL_CREDIT, TAX_PAYABLE, postings_for_issue
 from invoicing.credits.operations import draw_credits
 from invoicing.customers.models import SettlementChannel
 from invoicing.gate.models import InvoiceHold
@@ -108,6 +108,8 @@ def issue_computed(*, invoice_id: int, at: datetime, actor: str, reason: str) ->
             total=invoice.total,
             currency=invoice.currency,
             beside={
+                # What is owed to the tax office is never revenue.
+                TAX_PAYABLE: invoice.tax_amount or from_minor_units(0, invoice.currency),
                 # What credit pays is earned beside what the customer owes.
                 PREPAID_CREDIT: total((-one for one in paid(CreditKind.PREPAID)), invoice.currency),
                 PROMOTIONAL_CREDIT: total((-one for one in paid(CreditKind.PROMOTIONAL)), invoice.currency),

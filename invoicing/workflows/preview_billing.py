@@ -9,10 +9,14 @@ from moneyed import Money
 from billing_site.kernel.period import Period
 from invoicing.core.correction import corrections_after
 from invoicing.core.figures import CompiledPrices
+from invoicing.core.tax import TaxMissing
 from invoicing.customers.models import Customer
 from invoicing.invoices.corrections import customers_with_open_corrections, open_corrections
 from invoicing.invoices.credits import customers_with_credit, open_lots
+from invoicing.invoices.taxes import tax_terms
 from invoicing.subscriptions.snapshot import contract_agreed
+from invoicing.tax.provider import tax_provider
+from invoicing.tax.queries import tax_book
 from invoicing.workflows.compute_invoice import Measure, compute_figures, measure_for_billing
 from invoicing.workflows.run_report import (
     DueBatch,
@@ -21,6 +25,7 @@ from invoicing.workflows.run_report import (
     due_in_batches,
     failures_told,
     note_grace,
+    note_missing_tax,
     settle_first,
 )
 from metering.queries import MeterUsage
@@ -52,6 +57,7 @@ def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measur
     customers = [customer for customer, _ in batch.due]
     corrected = customers_with_open_corrections(customers=customers)
     credited = customers_with_credit(customers=customers)
+    book, provider = tax_book(customers=[customer.pk for customer in customers]), tax_provider()
     # By reference, which names one lot or correction among those of all customers.
     drawn: dict[str, Money] = {}
     carried: dict[str, Money] = {}
@@ -60,6 +66,9 @@ def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measur
             contract = contract_agreed(agreements=batch.agreements, customer=customer, period=period)
             lots = open_lots(customer=customer, contract=contract) if customer.pk in credited else ()
             corrections = open_corrections(customer=customer, period=period) if customer.pk in corrected else ()
+            tax = tax_terms(
+                book=book, provider=provider, customer=customer, snapshot=contract.snapshot, corrections=corrections
+            )
             figures = compute_figures(
                 contract=contract,
                 measure=measures(customer, period),
@@ -67,6 +76,7 @@ def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measur
                 # What an earlier period of the same preview takes is gone.
                 corrections=corrections_after(corrections=corrections, carried=carried),
                 lots=[lot.after(drawn=drawn.get(lot.reference)) for lot in lots],
+                tax=tax,
             )
             for sums, parts in ((drawn, figures.drawn), (carried, figures.carried)):
                 for reference, amount in parts.items():
@@ -74,6 +84,8 @@ def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measur
             batch.agreements.note_computed(customer=customer, period=period, amounts=figures.amounts)
             report.previews.append(InvoicePreview(customer, period, figures.total))
             note_grace(report, customer, period, charges=contract.snapshot.charges, known_at=as_of)
+            if isinstance(tax, TaxMissing):
+                note_missing_tax(report, customer, period, missing=tax.problems)
 
 
 def _as_billed(customer: Customer, period: Period) -> Measure:

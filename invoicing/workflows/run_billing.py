@@ -11,6 +11,7 @@ from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceStatus
 from invoicing.invoices.operations import save_draft
+from invoicing.invoices.taxes import missing_tax
 from invoicing.workflows.compute_invoice import compute_invoice
 from invoicing.workflows.gate_facts import Due
 from invoicing.workflows.hash_events import hashing_ahead
@@ -22,6 +23,7 @@ from invoicing.workflows.run_report import (
     due_in_batches,
     failures_told,
     note_grace,
+    note_missing_tax,
     settle_first,
 )
 from metering.rollup import roll_up
@@ -110,7 +112,9 @@ def _bill_all(
                 bill = partial(
                     _bill, customer, period, report, run, gate, at=at, actor=actor, reason=reason, finish=finish
                 )
-                report.invoices.append(hashing_ahead(bill, at=at))
+                invoice = hashing_ahead(bill, at=at)
+                report.invoices.append(invoice)
+                note_missing_tax(report, customer, period, missing=missing_tax(invoice=invoice))
             done += 1
             if progress is not None:
                 progress(done, len(due))
@@ -174,4 +178,6 @@ def _bill(
     held = ask_gate(gate=gate, invoice=invoice, assembled=computed.assembled, at=at) if is_complete else None
     if held is not None:
         report.held.append(HeldInvoice(customer.key, period, reasons_of(held=held)))
-    return (_keep_draft if waits or held else finish)(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)
+    # Without tax data it stays a draft until somebody says what is missing.
+    end = _keep_draft if waits or held or missing_tax(invoice=invoice) else finish
+    return end(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)

@@ -11,6 +11,7 @@ from billing_site.kernel.money import from_minor_units, round_money, wire
 from billing_site.kernel.period import Period, as_utc
 from invoicing.invoices.models import Invoice, InvoiceKind
 from invoicing.invoices.queries import OWED
+from invoicing.invoices.taxes import missing_tax
 from invoicing.workflows.run_report import RunReport
 
 ISSUED, HELD, WAITS = "issue", "held", "waits"
@@ -39,7 +40,9 @@ def run_figures(*, report: RunReport) -> dict[str, Any]:
     rows = []
     for invoice in report.invoices:
         key, period = invoice.customer.key, Period(as_utc(invoice.period_start), as_utc(invoice.period_end))
-        state = HELD if (key, period) in held else WAITS if (key, period) in waits else ISSUED
+        # What cannot be taxed stays a draft, too.
+        reasons = held.get((key, period)) or "; ".join(f"not known: {one}" for one in missing_tax(invoice=invoice))
+        state = HELD if reasons else WAITS if (key, period) in waits else ISSUED
         last = before.get(invoice.customer_id)
         rows.append(
             {
@@ -52,7 +55,7 @@ def run_figures(*, report: RunReport) -> dict[str, Any]:
                 "total": wire(invoice.total)["amount"],
                 "digest": invoice.content_digest,
                 "state": state,
-                "reasons": held.get((key, period), ""),
+                "reasons": reasons,
                 "before": wire(last)["amount"] if last else None,
             }
         )

@@ -154,6 +154,13 @@ def note_grace(
     return True
 
 
+def note_missing_tax(report: RunReport, customer: Customer, period: Period, *, missing: Sequence[str]) -> None:
+    """Put what has to be known before an invoice can be taxed, and so issued, into the report."""
+    if missing:
+        message = f"it cannot be taxed, so it stays a draft; it is not known: {'; '.join(missing)}"
+        report.failures.append(BillingFailure(customer.key, period, message))
+
+
 class failures_told:  # noqa: N801 - reads as a sentence: with failures_told(...)
     """Put an anticipated failure into the report and go on with the next customer."""
 

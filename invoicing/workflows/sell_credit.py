@@ -10,7 +10,8 @@ from invoicing.core.one_off import assemble_once
 from invoicing.core.stated import StatedItem, StatedKind
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
-from invoicing.invoices.one_off import invoice_of_key, save_once
+from invoicing.invoices.one_off import day_of, invoice_of_key, save_once
+from invoicing.invoices.taxes import tax_terms_of_credit
 from invoicing.top_ups.models import TopUp
 from invoicing.top_ups.operations import TopUpTerms, mistakes_of_terms
 from invoicing.top_ups.rules import TopUpRule
@@ -31,13 +32,14 @@ def sell_credit(
 ) -> TopUp:
     """Issue an invoice that sells prepaid credit, asked for by somebody or by a `rule`; the same key again returns the top-up that exists.
 
-    The issue books it as owed to the customer, never as revenue; the credit is granted when the invoice is paid in full. Raises
+    The issue books it as owed to the customer, never as revenue, and without tax; the credit is granted when the invoice is paid in full. Raises
     InvalidFields naming each field that cannot be accepted, Conflict where the key stands for something else.
     """
     customer = lock_customer(customer_id=customer.pk)
     if errors := mistakes_of_terms(terms=terms, customer=customer):
         raise InvalidFields(tuple(errors))
     check_reason(reason)
+    day = day_of(customer=customer, at=at)
     assembled = assemble_once(
         customer=customer.key,
         currency=customer.currency,
@@ -50,6 +52,8 @@ def sell_credit(
                 valid_days=terms.valid_days,
             )
         ],
+        day=day,
+        tax=tax_terms_of_credit(customer=customer, day=day),
     )
     if (existing := invoice_of_key(key=key, customer=customer, assembled=assembled)) is not None:
         return existing.top_up

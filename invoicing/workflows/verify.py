@@ -8,14 +8,12 @@ from typing import Any
 
 from django.db import ProgrammingError, connection, transaction
 from django.db.models import Count, Prefetch, Q, Sum
-from django.db.models.functions import Length
 
 from billing_site.kernel.money import plain, total
 from invoicing.core.proof import carries_of
 from invoicing.evidence.anchors import anchor_faults
 from invoicing.evidence.faults import evidence_faults, history_faults
 from invoicing.invoices.adjustments import adjusted_as_held, amounts_held
-from invoicing.invoices.event_roots import root_over_lines
 from invoicing.invoices.models import (
     CorrectionDecision,
     Invoice,
@@ -26,7 +24,6 @@ from invoicing.invoices.models import (
     UsageCorrection,
 )
 from invoicing.invoices.numbering import number_of
-from invoicing.invoices.sealing import invoice_seal
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.reports.faults import report_faults
 from invoicing.workflows.advance_faults import advance_faults
@@ -38,6 +35,8 @@ from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction
 from invoicing.workflows.guard_faults import guard_faults
 from invoicing.workflows.lines_in_service import lines_outside_service
 from invoicing.workflows.rate_again import issued_lines, proved_again
+from invoicing.workflows.seal_faults import seal_faults
+from invoicing.workflows.tax_faults import tax_faults
 from metering.archiving.checks import archive_faults
 from metering.doubles import doubled_keys
 from metering.listing import listing_faults
@@ -153,22 +152,8 @@ def check_numbers_are_gapless() -> Iterator[Finding]:
 
 def check_seals_hold() -> Iterator[Finding]:
     """Each invoice is what was sealed at issue, and carries the seal of the one before it."""
-    for series in InvoiceSeries.objects.filter(credit_notes=None).order_by("prefix"):
-        previous = ""
-        sealed = series.invoices.prefetch_related("lines").order_by(Length("number"), "number")
-        for invoice in sealed.iterator(chunk_size=CHUNK):
-            lines = sorted(invoice.lines.all(), key=lambda line: line.position)
-            if invoice.previous_seal != previous:
-                yield Finding("seals hold", f"invoice {invoice.number}", "the chain is broken before it")
-            if invoice_seal(invoice=invoice, line_digests=[line.digest for line in lines]) != invoice.seal:
-                yield Finding("seals hold", f"invoice {invoice.number}", "it is not the document that was issued")
-            if root_over_lines(lines=lines) != invoice.events_root:
-                yield Finding("seals hold", f"invoice {invoice.number}", "its root is not that of its lines' events")
-            if total((line.amount for line in lines), invoice.currency) != invoice.subtotal:
-                yield Finding("seals hold", f"invoice {invoice.number}", "its lines do not sum to its subtotal")
-            previous = invoice.seal
-        if series.last_seal != previous:
-            yield Finding("seals hold", f"series {series.prefix}", "the newest invoice is missing or replaced")
+    for subject, fault in seal_faults():
+        yield Finding("seals hold", subject, fault)
 
 
 def check_credit_notes_hold() -> Iterator[Finding]:
@@ -223,6 +208,12 @@ def check_commitments_hold() -> Iterator[Finding]:
     """What was promised is drawn, trued up, expired or rolled over, and what was paid before it is earned is a liability (S0-066)."""
     for subject, fault in commitment_faults():
         yield Finding("commitments hold", subject, fault)
+
+
+def check_taxes_hold() -> Iterator[Finding]:
+    """The tax of each issued invoice, computed again from its lines and stored rates, is the same, and in the books (S0-119)."""
+    for subject, fault in tax_faults():
+        yield Finding("taxes hold", subject, fault)
 
 
 def check_fees_in_advance_hold() -> Iterator[Finding]:
@@ -318,6 +309,7 @@ CHECKS = (
     check_adjustments_hold,
     check_commitments_hold,
     check_fees_in_advance_hold,
+    check_taxes_hold,
     check_lines_are_within_service,
     check_carried_places,
     check_events_are_conserved,

@@ -1,6 +1,7 @@
 """Web and worker connect as a role that owns no table: what it may do is stated, and everything that they do works with it."""
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import psycopg
@@ -16,10 +17,13 @@ from billing_site.serving.diagnosis import State, diagnose
 from billing_site.serving.programs import Address, programs
 from invoicing import tasks as invoicing_tasks
 from invoicing.evidence.chain import extend_chain
+from invoicing.tax.models import TaxRate
+from invoicing.tax.operations import end_dated
 from invoicing.workflows.verify import verify
 from metering import tasks as metering_tasks
 from tests.factories import SEPTEMBER
 from tests.invoicing.carved_rows import a_busy_house
+from tests.invoicing.test_taxes import BY, germany
 
 ROLE = settings.DATABASE_APPLICATION_USER
 OURS = ("invoicing", "metering", "dunning", "marketplaces")
@@ -85,6 +89,7 @@ def test_the_application_owns_nothing_and_lacks_nothing() -> None:
         "UPDATE invoicing_creditentry SET amount = 0",
         "UPDATE invoicing_creditgrant SET amount = 0",
         "UPDATE invoicing_historicalinvoice SET total = 0",
+        "UPDATE invoicing_taxrate SET rate = 0",
         "UPDATE invoicing_coupon SET code = 'MINE'",
         "UPDATE invoicing_evidencerow SET digest = ''",
         "DELETE FROM metering_usageevent",
@@ -147,6 +152,17 @@ def test_every_regular_job_runs_as_the_application_also_the_one_that_makes_month
     for module in (metering_tasks, invoicing_tasks):
         for job in module.REGULAR_JOBS:
             getattr(module, job.task.rpartition(".")[2])()
+
+
+@pytest.mark.django_db
+def test_a_rate_of_tax_is_ended_by_the_application() -> None:
+    germany()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL ROLE {ROLE}")
+
+    ended = end_dated(row=TaxRate.objects.get(), valid_to=date(2027, 1, 1), **BY)
+
+    assert TaxRate.objects.get().valid_to == ended.valid_to == date(2027, 1, 1)
 
 
 @pytest.mark.django_db

@@ -18,6 +18,7 @@ from invoicing.gate.operations import set_check
 from invoicing.payments.models import Payment
 from invoicing.payments.refund import Refund
 from invoicing.spend.operations import set_budget
+from invoicing.tax.operations import set_customer_tax
 from invoicing.workflows.approve import decide
 from invoicing.workflows.credit_invoice import credit_invoice
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
@@ -41,6 +42,7 @@ from tests.factories import (
 )
 from tests.invoicing.test_credits import bill, grant
 from tests.invoicing.test_discounts import a_coupon, redeem
+from tests.invoicing.test_taxes import BY, germany
 from tests.invoicing.what_ifs import ask, in_place
 
 CARVING = ("append_only", "carved_in_stone", "frozen_with_parent", "only_marks_change")
@@ -79,10 +81,13 @@ class Attack:
 
 
 def a_busy_house() -> None:
-    """Two months of two customers: fees, tiers, credit, a discount, a payment, late usage, budgets, moves, a what-if."""
+    """Two months of two customers: fees, tiers, tax, credit, a discount, a payment, late usage, budgets, moves, a what-if."""
     a_plan("pro", usd_fee(), usd_per_action())
     a_plan("steps", TIERED, spend=[{"currency": "USD", "minimum_spend": "5"}])
+    germany()
     acme, second = a_customer(), a_customer("cust_two")
+    set_customer_tax(customer=acme, country="DE", **BY)
+    set_customer_tax(customer=second, country="FR", vat_id="FR40303265045", **BY)
     a_subscription(acme)
     a_subscription(second, plan="steps")
     use("cust_acme", "1500", at=JULY + timedelta(days=3), key="counted")
@@ -107,7 +112,7 @@ def a_busy_house() -> None:
                 received_at=AUGUST + timedelta(days=2),
             )
     credit_invoice(
-        invoice_id=issued[0].pk, key="half", asked=[CreditAsked(1, amount=Money("3", "USD"))], disposition="refund", at=AUGUST + timedelta(days=3),
+        invoice_id=next(one.pk for one in issued if one.customer == second), key="half", asked=[CreditAsked(1, amount=Money("3", "USD"))], disposition="refund", at=AUGUST + timedelta(days=3),
         actor="test", reason="half of it did not work",
     )  # fmt: skip
     settle_refund(

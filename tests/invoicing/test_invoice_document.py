@@ -16,6 +16,7 @@ from invoicing.invoices.document import (
     DocumentLine,
     DocumentSeller,
     DocumentStep,
+    DocumentSum,
     InvoiceDocument,
     document_etag,
     render_pdf,
@@ -405,7 +406,37 @@ CHANGES = {
     "payment_note": "Please pay by cheque.",
     "proof_digest": "0" * 64,
     "events_root": "1" * 64,
+    "notes": ("Reverse charge.",),
 }
+
+
+def test_a_taxed_invoice_prints_the_sum_of_each_rate_what_credit_has_paid_and_the_sentence_of_the_law():
+    document = invoice(
+        line(amount="100.00"),
+        total=money("59.00"),
+        amount_due=money("59.00"),
+        taxes=(
+            DocumentSum("VAT 19 % (DE) on EUR 100.00", money("19.00")),
+            DocumentSum("of which Levy 1 % (DE) on EUR 99.01", money("0.99"), is_counted=False),
+        ),
+        payments=(DocumentSum("Prepaid credit: Top-up", money("-60.00")),),
+        notes=("Reverse charge: VAT is to be accounted for by the recipient.",),
+    )
+
+    text = text_of(document)
+
+    assert "Subtotal EUR 100.00 VAT 19 % (DE) on EUR 100.00 EUR 19.00 of which Levy" in text
+    assert "Total with tax EUR 119.00 Prepaid credit: Top-up EUR -60.00 Total EUR 59.00 Amount due EUR 59.00" in (
+        text.replace("−", "-")
+    )
+    assert text.count("Reverse charge: VAT is to be accounted for by the recipient.") == 1
+    tags = [
+        document_etag(document=replace(document, **{name: ()}, total=money(whole)))
+        for name, whole in (("taxes", "40.00"), ("payments", "119.00"))
+    ]
+    assert len({document_etag(document=document), *tags}) == 3
+    with pytest.raises(AssertionError, match="must add up to the total"):
+        replace(document, total=money("58.00"))
 
 
 @pytest.mark.parametrize("field", CHANGES)
@@ -462,6 +493,8 @@ def test_every_field_is_either_changed_in_the_etag_test_or_cannot_change_alone()
         "subtotal",
         "locale",
         "event_count",
+        "taxes",
+        "payments",
     }
 
 

@@ -187,7 +187,7 @@ def test_raw_sql_gets_no_second_credit_for_one_payment(acme: Customer, statement
 
 @pytest.mark.parametrize("lines", [("top_up",), ("top_up", "top_up"), ("one_off", "top_up"), ()])
 def test_an_invoice_that_sells_credit_and_is_no_top_up_is_not_issued(acme: Customer, lines: tuple[str, ...]) -> None:
-    stated = assembled_once(customer=acme, items=[item()])
+    stated = assembled_once(customer=acme, items=[item()], at=NOON)
     draft = save_once(customer=acme, key="forged", assembled=stated, at=NOON, actor="test", reason="forged")
     draft.lines.all().delete()
     for position, kind in enumerate(lines, start=1):

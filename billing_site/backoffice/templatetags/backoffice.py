@@ -9,6 +9,7 @@ from moneyed import Money
 
 from billing_site.display import figures, pills
 from billing_site.kernel.money import plain
+from invoicing.core.tax_document import percent_text
 
 register = template.Library()
 
@@ -65,6 +66,12 @@ def pill(word: str, why: str = "") -> SafeString:
 def percent(value: Decimal) -> str:
     """Write a percentage: 93.1 %, without its sign where an arrow says it."""
     return f"{plain(abs(value))} %"
+
+
+@register.filter
+def rate(value: Decimal) -> str:
+    """Write a rate, a fraction of one, as people read it: 0.19 is 19 %."""
+    return percent_text(value)
 
 
 @register.filter

@@ -15,12 +15,14 @@ from billing_site.portal.queries.invoices import InvoiceRow, OpenInvoices, invoi
 from billing_site.portal.queries.lines import LineView, running_line, with_shared_days
 from billing_site.portal.queries.usage import DAY, MICROSECOND, DailyUsage, days_of, usage_by_day
 from invoicing.core.adjusting import adjust
-from invoicing.core.assembly import amount_to_come
+from invoicing.core.assembly import amount_before_payment, amount_to_come, lines_before_payment
 from invoicing.core.contract import DocumentLine
 from invoicing.core.projecting import usage_grown
 from invoicing.core.rating import rate_charge
+from invoicing.core.tax_document import standing_text
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import InvoiceStatus
+from invoicing.invoices.taxes import amount_before_tax
 from invoicing.spend.queries import budgets_of, stopped_until
 from invoicing.subscriptions.snapshot import period_before, periods_running
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice, compute_total
@@ -48,6 +50,7 @@ class RunningPeriod:
     before_at_this_point: Money | None
     usage: tuple[DailyUsage, ...]
     spend: PeriodSpend
+    tax_words: str = ""
 
     @property
     def is_unused(self) -> bool:
@@ -104,7 +107,10 @@ def _running(customer: Customer, period: Period, *, at: datetime) -> RunningPeri
     to_come = amount_to_come(invoice=computed.assembled, at=at)
     first_day, last_day = days_of(period=period, zone=zone)
     service_days, lines = with_shared_days(
-        lines=[running_line(line=line, period=period, zone=zone) for line in computed.assembled.document_lines]
+        lines=[
+            running_line(line=line, period=period, zone=zone)
+            for line in lines_before_payment(invoice=computed.assembled)
+        ]
     )
     return RunningPeriod(
         first_day=first_day,
@@ -112,7 +118,8 @@ def _running(customer: Customer, period: Period, *, at: datetime) -> RunningPeri
         days_left=(last_day - at.astimezone(zone).date()).days,
         service_days=service_days,
         lines=lines,
-        so_far=computed.assembled.total - to_come,
+        tax_words=standing_text(tax=computed.assembled.tax),
+        so_far=amount_before_payment(invoice=computed.assembled) - to_come,
         to_come=to_come,
         at_this_pace=_at_this_pace(computed, at=at),
         before_at_this_point=_before(customer, period, at=at),
@@ -155,7 +162,7 @@ def _before(customer: Customer, period: Period, *, at: datetime) -> Money | None
             .first()
         )
         if invoice is not None:
-            return invoice.total
+            return amount_before_tax(invoice=invoice, lines=invoice.lines.all())
     return compute_total(customer=customer, period=earlier, until=until)
 
 

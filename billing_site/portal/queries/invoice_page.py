@@ -22,8 +22,9 @@ from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import STATED, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.invoices.sealing import line_digest
+from invoicing.invoices.taxes import TaxRow, amount_before_tax, lines_paying, tax_notes, tax_sums
 from invoicing.payments.refund import RefundStatus
-from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line
+from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line, prove_tax
 from metering.archiving.absent import EventsArchived
 from metering.queries import usage_by_date
 
@@ -55,11 +56,16 @@ class InvoicePage:
     counted_events: int
     event_count: int
     credit_notes: tuple[CreditNote, ...]
+    before_tax: Money
+    taxes: tuple[TaxRow, ...]
+    tax_notes: tuple[str, ...]
+    payments: tuple[InvoiceLine, ...]
+    tax_check: Check
 
     @property
     def check(self) -> Check:
-        """Return the worst that any line has shown; an invoice without lines is equal to itself."""
-        checks = [line.check for line in self.lines]
+        """Return the worst that any line, or the tax, has shown; an invoice without lines is equal to itself."""
+        checks = [*(line.check for line in self.lines), self.tax_check]
         for worst in (Check.DIFFERENT, Check.NOT_POSSIBLE, Check.RECALCULATED):
             if worst in checks:
                 return worst
@@ -80,7 +86,9 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
     )
     event_count = sum(line.event_count for line in lines)
     few_events = event_count <= EVENTS_COUNTED_MAX
-    service_days, views = with_shared_days(lines=[_line(line, counted_again=few_events, zone=zone) for line in lines])
+    payments = lines_paying(invoice=invoice, lines=lines)
+    charged = [line for line in lines if line not in payments]
+    service_days, views = with_shared_days(lines=[_line(line, counted_again=few_events, zone=zone) for line in charged])
     return InvoicePage(
         row=row,
         zone=zone,
@@ -97,6 +105,11 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         counted_events=event_count if few_events else 0,
         event_count=sum(line.event_count for line in lines if line.events_root),
         credit_notes=tuple(invoice.credit_notes.order_by("id")),
+        before_tax=amount_before_tax(invoice=invoice, lines=payments),
+        taxes=tuple(tax_sums(invoice=invoice)),
+        tax_notes=tuple(tax_notes(invoice=invoice)),
+        payments=tuple(payments),
+        tax_check=Check.DIFFERENT if prove_tax(invoice=invoice) else Check.EQUAL,
     )
 
 

@@ -1,8 +1,17 @@
 """What is true about invoices: runs, series, invoices, their lines, and corrections of lines."""
 
 from invoicing.invoices.models.correction import CorrectionDecision, CorrectionRule, UsageCorrection
-from invoicing.invoices.models.invoice import BillingRun, Invoice, InvoiceKind, InvoiceSeries, InvoiceStatus, number_sql
+from invoicing.invoices.models.invoice import (
+    BillingRun,
+    Invoice,
+    InvoiceKind,
+    InvoiceSeries,
+    InvoiceStatus,
+    TaxState,
+    number_sql,
+)
 from invoicing.invoices.models.line import STATED, InvoiceLine, LineKind
+from invoicing.invoices.models.tax import TaxLine
 
 __all__ = [
     "STATED",
@@ -15,6 +24,8 @@ __all__ = [
     "InvoiceSeries",
     "InvoiceStatus",
     "LineKind",
+    "TaxLine",
+    "TaxState",
     "UsageCorrection",
     "number_sql",
 ]

@@ -43,6 +43,14 @@ def number_sql(prefix: str, ordinal: str) -> str:
     return f"{prefix} || '-' || lpad(({ordinal})::text, greatest(5, length(({ordinal})::text)), '0')"
 
 
+class TaxState(models.TextChoices):
+    """Whether an invoice is taxed: a draft whose customer's tax data is missing is never issued."""
+
+    NONE = "", "No tax is charged"
+    TAXED = "taxed", "Taxed"
+    MISSING = "missing", "Tax data is missing"
+
+
 class InvoiceSeries(models.Model):
     """A gapless sequence of numbers, of invoices or of credit notes; its row is locked while a number is taken."""
 
@@ -138,6 +146,10 @@ class Invoice(models.Model):
     status = models.CharField(max_length=20, choices=InvoiceStatus, default=InvoiceStatus.DRAFT)
     currency = models.CharField(max_length=3)
     subtotal = money_field()
+    tax_state = models.CharField(max_length=10, choices=TaxState, blank=True, default="", db_default=models.Value(""))
+    tax_amount = money_field(null=True, blank=True, help_text="All tax of its lines.")
+    tax_added = money_field(null=True, blank=True, help_text="The tax that its lines do not contain.")
+    tax = models.JSONField(null=True, blank=True, help_text="What was decided about its tax, and the sum of each rate.")
     total = money_field()
     amount_paid = money_field()
     amount_credited = money_field(
@@ -212,10 +224,23 @@ class Invoice(models.Model):
                 | models.Q(amount_paid__gte=models.F("total") - models.F("amount_credited"), paid_at__isnull=False),
                 name="invoice_is_paid_or_credited_in_full",
             ),
-            # To be loosened by what will stand between the two: taxes and credits.
             models.CheckConstraint(
-                condition=models.Q(total=models.F("subtotal"), total__gte=0),
-                name="invoice_total_is_its_subtotal_and_not_negative",
+                condition=models.Q(total__gte=0)
+                & (
+                    models.Q(tax_added__isnull=True, total=models.F("subtotal"))
+                    | models.Q(tax_added__isnull=False, total=models.F("subtotal") + models.F("tax_added"))
+                ),
+                name="invoice_total_is_its_subtotal_with_tax_and_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(tax_state="", tax_amount__isnull=True, tax_added__isnull=True, tax__isnull=True)
+                | models.Q(tax_state="missing", tax_amount__isnull=True, tax_added__isnull=True, tax__isnull=False)
+                | models.Q(tax_state="taxed", tax_amount__isnull=False, tax_added__isnull=False, tax__isnull=False),
+                name="invoice_tax_is_computed_missing_or_not_charged",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status="draft") | ~models.Q(tax_state="missing"),
+                name="invoice_is_issued_with_its_tax",
             ),
             models.CheckConstraint(
                 condition=models.Q(amount_paid=0, amount_credited=0)
@@ -231,7 +256,13 @@ class Invoice(models.Model):
                 condition=models.Q(events_root="") | models.Q(events_root__regex=ROOT), name="invoice_root_is_a_digest"
             ),
             fits_currency(
-                "subtotal", "total", "amount_paid", "amount_credited", name="invoice_amounts_fit_its_currency"
+                "subtotal",
+                "tax_amount",
+                "tax_added",
+                "total",
+                "amount_paid",
+                "amount_credited",
+                name="invoice_amounts_fit_its_currency",
             ),
         ]
         indexes = [
@@ -333,14 +364,23 @@ class Invoice(models.Model):
                 when=pgtrigger.After,
                 operation=pgtrigger.Insert | pgtrigger.Update,
                 timing=pgtrigger.Deferred,
-                declare=[("line_sum", "numeric"), ("stray", "integer")],
+                declare=[("line_sum", "numeric"), ("stray", "integer"), ("taxes", "record")],
                 func="""
                     SELECT coalesce(sum(amount), 0), count(*) FILTER (WHERE currency <> NEW.currency)
                       INTO line_sum, stray FROM invoicing_invoiceline WHERE invoice_id = NEW.id;
-                    IF (line_sum <> NEW.subtotal OR stray > 0)
+                    SELECT coalesce(sum(tax.amount), 0) AS amount, count(*) AS number,
+                           coalesce(sum(tax.amount) FILTER (WHERE NOT tax.inclusive), 0) AS added,
+                           count(*) FILTER (WHERE tax.currency <> NEW.currency) AS stray
+                      INTO taxes FROM invoicing_taxline tax
+                      JOIN invoicing_invoiceline line ON line.id = tax.line_id WHERE line.invoice_id = NEW.id;
+                    IF (line_sum <> NEW.subtotal OR stray + taxes.stray > 0
+                        OR taxes.amount <> coalesce(NEW.tax_amount, 0) OR taxes.added <> coalesce(NEW.tax_added, 0)
+                        OR taxes.number > 0 AND NEW.tax_state <> 'taxed')
                        AND EXISTS (SELECT 1 FROM invoicing_invoice WHERE id = NEW.id AND total = NEW.total
-                                      AND subtotal = NEW.subtotal) THEN
-                        RAISE EXCEPTION 'invoice %: lines sum to %, subtotal says %', NEW.id, line_sum, NEW.subtotal
+                                      AND subtotal = NEW.subtotal
+                                      AND tax_amount IS NOT DISTINCT FROM NEW.tax_amount) THEN
+                        RAISE EXCEPTION 'invoice %: lines sum to %, subtotal says %; taxes to %, it says %', NEW.id,
+                            line_sum, NEW.subtotal, taxes.amount, coalesce(NEW.tax_amount, 0)
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NULL;

@@ -26,6 +26,9 @@ class Caller:
     def patch(self, path: str, body: Any) -> Any:
         return self.send("PATCH", path, json.dumps(body))
 
+    def put(self, path: str, body: Any) -> Any:
+        return self.send("PUT", path, json.dumps(body))
+
     def send(
         self, method: str, path: str, body: str | bytes, content_type: str = "application/json", **headers: str
     ) -> Any:

@@ -151,6 +151,14 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "amount": {"amount": "1.00", "currency": "USD"},
         "reason": "malice",
     },
+    ("PUT", "/api/v1/customers/<str:key>/tax"): {"country": "DE", "reason": "malice"},
+    ("POST", "/api/v1/tax/settings"): {"valid_from": "2026-01-01", "country": "DE", "reason": "malice"},
+    ("POST", "/api/v1/tax/registrations"): {"jurisdiction": "DE", "number": "1"},
+    ("POST", "/api/v1/tax/registrations/<str:number>/end"): {"valid_to": None, "reason": "malice"},
+    ("POST", "/api/v1/tax/rates"): {"jurisdiction": "DE", "name": "VAT", "rate": "0"},
+    ("POST", "/api/v1/tax/rates/<str:number>/end"): {"valid_to": None, "reason": "malice"},
+    ("POST", "/api/v1/tax/exemptions"): {"customer_id": SECRET, "jurisdiction": "DE"},
+    ("POST", "/api/v1/tax/exemptions/<str:number>/end"): {"valid_to": None, "reason": "malice"},
     ("POST", "/api/v1/invoices/preview"): {"customer_id": SECRET, "as_of": "2026-07-15T00:00:00Z"},
     ("POST", "/api/v1/prices/preview"): {
         "price": {"model": "flat", "unit_amount": "1"},
@@ -188,6 +196,7 @@ QUERIES = {
     "/api/v1/top-ups": f"?customer_id={SECRET}",
     "/api/v1/credit-notes": f"?customer_id={SECRET}",
     "/api/v1/top-up-rules": f"?customer_id={SECRET}",
+    "/api/v1/tax/exemptions": f"?customer_id={SECRET}",
     "/api/v1/spend-notices": f"?customer_id={SECRET}",
     "/api/v1/anomalies": f"?customer_id={SECRET}",
 }
@@ -198,7 +207,7 @@ LISTS = {("GET", "/api/v1/customers"), ("GET", "/api/v1/subscriptions"), ("GET",
 LISTS |= {("GET", "/api/v1/budgets"), ("GET", "/api/v1/spend-notices"), ("GET", "/api/v1/discounts")}
 LISTS |= {("GET", "/api/v1/anomalies")}
 LISTS |= {("GET", "/api/v1/credit-grants"), ("GET", "/api/v1/top-ups")}
-LISTS |= {("GET", "/api/v1/top-up-rules"), ("GET", "/api/v1/credit-notes")}
+LISTS |= {("GET", "/api/v1/top-up-rules"), ("GET", "/api/v1/credit-notes"), ("GET", "/api/v1/tax/exemptions")}
 LISTS |= {("GET", "/api/v1/events/conflicts"), ("GET", "/api/v1/events/unapplied")}
 
 

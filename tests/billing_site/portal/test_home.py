@@ -216,7 +216,7 @@ def test_the_number_of_queries_does_not_grow_with_windows_events_or_invoices(
         )
     client = visit("cust_acme")
 
-    with django_assert_max_num_queries(64):
+    with django_assert_max_num_queries(67):
         assert "USD" in text_of(client.get("/portal/").content.decode())
     with django_assert_max_num_queries(5):
         client.get("/portal/invoices/")

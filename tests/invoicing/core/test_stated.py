@@ -1,5 +1,6 @@
 """What is invoiced once is rated, written out and proved like any other line."""
 
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
@@ -70,7 +71,7 @@ def test_whatever_was_stated_rates_again_to_the_same_bytes(
 ) -> None:
     """S0-016"""
     item = StatedItem("Something", quantity, unit_amount, unit="piece", kind=kind)
-    invoice = assemble_once(customer="cust_acme", currency=currency, items=[item, item])
+    invoice = assemble_once(customer="cust_acme", currency=currency, items=[item, item], day=date(2026, 7, 1))
     document = stated_document(line=invoice.lines[1])
 
     assert rated_again(document["inputs"]) == document

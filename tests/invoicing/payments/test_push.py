@@ -15,6 +15,7 @@ from invoicing.payments import gateway
 from invoicing.payments.models import PaymentFailure, PushIntent, StripeCustomer
 from invoicing.payments.patience import GAPS
 from invoicing.payments.push import plan_push, push_invoice, retry_push, sweep_pushes
+from invoicing.tax.operations import set_customer_tax
 from invoicing.workflows.settle_payment import settle_payment
 from tests.invoicing.payments.building import (
     a_card_customer,
@@ -23,6 +24,7 @@ from tests.invoicing.payments.building import (
     remote_invoices,
     run_queued_jobs,
 )
+from tests.invoicing.test_taxes import figures, germany
 
 
 def pushed(invoice, *, at=None):
@@ -308,3 +310,17 @@ def test_no_transaction_is_open_while_stripe_is_called(sandbox):
         pushed(invoice)
 
     assert remote_invoices(invoice) == []
+
+
+def test_stripe_is_told_the_tax_as_lines_of_its_own_and_the_same_total(sandbox):
+    germany()
+    customer = a_card_customer()
+    set_customer_tax(customer=customer, country="DE", actor="test", reason="set up")
+    invoice = an_issued_invoice(customer)
+
+    run_queued_jobs()
+
+    (remote,) = remote_invoices(invoice)
+    assert (remote["total"], figures(invoice)) == (33320, ("280.00", "53.20", "333.20"))
+    lines = SandboxObject.objects.filter(kind="line_item").values_list("body__description", "body__amount")
+    assert sorted(lines) == [("Base fee", 28000), ("VAT 19 % (DE)", 5320)]
