@@ -11,6 +11,7 @@ from invoicing.reports.general_ledger import account_movements_report, general_l
 from invoicing.reports.recurring import mrr_by_customer_report, mrr_report
 from invoicing.reports.report import Report
 from invoicing.reports.statement import statement_report
+from invoicing.reports.tax import tax_report
 from invoicing.reports.trial_balance import trial_balance_report
 
 DAY, SPAN = ("as_of",), ("start", "end")
@@ -88,6 +89,14 @@ REPORTS: tuple[ReportKind, ...] = (
         (*DAY, "currency"),
         deferred_revenue_report,
         "Nothing was paid before it was earned, as of this day. Fees in advance, prepaid commitments and prepaid credit stand here.",
+    ),
+    ReportKind(
+        "tax",
+        "Tax",
+        "What was sold and taxed in a span, by registration, place, rate and treatment.",
+        (*SPAN, "currency"),
+        tax_report,
+        "Nothing was invoiced in this span. An issued invoice stands here with its tax, or why there is none.",
     ),
     ReportKind(
         "mrr",

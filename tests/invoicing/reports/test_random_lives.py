@@ -20,7 +20,7 @@ from invoicing.credit_notes.creditable import creditable_of
 from invoicing.credit_notes.operations import CreditAsked
 from invoicing.credits.operations import GrantTerms, grant_credit
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.ledger.queries import unbalanced_entries
 from invoicing.payments.refund import Refund
 from invoicing.reports.asking import Question
@@ -33,6 +33,7 @@ from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.commit import TrancheWanted, commit_spend
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.pause import pause_subscription, resume_subscription
+from invoicing.tax.operations import add_rate, add_registration, set_customer_tax
 from invoicing.workflows.advance_faults import advance_faults
 from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.commitment_faults import commitment_faults
@@ -43,7 +44,10 @@ from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.pay_refund import settle_refund
 from invoicing.workflows.run_billing import issue_billing
 from invoicing.workflows.settle_payment import settle_payment
+from invoicing.workflows.void_invoice import void_invoice
 from tests.factories import a_customer, a_plan, a_subscription, settle_constraints, usd_fee, usd_per_action, use
+from tests.invoicing.selling import item, once
+from tests.invoicing.test_taxes import BY, YEAR, germany
 
 pytestmark = pytest.mark.django_db
 
@@ -58,6 +62,8 @@ STEPS = (
     "pay all",
     "promotional",
     "prepaid",
+    "once",
+    "void",
     "commit",
     "seats",
     "plan",
@@ -71,9 +77,9 @@ AS_OF_A_DAY = [kind for kind in REPORTS if "as_of" in kind.asks]
 
 
 class Life:
-    """Two customers, one in dollars in Berlin, one in yen in Tokyo, and what may happen to them."""
+    """Two customers, one in dollars in Berlin, one in yen in Tokyo, taxed there or not at all, and what may happen to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_taxed: bool) -> None:
         for key, price, terms in (
             ("monthly", {"in_advance": True}, {}),
             ("yearly", {}, {"cadence": "year"}),
@@ -90,8 +96,17 @@ class Life:
                 "cust_tokyo", name="Kyoto KK", currency="JPY", timezone="Asia/Tokyo", settlement_channel="manual"
             ),
         ]
+        if is_taxed:
+            self._tax()
         for customer in self.customers:
             a_subscription(customer, plan="monthly", started_at=self.at)
+
+    def _tax(self) -> None:
+        germany()
+        add_registration(jurisdiction="JP", number="T1234567890123", valid_from=YEAR, **BY)
+        add_rate(jurisdiction="JP", name="Consumption tax", rate=Decimal("0.1"), valid_from=YEAR, **BY)
+        for customer, country in zip(self.customers, ("DE", "JP"), strict=True):
+            set_customer_tax(customer=customer, country=country, **BY)
 
     def live(self, step: str, who: int, number: int) -> None:
         """Let one thing happen, or be refused."""
@@ -124,6 +139,12 @@ class Life:
                 kind = CreditKind(step)
                 terms = GrantTerms(f"grant-{self.count}", kind.value, "Credit", amount, self.at, expires_at)
                 grant_credit(customer=customer, terms=terms, at=self.at, **WHY)
+            case "once":
+                once(customer, item(str(number), currency=customer.currency), key=f"once-{self.count}", at=self.at)
+            case "void":
+                stated = Invoice.objects.filter(customer=customer, kind=InvoiceKind.ONE_OFF).order_by("-id").first()
+                if stated is not None:
+                    void_invoice(invoice_id=stated.pk, at=self.at, **WHY)
             case "commit":
                 begins = self.at.replace(day=1, hour=0) + timedelta(days=number % 40)
                 wanted = [TrancheWanted(1 + number % 2, Decimal(number)), TrancheWanted(1, Decimal(number))]
@@ -199,10 +220,15 @@ def asked(day: date, customer: Customer | None = None) -> Question:
     phases=[Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1), st.integers(1, 99)), min_size=5, max_size=8))
-def test_after_every_step_of_a_life_every_report_ties_and_the_past_stays(steps: list[tuple[str, int, int]]) -> None:
+@given(
+    is_taxed=st.booleans(),
+    steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1), st.integers(1, 99)), min_size=5, max_size=8),
+)
+def test_after_every_step_of_a_life_every_report_ties_and_the_past_stays(
+    is_taxed: bool, steps: list[tuple[str, int, int]]
+) -> None:
     with nothing_kept():
-        life = Life()
+        life = Life(is_taxed=is_taxed)
         said: dict[tuple[str, date], str] = {}
         for step in steps:
             life.live(*step)
