@@ -1,4 +1,4 @@
-"""Sets the demo company up: its catalog, its customers, their subscriptions; each only once."""
+"""Sets the demo company up: its catalog, its tax, its customers, their subscriptions; each only once."""
 
 from datetime import datetime
 from pathlib import Path
@@ -7,6 +7,7 @@ import yaml
 
 from billing_site.demo.agreements import agree_terms
 from billing_site.demo.company import CUSTOMERS, GOOD_CARDS, DemoCustomer
+from billing_site.demo.taxes import charge_tax, place_customer
 from billing_site.kernel.errors import NotFound
 from invoicing.catalog.operations import load_catalog
 from invoicing.catalog.queries import published_version
@@ -21,8 +22,9 @@ REASON = "the demo company"
 
 
 def found_company(*, first_day: datetime) -> None:
-    """Load the catalog, then create the customers with their subscriptions; a second time changes nothing."""
+    """Load the catalog and say how tax is charged; a second time changes nothing."""
     load_catalog(document=yaml.safe_load(CATALOG.read_text()), at=first_day, actor=ACTOR, reason=REASON)
+    charge_tax()
 
 
 def sign_up(*, number: int, first_day: datetime) -> None:
@@ -44,6 +46,7 @@ def sign_up(*, number: int, first_day: datetime) -> None:
             actor=ACTOR,
             reason=REASON,
         )
+    place_customer(number=number, customer=customer)
     subscription = start_subscription(
         key=f"sub_{wanted.slug}",
         customer=customer,
