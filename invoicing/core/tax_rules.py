@@ -1,7 +1,7 @@
 """Tax rules: where a service is taxed, by whom, and which sentence an invoice then needs; over dated facts, without a table or a clock."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
@@ -189,24 +189,36 @@ def _within_union(question: TaxQuestion, rates: Sequence[DatedRate], day: date, 
 
 
 def _taxed(question: TaxQuestion, rates: Sequence[DatedRate], day: date, places: set[str]) -> TaxTreatment:
-    for exemption in question.customer.exemptions:
-        if exemption.jurisdiction in places and exemption.span.holds(day):
-            return _untaxed(
-                question, TaxKind.EXEMPT, exemption.jurisdiction, exemption.reason, evidence=exemption.evidence
-            )
     found = sorted(
         (one.rate for one in rates if one.rate.jurisdiction in places and one.span.holds(day)),
         key=lambda rate: (rate.jurisdiction, rate.name),
     )
+    exempt = [one for one in question.customer.exemptions if one.jurisdiction in places and one.span.holds(day)]
+    if exempt and {rate.jurisdiction for rate in found} <= {one.jurisdiction for one in exempt}:
+        first = exempt[0]
+        # It is told by the name of what would be owed there.
+        name = next((rate.name for rate in found if rate.jurisdiction == first.jurisdiction), "")
+        return _untaxed(question, TaxKind.EXEMPT, first.jurisdiction, first.reason, evidence=first.evidence, name=name)
     if not found:
         raise _Missing(f"a rate of tax in {' or '.join(sorted(places))} on {day.isoformat()}")
-    return TaxTreatment(kind=TaxKind.TAXED, rates=tuple(found), inclusive=question.seller.inclusive)
+    return TaxTreatment(
+        kind=TaxKind.TAXED,
+        # Who is exempt from the tax of a region owes the country's all the same.
+        rates=tuple(
+            replace(rate, rate=Decimal(0)) if rate.jurisdiction in {one.jurisdiction for one in exempt} else rate
+            for rate in found
+        ),
+        inclusive=question.seller.inclusive,
+        reason=exempt[0].reason if exempt else "",
+        evidence=exempt[0].evidence if exempt else "",
+    )
 
 
 def _untaxed(
-    question: TaxQuestion, kind: TaxKind, jurisdiction: str, reason: str, *, evidence: str = ""
+    question: TaxQuestion, kind: TaxKind, jurisdiction: str, reason: str, *, evidence: str = "", name: str = ""
 ) -> TaxTreatment:
-    nothing = RateOfTax(jurisdiction, "VAT" if question.seller.country in EUROPEAN_UNION else "Tax", Decimal(0))
+    of_seller = "VAT" if question.seller.country in EUROPEAN_UNION else "Tax"
+    nothing = RateOfTax(jurisdiction, name or of_seller, Decimal(0))
     return TaxTreatment(kind=kind, rates=(nothing,), reason=reason, evidence=evidence)
 
 

@@ -184,7 +184,7 @@ def _row(one: TaxedSales) -> Row:
             "jurisdiction": one.jurisdiction or None,
             "treatment": ZERO_RATE if is_taxed and not one.rate else TREATMENTS[one.kind],
             "rate": f"{one.name} {percent_text(one.rate)}" if is_taxed else None,
-            "reason": one.reason or None,
+            "reason": _told(one),
             "documents": one.documents,
             "net": one.net,
             "tax": one.tax,
@@ -192,6 +192,15 @@ def _row(one: TaxedSales) -> Row:
         },
         {"tax": door} if one.tax.amount else {},
     )
+
+
+def _told(one: TaxedSales) -> str | None:
+    """Return why there is no tax where the treatment does not say it: what an exemption says, else the sentence on the invoice up to its ground."""
+    if one.kind == TaxKind.EXEMPT.value:
+        return one.reason
+    if one.kind == TaxKind.OUTSIDE_SCOPE.value:
+        return one.reason.partition(":")[0]
+    return None
 
 
 def _registration(one: TaxedSales) -> str:

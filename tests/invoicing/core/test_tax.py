@@ -235,6 +235,11 @@ TABLE = [
         (question("FR", registered=("DE", "FR")), "taxed", ["FR 0.20"]),
         (question("US"), "outside_scope", ["US 0"]),
         (question("DE", exempt="DE"), "exempt", ["DE 0"]),
+        (
+            question("CA", seller="CA", region="QC", registered=("CA", "CA-QC"), exempt="CA-QC"),
+            "taxed",
+            ["CA 0.05", "CA-QC 0"],
+        ),
         (question("DE", registered=()), "outside_scope", ["DE 0"]),
         (question("CA", seller="CA", region="QC", registered=("CA", "CA-QC")), "taxed", ["CA 0.05", "CA-QC 0.09975"]),
         (question("CA", seller="CA", region="ON", registered=("CA", "CA-QC")), "taxed", ["CA 0.05"]),
@@ -250,6 +255,16 @@ def test_where_a_service_is_taxed_follows_from_both_sides(asked: TaxQuestion, ki
     assert treatment.kind == kind
     assert [f"{rate.jurisdiction} {rate.rate}" for rate in treatment.rates] == rates
     assert kind == "taxed" or treatment.reason
+
+
+def test_who_is_exempt_is_told_by_the_name_of_what_would_be_owed() -> None:
+    asked = question("US", region="CA", registered=("DE", "US-CA"), exempt="US-CA")
+
+    decided = decide(question=asked, rates=TABLE, provider="table")
+
+    assert isinstance(decided, TaxTerms)
+    [treatment] = decided.by_day.values()
+    assert (treatment.kind, treatment.rates[0].name) == ("exempt", "Sales tax")
 
 
 @pytest.mark.parametrize(
