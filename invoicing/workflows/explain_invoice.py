@@ -20,8 +20,10 @@ from invoicing.invoices.sealing import correction_digest, line_digest
 from invoicing.invoices.taxes import is_payment, tax_added_by_line, tax_differences, tax_row_document, taxes_of
 from invoicing.workflows.compute_invoice import usage_of_charge
 from metering.archiving.absent import EventsArchived
+from metering.archiving.files import UNREADABLE
 from metering.queries import MeterUsage, usage_as_known
-from metering.queries.roots import event_roots
+from metering.queries.event_file import unlike_archive
+from metering.queries.roots import EventSpan, event_roots
 
 # What reading a forged document can raise.
 NOT_RATABLE = (BillingError, AssertionError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -241,7 +243,17 @@ def _recounted(line: InvoiceLine, known: InvoiceLine | UsageCorrection, *, quant
             f"an event was changed, or another took its place: the root of the {found.count} raw events is"
             f" {found.root[:12]}…, the line says {known.events_root[:12]}…"
         )
+        if which := _first_changed(span):
+            differences.append(which)
     return Recount(recounted, found.root, differences, ())
+
+
+def _first_changed(span: EventSpan) -> str:
+    """Name the first event that is not as the archive has it; nothing where the archive cannot tell."""
+    try:
+        return unlike_archive(span=span)
+    except UNREADABLE:
+        return ""
 
 
 def _divides_as_told(known: InvoiceLine | UsageCorrection, recounted: MeterUsage) -> bool:

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from billing_site.kernel.errors import NotFound
 from billing_site.kernel.merkle import Inclusion, inclusion_of, leaf_hash
@@ -16,6 +17,8 @@ from metering.queries.roots import EventSpan, counted_events
 from metering.queries.usage import meter_by_key
 
 LINES_A_BATCH = 2000
+# Events of everybody in the days that are read to find one that was changed: some seconds.
+COMPARED_MAX = 500_000
 
 _SPAN = """
     (SELECT %(meter)s::bigint AS meter, %(customer)s::text AS customer, %(start)s::timestamptz AS first_moment,
@@ -71,6 +74,34 @@ def event_inclusion(*, span: EventSpan, count: int, number: int) -> tuple[bytes,
         raise NotFound(f"the line does not count event {number}", field="event")
     hashes = (leaf_hash(line) for line in event_lines(span=span))
     return found, inclusion_of(index=place, count=count, hashes=hashes)
+
+
+def unlike_archive(*, span: EventSpan) -> str:
+    """Say which of a span's events is the first that is not as it was archived; empty where none is, or too many would have to be read.
+
+    Days that are archived and still in the database are compared: for whoever knows that an event was changed, and not which.
+    """
+    days = list(
+        EventArchive.objects.filter(
+            Q(purged_at__isnull=True) | Q(restored_at__isnull=False),
+            first_at__lt=span.period.end,
+            last_at__gte=span.period.start,
+            first_number__lte=span.known_through,
+        ).order_by("first_number")
+    )
+    if sum(day.event_count for day in days) > COMPARED_MAX:
+        return ""
+    stored = {number_of_line(line): line for line in _stored_lines(span) if _is_of(days, number_of_line(line))}
+    archived = merge(*(_archived_lines(span, day) for day in days), key=number_of_line)
+    for line in archived:
+        number = number_of_line(line)
+        if stored.pop(number, None) != line:
+            return f"event {number} is not as it was archived"
+    return f"event {min(stored)} was not there when its day was archived" if stored else ""
+
+
+def _is_of(days: list[EventArchive], number: int) -> bool:
+    return any(day.first_number <= number <= day.last_number for day in days)
 
 
 def _stored_lines(span: EventSpan) -> Iterator[bytes]:

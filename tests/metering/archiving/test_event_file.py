@@ -3,18 +3,21 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from billing_site.kernel.merkle import root_of
 from billing_site.kernel.period import Period
+from invoicing.workflows.explain_invoice import prove_invoice
+from invoicing.workflows.run_billing import issue_billing
 from metering.archiving.export import archive_closed_days
 from metering.archiving.files import UNREADABLE, archive, name_of
 from metering.archiving.purge import purge_events
 from metering.correcting import cancel_event
 from metering.models import UsageEvent
-from metering.queries.event_file import event_inclusion, event_lines, number_of_line
+from metering.queries.event_file import event_inclusion, event_lines, number_of_line, unlike_archive
 from metering.queries.roots import EventSpan, event_roots
 from metering.rollup import roll_up
-from tests.factories import use
+from tests.factories import a_customer, a_plan, a_subscription, usd_per_action, use
 from tests.metering.archiving.past import PastEvent, a_meter, accepted_long_ago, an_hour_of, months_ago
 
 pytestmark = pytest.mark.django_db
@@ -91,3 +94,49 @@ def test_a_file_that_is_gone_from_the_archive_ends_the_download_with_an_error(be
 
     with pytest.raises(UNREADABLE):
         list(event_lines(span=span()))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            "UPDATE metering_usageevent SET quantity = quantity + 1 WHERE idempotency_key = 'two'",
+            "is not as it was archived",
+        ),
+        ("DELETE FROM metering_usageevent WHERE idempotency_key = 'two'", "is not as it was archived"),
+        (
+            "UPDATE metering_usageevent SET customer_id = 'cust_a' WHERE idempotency_key = 'another''s'",
+            "was not there when its day was archived",
+        ),
+    ],
+)
+def test_an_event_that_somebody_changed_is_named_where_its_day_is_archived(
+    before: list[bytes], change: str, told: str
+) -> None:
+    number = UsageEvent.objects.get(idempotency_key="another's" if "another" in change else "two").pk
+    archive_closed_days()
+    assert unlike_archive(span=span()) == ""
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute(change)
+        cursor.execute("SET session_replication_role = origin")
+
+    assert unlike_archive(span=span()) == f"event {number} {told}"
+
+
+def test_a_proof_names_the_event_that_is_not_as_it_was_archived() -> None:
+    a_plan("old", usd_per_action(), at=OLD)
+    a_subscription(a_customer("cust_a"), plan="old", started_at=OLD)
+    accepted_long_ago([PastEvent("one", HOUR), PastEvent("two", HOUR)])
+    [invoice] = issue_billing(as_of=PERIOD.end + timedelta(days=4), at=PERIOD.end + timedelta(days=5)).invoices
+    number = UsageEvent.objects.get(idempotency_key="two").pk
+    archive_closed_days()
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("UPDATE metering_usageevent SET namespace_id = 'x' WHERE idempotency_key = 'two'")
+        cursor.execute("SET session_replication_role = origin")
+
+    [proof] = prove_invoice(invoice=invoice)
+
+    assert "an event was changed" in proof.differences[0]
+    assert proof.differences[1] == f"event {number} is not as it was archived"
