@@ -72,6 +72,7 @@ def _content(note: CreditNote) -> dict[str, Any]:
         },
         "proof": note.seal,
         "evidence": {},
+        "notes": [],
     }
 
 

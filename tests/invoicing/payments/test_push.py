@@ -106,7 +106,7 @@ def test_two_workers_never_push_one_invoice_at_once(sandbox, monkeypatch):
 
 
 def test_two_invoices_of_a_new_customer_share_one_customer_at_stripe(sandbox):
-    customer = a_card_customer(email="")
+    customer = a_card_customer()
     invoice = an_issued_invoice(customer)
     known = StripeCustomer.objects
     pushed(invoice)
