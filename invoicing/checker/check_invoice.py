@@ -421,8 +421,12 @@ def check_invoice(invoice: Any, events: Path) -> Iterator[str]:
     amounts = sum((Decimal(line["amount"]["amount"]) for line in invoice["lines"]), ZERO)
     if amounts != Decimal(invoice["subtotal"]["amount"]):
         raise Different(f"the lines add up to {amounts}, the invoice says {invoice['subtotal']['amount']}")
-    if invoice["total"] != invoice["subtotal"]:
-        yield "what the total has beside the subtotal: not checked"
+    tax = invoice["tax_added"]
+    total = amounts + Decimal(tax["amount"]) if tax else amounts
+    if total != Decimal(invoice["total"]["amount"]):
+        raise Different(f"lines and tax add up to {total}, the invoice says {invoice['total']['amount']}")
+    if tax:
+        yield f"tax on top of the lines: {tax['amount']}, its rates are not checked"
 
 
 def check_line(invoice: Any, line: Any, counters: dict[int, Counter]) -> str:

@@ -35,6 +35,7 @@ def proof_document(*, invoice: Invoice) -> dict[str, Any]:
         "issued_at": _time(_issued_at(invoice)),
         "decimals": exponent(invoice.currency),
         "subtotal": wire(invoice.subtotal),
+        "tax_added": None if invoice.tax_added is None else wire(invoice.tax_added),
         "total": wire(invoice.total),
         "seal": invoice.seal,
         "events_root": invoice.events_root,

@@ -20,6 +20,7 @@ from invoicing.checker import CHECKER
 from invoicing.checker.check_invoice import main
 from invoicing.invoices import event_roots
 from invoicing.invoices.models import Invoice, InvoiceLine, UsageCorrection
+from invoicing.tax.operations import set_customer_tax
 from invoicing.workflows.explain_invoice import prove_invoice
 from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
 from invoicing.workflows.run_billing import draft_billing, issue_billing
@@ -40,6 +41,7 @@ from tests.factories import (
     usd_per_action,
     use,
 )
+from tests.invoicing.test_taxes import germany
 
 pytestmark = pytest.mark.django_db
 
@@ -186,6 +188,8 @@ def test_the_checker_finds_what_was_done_to_the_file(
         (("lines", 1, "rated", "inputs", "usage", "quantity"), "2500003", "priced with another quantity"),
         (("lines", 0, "amount", "amount"), "28.00", "line 1: it comes to 29"),
         (("subtotal", "amount"), "1.00", "the lines add up to"),
+        (("total", "amount"), "1.00", "lines and tax add up to"),
+        (("tax_added",), {"amount": "0.01", "currency": "USD"}, "lines and tax add up to"),
     ],
 )
 def test_the_checker_finds_what_was_done_to_the_document(
@@ -298,6 +302,22 @@ def test_every_price_model_is_calculated_again(
     rated = next(line for line in files.document["lines"] if line["events"])
     rated["amount"]["amount"] = "1.00"
     assert files.checked(capsys)[0] == 1
+
+
+def test_tax_on_top_is_added_up_and_its_rates_are_said_not_to_be_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    germany()
+    a_plan()
+    customer = a_customer()
+    set_customer_tax(customer=customer, country="DE", actor="test", reason="set up")
+    a_subscription(customer)
+    use("cust_acme", "100", at=JULY)
+
+    status, said = downloaded(billed(), tmp_path).checked(capsys)
+
+    assert status == 0, said
+    assert "tax on top of the lines: 5.70, its rates are not checked" in said
 
 
 def test_late_usage_has_a_root_of_its_own_with_its_correction(
