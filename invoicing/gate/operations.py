@@ -7,7 +7,7 @@ from decimal import Decimal
 from django.db import IntegrityError, transaction
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
-from billing_site.kernel.text import is_storable
+from invoicing.approvals.operations import checked_reason
 from invoicing.core.gate import CHECKS, Check, Finding
 from invoicing.core.gate_states import GateState, may_move
 from invoicing.gate.models import GateSetting, HoldOutcome, InvoiceHold
@@ -15,7 +15,6 @@ from invoicing.gate.queries import rules_in_force
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.operations import locked_invoice
 
-REASON_MAX = 300
 PLACES_MAX = 6
 
 
@@ -23,10 +22,10 @@ PLACES_MAX = 6
 def set_check(
     *, check: Check, is_on: bool, threshold: Decimal | None, at: datetime, actor: str, reason: str
 ) -> GateSetting:
-    """Set a check from now on; what is set already is left as it is. Raises InvalidFields naming `threshold` or `reason`."""
-    errors = [*_wrong_threshold(check, threshold), *_wrong_reason(reason)]
-    if errors:
+    """Set a check from now on; what is set already is left as it is. Raises InvalidFields at `threshold`, InvalidInput at `reason`."""
+    if errors := _wrong_threshold(check, threshold):
         raise InvalidFields(tuple(errors))
+    said = checked_reason(reason=reason)
     last = GateSetting.objects.filter(check_name=check.value).order_by("-number").first()
     rule = rules_in_force()[check]
     if last is not None and (rule.is_on, rule.threshold) == (is_on, threshold):
@@ -40,7 +39,7 @@ def set_check(
                 threshold=threshold,
                 set_at=max(at, last.set_at) if last else at,
                 actor=actor,
-                reason=reason.strip(),
+                reason=said,
             )
     except IntegrityError:
         raise Conflict("somebody else has just set this check: look again", code="outdated") from None
@@ -88,10 +87,9 @@ def release_hold(*, hold_id: int, digest: str, at: datetime, actor: str, reason:
 def checked_release(*, hold_id: int, digest: str, reason: str) -> InvoiceHold:
     """Return a hold, locked with its draft, that may be released as it is, or was.
 
-    Raises InvalidFields at `reason`, and Conflict (code `outdated`) where the draft says something else by now, or is not held any more.
+    Raises InvalidInput at `reason`, and Conflict (code `outdated`) where the draft says something else by now, or is not held any more.
     """
-    if errors := _wrong_reason(reason):
-        raise InvalidFields(tuple(errors))
+    checked_reason(reason=reason)
     found = InvoiceHold.objects.select_related("invoice").get(pk=hold_id)
     if found.invoice_id is None:
         raise Conflict("the draft is gone: nothing is to be released", code="outdated")
@@ -114,13 +112,6 @@ def _move(held: InvoiceHold, to: GateState) -> None:
     if not may_move(start=GateState(held.state), to=to):
         raise Conflict(f"a draft that is {held.state} does not become {to.value}", field="state")
     held.state = to.value
-
-
-def _wrong_reason(reason: str) -> list[FieldError]:
-    said = reason.strip()
-    if said and len(said) <= REASON_MAX and is_storable(said):
-        return []
-    return [FieldError("reason", "invalid", f"say why, in at most {REASON_MAX} characters")]
 
 
 def _wrong_threshold(check: Check, threshold: Decimal | None) -> list[FieldError]:

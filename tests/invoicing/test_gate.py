@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from billing_site.kernel.errors import Conflict, InvalidFields
+from billing_site.kernel.errors import BillingError, Conflict
 from billing_site.kernel.period import Period
 from invoicing.core.gate import RULES, Check, Rule
 from invoicing.customers.models import Customer
@@ -216,7 +216,7 @@ def test_settings_of_checks_are_kept_with_who_and_why_and_what_is_no_figure_is_r
         (Check.DROP, Decimal("0.1"), " ", "reason"),
         (Check.DROP, Decimal("0.1"), "x" * 301, "reason"),
     ):
-        with pytest.raises(InvalidFields) as refused:
+        with pytest.raises(BillingError) as refused:
             set_check(check=check, is_on=True, threshold=threshold, at=month(7), actor="finance", reason=reason)
         assert [one.field for one in refused.value.field_errors] == [field]
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
