@@ -59,12 +59,19 @@ def run_figures(*, report: RunReport) -> dict[str, Any]:
                 "before": wire(last)["amount"] if last else None,
             }
         )
-    failures = sorted({one.customer for one in report.failures})
+    # What cannot be taxed is among the rows.
+    shown = {(row["customer"], row["period_start"]) for row in rows}
+    failed = [
+        one
+        for one in report.failures
+        if one.period is None or (one.customer, one.period.start.isoformat()) not in shown
+    ]
+    failures = sorted({one.customer for one in failed})
     return {
         "rows": sorted(rows, key=lambda row: (row["customer"], row["period_start"])),
         "gone": _gone(report.invoices, failures),
         "failures": failures,
-        "messages": {one.customer: one.message for one in report.failures},
+        "messages": {one.customer: one.message for one in failed},
     }
 
 

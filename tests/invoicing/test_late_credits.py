@@ -16,7 +16,18 @@ from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.verify import verify
 from metering.correcting import amend_event, cancel_event
-from tests.factories import AUGUST, JULY, SEPTEMBER, a_customer, a_plan, a_subscription, usd_fee, usd_per_action, use
+from tests.factories import (
+    AUGUST,
+    JULY,
+    SEPTEMBER,
+    a_customer,
+    a_plan,
+    a_subscription,
+    nothing_is_checked_before_issue,
+    usd_fee,
+    usd_per_action,
+    use,
+)
 from tests.invoicing.late import BILLED_AT, a_billed_july, corrections, lines_of, use_late
 
 pytestmark = [pytest.mark.django_db, pytest.mark.requirement("S0-061")]
@@ -49,6 +60,7 @@ def test_usage_that_is_cancelled_after_its_invoice_is_credited_on_the_next_one()
 
 
 def test_a_credit_never_makes_an_invoice_negative_and_waits_for_the_ones_after() -> None:
+    nothing_is_checked_before_issue()
     july = a_july_billed_too_high(cancelled="2500")
 
     issued = [issue_billing(as_of=month, at=month).invoices[0] for month in MONTHS]

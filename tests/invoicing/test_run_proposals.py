@@ -25,6 +25,7 @@ from invoicing.workflows.verify import verify
 from tests.factories import a_customer, a_subscription, settle_constraints, usd_fee, use
 from tests.invoicing.test_credits import grant
 from tests.invoicing.test_gate import bill, month, three_usual_months
+from tests.invoicing.test_taxes import germany
 
 pytestmark = pytest.mark.django_db
 AT = month(8) + timedelta(hours=2)
@@ -150,6 +151,21 @@ def test_two_missed_months_that_draw_on_one_credit_are_issued_as_they_were_shown
     sign(proposal)
     ask(proposal)
     assert issue_proposed(proposal_id=proposal.pk, at=AT).refusal == ""
+
+
+def test_an_invoice_that_cannot_be_taxed_yet_stays_a_draft_and_is_signed_as_one() -> None:
+    a_house()
+    germany()
+
+    proposal = proposed()
+
+    figures: Any = proposal.figures
+    beta = next(row for row in figures["rows"] if row["customer"] == "cust_beta")
+    assert (beta["state"], "the country of Beta" in beta["reasons"], figures["failures"]) == ("held", True, [])
+    sign(proposal)
+    ask(proposal)
+    assert issue_proposed(proposal_id=proposal.pk, at=AT).refusal == ""
+    assert Invoice.objects.get(customer__key="cust_beta").status == InvoiceStatus.DRAFT
 
 
 def test_who_proposes_does_not_sign_and_nobody_signs_other_figures_than_are_shown() -> None:
