@@ -4,6 +4,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from billing_site.api.health import health
+from invoicing.api.e_invoice import EInvoiceView
 from invoicing.api.pdf import CreditNotePdfView, InvoicePdfView
 from invoicing.api.webhooks import receive_stripe_webhook
 
@@ -14,6 +15,7 @@ urlpatterns = [
     path("api/v1/", include("metering.urls")),
     path("api/v1/", include("invoicing.api.urls")),
     path("billing/invoices/<str:number>/pdf", InvoicePdfView.as_view(), name="invoice-pdf"),
+    path("billing/invoices/<str:number>/e-invoice", EInvoiceView.as_view(), name="e-invoice"),
     path("billing/credit-notes/<str:number>/pdf", CreditNotePdfView.as_view(), name="credit-note-pdf"),
     path("webhooks/stripe", receive_stripe_webhook, name="stripe-webhook"),
 ]

@@ -17,6 +17,7 @@ from invoicing.admin.customer_page import amount_due
 from invoicing.core.gate_states import GateState
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import SettlementChannel
+from invoicing.e_invoices.statement import why_no_e_invoice
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.queries import hold_in_force
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
@@ -71,6 +72,7 @@ class InvoicePage:
     may_settle: bool
     may_void: bool
     may_reissue: bool
+    has_e_invoice: bool
     may_credit: bool
     credit_notes: list[CreditNote]
 
@@ -137,6 +139,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         may_retry=push is not None and push.status == PushStatus.REFUSED and is_open and allowed(RETRY),
         may_settle=is_open and allowed(SETTLE),
         may_void=can_be_void(invoice) and allowed(ISSUE),
+        has_e_invoice=not why_no_e_invoice(invoice=invoice),
         may_reissue=can_be_made_again(invoice) and allowed(ISSUE),
         may_credit=can_be_credited(invoice) and allowed(CREDIT),
         credit_notes=notes,

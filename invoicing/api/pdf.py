@@ -1,4 +1,4 @@
-"""The PDFs of issued invoices and credit notes, for staff, for the customer's portal, and for machines."""
+"""The files of issued invoices and credit notes, for staff, for the customer's portal, and for machines."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,21 +34,22 @@ PORTAL_SESSION_KEY = "portal_customer"
 
 @dataclass(frozen=True)
 class Printed:
-    """A document that the caller may see: its number, what its bytes hang on, and how they are made."""
+    """A document that the caller may see: its file's name, what its bytes hang on, and how they are made."""
 
-    number: str
+    file_name: str
     etag: str
     render: Callable[[], bytes]
+    content_type: str = "application/pdf"
 
 
-class PdfView(APIView):
-    """One document as PDF/A, for three kinds of caller: who may see which is decided in `_visible`."""
+class DocumentView(APIView):
+    """One document as a file, for three kinds of caller: who may see which is decided in `_visible_of`."""
 
     authentication_classes = [*APIView.authentication_classes, SessionAuthentication]
     permission_classes: list[Any] = []
 
     def printed(self, request: Request, *, visible: Callable[[], Printed]) -> HttpResponseBase:
-        """Return the PDF, or 304 where the caller has it; a person without a session is told what is needed."""
+        """Return the file, or 304 where the caller has it; a person without a session is told what is needed."""
         try:
             document = visible()
         except NotAuthenticated:
@@ -60,8 +61,8 @@ class PdfView(APIView):
         if response is None:
             response = HttpResponse(
                 document.render(),
-                content_type="application/pdf",
-                headers={"Content-Disposition": f'inline; filename="{document.number}.pdf"'},
+                content_type=document.content_type,
+                headers={"Content-Disposition": f'inline; filename="{document.file_name}"'},
             )
         response.headers["ETag"] = etag
         response.headers["Cache-Control"] = "private, no-cache"
@@ -69,7 +70,7 @@ class PdfView(APIView):
         return response
 
 
-class InvoicePdfView(PdfView):
+class InvoicePdfView(DocumentView):
     """One invoice as PDF/A."""
 
     @extend_schema(
@@ -82,17 +83,13 @@ class InvoicePdfView(PdfView):
         """Return the PDF, or 304 where the caller has it."""
 
         def visible() -> Printed:
-            key = _visible_of(request, scope=SCOPE, permission=STAFF_PERMISSION)
-            invoice = Invoice.objects.select_related("customer").filter(number=number).first()
-            if invoice is None or key not in ("", invoice.customer.key):
-                raise NotFound(f"there is no invoice {number!r}", field="number")
-            document = document_of(invoice=invoice)
-            return Printed(number, document_etag(document=document), lambda: render_pdf(document=document))
+            document = document_of(invoice=visible_document(request, number=number))
+            return Printed(f"{number}.pdf", document_etag(document=document), lambda: render_pdf(document=document))
 
         return self.printed(request, visible=visible)
 
 
-class CreditNotePdfView(PdfView):
+class CreditNotePdfView(DocumentView):
     """One credit note as PDF/A."""
 
     @extend_schema(
@@ -107,7 +104,7 @@ class CreditNotePdfView(PdfView):
         def visible() -> Printed:
             key = _visible_of(request, scope=NOTE_SCOPE, permission=NOTE_PERMISSION)
             note = credit_note_by_number(number=number, of_customer=key)
-            return Printed(number, credit_note_etag(note=note), lambda: render_credit_note(note=note))
+            return Printed(f"{number}.pdf", credit_note_etag(note=note), lambda: render_credit_note(note=note))
 
         return self.printed(request, visible=visible)
 
@@ -119,6 +116,15 @@ def _no_access(request: Request) -> HttpResponse:
     page = render(request._request, "portal/no_access.html", context, status=401)
     add_never_cache_headers(page)
     return page
+
+
+def visible_document(request: Request, *, number: str) -> Invoice:
+    """Return the issued invoice whose documents the caller may see; raises NotAuthenticated, PermissionDenied, NotFound."""
+    key = _visible_of(request, scope=SCOPE, permission=STAFF_PERMISSION)
+    invoice = Invoice.objects.select_related("customer").filter(number=number).first()
+    if invoice is None or key not in ("", invoice.customer.key):
+        raise NotFound(f"there is no invoice {number!r}", field="number")
+    return invoice
 
 
 def _visible_of(request: Request, *, scope: str, permission: str) -> str:

@@ -14,6 +14,7 @@ from moneyed import Money
 from billing_site.kernel.money import is_rounded, total
 from billing_site.kernel.words import counted
 from invoicing.core.spans import date_text, period_text
+from invoicing.invoices.factur_x import EMBEDDED_NAME
 from invoicing.invoices.printed_text import (
     line_of,
     lines_of,
@@ -94,7 +95,7 @@ class InvoiceDocument:
     """All that is printed on an invoice, and nothing else.
 
     A draft has no number and no dates of its own. A one-off invoice has no period; any other runs from its first to its last day, both included,
-    in the customer's `time_zone`. `status` is the word of the invoice's state ("issued", "paid", "void", ...).
+    in the customer's `time_zone`. `status` is the word of the invoice's state ("issued", "paid", "void", ...). `e_invoice` is the XML that stands in the PDF.
     """
 
     seller: DocumentSeller
@@ -122,6 +123,7 @@ class InvoiceDocument:
     taxes: tuple[DocumentSum, ...] = ()
     payments: tuple[DocumentSum, ...] = ()
     notes: tuple[str, ...] = ()
+    e_invoice: str = ""
 
     def __post_init__(self) -> None:
         assert self.locale == "en", f"no words for the locale {self.locale!r} yet"
@@ -198,6 +200,7 @@ def _content(document: InvoiceDocument) -> dict[str, Any]:
         "proof": document.proof_digest,
         "evidence": _evidence(document),
         "notes": [line_of(note) for note in document.notes],
+        "e_invoice": {"name": EMBEDDED_NAME, "xml": document.e_invoice} if document.e_invoice else None,
     }
 
 

@@ -13,11 +13,12 @@ import noto_cjk_sans_jp_regular  # type: ignore[import-untyped]
 import typst
 
 from billing_site.kernel.digest import digest_of
+from invoicing.invoices.factur_x import declare_factur_x
 from invoicing.invoices.printed_text import UNDRAWABLE
 
 TEMPLATE: Final = Path(__file__).resolve().parents[2] / "templates" / "invoice" / "invoice.typ"
 # Whatever changes the bytes without changing the template belongs into the ETag.
-PRINTED_BY: Final = ("typst", "noto-cjk-sans-jp-regular")
+PRINTED_BY: Final = ("typst", "noto-cjk-sans-jp-regular", "pypdf")
 PDF_STANDARD: Final = "a-3b"
 
 
@@ -79,7 +80,7 @@ def _compile(content: dict[str, Any]) -> bytes:
             timestamp=dated,
         )
     assert isinstance(pdf, bytes), "a PDF is one file"
-    return pdf
+    return declare_factur_x(pdf=pdf) if content.get("e_invoice") else pdf
 
 
 @cache

@@ -11,6 +11,8 @@ from moneyed import Money
 from billing_site.kernel.money import exponent, total
 from invoicing.core.contract import StepKind
 from invoicing.customers.models import SettlementChannel
+from invoicing.e_invoices.files import cii_file
+from invoicing.e_invoices.statement import e_invoice_of, why_no_e_invoice
 from invoicing.invoices.document import (
     DocumentCustomer,
     DocumentLine,
@@ -75,6 +77,9 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         ),
         payments=tuple(DocumentSum(line.description, line.amount) for line in payments),
         notes=tuple(tax_notes(invoice=invoice)),
+        e_invoice=""
+        if why_no_e_invoice(invoice=invoice)
+        else cii_file(e_invoice=e_invoice_of(invoice=invoice)).decode(),
     )
 
 

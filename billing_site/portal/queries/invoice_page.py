@@ -20,6 +20,7 @@ from invoicing.core.contract import ENGINE_VERSION
 from invoicing.core.proof import rated_again
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import Customer, SettlementChannel
+from invoicing.e_invoices.statement import why_no_e_invoice
 from invoicing.invoices.models import STATED, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import TaxRow, amount_before_tax, lines_paying, tax_notes, tax_sums
@@ -57,6 +58,7 @@ class InvoicePage:
     event_count: int
     credit_notes: tuple[CreditNote, ...]
     before_tax: Money
+    has_e_invoice: bool
     taxes: tuple[TaxRow, ...]
     tax_notes: tuple[str, ...]
     payments: tuple[InvoiceLine, ...]
@@ -106,6 +108,7 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         event_count=sum(line.event_count for line in lines if line.events_root),
         credit_notes=tuple(invoice.credit_notes.order_by("id")),
         before_tax=amount_before_tax(invoice=invoice, lines=payments),
+        has_e_invoice=not why_no_e_invoice(invoice=invoice),
         taxes=tuple(tax_sums(invoice=invoice)),
         tax_notes=tuple(tax_notes(invoice=invoice)),
         payments=tuple(payments),
