@@ -407,6 +407,7 @@ CHANGES = {
     "proof_digest": "0" * 64,
     "events_root": "1" * 64,
     "notes": ("Reverse charge.",),
+    "e_invoice": "<xml/>",
 }
 
 
