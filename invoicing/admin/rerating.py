@@ -38,16 +38,31 @@ class ReratingRunAdmin(ReadOnlyAdmin):
 
     list_display = (
         moment_column("at", "Night"),
-        "sampled_count",
-        "large_count",
-        "archived_count",
+        "drawn",
+        "large",
+        "archived",
         "outcome",
     )
     ordering = ("-id",)
-    fields = ("night", "sampled_count", "large_count", "archived_count", "outcome", "found")
+    fields = ("night", "drawn", "large", "archived", "outcome", "found")
     empty_message = (
         "Every night some issued lines, and all of large amounts, are counted from their raw events and rated again."
     )
+
+    @admin.display(description="Drawn at random", ordering="sampled_count")
+    def drawn(self, run: ReratingRun) -> str:
+        """Show how many lines were drawn."""
+        return f"{run.sampled_count:,}"
+
+    @admin.display(description="Large", ordering="large_count")
+    def large(self, run: ReratingRun) -> str:
+        """Show how many large lines there were."""
+        return f"{run.large_count:,}"
+
+    @admin.display(description="Not counted: archived", ordering="archived_count")
+    def archived(self, run: ReratingRun) -> str:
+        """Show of how many lines the events are in the archive only."""
+        return f"{run.archived_count:,}"
 
     @admin.display(description="Outcome", ordering="different_count")
     def outcome(self, run: ReratingRun) -> SafeString:

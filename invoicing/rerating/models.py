@@ -50,7 +50,7 @@ class ReratingFinding(models.Model):
         triggers = append_only(noun="findings of re-rating")
 
     def __str__(self) -> str:
-        return f"line {self.line_id}: {self.differences[0] if self.differences else ''}"
+        return f"{self.line.invoice}, line {self.line.position}"
 
 
 class ReratingReview(models.Model):
