@@ -5,7 +5,7 @@ from invoicing.approvals.models import Approval, ApprovalLimit
 from invoicing.backfills.models import Backfill
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceCell, PriceTier, Product
-from invoicing.credit_notes.models import CreditNote, CreditNoteLine
+from invoicing.credit_notes.models import CreditNote, CreditNoteLine, CreditNoteTax
 from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.evidence.models import Anchor, EvidenceBlock, EvidenceRow, EvidenceShape
@@ -44,6 +44,7 @@ __all__ = [
     "CreditGrant",
     "CreditNote",
     "CreditNoteLine",
+    "CreditNoteTax",
     "Customer",
     "CustomerTax",
     "Discount",

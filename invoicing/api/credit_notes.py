@@ -41,10 +41,11 @@ SHOWN_EXAMPLE = {
     "preview": True,
     "invoice": "INV-2026-00042",
     "disposition": "balance",
-    "total": {"amount": "9.00", "currency": "EUR"},
+    "total": {"amount": "5.95", "currency": "EUR"},
     "offset_amount": {"amount": "0.00", "currency": "EUR"},
-    "balance_amount": {"amount": "9.00", "currency": "EUR"},
+    "balance_amount": {"amount": "5.95", "currency": "EUR"},
     "refund_amount": {"amount": "0.00", "currency": "EUR"},
+    "tax_amount": {"amount": "0.95", "currency": "EUR"},
     "lines": [
         {
             "position": 2,
@@ -52,6 +53,7 @@ SHOWN_EXAMPLE = {
             "quantity": "500",
             "amount": {"amount": "5.00", "currency": "EUR"},
             "released": {"amount": "0.00", "currency": "EUR"},
+            "tax_amount": {"amount": "0.95", "currency": "EUR"},
         }
     ],
     "digest": "9f2c…",
@@ -73,7 +75,7 @@ class NewCreditLine(StrictSerializer):
 
     position = WholeField(min_value=1, max_value=POSITION_MAX, help_text="Of the invoice's line.")
     quantity = NewQuantityField(required=False, help_text="At the line's own price, pro rata.")
-    amount = NewMoneyField(required=False, help_text="Instead of a quantity.")
+    amount = NewMoneyField(required=False, help_text="Instead of a quantity; before tax that comes on top.")
 
 
 class NewCreditNote(StrictSerializer):
@@ -101,10 +103,11 @@ class CreditLineSerializer(serializers.ModelSerializer[CreditNoteLine]):
     quantity = QuantityField(allow_null=True, help_text="Null where an amount was credited.")
     amount = MoneyField()
     released = MoneyField(help_text="What of it was held in advance and is held no longer.")
+    tax_amount = MoneyField(help_text="The tax that goes back with it.")
 
     class Meta:
         model = CreditNoteLine
-        fields = ("position", "description", "quantity", "amount", "released")
+        fields = ("position", "description", "quantity", "amount", "released", "tax_amount")
 
 
 class ShownCreditSerializer(serializers.Serializer[Any]):
@@ -117,6 +120,7 @@ class ShownCreditSerializer(serializers.Serializer[Any]):
     offset_amount = MoneyField(source="offset")
     balance_amount = MoneyField(source="balance")
     refund_amount = MoneyField(source="refund")
+    tax_amount = MoneyField()
     lines = CreditLineSerializer(many=True)
     digest = serializers.CharField()
 
@@ -144,6 +148,7 @@ class CreditNoteSerializer(serializers.ModelSerializer[CreditNote]):
     offset_amount = MoneyField(help_text="Taken off what was open of the invoice.")
     balance_amount = MoneyField(help_text="Given as credit, which later invoices draw.")
     refund_amount = MoneyField(help_text="To be paid back.")
+    tax_amount = MoneyField(help_text="The tax in it.")
     credit_grant = serializers.CharField(source="grant.key", default=None, allow_null=True)
     lines = CreditLineSerializer(many=True)
     refunds = RefundSerializer(many=True)
@@ -161,6 +166,7 @@ class CreditNoteSerializer(serializers.ModelSerializer[CreditNote]):
             "offset_amount",
             "balance_amount",
             "refund_amount",
+            "tax_amount",
             "credit_grant",
             "lines",
             "refunds",

@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from django.db.models import Sum
 from moneyed import Money
 
-from billing_site.kernel.money import EXACT, from_minor_units, round_money, total
+from billing_site.kernel.money import EXACT, round_money, total
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.assembly import as_credit_sees_it
 from invoicing.core.contract import AdjustmentKind, BaseLine
-from invoicing.core.crediting import OwedLine, net_amounts
+from invoicing.core.crediting import NetLine, OwedLine, net_lines
 from invoicing.core.proof import adjusted_again
 from invoicing.credit_notes.models import CreditNote, CreditNoteLine
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind
@@ -27,10 +28,17 @@ class CreditableLine:
     """A line of an issued invoice: what it asks for (`net`), what was credited of it, and, where none may be, why."""
 
     line: InvoiceLine
-    net: Money
+    asked: NetLine
     credited: Money
+    credited_tax: Money
+    credited_added: Money
     credited_quantity: Decimal
     refusal: str = ""
+
+    @property
+    def net(self) -> Money:
+        """What it asks for, without the tax that comes on top."""
+        return self.asked.amount
 
     @property
     def left(self) -> Money:
@@ -78,23 +86,25 @@ def creditable_of(*, invoice: Invoice) -> CreditableInvoice:
     """Return what can be credited of an issued invoice, as notes stand now; its row should be locked by whoever writes one."""
     rows = list(
         invoice.lines.select_related("credit_grant", "subscription")
-        .prefetch_related("corrections")
+        .prefetch_related("corrections", "taxes")
         .order_by("position")
     )
     net = net_of_lines(lines=rows, currency=invoice.currency)
     noted = CreditNoteLine.objects.filter(note__invoice=invoice).values("line")
-    taken = {
-        row["line"]: (row["amount"], row["quantity"] or NOTHING)
-        for row in noted.annotate(amount=Sum("amount"), quantity=Sum("quantity"))
-    }
+    sums_noted = noted.annotate(
+        amount=Sum("amount"), quantity=Sum("quantity"), tax=Sum("tax_amount"), added=Sum("tax_added")
+    )
+    taken = {row["line"]: row for row in sums_noted}
     lines = []
     for row in rows:
-        if not net.get(row.pk, from_minor_units(0, invoice.currency)).amount:
+        if row.pk not in net or not net[row.pk].amount.amount:
             continue
-        amount, quantity = taken.get(row.pk, (NOTHING, NOTHING))
-        lines.append(
-            CreditableLine(row, net[row.pk], round_money(amount, invoice.currency), quantity, refusal=_refusal(row))
+        known: Mapping[str, Any] = taken.get(row.pk, {})
+        amount, tax, added = (
+            round_money(known.get(name) or NOTHING, invoice.currency) for name in ("amount", "tax", "added")
         )
+        quantity = known.get("quantity") or NOTHING
+        lines.append(CreditableLine(row, net[row.pk], amount, tax, added, quantity, refusal=_refusal(row)))
     sums = CreditNote.objects.filter(invoice=invoice).aggregate(
         total=Sum("total"), balance=Sum("balance_amount"), refund=Sum("refund_amount")
     )
@@ -111,8 +121,11 @@ def creditable_of(*, invoice: Invoice) -> CreditableInvoice:
     )
 
 
-def net_of_lines(*, lines: Iterable[InvoiceLine], currency: str) -> Mapping[int, Money]:
-    """Return what the lines of an invoice ask for after everything that reduces them, by primary key; nothing for what is a payment."""
+def net_of_lines(*, lines: Iterable[InvoiceLine], currency: str) -> Mapping[int, NetLine]:
+    """Return what the lines of an invoice ask for after everything that reduces them, by primary key; nothing for what is a payment.
+
+    Their taxes should be at hand.
+    """
     rows = sorted(lines, key=lambda line: line.position)
     by_reference = {row.rated["inputs"]["reference"]: row.pk for row in rows}
     assert len(by_reference) == len(rows), "a reference names one line of an invoice"
@@ -122,10 +135,14 @@ def net_of_lines(*, lines: Iterable[InvoiceLine], currency: str) -> Mapping[int,
             amount=round_money(row.amount.amount, currency),
             parts=_parts(row, currency),
             is_payment=is_payment(line=row),
+            tax=total((round_money(tax.amount.amount, currency) for tax in row.taxes.all()), currency),
+            added=total(
+                (round_money(tax.amount.amount, currency) for tax in row.taxes.all() if not tax.inclusive), currency
+            ),
         )
         for row in rows
     ]
-    return {by_reference[reference]: amount for reference, amount in net_amounts(lines=owed, currency=currency).items()}
+    return {by_reference[reference]: amount for reference, amount in net_lines(lines=owed, currency=currency).items()}
 
 
 def is_payment(*, line: InvoiceLine) -> bool:

@@ -4,12 +4,17 @@ from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from billing_site.kernel.money import plain
+from moneyed import Money
+
+from billing_site.kernel.money import plain, total
 from billing_site.kernel.words import counted
 from invoicing.core.spans import date_text
-from invoicing.credit_notes.models import CreditNote, CreditNoteLine
+from invoicing.core.tax import TaxKind
+from invoicing.core.tax_document import sum_text
+from invoicing.credit_notes.models import CreditNote, CreditNoteLine, CreditNoteTax
 from invoicing.invoices.printed_text import line_of, lines_of, money_text, quantity_text, shortened
 from invoicing.invoices.printing import content_etag, print_pdf
+from invoicing.invoices.taxes import tax_notes
 
 # A line whose words are longer may break over two pages.
 CHARACTERS_TOGETHER_MAX = 1200
@@ -72,7 +77,8 @@ def _content(note: CreditNote) -> dict[str, Any]:
         },
         "proof": note.seal,
         "evidence": {},
-        "notes": [],
+        # Why there is no tax: as the invoice says it.
+        "notes": [line_of(told) for told in tax_notes(invoice=invoice)],
     }
 
 
@@ -113,8 +119,28 @@ def _percent(line: CreditNoteLine) -> str:
     return f"{plain(share)} %"
 
 
+def _taxes(note: CreditNote) -> dict[str, Money]:
+    """Return what of each tax goes back, by how the invoice calls it."""
+    sums: dict[str, Money] = {}
+    rows = CreditNoteTax.objects.filter(note_line__note=note).select_related("tax").order_by("id")
+    for row in rows:
+        text = sum_text(
+            kind=TaxKind(row.tax.kind),
+            name=row.tax.name,
+            rate=row.tax.rate,
+            jurisdiction=row.tax.jurisdiction,
+            inclusive=row.tax.inclusive,
+        )
+        sums[text] = sums.get(text, row.amount * 0) + row.amount
+    return sums
+
+
 def _totals(note: CreditNote) -> list[list[str]]:
-    rows = [["strong", "Total credited", money_text(money=note.total)]]
+    taxes = _taxes(note)
+    added = total((line.tax_added for line in note.lines.all()), note.currency)
+    rows = [["plain", "Before tax", money_text(money=note.total - added)]] if added.amount else []
+    rows += [["plain", text, money_text(money=amount)] for text, amount in taxes.items()]
+    rows.append(["strong", "Total credited", money_text(money=note.total)])
     parts = (
         ("Taken off the invoice", note.offset_amount),
         ("Kept as your credit", note.balance_amount),

@@ -4,12 +4,14 @@ import pgtrigger
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from moneyed import Money
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import EXACT_DIGITS, EXACT_PLACES, append_only, fits_currency, money_field
+from billing_site.kernel.money import round_money, total
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceSeries, number_sql
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceSeries, TaxLine, number_sql
 
 
 class Disposition(models.TextChoices):
@@ -141,7 +143,8 @@ class CreditNote(models.Model):
                 timing=pgtrigger.Deferred,
                 declare=[("of_lines", "record"), ("refunded", "numeric")],
                 func=f"""
-                    SELECT coalesce(sum(amount), 0) AS amount, count(*) FILTER (WHERE currency <> NEW.currency) AS stray
+                    SELECT coalesce(sum(amount + tax_added), 0) AS amount,
+                           count(*) FILTER (WHERE currency <> NEW.currency) AS stray
                       INTO of_lines FROM invoicing_creditnoteline WHERE note_id = NEW.id;
                     SELECT coalesce(sum(amount), 0) INTO refunded FROM invoicing_refund WHERE note_id = NEW.id;
                     IF of_lines.amount <> NEW.total OR of_lines.stray > 0 OR refunded <> NEW.refund_amount
@@ -160,6 +163,11 @@ class CreditNote(models.Model):
                 """,
             ),
         ]
+
+    @property
+    def tax_amount(self) -> Money:
+        """The tax that goes back with its lines; they should be at hand."""
+        return total((round_money(line.tax_amount.amount, self.currency) for line in self.lines.all()), self.currency)
 
     def __str__(self) -> str:
         return self.number
@@ -181,6 +189,8 @@ class CreditNoteLine(models.Model):
     amount = money_field()
     creditable = money_field(help_text="What the invoice asks for the line, after all that reduces it.")
     released = money_field(help_text="What of it was held in advance and is no longer.")
+    tax_amount = money_field(db_default=models.Value(0), help_text="The tax that goes back with it.")
+    tax_added = money_field(db_default=models.Value(0), help_text="What of that the amount does not contain.")
 
     objects = models.Manager["CreditNoteLine"]()
 
@@ -192,7 +202,17 @@ class CreditNoteLine(models.Model):
                 & (Q(quantity__isnull=True) | Q(quantity__gt=0)),
                 name="credit_note_line_gives_something_back",
             ),
-            fits_currency("amount", "creditable", "released", name="credit_note_line_fits_its_currency"),
+            models.CheckConstraint(
+                condition=Q(tax_added__gte=0, tax_added__lte=F("tax_amount")), name="credit_note_line_gives_tax_back"
+            ),
+            fits_currency(
+                "amount",
+                "creditable",
+                "released",
+                "tax_amount",
+                "tax_added",
+                name="credit_note_line_fits_its_currency",
+            ),
         ]
         triggers = [
             *append_only(noun="lines of credit notes"),
@@ -208,12 +228,13 @@ class CreditNoteLine(models.Model):
                       JOIN invoicing_creditnote note ON note.invoice_id = line.invoice_id
                      WHERE line.id = NEW.line_id AND note.id = NEW.note_id;
                     SELECT coalesce(sum(amount), 0) AS amount, coalesce(sum(quantity), 0) AS quantity,
-                           coalesce(min(creditable), NEW.creditable) AS creditable
+                           coalesce(sum(tax_amount), 0) AS tax, coalesce(min(creditable), NEW.creditable) AS creditable
                       INTO noted FROM invoicing_creditnoteline WHERE line_id = NEW.line_id;
                     IF owed.id IS NULL OR owed.currency <> NEW.currency
                        OR owed.kind = 'top_up' OR owed.adjustment IN ('commitment_base', 'commitment_drawdown', 'commitment_expiry')
                        OR NEW.creditable > owed.amount OR NEW.creditable <> noted.creditable
                        OR noted.amount + NEW.amount > NEW.creditable
+                       OR noted.tax + NEW.tax_amount > (SELECT coalesce(sum(amount), 0) FROM invoicing_taxline WHERE line_id = NEW.line_id)
                        OR NEW.quantity IS NOT NULL AND noted.quantity + NEW.quantity > owed.quantity
                        OR NEW.released > 0 AND owed.adjustment <> 'in_advance'
                     THEN
@@ -245,8 +266,10 @@ class CreditNoteLine(models.Model):
                 operation=pgtrigger.Insert,
                 timing=pgtrigger.Deferred,
                 func="""
-                    IF (SELECT sum(amount) FROM invoicing_creditnoteline WHERE note_id = NEW.note_id)
-                       <> (SELECT total FROM invoicing_creditnote WHERE id = NEW.note_id) THEN
+                    IF (SELECT sum(amount + tax_added) FROM invoicing_creditnoteline WHERE note_id = NEW.note_id)
+                       <> (SELECT total FROM invoicing_creditnote WHERE id = NEW.note_id)
+                       OR NEW.tax_amount <> (SELECT coalesce(sum(amount), 0) FROM invoicing_creditnotetax
+                                              WHERE note_line_id = NEW.id) THEN
                         RAISE EXCEPTION 'credit note % is issued: write another one', NEW.note_id
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
@@ -257,3 +280,44 @@ class CreditNoteLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.note}: {self.line}"
+
+
+class CreditNoteTax(models.Model):
+    """What of one tax of an invoice's line goes back with a line of a credit note: its rate and place are those of the tax."""
+
+    note_line = models.ForeignKey(CreditNoteLine, on_delete=models.PROTECT, related_name="taxes")
+    tax = models.ForeignKey(TaxLine, on_delete=models.PROTECT, related_name="credited")
+    currency = models.CharField(max_length=3)
+    taxable = money_field(help_text="What it is given back of, without tax.")
+    amount = money_field()
+
+    objects = models.Manager["CreditNoteTax"]()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["note_line", "tax"], name="credit_note_tax_is_one_of_its_line"),
+            fits_currency("taxable", "amount", name="credit_note_tax_fits_its_currency"),
+        ]
+        triggers = [
+            *append_only(noun="taxes of credit notes"),
+            Guard(
+                name="is_of_its_line",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert,
+                timing=pgtrigger.Deferred,
+                func="""
+                    IF NOT EXISTS (
+                        SELECT 1 FROM invoicing_creditnoteline credited JOIN invoicing_taxline tax ON tax.line_id = credited.line_id
+                         WHERE credited.id = NEW.note_line_id AND tax.id = NEW.tax_id AND credited.currency = NEW.currency
+                           AND credited.tax_amount = (SELECT sum(amount) FROM invoicing_creditnotetax WHERE note_line_id = credited.id)
+                    ) THEN
+                        RAISE EXCEPTION 'credit note line % gives back no such tax', NEW.note_line_id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tax.name} of {self.note_line}"

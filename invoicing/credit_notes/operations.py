@@ -13,13 +13,13 @@ from moneyed import Money
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
-from billing_site.kernel.money import from_minor_units, is_rounded, plain, total, wire
+from billing_site.kernel.money import allocate, from_minor_units, is_rounded, plain, total, wire
 from billing_site.kernel.text import is_storable
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.contract import AdjustmentKind
-from invoicing.core.crediting import amount_of_quantity
+from invoicing.core.crediting import amount_of_quantity, tax_of_amount
 from invoicing.credit_notes.creditable import CreditableInvoice, CreditableLine, creditable_of
-from invoicing.credit_notes.models import CreditNote, CreditNoteLine, Disposition
+from invoicing.credit_notes.models import CreditNote, CreditNoteLine, CreditNoteTax, Disposition
 from invoicing.credits.models import CreditGrant
 from invoicing.credits.operations import GrantTerms, grant_sold_credit
 from invoicing.customers.operations import KEY_PATTERN
@@ -49,6 +49,8 @@ class AssembledLine:
     amount: Money
     creditable: Money
     released: Money
+    tax_amount: Money
+    tax_added: Money
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class AssembledCredit:
     def released(self) -> Money:
         """What of it was held in advance."""
         return total((line.released for line in self.lines), self.invoice.currency)
+
+    @property
+    def tax_amount(self) -> Money:
+        """The tax that goes back with it."""
+        return total((line.tax_amount for line in self.lines), self.invoice.currency)
 
     @property
     def digest(self) -> str:
@@ -92,9 +99,6 @@ def assemble_credit(
     """
     if invoice.status not in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
         raise Conflict(f"invoice {invoice} is {invoice.status}: only an issued one is credited", field="invoice")
-    if invoice.tax_amount is not None and invoice.tax_amount.amount:
-        # Its tax would have to be given back with it, and is not yet.
-        raise Conflict(f"invoice {invoice} owes tax: what owes tax is not credited yet", field="invoice", code="taxed")
     if invoice.issued_at is None or at < invoice.issued_at:
         raise Conflict(f"invoice {invoice} is not issued yet at that moment", field="at")
     creditable = creditable_of(invoice=invoice)
@@ -102,7 +106,7 @@ def assemble_credit(
         raise Conflict(f"nothing is left to credit of invoice {invoice}", field="invoice", code="nothing_left")
     wanted = asked or [CreditAsked(one.line.position) for one in creditable.lines if one.left.amount]
     lines = _lines(creditable, wanted, is_whole=not asked, at=at)
-    whole = total((line.amount for line in lines), invoice.currency)
+    whole = total((amount for line in lines for amount in (line.amount, line.tax_added)), invoice.currency)
     assert whole <= creditable.left, "the lines are asked for no more than the invoice"
     offset = min(whole, creditable.open)
     rest, nothing = whole - offset, from_minor_units(0, invoice.currency)
@@ -187,12 +191,15 @@ def write_credit_note(
             amount=one.amount,
             creditable=one.creditable,
             released=one.released,
+            tax_amount=one.tax_amount,
+            tax_added=one.tax_added,
         )
         for one in assembled.lines
     ]
     note.seal = note_seal(note=note, lines=lines)
     note.save(force_insert=True)
     CreditNoteLine.objects.bulk_create(lines)
+    CreditNoteTax.objects.bulk_create(row for line in lines for row in _taxes(line))
     series.next_number += 1
     series.last_seal = note.seal
     series.save(update_fields=["next_number", "last_seal"])
@@ -225,6 +232,12 @@ def note_seal(*, note: CreditNote, lines: Sequence[CreditNoteLine]) -> str:
                     "amount": wire(line.amount),
                     "creditable": wire(line.creditable),
                     "released": wire(line.released),
+                    # Said only where there is some: the seals of before there was tax stay the same.
+                    **(
+                        {"tax": wire(line.tax_amount), "tax_added": wire(line.tax_added)}
+                        if line.tax_amount.amount
+                        else {}
+                    ),
                 }
                 for line in lines
             ],
@@ -251,7 +264,22 @@ def _shown(line: AssembledLine) -> dict[str, Any]:
         "quantity": None if line.quantity is None else plain(line.quantity),
         "amount": wire(line.amount),
         "released": wire(line.released),
+        **({"tax": wire(line.tax_amount), "tax_added": wire(line.tax_added)} if line.tax_amount.amount else {}),
     }
+
+
+def _taxes(line: CreditNoteLine) -> list[CreditNoteTax]:
+    """Return what of each tax of the invoice's line goes back, unsaved: by what each came to, also over nothing."""
+    rows = list(line.line.taxes.order_by("ordinal"))
+    if not rows:
+        return []
+    owed = [abs(row.amount.amount) for row in rows]
+    parts = allocate(line.tax_amount, owed) if any(owed) else [line.tax_amount * 0 for _ in rows]
+    contained = line.tax_amount - line.tax_added
+    return [
+        CreditNoteTax(note_line=line, tax=row, currency=line.currency, taxable=line.amount - contained, amount=part)
+        for row, part in zip(rows, parts, strict=True)
+    ]
 
 
 def _lines(
@@ -284,7 +312,11 @@ def _lines(
         if _is_held(of.line) and number is not None and number in held:
             released = min(amount, held[number])
             held[number] -= released
-        taken[one.position] = AssembledLine(of.line, quantity, amount, of.net, released)
+        tax, added = (
+            tax_of_amount(tax=whole, net=of.net, credited=of.credited, credited_tax=before, amount=amount)
+            for whole, before in ((of.asked.tax, of.credited_tax), (of.asked.added, of.credited_added))
+        )
+        taken[one.position] = AssembledLine(of.line, quantity, amount, of.net, released, tax, added)
     if errors:
         raise InvalidFields(tuple(errors))
     return [taken[position] for position in sorted(taken)]

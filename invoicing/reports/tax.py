@@ -56,9 +56,9 @@ _DOCUMENTS = """
     UNION ALL
     SELECT id, -1 FROM invoicing_invoice WHERE status = 'void' AND voided_at >= %(start)s AND voided_at < %(end)s
 """
-# What credit notes took of lines, by how these were taxed; of what owes tax none are issued.
+# What credit notes took of lines, by how these were taxed, and the tax that went back with it.
 _CREDITED = """
-    SELECT 'note ' || note.id AS document, -1 AS sign, line.id AS line_id, credited.amount
+    SELECT 'note ' || note.id AS document, -1 AS sign, line.id AS line_id, credited.id AS credited_id, credited.amount
       FROM invoicing_creditnote note JOIN invoicing_creditnoteline credited ON credited.note_id = note.id
       JOIN invoicing_invoiceline line ON line.id = credited.line_id
      WHERE note.issued_at >= %(start)s AND note.issued_at < %(end)s
@@ -88,11 +88,13 @@ _SOLD = f"""
         UNION ALL
         SELECT noted.document, noted.sign, invoice.currency, invoice.tax, coalesce(tax.kind, '{NO_TAX}'),
                coalesce(tax.jurisdiction, ''), coalesce(tax.name, ''), coalesce(tax.rate, 0),
-               CASE tax.kind WHEN 'untaxed' THEN '' ELSE coalesce(tax.reason, '') END, coalesce(tax.ordinal, 1), noted.amount, 0,
+               CASE tax.kind WHEN 'untaxed' THEN '' ELSE coalesce(tax.reason, '') END, coalesce(tax.ordinal, 1),
+               coalesce(back.taxable, noted.amount), coalesce(back.amount, 0),
                {_DAY}
           FROM noted JOIN invoicing_invoiceline line ON line.id = noted.line_id
           JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id
           LEFT JOIN invoicing_taxline tax ON tax.line_id = line.id
+          LEFT JOIN invoicing_creditnotetax back ON back.tax_id = tax.id AND back.note_line_id = noted.credited_id
     ), registered AS (
         SELECT sold.*, CASE
             WHEN sold.kind IN ('taxed', 'exempt') THEN coalesce(here.jurisdiction, shop.jurisdiction)

@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
-from invoicing.core.posting import DEFERRED, postings_for_credit_note
+from invoicing.core.posting import DEFERRED, TAX_PAYABLE, postings_for_credit_note
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credit_notes.operations import (
     AssembledCredit,
@@ -76,7 +76,7 @@ def credit_invoice(
             offset=assembled.offset,
             balance=assembled.balance,
             refund=assembled.refund,
-            beside={DEFERRED: assembled.released},
+            beside={DEFERRED: assembled.released, TAX_PAYABLE: assembled.tax_amount},
         ),
         description=f"Credit note {note.number} for invoice {invoice.number}, {invoice.customer_name}"[:300],
         occurred_at=at,

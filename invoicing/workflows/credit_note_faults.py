@@ -32,7 +32,7 @@ def _seals(series: InvoiceSeries) -> Iterator[tuple[str, str]]:
             yield f"credit note {note.number}", "the chain is broken before it"
         if note_seal(note=note, lines=lines) != note.seal:
             yield f"credit note {note.number}", "it is not the document that was issued"
-        if total((one.amount for one in lines), note.currency) != note.total:
+        if total((part for one in lines for part in (one.amount, one.tax_added)), note.currency) != note.total:
             yield f"credit note {note.number}", "its lines do not sum to its total"
         previous = note.seal
     if series.last_seal != previous:
@@ -56,6 +56,11 @@ def _more_than_asked_for() -> Iterator[tuple[str, str]]:
             )
         for one in creditable.lines:
             noted = set(one.line.credit_note_lines.values_list("creditable", flat=True))
+            if one.credited_tax > one.asked.tax or one.credited_added > one.asked.added:
+                message = (
+                    f"it asks for {one.asked.tax.amount} of tax, credit notes took {one.credited_tax.amount} of it"
+                )
+                yield f"invoice {invoice.number} line {one.line.position}", message
             if one.left.amount < 0 or one.quantity_left < 0 or noted - {one.net.amount}:
                 message = f"it asks for {one.net.amount}, credit notes took {one.credited.amount} of it"
                 yield f"invoice {invoice.number} line {one.line.position}", message

@@ -11,6 +11,7 @@ from moneyed import Money
 from billing_site.kernel.errors import Conflict, InvalidFields
 from invoicing.core.tax import RateOfTax, TaxKind, TaxParty, TaxTerms, TaxTreatment
 from invoicing.core.tax_rules import TaxQuestion
+from invoicing.credit_notes.models import CreditNoteTax
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus, TaxLine
@@ -43,7 +44,7 @@ from tests.factories import (
     usd_per_action,
     use,
 )
-from tests.invoicing.crediting import credited
+from tests.invoicing.crediting import credited, of_line
 from tests.invoicing.late import BILLED_AT, use_late
 from tests.invoicing.test_attack_guards import run_sql
 from tests.invoicing.test_credits import grant
@@ -117,14 +118,40 @@ def test_each_line_keeps_its_rate_and_tax_and_what_is_owed_to_the_tax_office_is_
     assert verify() == []
 
 
-def test_what_owes_tax_is_not_credited_without_its_tax(acme: Customer) -> None:
-    germany()
+@pytest.mark.parametrize("inclusive", [False, True])
+def test_tax_goes_back_with_what_is_credited_and_all_of_it_with_all_of_it(acme: Customer, inclusive: bool) -> None:
+    germany(prices_include_tax=inclusive)
     set_customer_tax(customer=acme, country="DE", **BY)
+    a_coupon()
+    redeem(acme)
+    invoice = bill()
+    owed = invoice.tax_amount
+    assert owed is not None
+    usage = invoice.lines.exclude(meter_key="").get()
 
-    with pytest.raises(Conflict) as refused:
-        credited(bill())
+    thirds = [credited(invoice, of_line(usage.position, quantity=usage.quantity / 3)) for _ in range(3)]
+    rest = credited(invoice)
 
-    assert refused.value.code == "taxed"
+    back = [sum(line.tax_amount.amount for line in note.lines.all()) for note in (*thirds, rest)]
+    assert sum(back) == owed.amount
+    assert sum(row.amount.amount for row in CreditNoteTax.objects.all()) == owed.amount
+    assert sum(note.total.amount for note in (*thirds, rest)) == invoice.total.amount
+    assert books() == {}
+    settle_constraints()
+    assert verify() == []
+    with pytest.raises(DatabaseError):
+        run_sql("UPDATE invoicing_creditnotetax SET amount = 0")
+
+
+def test_a_reverse_charge_is_credited_as_one(acme: Customer) -> None:
+    germany()
+    set_customer_tax(customer=acme, country="FR", vat_id="fr 40 303 265 045", **BY)
+    note = credited(bill())
+
+    assert {row.tax.kind for row in CreditNoteTax.objects.all()} == {"reverse_charge"}
+    assert sum(line.tax_amount.amount for line in note.lines.all()) == 0
+    settle_constraints()
+    assert verify() == []
 
 
 @pytest.mark.requirement("S0-119")
