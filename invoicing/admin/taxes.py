@@ -9,7 +9,6 @@ from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.safestring import SafeString
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSingleDateWidget, UnfoldAdminTextareaWidget
 
@@ -23,7 +22,6 @@ from billing_site.display.admin import (
     confirmation,
     go,
 )
-from billing_site.display.figures import link
 from billing_site.kernel.errors import BillingError
 from invoicing.core.tax_document import percent_text
 from invoicing.tax.models import ROUNDINGS, CustomerTax, SellerTax, TaxExemption, TaxRate, TaxRegistration
@@ -273,19 +271,13 @@ class _OfCustomer(TaxAdmin):
     list_select_related = ("customer",)
     autocomplete_fields = ("customer",)
 
-    @admin.display(description="Customer", ordering="customer__name")
-    def customer_link(self, row: Any) -> SafeString:
-        """Link to the customer."""
-        return link(reverse("admin:invoicing_customer_change", args=[row.customer_id]), row.customer)
-
 
 @admin.register(TaxExemption)
 class TaxExemptionAdmin(_OfCustomer, DatedAdmin):
     """Who pays no tax of a place, and what proves it."""
 
     form = ExemptionForm
-    list_display = ("customer_link", "jurisdiction", "reason", "evidence", "valid_from", "valid_to")
-    list_display_links = ("jurisdiction",)
+    list_display = ("customer", "jurisdiction", "reason", "evidence", "valid_from", "valid_to")
     list_filter = ("jurisdiction",)
     search_fields = ("customer__key", "customer__name", "evidence")
     empty_message = "An exemption says why a customer pays no tax of a place, and what proves it."
@@ -296,8 +288,7 @@ class CustomerTaxAdmin(_OfCustomer):
     """Where customers are for tax."""
 
     form = CustomerTaxForm
-    list_display = ("customer_link", "country", "region", "vat_id")
-    list_display_links = ("country",)
+    list_display = ("customer", "country", "region", "vat_id")
     list_filter = ("country",)
     search_fields = ("customer__key", "customer__name", "vat_id")
     ordering = ("customer__name", "id")

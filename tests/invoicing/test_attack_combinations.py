@@ -25,6 +25,7 @@ from tests.factories import (
     a_customer,
     a_plan,
     a_subscription,
+    nothing_is_checked_before_issue,
     settle_constraints,
     usd_fee,
     usd_per_action,
@@ -35,6 +36,12 @@ from tests.invoicing.test_discounts import a_coupon, redeem
 from tests.invoicing.test_fees_in_advance import billed, fee
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_held(db: None) -> None:
+    """Whatever is drawn here, months without usage among it, is issued."""
+    nothing_is_checked_before_issue()
 
 
 def totals(rows: Any) -> list[str]:

@@ -225,7 +225,10 @@ def test_verify_names_a_line_whose_inputs_are_nonsense_and_goes_on(issued: Invoi
             "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger AS 'BEGIN RETURN NEW; END' LANGUAGE plpgsql",
             "carved",
         ),
-        ("ALTER TABLE invoicing_invoice DROP CONSTRAINT invoice_is_paid_in_full", "invoice_is_paid_in_full"),
+        (
+            "ALTER TABLE invoicing_invoice DROP CONSTRAINT invoice_is_paid_or_credited_in_full",
+            "invoice_is_paid_or_credited_in_full",
+        ),
         ("DROP INDEX invoice_is_one_per_customer_and_period", "invoice_is_one_per_customer_and_period"),
     ],
 )

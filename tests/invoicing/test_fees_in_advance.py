@@ -43,6 +43,7 @@ from tests.factories import (
     a_customer,
     a_plan,
     a_subscription,
+    nothing_is_checked_before_issue,
     settle_constraints,
     usd_fee,
     usd_per_action,
@@ -51,6 +52,13 @@ from tests.factories import (
 from tests.invoicing.late import lines_of
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_held(db: None) -> None:
+    """Whatever is drawn here, months without usage among it, is issued."""
+    nothing_is_checked_before_issue()
+
 
 OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
 

@@ -22,10 +22,27 @@ from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.verify import verify
 from metering.correcting import cancel_event
 from metering.rollup import roll_up
-from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, settle_constraints, usd_fee, use
+from tests.factories import (
+    AUGUST,
+    JULY,
+    a_customer,
+    a_plan,
+    a_subscription,
+    nothing_is_checked_before_issue,
+    settle_constraints,
+    usd_fee,
+    use,
+)
 from tests.invoicing.late import BILLED_AT, a_billed_july, usage_line, use_late
 
 pytestmark = [pytest.mark.django_db, pytest.mark.requirement("S0-061")]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_held(db: None) -> None:
+    """Whatever is drawn here, months without usage among it, is issued."""
+    nothing_is_checked_before_issue()
+
 
 TIERS = [
     {"up_to": "10", "unit_amount": "1.115", "flat_amount": "3"},

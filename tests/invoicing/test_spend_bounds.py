@@ -36,6 +36,7 @@ from tests.factories import (
     a_customer,
     a_plan,
     a_subscription,
+    nothing_is_checked_before_issue,
     settle_constraints,
     usd_fee,
     usd_per_action,
@@ -45,6 +46,13 @@ from tests.invoicing.late import BILLED_AT, lines_of
 from tests.invoicing.what_ifs import ask, in_place
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_held(db: None) -> None:
+    """Whatever is drawn here, months without usage among it, is issued."""
+    nothing_is_checked_before_issue()
+
 
 MIDDLE = datetime(2026, 7, 16, 12, tzinfo=UTC)
 

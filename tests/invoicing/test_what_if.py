@@ -33,6 +33,7 @@ from tests.factories import (
     a_customer,
     a_plan,
     a_subscription,
+    nothing_is_checked_before_issue,
     settle_constraints,
     usd_fee,
     usd_per_action,
@@ -123,6 +124,8 @@ def test_a_what_if_changes_nothing_of_what_was_issued() -> None:
 
 
 def test_usage_counts_as_it_was_known_when_the_invoice_was_issued() -> None:
+    # Calls are counted and not charged for: the gate would hold the invoice.
+    nothing_is_checked_before_issue()
     a_plan("pro")
     load_catalog(document={"meters": [CALLS_METER]}, at=JULY, actor="test", reason="set up")
     a_subscription(a_customer("cust_acme"))

@@ -45,11 +45,27 @@ from invoicing.workflows.pay_refund import settle_refund
 from invoicing.workflows.run_billing import issue_billing
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.workflows.void_invoice import void_invoice
-from tests.factories import a_customer, a_plan, a_subscription, settle_constraints, usd_fee, usd_per_action, use
+from tests.factories import (
+    a_customer,
+    a_plan,
+    a_subscription,
+    nothing_is_checked_before_issue,
+    settle_constraints,
+    usd_fee,
+    usd_per_action,
+    use,
+)
 from tests.invoicing.selling import item, once
 from tests.invoicing.test_taxes import BY, YEAR, germany
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_held(db: None) -> None:
+    """Whatever is drawn here, months without usage among it, is issued."""
+    nothing_is_checked_before_issue()
+
 
 BEGINS = datetime(2026, 1, 10, 3, tzinfo=UTC)
 WHY: dict[str, Any] = {"actor": "test", "reason": "life"}
