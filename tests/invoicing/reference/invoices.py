@@ -160,7 +160,7 @@ def _commit(books: Books, account: Account, kept: Kept) -> None:
                 if promise.is_paid_before:
                     tranche.close(ended_at)
                 else:
-                    tranche.missing = tranche.left
+                    tranche.missing = tranche.promised - tranche.spent
                     kept.closed.append(tranche)
     kept.draws = draws
     _write_draws(kept)
