@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import Conflict, InvalidInput
 from billing_site.kernel.period import Period
+from billing_site.kernel.reasons import checked_reason
 from metering.core.amending import amended_event, amended_key, same_fact
 from metering.core.decoding import decode_json
 from metering.core.parsing import Event
@@ -142,10 +143,7 @@ def _quantities(customer_id: str, months: set[tuple[str, Period]]) -> dict[tuple
 
 def _check_reason(actor: str, reason: str) -> None:
     assert actor, "a correction without an actor cannot be audited"
-    if not isinstance(reason, str) or not reason.strip():
-        raise InvalidInput("say why: it stands beside the event for ever", field="reason", code="required")
-    if "\x00" in reason:
-        raise InvalidInput("contains the character NUL (U+0000)", field="reason", code="nul")
+    checked_reason(reason=reason, asked="say why: it stands beside the event for ever")
 
 
 def _open_month_first() -> None:

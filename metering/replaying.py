@@ -7,9 +7,9 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from billing_site.kernel.errors import InvalidInput
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.period import HOUR, Period, hour_of
+from billing_site.kernel.reasons import checked_reason
 from metering.counting import hours_of_events, known_through
 from metering.models import INGEST_LOCK, Meter
 from metering.queries.usage import meter_by_key
@@ -64,8 +64,7 @@ def replay_windows(*, meter_key: str, period: Period, actor: str, reason: str) -
     What differs draws a number, so that whoever billed such an hour can tell that it changed. The meter's history
     says who did it and why. Waits for the rollup and keeps it waiting. Raises NotFound, InvalidInput without a reason.
     """
-    if not reason.strip():
-        raise InvalidInput("say why", field="reason", code="required")
+    checked_reason(reason=reason)
     meter = Meter.objects.select_for_update(no_key=True).get(pk=meter_by_key(key=meter_key).pk)
     period = _whole_hours(period)
     compared, archived, differences = _compare(meter, period)

@@ -5,7 +5,8 @@ from typing import Any
 from django.db import transaction
 
 from billing_site.kernel.clock import now
-from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
+from billing_site.kernel.errors import Conflict, NotFound
+from billing_site.kernel.reasons import checked_reason
 from metering.correcting import MeterEffect, amend_event, effect_of_amending
 from metering.models import EventConflict
 from metering.queries.contradictions import CONTENT, contents_of
@@ -16,7 +17,7 @@ KEPT, AMENDED = "kept", "amended"
 @transaction.atomic
 def keep_accepted(*, conflict_id: int, actor: str, reason: str) -> EventConflict:
     """Say that the accepted event is right; nothing else changes. Raises NotFound, InvalidInput, Conflict if amended."""
-    _check_reason(reason)
+    checked_reason(reason=reason)
     conflict = _to_settle(conflict_id, KEPT)
     return conflict if conflict.settled_at else _settle(conflict, KEPT, actor=actor, reason=reason)
 
@@ -27,7 +28,7 @@ def amend_to_refused(*, conflict_id: int, actor: str, reason: str) -> EventConfl
 
     A second call changes nothing. Raises what `amend_event` raises, NotFound, and Conflict where it was kept.
     """
-    _check_reason(reason)
+    checked_reason(reason=reason)
     conflict = _to_settle(conflict_id, AMENDED)
     if conflict.settled_at:
         return conflict
@@ -54,11 +55,6 @@ def _refused_content(conflict: EventConflict) -> dict[str, Any]:
     """Return what the refused event says; when it was stamped does not matter, so the accepted time stays."""
     _, refused = contents_of(conflict_id=conflict.pk)
     return {name: refused[name] for name in CONTENT}
-
-
-def _check_reason(reason: str) -> None:
-    if not reason.strip():
-        raise InvalidInput("say why", field="reason", code="required")
 
 
 def _to_settle(conflict_id: int, outcome: str) -> EventConflict:

@@ -1,11 +1,10 @@
 """Tax in the admin: how the company charges it, where it is registered, rates, and what is known of customers; dated rows are ended, never edited."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -13,16 +12,15 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSingleDateWidget, UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import (
+    OperationForm,
     ReasonForm,
     StaffAdmin,
     TrackedAdmin,
     actor_of,
-    add_field_errors,
     attempt,
     confirmation,
     go,
 )
-from billing_site.kernel.errors import BillingError
 from invoicing.core.tax_document import percent_text
 from invoicing.tax.models import ROUNDINGS, CustomerTax, SellerTax, TaxExemption, TaxRate, TaxRegistration
 from invoicing.tax.operations import (
@@ -35,7 +33,7 @@ from invoicing.tax.operations import (
 )
 
 
-class TaxForm(forms.ModelForm):
+class TaxForm(OperationForm):
     """Tax data and why; what is accepted is what the operation accepts."""
 
     why = forms.CharField(
@@ -45,32 +43,14 @@ class TaxForm(forms.ModelForm):
         help_text="It stands in the history beside your name.",
     )
 
-    def validate_constraints(self) -> None:
-        """Leave it to the operation, which tells the field."""
+    renamed: ClassVar = {"law": "reason"}
 
     def validate_unique(self) -> None:
         """Leave it to the operation: the same a second time is what exists."""
 
-    def kept(self, *, actor: str) -> Model:
-        """Call the operation."""
-        raise NotImplementedError
-
     def fields_given(self) -> dict[str, Any]:
         """Return what the model's fields were given."""
         return {name: self.cleaned_data[name] for name in self._meta.fields or () if name != "why"}
-
-    def clean(self) -> dict[str, Any]:
-        """Try the operation itself and take it back, so that what it refuses is told at its field."""
-        cleaned = super().clean() or {}
-        if self.errors:
-            return cleaned
-        try:
-            with transaction.atomic():
-                self.kept(actor="form")
-                transaction.set_rollback(True)
-        except BillingError as problem:
-            add_field_errors(self, problem, renamed={"law": "reason"})
-        return cleaned
 
 
 class SellerTaxForm(TaxForm):
@@ -87,7 +67,7 @@ class SellerTaxForm(TaxForm):
         model = SellerTax
         fields = ("valid_from", "country", "rounding", "prices_include_tax")
 
-    def kept(self, *, actor: str) -> Model:
+    def operate(self, *, actor: str) -> Model:
         """Set them."""
         return set_seller_tax(**self.fields_given(), actor=actor, reason=self.cleaned_data["why"])
 
@@ -99,7 +79,7 @@ class RegistrationForm(TaxForm):
         model = TaxRegistration
         fields = ("jurisdiction", "number", "valid_from", "valid_to")
 
-    def kept(self, *, actor: str) -> Model:
+    def operate(self, *, actor: str) -> Model:
         """Add it."""
         return add_registration(**self.fields_given(), actor=actor, reason=self.cleaned_data["why"])
 
@@ -111,7 +91,7 @@ class RateForm(TaxForm):
         model = TaxRate
         fields = ("jurisdiction", "name", "rate", "valid_from", "valid_to")
 
-    def kept(self, *, actor: str) -> Model:
+    def operate(self, *, actor: str) -> Model:
         """Add it."""
         return add_rate(**self.fields_given(), actor=actor, reason=self.cleaned_data["why"])
 
@@ -124,7 +104,7 @@ class ExemptionForm(TaxForm):
         fields = ("customer", "jurisdiction", "reason", "evidence", "valid_from", "valid_to")
         labels = {"reason": "Sentence on the invoice"}
 
-    def kept(self, *, actor: str) -> Model:
+    def operate(self, *, actor: str) -> Model:
         """Add it."""
         fields = self.fields_given()
         return add_exemption(law=fields.pop("reason"), **fields, actor=actor, reason=self.cleaned_data["why"])
@@ -138,7 +118,7 @@ class CustomerTaxForm(TaxForm):
         fields = ("customer", "country", "region", "vat_id")
         labels = {"vat_id": "VAT id"}
 
-    def kept(self, *, actor: str) -> Model:
+    def operate(self, *, actor: str) -> Model:
         """Set it."""
         fields = self.fields_given() if self.instance.pk is None else self._of_instance()
         return set_customer_tax(**fields, actor=actor, reason=self.cleaned_data["why"])
@@ -152,10 +132,6 @@ class TaxAdmin(TrackedAdmin):
     """Rows that are added through their operation, with a reason."""
 
     form: type[TaxForm]
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Keep it through the operation."""
-        obj.pk = form.kept(actor=actor_of(request)).pk
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
         """Ask for everything and why; show what is kept."""
@@ -234,10 +210,6 @@ class SellerTaxAdmin(StaffAdmin):
         """What was said stays; a newer word holds."""
         return False
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Set them through the operation."""
-        obj.pk = form.kept(actor=actor_of(request)).pk
-
 
 @admin.register(TaxRegistration)
 class TaxRegistrationAdmin(DatedAdmin):
@@ -299,10 +271,6 @@ class CustomerTaxAdmin(_OfCustomer):
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         """Keep whose it is."""
         return ("customer",) if obj else ()
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Set it through the operation."""
-        obj.pk = form.kept(actor=actor_of(request)).pk
 
     def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
         """End on the customer's page, where it stands."""

@@ -6,12 +6,11 @@ from decimal import Decimal
 from django.db import IntegrityError, transaction
 from moneyed import Money
 
-from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, InvalidInput
+from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.money import is_rounded
-from billing_site.kernel.text import is_storable
+from billing_site.kernel.reasons import checked_reason
 from invoicing.approvals.models import LIMITED, Approval, ApprovalLimit, ApprovedDeed, Decision
 
-REASON_MAX = 300
 AMOUNT_MAX = Decimal("999999999999")
 
 
@@ -99,14 +98,6 @@ def set_limit(
             )
     except IntegrityError:
         raise Conflict("somebody else has just set this limit: look again", code="outdated") from None
-
-
-def checked_reason(*, reason: str) -> str:
-    """Return a reason without blanks around it; raises InvalidInput at `reason` where it says nothing or cannot be kept."""
-    said = reason.strip()
-    if not said or len(said) > REASON_MAX or not is_storable(said):
-        raise InvalidInput(f"say why, in at most {REASON_MAX} characters", field="reason")
-    return said
 
 
 def _decide(approval: Approval, decision: Decision, *, at: datetime, actor: str, reason: str) -> None:

@@ -14,7 +14,6 @@ from moneyed import Money
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.money import allocate, from_minor_units, is_rounded, plain, total, wire
-from billing_site.kernel.text import is_storable
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.contract import AdjustmentKind
 from invoicing.core.crediting import amount_of_quantity, tax_of_amount
@@ -27,7 +26,6 @@ from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
 from invoicing.invoices.numbering import locked_series, number_of
 from invoicing.subscriptions.queries import held_in_advance
 
-REASON_MAX = 300
 LINES_MAX = 1_000
 
 
@@ -144,12 +142,6 @@ def note_of_key(*, key: str, digest: str) -> CreditNote | None:
     if found is not None and found.asked_digest != digest:
         raise Conflict(f"{key} is credit note {found}, which says something else", field="key")
     return found
-
-
-def check_reason(*, reason: str) -> None:
-    """Raise InvalidFields unless a reason says something that can be kept."""
-    if not reason.strip() or len(reason) > REASON_MAX or not is_storable(reason):
-        raise InvalidFields((FieldError("reason", "required", f"say why, in at most {REASON_MAX} characters"),))
 
 
 def write_credit_note(

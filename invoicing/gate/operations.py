@@ -7,7 +7,7 @@ from decimal import Decimal
 from django.db import IntegrityError, transaction
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
-from invoicing.approvals.operations import checked_reason
+from billing_site.kernel.reasons import checked_reason
 from invoicing.core.gate import CHECKS, Check, Finding
 from invoicing.core.gate_states import GateState, may_move
 from invoicing.gate.models import GateSetting, HoldOutcome, InvoiceHold

@@ -5,11 +5,8 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
-from billing_site.kernel.errors import InvalidInput
-from billing_site.kernel.text import is_storable
+from billing_site.kernel.reasons import checked_reason
 from invoicing.rerating.models import ReratingFinding, ReratingReview
-
-REASON_MAX = 300
 
 
 def open_findings() -> "QuerySet[ReratingFinding]":
@@ -22,9 +19,7 @@ def review_findings(*, findings: Collection[int], at: datetime, actor: str, reas
 
     Raises InvalidInput at `reason`.
     """
-    found = reason.strip()
-    if not found or len(found) > REASON_MAX or not is_storable(found):
-        raise InvalidInput(f"say what was found, in at most {REASON_MAX} characters", field="reason")
+    found = checked_reason(reason=reason, asked="say what was found")
     waiting = list(open_findings().filter(pk__in=findings).order_by("pk"))
     rows = [ReratingReview(finding=one, reviewed_at=at, actor=actor, reason=found) for one in waiting]
     # Of two people who look at once, the first one's words stay.

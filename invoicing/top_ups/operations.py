@@ -10,6 +10,7 @@ from moneyed import Money
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import is_rounded
+from billing_site.kernel.reasons import reason_mistake
 from billing_site.kernel.text import is_storable
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.credits.operations import GrantTerms, grant_sold_credit
@@ -23,7 +24,6 @@ from invoicing.top_ups.rules import PER_MONTH_MAX, VALID_DAYS_MAX, TopUpRule
 
 NAME_DEFAULT = "Prepaid credit"
 NAME_MAX = 200
-REASON_MAX = 300
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def _mistakes_of_rule(customer: Customer, key: str, terms: RuleTerms, reason: st
     if not 1 <= terms.max_per_month <= PER_MONTH_MAX:
         message = f"must be a whole number from 1 to {PER_MONTH_MAX}"
         errors.append(FieldError("max_per_month", "out_of_range", message))
-    if not reason.strip() or len(reason) > REASON_MAX or not is_storable(reason):
-        errors.append(FieldError("reason", "required", f"say why, in at most {REASON_MAX} characters"))
+    if (mistake := reason_mistake(reason=reason)) is not None:
+        errors.append(mistake)
     return errors
 
 

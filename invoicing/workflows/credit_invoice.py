@@ -6,6 +6,7 @@ from datetime import datetime
 from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
+from billing_site.kernel.reasons import checked_reason
 from invoicing.core.posting import DEFERRED, TAX_PAYABLE, postings_for_credit_note
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credit_notes.operations import (
@@ -13,7 +14,6 @@ from invoicing.credit_notes.operations import (
     CreditAsked,
     asked_digest,
     assemble_credit,
-    check_reason,
     note_of_key,
     write_credit_note,
 )
@@ -52,7 +52,7 @@ def credit_invoice(
     What is open is taken off first; the rest is kept as credit or paid back, as `disposition` says. With the `digest` of a preview it is
     written only if it is what was shown. Raises InvalidFields naming each field, Conflict (code `outdated`) where it would be another note now.
     """
-    check_reason(reason=reason)
+    checked_reason(reason=reason)
     invoice = locked_invoice(invoice_id=invoice_id)
     wanted = asked_digest(invoice=invoice, asked=asked, disposition=disposition)
     if (existing := note_of_key(key=key, digest=wanted)) is not None:

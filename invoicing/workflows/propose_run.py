@@ -13,9 +13,10 @@ from django.db.models import Exists, OuterRef
 
 from billing_site.kernel.errors import BillingError, Conflict, InvalidInput
 from billing_site.kernel.jobs import queue
+from billing_site.kernel.reasons import checked_reason
 from billing_site.kernel.words import counted
 from invoicing.approvals.models import ApprovedDeed, Decision
-from invoicing.approvals.operations import checked_reason, request_approval
+from invoicing.approvals.operations import request_approval
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import BillingRun
 from invoicing.invoices.printed_text import money_text

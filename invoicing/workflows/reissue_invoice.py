@@ -12,6 +12,7 @@ from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.money import from_minor_units
 from billing_site.kernel.period import Period, as_utc
+from billing_site.kernel.reasons import checked_reason
 from invoicing.core.assembly import AssembledInvoice
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.operations import locked_invoice, save_draft
@@ -19,7 +20,6 @@ from invoicing.invoices.queries import OWED
 from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.subscriptions.snapshot import periods_due
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
-from invoicing.workflows.invoice_once import check_reason
 from invoicing.workflows.line_effects import LineEffect, line_effects
 from invoicing.workflows.void_invoice import reverse_invoice
 from metering.rollup import roll_up
@@ -82,7 +82,7 @@ def reissue_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str, d
     withdrawn; the number stays. Raises Conflict for one that is paid, credited or void, for a one-off invoice, where a later issued invoice builds on it
     (code `built_on`), and where it would do something else than a preview with this `digest` has shown (code `outdated`).
     """
-    check_reason(reason)
+    checked_reason(reason=reason)
     roll_up()
     with transaction.atomic():
         done, computed = _voided(invoice_id, at=at, actor=actor, reason=reason)

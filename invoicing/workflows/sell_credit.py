@@ -6,6 +6,7 @@ from decimal import Decimal
 from django.db import transaction
 
 from billing_site.kernel.errors import InvalidFields
+from billing_site.kernel.reasons import checked_reason
 from invoicing.core.one_off import assemble_once
 from invoicing.core.stated import StatedItem, StatedKind
 from invoicing.customers.models import Customer
@@ -15,7 +16,6 @@ from invoicing.invoices.taxes import tax_terms_of_credit
 from invoicing.top_ups.models import TopUp
 from invoicing.top_ups.operations import TopUpTerms, mistakes_of_terms
 from invoicing.top_ups.rules import TopUpRule
-from invoicing.workflows.invoice_once import check_reason
 from invoicing.workflows.issue_invoice import issue_computed
 
 
@@ -38,7 +38,7 @@ def sell_credit(
     customer = lock_customer(customer_id=customer.pk)
     if errors := mistakes_of_terms(terms=terms, customer=customer):
         raise InvalidFields(tuple(errors))
-    check_reason(reason)
+    checked_reason(reason=reason)
     day = day_of(customer=customer, at=at)
     assembled = assemble_once(
         customer=customer.key,

@@ -5,13 +5,13 @@ from datetime import datetime
 from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
+from billing_site.kernel.reasons import checked_reason
 from invoicing.core.posting import PostingLine, postings_for_reversal
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.invoices.operations import locked_invoice, void
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.push import plan_withdrawal
-from invoicing.workflows.invoice_once import check_reason
 
 
 @transaction.atomic
@@ -21,7 +21,7 @@ def void_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> I
     A top-up is closed by it: its credit never comes. Raises Conflict for an invoice of a period, which is made
     again (`reissue_invoice`), and for one that has received money.
     """
-    check_reason(reason)
+    checked_reason(reason=reason)
     invoice = locked_invoice(invoice_id=invoice_id)
     if invoice.status == InvoiceStatus.VOID:
         return invoice

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from billing_site.kernel.errors import Conflict, InvalidFields
+from billing_site.kernel.errors import Conflict, InvalidInput
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
 from invoicing.reports.asking import Question
@@ -77,7 +77,7 @@ def test_what_changed_meanwhile_is_not_done_and_a_reason_is_asked_for(july: Invo
 
     with pytest.raises(Conflict) as refused:
         again(july, digest=shown.digest)
-    with pytest.raises(InvalidFields, match="reason"):
+    with pytest.raises(InvalidInput, match="say why"):
         reissue_invoice(invoice_id=july.pk, at=THIRD, actor="test", reason=" ")
 
     july.refresh_from_db()
