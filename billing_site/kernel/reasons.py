@@ -11,7 +11,8 @@ def reason_mistake(*, reason: str, asked: str = "say why") -> FieldError | None:
     """Return what is wrong with a reason, at `reason`: it says nothing, too much, or cannot be stored. None where nothing is."""
     if reason.strip() and len(reason.strip()) <= REASON_MAX and is_storable(reason):
         return None
-    return FieldError("reason", "required", f"{asked}, in at most {REASON_MAX} characters")
+    code = "invalid" if reason.strip() else "required"
+    return FieldError("reason", code, f"{asked}, in at most {REASON_MAX} characters")
 
 
 def checked_reason(*, reason: str, asked: str = "say why") -> str:

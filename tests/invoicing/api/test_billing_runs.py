@@ -77,7 +77,7 @@ def test_what_would_differ_is_told_and_bad_requests_are_refused_by_their_fields(
     assert told["refusal"].endswith("USD 12.00 was signed, USD 13.00 it would be now")
     assert told["issued_at"] is None
     assert fields_of(finance.post(RUNS, {"as_of": "2099-01-01T00:00:00Z", "reason": "early"})) == {"as_of": "invalid"}
-    assert fields_of(finance.post(RUNS, {"as_of": "2026-08-01T00:00:00Z", "reason": " "})) == {"reason": "invalid"}
+    assert fields_of(finance.post(RUNS, {"as_of": "2026-08-01T00:00:00Z", "reason": " "})) == {"reason": "required"}
     assert fields_of(finance.post(f"{RUNS}/{number}/issue", {"digest": "x"})) == {"digest": "outdated"}
     assert set(fields_of(finance.post(RUNS, {}))) == {"as_of", "reason"}
     assert finance.get(f"{RUNS}/999").status_code == finance.get(f"{RUNS}/x").status_code == 404
@@ -105,7 +105,7 @@ def test_a_held_invoice_is_listed_with_its_findings_and_released_as_it_is_by_two
         ["spike"],
     )
     address = f"/api/v1/held-invoices/{held['id']}/release"
-    assert fields_of(finance.post(address, {"digest": held["digest"], "reason": " "})) == {"reason": "invalid"}
+    assert fields_of(finance.post(address, {"digest": held["digest"], "reason": " "})) == {"reason": "required"}
     assert finance.post(address, {"digest": "x", "reason": "a launch"}).status_code == 409
     assert finance.post("/api/v1/held-invoices/999/release", {"digest": "x", "reason": "x"}).status_code == 404
     assert fields_of(finance.get("/api/v1/held-invoices?state=gone")) == {"state": "unknown"}
