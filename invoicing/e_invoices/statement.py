@@ -131,6 +131,11 @@ class EInvoice:
         return self.net + self.tax - self.prepaid
 
 
+def lines_with_taxes(*, invoice: Invoice) -> list[InvoiceLine]:
+    """Read the lines of an invoice in their order, each with its taxes."""
+    return list(invoice.lines.order_by("position").prefetch_related("taxes"))
+
+
 def why_no_e_invoice(*, invoice: Invoice) -> str:
     """Say why there is no e-invoice of an invoice; "" where there is one."""
     if invoice.number is None or invoice.status == InvoiceStatus.VOID:
@@ -148,11 +153,14 @@ def e_invoice_of(*, invoice: Invoice) -> EInvoice:
     """Return the statement of an issued invoice; raises Conflict (no_e_invoice) that says why there is none."""
     if why := why_no_e_invoice(invoice=invoice):
         raise Conflict(f"there is no e-invoice of {invoice}: {why}", field="number", code="no_e_invoice")
+    return stated(invoice=invoice, lines=lines_with_taxes(invoice=invoice))
+
+
+def stated(*, invoice: Invoice, lines: Sequence[InvoiceLine]) -> EInvoice:
+    """Return the statement of an invoice that has an e-invoice, from its lines with their taxes."""
     assert invoice.number is not None and invoice.issued_at is not None, "an issued invoice has a number and a time"
     zone = ZoneInfo(invoice.timezone)
-    lines = list(invoice.lines.order_by("position").prefetch_related("taxes"))
     payments = lines_paying(invoice=invoice, lines=lines)
-    stated = tuple(_stated([line for line in lines if line not in payments], zone))
     period = period_shown(invoice=invoice)
     found = EInvoice(
         number=invoice.number,
@@ -164,7 +172,7 @@ def e_invoice_of(*, invoice: Invoice) -> EInvoice:
         buyer=_buyer(invoice),
         buyer_reference=invoice.customer.key,
         bank=str(invoice.seller.get("bank", "")),
-        lines=stated,
+        lines=tuple(_stated([line for line in lines if line not in payments], zone)),
         sums=tuple(_sums(invoice)),
         prepaid=total((line.amount * -1 for line in payments), invoice.currency),
     )

@@ -1,10 +1,13 @@
 """Who owes and who sells, copied onto an invoice: it does not change when they move."""
 
+from collections.abc import Mapping
+
 from django.conf import settings
 
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
-from invoicing.invoices.taxes import decided_number
+from invoicing.invoices.printed_page import DocumentCustomer, DocumentSeller
+from invoicing.invoices.taxes import decided_number, seller_number
 
 
 def copy_parties(*, invoice: Invoice, customer: Customer) -> None:
@@ -17,3 +20,23 @@ def copy_parties(*, invoice: Invoice, customer: Customer) -> None:
     invoice.customer_tax_id = decided_number(invoice=invoice) or customer.tax_id
     invoice.settlement_channel = customer.settlement_channel
     invoice.seller = dict(settings.SELLER)
+
+
+def printed_parties(*, invoice: Invoice) -> tuple[DocumentSeller, DocumentCustomer]:
+    """Return the parties as documents print them; the seller's number is the one by which it was registered for tax at home, where there is one."""
+    seller: Mapping[str, str] = invoice.seller
+    return (
+        DocumentSeller(
+            name=seller.get("name", ""),
+            address=seller.get("address", ""),
+            email=seller.get("email", ""),
+            tax_id=seller_number(invoice=invoice) or seller.get("tax_id", ""),
+            bank=seller.get("bank", ""),
+        ),
+        DocumentCustomer(
+            name=invoice.customer_name,
+            address=invoice.customer_address,
+            email=invoice.customer_email,
+            tax_id=invoice.customer_tax_id,
+        ),
+    )

@@ -1,6 +1,5 @@
 """From the stored invoice to the document that is printed."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,19 +11,14 @@ from billing_site.kernel.money import exponent, total
 from invoicing.core.contract import StepKind
 from invoicing.customers.models import SettlementChannel
 from invoicing.e_invoices.files import cii_file
-from invoicing.e_invoices.statement import e_invoice_of, why_no_e_invoice
-from invoicing.invoices.document import (
-    DocumentCustomer,
-    DocumentLine,
-    DocumentSeller,
-    DocumentStep,
-    DocumentSum,
-    InvoiceDocument,
-)
+from invoicing.e_invoices.statement import lines_with_taxes, stated, why_no_e_invoice
+from invoicing.invoices.document import DocumentSum, InvoiceDocument
 from invoicing.invoices.models import Invoice, InvoiceLine
+from invoicing.invoices.parties import printed_parties
+from invoicing.invoices.printed_page import DocumentLine, DocumentStep
 from invoicing.invoices.printed_text import amount_text, money_text
 from invoicing.invoices.queries import period_shown
-from invoicing.invoices.taxes import lines_paying, seller_number, tax_notes, tax_sums
+from invoicing.invoices.taxes import lines_paying, tax_notes, tax_sums
 
 # Steps that say which of the usage they price.
 SAYS_WHICH = (StepKind.CELL, StepKind.OTHER_VALUES)
@@ -33,26 +27,15 @@ SAYS_WHICH = (StepKind.CELL, StepKind.OTHER_VALUES)
 def document_of(*, invoice: Invoice) -> InvoiceDocument:
     """Return what is printed on an invoice: copied parties, lines with their steps, what is due."""
     zone = ZoneInfo(invoice.timezone)
-    seller: Mapping[str, str] = invoice.seller
+    seller, customer = printed_parties(invoice=invoice)
     period = period_shown(invoice=invoice)
-    lines = list(invoice.lines.order_by("position"))
+    lines = lines_with_taxes(invoice=invoice)
     # Where tax is charged, credit that was bought pays what is owed with it: no line of the document, but a payment.
     payments = lines_paying(invoice=invoice, lines=lines)
     paid = total((line.amount for line in payments), invoice.currency)
     return InvoiceDocument(
-        seller=DocumentSeller(
-            name=seller.get("name", ""),
-            address=seller.get("address", ""),
-            email=seller.get("email", ""),
-            tax_id=seller_number(invoice=invoice) or seller.get("tax_id", ""),
-            bank=seller.get("bank", ""),
-        ),
-        customer=DocumentCustomer(
-            name=invoice.customer_name,
-            address=invoice.customer_address,
-            email=invoice.customer_email,
-            tax_id=invoice.customer_tax_id,
-        ),
+        seller=seller,
+        customer=customer,
         number=invoice.number,
         status=invoice.status,
         issue_date=invoice.issued_at.astimezone(zone).date() if invoice.issued_at else None,
@@ -79,7 +62,7 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         notes=tuple(tax_notes(invoice=invoice)),
         e_invoice=""
         if why_no_e_invoice(invoice=invoice)
-        else cii_file(e_invoice=e_invoice_of(invoice=invoice)).decode(),
+        else cii_file(e_invoice=stated(invoice=invoice, lines=lines)).decode(),
     )
 
 

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from facturx import parse_ubl_cii_xml, xml_check_xsd
 from pypdf import PdfReader
 
@@ -163,6 +165,16 @@ def test_the_file_in_the_pdf_is_the_one_that_is_downloaded_and_the_pdf_is_the_sa
     for told in ("<pdfaid:part>3", "<fx:ConformanceLevel>EN 16931<", "<fx:DocumentFileName>factur-x.xml<"):
         assert told in metadata
     assert reader.trailer["/Root"]["/AF"][0]["/AFRelationship"] == "/Alternative"
+
+
+def test_a_document_reads_its_lines_once_for_the_page_and_for_the_file_in_it() -> None:
+    invoice = an_invoice()
+
+    with CaptureQueriesContext(connection) as asked:
+        document_of(invoice=invoice)
+
+    tables = [query["sql"] for query in asked.captured_queries if 'FROM "invoicing_invoiceline"' in query["sql"]]
+    assert len(tables) == 1
 
 
 def test_without_a_word_about_tax_or_with_a_sales_tax_there_is_no_e_invoice_and_the_answer_says_why() -> None:

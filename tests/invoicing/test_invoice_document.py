@@ -11,16 +11,8 @@ import pytest
 from moneyed import Money
 
 from invoicing.core.spans import period_text
-from invoicing.invoices.document import (
-    DocumentCustomer,
-    DocumentLine,
-    DocumentSeller,
-    DocumentStep,
-    DocumentSum,
-    InvoiceDocument,
-    document_etag,
-    render_pdf,
-)
+from invoicing.invoices.document import DocumentSum, InvoiceDocument, document_etag, render_pdf
+from invoicing.invoices.printed_page import DocumentCustomer, DocumentLine, DocumentSeller, DocumentStep
 from invoicing.invoices.printed_text import money_text, quantity_text
 
 SELLER = DocumentSeller(
