@@ -7,6 +7,7 @@ import pgtrigger
 from django.db import models
 from simple_history.models import HistoricalRecords
 
+from billing_site.kernel.bulk import update_rows
 from billing_site.kernel.model import append_only
 
 
@@ -28,6 +29,27 @@ def save_with_reason(row: models.Model, *, actor: str, reason: str, fields: Sequ
     assert actor and reason, "a change without actor and reason cannot be audited"
     row._change_reason = f"{actor}: {reason}"  # type: ignore[attr-defined]
     row.save(update_fields=fields)
+
+
+def create_all_with_reason(rows: Sequence[models.Model], *, actor: str, reason: str) -> None:
+    """Store new tracked rows of one model, in two statements; the history of each says who did it and why."""
+    if rows:
+        type(rows[0])._default_manager.bulk_create(rows)
+        _note_all(rows, actor=actor, reason=reason, are_new=True)
+
+
+def update_all_with_reason(rows: Sequence[models.Model], *, fields: Sequence[str], actor: str, reason: str) -> None:
+    """Write these fields of tracked rows of one model, in two statements; the history of each says who did it and why."""
+    if rows:
+        update_rows(rows, fields=fields)
+        _note_all(rows, actor=actor, reason=reason, are_new=False)
+
+
+def _note_all(rows: Sequence[models.Model], *, actor: str, reason: str, are_new: bool) -> None:
+    assert actor and reason, "a change without actor and reason cannot be audited"
+    for row in rows:
+        row._change_reason = f"{actor}: {reason}"  # type: ignore[attr-defined]
+    type(rows[0]).history.bulk_history_create(rows, update=not are_new)  # type: ignore[attr-defined]
 
 
 def delete_with_reason(row: models.Model, *, actor: str, reason: str) -> None:

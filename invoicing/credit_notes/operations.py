@@ -23,7 +23,7 @@ from invoicing.credits.models import CreditGrant
 from invoicing.credits.operations import GrantTerms, grant_sold_credit
 from invoicing.customers.operations import KEY_PATTERN
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
-from invoicing.invoices.numbering import locked_series, number_of
+from invoicing.invoices.numbering import locked_series, number_of, year_of
 from invoicing.subscriptions.queries import held_in_advance
 
 LINES_MAX = 1_000
@@ -153,7 +153,8 @@ def write_credit_note(
     """
     assert connection.in_atomic_block, "a credit note is written with all that follows from it, or not at all"
     invoice = assembled.invoice
-    series = locked_series(name=settings.CREDIT_NOTE_NUMBER_PREFIX, issued_at=at, timezone=invoice.timezone)
+    year = year_of(issued_at=at, timezone=invoice.timezone)
+    series = locked_series(name=settings.CREDIT_NOTE_NUMBER_PREFIX, year=year)
     number = number_of(series=series, ordinal=series.next_number)
     note = CreditNote(
         series=series,

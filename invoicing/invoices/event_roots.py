@@ -1,13 +1,13 @@
 """The events of an invoice under one root: a Merkle tree over the events of each metered line, and one over these lines."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
 from billing_site.kernel.digest import canonical
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.merkle import root_of
 from billing_site.kernel.period import Period, as_utc
-from invoicing.invoices.models import InvoiceLine, LineKind, UsageCorrection
+from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
 from metering.archiving.absent import EventsArchived, purged_months_of
 from metering.queries.roots import EventRoot, EventSpan, event_roots_for_billing
 
@@ -72,6 +72,14 @@ def root_over_lines(*, lines: Iterable[InvoiceLine]) -> str:
 def lacks_roots(*, lines: Iterable[InvoiceLine]) -> bool:
     """Say whether a draft charges for usage without saying of which events: it was made before there were roots."""
     return any(line.kind == LineKind.CHARGE and line.meter_key and not line.events_root for line in lines)
+
+
+def drafts_lacking_roots(*, invoices: Collection[Invoice]) -> set[int]:
+    """Return the numbers of those drafts for which `lacks_roots` says so: one query, none for none."""
+    if not invoices:
+        return set()
+    charges = InvoiceLine.objects.filter(invoice__in=invoices, kind=LineKind.CHARGE, events_root="")
+    return set(charges.exclude(meter_key="").values_list("invoice_id", flat=True))
 
 
 def set_root_of_correction(*, correction: UsageCorrection, customer_key: str) -> None:

@@ -8,10 +8,15 @@ from django.db import connection
 from invoicing.invoices.models import InvoiceSeries
 
 
-def locked_series(*, name: str, issued_at: datetime, timezone: str) -> InvoiceSeries:
-    """Return the series of a kind of document (INV, CN) and the year of issue, its row locked until the transaction ends; made on first use."""
+def year_of(*, issued_at: datetime, timezone: str) -> int:
+    """Return the year, there, in which a document is issued: each has its own series."""
+    return issued_at.astimezone(ZoneInfo(timezone)).year
+
+
+def locked_series(*, name: str, year: int) -> InvoiceSeries:
+    """Return the series of a kind of document (INV, CN) and a year, its row locked until the transaction ends; made on first use."""
     assert connection.in_atomic_block, "a number is taken in the transaction that issues"
-    prefix = f"{name}-{issued_at.astimezone(ZoneInfo(timezone)).year}"
+    prefix = f"{name}-{year}"
     InvoiceSeries.objects.bulk_create([InvoiceSeries(prefix=prefix)], ignore_conflicts=True)
     return InvoiceSeries.objects.select_for_update().get(prefix=prefix)
 

@@ -9,6 +9,17 @@ from invoicing.invoices.models import Invoice
 from invoicing.invoices.printed_page import DocumentCustomer, DocumentSeller
 from invoicing.invoices.taxes import decided_number, seller_number
 
+# What of an invoice says who owes and who sells.
+PARTY_FIELDS = (
+    "timezone",
+    "customer_name",
+    "customer_email",
+    "customer_address",
+    "customer_tax_id",
+    "settlement_channel",
+    "seller",
+)
+
 
 def copy_parties(*, invoice: Invoice, customer: Customer) -> None:
     """Copy the parties onto an invoice that is not issued yet, unsaved."""

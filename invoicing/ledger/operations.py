@@ -1,9 +1,11 @@
 """What may happen in the books: an entry is posted once, balanced, for ever."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import Prefetch
 from moneyed import Money
 
 from billing_site.kernel import money
@@ -53,36 +55,87 @@ def ensure_accounts() -> dict[str, Account]:
     return {account.code: account for account in Account.objects.filter(code__in=CHART_OF_ACCOUNTS)}
 
 
-@transaction.atomic
+@dataclass(frozen=True)
+class NewEntry:
+    """A journal entry to be written: debits are positive, credits negative. `kind` and `reference` name the fact."""
+
+    kind: str
+    reference: str
+    postings: Sequence[PostingLine]
+    description: str
+    occurred_at: datetime
+
+    @property
+    def currency(self) -> str:
+        """The one currency of its postings."""
+        return self.postings[0].amount.currency.code
+
+
 def post_entry(
     *, kind: str, reference: str, postings: Sequence[PostingLine], description: str, occurred_at: datetime
 ) -> JournalEntry:
-    """Write one balanced journal entry (S0-118); the same kind and reference a second time changes nothing.
-
-    Debits are positive, credits negative. The database refuses an entry that does not sum to zero. An
-    entry that exists with other postings is another fact under the same name: a broken promise of the caller.
-    """
-    assert postings, "an entry without postings says nothing"
-    currency = postings[0].amount.currency.code
-    assert money.total((line.amount for line in postings), currency) == Money(0, currency), "debits must equal credits"
-
-    entry, created = JournalEntry.objects.get_or_create(
-        kind=kind,
-        reference=reference,
-        defaults={"currency": currency, "description": description, "occurred_at": occurred_at},
-    )
-    if created:
-        accounts = {account.code: account for account in Account.objects.filter(code__in={p.account for p in postings})}
-        if len(accounts) < len({line.account for line in postings}):
-            accounts = ensure_accounts()
-        Posting.objects.bulk_create(
-            [
-                Posting(entry=entry, account=accounts[line.account], currency=currency, amount=line.amount)
-                for line in postings
-            ]
-        )
-    else:
-        written = [(p.account.code, p.amount) for p in entry.postings.select_related("account").order_by("id")]
-        wanted = [(line.account, line.amount) for line in postings]
-        assert written == wanted, f"{kind} {reference} is in the books with other postings"
+    """Write one balanced journal entry (S0-118), as `post_entries` does."""
+    [entry] = post_entries(entries=[NewEntry(kind, reference, postings, description, occurred_at)])
     return entry
+
+
+@transaction.atomic
+def post_entries(*, entries: Sequence[NewEntry]) -> list[JournalEntry]:
+    """Write balanced journal entries (S0-118); the same kind and reference a second time changes nothing.
+
+    The database refuses an entry that does not sum to zero. An entry that exists with other postings is another
+    fact under the same name: a broken promise of the caller. The number of queries does not grow with the entries.
+    """
+    for entry in entries:
+        assert entry.postings, "an entry without postings says nothing"
+        owed = money.total((line.amount for line in entry.postings), entry.currency)
+        assert owed == Money(0, entry.currency), "debits must equal credits"
+    written = _written(entries)
+    missing = [entry for entry in entries if (entry.kind, entry.reference) not in written]
+    try:
+        with transaction.atomic():
+            created = JournalEntry.objects.bulk_create(_row(entry) for entry in missing)
+    except IntegrityError:
+        # Somebody wrote one of them at the same moment: then it is there by now.
+        if len(_written(entries)) == len(written):
+            raise
+        return post_entries(entries=entries)
+    _post(missing, created)
+    for entry in entries:
+        if (there := written.get((entry.kind, entry.reference))) is not None:
+            said = [(posting.account.code, posting.amount) for posting in there.postings.all()]
+            wanted = [(line.account, line.amount) for line in entry.postings]
+            assert said == wanted, f"{entry.kind} {entry.reference} is in the books with other postings"
+    written |= {(row.kind, row.reference): row for row in created}
+    return [written[entry.kind, entry.reference] for entry in entries]
+
+
+def _row(entry: NewEntry) -> JournalEntry:
+    return JournalEntry(
+        kind=entry.kind,
+        reference=entry.reference,
+        currency=entry.currency,
+        description=entry.description,
+        occurred_at=entry.occurred_at,
+    )
+
+
+def _written(entries: Sequence[NewEntry]) -> dict[tuple[str, str], JournalEntry]:
+    """Return those of some entries that are in the books, with their postings."""
+    postings = Posting.objects.select_related("account").order_by("id")
+    rows = JournalEntry.objects.filter(
+        kind__in={entry.kind for entry in entries}, reference__in=[entry.reference for entry in entries]
+    )
+    return {(row.kind, row.reference): row for row in rows.prefetch_related(Prefetch("postings", postings))}
+
+
+def _post(entries: Sequence[NewEntry], rows: Sequence[JournalEntry]) -> None:
+    codes = {line.account for entry in entries for line in entry.postings}
+    accounts = {account.code: account for account in Account.objects.filter(code__in=codes)}
+    if len(accounts) < len(codes):
+        accounts = ensure_accounts()
+    Posting.objects.bulk_create(
+        Posting(entry=row, account=accounts[line.account], currency=entry.currency, amount=line.amount)
+        for entry, row in zip(entries, rows, strict=True)
+        for line in entry.postings
+    )

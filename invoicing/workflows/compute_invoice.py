@@ -3,7 +3,7 @@
 Billing, preview, portal estimate and API preview are this one function with different arguments.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -21,13 +21,14 @@ from invoicing.core.figures import CompiledPrices, InvoiceFigures, figures_of
 from invoicing.core.rating import rate_charge
 from invoicing.core.tax import TaxMissing, TaxTerms
 from invoicing.customers.models import Customer
-from invoicing.invoices.corrections import open_corrections
-from invoicing.invoices.credits import open_lots
+from invoicing.invoices.corrections import customers_with_open_corrections, open_corrections
+from invoicing.invoices.credits import customers_with_credit, open_lots
 from invoicing.invoices.taxes import tax_terms
-from invoicing.subscriptions.snapshot import Contract, InPlace, contract_at, without_fees_in_advance
-from invoicing.tax.provider import tax_provider
-from invoicing.tax.queries import tax_book
-from metering.queries import MeterUsage, billing_usage, sizes_as_known, usage_as_known
+from invoicing.subscriptions.agreements import Agreements, agreements_of
+from invoicing.subscriptions.snapshot import Contract, InPlace, contract_agreed, contract_at, without_fees_in_advance
+from invoicing.tax.provider import TaxProvider, tax_provider
+from invoicing.tax.queries import TaxBook, tax_book
+from metering.queries import Asked, MeterUsage, billing_usage, billing_usages, sizes_as_known, usage_as_known
 from metering.queries.billing import no_usage
 
 # What each of some meters counted in a service period.
@@ -44,6 +45,52 @@ class ComputedInvoice:
     contract: Contract
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What invoices of some customers are computed from beside usage, read at once: what they agreed to, who has credit or open corrections, tax."""
+
+    agreements: Agreements
+    corrected: Collection[int]
+    credited: Collection[int]
+    book: TaxBook
+    provider: TaxProvider
+
+    def contract(self, *, customer: Customer, period: Period) -> Contract:
+        """Return what one of the customers is charged for a period."""
+        return contract_agreed(agreements=self.agreements, customer=customer, period=period)
+
+    def corrections(self, *, customer: Customer, period: Period) -> Sequence[OpenCorrection]:
+        """Return what the invoice of a period may take of late usage."""
+        return open_corrections(customer=customer, period=period) if customer.pk in self.corrected else ()
+
+    def lots(self, *, customer: Customer, contract: Contract) -> Sequence[Lot]:
+        """Return the credit that may pay for a contract."""
+        return open_lots(customer=customer, contract=contract) if customer.pk in self.credited else ()
+
+    def tax(
+        self, *, customer: Customer, contract: Contract, corrections: Sequence[OpenCorrection]
+    ) -> TaxTerms | TaxMissing | None:
+        """Return how the invoice of a contract is taxed."""
+        return tax_terms(
+            book=self.book,
+            provider=self.provider,
+            customer=customer,
+            snapshot=contract.snapshot,
+            corrections=corrections,
+        )
+
+
+def ground_of(*, customers: Sequence[Customer], agreements: Agreements | None = None) -> Ground:
+    """Read what invoices of customers are computed from; the number of queries does not grow with them."""
+    return Ground(
+        agreements=agreements or agreements_of(customers=customers),
+        corrected=customers_with_open_corrections(customers=customers),
+        credited=customers_with_credit(customers=customers),
+        book=tax_book(customers=[customer.pk for customer in customers]),
+        provider=tax_provider(),
+    )
+
+
 def compute_invoice(
     *, customer: Customer, period: Period, until: datetime, computed: Sequence[AssembledInvoice] = ()
 ) -> ComputedInvoice:
@@ -55,23 +102,56 @@ def compute_invoice(
     some is left: a draft reserves none.
     `computed` are invoices of earlier periods that are not stored: what they take in advance is settled, what they draw and carry is gone.
     """
-    contract = contract_at(customer=customer, period=period, computed=computed)
+    ground = ground_of(customers=[customer])
+    for invoice in computed:
+        amounts = {line.reference: line.amount.amount for line in invoice.bill_lines}
+        ground.agreements.note_computed(customer=customer, period=invoice.period, amounts=amounts)
+    contract = ground.contract(customer=customer, period=period)
+    measure = measure_for_billing(customer=customer, until=until)
+    return _computed_on(ground, customer, contract, measure, computed=computed)
+
+
+def compute_invoices(*, ground: Ground, due: Sequence[tuple[Customer, Period]]) -> list[ComputedInvoice]:
+    """Compute the invoices of whole periods, of customers of whom a ground was read: their usage is read at once, too."""
+    contracts = [ground.contract(customer=customer, period=period) for customer, period in due]
+    asked = {
+        Asked(customer.key, meter, replace(service, end=min(service.end, period.end)))
+        for (customer, period), contract in zip(due, contracts, strict=True)
+        for service, meters in _meters_of(contract.snapshot.charges).items()
+        for meter in meters
+        if service.start < period.end
+    }
+    usages = billing_usages(asked=asked)
+
+    def read(customer: Customer, until: datetime) -> Measure:
+        return lambda keys, service: _counted(
+            keys, service, until, lambda keys, span: {key: usages[Asked(customer.key, key, span)] for key in keys}
+        )
+
+    return [
+        _computed_on(ground, customer, contract, read(customer, period.end))
+        for (customer, period), contract in zip(due, contracts, strict=True)
+    ]
+
+
+def _computed_on(
+    ground: Ground,
+    customer: Customer,
+    contract: Contract,
+    measure: Measure,
+    *,
+    computed: Sequence[AssembledInvoice] = (),
+) -> ComputedInvoice:
     corrections = corrections_after(
-        corrections=open_corrections(customer=customer, period=period),
+        corrections=ground.corrections(customer=customer, period=contract.snapshot.period),
         carried=_sums(line for invoice in computed for line in invoice.corrections),
     )
     return _computed(
         contract,
-        measure_for_billing(customer=customer, until=until),
+        measure,
         corrections=corrections,
-        lots=_after(computed, open_lots(customer=customer, contract=contract)),
-        tax=tax_terms(
-            book=tax_book(customers=[customer.pk]),
-            provider=tax_provider(),
-            customer=customer,
-            snapshot=contract.snapshot,
-            corrections=corrections,
-        ),
+        lots=_after(computed, ground.lots(customer=customer, contract=contract)),
+        tax=ground.tax(customer=customer, contract=contract, corrections=corrections),
     )
 
 
@@ -151,7 +231,9 @@ def compute_total(*, customer: Customer, period: Period, until: datetime) -> Mon
 
 def measure_for_billing(*, customer: Customer, until: datetime) -> Measure:
     """Return how the meters of a customer are read for billing, up to `until` (exclusive): from the rolled-up windows."""
-    return lambda keys, service: _measured(keys, service, customer=customer, until=until)
+    return lambda keys, service: _counted(
+        keys, service, until, lambda keys, span: billing_usage(customer_id=customer.key, meter_keys=keys, period=span)
+    )
 
 
 def _computed(
@@ -230,16 +312,19 @@ def _by_size(need: BySize, measured: MeterUsage) -> SizeUsage:
 
 def _measured_of(charges: Sequence[Charge], measure: Measure) -> dict[Period, Mapping[str, MeterUsage]]:
     """Return what each meter counted in each service period: one query a service period, not a charge."""
+    return {service: measure(sorted(keys), service) for service, keys in _meters_of(charges).items()}
+
+
+def _meters_of(charges: Sequence[Charge]) -> dict[Period, set[str]]:
     meters: dict[Period, set[str]] = {}
     for charge in charges:
         if charge.meter is not None:
             meters.setdefault(charge.service_period, set()).add(charge.meter)
-    return {service: measure(sorted(keys), service) for service, keys in meters.items()}
+    return meters
 
 
-def _measured(keys: list[str], service: Period, *, customer: Customer, until: datetime) -> dict[str, MeterUsage]:
+def _counted(keys: list[str], service: Period, until: datetime, read: Measure) -> dict[str, MeterUsage]:
     if until <= service.start:
         # A preview at the first moment of a service, or before it: nothing can have been used yet.
         return dict.fromkeys(keys, no_usage())
-    counted = replace(service, end=min(service.end, until))
-    return billing_usage(customer_id=customer.key, meter_keys=keys, period=counted)
+    return read(keys, replace(service, end=min(service.end, until)))

@@ -1,5 +1,6 @@
 """Issue an invoice: number and seal, books, and the intent to push it, in one transaction."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
@@ -12,14 +13,17 @@ from billing_site.kernel.period import Period, as_utc
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.assembly import AssembledInvoice
 from invoicing.core.posting import PREPAID_CREDIT, PROMOTIONAL_CREDIT, TAX_PAYABLE, postings_for_issue
+from invoicing.credits.models import CreditGrant
 from invoicing.credits.operations import draw_credits
 from invoicing.customers.models import SettlementChannel
 from invoicing.gate.models import InvoiceHold
 from invoicing.invoices.crediting import credited_beside
-from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
-from invoicing.invoices.operations import apply_payment, issue, locked_invoice, nothing_due, save_draft
+from invoicing.invoices.drafting import save_draft
+from invoicing.invoices.issuing import issue_all
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
+from invoicing.invoices.operations import apply_payment, locked_invoice, nothing_due
 from invoicing.ledger.models import JournalEntry
-from invoicing.ledger.operations import post_entry
+from invoicing.ledger.operations import NewEntry, post_entries
 from invoicing.payments.push import plan_push
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
 from invoicing.workflows.hash_events import hashing_ahead
@@ -81,27 +85,46 @@ def _refreshed(invoice_id: int, *, at: datetime, actor: str, reason: str) -> Inv
 
 @transaction.atomic
 def issue_computed(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
-    """Issue a draft that was computed in this transaction, post it to the books and plan its push.
-
-    An invoice over nothing is paid at once and goes nowhere.
-    """
-    invoice = issue(invoice_id=invoice_id, at=at, actor=actor, reason=reason)
-    if invoice.status != InvoiceStatus.ISSUED:
+    """Issue a draft that was computed in this transaction, as `issue_all_computed` does; what is issued already is left as it is."""
+    invoice = locked_invoice(invoice_id=invoice_id)
+    if invoice.status in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
         return invoice
-    assert invoice.number is not None
-    drawn = {
-        line.credit_grant: line.amount * -1
-        for line in invoice.lines.select_related("credit_grant")
-        if line.credit_grant
-    }
-    draw_credits(
-        drawn={grant.pk: amount for grant, amount in drawn.items()}, invoice_number=invoice.number, at=at, actor=actor
-    )
+    [issued] = issue_all_computed(invoices=[invoice], at=at, actor=actor, reason=reason)
+    return issued
 
-    def paid(kind: CreditKind) -> list[Money]:
-        return [amount for grant, amount in drawn.items() if grant.kind == kind]
 
-    post_entry(
+def issue_all_computed(*, invoices: Sequence[Invoice], at: datetime, actor: str, reason: str) -> list[Invoice]:
+    """Issue drafts that were computed in this transaction, post them to the books and plan their push; they are locked with their customers.
+
+    An invoice over nothing is paid at once and goes nowhere. Raises Conflict as `issue_all` does.
+    """
+    issued = issue_all(invoices=invoices, at=at, actor=actor, reason=reason)
+    for invoice, lines in issued:
+        if drawn := _drawn(lines):
+            assert invoice.number is not None
+            draw_credits(
+                drawn={grant.pk: amount for grant, amount in drawn.items()},
+                invoice_number=invoice.number,
+                at=at,
+                actor=actor,
+            )
+    post_entries(entries=[_entry(invoice, lines) for invoice, lines in issued])
+    return [_sent(invoice, at=at, actor=actor) for invoice in invoices]
+
+
+def _drawn(lines: Sequence[InvoiceLine]) -> dict[CreditGrant, Money]:
+    return {line.credit_grant: line.amount * -1 for line in lines if line.credit_grant}
+
+
+def _entry(invoice: Invoice, lines: Sequence[InvoiceLine]) -> NewEntry:
+    """Return what an issued invoice says to the books."""
+    assert invoice.number is not None and invoice.issued_at is not None, "it is issued"
+    drawn = _drawn(lines)
+
+    def paid(kind: CreditKind) -> Money:
+        return total((-amount for grant, amount in drawn.items() if grant.kind == kind), invoice.currency)
+
+    return NewEntry(
         kind=JournalEntry.Kind.ISSUE,
         reference=invoice.number,
         postings=postings_for_issue(
@@ -111,15 +134,19 @@ def issue_computed(*, invoice_id: int, at: datetime, actor: str, reason: str) ->
                 # What is owed to the tax office is never revenue.
                 TAX_PAYABLE: invoice.tax_amount or from_minor_units(0, invoice.currency),
                 # What credit pays is earned beside what the customer owes.
-                PREPAID_CREDIT: total((-one for one in paid(CreditKind.PREPAID)), invoice.currency),
-                PROMOTIONAL_CREDIT: total((-one for one in paid(CreditKind.PROMOTIONAL)), invoice.currency),
+                PREPAID_CREDIT: paid(CreditKind.PREPAID),
+                PROMOTIONAL_CREDIT: paid(CreditKind.PROMOTIONAL),
                 # An invoice that sells credit draws none.
-                **credited_beside(lines=invoice.lines.all()),
+                **credited_beside(lines=lines),
             },
         ),
         description=f"Invoice {invoice.number}, {invoice.customer_name}"[:300],
-        occurred_at=invoice.issued_at or at,
+        occurred_at=invoice.issued_at,
     )
+
+
+def _sent(invoice: Invoice, *, at: datetime, actor: str) -> Invoice:
+    """Plan the push of an issued invoice; return one over nothing as paid."""
     if nothing_due(invoice=invoice):
         nothing = from_minor_units(0, invoice.currency)
         return apply_payment(invoice_id=invoice.pk, amount=nothing, paid_at=at, actor=actor, reason="nothing is due")

@@ -11,13 +11,7 @@ from invoicing.core.correction import corrections_after
 from invoicing.core.figures import CompiledPrices
 from invoicing.core.tax import TaxMissing
 from invoicing.customers.models import Customer
-from invoicing.invoices.corrections import customers_with_open_corrections, open_corrections
-from invoicing.invoices.credits import customers_with_credit, open_lots
-from invoicing.invoices.taxes import tax_terms
-from invoicing.subscriptions.snapshot import contract_agreed
-from invoicing.tax.provider import tax_provider
-from invoicing.tax.queries import tax_book
-from invoicing.workflows.compute_invoice import Measure, compute_figures, measure_for_billing
+from invoicing.workflows.compute_invoice import Measure, compute_figures, ground_of, measure_for_billing
 from invoicing.workflows.run_report import (
     DueBatch,
     InvoicePreview,
@@ -54,21 +48,16 @@ def preview_billing(*, as_of: datetime, customer_key: str = "") -> RunReport:
 def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measures: Measures) -> None:
     """Put the previews of a batch into the report; beside reading usage, as many queries as of one customer."""
     prices = CompiledPrices()
-    customers = [customer for customer, _ in batch.due]
-    corrected = customers_with_open_corrections(customers=customers)
-    credited = customers_with_credit(customers=customers)
-    book, provider = tax_book(customers=[customer.pk for customer in customers]), tax_provider()
+    ground = ground_of(customers=[customer for customer, _ in batch.due], agreements=batch.agreements)
     # By reference, which names one lot or correction among those of all customers.
     drawn: dict[str, Money] = {}
     carried: dict[str, Money] = {}
     for customer, period in sorted(batch.due, key=lambda pair: (pair[1].end, pair[1].start)):
         with failures_told(report, customer, period):
-            contract = contract_agreed(agreements=batch.agreements, customer=customer, period=period)
-            lots = open_lots(customer=customer, contract=contract) if customer.pk in credited else ()
-            corrections = open_corrections(customer=customer, period=period) if customer.pk in corrected else ()
-            tax = tax_terms(
-                book=book, provider=provider, customer=customer, snapshot=contract.snapshot, corrections=corrections
-            )
+            contract = ground.contract(customer=customer, period=period)
+            lots = ground.lots(customer=customer, contract=contract)
+            corrections = ground.corrections(customer=customer, period=period)
+            tax = ground.tax(customer=customer, contract=contract, corrections=corrections)
             figures = compute_figures(
                 contract=contract,
                 measure=measures(customer, period),

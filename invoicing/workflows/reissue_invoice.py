@@ -14,8 +14,9 @@ from billing_site.kernel.money import from_minor_units
 from billing_site.kernel.period import Period, as_utc
 from billing_site.kernel.reasons import checked_reason
 from invoicing.core.assembly import AssembledInvoice
+from invoicing.invoices.drafting import save_draft
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
-from invoicing.invoices.operations import locked_invoice, save_draft
+from invoicing.invoices.operations import locked_invoice
 from invoicing.invoices.queries import OWED
 from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.subscriptions.snapshot import periods_due

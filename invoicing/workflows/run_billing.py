@@ -1,23 +1,22 @@
 """One billing run: every period that is due becomes a draft, or an issued invoice, exactly once."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from django.db import connection, transaction
 
-from billing_site.kernel.period import Period
-from invoicing.customers.models import Customer
-from invoicing.customers.operations import lock_customer
+from invoicing.customers.operations import lock_customers
+from invoicing.invoices.drafting import NewDraft, save_drafts
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceStatus
-from invoicing.invoices.operations import save_draft
 from invoicing.invoices.taxes import missing_tax
-from invoicing.workflows.compute_invoice import compute_invoice
+from invoicing.workflows.compute_invoice import compute_invoices, ground_of
 from invoicing.workflows.gate_facts import Due
 from invoicing.workflows.hash_events import hashing_ahead
-from invoicing.workflows.issue_invoice import issue_computed
-from invoicing.workflows.pre_issue_gate import Gate, ask_gate, gate_for, reasons_of
+from invoicing.workflows.issue_invoice import issue_all_computed
+from invoicing.workflows.pre_issue_gate import ask_gate, gate_for, reasons_of
 from invoicing.workflows.run_report import (
+    OF_ONE_CUSTOMER,
     HeldInvoice,
     RunReport,
     due_in_batches,
@@ -29,13 +28,15 @@ from invoicing.workflows.run_report import (
 from metering.rollup import roll_up
 
 Progress = Callable[[int, int], None]
-# The gate reads what it knows about so many at once.
-BATCH_INVOICES = 500
+# What is done with drafts of locked customers that may be issued.
+Finish = Callable[..., Sequence[Invoice]]
+# So many customers are locked, billed and committed together.
+BATCH_INVOICES = 200
 
 
 def draft_billing(*, as_of: datetime, at: datetime, customer_key: str = "", actor: str = "billing run") -> RunReport:
     """Make or refresh the draft of every period that ended by `as_of` and is not issued yet."""
-    return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=_keep_draft)
+    return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=_keep_drafts)
 
 
 def issue_billing(
@@ -49,14 +50,16 @@ def issue_billing(
     """Draft and issue every period that ended by `as_of`; running it again makes nothing new.
 
     A period in which usage is charged and that ended less than its customer's grace ago, by `as_of` and by `at`, stays a
-    draft: late usage still joins it (S0-060, S0-062). So does one that the gate holds, until somebody releases it (S3-053). What is late for earlier invoices is settled first. Each customer and period is a transaction of its own: a crash leaves whole invoices or none,
+    draft: late usage still joins it (S0-060, S0-062). So does one that the gate holds, until somebody releases it (S3-053). What is late for earlier invoices is settled first. Some customers at a time are a transaction of their own: a crash leaves whole invoices or none,
     and the next run goes on where it stopped (S0-131).
     """
-    return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=issue_computed, progress=progress)
+    return _run(
+        as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=issue_all_computed, progress=progress
+    )
 
 
-def _keep_draft(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
-    return Invoice.objects.get(pk=invoice_id)
+def _keep_drafts(*, invoices: Sequence[Invoice], at: datetime, actor: str, reason: str) -> Sequence[Invoice]:
+    return invoices
 
 
 def _run(
@@ -65,7 +68,7 @@ def _run(
     at: datetime,
     customer_key: str,
     actor: str,
-    finish: Callable[..., Invoice],
+    finish: Finish,
     progress: Progress | None = None,
 ) -> RunReport:
     roll_up()
@@ -84,7 +87,14 @@ def issue_due(*, report: RunReport, as_of: datetime, at: datetime, actor: str, r
     """
     assert connection.in_atomic_block, "the caller keeps the whole run or takes it back"
     return _bill_all(
-        report, as_of=as_of, at=at, customer_key="", actor=actor, reason=reason, finish=issue_computed, progress=None
+        report,
+        as_of=as_of,
+        at=at,
+        customer_key="",
+        actor=actor,
+        reason=reason,
+        finish=issue_all_computed,
+        progress=None,
     )
 
 
@@ -96,7 +106,7 @@ def _bill_all(
     customer_key: str,
     actor: str,
     reason: str,
-    finish: Callable[..., Invoice],
+    finish: Finish,
     progress: Progress | None,
 ) -> BillingRun:
     batches = due_in_batches(as_of=as_of, customer_key=customer_key, report=report)
@@ -104,20 +114,13 @@ def _bill_all(
     due = sorted((pair for batch in batches for pair in batch.due), key=lambda pair: (pair[1].end, pair[0].pk))
     run = BillingRun.objects.create(as_of=as_of, started_at=at)
     reason = reason or f"billing run {run.pk} as of {as_of:%Y-%m-%d %H:%M} UTC"
+    deed = _Deed(run, at, actor, reason, finish)
     done = 0
     for batch in _each_customer_once(due):
-        gate = gate_for(due=batch)
-        for customer, period in batch:
-            with failures_told(report, customer, period):
-                bill = partial(
-                    _bill, customer, period, report, run, gate, at=at, actor=actor, reason=reason, finish=finish
-                )
-                invoice = hashing_ahead(bill, at=at)
-                report.invoices.append(invoice)
-                note_missing_tax(report, customer, period, missing=missing_tax(invoice=invoice))
-            done += 1
-            if progress is not None:
-                progress(done, len(due))
+        _bill(batch, report, deed)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(due))
     run.finished_at = at
     run.held_count = len(report.held)
     run.drafted_count = sum(invoice.status == InvoiceStatus.DRAFT for invoice in report.invoices)
@@ -146,38 +149,62 @@ def _each_customer_once(due: Sequence[Due]) -> Iterator[list[Due]]:
         yield list(batch.values())
 
 
+@dataclass(frozen=True)
+class _Deed:
+    """How a run bills what is due, and what it does with the drafts that may be issued."""
+
+    run: BillingRun
+    at: datetime
+    actor: str
+    reason: str
+    finish: Finish
+
+
+def _bill(due: Sequence[Due], report: RunReport, deed: _Deed) -> None:
+    """Bill customers in one transaction; where that fails, in two halves, until it is known of whom it fails."""
+    if len(due) == 1:
+        [(customer, period)] = due
+        with failures_told(report, customer, period):
+            report.add(hashing_ahead(lambda: _billed(due, deed), at=deed.at))
+        return
+    try:
+        told = _billed(due, deed)
+    except OF_ONE_CUSTOMER:
+        middle = len(due) // 2
+        _bill(due[:middle], report, deed)
+        _bill(due[middle:], report, deed)
+    else:
+        report.add(told)
+
+
 @transaction.atomic
-def _bill(
-    customer: Customer,
-    period: Period,
-    report: RunReport,
-    run: BillingRun,
-    gate: Gate,
-    *,
-    at: datetime,
-    actor: str,
-    reason: str,
-    finish: Callable[..., Invoice],
-) -> Invoice:
-    # Locked before it is computed: no subscription starts or ends between the figures and their issue.
-    customer = lock_customer(customer_id=customer.pk)
-    computed = compute_invoice(customer=customer, period=period, until=period.end)
-    invoice = save_draft(
-        customer=customer,
-        assembled=computed.assembled,
-        sources=computed.contract.sources,
-        run=run,
-        at=at,
-        actor=actor,
-        reason=reason,
-    )
-    charges = computed.contract.snapshot.charges
-    waits = note_grace(report, customer, period, charges=charges, known_at=min(run.as_of, at))
-    # Usage that is still to come would look silent.
-    is_complete = not waits and period.end <= at
-    held = ask_gate(gate=gate, invoice=invoice, assembled=computed.assembled, at=at) if is_complete else None
-    if held is not None:
-        report.held.append(HeldInvoice(customer.key, period, reasons_of(held=held)))
-    # Without tax data it stays a draft until somebody says what is missing.
-    end = _keep_draft if waits or held or missing_tax(invoice=invoice) else finish
-    return end(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)
+def _billed(due: Sequence[Due], deed: _Deed) -> RunReport:
+    told = RunReport()
+    # Locked before they are computed: no subscription starts or ends between the figures and their issue.
+    locked = lock_customers(customer_ids=[customer.pk for customer, _ in due])
+    due = [(locked[customer.pk], period) for customer, period in due]
+    gate = gate_for(due=due)
+    computed = compute_invoices(ground=ground_of(customers=list(locked.values())), due=due)
+    drafts = [
+        NewDraft(customer, one.assembled, one.contract.sources)
+        for (customer, _), one in zip(due, computed, strict=True)
+    ]
+    invoices = save_drafts(drafts=drafts, run=deed.run, at=deed.at, actor=deed.actor, reason=deed.reason)
+    ready = []
+    for (customer, period), one, invoice in zip(due, computed, invoices, strict=True):
+        known_at = min(deed.run.as_of, deed.at)
+        waits = note_grace(told, customer, period, charges=one.contract.snapshot.charges, known_at=known_at)
+        # Usage that is still to come would look silent.
+        is_complete = not waits and period.end <= deed.at
+        held = ask_gate(gate=gate, invoice=invoice, assembled=one.assembled, at=deed.at) if is_complete else None
+        if held is not None:
+            told.held.append(HeldInvoice(customer.key, period, reasons_of(held=held)))
+        # Without tax data it stays a draft until somebody says what is missing.
+        missing = missing_tax(invoice=invoice)
+        note_missing_tax(told, customer, period, missing=missing)
+        if invoice.status == InvoiceStatus.DRAFT and not (waits or held or missing):
+            ready.append(invoice)
+    ended = deed.finish(invoices=ready, at=deed.at, actor=deed.actor, reason=deed.reason)
+    finished = {invoice.pk: invoice for invoice in ended}
+    told.invoices = [finished.get(invoice.pk, invoice) for invoice in invoices]
+    return told

@@ -14,8 +14,8 @@ from billing_site.kernel.period import Period, as_utc
 from invoicing.core.contract import Charge
 from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
+from invoicing.invoices.drafting import drop_drafts
 from invoicing.invoices.models import Invoice, InvoiceStatus
-from invoicing.invoices.operations import drop_drafts
 from invoicing.subscriptions.agreements import Agreements, agreements_of
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.snapshot import periods_agreed
@@ -73,6 +73,14 @@ class RunReport:
     waiting: list[WaitingPeriod] = field(default_factory=list)
     held: list[HeldInvoice] = field(default_factory=list)
     failures: list[BillingFailure] = field(default_factory=list)
+
+    def add(self, part: "RunReport") -> None:
+        """Put what a part of the run did behind what is told already."""
+        self.invoices += part.invoices
+        self.previews += part.previews
+        self.waiting += part.waiting
+        self.held += part.held
+        self.failures += part.failures
 
 
 @dataclass(frozen=True)

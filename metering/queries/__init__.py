@@ -1,6 +1,6 @@
 """What may be asked about usage: what was used, what is billed, how it is proved, what did not arrive."""
 
-from metering.queries.billing import MeterUsage, billing_usage
+from metering.queries.billing import Asked, MeterUsage, billing_usage, billing_usages
 from metering.queries.control import (
     Backlog,
     Conservation,
@@ -38,6 +38,7 @@ from metering.queries.usage import (
 )
 
 __all__ = [
+    "Asked",
     "Backlog",
     "Conservation",
     "CustomerEvents",
@@ -53,6 +54,7 @@ __all__ = [
     "Window",
     "backlog",
     "billing_usage",
+    "billing_usages",
     "conservation",
     "customers_with_usage",
     "events_as_known",

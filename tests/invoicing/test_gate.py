@@ -16,8 +16,8 @@ from invoicing.customers.models import Customer
 from invoicing.gate.models import GateSetting, HoldOutcome, InvoiceHold
 from invoicing.gate.operations import release_hold, set_check
 from invoicing.gate.queries import HitRate, hit_rates, rules_in_force
+from invoicing.invoices.drafting import drop_drafts
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceStatus
-from invoicing.invoices.operations import drop_drafts
 from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
 from invoicing.workflows.pre_issue_gate import gate_for
 from invoicing.workflows.run_billing import draft_billing, issue_billing

@@ -43,6 +43,15 @@ def number_sql(prefix: str, ordinal: str) -> str:
     return f"{prefix} || '-' || lpad(({ordinal})::text, greatest(5, length(({ordinal})::text)), '0')"
 
 
+def ordinal_sql(number: str, prefix: str) -> str:
+    """Return the place of a number in its series as an SQL expression; NULL for what is none of its numbers, in the one way to write them."""
+    digits = f"substring({number} FROM length({prefix}) + 2)"
+    return (
+        f"(SELECT ordinal FROM (SELECT CASE WHEN {digits} ~ '^[0-9]{{5,9}}$' THEN {digits}::integer END AS ordinal) AS read"
+        f" WHERE {number} = {number_sql(prefix, 'ordinal')})"
+    )
+
+
 class TaxState(models.TextChoices):
     """Whether an invoice is taxed: a draft whose customer's tax data is missing is never issued."""
 
@@ -64,7 +73,7 @@ class InvoiceSeries(models.Model):
         verbose_name_plural = "invoice series"
         triggers = [
             Guard(
-                name="counts_by_one",
+                name="counts_upwards",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
                 func="""
@@ -77,27 +86,35 @@ class InvoiceSeries(models.Model):
                     END IF;
                     IF TG_OP = 'DELETE' OR NEW.id <> OLD.id OR NEW.prefix <> OLD.prefix
                        OR (NEW.next_number, NEW.last_seal) <> (OLD.next_number, OLD.last_seal)
-                          AND (NEW.next_number <> OLD.next_number + 1 OR NEW.last_seal = OLD.last_seal) THEN
-                        RAISE EXCEPTION 'invoice series % counts by one and stays', OLD.prefix
+                          AND (NEW.next_number <= OLD.next_number OR NEW.last_seal = OLD.last_seal) THEN
+                        RAISE EXCEPTION 'invoice series % counts upwards and stays', OLD.prefix
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;
                 """,
             ),
             Guard(
-                name="counts_an_invoice",
+                name="counts_its_documents",
                 when=pgtrigger.After,
                 operation=pgtrigger.Update,
                 timing=pgtrigger.Deferred,
+                # As many as it counts are there, each with the seal of the one before it.
                 func=f"""
-                    IF NEW.next_number > 1 AND NOT EXISTS (
-                        SELECT 1 FROM invoicing_invoice
-                         WHERE series_id = NEW.id AND number = {number_sql("NEW.prefix", "NEW.next_number - 1")}
-                           AND seal = NEW.last_seal
-                        UNION ALL
-                        SELECT 1 FROM invoicing_creditnote
-                         WHERE series_id = NEW.id AND number = {number_sql("NEW.prefix", "NEW.next_number - 1")}
-                           AND seal = NEW.last_seal
+                    IF EXISTS (
+                        SELECT 1 FROM (
+                            SELECT ordinal, document.seal, document.previous_seal,
+                                   lag(document.seal, 1, OLD.last_seal) OVER (ORDER BY ordinal) AS seal_before
+                              FROM generate_series(OLD.next_number, NEW.next_number - 1) AS ordinal
+                              LEFT JOIN LATERAL (
+                                SELECT seal, previous_seal FROM invoicing_invoice
+                                 WHERE number = {number_sql("NEW.prefix", "ordinal")} AND series_id = NEW.id
+                                UNION ALL
+                                SELECT seal, previous_seal FROM invoicing_creditnote
+                                 WHERE number = {number_sql("NEW.prefix", "ordinal")} AND series_id = NEW.id
+                              ) AS document ON TRUE
+                        ) AS counted
+                        WHERE seal IS NULL OR previous_seal IS DISTINCT FROM seal_before
+                           OR ordinal = NEW.next_number - 1 AND seal <> NEW.last_seal
                     ) THEN
                         RAISE EXCEPTION 'invoice series % counts a document that does not exist', NEW.prefix
                             USING ERRCODE = 'integrity_constraint_violation';
@@ -314,16 +331,16 @@ class Invoice(models.Model):
                 """,
             ),
             Guard(
-                name="takes_the_next_number",
+                name="takes_a_new_number",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Update,
+                # Of the numbers that its series has not counted yet; by the end of the transaction it has.
                 func=f"""
                     IF OLD.status = 'draft' AND NEW.status <> 'draft' AND NOT EXISTS (
                         SELECT 1 FROM invoicing_invoiceseries series
-                         WHERE id = NEW.series_id AND NEW.previous_seal = last_seal
-                           AND NEW.number = {number_sql("prefix", "next_number")}
+                         WHERE id = NEW.series_id AND {ordinal_sql("NEW.number", "prefix")} >= next_number
                     ) THEN
-                        RAISE EXCEPTION '% is not the next number of its series', NEW.number
+                        RAISE EXCEPTION '% is not a new number of its series', NEW.number
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;
@@ -335,9 +352,9 @@ class Invoice(models.Model):
                 operation=pgtrigger.Update,
                 timing=pgtrigger.Deferred,
                 func=f"""
-                    IF OLD.status = 'draft' AND NEW.status <> 'draft' AND EXISTS (
+                    IF OLD.status = 'draft' AND NEW.status <> 'draft' AND NOT EXISTS (
                         SELECT 1 FROM invoicing_invoiceseries
-                         WHERE id = NEW.series_id AND NEW.number = {number_sql("prefix", "next_number")}
+                         WHERE id = NEW.series_id AND {ordinal_sql("NEW.number", "prefix")} < next_number
                     ) THEN
                         RAISE EXCEPTION 'its series does not count invoice %', NEW.number
                             USING ERRCODE = 'integrity_constraint_violation';

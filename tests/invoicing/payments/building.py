@@ -19,8 +19,8 @@ from billing_site.kernel.period import Period
 from billing_site.sandbox.delivery import signature_of
 from billing_site.sandbox.models import SandboxObject
 from invoicing.customers.models import Customer
+from invoicing.invoices.drafting import save_draft
 from invoicing.invoices.models import Invoice
-from invoicing.invoices.operations import save_draft
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.payments import gateway
 from invoicing.payments.intake import receive_notice
