@@ -117,6 +117,7 @@ def _bill_all(
     deed = _Deed(run, at, actor, reason, finish)
     done = 0
     for batch in _each_customer_once(due):
+        _plan_anew()
         _bill(batch, report, deed)
         done += len(batch)
         if progress is not None:
@@ -135,6 +136,12 @@ def _bill_all(
     ]
     run.save()
     return run
+
+
+def _plan_anew() -> None:
+    """Let PostgreSQL plan again what triggers ask: a plan that was right for the tables of before the first batch reads them whole, row by row."""
+    with connection.cursor() as cursor:
+        cursor.execute("DISCARD PLANS")
 
 
 def _each_customer_once(due: Sequence[Due]) -> Iterator[list[Due]]:

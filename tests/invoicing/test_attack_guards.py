@@ -133,6 +133,36 @@ def test_a_draft_cannot_be_issued_under_a_number_that_its_series_does_not_count(
         run_sql(series, issue.format("INV-2026-00001"))
 
 
+def test_a_series_counts_several_documents_only_as_a_chain_of_seals() -> None:
+    a_plan()
+    for number in range(3):
+        a_subscription(a_customer(f"cust_{number}"))
+    drafts = draft_billing(as_of=AUGUST, at=AUGUST + timedelta(days=1)).invoices
+    settle_constraints()
+    series = "INSERT INTO invoicing_invoiceseries (prefix, next_number, last_seal) VALUES ('INV-2026', 1, '')"
+
+    def issue(place: int, ordinal: int, previous: str) -> str:
+        return (
+            f"UPDATE invoicing_invoice SET status = 'issued', number = 'INV-2026-0000{ordinal}', issued_at = now(),"
+            f" due_date = current_date, seal = 'seal {ordinal}', previous_seal = '{previous}',"
+            f" series_id = (SELECT id FROM invoicing_invoiceseries) WHERE id = {drafts[place].pk}"
+        )
+
+    def count(upto: int, last: int) -> str:
+        return f"UPDATE invoicing_invoiceseries SET next_number = {upto}, last_seal = 'seal {last}'"
+
+    for forged in (
+        # A gap, a seal that is not that of the one before, the wrong end, one that is not counted, one number in another spelling.
+        (issue(0, 1, ""), issue(1, 3, "seal 1"), count(4, 3)),
+        (issue(0, 1, ""), issue(1, 2, "seal 0"), count(3, 2)),
+        (issue(0, 1, ""), issue(1, 2, "seal 1"), count(3, 1)),
+        (issue(0, 1, ""), issue(1, 2, "seal 1"), issue(2, 3, "seal 2"), count(3, 2)),
+        (issue(0, 1, "").replace("INV-2026-00001", "INV-2026-000001"), count(2, 1)),
+    ):
+        with pytest.raises(DatabaseError, match="count"):
+            run_sql(series, *forged)
+
+
 def test_a_negative_total_is_refused(draft: Invoice) -> None:
     with pytest.raises(DatabaseError, match="negative"):
         run_sql(

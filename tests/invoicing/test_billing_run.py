@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, InvalidFields, NotFound
@@ -327,6 +328,23 @@ def test_a_line_is_rounded_once_to_the_currencys_exponent(currency: str, expecte
     [invoice] = issue_billing(as_of=AUGUST, at=BILLED_AT).invoices
 
     assert invoice.total == Money(expected, currency)
+
+
+def test_a_run_asks_as_many_questions_for_ten_customers_as_for_two() -> None:
+    a_plan()
+
+    def billed(numbers: range) -> int:
+        for number in numbers:
+            a_subscription(a_customer(f"cust_{number}"))
+            use(f"cust_{number}", "1500", at=JULY + timedelta(days=3))
+        with CaptureQueriesContext(connection) as asked:
+            report = issue_billing(as_of=AUGUST, at=BILLED_AT)
+        assert [invoice.status for invoice in report.invoices] == ["issued"] * len(numbers)
+        return len(asked)
+
+    billed(range(1))  # makes the accounts and the series
+
+    assert billed(range(1, 3)) == billed(range(3, 13))
 
 
 @pytest.mark.django_db(transaction=True)
