@@ -14,7 +14,7 @@ def open_findings() -> "QuerySet[ReratingFinding]":
     return ReratingFinding.objects.filter(review__isnull=True)
 
 
-def review_findings(*, findings: Collection[int], at: datetime, actor: str, reason: str) -> int:
+def review_findings(findings: Collection[int], *, at: datetime, actor: str, reason: str) -> int:
     """Say what was found about lines that rate otherwise (primary keys of findings), and return of how many; what was said before stays.
 
     Raises InvalidInput at `reason`.

@@ -14,7 +14,7 @@ def open_anomalies() -> "QuerySet[UsageAnomaly]":
     return UsageAnomaly.objects.filter(review__isnull=True)
 
 
-def review_anomalies(*, anomalies: Collection[int], at: datetime, actor: str, reason: str) -> int:
+def review_anomalies(anomalies: Collection[int], *, at: datetime, actor: str, reason: str) -> int:
     """Say what was found about unusual days (primary keys), and return of how many; what was said of a day before stays.
 
     Raises InvalidInput at `reason`.

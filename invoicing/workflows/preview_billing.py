@@ -53,7 +53,7 @@ def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measur
     drawn: dict[str, Money] = {}
     carried: dict[str, Money] = {}
     for customer, period in sorted(batch.due, key=lambda pair: (pair[1].end, pair[1].start)):
-        with failures_told(report, customer, period):
+        with failures_told(report, customer.key, period):
             contract = ground.contract(customer=customer, period=period)
             lots = ground.lots(customer=customer, contract=contract)
             corrections = ground.corrections(customer=customer, period=period)

@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import connection, transaction
 
+from billing_site.kernel.period import Period
 from invoicing.customers.operations import lock_customers
 from invoicing.invoices.drafting import NewDraft, save_drafts
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceStatus
 from invoicing.invoices.taxes import missing_tax
 from invoicing.workflows.compute_invoice import compute_invoices, ground_of
-from invoicing.workflows.gate_facts import Due
 from invoicing.workflows.hash_events import hashing_ahead
 from invoicing.workflows.issue_invoice import issue_all_computed
 from invoicing.workflows.pre_issue_gate import ask_gate, gate_for, reasons_of
@@ -111,7 +112,7 @@ def _bill_all(
 ) -> BillingRun:
     batches = due_in_batches(as_of=as_of, customer_key=customer_key, report=report)
     # The oldest periods first: what is settled late goes to the next invoice.
-    due = sorted((pair for batch in batches for pair in batch.due), key=lambda pair: (pair[1].end, pair[0].pk))
+    due = sorted(_Due(period.end, customer.pk, customer.key, period) for b in batches for customer, period in b.due)
     run = BillingRun.objects.create(as_of=as_of, started_at=at)
     reason = reason or f"billing run {run.pk} as of {as_of:%Y-%m-%d %H:%M} UTC"
     deed = _Deed(run, at, actor, reason, finish)
@@ -144,14 +145,23 @@ def _plan_anew() -> None:
         cursor.execute("DISCARD PLANS")
 
 
-def _each_customer_once(due: Sequence[Due]) -> Iterator[list[Due]]:
+class _Due(NamedTuple):
+    """A customer and a period that is to be billed; of very many of them little is kept. Sorts as they are billed."""
+
+    ends_at: datetime
+    customer_id: int
+    customer_key: str
+    period: Period
+
+
+def _each_customer_once(due: Sequence[_Due]) -> Iterator[list[_Due]]:
     """Yield what is due in its order, in batches that name nobody twice: what is known about an invoice includes the one before."""
-    batch: dict[int, Due] = {}
-    for customer, period in due:
-        if customer.pk in batch or len(batch) == BATCH_INVOICES:
+    batch: dict[int, _Due] = {}
+    for one in due:
+        if one.customer_id in batch or len(batch) == BATCH_INVOICES:
             yield list(batch.values())
             batch = {}
-        batch[customer.pk] = (customer, period)
+        batch[one.customer_id] = one
     if batch:
         yield list(batch.values())
 
@@ -167,11 +177,10 @@ class _Deed:
     finish: Finish
 
 
-def _bill(due: Sequence[Due], report: RunReport, deed: _Deed) -> None:
+def _bill(due: Sequence[_Due], report: RunReport, deed: _Deed) -> None:
     """Bill customers in one transaction; where that fails, in two halves, until it is known of whom it fails."""
     if len(due) == 1:
-        [(customer, period)] = due
-        with failures_told(report, customer, period):
+        with failures_told(report, due[0].customer_key, due[0].period):
             report.add(hashing_ahead(lambda: _billed(due, deed), at=deed.at))
         return
     try:
@@ -185,11 +194,11 @@ def _bill(due: Sequence[Due], report: RunReport, deed: _Deed) -> None:
 
 
 @transaction.atomic
-def _billed(due: Sequence[Due], deed: _Deed) -> RunReport:
+def _billed(batch: Sequence[_Due], deed: _Deed) -> RunReport:
     told = RunReport()
     # Locked before they are computed: no subscription starts or ends between the figures and their issue.
-    locked = lock_customers(customer_ids=[customer.pk for customer, _ in due])
-    due = [(locked[customer.pk], period) for customer, period in due]
+    locked = lock_customers(customer_ids=[one.customer_id for one in batch])
+    due = [(locked[one.customer_id], one.period) for one in batch]
     gate = gate_for(due=due)
     computed = compute_invoices(ground=ground_of(customers=list(locked.values())), due=due)
     drafts = [

@@ -103,13 +103,14 @@ def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> 
     Drafts of periods in which nothing is charged any more, since the contract has changed, are deleted: they would hold what
     nobody will pay.
     """
-    customers = (
-        [customer_by_key(key=customer_key, field="customer")]
+    subscribed = Customer.objects.filter(Exists(Subscription.objects.filter(customer=OuterRef("pk"))))
+    numbers = (
+        [customer_by_key(key=customer_key, field="customer").pk]
         if customer_key
-        else list(Customer.objects.filter(Exists(Subscription.objects.filter(customer=OuterRef("pk")))).order_by("id"))
+        else list(subscribed.order_by("id").values_list("pk", flat=True))
     )
-    for first in range(0, len(customers), BATCH_CUSTOMERS):
-        batch = customers[first : first + BATCH_CUSTOMERS]
+    for first in range(0, len(numbers), BATCH_CUSTOMERS):
+        batch = list(Customer.objects.filter(pk__in=numbers[first : first + BATCH_CUSTOMERS]).order_by("id"))
         agreements = agreements_of(customers=batch)
         if _drop_stale_drafts(batch, agreements):
             agreements = agreements_of(customers=batch)
@@ -120,7 +121,7 @@ def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> 
         )
         due: list[tuple[Customer, Period]] = []
         for customer in batch:
-            with failures_told(report, customer, None):
+            with failures_told(report, customer.key, None):
                 due += [
                     (customer, period)
                     for period in periods_agreed(agreements=agreements, customer=customer, until=as_of)
@@ -172,7 +173,7 @@ def note_missing_tax(report: RunReport, customer: Customer, period: Period, *, m
 class failures_told:  # noqa: N801 - reads as a sentence: with failures_told(...)
     """Put an anticipated failure into the report and go on with the next customer."""
 
-    def __init__(self, report: RunReport, customer: Customer, period: Period | None) -> None:
+    def __init__(self, report: RunReport, customer: str, period: Period | None) -> None:
         self.report, self.customer, self.period = report, customer, period
 
     def __enter__(self) -> None:
@@ -183,9 +184,9 @@ class failures_told:  # noqa: N801 - reads as a sentence: with failures_told(...
         if not isinstance(problem, OF_ONE_CUSTOMER):
             return False
         if isinstance(problem, BillingError):
-            logger.info("billing of %s failed: %s", self.customer.key, problem)
+            logger.info("billing of %s failed: %s", self.customer, problem)
         else:
-            logger.error("billing of %s failed", self.customer.key, exc_info=problem)
+            logger.error("billing of %s failed", self.customer, exc_info=problem)
         message = str(problem).partition("\n")[0] or f"an internal check failed ({kind.__name__ if kind else ''})"
-        self.report.failures.append(BillingFailure(self.customer.key, self.period, message))
+        self.report.failures.append(BillingFailure(self.customer, self.period, message))
         return True

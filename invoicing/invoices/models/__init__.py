@@ -5,12 +5,11 @@ from invoicing.invoices.models.invoice import (
     BillingRun,
     Invoice,
     InvoiceKind,
-    InvoiceSeries,
     InvoiceStatus,
     TaxState,
-    number_sql,
 )
 from invoicing.invoices.models.line import STATED, InvoiceLine, LineKind
+from invoicing.invoices.models.series import InvoiceSeries, number_sql
 from invoicing.invoices.models.tax import TaxLine
 
 __all__ = [

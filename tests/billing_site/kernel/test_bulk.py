@@ -19,7 +19,7 @@ def test_each_row_gets_its_own_values_and_nothing_else_is_touched() -> None:
     update_rows(rows, fields=["name", "net_terms_days"])
 
     stored = list(Customer.objects.order_by("pk").values_list("name", "net_terms_days", "email"))
-    assert stored == [(row.name, row.net_terms_days, "") for row in rows]
+    assert stored == [(row.name, row.net_terms_days, "ap@acme.example") for row in rows]
 
 
 def test_what_does_not_fit_a_column_is_refused_and_never_cut() -> None:

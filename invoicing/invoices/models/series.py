@@ -1,0 +1,128 @@
+"""Series of numbers: gapless, each document with the seal of the one before it, whoever writes them."""
+
+import pgtrigger
+from django.db import models
+
+from billing_site.kernel.guard import Guard
+from billing_site.kernel.model import never_truncated
+
+
+def number_sql(prefix: str, ordinal: str) -> str:
+    """Return the invoice number as an SQL expression; `numbering.number_of` writes the same."""
+    return f"{prefix} || '-' || lpad(({ordinal})::text, greatest(5, length(({ordinal})::text)), '0')"
+
+
+def ordinal_sql(number: str, prefix: str) -> str:
+    """Return the place of a number in its series as an SQL expression; NULL for what is none of its numbers, in the one way to write them."""
+    digits = f"substring({number} FROM length({prefix}) + 2)"
+    return (
+        f"(SELECT ordinal FROM (SELECT CASE WHEN {digits} ~ '^[0-9]{{5,9}}$' THEN {digits}::integer END AS ordinal) AS read"
+        f" WHERE {number} = {number_sql(prefix, 'ordinal')})"
+    )
+
+
+class InvoiceSeries(models.Model):
+    """A gapless sequence of numbers, of invoices or of credit notes; its row is locked while a number is taken."""
+
+    prefix = models.CharField(max_length=30, unique=True, help_text="INV-2026")
+    next_number = models.PositiveIntegerField(default=1)
+    last_seal = models.CharField(max_length=64, blank=True, help_text="The seal of the newest document of the series.")
+
+    objects = models.Manager["InvoiceSeries"]()
+
+    class Meta:
+        verbose_name_plural = "invoice series"
+        triggers = [
+            Guard(
+                name="counts_upwards",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+                func="""
+                    IF TG_OP = 'INSERT' THEN
+                        IF NEW.next_number <> 1 OR NEW.last_seal <> '' THEN
+                            RAISE EXCEPTION 'invoice series % begins with 1', NEW.prefix
+                                USING ERRCODE = 'integrity_constraint_violation';
+                        END IF;
+                        RETURN NEW;
+                    END IF;
+                    IF TG_OP = 'DELETE' OR NEW.id <> OLD.id OR NEW.prefix <> OLD.prefix
+                       OR (NEW.next_number, NEW.last_seal) <> (OLD.next_number, OLD.last_seal)
+                          AND (NEW.next_number <= OLD.next_number OR NEW.last_seal = OLD.last_seal) THEN
+                        RAISE EXCEPTION 'invoice series % counts upwards and stays', OLD.prefix
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            Guard(
+                name="counts_its_documents",
+                when=pgtrigger.After,
+                operation=pgtrigger.Update,
+                timing=pgtrigger.Deferred,
+                # As many as it counts are there, each with the seal of the one before it.
+                func=f"""
+                    IF EXISTS (
+                        SELECT 1 FROM (
+                            SELECT ordinal, document.seal, document.previous_seal,
+                                   lag(document.seal, 1, OLD.last_seal) OVER (ORDER BY ordinal) AS seal_before
+                              FROM generate_series(OLD.next_number, NEW.next_number - 1) AS ordinal
+                              LEFT JOIN LATERAL (
+                                SELECT seal, previous_seal FROM invoicing_invoice
+                                 WHERE number = {number_sql("NEW.prefix", "ordinal")} AND series_id = NEW.id
+                                UNION ALL
+                                SELECT seal, previous_seal FROM invoicing_creditnote
+                                 WHERE number = {number_sql("NEW.prefix", "ordinal")} AND series_id = NEW.id
+                              ) AS document ON TRUE
+                        ) AS counted
+                        WHERE seal IS NULL OR previous_seal IS DISTINCT FROM seal_before
+                           OR ordinal = NEW.next_number - 1 AND seal <> NEW.last_seal
+                    ) THEN
+                        RAISE EXCEPTION 'invoice series % counts a document that does not exist', NEW.prefix
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+            never_truncated(noun="invoice series"),
+        ]
+
+    def __str__(self) -> str:
+        return self.prefix
+
+
+def numbered_guards() -> list[Guard]:
+    """Return the triggers by which an invoice is issued under a number that its series has not counted yet, and counts with it."""
+    return [
+        Guard(
+            name="takes_a_new_number",
+            when=pgtrigger.Before,
+            operation=pgtrigger.Update,
+            # Of the numbers that its series has not counted yet; by the end of the transaction it has.
+            func=f"""
+                IF OLD.status = 'draft' AND NEW.status <> 'draft' AND NOT EXISTS (
+                    SELECT 1 FROM invoicing_invoiceseries series
+                     WHERE id = NEW.series_id AND {ordinal_sql("NEW.number", "prefix")} >= next_number
+                ) THEN
+                    RAISE EXCEPTION '% is not a new number of its series', NEW.number
+                        USING ERRCODE = 'integrity_constraint_violation';
+                END IF;
+                RETURN NEW;
+            """,
+        ),
+        Guard(
+            name="is_counted_by_its_series",
+            when=pgtrigger.After,
+            operation=pgtrigger.Update,
+            timing=pgtrigger.Deferred,
+            func=f"""
+                IF OLD.status = 'draft' AND NEW.status <> 'draft' AND NOT EXISTS (
+                    SELECT 1 FROM invoicing_invoiceseries
+                     WHERE id = NEW.series_id AND {ordinal_sql("NEW.number", "prefix")} < next_number
+                ) THEN
+                    RAISE EXCEPTION 'its series does not count invoice %', NEW.number
+                        USING ERRCODE = 'integrity_constraint_violation';
+                END IF;
+                RETURN NULL;
+            """,
+        ),
+    ]
