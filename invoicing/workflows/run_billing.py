@@ -30,7 +30,7 @@ from metering.rollup import roll_up
 
 Progress = Callable[[int, int], None]
 # What is done with drafts of locked customers that may be issued.
-Finish = Callable[..., Sequence[Invoice]]
+Finish = Callable[..., object]
 # So many customers are locked, billed and committed together.
 BATCH_INVOICES = 200
 
@@ -59,8 +59,8 @@ def issue_billing(
     )
 
 
-def _keep_drafts(*, invoices: Sequence[Invoice], at: datetime, actor: str, reason: str) -> Sequence[Invoice]:
-    return invoices
+def _keep_drafts(*, invoices: Sequence[Invoice], at: datetime, actor: str, reason: str) -> None:
+    """Do nothing with them: a draft is what they are."""
 
 
 def _run(
@@ -125,8 +125,8 @@ def _bill_all(
             progress(done, len(due))
     run.finished_at = at
     run.held_count = len(report.held)
-    run.drafted_count = sum(invoice.status == InvoiceStatus.DRAFT for invoice in report.invoices)
-    run.issued_count = len(report.invoices) - run.drafted_count
+    run.drafted_count = report.draft_count
+    run.issued_count = len(report.invoice_keys) - report.draft_count
     run.failures = [
         {
             "customer": failure.customer,
@@ -220,7 +220,7 @@ def _billed(batch: Sequence[_Due], deed: _Deed) -> RunReport:
         note_missing_tax(told, customer, period, missing=missing)
         if invoice.status == InvoiceStatus.DRAFT and not (waits or held or missing):
             ready.append(invoice)
-    ended = deed.finish(invoices=ready, at=deed.at, actor=deed.actor, reason=deed.reason)
-    finished = {invoice.pk: invoice for invoice in ended}
-    told.invoices = [finished.get(invoice.pk, invoice) for invoice in invoices]
+    deed.finish(invoices=ready, at=deed.at, actor=deed.actor, reason=deed.reason)
+    told.invoice_keys = [invoice.pk for invoice in invoices]
+    told.draft_count = sum(invoice.status == InvoiceStatus.DRAFT for invoice in invoices)
     return told

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from django.db import DataError, IntegrityError
 from django.db.models import Exists, OuterRef
@@ -66,17 +67,28 @@ class InvoicePreview:
 
 @dataclass
 class RunReport:
-    """What a billing run did: its invoices in order, what waits for late usage or is held, and what it could not bill."""
+    """What a billing run did: its invoices in order, what waits for late usage or is held, and what it could not bill.
 
-    invoices: list[Invoice] = field(default_factory=list)
+    Of very many invoices it keeps their keys, and how many of them are drafts; `invoices` reads them when it is asked first.
+    """
+
+    invoice_keys: list[int] = field(default_factory=list)
+    draft_count: int = 0
     previews: list[InvoicePreview] = field(default_factory=list)
     waiting: list[WaitingPeriod] = field(default_factory=list)
     held: list[HeldInvoice] = field(default_factory=list)
     failures: list[BillingFailure] = field(default_factory=list)
 
+    @cached_property
+    def invoices(self) -> list[Invoice]:
+        """Return the invoices with their customers, in the order of the run."""
+        rows = Invoice.objects.select_related("customer").in_bulk(self.invoice_keys)
+        return [rows[key] for key in self.invoice_keys]
+
     def add(self, part: "RunReport") -> None:
         """Put what a part of the run did behind what is told already."""
-        self.invoices += part.invoices
+        self.invoice_keys += part.invoice_keys
+        self.draft_count += part.draft_count
         self.previews += part.previews
         self.waiting += part.waiting
         self.held += part.held

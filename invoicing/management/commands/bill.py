@@ -54,7 +54,7 @@ class Command(BaseCommand):
             raise CommandError(str(problem)) from problem
         if options["as_of"] > now and not options["dry_run"]:
             console.print("[yellow]--as-of lies in the future[/yellow]: drafts of periods that still run are estimates")
-        if report.invoices or report.previews:
+        if report.invoice_keys or report.previews:
             console.print(_table(report))
         elif not report.failures:
             console.print("Nothing to bill: every period that ended by then has its invoice.")
