@@ -26,6 +26,7 @@ from invoicing.tax.models import CustomerTax, SellerTax, TaxExemption, TaxRate, 
 from invoicing.top_ups.models import TopUp
 from invoicing.top_ups.rules import TopUpRule
 from invoicing.what_ifs.models import WhatIf, WhatIfFigure
+from invoicing.write_offs.models import Recovery, WriteOff
 
 __all__ = [
     "Account",
@@ -71,6 +72,7 @@ __all__ = [
     "PriceTier",
     "Product",
     "PushIntent",
+    "Recovery",
     "Refund",
     "ReratingFinding",
     "ReratingReview",
@@ -95,6 +97,7 @@ __all__ = [
     "VatIdCheck",
     "WhatIf",
     "WhatIfFigure",
+    "WriteOff",
 ]
 
 guard_history(

@@ -16,6 +16,7 @@ RESOURCES = {
     "prices": "what a price makes of a quantity",
     "invoices": "invoices, previews, explanations and PDFs",
     "credit_notes": "credit notes, what they give back, and refunds",
+    "write_offs": "what is given up of invoices, and what of that is recovered",
     "billing_runs": "billing runs that are looked at before they are issued, and what is held before issue",
     "approvals": "deeds that take two people: write decides what others ask for",
     "reports": "what the books say: balances, receivables, statements, deferred and recurring revenue",

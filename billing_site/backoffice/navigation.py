@@ -78,6 +78,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             _list("Invoices", "receipt_long", "invoicing", "invoice"),
             _list("Credit notes", "receipt", "invoicing", "creditnote"),
+            _list("Write-offs", "money_off", "invoicing", "writeoff"),
             _list("Held invoices", "front_hand", "invoicing", "invoicehold"),
             Item("Checks before issue", "fact_check", "invoicing_gate_checks", "invoicing.view_invoicehold"),
             _list("Approval limits", "group", "invoicing", "approvallimit"),

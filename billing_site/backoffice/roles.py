@@ -43,6 +43,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (GateSetting, "set_gatesetting", "Can set the checks before issue"),
     (Invoice, "record_transfer", "Can record bank transfers"),
     (CreditNote, "issue_creditnote", "Can issue credit notes"),
+    (Invoice, "write_off_invoice", "Can write invoices off, and take that back"),
     (Refund, "record_refund", "Can record refunds that were transferred"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),

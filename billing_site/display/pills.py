@@ -15,9 +15,13 @@ TONES = {
     "held": AMBER,
     "ready": BLUE,
     "issued": BLUE,
+    "part-paid": AMBER,
     "paid": GREEN,
     "overdue": RED,
     "void": STRUCK,
+    "written off": STRUCK,
+    "recovered": GREEN,
+    "taken back": AMBER,
     "credited": AMBER,
     "pending": AMBER,
     "pushed": GREEN,
@@ -78,8 +82,8 @@ def pill(word: str, *, why: str = "", tone: str = "") -> SafeString:
     return format_html('{} <span class="bo-why">{}</span>', mark, why) if why else mark
 
 
-def invoice_state(*, status: str, due_date: date | None, at: datetime) -> str:
-    """Return the word for an invoice: its status, or "overdue" once it is issued, unpaid and past its due date."""
-    if status == "issued" and due_date is not None and due_date < at.date():
+def invoice_state(*, stage: str, due_date: date | None, at: datetime) -> str:
+    """Return the word for an invoice: that of its stage, or "overdue" once it is issued, unpaid or part-paid, and past its due date."""
+    if stage in ("issued", "part_paid") and due_date is not None and due_date < at.date():
         return "overdue"
-    return status
+    return "part-paid" if stage == "part_paid" else stage.replace("_", " ")

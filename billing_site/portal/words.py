@@ -61,7 +61,7 @@ def situation_text(*, row: InvoiceRow, charged_automatically: bool, refused_beca
     was_due = f"{amount} was due on {due}." if row.is_overdue else f"{amount} is due on {due}."
     if refused_because:
         return f"{was_due} The last charge did not go through: {refused_because}. {ASK_THE_BANK}"
-    if charged_automatically:
+    if charged_automatically and invoice.status == InvoiceStatus.ISSUED:
         return f"{was_due} We charge your payment method. There is nothing you need to do."
     return f"{was_due} Please transfer it and name the invoice number."
 

@@ -28,6 +28,7 @@ from invoicing.admin import (
     top_ups,
     usage_events,
     what_ifs,
+    write_offs,
 )
 
 __all__ = [
@@ -58,4 +59,5 @@ __all__ = [
     "top_ups",
     "usage_events",
     "what_ifs",
+    "write_offs",
 ]

@@ -165,7 +165,7 @@ def invoice_row(invoice: Invoice, *, at: datetime) -> InvoiceRow:
     """Return an invoice as lists show it."""
     return InvoiceRow(
         invoice=invoice,
-        state=invoice_state(status=invoice.status, due_date=invoice.due_date, at=at),
+        state=invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at),
         due=amount_due(invoice),
     )
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 
 from billing_site.kernel.clock import now
@@ -29,7 +29,9 @@ class StateFilter(admin.SimpleListFilter):
             ("issued", "Issued, not paid"),
             ("overdue", "Overdue"),
             ("failed", "Payment failed"),
+            ("part_paid", "Part-paid"),
             ("paid", "Paid"),
+            ("written_off", "Written off"),
             ("void", "Void"),
         ]
 
@@ -46,7 +48,10 @@ class StateFilter(admin.SimpleListFilter):
             case "failed":
                 failures = PaymentFailure.objects.filter(invoice=OuterRef("pk"))
                 return queryset.filter(Exists(failures), status=InvoiceStatus.ISSUED)
-            case "draft" | "issued" | "paid" | "void" as status:
+            case "part_paid":
+                touched = Q(amount_paid__gt=0) | Q(amount_credited__gt=0)
+                return queryset.filter(touched, status=InvoiceStatus.ISSUED)
+            case "draft" | "issued" | "paid" | "written_off" | "void" as status:
                 return queryset.filter(status=status)
         return queryset
 

@@ -15,6 +15,7 @@ from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import total
 from invoicing.admin.customer_page import amount_due
 from invoicing.core.gate_states import GateState
+from invoicing.core.invoice_life import COLLECTABLE, STANDING, InvoiceStage
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import SettlementChannel
 from invoicing.e_invoices.statement import why_no_e_invoice
@@ -24,15 +25,31 @@ from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, Invoice
 from invoicing.invoices.taxes import TaxRow, missing_tax, tax_sums
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus
+from invoicing.write_offs.models import WriteOff
+from invoicing.write_offs.queries import write_offs_of
 
 ISSUE = "invoicing.issue_invoice"
 RETRY = "invoicing.retry_push"
 SETTLE = "invoicing.record_transfer"
 CREDIT = "invoicing.issue_creditnote"
+WRITE_OFF = "invoicing.write_off_invoice"
 
 # What happened this close together is told in the order of cause: clocks differ, and Stripe's know whole seconds only.
 TOGETHER = timedelta(minutes=2)
-CAUSES = ("draft", "issued", "pending", "refused", "pushed", "failed", "paid", "credited", "void")
+CAUSES = (
+    "draft",
+    "issued",
+    "pending",
+    "refused",
+    "pushed",
+    "failed",
+    "part-paid",
+    "paid",
+    "credited",
+    "written off",
+    "recovered",
+    "void",
+)
 # What the history says of an invoice that was credited or paid in part, beside the note or payment itself.
 CREDITED_ONLY = ("Changed: amount credited", "Changed: amount paid")
 
@@ -75,6 +92,9 @@ class InvoicePage:
     has_e_invoice: bool
     may_credit: bool
     credit_notes: list[CreditNote]
+    may_write_off: bool
+    may_expect_again: bool
+    write_offs: list[WriteOff]
 
 
 @dataclass(frozen=True)
@@ -108,8 +128,9 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
     payments = list(invoice.payments.order_by("received_at", "id"))
     failures = list(invoice.payment_failures.order_by("occurred_at", "id"))
     notes = list(invoice.credit_notes.order_by("id"))
+    write_offs = write_offs_of(invoice=invoice)
     changes = history_of(invoice)
-    state = invoice_state(status=invoice.status, due_date=invoice.due_date, at=at)
+    state = invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at)
     held = hold_in_force(invoice=invoice) if invoice.status == InvoiceStatus.DRAFT else None
     is_open = invoice.status == InvoiceStatus.ISSUED
     return InvoicePage(
@@ -125,11 +146,11 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
             .order_by("position")
         ),
         taxes=tax_sums(invoice=invoice),
-        timeline=_timeline(invoice, changes, push, payments, failures, notes),
+        timeline=_timeline(invoice, changes, push, payments, failures, notes, write_offs),
         payments=payments,
         failures=failures,
         push=push,
-        entries=_entries(invoice, payments, notes),
+        entries=_entries(invoice, payments, notes, write_offs),
         changes=changes,
         may_issue=can_be_issued(invoice, at=at)
         and not missing_tax(invoice=invoice)
@@ -137,12 +158,15 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         and (held is None or held.state == GateState.READY),
         may_refresh=invoice.status == InvoiceStatus.DRAFT and allowed(ISSUE),
         may_retry=push is not None and push.status == PushStatus.REFUSED and is_open and allowed(RETRY),
-        may_settle=is_open and allowed(SETTLE),
+        may_settle=invoice.status in COLLECTABLE and allowed(SETTLE),
         may_void=can_be_void(invoice) and allowed(ISSUE),
         has_e_invoice=not why_no_e_invoice(invoice=invoice),
         may_reissue=can_be_made_again(invoice) and allowed(ISSUE),
         may_credit=can_be_credited(invoice) and allowed(CREDIT),
         credit_notes=notes,
+        may_write_off=can_be_written_off(invoice) and allowed(WRITE_OFF),
+        may_expect_again=invoice.status == InvoiceStatus.WRITTEN_OFF and allowed(WRITE_OFF),
+        write_offs=write_offs,
     )
 
 
@@ -150,20 +174,23 @@ def _question(
     invoice: Invoice, state: str, push: PushIntent | None, failures: list[PaymentFailure], *, at: datetime
 ) -> str:
     """Say whether it is all right and what to do, in one sentence."""
-    if state == "draft" and not can_be_issued(invoice, at=at):
+    is_draft = invoice.status == InvoiceStatus.DRAFT
+    if is_draft and not can_be_issued(invoice, at=at):
         return (
             f"Its period has not ended: it can be issued from {moment_text(invoice.period_end, invoice.timezone)} on."
         )
     if missing := missing_tax(invoice=invoice):
         return f"It cannot be taxed, and so not issued: it is not known: {'; '.join(missing)}. Say it, then refresh it."
     until = grace_until(invoice)
-    if state == "draft" and at < until:
+    if is_draft and at < until:
         zone = moment_text(until, invoice.timezone)
         return f"Late usage still joins it: billing runs issue it from {zone} on; issued by hand it waits no longer."
-    if state == "draft":
+    if is_draft:
         return "Not issued yet: check the lines, then issue it."
     if state == "void":
         return "Void: nothing is owed on it."
+    if invoice.status == InvoiceStatus.WRITTEN_OFF:
+        return f"Written off: {money_text(invoice.amount_unpaid)} are a loss in the books. Money that comes after all is recorded here, and takes it back."
     if state == "paid" and invoice.amount_credited.amount:
         return "Paid, or credited, in full: nothing to do."
     if state == "paid":
@@ -174,7 +201,8 @@ def _question(
         return f"The last charge failed: {failures[-1].message}"
     if state == "overdue" and invoice.due_date is not None:
         days = (at.date() - invoice.due_date).days
-        return f"Unpaid {days} {'day' if days == 1 else 'days'} after its due date."
+        told = "Unpaid" if invoice.stage == InvoiceStage.ISSUED else "Part-paid, and unpaid for the rest"
+        return f"{told} {days} {'day' if days == 1 else 'days'} after its due date."
     if push is not None and push.status == PushStatus.PENDING:
         tried = f", tried {push.attempt_count} times: {push.last_error}" if push.last_error else "."
         return f"On its way to Stripe{tried}"
@@ -224,7 +252,12 @@ def _is_untouched(invoice: Invoice) -> bool:
 
 def can_be_credited(invoice: Invoice) -> bool:
     """Say whether something of an invoice may be credited: it is issued, and not void."""
-    return invoice.status in (InvoiceStatus.ISSUED, InvoiceStatus.PAID)
+    return invoice.status in STANDING
+
+
+def can_be_written_off(invoice: Invoice) -> bool:
+    """Say whether something of an invoice is open that may be given up: credit that is sold is not there before it is paid."""
+    return invoice.status == InvoiceStatus.ISSUED and not hasattr(invoice, "top_up")
 
 
 def _timeline(
@@ -234,9 +267,10 @@ def _timeline(
     payments: list[Payment],
     failures: list[PaymentFailure],
     notes: list[CreditNote],
+    write_offs: list[WriteOff],
 ) -> list[Moment]:
     """Return what happened, oldest first, at the time at which it took effect."""
-    moments = [_moment_of(change, invoice) for change in reversed(changes)]
+    moments = [_moment_of(change, invoice) for change in reversed(changes) if not _is_of_write_off(change)]
     if payments or notes:
         # Each payment and credit note stands for itself; that the last one made it paid says nothing more.
         moments = [one for one in moments if one.word != InvoiceStatus.PAID and one.text not in CREDITED_ONLY]
@@ -256,7 +290,27 @@ def _timeline(
         )
         for note in notes
     ]
+    moments += [
+        Moment(one.written_off_at, "written off", f"{money_text(one.amount)} written off", one.actor, one.reason)
+        for one in write_offs
+    ]
+    moments += [
+        Moment(
+            recovery.recovered_at,
+            "recovered",
+            f"{money_text(recovery.amount)} recovered of write-off {one}: {recovery.get_cause_display().lower()}",
+            recovery.actor,
+            recovery.reason,
+        )
+        for one in write_offs
+        for recovery in one.recoveries.all()
+    ]
     return in_order_of_cause(moments)
+
+
+def _is_of_write_off(change: Change) -> bool:
+    """Say whether the history tells what a write-off or a recovery, beside it, tells itself."""
+    return change.verb == "changed" and any(field.name == "amount written off" for field in change.fields)
 
 
 def in_order_of_cause(moments: Sequence[Moment]) -> list[Moment]:
@@ -281,7 +335,9 @@ def _moment_of(change: Change, invoice: Invoice) -> Moment:
     return Moment(change.at, "draft", f"Changed: {names}", change.actor, change.reason)
 
 
-def _entries(invoice: Invoice, payments: list[Payment], notes: list[CreditNote]) -> list[JournalEntry]:
+def _entries(
+    invoice: Invoice, payments: list[Payment], notes: list[CreditNote], write_offs: list[WriteOff]
+) -> list[JournalEntry]:
     if invoice.number is None:
         return []
     payment_references = [f"{payment.channel}:{payment.reference}" for payment in payments]
@@ -289,7 +345,14 @@ def _entries(invoice: Invoice, payments: list[Payment], notes: list[CreditNote])
     paid = JournalEntry.objects.filter(kind=JournalEntry.Kind.PAYMENT, reference__in=payment_references)
     reversed_ = JournalEntry.objects.filter(kind=JournalEntry.Kind.REVERSAL, reference=invoice.number)
     credited = JournalEntry.objects.filter(kind=JournalEntry.Kind.CREDIT_NOTE, reference__in=[n.number for n in notes])
+    given_up = JournalEntry.objects.filter(
+        kind=JournalEntry.Kind.WRITE_OFF, reference__in=[one.reference for one in write_offs]
+    )
+    recoveries = [recovery.reference for one in write_offs for recovery in one.recoveries.all()]
+    recovered = JournalEntry.objects.filter(kind=JournalEntry.Kind.RECOVERY, reference__in=recoveries)
     entries: Any = (
-        (issue | paid | reversed_ | credited).prefetch_related("postings__account").order_by("occurred_at", "id")
+        (issue | paid | reversed_ | credited | given_up | recovered)
+        .prefetch_related("postings__account")
+        .order_by("occurred_at", "id")
     )
     return list(entries)

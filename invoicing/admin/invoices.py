@@ -42,7 +42,8 @@ from invoicing.admin.invoice_page import (
 from invoicing.admin.one_off import OneOffPages
 from invoicing.admin.proof import proof_page
 from invoicing.admin.reissue import ReissuePages
-from invoicing.admin.transfer import TransferForm
+from invoicing.admin.transfer import TransferForm, transfer_effect
+from invoicing.admin.write_offs import WriteOffPages
 from invoicing.customers.models import SettlementChannel
 from invoicing.gate.queries import with_gate_state
 from invoicing.invoices.models import Invoice, InvoiceStatus
@@ -60,7 +61,7 @@ STILL_AT_STRIPE = (
 
 
 @admin.register(Invoice)
-class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages):
+class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages, WriteOffPages):
     """What customers owe. Nothing here is edited: drafts come from billing, issued documents are carved in stone."""
 
     list_display = (
@@ -94,6 +95,8 @@ class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages):
         "credit",
         "reissue",
         "void",
+        "write_off",
+        "expect_again",
         "proof",
         "proof_state",
     )
@@ -132,8 +135,8 @@ class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages):
     @admin.display(description="State", ordering="status")
     def state(self, invoice: Invoice) -> SafeString:
         """Show the state as a pill."""
-        shown = invoice_state(status=invoice.status, due_date=invoice.due_date, at=now())
-        return pill(getattr(invoice, "gate_state", None) or shown)
+        shown = invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=now())
+        return pill(shown)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return the invoices with what the gate says of drafts."""
@@ -330,7 +333,7 @@ class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages):
             request,
             admin=self,
             title=f"Record a bank transfer for {invoice.number}",
-            effect=f"{money_text(amount_due(invoice))} is open. The payment is booked at once and cannot be taken back.",
+            effect=transfer_effect(invoice),
             warnings=[STILL_AT_STRIPE] if invoice.settlement_channel == SettlementChannel.STRIPE else [],
             form=form,
             submit="Record the payment",

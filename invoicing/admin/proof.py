@@ -72,7 +72,7 @@ def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> 
     last = events[-1] if len(events) == EVENTS_PER_PAGE else None
     return ProofPage(
         at=at,
-        state=invoice_state(status=invoice.status, due_date=invoice.due_date, at=at),
+        state=invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at),
         lines=lines,
         proof=proof,
         windows=windows,

@@ -11,9 +11,16 @@ from billing_site.display.admin import ReasonForm
 from billing_site.display.figures import money_text
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import exponent, is_rounded, minor_unit
-from invoicing.admin.customer_page import amount_due
 from invoicing.customers.models import SettlementChannel
-from invoicing.invoices.models import Invoice
+from invoicing.invoices.models import Invoice, InvoiceStatus
+
+
+def transfer_effect(invoice: Invoice) -> str:
+    """Say what recording a transfer does."""
+    told = f"{money_text(invoice.amount_unpaid)} is unpaid. The payment is booked at once and cannot be taken back."
+    if invoice.status == InvoiceStatus.WRITTEN_OFF:
+        return f"{told} What was written off of it is taken back by as much: it is a loss no more."
+    return told
 
 
 class TransferForm(ReasonForm):
@@ -31,13 +38,15 @@ class TransferForm(ReasonForm):
     field_order = ("reference", "amount", "received_date", "reason")
 
     def __init__(self, *args: Any, invoice: Invoice, at: datetime, **options: Any) -> None:
-        due = amount_due(invoice)
+        due = invoice.amount_unpaid
         options.setdefault(
             "initial", {"amount": due.amount.quantize(minor_unit(invoice.currency)), "received_date": at.date()}
         )
         super().__init__(*args, **options)
         self.at, self.due = at, due
-        self.stripe_collects = invoice.settlement_channel == SettlementChannel.STRIPE
+        self.stripe_collects = (
+            invoice.settlement_channel == SettlementChannel.STRIPE and invoice.status != InvoiceStatus.WRITTEN_OFF
+        )
         self.fields["amount"].label = f"Amount in {invoice.currency}"
 
     def clean_amount(self) -> Any:

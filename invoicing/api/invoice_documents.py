@@ -23,6 +23,7 @@ from invoicing.core.contract import (
     DecidedAdjustment,
     DocumentLine,
 )
+from invoicing.core.invoice_life import InvoiceStage, stage_words
 from invoicing.core.tax import LineTax
 from invoicing.core.tax_document import tax_document
 from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
@@ -57,6 +58,7 @@ INVOICE_EXAMPLE = {
     "key": None,
     "customer_id": "cust_acme",
     "status": "paid",
+    "stage": "paid",
     "currency": "EUR",
     "period": MONTH_EXAMPLE,
     "timezone": "Europe/Berlin",
@@ -64,6 +66,7 @@ INVOICE_EXAMPLE = {
     **INVOICE_TAX_EXAMPLE,
     "amount_paid": {"amount": "23.80", "currency": "EUR"},
     "amount_credited": {"amount": "0.00", "currency": "EUR"},
+    "amount_written_off": {"amount": "0.00", "currency": "EUR"},
     "amount_due": {"amount": "0.00", "currency": "EUR"},
     "drafted_at": "2026-09-01T00:07:00Z",
     "issued_at": "2026-09-01T00:07:00Z",
@@ -92,6 +95,7 @@ INVOICED_ONCE_EXAMPLE = INVOICE_EXAMPLE | {
     "kind": "one_off",
     "key": "workshop-2026-08",
     "status": "issued",
+    "stage": "issued",
     "period": None,
     "subtotal": {"amount": "300.00", "currency": "EUR"},
     **INVOICE_ONCE_TAX_EXAMPLE,
@@ -197,6 +201,10 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
     kind = serializers.ChoiceField(choices=InvoiceKind.choices)
     key = serializers.CharField(allow_null=True, help_text="Of a one-off invoice: what whoever made it calls it.")
     status = serializers.ChoiceField(choices=InvoiceStatus.choices)
+    stage = serializers.ChoiceField(
+        choices=[(one.value, stage_words(one)) for one in InvoiceStage],
+        help_text="Finer than the status: a draft that is held or ready, an issued invoice that is part-paid.",
+    )
     period = serializers.SerializerMethodField()
     subtotal = MoneyField(help_text="The sum of the lines.")
     tax_amount = MoneyField(allow_null=True, help_text="null: no tax is charged.")
@@ -204,6 +212,7 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
     total = MoneyField()
     amount_paid = MoneyField()
     amount_credited = MoneyField(help_text="What credit notes have taken off what was open.")
+    amount_written_off = MoneyField(help_text="What was given up of it, less what was recovered of that.")
     amount_due = serializers.SerializerMethodField()
     drafted_at = MomentField()
     issued_at = MomentField(allow_null=True)
@@ -217,6 +226,7 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
             "key",
             "customer_id",
             "status",
+            "stage",
             "currency",
             "period",
             "timezone",
@@ -226,6 +236,7 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
             "total",
             "amount_paid",
             "amount_credited",
+            "amount_written_off",
             "amount_due",
             "drafted_at",
             "issued_at",
@@ -245,7 +256,7 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
 
     @extend_schema_field(MoneyField)
     def get_amount_due(self, invoice: Invoice) -> dict[str, str]:
-        """Return what is still owed; nothing of a void invoice."""
+        """Return what is still expected; nothing of a void or written-off invoice."""
         return MoneyField().to_representation(invoice.amount_due)
 
 

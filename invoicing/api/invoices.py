@@ -23,6 +23,7 @@ from invoicing.api.invoice_documents import (
     PreviewSerializer,
 )
 from invoicing.customers.queries import customer_by_key
+from invoicing.gate.queries import with_gate_state
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.one_off import NewItem
 from invoicing.invoices.queries import invoice_by_number
@@ -82,7 +83,7 @@ class InvoicesView(generics.ListAPIView[Invoice]):
     def get_queryset(self) -> QuerySet[Invoice]:
         """Return the invoices that the caller may see and asks for."""
         filters = filters_of(self.request, known=("customer_id", "status", "period"))
-        invoices = Invoice.objects.select_related("customer")
+        invoices = with_gate_state(invoices=Invoice.objects.select_related("customer"))
         if bound := bound_customer(self.request):
             invoices = invoices.filter(customer__key=bound).exclude(status=InvoiceStatus.DRAFT)
         if "customer_id" in filters:
@@ -158,7 +159,9 @@ class InvoiceVoidView(generics.GenericAPIView[Invoice]):
         responses=InvoiceWithLines,
         examples=[
             OpenApiExample("Why", value={"reason": "agreed otherwise"}, request_only=True),
-            OpenApiExample("Void", value=INVOICED_ONCE_EXAMPLE | {"status": "void"}, response_only=True),
+            OpenApiExample(
+                "Void", value=INVOICED_ONCE_EXAMPLE | {"status": "void", "stage": "void"}, response_only=True
+            ),
         ],
     )
     def post(self, request: Request, number: str) -> Response:

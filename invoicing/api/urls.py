@@ -28,6 +28,7 @@ from invoicing.api import (
     taxes,
     top_up_rules,
     top_ups,
+    write_offs,
 )
 
 urlpatterns = [
@@ -73,6 +74,9 @@ urlpatterns = [
     path("invoices/<str:number>", invoices.InvoiceView.as_view()),
     path("invoices/<str:number>/reissue", reissue.InvoiceReissueView.as_view()),
     path("invoices/<str:number>/void", invoices.InvoiceVoidView.as_view()),
+    path("invoices/<str:number>/write-off", write_offs.InvoiceWriteOffView.as_view()),
+    path("invoices/<str:number>/write-off/reversal", write_offs.WriteOffReversalView.as_view()),
+    path("write-offs", write_offs.WriteOffsView.as_view()),
     path("invoices/<str:number>/credit-notes", credit_notes.InvoiceCreditView.as_view()),
     path("credit-notes", credit_notes.CreditNotesView.as_view()),
     path("credit-notes/<str:number>", credit_notes.CreditNoteView.as_view()),

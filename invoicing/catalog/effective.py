@@ -8,10 +8,9 @@ from django.db.models import Max, Q, QuerySet
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
 from invoicing.catalog.models import Plan, PlanVersion, Price
+from invoicing.core.invoice_life import STANDING
 
 YEAR_FIRST, YEAR_LAST = 2000, 2099
-# Words of a slice above: an invoice that somebody has.
-ISSUED = ("issued", "paid")
 
 
 def versions_sold(*, at: datetime) -> "QuerySet[PlanVersion]":
@@ -135,7 +134,7 @@ def _published(plan: Plan) -> "QuerySet[PlanVersion]":
 def _invoiced_until(plan: Plan, *, after: datetime) -> datetime | None:
     """Return the end of the last issued period that holds a moment and charges this plan, or None."""
     issued = {
-        "invoice_lines__invoice__status__in": ISSUED,
+        "invoice_lines__invoice__status__in": STANDING,
         "invoice_lines__invoice__period_start__lte": after,
         "invoice_lines__invoice__period_end__gt": after,
     }

@@ -20,6 +20,7 @@ REVENUE = "4000"
 BREAKAGE = "4100"
 CREDIT_BREAKAGE = "4110"
 PROMOTIONAL_CREDIT = "4200"
+BAD_DEBT = "6000"
 
 ACCOUNT_NAMES = {
     BANK: "Bank",
@@ -34,6 +35,7 @@ ACCOUNT_NAMES = {
     PROMOTIONAL_CREDIT: "Promotional credit",
     CREDIT_BREAKAGE: "Breakage of credit",
     BREAKAGE: "Breakage",
+    BAD_DEBT: "Bad debt",
 }
 # Where the money of a settlement channel arrives: card payments at Stripe first, transfers at the bank.
 CASH_ACCOUNTS = {"stripe": STRIPE_CLEARING, "manual": BANK}
@@ -107,6 +109,16 @@ def postings_for_refund(*, amount: Money, channel: str) -> tuple[PostingLine, ..
     """Money that a credit note promised leaves over a channel of CASH_ACCOUNTS."""
     assert channel in CASH_ACCOUNTS, f"money leaves over {tuple(CASH_ACCOUNTS)}, not {channel}"
     return _transfer(amount, amount.currency.code, debit=REFUNDS_PAYABLE, credit=CASH_ACCOUNTS[channel])
+
+
+def postings_for_write_off(*, amount: Money) -> tuple[PostingLine, ...]:
+    """What a customer owes is given up, with the tax in it: whether that tax is owed nevertheless is for the tax return to say."""
+    return _transfer(amount, amount.currency.code, debit=BAD_DEBT, credit=RECEIVABLE)
+
+
+def postings_for_recovery(*, amount: Money) -> tuple[PostingLine, ...]:
+    """What was given up is expected again, or has come: it is no loss any more, and owed until a payment says otherwise."""
+    return _transfer(amount, amount.currency.code, debit=RECEIVABLE, credit=BAD_DEBT)
 
 
 def postings_for_reversal(*, postings: Sequence[PostingLine]) -> tuple[PostingLine, ...]:

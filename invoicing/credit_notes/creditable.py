@@ -71,8 +71,8 @@ class CreditableInvoice:
 
     @property
     def open(self) -> Money:
-        """What is still to pay, and so taken off first."""
-        return self.invoice.amount_due
+        """What is unpaid, and so taken off first: also what was given up."""
+        return self.invoice.amount_unpaid
 
     @property
     def refundable(self) -> Money:

@@ -9,6 +9,7 @@ from moneyed import Money
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import EXACT_DIGITS, EXACT_PLACES, append_only, fits_currency, money_field
 from billing_site.kernel.money import round_money, total
+from invoicing.core.invoice_life import STANDING_IN_SQL
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceSeries, TaxLine, number_sql
@@ -114,7 +115,7 @@ class CreditNote(models.Model):
                 declare=[("credited", "record"), ("noted", "record"), ("drawn", "numeric")],
                 # The invoice's row is locked: two that credit it at once see each other's notes. What prepaid credit paid is
                 # given back as credit, so that it counts as received.
-                func="""
+                func=f"""
                     SELECT * INTO credited FROM invoicing_invoice WHERE id = NEW.invoice_id FOR NO KEY UPDATE;
                     SELECT coalesce(sum(total), 0) AS total, coalesce(sum(refund_amount), 0) AS refund,
                            coalesce(sum(balance_amount + refund_amount), 0) AS returned, coalesce(sum(offset_amount), 0) AS taken
@@ -122,7 +123,7 @@ class CreditNote(models.Model):
                     SELECT -coalesce(sum(line.amount), 0) INTO drawn FROM invoicing_invoiceline line
                       JOIN invoicing_creditgrant subject ON subject.id = line.credit_grant_id AND subject.kind = 'prepaid'
                      WHERE line.invoice_id = NEW.invoice_id;
-                    IF credited.status NOT IN ('issued', 'paid')
+                    IF credited.status NOT IN ({STANDING_IN_SQL})
                        OR (credited.customer_id, credited.currency) <> (NEW.customer_id, NEW.currency)
                        OR noted.total + NEW.total > credited.total + drawn
                        OR noted.taken + NEW.offset_amount > credited.total - credited.amount_paid
@@ -221,7 +222,7 @@ class CreditNoteLine(models.Model):
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,
                 declare=[("owed", "record"), ("noted", "record"), ("held", "numeric")],
-                func="""
+                func=f"""
                     PERFORM 1 FROM invoicing_invoice invoice JOIN invoicing_creditnote note ON note.invoice_id = invoice.id
                       WHERE note.id = NEW.note_id FOR NO KEY UPDATE OF invoice;
                     SELECT line.* INTO owed FROM invoicing_invoiceline line
@@ -249,7 +250,7 @@ class CreditNoteLine(models.Model):
                                  WHERE own.subscription_id = owed.subscription_id), 0)
                           INTO held FROM invoicing_invoiceline line
                           JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id
-                           AND invoice.status IN ('issued', 'paid')
+                           AND invoice.status IN ({STANDING_IN_SQL})
                          WHERE line.subscription_id = owed.subscription_id
                            AND line.adjustment IN ('in_advance', 'invoiced_in_advance', 'advance_credit');
                         IF held < NEW.released THEN

@@ -17,12 +17,13 @@ from billing_site.kernel.money import allocate, from_minor_units, is_rounded, pl
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.contract import AdjustmentKind
 from invoicing.core.crediting import amount_of_quantity, tax_of_amount
+from invoicing.core.invoice_life import STANDING
 from invoicing.credit_notes.creditable import CreditableInvoice, CreditableLine, creditable_of
 from invoicing.credit_notes.models import CreditNote, CreditNoteLine, CreditNoteTax, Disposition
 from invoicing.credits.models import CreditGrant
 from invoicing.credits.operations import GrantTerms, grant_sold_credit
 from invoicing.customers.operations import KEY_PATTERN
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceLine
 from invoicing.invoices.numbering import locked_series, number_of, year_of
 from invoicing.subscriptions.queries import held_in_advance
 
@@ -95,7 +96,7 @@ def assemble_credit(
 
     Raises InvalidFields naming each field that cannot be accepted (`lines[0].quantity`), Conflict where nothing of the invoice can be credited.
     """
-    if invoice.status not in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
+    if invoice.status not in STANDING:
         raise Conflict(f"invoice {invoice} is {invoice.status}: only an issued one is credited", field="invoice")
     if invoice.issued_at is None or at < invoice.issued_at:
         raise Conflict(f"invoice {invoice} is not issued yet at that moment", field="at")

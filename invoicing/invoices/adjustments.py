@@ -12,6 +12,7 @@ from invoicing.core.adjusting import adjust_amounts, adjustment_line, take_off
 from invoicing.core.adjustments.commitment import CommitmentDrawdown, CommitmentOverage, CommitmentTerm
 from invoicing.core.assembly import as_credit_sees_it
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, Term
+from invoicing.core.invoice_life import STANDING
 from invoicing.core.proof import adjusted_again, adjustment_document
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, UsageCorrection
 from invoicing.subscriptions.agreements import IN_ADVANCE
@@ -153,7 +154,7 @@ def true_up_after(*, line: InvoiceLine) -> InvoiceLine | None:
             subscription=line.subscription_id,
             tranche__starts_at__lte=line.invoice.period_start,
             tranche__ends_at__gt=line.invoice.period_start,
-            invoice__status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID),
+            invoice__status__in=STANDING,
         )
         .exclude(invoice=line.invoice_id)
         .select_related("invoice")

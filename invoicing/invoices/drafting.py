@@ -167,6 +167,7 @@ def _new_invoice(draft: NewDraft, *, at: datetime) -> Invoice:
         currency=draft.assembled.currency,
         amount_paid=nothing,
         amount_credited=nothing,
+        amount_written_off=nothing,
     )
 
 

@@ -1,18 +1,13 @@
-"""The life of an invoice as one table; the database guards the same moves (trigger follows_its_lifecycle)."""
+"""The one place that moves an invoice from status to status, by the table of `core/invoice_life.py`; the trigger follows_its_lifecycle is made of it, too."""
 
 from billing_site.kernel.errors import Conflict
-from invoicing.invoices.models import Invoice, InvoiceStatus
-
-# from → to: what brings it about
-TRANSITIONS: dict[tuple[str, str], str] = {
-    (InvoiceStatus.DRAFT, InvoiceStatus.ISSUED): "issued by a billing run or by staff",
-    (InvoiceStatus.ISSUED, InvoiceStatus.PAID): "payments and credit notes reach the total",
-    (InvoiceStatus.ISSUED, InvoiceStatus.VOID): "voided before any payment",
-}
+from invoicing.core.invoice_life import STATUS_MOVES, stage_words
+from invoicing.invoices.models import Invoice
 
 
 def move(*, invoice: Invoice, to: str) -> None:
     """Set the status of a locked invoice, unsaved; raises Conflict where the table knows no such move."""
-    if (invoice.status, to) not in TRANSITIONS:
-        raise Conflict(f"invoice {invoice} is {invoice.status} and cannot become {to}", field="status")
+    if (invoice.status, to) not in STATUS_MOVES:
+        message = f"invoice {invoice} is {stage_words(invoice.status)} and cannot become {stage_words(to)}"
+        raise Conflict(message, field="status")
     invoice.status = to

@@ -109,6 +109,7 @@ def save_once(
         currency=assembled.currency,
         amount_paid=from_minor_units(0, assembled.currency),
         amount_credited=from_minor_units(0, assembled.currency),
+        amount_written_off=from_minor_units(0, assembled.currency),
         subtotal=assembled.subtotal,
         total=assembled.total,
         content_digest=assembled.digest,

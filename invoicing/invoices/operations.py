@@ -8,6 +8,7 @@ from moneyed import Money
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.money import from_minor_units, is_rounded
+from invoicing.core.invoice_life import COLLECTABLE, STANDING, stage_words
 from invoicing.customers.operations import lock_customer
 from invoicing.invoices.lifecycle import move
 from invoicing.invoices.models import Invoice, InvoiceStatus
@@ -15,21 +16,21 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 
 @transaction.atomic
 def apply_payment(*, invoice_id: int, amount: Money, paid_at: datetime, actor: str, reason: str) -> Invoice:
-    """Add a payment to what an issued invoice has received; at the total it becomes paid.
+    """Add a payment to what an issued invoice has received; at the total it becomes paid. Of one that is written off less is given up then.
 
     The caller records the payment itself and makes sure that it is applied once. Raises Conflict
-    for a draft or void invoice, another currency, or more than is due.
+    for a draft or void invoice, another currency, or more than is unpaid.
     """
     assert is_rounded(amount) and amount.amount >= 0, f"a payment is whole minor units: {amount}"
     invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
-    if invoice.status not in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
-        raise Conflict(f"invoice {invoice} is {invoice.status}: it cannot be paid", field="invoice")
+    if invoice.status not in STANDING:
+        raise Conflict(f"invoice {invoice} is {stage_words(invoice.status)}: it cannot be paid", field="invoice")
     if amount.currency.code != invoice.currency:
         raise Conflict(
             f"invoice {invoice} is in {invoice.currency}, the payment in {amount.currency}", field="currency"
         )
-    if amount > invoice.amount_due:
-        due = invoice.amount_due
+    if amount > invoice.amount_unpaid:
+        due = invoice.amount_unpaid
         raise Conflict(
             f"invoice {invoice} has {due.amount} {due.currency} due, less than {amount.amount}", field="amount"
         )
@@ -43,14 +44,17 @@ def apply_credit(*, invoice: Invoice, amount: Money, at: datetime, actor: str, r
     The caller writes the credit note in the same transaction: the database compares both. Raises Conflict as `apply_payment` does.
     """
     assert is_rounded(amount) and amount.amount > 0, f"an offset is whole minor units: {amount}"
-    if amount > invoice.amount_due:
-        raise Conflict(f"invoice {invoice} has {invoice.amount_due} open, less than {amount}", field="amount")
+    if amount > invoice.amount_unpaid:
+        raise Conflict(f"invoice {invoice} has {invoice.amount_unpaid} open, less than {amount}", field="amount")
     invoice.amount_credited = invoice.amount_credited + amount
     return _settled(invoice, at=at, actor=actor, reason=reason)
 
 
 def _settled(invoice: Invoice, *, at: datetime, actor: str, reason: str) -> Invoice:
-    if invoice.status == InvoiceStatus.ISSUED and not invoice.amount_due.amount:
+    if invoice.status == InvoiceStatus.WRITTEN_OFF:
+        # The caller records what was recovered by it: the database compares both.
+        invoice.amount_written_off = invoice.amount_unpaid
+    if invoice.status in COLLECTABLE and not invoice.amount_unpaid.amount:
         move(invoice=invoice, to=InvoiceStatus.PAID)
         invoice.paid_at = at
     save_with_reason(invoice, actor=actor, reason=reason)

@@ -8,11 +8,13 @@ from moneyed import Money
 from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period, as_utc
+from invoicing.core.invoice_life import COLLECTABLE, STANDING
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 
-OWED = (InvoiceStatus.ISSUED, InvoiceStatus.PAID)
+# Issued and not void: what an invoice charged holds, whether or not the money came.
+OWED = STANDING
 # What is still to pay of an issued invoice; `Invoice.amount_due` says the same of one.
-AMOUNT_DUE = F("total") - F("amount_paid") - F("amount_credited")
+AMOUNT_DUE = F("total") - F("amount_paid") - F("amount_credited") - F("amount_written_off")
 
 
 def invoice_by_number(*, number: str) -> Invoice:
@@ -35,6 +37,11 @@ def overdue(*, at: datetime) -> QuerySet[Invoice]:
         .select_related("customer")
         .order_by("due_date", "id")
     )
+
+
+def not_paid(*, at: datetime) -> QuerySet[Invoice]:
+    """Return what is overdue and what was given up after its due date, oldest first: giving a debt up does not pay it."""
+    return Invoice.objects.filter(status__in=COLLECTABLE, due_date__lt=at.date()).order_by("due_date", "id")
 
 
 def with_service(*, invoices: QuerySet[Invoice]) -> QuerySet[Invoice]:

@@ -69,6 +69,8 @@ class JournalEntry(models.Model):
         REVERSAL = "reversal", "Reversal"
         CREDIT_NOTE = "credit_note", "Credit note issued"
         REFUND = "refund", "Refund paid"
+        WRITE_OFF = "write_off", "Written off"
+        RECOVERY = "recovery", "Write-off recovered"
 
     kind = models.CharField(max_length=20, choices=Kind)
     reference = models.CharField(

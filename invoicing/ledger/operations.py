@@ -11,6 +11,7 @@ from moneyed import Money
 from billing_site.kernel import money
 from invoicing.core.posting import (
     ACCOUNT_NAMES,
+    BAD_DEBT,
     BANK,
     BREAKAGE,
     CREDIT_BREAKAGE,
@@ -42,6 +43,7 @@ CHART_OF_ACCOUNTS = {
         (PROMOTIONAL_CREDIT, Account.Kind.REVENUE),
         (BREAKAGE, Account.Kind.REVENUE),
         (CREDIT_BREAKAGE, Account.Kind.REVENUE),
+        (BAD_DEBT, Account.Kind.EXPENSE),
     )
 }
 

@@ -162,12 +162,21 @@ def pay_invoice(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
 
 
 def void_invoice(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
-    """Void an open invoice for good: nobody can pay it any more."""
+    """Void an open or uncollectible invoice for good: nobody can pay it any more."""
     with stripe_errors():
         voided = _client().v1.invoices.void_invoice(
             invoice, {"expand": [PAYMENT]}, {"idempotency_key": idempotency_key}
         )
     return remote_invoice(voided)
+
+
+def mark_uncollectible(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
+    """Give an open invoice up: it is charged no more by itself, and can still be paid or voided (docs.stripe.com/api/invoices/mark_uncollectible)."""
+    with stripe_errors():
+        marked = _client().v1.invoices.mark_uncollectible(
+            invoice, {"expand": [PAYMENT]}, {"idempotency_key": idempotency_key}
+        )
+    return remote_invoice(marked)
 
 
 def retrieve_invoice(invoice: str) -> RemoteInvoice:

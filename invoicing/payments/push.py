@@ -23,6 +23,7 @@ from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, NotFound
 from billing_site.kernel.jobs import queue
 from billing_site.kernel.period import Period, as_utc
+from invoicing.core.invoice_life import stage_words
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import STATED, Invoice, InvoiceStatus
 from invoicing.invoices.taxes import tax_sums
@@ -125,14 +126,16 @@ def sweep_pushes(*, at: datetime) -> int:
 
 
 def plan_withdrawal(*, invoice_id: int) -> None:
-    """Queue the withdrawal of an invoice that was paid another way, or is void: open at Stripe, it could be paid again (S1-036)."""
+    """Queue that Stripe hears what became of an invoice that was paid another way, is void (open there, it could be paid again: S1-036) or written off."""
     assert connection.in_atomic_block, "the job commits with what happened to the invoice, or not at all"
     for intent in PushIntent.objects.filter(invoice_id=invoice_id, stripe_invoice_id__isnull=False):
         queue(WITHDRAWAL_JOB, intent.pk)
 
 
 def withdraw_invoice(*, intent_id: int) -> RemoteInvoice:
-    """Void an invoice at Stripe that is paid or void here; one that is a draft or closed there is left as it is.
+    """Void an invoice at Stripe that is paid or void here, and mark one uncollectible that is written off; a draft, or what is closed there, is left as it is.
+
+    Stripe would collect the whole total: what is written off and paid in part otherwise is void there.
 
     Raises GatewayUnavailable, also while a worker is pushing it: the job has to come again.
     """
@@ -140,11 +143,15 @@ def withdraw_invoice(*, intent_id: int) -> RemoteInvoice:
         if not alone:
             raise GatewayUnavailable("The invoice is being pushed at this moment.")
         intent = PushIntent.objects.select_related("invoice").get(pk=intent_id)
-        assert intent.invoice.status in (InvoiceStatus.PAID, InvoiceStatus.VOID), "what is owed stays at Stripe"
         assert intent.stripe_invoice_id, "there is nothing at Stripe to withdraw"
         present = gateway.retrieve_invoice(intent.stripe_invoice_id)
-        if present.status != "open":
+        # What is expected again since the job was queued stays as it is there.
+        if present.status not in ("open", "uncollectible") or intent.invoice.status == InvoiceStatus.ISSUED:
             return present
+        if intent.invoice.status == InvoiceStatus.WRITTEN_OFF and intent.invoice.amount_unpaid == intent.invoice.total:
+            if present.status == "uncollectible":
+                return present
+            return gateway.mark_uncollectible(invoice=present.id, idempotency_key=_key(intent, "uncollectible"))
         return gateway.void_invoice(invoice=present.id, idempotency_key=_key(intent, "void"))
 
 
@@ -174,7 +181,7 @@ def _refuse_unless_owed(invoice_id: int) -> None:
     """Refuse where the total is not, or no longer, what the customer owes: it would be charged all the same."""
     invoice = Invoice.objects.get(pk=invoice_id)
     if invoice.status != InvoiceStatus.ISSUED:
-        raise GatewayRefused(f"The invoice is {invoice.status} here: there is nothing to collect.")
+        raise GatewayRefused(f"The invoice is {stage_words(invoice.status)} here: there is nothing to collect.")
     if invoice.amount_paid.amount > 0:
         raise GatewayRefused(f"{invoice.amount_paid} was paid already: Stripe would collect the whole total again.")
     if invoice.amount_credited.amount > 0:

@@ -36,7 +36,7 @@ OPEN_COLUMNS = (
 )
 RowsOf = Callable[[Sequence[OpenItem], str, date], list[Row]]
 DEFINITION = (
-    "What was open at the end of the day (UTC) of each invoice issued by then: its total less what was received for it by then. "
+    "What was open at the end of the day (UTC) of each invoice issued by then: its total less what was paid, credited or written off of it by then. "
     "Days count from the due date: on it an invoice is current, the day after it is overdue by one day."
 )
 

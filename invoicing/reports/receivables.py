@@ -35,6 +35,15 @@ RECEIVABLE_SOURCES: dict[str, str] = {
         SELECT number, customer_id, invoice_id, currency, -offset_amount, issued_at
           FROM invoicing_creditnote WHERE offset_amount > 0
     """,
+    JournalEntry.Kind.WRITE_OFF.value: """
+        SELECT given_up.reference, invoice.customer_id, invoice.id, given_up.currency, -given_up.amount, given_up.written_off_at
+          FROM invoicing_writeoff given_up JOIN invoicing_invoice invoice ON invoice.id = given_up.invoice_id
+    """,
+    JournalEntry.Kind.RECOVERY.value: """
+        SELECT recovery.reference, invoice.customer_id, invoice.id, recovery.currency, recovery.amount, recovery.recovered_at
+          FROM invoicing_recovery recovery JOIN invoicing_writeoff given_up ON given_up.id = recovery.write_off_id
+          JOIN invoicing_invoice invoice ON invoice.id = given_up.invoice_id
+    """,
 }
 # Entries of these kinds never touch what customers owe.
 NOT_RECEIVABLE = frozenset(

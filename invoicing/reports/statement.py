@@ -17,12 +17,12 @@ COLUMNS = (
     Column("reference", "Reference"),
     Column("due_date", "Due", ColumnKind.DAY),
     Column("charged", "Charged", ColumnKind.MONEY),
-    Column("paid", "Paid or credited", ColumnKind.MONEY),
+    Column("paid", "Paid, credited, written off", ColumnKind.MONEY),
     Column("balance", "Balance", ColumnKind.MONEY),
 )
 DEFINITION = (
     "Every document that changes what the customer owes, on the day on which it was issued or received (UTC). "
-    "Opening balance and all that was charged, less what was paid or credited, is the closing balance."
+    "Opening balance and all that was charged, less what was paid, credited or written off, is the closing balance."
 )
 
 

@@ -15,6 +15,7 @@ from invoicing.catalog.rate_card import OfferedPrice, offered_price
 from invoicing.catalog.spend import SpendEntry, spend_entry
 from invoicing.core.contract import AdjustmentKind
 from invoicing.core.definition import price_from_definition
+from invoicing.core.invoice_life import STANDING
 from invoicing.core.overrides import Override, in_force
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.commitment import CommitmentTranche
@@ -203,7 +204,7 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
 
 
 def _issued(customers: Iterable[int]) -> dict[int, frozenset[Period]]:
-    rows = Customer.objects.filter(pk__in=customers, invoices__kind="period", invoices__status__in=("issued", "paid"))
+    rows = Customer.objects.filter(pk__in=customers, invoices__kind="period", invoices__status__in=STANDING)
     found: dict[int, set[Period]] = {}
     for number, start, end in rows.values_list("pk", "invoices__period_start", "invoices__period_end"):
         found.setdefault(number, set()).add(Period(as_utc(start), as_utc(end)))
@@ -214,7 +215,7 @@ def _taken_in_advance(customers: Iterable[int]) -> dict[int, tuple[TakenInAdvanc
     lines = Subscription.objects.filter(
         customer__in=customers,
         invoice_lines__adjustment__in=IN_ADVANCE,
-        invoice_lines__invoice__status__in=("draft", "issued", "paid"),
+        invoice_lines__invoice__status__in=("draft", *STANDING),
     )
     found: dict[int, tuple[TakenInAdvance, ...]] = {}
     for number, start, end, status, amount in lines.values_list(

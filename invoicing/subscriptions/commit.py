@@ -12,6 +12,7 @@ from moneyed import Money
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, InvalidInput
 from billing_site.kernel.money import is_rounded
 from billing_site.kernel.period import Period, as_utc
+from invoicing.core.invoice_life import STANDING
 from invoicing.core.numbers import LIMIT
 from invoicing.core.phases import Timeline, period_at
 from invoicing.subscriptions.commitment import Commitment, CommitmentPayment, CommitmentTranche
@@ -22,7 +23,6 @@ from invoicing.subscriptions.timelines import timeline_of
 TRANCHES_MAX = 60
 PERIODS_MAX = 120
 OVERAGE_RATE_MAX = 10
-ISSUED = ("issued", "paid")
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _refuse_clash(subscription: Subscription, spans: Sequence[Period]) -> None:
     whole = Period(spans[0].start, spans[-1].end)
     if subscription.tranches.filter(starts_at__lt=whole.end, ends_at__gt=whole.start).exists():
         raise Conflict("another commitment runs then: they do not overlap", field="starts_at", code="overlap")
-    lines = subscription.invoice_lines.filter(kind="charge", invoice__status__in=ISSUED)
+    lines = subscription.invoice_lines.filter(kind="charge", invoice__status__in=STANDING)
     invoiced = lines.aggregate(until=Max("invoice__period_end"))["until"]
     if invoiced is not None and invoiced > whole.start:
         message = f"is invoiced up to {as_utc(invoiced).isoformat().replace('+00:00', 'Z')}: commit from then on"

@@ -18,6 +18,7 @@ from invoicing.core.adjustments.commitment import (
     amount_of_step,
 )
 from invoicing.core.contract import AdjustmentKind, StepKind
+from invoicing.core.invoice_life import STANDING
 from invoicing.subscriptions.commitment import CommitmentPayment, CommitmentTranche
 from invoicing.subscriptions.models import Subscription
 
@@ -102,9 +103,7 @@ def _is_due(tranche: CommitmentTranche, subscription: Subscription, period: Peri
     """
     if tranche.starts_at != period.end:
         return bool(tranche.starts_at <= period.start)
-    issued = subscription.invoice_lines.filter(
-        invoice__status__in=("issued", "paid"), invoice__period_start__gte=period.start
-    )
+    issued = subscription.invoice_lines.filter(invoice__status__in=STANDING, invoice__period_start__gte=period.start)
     return tranche.lines.filter(invoice__period_start=period.start).exists() or not issued.exists()
 
 

@@ -12,12 +12,12 @@ from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, Inva
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.period import as_utc
 from invoicing.catalog.document import PriceEntry
-from invoicing.catalog.effective import ISSUED
 from invoicing.catalog.meter_fit import meter_mistakes
 from invoicing.catalog.models import Plan, Price
 from invoicing.core.contract import Price as CorePrice
 from invoicing.core.contract import PriceModel
 from invoicing.core.definition import definition_of
+from invoicing.core.invoice_life import STANDING
 from invoicing.core.overrides import Override, laid_over
 from invoicing.core.phases import phase_at
 from invoicing.subscriptions.agreements import core_override
@@ -133,7 +133,7 @@ def _refuse_invoiced(subscription: Subscription, plan: Plan, own: OwnPrice, *, a
         key=own.price_key,
         invoice_lines__kind="charge",
         invoice_lines__invoice__customer=subscription.customer_id,
-        invoice_lines__invoice__status__in=ISSUED,
+        invoice_lines__invoice__status__in=STANDING,
         **({"invoice_lines__subscription": subscription.pk} if own.scope is Scope.SUBSCRIPTION else {}),
     )
     until = charged.aggregate(until=Max("invoice_lines__service_end"))["until"]

@@ -11,6 +11,7 @@ from invoicing.core.posting import PREPAID_CREDIT, RECEIVABLE, REFUNDS_PAYABLE
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credits.models import CreditGrant
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.queries import OWED
 from invoicing.ledger.models import JournalEntry, Posting
 from invoicing.ledger.queries import trial_balance
 from invoicing.payments.models import Payment
@@ -41,7 +42,7 @@ def booking_faults() -> Iterator[tuple[str, str]]:
     yield from _notes_out_of_books()
     yield from _entries_of_nothing()
     unpaid: dict[str, Money] = {}
-    for owed in issued.filter(status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID)):
+    for owed in issued.filter(status__in=OWED):
         rest = owed.amount_due
         unpaid[owed.currency] = unpaid.get(owed.currency, Money(0, owed.currency)) + rest
     receivable = {b.amount.currency.code: b.amount for b in trial_balance() if b.account == RECEIVABLE}

@@ -24,6 +24,7 @@ from invoicing.ledger.operations import post_entry
 from invoicing.payments.models import PushIntent, PushStatus
 from invoicing.payments.push import plan_withdrawal
 from invoicing.payments.refunds import plan_refunds
+from invoicing.workflows.write_off_invoice import recover
 
 
 def preview_credit(
@@ -49,7 +50,7 @@ def credit_invoice(
 ) -> CreditNote:
     """Issue a credit note over lines of an invoice, by quantity or amount, or over all that is left of it; the same key again is the note that exists.
 
-    What is open is taken off first; the rest is kept as credit or paid back, as `disposition` says. With the `digest` of a preview it is
+    What is unpaid, also what was given up, is taken off first; the rest is kept as credit or paid back, as `disposition` says. With the `digest` of a preview it is
     written only if it is what was shown. Raises InvalidFields naming each field, Conflict (code `outdated`) where it would be another note now.
     """
     checked_reason(reason=reason)
@@ -62,10 +63,12 @@ def credit_invoice(
         raise Conflict("the credit note would not be the one that was shown: look at it again", code="outdated")
     note = write_credit_note(assembled=assembled, key=key, asked=wanted, at=at, actor=actor, reason=reason)
     if note.offset_amount.amount:
+        if invoice.status == InvoiceStatus.WRITTEN_OFF:
+            recover(invoice=invoice, credit_note=note, at=at, actor=actor, reason=f"credit note {note}: {reason}")
         apply_credit(
             invoice=invoice, amount=note.offset_amount, at=at, actor=actor, reason=f"credit note {note}: {reason}"[:300]
         )
-        if invoice.status == InvoiceStatus.PAID:
+        if invoice.status in (InvoiceStatus.PAID, InvoiceStatus.WRITTEN_OFF):
             plan_withdrawal(invoice_id=invoice.pk)
     if note.refund_amount.amount:
         plan_refunds(note=note, at=at)
@@ -86,7 +89,10 @@ def credit_invoice(
 
 def _refuse_part_at_stripe(assembled: AssembledCredit) -> None:
     """Refuse to take a part off an invoice that Stripe is collecting: it would collect the whole total."""
-    if not assembled.offset.amount or assembled.offset == assembled.invoice.amount_due:
+    if not assembled.offset.amount or assembled.offset == assembled.invoice.amount_unpaid:
+        return
+    if assembled.invoice.status == InvoiceStatus.WRITTEN_OFF:
+        # It is collected no more: what Stripe has of it is declared void.
         return
     if PushIntent.objects.filter(invoice=assembled.invoice).exclude(status=PushStatus.REFUSED).exists():
         raise Conflict(

@@ -15,7 +15,7 @@ from invoicing.core.phases import PhaseKind
 from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import InvoiceStatus
-from invoicing.invoices.queries import overdue
+from invoicing.invoices.queries import not_paid
 from invoicing.payments.models import PaymentFailure
 from invoicing.spend.queries import stopped_until
 
@@ -61,7 +61,7 @@ def standing_of(*, customer_key: str, at: datetime) -> CustomerStanding | None:
 
 
 def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, tuple[Any, ...]]":
-    oldest = overdue(at=at).filter(customer=OuterRef("pk")).values("due_date")[:1]
+    oldest = not_paid(at=at).filter(customer=OuterRef("pk")).values("due_date")[:1]
     refused = PaymentFailure.objects.filter(
         invoice__customer=OuterRef("pk"), invoice__status=InvoiceStatus.ISSUED, occurred_at__lte=at
     )

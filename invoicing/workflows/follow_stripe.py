@@ -17,6 +17,7 @@ from moneyed import Money
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.jobs import queue
 from billing_site.kernel.money import wire
+from invoicing.core.invoice_life import COLLECTABLE
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments import gateway
@@ -26,6 +27,7 @@ from invoicing.payments.patience import next_attempt_after
 from invoicing.payments.push import INTENT_METADATA
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RemoteInvoice
 from invoicing.workflows.settle_payment import settle_payment
+from invoicing.write_offs.models import WriteOff
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ def follow_notice(*, notice_id: int, at: datetime) -> StripeNotice:
 def follow_invoice(*, intent_id: int, at: datetime) -> str:
     """Bring one pushed invoice to its present state at Stripe without a notice; returns the outcome in words."""
     intent = PushIntent.objects.select_related("invoice").get(pk=intent_id)
-    if intent.stripe_invoice_id is None or intent.invoice.status != InvoiceStatus.ISSUED:
+    if intent.stripe_invoice_id is None or intent.invoice.status not in COLLECTABLE:
         return "nothing to do"
     present = gateway.retrieve_invoice(intent.stripe_invoice_id)
     with transaction.atomic(durable=True):
@@ -75,9 +77,9 @@ def follow_invoice(*, intent_id: int, at: datetime) -> str:
 
 @transaction.atomic
 def sweep_open_invoices(*, at: datetime) -> int:
-    """Queue a look at every pushed invoice that is still open here; returns how many (S1-039, S3-034)."""
+    """Queue a look at every pushed invoice that is still unpaid here; returns how many (S1-039, S3-034)."""
     waiting = PushIntent.objects.filter(
-        status=PushStatus.PUSHED, pushed_at__lte=at - NOTICE_IS_LATE, invoice__status=InvoiceStatus.ISSUED
+        status=PushStatus.PUSHED, pushed_at__lte=at - NOTICE_IS_LATE, invoice__status__in=COLLECTABLE
     )
     intents = list(waiting.order_by("id").values_list("id", flat=True))
     for intent_id in intents:
@@ -114,6 +116,8 @@ def _apply(
     """Do what the present state asks for; raises Conflict where Stripe and we cannot both be right."""
     if present.status == "paid":
         return _settle(present, invoice_id=invoice_id, cause=cause, received_at=happened_at, actor=actor)
+    if present.status in ("void", "uncollectible") and WriteOff.objects.filter(invoice=invoice_id).exists():
+        return f"nothing to do: it is {present.status} at Stripe since it was written off here"
     if present.status in ("void", "uncollectible"):
         raise Conflict(f"the invoice is {present.status} at Stripe, but not here", field="status")
     if cause in REFUSED_EVENTS:

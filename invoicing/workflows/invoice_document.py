@@ -49,7 +49,7 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         total=invoice.total,
         amount_paid=invoice.amount_paid,
         amount_credited=invoice.amount_credited,
-        amount_due=invoice.amount_due,
+        amount_due=invoice.amount_unpaid,
         payment_note=_payment_note(invoice),
         proof_digest=invoice.seal or invoice.content_digest,
         events_root=invoice.events_root,

@@ -22,6 +22,7 @@ from invoicing.invoices.drafting import save_draft
 from invoicing.invoices.issuing import issue_all
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.operations import apply_payment, locked_invoice, nothing_due
+from invoicing.invoices.queries import OWED
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import NewEntry, post_entries
 from invoicing.payments.push import plan_push
@@ -87,7 +88,7 @@ def _refreshed(invoice_id: int, *, at: datetime, actor: str, reason: str) -> Inv
 def issue_computed(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
     """Issue a draft that was computed in this transaction, as `issue_all_computed` does; what is issued already is left as it is."""
     invoice = locked_invoice(invoice_id=invoice_id)
-    if invoice.status in (InvoiceStatus.ISSUED, InvoiceStatus.PAID):
+    if invoice.status in OWED:
         return invoice
     [issued] = issue_all_computed(invoices=[invoice], at=at, actor=actor, reason=reason)
     return issued

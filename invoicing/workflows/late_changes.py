@@ -367,7 +367,7 @@ _CANDIDATES = f"""
         FROM invoicing_usagecorrection u WHERE u.original_id = l.id
     ) AS known
     CROSS JOIN LATERAL (SELECT min(w.start) AS first_hour FROM {_TOUCHED} AND w.last_event > known.through) AS touched
-    WHERE l.kind = 'charge' AND i.status IN ('issued', 'paid') AND i.issued_at <= %(at)s
+    WHERE l.kind = 'charge' AND i.status NOT IN ('draft', 'void') AND i.issued_at <= %(at)s
       AND touched.first_hour IS NOT NULL
       AND (%(customer)s = '' OR c.key = %(customer)s) AND (%(lines)s::bigint[] IS NULL OR l.id = ANY(%(lines)s))
     ORDER BY touched.first_hour, l.id

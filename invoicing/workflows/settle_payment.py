@@ -17,6 +17,7 @@ from invoicing.payments.models import Payment
 from invoicing.payments.operations import record_payment
 from invoicing.payments.push import plan_withdrawal
 from invoicing.top_ups.operations import grant_when_paid
+from invoicing.workflows.write_off_invoice import recover
 
 # The journal's reference is the channel and this, in 200 characters.
 REFERENCE_LENGTH_MAX = 190
@@ -35,11 +36,11 @@ def settle_payment(
 ) -> Payment:
     """Record money that arrived for an issued invoice, post it and apply it; a second time changes nothing (S0-101).
 
-    Where the invoice sold prepaid credit, the payment that completes it grants it.
+    Where the invoice sold prepaid credit, the payment that completes it grants it. Of one that is written off, the payment recovers its amount first.
 
     `reference` is unique in its channel: Stripe's charge, or the reference of a bank transfer. Raises
     InvalidInput for an amount that is no payment, NotFound for an unknown invoice, and Conflict for a
-    draft or void invoice, another currency, more than is due, or a reference that stands for another payment.
+    draft or void invoice, another currency, more than is unpaid, or a reference that stands for another payment.
     """
     _check(channel=channel, reference=reference, amount=amount)
     invoice = Invoice.objects.select_for_update().filter(pk=invoice_id).first()
@@ -60,15 +61,14 @@ def settle_payment(
         description=f"Payment {reference} for invoice {invoice.number}"[:300],
         occurred_at=received_at,
     )
+    why = reason or f"payment {reference}"
+    if invoice.status == InvoiceStatus.WRITTEN_OFF and amount <= invoice.amount_unpaid:
+        recover(invoice=invoice, payment=payment, at=received_at, actor=actor or channel, reason=why)
     settled = apply_payment(
-        invoice_id=invoice.pk,
-        amount=amount,
-        paid_at=received_at,
-        actor=actor or channel,
-        reason=reason or f"payment {reference}",
+        invoice_id=invoice.pk, amount=amount, paid_at=received_at, actor=actor or channel, reason=why
     )
     grant_when_paid(invoice=settled, payment=payment, actor=actor or channel)
-    if channel != SettlementChannel.STRIPE and settled.status == InvoiceStatus.PAID:
+    if channel != SettlementChannel.STRIPE and settled.status in (InvoiceStatus.PAID, InvoiceStatus.WRITTEN_OFF):
         plan_withdrawal(invoice_id=invoice.pk)
     return payment
 

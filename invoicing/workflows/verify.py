@@ -37,6 +37,7 @@ from invoicing.workflows.lines_in_service import lines_outside_service
 from invoicing.workflows.rate_again import issued_lines, proved_again
 from invoicing.workflows.seal_faults import seal_faults
 from invoicing.workflows.tax_faults import tax_faults
+from invoicing.workflows.write_off_faults import write_off_faults
 from metering.archiving.checks import archive_faults
 from metering.doubles import doubled_keys
 from metering.listing import listing_faults
@@ -160,6 +161,12 @@ def check_credit_notes_hold() -> Iterator[Finding]:
     """Each credit note is what was sealed, gives back no more than its invoice and each line asked for, and is paid back or owed."""
     for subject, fault in credit_note_faults():
         yield Finding("credit notes hold", subject, fault)
+
+
+def check_write_offs_hold() -> Iterator[Finding]:
+    """What is given up of each invoice is what its write-offs, less their recoveries, come to, and in the books as a loss."""
+    for subject, fault in write_off_faults():
+        yield Finding("write-offs hold", subject, fault)
 
 
 def check_lines_rate_again() -> Iterator[Finding]:
@@ -304,6 +311,7 @@ CHECKS = (
     check_numbers_are_gapless,
     check_seals_hold,
     check_credit_notes_hold,
+    check_write_offs_hold,
     check_lines_rate_again,
     check_corrections_hold,
     check_adjustments_hold,
@@ -324,4 +332,5 @@ CHAIN_CHECKS = (
     check_numbers_are_gapless,
     check_seals_hold,
     check_credit_notes_hold,
+    check_write_offs_hold,
 )

@@ -27,6 +27,7 @@ from invoicing.workflows.propose_run import ask_to_issue, issue_proposed, propos
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.workflows.watch_spend import sweep_spend
+from invoicing.workflows.write_off_invoice import write_off_invoice
 from metering.correcting import cancel_event
 from tests.factories import (
     AUGUST,
@@ -40,6 +41,7 @@ from tests.factories import (
     usd_per_action,
     use,
 )
+from tests.invoicing.selling import once, paid
 from tests.invoicing.test_credits import bill, grant
 from tests.invoicing.test_discounts import a_coupon, redeem
 from tests.invoicing.test_taxes import BY, germany
@@ -122,6 +124,9 @@ def a_busy_house() -> None:
         paid_at=AUGUST + timedelta(days=3),
         actor="ann",
     )
+    lost = once(second, key="lost", at=AUGUST)
+    write_off_invoice(invoice_id=lost.pk, at=AUGUST + timedelta(days=3), actor="test", reason="insolvency")
+    paid(lost, "20", at=AUGUST + timedelta(days=4))
     use("cust_two", "5", at=JULY + timedelta(days=5))
     settle_late_changes(at=AUGUST + timedelta(days=3))
     bill(SEPTEMBER)

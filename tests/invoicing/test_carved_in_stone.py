@@ -64,7 +64,7 @@ def another_value(column: str, kind: str) -> str:
             return f"coalesce({column}, 0) + 1"
 
 
-SETTLEMENT_COLUMNS = {"status", "amount_paid", "amount_credited", "paid_at"}
+SETTLEMENT_COLUMNS = {"status", "amount_paid", "amount_credited", "amount_written_off", "paid_at"}
 
 
 @pytest.mark.requirement("S0-106")

@@ -113,7 +113,7 @@ def span(period: object, timezone: str) -> SafeString:
 @register.simple_tag
 def invoice_pill(invoice: object, at: datetime) -> SafeString:
     """Write the state of an invoice as a pill."""
-    state = pills.invoice_state(status=invoice.status, due_date=invoice.due_date, at=at)  # type: ignore[attr-defined]
+    state = pills.invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at)  # type: ignore[attr-defined]
     return pills.pill(state)
 
 

@@ -21,7 +21,7 @@ from invoicing.core.projecting import usage_grown
 from invoicing.core.rating import rate_charge
 from invoicing.core.tax_document import standing_text
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import InvoiceStatus
+from invoicing.invoices.queries import OWED
 from invoicing.invoices.taxes import amount_before_tax
 from invoicing.spend.queries import budgets_of, stopped_until
 from invoicing.subscriptions.snapshot import period_before, periods_running
@@ -157,9 +157,7 @@ def _before(customer: Customer, period: Period, *, at: datetime) -> Money | None
     until = min(earlier.start + (at - period.start), earlier.end)
     if until == earlier.end:
         invoice = (
-            customer.invoices.filter(period_start=earlier.start, period_end=earlier.end)
-            .filter(status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID))
-            .first()
+            customer.invoices.filter(period_start=earlier.start, period_end=earlier.end).filter(status__in=OWED).first()
         )
         if invoice is not None:
             return amount_before_tax(invoice=invoice, lines=invoice.lines.all())

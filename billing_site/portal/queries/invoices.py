@@ -11,6 +11,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import round_money, total
 from billing_site.portal.queries.usage import days_of
+from invoicing.core.invoice_life import COLLECTABLE
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.invoices.queries import period_shown, with_service
@@ -81,7 +82,7 @@ def invoice_list(*, customer: Customer, page_number: str, at: datetime) -> Invoi
 
 def open_invoices(*, customer: Customer, at: datetime) -> OpenInvoices:
     """Return what the customer owes, and which invoices should have been paid, longest overdue first."""
-    owed = with_service(invoices=customer.invoices.filter(status=InvoiceStatus.ISSUED))
+    owed = with_service(invoices=customer.invoices.filter(status__in=COLLECTABLE))
     rows = [invoice_row(invoice=invoice, at=at) for invoice in owed.order_by("due_date", "id")]
     overdue = tuple(row for row in rows if row.is_overdue)
     return OpenInvoices(
@@ -93,19 +94,22 @@ def open_invoices(*, customer: Customer, at: datetime) -> OpenInvoices:
 
 
 def invoice_row(*, invoice: Invoice, at: datetime) -> InvoiceRow:
-    """Return an invoice as the customer sees it: it is overdue when its due date is over where the customer is."""
+    """Return an invoice as the customer sees it: it is overdue when its due date is over where the customer is.
+
+    That we have given it up is our affair: it is owed, and can be paid, as before.
+    """
     zone = ZoneInfo(invoice.timezone)
     first_day = last_day = invoice.period_start.astimezone(zone).date()
     period = period_shown(invoice=invoice)
     if period is not None:
         first_day, last_day = days_of(period=period, zone=zone)
-    owed = invoice.status == InvoiceStatus.ISSUED
+    owed = invoice.status in COLLECTABLE
     is_overdue = owed and invoice.due_date is not None and invoice.due_date < at.astimezone(zone).date()
     return InvoiceRow(
         invoice=invoice,
-        state=OVERDUE if is_overdue else invoice.status,
+        state=OVERDUE if is_overdue else InvoiceStatus.ISSUED.value if owed else invoice.status,
         first_day=first_day,
         last_day=last_day,
         is_in_advance=period is not None and period.start >= invoice.period_end,
-        open=round_money(invoice.amount_due.amount if owed else Decimal(0), invoice.currency),
+        open=round_money(invoice.amount_unpaid.amount if owed else Decimal(0), invoice.currency),
     )

@@ -24,7 +24,7 @@ def pay(call: Call, invoice_id: str) -> Body:
     invoice = store.lock("invoice", invoice_id)
     if invoice["status"] == "paid":
         raise invalid("Invoice is already paid")
-    if invoice["status"] != "open":
+    if invoice["status"] not in ("open", "uncollectible"):
         raise invalid(f"This invoice cannot be paid: its status is {invoice['status']}.")
     payment = next(payment for payment in invoice_payments.of_invoice(invoice_id) if payment["is_default"])
     intent = store.lock("payment_intent", payment["payment"]["payment_intent"])

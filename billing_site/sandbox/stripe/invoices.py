@@ -123,6 +123,18 @@ def void(call: Call, invoice_id: str) -> Body:
     return body
 
 
+def mark_uncollectible(call: Call, invoice_id: str) -> Body:
+    """POST /v1/invoices/{id}/mark_uncollectible: it can still be paid or voided."""
+    body = store.lock("invoice", invoice_id)
+    call.params.refuse_the_rest()
+    if body["status"] != "open":
+        raise invalid("You can only mark an open invoice as uncollectible.")
+    body.update({"status": "uncollectible", "auto_advance": False})
+    body["status_transitions"]["marked_uncollectible_at"] = store.timestamp()
+    call.announce("invoice.marked_uncollectible", store.save(body))
+    return body
+
+
 def mark_paid(call: Call, body: Body) -> Body:
     """Turn an open invoice into a paid one and tell of it."""
     body.update({"status": "paid", "attempted": True, "next_payment_attempt": None, "auto_advance": False})

@@ -48,6 +48,7 @@ ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("POST", "/v1/invoices/{}/add_lines", invoice_lines.add_lines),
     ("POST", "/v1/invoices/{}/finalize", invoices.finalize),
     ("GET", "/v1/invoices/{}/lines", invoice_lines.list_lines),
+    ("POST", "/v1/invoices/{}/mark_uncollectible", invoices.mark_uncollectible),
     ("POST", "/v1/invoices/{}/pay", collection.pay),
     ("POST", "/v1/invoices/{}/send", invoices.send),
     ("POST", "/v1/invoices/{}/void", invoices.void),

@@ -8,6 +8,7 @@ from invoicing.invoices.models.invoice import (
     InvoiceStatus,
     TaxState,
 )
+from invoicing.invoices.models.life import written_off_sql
 from invoicing.invoices.models.line import STATED, InvoiceLine, LineKind
 from invoicing.invoices.models.series import InvoiceSeries, number_sql
 from invoicing.invoices.models.tax import TaxLine
@@ -27,4 +28,5 @@ __all__ = [
     "TaxState",
     "UsageCorrection",
     "number_sql",
+    "written_off_sql",
 ]

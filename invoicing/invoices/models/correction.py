@@ -5,6 +5,7 @@ from django.db import models
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import append_only, exact_field, fits_currency, money_field
+from invoicing.core.invoice_life import STANDING_IN_SQL
 from invoicing.customers.models import Customer
 from invoicing.invoices.models.invoice import ROOT
 from invoicing.invoices.models.line import InvoiceLine
@@ -116,7 +117,7 @@ class UsageCorrection(models.Model):
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,
                 declare=[("line", "record"), ("last", "record"), ("caused", "boolean")],
-                func="""
+                func=f"""
                     SELECT l.*, i.customer_id, i.status INTO line FROM invoicing_invoiceline l
                       JOIN invoicing_invoice i ON i.id = l.invoice_id WHERE l.id = NEW.original_id;
                     caused := EXISTS (
@@ -129,7 +130,7 @@ class UsageCorrection(models.Model):
                     );
                     IF line.id IS NULL OR NEW.cause_id IS NULL AND (line.kind <> 'charge' OR line.meter_key = '')
                        OR NEW.cause_id IS NOT NULL AND (line.kind <> 'adjustment' OR NOT caused)
-                       OR line.status NOT IN ('issued', 'paid')
+                       OR line.status NOT IN ({STANDING_IN_SQL})
                        OR (line.customer_id, line.currency) <> (NEW.customer_id, NEW.currency) THEN
                         RAISE EXCEPTION 'line % is no issued charge for usage, or adjustment that one changed, of customer % in %', NEW.original_id,
                             NEW.customer_id, NEW.currency USING ERRCODE = 'integrity_constraint_violation';

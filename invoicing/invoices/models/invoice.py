@@ -12,18 +12,21 @@ from billing_site.kernel.model import (
     money_field,
     stays,
 )
+from invoicing.core.invoice_life import InvoiceStage, stage_of
 from invoicing.customers.models import Customer
 from invoicing.invoices.models.held import is_not_held
+from invoicing.invoices.models.life import follows_its_lifecycle, life_constraints
 from invoicing.invoices.models.paid_ahead import paid_ahead_guards
 from invoicing.invoices.models.series import InvoiceSeries, numbered_guards
 
 
 class InvoiceStatus(models.TextChoices):
-    """The life of an invoice; `invoices/lifecycle.py` says which may follow which."""
+    """What is stored of the life of an invoice; `core/invoice_life.py` says which may follow which, and what is derived."""
 
     DRAFT = "draft", "Draft"
     ISSUED = "issued", "Issued"
     PAID = "paid", "Paid"
+    WRITTEN_OFF = "written_off", "Written off"
     VOID = "void", "Void"
 
 
@@ -88,6 +91,9 @@ class Invoice(models.Model):
     amount_paid = money_field()
     amount_credited = money_field(
         db_default=models.Value(0), help_text="What credit notes have taken off what was open of it."
+    )
+    amount_written_off = money_field(
+        db_default=models.Value(0), help_text="What was given up of it, less what was recovered of that."
     )
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()
@@ -154,11 +160,6 @@ class Invoice(models.Model):
                 name="invoice_period_lasts",
             ),
             models.CheckConstraint(
-                condition=~models.Q(status="paid")
-                | models.Q(amount_paid__gte=models.F("total") - models.F("amount_credited"), paid_at__isnull=False),
-                name="invoice_is_paid_or_credited_in_full",
-            ),
-            models.CheckConstraint(
                 condition=models.Q(total__gte=0)
                 & (
                     models.Q(tax_added__isnull=True, total=models.F("subtotal"))
@@ -176,16 +177,7 @@ class Invoice(models.Model):
                 condition=models.Q(status="draft") | ~models.Q(tax_state="missing"),
                 name="invoice_is_issued_with_its_tax",
             ),
-            models.CheckConstraint(
-                condition=models.Q(amount_paid=0, amount_credited=0)
-                | models.Q(
-                    status__in=["issued", "paid"],
-                    amount_paid__gte=0,
-                    amount_credited__gte=0,
-                    amount_paid__lte=models.F("total") - models.F("amount_credited"),
-                ),
-                name="invoice_receives_at_most_its_total_and_only_while_owed",
-            ),
+            *life_constraints(),
             models.CheckConstraint(
                 condition=models.Q(events_root="") | models.Q(events_root__regex=ROOT), name="invoice_root_is_a_digest"
             ),
@@ -196,6 +188,7 @@ class Invoice(models.Model):
                 "total",
                 "amount_paid",
                 "amount_credited",
+                "amount_written_off",
                 name="invoice_amounts_fit_its_currency",
             ),
         ]
@@ -208,45 +201,17 @@ class Invoice(models.Model):
             *carved(
                 noun="issued invoice",
                 while_open="OLD.status = 'draft'",
-                free_columns=["status", "amount_paid", "amount_credited", "paid_at", "voided_at"],
+                free_columns=[
+                    "status",
+                    "amount_paid",
+                    "amount_credited",
+                    "amount_written_off",
+                    "paid_at",
+                    "voided_at",
+                ],
             ),
             stays(noun="invoice", columns=["kind", "key"]),
-            Guard(
-                name="follows_its_lifecycle",
-                when=pgtrigger.Before,
-                operation=pgtrigger.Update,
-                func="""
-                    IF OLD.status <> NEW.status AND (OLD.status, NEW.status) NOT IN (
-                        ('draft', 'issued'), ('issued', 'paid'), ('issued', 'void')
-                    ) THEN
-                        RAISE EXCEPTION 'invoice % cannot go from % to %', OLD.id, OLD.status, NEW.status
-                            USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
-                    IF NEW.paid_at IS DISTINCT FROM OLD.paid_at
-                       AND (OLD.status, NEW.status) <> ('issued', 'paid') THEN
-                        RAISE EXCEPTION 'invoice % is paid when it becomes paid', OLD.id
-                            USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
-                    IF (OLD.status, NEW.status) = ('issued', 'void') THEN
-                        NEW.voided_at := coalesce(NEW.voided_at, now());
-                    ELSIF NEW.voided_at IS DISTINCT FROM OLD.voided_at THEN
-                        RAISE EXCEPTION 'the moment at which invoice % became void cannot be changed', OLD.id
-                            USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
-                    IF OLD.status <> 'draft'
-                       AND (NEW.amount_paid < OLD.amount_paid OR NEW.amount_credited < OLD.amount_credited) THEN
-                        RAISE EXCEPTION 'payments and credits of invoice % cannot be taken back', OLD.id
-                            USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
-                    IF NEW.amount_credited <> OLD.amount_credited AND NEW.amount_credited <> (
-                        SELECT coalesce(sum(offset_amount), 0) FROM invoicing_creditnote WHERE invoice_id = NEW.id
-                    ) THEN
-                        RAISE EXCEPTION 'invoice %: credit notes did not take % off it', OLD.id, NEW.amount_credited
-                            USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
-                    RETURN NEW;
-                """,
-            ),
+            follows_its_lifecycle(),
             *numbered_guards(),
             *paid_ahead_guards(),
             is_not_held(),
@@ -292,11 +257,25 @@ class Invoice(models.Model):
         ]
 
     @property
-    def amount_due(self) -> Money:
-        """What is still to pay: nothing of a void one."""
+    def amount_unpaid(self) -> Money:
+        """What money may still arrive for: what is due, and what was given up."""
         if self.status == InvoiceStatus.VOID:
             return Money(0, self.currency)
         return self.total - self.amount_paid - self.amount_credited
+
+    @property
+    def amount_due(self) -> Money:
+        """What is still to pay as far as the books expect it: nothing of a void one, nor of one that is written off."""
+        return self.amount_unpaid - self.amount_written_off
+
+    @property
+    def stage(self) -> InvoiceStage:
+        """Where it stands in its life; held and ready are known where `gate.queries.with_gate_state` asked for it."""
+        return stage_of(
+            status=self.status,
+            is_touched=bool(self.amount_paid.amount or self.amount_credited.amount),
+            gate_state=getattr(self, "gate_state", None) or "",
+        )
 
     def __str__(self) -> str:
         return self.number or f"Draft for {self.customer_name}"

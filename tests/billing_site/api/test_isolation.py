@@ -125,6 +125,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "reason": "malice",
     },
     ("POST", "/api/v1/invoices/<str:number>/void"): {"reason": "malice"},
+    ("POST", "/api/v1/invoices/<str:number>/write-off"): {"reason": "malice"},
+    ("POST", "/api/v1/invoices/<str:number>/write-off/reversal"): {"reason": "malice"},
     ("POST", "/api/v1/invoices/<str:number>/reissue"): {"reason": "malice"},
     ("POST", "/api/v1/invoices/<str:number>/credit-notes"): {
         "key": "mine",

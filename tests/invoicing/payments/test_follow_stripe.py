@@ -14,6 +14,8 @@ from invoicing.payments.models import Payment, PaymentFailure, PushIntent, Strip
 from invoicing.payments.patience import GAPS
 from invoicing.workflows.follow_stripe import follow_invoice, follow_notice, sweep_open_invoices
 from invoicing.workflows.settle_payment import settle_payment
+from invoicing.workflows.write_off_invoice import take_back_write_off, write_off_invoice
+from invoicing.write_offs.models import Recovery
 from tests.invoicing.payments.building import (
     a_card_customer,
     an_issued_invoice,
@@ -264,6 +266,41 @@ def test_an_invoice_paid_by_transfer_is_withdrawn_at_stripe(sandbox, listener):
         "invoice.voided",
         "stale: the invoice is paid already",
     )
+
+
+def test_an_invoice_that_is_written_off_is_uncollectible_at_stripe_and_paid_there_it_is_recovered(sandbox, listener):
+    invoice = an_issued_invoice(a_card_customer(card=""))
+    run_queued_jobs()
+    write_off_invoice(invoice_id=invoice.pk, at=now(), actor="ann", reason="insolvency")
+    run_queued_jobs()
+    (marked,) = deliver(sandbox, listener)
+    run_queued_jobs()
+    [remote] = remote_invoices(invoice)
+    assert remote["status"] == "uncollectible"
+    assert outcome_of(marked.event_id) == "nothing to do: it is uncollectible at Stripe since it was written off here"
+
+    sandbox.post(f"/v1/invoices/{remote['id']}/pay", {"payment_method": "pm_card_visa"})
+    deliver(sandbox, listener)
+    run_queued_jobs()
+
+    invoice.refresh_from_db()
+    assert (invoice.status, invoice.amount_written_off.amount) == ("paid", 0)
+    assert Recovery.objects.get().payment == Payment.objects.get()
+    assert_books_balance()
+
+
+def test_what_is_written_off_and_paid_in_part_by_transfer_is_void_at_stripe_which_would_collect_all_of_it(sandbox):
+    invoice, other = an_issued_invoice(a_card_customer(card="")), an_issued_invoice(a_card_customer("cust_b", card=""))
+    run_queued_jobs()
+    for one in (invoice, other):
+        write_off_invoice(invoice_id=one.pk, at=now(), actor="ann", reason="insolvency")
+    settle_payment(
+        invoice_id=invoice.pk, channel="manual", reference="bank-1", amount=Money("80", "USD"), received_at=now()
+    )
+    take_back_write_off(invoice_id=other.pk, at=now(), actor="ann", reason="they pay after all")
+    run_queued_jobs()
+
+    assert [remote_invoices(one)[0]["status"] for one in (invoice, other)] == ["void", "open"]
 
 
 def test_an_invoice_voided_at_stripe_waits_for_people(sandbox, listener):

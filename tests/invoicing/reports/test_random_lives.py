@@ -16,11 +16,12 @@ from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
 from invoicing.catalog.queries import published_version
 from invoicing.core.adjustments.credits import CreditKind
+from invoicing.core.invoice_life import COLLECTABLE, STANDING
 from invoicing.credit_notes.creditable import creditable_of
 from invoicing.credit_notes.operations import CreditAsked
 from invoicing.credits.operations import GrantTerms, grant_credit
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceKind
 from invoicing.ledger.queries import unbalanced_entries
 from invoicing.payments.refund import Refund
 from invoicing.reports.asking import Question
@@ -45,6 +46,8 @@ from invoicing.workflows.pay_refund import settle_refund
 from invoicing.workflows.run_billing import issue_billing
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.workflows.void_invoice import void_invoice
+from invoicing.workflows.write_off_faults import write_off_faults
+from invoicing.workflows.write_off_invoice import take_back_write_off, write_off_invoice
 from tests.factories import (
     a_customer,
     a_plan,
@@ -88,6 +91,9 @@ STEPS = (
     "credit",
     "credit",
     "pay back",
+    "write off",
+    "write off",
+    "expect again",
 )
 AS_OF_A_DAY = [kind for kind in REPORTS if "as_of" in kind.asks]
 
@@ -183,12 +189,14 @@ class Life:
                     settle_refund(
                         refund_id=refund.pk, channel="manual", reference=f"B-{refund.pk}", paid_at=self.at, actor="test"
                     )
+            case "write off" | "expect again":
+                self._give_up(customer, step)
             case _:
                 end_subscription(subscription=subscription, ended_at=self.at, **WHY)
 
     def _credit(self, customer: Customer, number: int) -> None:
         """Credit the newest invoice or an older one: whole, a line whole, a part of its quantity, or an amount."""
-        invoices = Invoice.objects.filter(customer=customer, status__in=("issued", "paid")).order_by("-id")
+        invoices = Invoice.objects.filter(customer=customer, status__in=STANDING).order_by("-id")
         invoice = invoices[number % 3 : number % 3 + 1].first()
         if invoice is None:
             return
@@ -205,11 +213,19 @@ class Life:
             disposition=("offset", "balance", "refund")[number % 3], **WHY,
         )  # fmt: skip
 
+    def _give_up(self, customer: Customer, step: str) -> None:
+        """Write the oldest open invoice off, or expect the oldest written off again."""
+        status, deed = ("issued", write_off_invoice) if step == "write off" else ("written_off", take_back_write_off)
+        invoice = Invoice.objects.filter(customer=customer, status=status).order_by("id").first()
+        if invoice is not None:
+            deed(invoice_id=invoice.pk, at=self.at, **WHY)
+
     def _pay(self, customer: Customer, percent: int) -> None:
-        invoice = Invoice.objects.filter(customer=customer, status=InvoiceStatus.ISSUED).order_by("id").first()
+        """Pay the oldest invoice that is open, or was given up: late money recovers it."""
+        invoice = Invoice.objects.filter(customer=customer, status__in=COLLECTABLE).order_by("id").first()
         if invoice is None:
             return
-        amount = round_money(invoice.amount_due.amount * percent / 100, invoice.currency)
+        amount = round_money(invoice.amount_unpaid.amount * percent / 100, invoice.currency)
         if amount.amount:
             settle_payment(
                 invoice_id=invoice.pk, channel="manual", reference=f"T-{self.count}", amount=amount, received_at=self.at
@@ -260,6 +276,7 @@ def test_after_every_step_of_a_life_every_report_ties_and_the_past_stays(
         assert list(report_faults()) == []
         assert [
             *credit_note_faults(),
+            *write_off_faults(),
             *booking_faults(),
             *credit_faults(),
             *advance_faults(),

@@ -1,0 +1,1 @@
+"""What was given up of issued invoices, and what was recovered of that."""
