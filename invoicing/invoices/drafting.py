@@ -117,20 +117,18 @@ def _place(draft: NewDraft) -> Place:
 
 
 def _stored(drafts: Sequence[NewDraft]) -> dict[Place, Invoice]:
-    """Return the invoices, locked, that stand for the customers and periods of drafts."""
+    """Return the invoices that stand for the customers and periods of drafts; those that are drafts are locked, too.
+
+    What is issued moves by payments, which lock invoices before customers: nobody here waits for them.
+    """
     customers = {draft.customer.pk: draft.customer for draft in drafts}
-    rows = (
-        Invoice.objects.select_for_update()
-        .filter(
-            customer__in=customers,
-            kind=InvoiceKind.PERIOD,
-            period_end__in={draft.assembled.period.end for draft in drafts},
-        )
-        .exclude(status=InvoiceStatus.VOID)
-        .order_by("customer_id", "id")
-    )
+    ends = {draft.assembled.period.end for draft in drafts}
+    rows = Invoice.objects.filter(customer__in=customers, kind=InvoiceKind.PERIOD, period_end__in=ends)
     found = {}
-    for row in rows:
+    for row in (
+        *rows.exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID)),
+        *rows.filter(status=InvoiceStatus.DRAFT).order_by("customer_id", "id").select_for_update(),
+    ):
         row.customer = customers[row.customer_id]
         found[row.customer_id, Period(as_utc(row.period_start), as_utc(row.period_end))] = row
     return found
