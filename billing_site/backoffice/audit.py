@@ -15,9 +15,10 @@ PAGE_LENGTH = 100
 
 @dataclass(frozen=True)
 class LinkedChange(Change):
-    """A change and the page of what it changed."""
+    """A change, the page of what it changed, and the page that shows that as it was at a moment."""
 
     url: str = ""
+    history_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,16 @@ def _changes(rows: list[dict[str, Any]], tracked: dict[str, type[Any]]) -> list[
             continue
         history = list(with_previous(history=tracked[label].history.filter(history_id__in=numbers)))
         for row, change in zip(history, changes_of(rows=history), strict=True):
-            told[label, row.history_id] = LinkedChange(**vars(change), url=_url(tracked[label], change))
+            told[label, row.history_id] = LinkedChange(
+                **vars(change),
+                url=_url(tracked[label], change, "change"),
+                history_url=_url(tracked[label], change, "history"),
+            )
     return [told[row["label"], row["history_id"]] for row in rows]
 
 
-def _url(model: type[Any], change: Change) -> str:
+def _url(model: type[Any], change: Change, page: str) -> str:
     try:
-        return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[change.object_id])
+        return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=[change.object_id])
     except NoReverseMatch:
         return ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
@@ -16,7 +17,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from billing_site.display.changes import changes_of, readable, with_previous
+from billing_site.display.changes import as_of, changes_of, readable, with_previous
 from billing_site.display.figures import NOTHING, moment
 from billing_site.kernel.errors import BillingError
 
@@ -161,15 +162,37 @@ class ReadOnlyAdmin(StaffAdmin):
         return False
 
 
+class MomentForm(forms.Form):
+    """The moment at which a row is looked at."""
+
+    at = forms.DateTimeField(
+        label="As it was at the end of this second (UTC)",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S"),
+        error_messages={
+            "required": "Say when: a day and a time in UTC.",
+            "invalid": "Say when: 2026-07-01 09:30, in UTC.",
+        },
+    )
+
+    def clean_at(self) -> datetime:
+        """Take the whole second: what was changed within it counts."""
+        at: datetime = self.cleaned_data["at"]
+        return at.replace(microsecond=999_999)
+
+
 class TrackedAdmin(StaffAdmin):
     """A model with history: its history page shows each change with actor and reason."""
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show who changed this row, when, what and why, newest first."""
+        """Show who changed this row, when, what and why, newest first; with `?at=` (UTC) also the row as it was then."""
         row = self.row_or_404(request, object_id)
-        context = self.page_context(request, title=f"History of {row}", row=row, changes=history_of(row))
+        form = MomentForm(request.GET if "at" in request.GET else None)
+        then = as_of(row=row, at=form.cleaned_data["at"]) if form.is_valid() else None
+        context = self.page_context(
+            request, title=f"History of {row}", row=row, changes=history_of(row), form=form, then=then
+        )
         return TemplateResponse(request, "backoffice/history.html", context)
 
 
