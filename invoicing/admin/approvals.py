@@ -1,4 +1,4 @@
-"""Approvals in the admin: what others ask for, decided with a reason, and the limits from which on a release takes two."""
+"""Approvals in the admin: what others ask for, decided with a reason, and the limits from which on a deed takes two."""
 
 from decimal import Decimal
 from typing import Any
@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from moneyed import Money
 from unfold.decorators import action
@@ -30,7 +30,7 @@ from billing_site.display.figures import link, moment, money, money_text
 from billing_site.display.pills import AMBER, GREEN, GREY, RED, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
-from invoicing.approvals.models import Approval, ApprovalLimit, ApprovedDeed, Decision
+from invoicing.approvals.models import LIMITED, Approval, ApprovalLimit, ApprovedDeed, Decision
 from invoicing.approvals.operations import set_limit
 from invoicing.workflows.approve import decide
 
@@ -41,6 +41,8 @@ TONES = {"": AMBER, Decision.APPROVED: GREEN, Decision.REFUSED: RED, Decision.WI
 PAGES = {
     ApprovedDeed.BILLING_RUN: "admin:invoicing_runproposal_change",
     ApprovedDeed.RELEASE: "admin:invoicing_invoicehold_change",
+    ApprovedDeed.CREDIT_NOTE: "admin:invoicing_invoice_change",
+    ApprovedDeed.WRITE_OFF: "admin:invoicing_invoice_change",
 }
 
 
@@ -74,6 +76,11 @@ def may_decide(request: HttpRequest, approval: Approval) -> bool:
     return not approval.decision and is_other and request.user.has_perm(DECIDE)
 
 
+def waits_words(done: object) -> str:
+    """Say that a deed waits for a second person, where it does; "" where it is done."""
+    return f"It is large: “{done.summary}” waits for somebody else to approve." if isinstance(done, Approval) else ""
+
+
 @admin.register(Approval)
 class ApprovalAdmin(ReadOnlyAdmin):
     """Requests for deeds that take two people."""
@@ -84,8 +91,8 @@ class ApprovalAdmin(ReadOnlyAdmin):
     search_fields = ("summary", "reason", "requested_by", "decided_by")
     ordering = ("-id",)
     actions_detail = ("approve", "refuse", "withdraw")
-    fields = ("what", "subject_link", "state", "asked", "decided", "digest")
-    empty_message = "What takes two people (a billing run, the release of a large invoice) stands here from when somebody asks for it."
+    fields = ("what", "subject_link", "state", "figures", "asked_for", "decided", "digest")
+    empty_message = "What takes two people (a billing run, a large release, credit note or write-off) stands here from when somebody asks for it."
 
     @admin.display(description="What", ordering="summary")
     def what(self, approval: Approval) -> str:
@@ -103,8 +110,17 @@ class ApprovalAdmin(ReadOnlyAdmin):
         """Show where it stands."""
         return pill(approval.get_decision_display().lower() or "waiting", tone=TONES[approval.decision])
 
+    @admin.display(description="Figures")
+    def figures(self, approval: Approval) -> SafeString:
+        """Show what is asked for, figure by figure, as it was shown to whoever asks."""
+        rows = approval.asked.get("figures", [])
+        if not rows:
+            return format_html('<span class="bo-faint">{}</span>', "on the page below")
+        cells = format_html_join("", '<tr><td class="bo-break">{}</td><td class="bo-num">{}</td></tr>', rows)
+        return format_html('<div class="bo-scroll"><table class="bo-table"><tbody>{}</tbody></table></div>', cells)
+
     @admin.display(description="Asked for")
-    def asked(self, approval: Approval) -> SafeString:
+    def asked_for(self, approval: Approval) -> SafeString:
         """Show by whom, when and why."""
         return format_html("{} ({}, {})", approval.reason, approval.requested_by, moment(approval.requested_at))
 
@@ -170,27 +186,26 @@ class ApprovalAdmin(ReadOnlyAdmin):
 
 
 class LimitForm(ReasonForm):
-    """From which amount on a release takes a second person."""
+    """From which amount on a deed takes a second person."""
 
+    deed = forms.ChoiceField(choices=[(one.value, one.label) for one in LIMITED], widget=UnfoldAdminSelectWidget)
     currency = forms.ChoiceField(choices=[(code, code) for code in settings.CURRENCIES], widget=UnfoldAdminSelectWidget)
     amount = forms.DecimalField(
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Invoices over this amount or more; empty: one person is enough for any.",
+        help_text="This amount or more takes two people; empty: one person is enough for any.",
     )
-    field_order = ("currency", "amount", "reason")
+    field_order = ("deed", "currency", "amount", "reason")
 
 
 @admin.register(ApprovalLimit)
 class ApprovalLimitAdmin(ReadOnlyAdmin):
-    """Limits, the newest of each currency in force."""
+    """Limits, the newest of each deed and currency in force."""
 
     list_display = ("limit", "deed", "currency", "actor", moment_column("set_at", "Set"), "reason")
     list_filter = ("deed", "currency")
     ordering = ("-id",)
-    empty_message = (
-        "Without a limit one person is enough to release a held invoice. Set one for each currency that you bill in."
-    )
+    empty_message = "Without a limit one person is enough to release a held invoice, to credit or to write off. Set one for each deed and currency that you bill in."
 
     @admin.display(description="From", ordering="amount")
     def limit(self, limit: ApprovalLimit) -> str | SafeString:
@@ -214,8 +229,8 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
         return confirmation(
             request,
             admin=self,
-            title="Set a limit for releases",
-            effect="A held invoice of at least this amount is released only when a second person approves. It holds from now on, for this currency.",
+            title="Set a limit",
+            effect="From this amount on the deed is done only when a second person approves: the release of a held invoice, a credit note (with what one person credited of the same invoice before), a write-off. It holds from now on, for this currency.",
             form=form,
             submit="Set the limit",
             back=back,
@@ -226,7 +241,7 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
         currency = form.cleaned_data["currency"]
         try:
             set_limit(
-                deed=ApprovedDeed.RELEASE,
+                deed=ApprovedDeed(form.cleaned_data["deed"]),
                 currency=currency,
                 amount=amount,
                 at=now(),

@@ -18,13 +18,16 @@ from billing_site.display.figures import money_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, EXACT_DIGITS, EXACT_PLACES
+from invoicing.admin.approvals import waits_words
 from invoicing.admin.invoice_page import CREDIT, can_be_credited
 from invoicing.admin.one_off import KeyedForm
+from invoicing.approvals.models import Approval
 from invoicing.credit_notes.creditable import CreditableInvoice, creditable_of
 from invoicing.credit_notes.models import CreditNote, Disposition
 from invoicing.credit_notes.operations import AssembledCredit, CreditAsked
 from invoicing.invoices.models import Invoice
-from invoicing.workflows.credit_invoice import credit_invoice, preview_credit
+from invoicing.workflows.ask_first import credit_or_ask
+from invoicing.workflows.credit_invoice import preview_credit
 
 WHOLE, LINES = "whole", "lines"
 DISPOSITIONS = (
@@ -100,7 +103,7 @@ class CreditPages(ReadOnlyAdmin):
         if shown is not None and request.POST.get("digest") == shown.digest:
             note = attempt(
                 request,
-                lambda: credit_invoice(
+                lambda: credit_or_ask(
                     invoice_id=invoice.pk,
                     key=form.cleaned_data["key"],
                     asked=_asked(invoice, form, lines),
@@ -110,8 +113,10 @@ class CreditPages(ReadOnlyAdmin):
                     reason=form.cleaned_data["reason"],
                     digest=shown.digest,
                 ),
-                done=lambda note: f"Issued as {note.number} over {money_text(note.total)}.",
+                done=lambda note: waits_words(note) or f"Issued as {note.number} over {money_text(note.total)}.",
             )
+            if isinstance(note, Approval):
+                return go(reverse("admin:invoicing_approval_change", args=[note.pk]))
             if note is not None:
                 return go(reverse("admin:invoicing_creditnote_change", args=[note.pk]))
         context = self.page_context(

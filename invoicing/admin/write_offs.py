@@ -15,10 +15,12 @@ from billing_site.display.admin import ReadOnlyAdmin, confirm_with_reason, momen
 from billing_site.display.figures import NOTHING, link, money, money_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.money import round_money, total
+from invoicing.admin.approvals import waits_words
 from invoicing.admin.invoice_page import WRITE_OFF
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import InvoiceStatus
-from invoicing.workflows.write_off_invoice import take_back_write_off, write_off_invoice
+from invoicing.workflows.ask_first import write_off_or_ask
+from invoicing.workflows.write_off_invoice import take_back_write_off
 from invoicing.write_offs.models import WriteOff
 from invoicing.write_offs.queries import with_recoveries
 
@@ -45,8 +47,8 @@ class WriteOffPages(ReadOnlyAdmin):
             admin=self,
             row=invoice,
             permission=WRITE_OFF,
-            deed=lambda **who: write_off_invoice(invoice_id=invoice.pk, at=now(), **who),
-            done=lambda write_off: f"{money_text(write_off.amount)} of {invoice.number} are written off.",
+            deed=lambda **who: write_off_or_ask(invoice_id=invoice.pk, at=now(), **who),
+            done=lambda done: waits_words(done) or f"{money_text(done.amount)} of {invoice.number} are written off.",
             title=f"Write {invoice} off",
             effect=f"{money_text(invoice.amount_due)} are open and become a loss in the books.{tax} The debt stays: money that comes after"
             " all is recorded as ever.",

@@ -23,6 +23,7 @@ APPROVAL_EXAMPLE = {
     "deed": "billing_run",
     "subject": "run 12",
     "summary": "Issue 412 invoices, EUR 183,220.10; 3 held stay drafts",
+    "figures": [],
     "digest": DIGEST,
     "requested_at": "2026-08-01T06:02:00Z",
     "requested_by": "API key finance",
@@ -45,6 +46,12 @@ class NewDecision(StrictSerializer):
 class ApprovalSerializer(serializers.ModelSerializer[Approval]):
     """A request for a deed that takes two people, and what was decided."""
 
+    figures = serializers.ListField(
+        source="asked.figures",
+        default=list,
+        child=serializers.ListField(child=serializers.CharField(), min_length=2, max_length=2),
+        help_text="What is asked for, figure by figure: pairs of words.",
+    )
     requested_at = MomentField()
     decision = serializers.CharField(help_text="Empty while it waits.")
     decided_at = MomentField(allow_null=True)

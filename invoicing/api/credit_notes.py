@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import FieldError, InvalidFields, NotFound
+from invoicing.api.approvals import ApprovalSerializer
 from invoicing.api.base import actor_of, bound_customer, filters_of, read
 from invoicing.api.fields import (
     MomentField,
@@ -22,12 +23,14 @@ from invoicing.api.fields import (
     WholeField,
 )
 from invoicing.api.invoices import visible_invoice
+from invoicing.approvals.models import Approval
 from invoicing.credit_notes.models import CreditNote, CreditNoteLine, Disposition
 from invoicing.credit_notes.operations import CreditAsked
 from invoicing.credit_notes.queries import credit_note_by_number, with_lines
 from invoicing.customers.models import SettlementChannel
 from invoicing.payments.refund import Refund
-from invoicing.workflows.credit_invoice import credit_invoice, preview_credit
+from invoicing.workflows.ask_first import credit_or_ask
+from invoicing.workflows.credit_invoice import preview_credit
 from invoicing.workflows.pay_refund import settle_refund
 
 POSITION_MAX = 1_000_000
@@ -186,9 +189,9 @@ class InvoiceCreditView(generics.GenericAPIView[CreditNote]):
         operation_id="credit_invoice",
         summary="Credit an issued invoice, or see what a credit note would be",
         description="Whole, by line, by quantity or by amount; never over more than remains. With `preview` nothing is kept. A quantity costs its share of"
-        " what the invoice asks for the line, after discounts and credit; the last of it takes the rest.",
+        " what the invoice asks for the line, after discounts and credit; the last of it takes the rest. From the limit of its currency on (202) somebody else has to approve.",
         request=NewCreditNote,
-        responses={200: ShownCreditSerializer, 201: CreditNoteSerializer},
+        responses={200: ShownCreditSerializer, 201: CreditNoteSerializer, 202: ApprovalSerializer},
         examples=[
             OpenApiExample("Part of two lines", value=REQUEST_EXAMPLE, request_only=True),
             OpenApiExample("Preview", value=SHOWN_EXAMPLE, response_only=True, status_codes=["200"]),
@@ -209,7 +212,7 @@ class InvoiceCreditView(generics.GenericAPIView[CreditNote]):
         if missing:
             message = "is missing: it is needed unless you ask for a preview"
             raise InvalidFields(tuple(FieldError(name, "required", message) for name in missing))
-        note = credit_invoice(
+        note = credit_or_ask(
             invoice_id=invoice.pk,
             key=fields["key"],
             asked=asked,
@@ -219,6 +222,8 @@ class InvoiceCreditView(generics.GenericAPIView[CreditNote]):
             reason=fields["reason"],
             digest=fields.get("digest", ""),
         )
+        if isinstance(note, Approval):
+            return Response(ApprovalSerializer(note).data, status=202)
         return Response(CreditNoteSerializer(credit_note_by_number(number=note.number)).data, status=201)
 
 

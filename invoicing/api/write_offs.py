@@ -9,12 +9,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing_site.kernel.clock import now
+from invoicing.api.approvals import ApprovalSerializer
 from invoicing.api.base import actor_of, filters_of, read
 from invoicing.api.fields import MomentField, MoneyField, StrictSerializer, TextField
 from invoicing.api.invoice_documents import INVOICE_EXAMPLE, InvoiceSerializer
 from invoicing.api.invoices import visible_invoice
+from invoicing.approvals.models import Approval
 from invoicing.invoices.models import Invoice
-from invoicing.workflows.write_off_invoice import take_back_write_off, write_off_invoice
+from invoicing.workflows.ask_first import write_off_or_ask
+from invoicing.workflows.write_off_invoice import take_back_write_off
 from invoicing.write_offs.models import Recovery, WriteOff
 from invoicing.write_offs.queries import with_recoveries
 
@@ -104,9 +107,9 @@ class InvoiceWriteOffView(generics.GenericAPIView[WriteOff]):
         operation_id="write_off_invoice",
         summary="Write off what is open of an issued invoice",
         description="All that is open becomes a loss, with the tax in it. The debt stays: a payment that comes after all is booked, and recovers its amount. A"
-        " second time changes nothing. Refused (`sells_credit`) where the invoice sells prepaid credit: declare it void.",
+        " second time changes nothing. Refused (`sells_credit`) where the invoice sells prepaid credit: declare it void. From the limit of its currency on (202) somebody else has to approve.",
         request=ReasonRequest,
-        responses=WriteOffSerializer,
+        responses={200: WriteOffSerializer, 202: ApprovalSerializer},
         examples=[
             OpenApiExample("Why", value={"reason": "insolvency, file 12 IN 34/27"}, request_only=True),
             OpenApiExample("Written off", value=EXAMPLE | {"recoveries": []}, response_only=True),
@@ -116,8 +119,10 @@ class InvoiceWriteOffView(generics.GenericAPIView[WriteOff]):
         """Write it off."""
         fields: dict[str, Any] = read(ReasonRequest(data=request.data))
         found = visible_invoice(request, number=number)
-        write_off = write_off_invoice(invoice_id=found.pk, at=now(), actor=actor_of(request), reason=fields["reason"])
-        return Response(WriteOffSerializer(write_off).data)
+        done = write_off_or_ask(invoice_id=found.pk, at=now(), actor=actor_of(request), reason=fields["reason"])
+        if isinstance(done, Approval):
+            return Response(ApprovalSerializer(done).data, status=202)
+        return Response(WriteOffSerializer(done).data)
 
 
 class WriteOffReversalView(generics.GenericAPIView[Invoice]):

@@ -23,10 +23,12 @@ class ApprovedDeed(models.TextChoices):
 
     BILLING_RUN = "billing_run", "Billing run"
     RELEASE = "release", "Release of a held invoice"
+    CREDIT_NOTE = "credit_note", "Credit note"
+    WRITE_OFF = "write_off", "Write-off"
 
 
 # Deeds over an amount, which take a second person from a limit on.
-LIMITED = (ApprovedDeed.RELEASE,)
+LIMITED = (ApprovedDeed.RELEASE, ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF)
 
 
 class Decision(models.TextChoices):
@@ -44,6 +46,11 @@ class Approval(models.Model):
     subject = models.CharField(max_length=100, help_text="What the deed is done to: its table and number.")
     digest = models.CharField(max_length=64, help_text="Of what is approved: anything else is not.")
     summary = models.CharField(max_length=300, help_text="What is approved, in words and figures.")
+    asked = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, output_field=models.JSONField()),
+        help_text="What the deed is done with once it is approved, and its figures as they were shown.",
+    )
     requested_at = models.DateTimeField()
     requested_by = models.CharField(max_length=200)
     reason = models.CharField(max_length=300)
@@ -86,7 +93,7 @@ class Approval(models.Model):
             *carved(noun="decided approval", while_open="OLD.decision = ''", free_columns=[]),
             stays(
                 noun="approval",
-                columns=["deed", "subject", "digest", "summary", "requested_at", "requested_by", "reason"],
+                columns=["deed", "subject", "digest", "summary", "asked", "requested_at", "requested_by", "reason"],
             ),
             Guard(
                 name="begins_undecided",
@@ -104,6 +111,34 @@ class Approval(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_deed_display()}: {self.summary}"
+
+
+def is_approved(*, deed: ApprovedDeed, amount: str, alone: str, subject: str, figures: str) -> Guard:
+    """Return a trigger by which a row of a large deed names its approval: of this subject and these figures, by somebody other than its actor.
+
+    `amount` is what the row is over, `alone` what was done of the same without a second person before, `subject` and `figures`
+    what the approval must be of; all are SQL over NEW and `approval`. A row has an `actor`, a `currency`, and an `approval_id`, once each.
+    """
+    return Guard(
+        name="is_approved_by_another",
+        when=pgtrigger.Before,
+        operation=pgtrigger.Insert,
+        declare=[("large_from", "numeric")],
+        func=f"""
+            SELECT limits.amount INTO large_from FROM invoicing_approvallimit limits
+             WHERE limits.deed = '{deed.value}' AND limits.currency = NEW.currency ORDER BY limits.number DESC LIMIT 1;
+            IF (NEW.approval_id IS NOT NULL OR {amount} + {alone} >= large_from) AND NOT EXISTS (
+                SELECT 1 FROM invoicing_approval approval
+                 WHERE approval.id = NEW.approval_id AND approval.deed = '{deed.value}' AND approval.subject = {subject}
+                   AND approval.decision = '{Decision.APPROVED.value}' AND lower(approval.decided_by) <> lower(NEW.actor)
+                   AND {figures}
+            ) THEN
+                RAISE EXCEPTION '% over % % is large: nobody else has approved it', '{deed.label}', {amount}, NEW.currency
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            RETURN NEW;
+        """,
+    )
 
 
 class ApprovalLimit(models.Model):

@@ -1,7 +1,9 @@
 """What may happen to requests for deeds that take two people: asked for, decided by another, withdrawn."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from moneyed import Money
@@ -10,6 +12,7 @@ from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.money import is_rounded
 from billing_site.kernel.reasons import checked_reason
 from invoicing.approvals.models import LIMITED, Approval, ApprovalLimit, ApprovedDeed, Decision
+from invoicing.approvals.queries import limit_of
 
 AMOUNT_MAX = Decimal("999999999999")
 
@@ -20,12 +23,38 @@ class SamePerson(Conflict):
     code = "same_person"
 
 
+class NeedsApproval(Conflict):
+    """The deed is large: it takes a second person, who has not been asked yet."""
+
+    code = "needs_approval"
+
+
+def check_approved(*, deed: ApprovedDeed, amount: Money, alone: Money, approval: Approval | None) -> None:
+    """Raise NeedsApproval where an amount, with what was done of the same before without a second person, takes one, and none has approved it.
+
+    The database asks once more, for the figures.
+    """
+    limit = limit_of(deed=deed, currency=amount.currency.code)
+    if approval is None and limit is not None and (amount + alone).amount >= limit:
+        raise NeedsApproval(
+            f"{deed.label.lower()}: from {limit} {amount.currency} on somebody else approves it", field="amount"
+        )
+
+
 def request_approval(
-    *, deed: ApprovedDeed, subject: str, digest: str, summary: str, at: datetime, actor: str, reason: str
+    *,
+    deed: ApprovedDeed,
+    subject: str,
+    digest: str,
+    summary: str,
+    at: datetime,
+    actor: str,
+    reason: str,
+    asked: Mapping[str, Any] | None = None,
 ) -> Approval:
     """Ask for a deed on a subject that the caller has locked; the same request a second time is the one that is open.
 
-    One for other figures is withdrawn. Raises InvalidInput at `reason`.
+    `asked` is what the deed is done with then, with its `figures` as pairs of words for whoever decides. One for other figures is withdrawn. Raises InvalidInput at `reason`.
     """
     said = checked_reason(reason=reason)
     is_open = Approval.objects.select_for_update().filter(deed=deed, subject=subject, decision="").first()
@@ -38,6 +67,7 @@ def request_approval(
         subject=subject,
         digest=digest,
         summary=summary[:300],
+        asked=dict(asked or {}),
         requested_at=at,
         requested_by=actor,
         reason=said,

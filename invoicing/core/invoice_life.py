@@ -57,7 +57,7 @@ class InvoiceMove:
         return STATUS_OF[self.start], STATUS_OF[self.to]
 
 
-_GIVEN_UP = "somebody gives up what is open of it, with a reason"
+_GIVEN_UP = "somebody gives up what is open of it, with a reason; from the limit of its currency on another approves"
 _OPEN_AGAIN = "the write-off is taken back: what is left of it is open again"
 INVOICE_MOVES = (
     *(InvoiceMove(InvoiceStage(one.start), InvoiceStage(one.to), one.when, one.drivers) for one in GATE_MOVES),

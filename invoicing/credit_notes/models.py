@@ -9,6 +9,7 @@ from moneyed import Money
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import EXACT_DIGITS, EXACT_PLACES, append_only, fits_currency, money_field
 from billing_site.kernel.money import round_money, total
+from invoicing.approvals.models import Approval, ApprovedDeed, is_approved
 from invoicing.core.invoice_life import STANDING_IN_SQL
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
@@ -51,6 +52,14 @@ class CreditNote(models.Model):
     issued_at = models.DateTimeField()
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=300)
+    approval = models.OneToOneField(
+        Approval,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="credit_note",
+        help_text="By which a second person approved it; empty where one is enough.",
+    )
     asked_digest = models.CharField(max_length=64, help_text="SHA-256 of what was asked for under its key.")
     previous_seal = models.CharField(max_length=64, blank=True, help_text="The seal of the document before it.")
     seal = models.CharField(max_length=64, help_text="SHA-256 of the document, its lines and the previous seal.")
@@ -91,6 +100,15 @@ class CreditNote(models.Model):
         indexes = [models.Index(fields=["issued_at"], name="credit_note_by_issue")]
         triggers = [
             *append_only(noun="credit notes"),
+            is_approved(
+                deed=ApprovedDeed.CREDIT_NOTE,
+                amount="NEW.total",
+                # What one person credits of an invoice bit by bit is one credit.
+                alone="(SELECT coalesce(sum(total), 0) FROM invoicing_creditnote"
+                " WHERE invoice_id = NEW.invoice_id AND approval_id IS NULL)",
+                subject="'invoice ' || NEW.invoice_id",
+                figures="approval.asked ->> 'asked_digest' = NEW.asked_digest AND (approval.asked ->> 'total')::numeric = NEW.total",
+            ),
             Guard(
                 name="takes_the_next_number",
                 when=pgtrigger.Before,

@@ -14,6 +14,7 @@ from moneyed import Money
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.money import allocate, from_minor_units, is_rounded, plain, total, wire
+from invoicing.approvals.models import Approval
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.contract import AdjustmentKind
 from invoicing.core.crediting import amount_of_quantity, tax_of_amount
@@ -146,7 +147,14 @@ def note_of_key(*, key: str, digest: str) -> CreditNote | None:
 
 
 def write_credit_note(
-    *, assembled: AssembledCredit, key: str, asked: str, at: datetime, actor: str, reason: str
+    *,
+    assembled: AssembledCredit,
+    key: str,
+    asked: str,
+    at: datetime,
+    actor: str,
+    reason: str,
+    approval: Approval | None = None,
 ) -> CreditNote:
     """Write an assembled credit note with its number, seal and lines, and the credit that it gives; the invoice is locked.
 
@@ -174,6 +182,7 @@ def write_credit_note(
         actor=actor,
         reason=reason,
         asked_digest=asked,
+        approval=approval,
         previous_seal=series.last_seal,
     )
     lines = [

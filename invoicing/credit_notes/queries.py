@@ -1,9 +1,14 @@
 """What may be asked about credit notes."""
 
-from django.db.models import Prefetch, QuerySet
+from decimal import Decimal
+
+from django.db.models import Prefetch, QuerySet, Sum
+from moneyed import Money
 
 from billing_site.kernel.errors import NotFound
+from billing_site.kernel.money import round_money
 from invoicing.credit_notes.models import CreditNote, CreditNoteLine
+from invoicing.invoices.models import Invoice
 
 
 def credit_note_by_number(*, number: str, of_customer: str = "") -> CreditNote:
@@ -12,6 +17,12 @@ def credit_note_by_number(*, number: str, of_customer: str = "") -> CreditNote:
     if found is None or of_customer not in ("", found.customer.key):
         raise NotFound(f"there is no credit note {number!r}", field="number")
     return found
+
+
+def credited_alone(*, invoice: Invoice) -> Money:
+    """Return what was credited of an invoice by one person at a time, without a second one."""
+    alone = CreditNote.objects.filter(invoice=invoice, approval=None).aggregate(total=Sum("total"))["total"]
+    return round_money(alone or Decimal(0), invoice.currency)
 
 
 def with_lines(*, notes: "QuerySet[CreditNote]") -> "QuerySet[CreditNote]":

@@ -12,6 +12,7 @@ from invoicing.gate.models import InvoiceHold
 from invoicing.gate.operations import checked_release, release_hold, subject_of
 from invoicing.invoices.operations import locked_invoice
 from invoicing.invoices.printed_text import money_text
+from invoicing.workflows.ask_first import credit_as_approved, lock_invoice_of, write_off_as_approved
 
 
 def decide(*, approval_id: int, digest: str, decision: Decision, at: datetime, actor: str, reason: str) -> Approval:
@@ -84,5 +85,7 @@ def _nothing(approval: Approval) -> None:
 FOLLOWS: dict[ApprovedDeed, tuple[Callable[[Approval], None], Callable[[Approval], None]]] = {
     ApprovedDeed.BILLING_RUN: (_nothing, _nothing),
     ApprovedDeed.RELEASE: (_lock_held, _release),
+    ApprovedDeed.CREDIT_NOTE: (lock_invoice_of, credit_as_approved),
+    ApprovedDeed.WRITE_OFF: (lock_invoice_of, write_off_as_approved),
 }
 assert set(FOLLOWS) == set(ApprovedDeed), "each deed says what follows"

@@ -7,6 +7,8 @@ from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.reasons import checked_reason
+from invoicing.approvals.models import Approval, ApprovedDeed
+from invoicing.approvals.operations import check_approved
 from invoicing.core.posting import DEFERRED, TAX_PAYABLE, postings_for_credit_note
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credit_notes.operations import (
@@ -17,6 +19,7 @@ from invoicing.credit_notes.operations import (
     note_of_key,
     write_credit_note,
 )
+from invoicing.credit_notes.queries import credited_alone
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.operations import apply_credit, locked_invoice
 from invoicing.ledger.models import JournalEntry
@@ -47,11 +50,13 @@ def credit_invoice(
     actor: str,
     reason: str,
     digest: str = "",
+    approval: Approval | None = None,
 ) -> CreditNote:
     """Issue a credit note over lines of an invoice, by quantity or amount, or over all that is left of it; the same key again is the note that exists.
 
     What is unpaid, also what was given up, is taken off first; the rest is kept as credit or paid back, as `disposition` says. With the `digest` of a preview it is
-    written only if it is what was shown. Raises InvalidFields naming each field, Conflict (code `outdated`) where it would be another note now.
+    written only if it is what was shown. Raises InvalidFields naming each field, Conflict (code `outdated`) where it would be another note now,
+    NeedsApproval from the limit of its currency on: `ask_first.py` asks for the second person.
     """
     checked_reason(reason=reason)
     invoice = locked_invoice(invoice_id=invoice_id)
@@ -61,7 +66,12 @@ def credit_invoice(
     assembled = preview_credit(invoice=invoice, asked=asked, disposition=disposition, at=at)
     if digest and digest != assembled.digest:
         raise Conflict("the credit note would not be the one that was shown: look at it again", code="outdated")
-    note = write_credit_note(assembled=assembled, key=key, asked=wanted, at=at, actor=actor, reason=reason)
+    check_approved(
+        deed=ApprovedDeed.CREDIT_NOTE, amount=assembled.total, alone=credited_alone(invoice=invoice), approval=approval
+    )
+    note = write_credit_note(
+        assembled=assembled, key=key, asked=wanted, at=at, actor=actor, reason=reason, approval=approval
+    )
     if note.offset_amount.amount:
         if invoice.status == InvoiceStatus.WRITTEN_OFF:
             recover(invoice=invoice, credit_note=note, at=at, actor=actor, reason=f"credit note {note}: {reason}")

@@ -5,7 +5,10 @@ from datetime import datetime
 from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
+from billing_site.kernel.money import from_minor_units
 from billing_site.kernel.reasons import checked_reason
+from invoicing.approvals.models import Approval, ApprovedDeed
+from invoicing.approvals.operations import check_approved
 from invoicing.core.invoice_life import stage_words
 from invoicing.core.posting import postings_for_recovery, postings_for_write_off
 from invoicing.credit_notes.models import CreditNote
@@ -23,12 +26,14 @@ from invoicing.write_offs.queries import write_off_in_force
 
 
 @transaction.atomic
-def write_off_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> WriteOff:
+def write_off_invoice(
+    *, invoice_id: int, at: datetime, actor: str, reason: str, approval: Approval | None = None
+) -> WriteOff:
     """Give up all that is open of an issued invoice; one that is written off already stays as it is, and its write-off is returned.
 
     The loss is booked with the tax in it. At Stripe the invoice becomes uncollectible; it can be paid all the same. Raises InvalidInput at `reason`,
     Conflict for a draft, a paid or void invoice, for one that sells credit (code `sells_credit`: it is declared void, nothing was
-    delivered), and for a moment before the issue.
+    delivered), and for a moment before the issue; NeedsApproval from the limit of its currency on: `ask_first.py` asks for the second person.
     """
     said = checked_reason(reason=reason)
     invoice = locked_invoice(invoice_id=invoice_id)
@@ -37,7 +42,13 @@ def write_off_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str)
     check_can_be_written_off(invoice=invoice)
     if invoice.issued_at is None or at < invoice.issued_at:
         raise Conflict(f"invoice {invoice} is not issued yet at that moment", field="at")
-    write_off = record_write_off(invoice=invoice, at=at, actor=actor, reason=said)
+    check_approved(
+        deed=ApprovedDeed.WRITE_OFF,
+        amount=invoice.amount_due,
+        alone=from_minor_units(0, invoice.currency),
+        approval=approval,
+    )
+    write_off = record_write_off(invoice=invoice, at=at, actor=actor, reason=said, approval=approval)
     give_up(invoice=invoice, actor=actor, reason=f"write-off {write_off}: {said}"[:300])
     post_entry(
         kind=JournalEntry.Kind.WRITE_OFF,

@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import append_only, fits_currency, money_field
+from invoicing.approvals.models import Approval, ApprovedDeed, is_approved
 from invoicing.credit_notes.models import CreditNote
 from invoicing.invoices.models import Invoice, written_off_sql
 from invoicing.payments.models import Payment
@@ -44,6 +45,14 @@ class WriteOff(models.Model):
     recorded_at = models.DateTimeField(db_default=Now())
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=300)
+    approval = models.OneToOneField(
+        Approval,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="write_off",
+        help_text="By which a second person approved it; empty where one is enough.",
+    )
 
     objects = models.Manager["WriteOff"]()
 
@@ -60,6 +69,13 @@ class WriteOff(models.Model):
         indexes = [models.Index(fields=["written_off_at"], name="write_off_by_time")]
         triggers = [
             *append_only(noun="write-offs"),
+            is_approved(
+                deed=ApprovedDeed.WRITE_OFF,
+                amount="NEW.amount",
+                alone="0",
+                subject="'invoice ' || NEW.invoice_id",
+                figures="(approval.asked ->> 'amount')::numeric = NEW.amount",
+            ),
             Guard(
                 name="gives_up_what_is_open",
                 when=pgtrigger.Before,

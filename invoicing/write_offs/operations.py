@@ -8,6 +8,7 @@ from django.db.models import Sum
 from moneyed import Money
 
 from billing_site.kernel.money import round_money
+from invoicing.approvals.models import Approval
 from invoicing.credit_notes.models import CreditNote
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment
@@ -15,7 +16,9 @@ from invoicing.write_offs.models import Recovery, RecoveryCause, WriteOff
 from invoicing.write_offs.queries import write_off_in_force
 
 
-def record_write_off(*, invoice: Invoice, at: datetime, actor: str, reason: str) -> WriteOff:
+def record_write_off(
+    *, invoice: Invoice, at: datetime, actor: str, reason: str, approval: Approval | None = None
+) -> WriteOff:
     """Write down that all that is open of a locked, issued invoice is given up; the caller tells the invoice and the books."""
     assert connection.in_atomic_block, "a write-off commits with its journal entry and its invoice, or not at all"
     assert invoice.status == InvoiceStatus.ISSUED and invoice.amount_due.amount > 0, "only what is open is given up"
@@ -29,6 +32,7 @@ def record_write_off(*, invoice: Invoice, at: datetime, actor: str, reason: str)
         written_off_at=at,
         actor=actor,
         reason=reason,
+        approval=approval,
     )
 
 

@@ -25,13 +25,13 @@ def administrator(db: Any, client: Client) -> Client:
 @pytest.fixture
 def finance(db: Any) -> Client:
     """A signed-in member of the group Finance."""
-    return _member("fiona", FINANCE)
+    return a_member("fiona", FINANCE)
 
 
 @pytest.fixture
 def support(db: Any) -> Client:
     """A signed-in member of the group Support."""
-    return _member("sam", SUPPORT)
+    return a_member("sam", SUPPORT)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def drafts(db: Any) -> list[Invoice]:
     return draft_billing(as_of=datetime(2026, 8, 1, tzinfo=UTC), at=AT).invoices
 
 
-def _member(name: str, group: str) -> Client:
+def a_member(name: str, group: str) -> Client:
     ensure_roles()
     person = User.objects.create_user(name, is_staff=True)
     person.groups.add(Group.objects.get(name=group))

@@ -115,9 +115,11 @@ def test_a_large_release_waits_for_an_approver_and_limits_are_set_by_approvers(
     held = InvoiceHold.objects.get()
     limits = reverse("admin:invoicing_approvallimit_add")
     assert finance.get(limits).status_code == 403
-    refused = approver.post(limits, {"currency": "USD", "amount": "0.001", "reason": "board"}).content.decode()
+    refused = approver.post(
+        limits, {"deed": "release", "currency": "USD", "amount": "0.001", "reason": "board"}
+    ).content.decode()
     assert "must be an amount of USD" in refused
-    approver.post(limits, {"currency": "USD", "amount": "500", "reason": "agreed with the board"})
+    approver.post(limits, {"deed": "release", "currency": "USD", "amount": "500", "reason": "agreed with the board"})
     assert ApprovalLimit.objects.get().actor == "anna"
     assert "agreed with the board" in approver.get("/admin/invoicing/approvallimit/").content.decode()
 

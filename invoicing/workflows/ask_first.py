@@ -1,0 +1,175 @@
+"""Deeds over money that take two people from a limit on: done at once below it, asked for above it, and done as they were shown once another approves."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from moneyed import Money
+
+from billing_site.kernel.digest import digest_of
+from billing_site.kernel.errors import Conflict
+from billing_site.kernel.money import plain, wire
+from invoicing.approvals.models import Approval, ApprovedDeed
+from invoicing.approvals.operations import NeedsApproval, request_approval
+from invoicing.credit_notes.models import CreditNote
+from invoicing.credit_notes.operations import AssembledCredit, CreditAsked, asked_digest
+from invoicing.invoices.models import Invoice
+from invoicing.invoices.operations import locked_invoice
+from invoicing.invoices.printed_text import money_text
+from invoicing.workflows.credit_invoice import credit_invoice, preview_credit
+from invoicing.workflows.write_off_invoice import write_off_invoice
+from invoicing.write_offs.models import WriteOff
+
+
+def credit_or_ask(
+    *,
+    invoice_id: int,
+    key: str,
+    asked: Sequence[CreditAsked] = (),
+    disposition: str,
+    at: datetime,
+    actor: str,
+    reason: str,
+    digest: str = "",
+) -> CreditNote | Approval:
+    """Credit an invoice, or, from the limit of its currency on, ask for a second person; raises what `credit_invoice` raises.
+
+    What one person has credited of the invoice before counts towards the limit. A request for another credit of the same invoice takes the place
+    of one that is open.
+    """
+    terms: dict[str, Any] = {"key": key, "asked": asked, "disposition": disposition}
+    try:
+        return credit_invoice(invoice_id=invoice_id, **terms, at=at, actor=actor, reason=reason, digest=digest)
+    except NeedsApproval:
+        pass
+    with transaction.atomic():
+        invoice = locked_invoice(invoice_id=invoice_id)
+        shown = preview_credit(invoice=invoice, asked=asked, disposition=disposition, at=at)
+        return request_approval(
+            deed=ApprovedDeed.CREDIT_NOTE,
+            subject=subject_of_invoice(invoice=invoice),
+            digest=shown.digest,
+            summary=f"Credit {money_text(money=shown.total)} of invoice {invoice.number}, {invoice.customer_name[:150]}",
+            at=at,
+            actor=actor,
+            reason=reason,
+            asked={
+                "key": key,
+                "disposition": disposition,
+                "lines": [_line_document(one) for one in asked],
+                "asked_digest": asked_digest(invoice=invoice, asked=asked, disposition=disposition),
+                "total": plain(shown.total.amount),
+                "figures": _figures_of_credit(shown),
+            },
+        )
+
+
+def write_off_or_ask(*, invoice_id: int, at: datetime, actor: str, reason: str) -> WriteOff | Approval:
+    """Write an invoice off, or, from the limit of its currency on, ask for a second person; raises what `write_off_invoice` raises."""
+    try:
+        return write_off_invoice(invoice_id=invoice_id, at=at, actor=actor, reason=reason)
+    except NeedsApproval:
+        pass
+    with transaction.atomic():
+        invoice = locked_invoice(invoice_id=invoice_id)
+        tax = [["Tax in its total", money_text(money=invoice.tax_amount)]] if invoice.tax_amount else []
+        return request_approval(
+            deed=ApprovedDeed.WRITE_OFF,
+            subject=subject_of_invoice(invoice=invoice),
+            digest=_digest_of_write_off(invoice),
+            summary=f"Write {money_text(money=invoice.amount_due)} of invoice {invoice.number} off, {invoice.customer_name[:150]}",
+            at=at,
+            actor=actor,
+            reason=reason,
+            asked={
+                "amount": plain(invoice.amount_due.amount),
+                "figures": [
+                    ["Invoice", f"{invoice.number}, due {invoice.due_date}"],
+                    ["Total", money_text(money=invoice.total)],
+                    ["Paid or credited", money_text(money=invoice.amount_paid + invoice.amount_credited)],
+                    ["Open, and given up", money_text(money=invoice.amount_due)],
+                    *tax,
+                ],
+            },
+        )
+
+
+def subject_of_invoice(*, invoice: Invoice) -> str:
+    """Return what an approval calls an invoice."""
+    return f"invoice {invoice.pk}"
+
+
+def lock_invoice_of(approval: Approval) -> None:
+    """Lock the invoice that an approval is about, its customer first."""
+    locked_invoice(invoice_id=_invoice_of(approval))
+
+
+def credit_as_approved(approval: Approval) -> None:
+    """Issue the credit note that was approved, for whoever asked for it; raises Conflict where it would be another one."""
+    assert approval.decided_at is not None, "it is approved"
+    invoice = Invoice.objects.get(pk=_invoice_of(approval))
+    credit_invoice(
+        invoice_id=invoice.pk,
+        key=approval.asked["key"],
+        asked=[_line_asked(line, invoice.currency) for line in approval.asked["lines"]],
+        disposition=approval.asked["disposition"],
+        at=approval.decided_at,
+        actor=approval.requested_by,
+        reason=approval.reason,
+        digest=approval.digest,
+        approval=approval,
+    )
+
+
+def write_off_as_approved(approval: Approval) -> None:
+    """Write the invoice off as it was approved, for whoever asked for it; raises Conflict where something else is open of it."""
+    assert approval.decided_at is not None, "it is approved"
+    invoice = locked_invoice(invoice_id=_invoice_of(approval))
+    if _digest_of_write_off(invoice) != approval.digest:
+        raise Conflict("something else is open of it by now: ask again", code="outdated")
+    write_off_invoice(
+        invoice_id=invoice.pk,
+        at=approval.decided_at,
+        actor=approval.requested_by,
+        reason=approval.reason,
+        approval=approval,
+    )
+
+
+def _invoice_of(approval: Approval) -> int:
+    return int(approval.subject.removeprefix("invoice "))
+
+
+def _digest_of_write_off(invoice: Invoice) -> str:
+    return digest_of({"invoice": invoice.number, "status": invoice.status, "write_off": wire(invoice.amount_due)})
+
+
+def _line_document(one: CreditAsked) -> dict[str, Any]:
+    return {
+        "position": one.position,
+        "quantity": None if one.quantity is None else plain(one.quantity),
+        "amount": None if one.amount is None else plain(one.amount.amount),
+    }
+
+
+def _line_asked(line: dict[str, Any], currency: str) -> CreditAsked:
+    return CreditAsked(
+        line["position"],
+        quantity=None if line["quantity"] is None else Decimal(line["quantity"]),
+        amount=None if line["amount"] is None else Money(line["amount"], currency),
+    )
+
+
+def _figures_of_credit(shown: AssembledCredit) -> list[list[str]]:
+    """Return what the second person sees: each line, and what becomes of the whole."""
+    parts = (
+        ("Off what is open", shown.offset),
+        ("Kept as credit", shown.balance),
+        ("Paid back", shown.refund),
+        ("Tax in it", shown.tax_amount),
+        ("Credited", shown.total),
+    )
+    lines = [[f"Line {one.line.position}: {one.line.description}", money_text(money=one.amount)] for one in shown.lines]
+    return [*lines, *([words, money_text(money=amount)] for words, amount in parts if amount.amount)]
