@@ -30,7 +30,15 @@ from billing_site.display.figures import link, moment, money, money_text
 from billing_site.display.pills import AMBER, GREEN, GREY, RED, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
-from invoicing.approvals.models import LIMITED, Approval, ApprovalLimit, ApprovedDeed, Decision
+from invoicing.approvals.models import (
+    LIMITED,
+    NO_CURRENCY,
+    SWITCHED,
+    Approval,
+    ApprovalLimit,
+    ApprovedDeed,
+    Decision,
+)
 from invoicing.approvals.operations import set_limit
 from invoicing.workflows.approve import decide
 
@@ -43,6 +51,7 @@ PAGES = {
     ApprovedDeed.RELEASE: "admin:invoicing_invoicehold_change",
     ApprovedDeed.CREDIT_NOTE: "admin:invoicing_invoice_change",
     ApprovedDeed.WRITE_OFF: "admin:invoicing_invoice_change",
+    ApprovedDeed.PRICE_VERSION: "admin:invoicing_planversion_change",
 }
 
 
@@ -78,7 +87,11 @@ def may_decide(request: HttpRequest, approval: Approval) -> bool:
 
 def waits_words(done: object) -> str:
     """Say that a deed waits for a second person, where it does; "" where it is done."""
-    return f"It is large: “{done.summary}” waits for somebody else to approve." if isinstance(done, Approval) else ""
+    return (
+        f"It takes two people: “{done.summary}” waits for somebody else to approve."
+        if isinstance(done, Approval)
+        else ""
+    )
 
 
 @admin.register(Approval)
@@ -92,7 +105,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     actions_detail = ("approve", "refuse", "withdraw")
     fields = ("what", "subject_link", "state", "figures", "asked_for", "decided", "digest")
-    empty_message = "What takes two people (a billing run, a large release, credit note or write-off) stands here from when somebody asks for it."
+    empty_message = "What takes two people (a billing run, a large release, credit note or write-off, new prices) stands here from when somebody asks for it."
 
     @admin.display(description="What", ordering="summary")
     def what(self, approval: Approval) -> str:
@@ -188,12 +201,14 @@ class ApprovalAdmin(ReadOnlyAdmin):
 class LimitForm(ReasonForm):
     """From which amount on a deed takes a second person."""
 
-    deed = forms.ChoiceField(choices=[(one.value, one.label) for one in LIMITED], widget=UnfoldAdminSelectWidget)
+    deed = forms.ChoiceField(
+        choices=[(one.value, one.label) for one in (*LIMITED, *SWITCHED)], widget=UnfoldAdminSelectWidget
+    )
     currency = forms.ChoiceField(choices=[(code, code) for code in settings.CURRENCIES], widget=UnfoldAdminSelectWidget)
     amount = forms.DecimalField(
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="This amount or more takes two people; empty: one person is enough for any.",
+        help_text="This amount or more takes two people; empty: one person is enough for any. Prices are over no amount: 0 takes two people always.",
     )
     field_order = ("deed", "currency", "amount", "reason")
 
@@ -210,7 +225,9 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
     @admin.display(description="From", ordering="amount")
     def limit(self, limit: ApprovalLimit) -> str | SafeString:
         """Show the amount."""
-        return "no limit" if limit.amount is None else money(Money(limit.amount, limit.currency))
+        if limit.amount is None:
+            return "no limit"
+        return "always" if limit.currency == NO_CURRENCY else money(Money(limit.amount, limit.currency))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever may set limits sets new ones."""
@@ -230,7 +247,7 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
             request,
             admin=self,
             title="Set a limit",
-            effect="From this amount on the deed is done only when a second person approves: the release of a held invoice, a credit note (with what one person credited of the same invoice before), a write-off. It holds from now on, for this currency.",
+            effect="From this amount on the deed is done only when a second person approves: the release of a held invoice, a credit note (with what one person credited of the same invoice before), a write-off. New prices are published by two people always, or never. It holds from now on.",
             form=form,
             submit="Set the limit",
             back=back,
@@ -238,10 +255,11 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
 
     def _set(self, request: HttpRequest, form: LimitForm) -> bool:
         amount: Decimal | None = form.cleaned_data["amount"]
-        currency = form.cleaned_data["currency"]
+        deed = ApprovedDeed(form.cleaned_data["deed"])
+        currency = NO_CURRENCY if deed in SWITCHED else form.cleaned_data["currency"]
         try:
             set_limit(
-                deed=ApprovedDeed(form.cleaned_data["deed"]),
+                deed=deed,
                 currency=currency,
                 amount=amount,
                 at=now(),
@@ -251,6 +269,8 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
         except BillingError as problem:
             add_field_errors(form, problem)
             return False
-        told = f"from {money_text(Money(amount, currency))} on" if amount is not None else f"no limit in {currency}"
+        told = "no limit" if amount is None else f"from {money_text(Money(amount, currency))} on"
+        if deed in SWITCHED:
+            told = f"{deed.label.lower()} takes {'one person' if amount is None else 'two people, always'}"
         attempt(request, lambda: None, done=lambda _: f"Set: {told}.")
         return True

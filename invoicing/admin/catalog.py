@@ -32,6 +32,7 @@ from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.history import save_with_reason
+from invoicing.admin.approvals import waits_words
 from invoicing.admin.draft_problems import problems_of_draft
 from invoicing.admin.plans_in_force import plans_in_force
 from invoicing.admin.price_words import price_in_words, spend_in_words
@@ -39,9 +40,9 @@ from invoicing.admin.version_form import VersionForm
 from invoicing.catalog.draft import draft_next_version
 from invoicing.catalog.effective import sell_until
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Product
-from invoicing.catalog.operations import publish_version
 from invoicing.catalog.queries import with_rates
 from invoicing.subscriptions.queries import phases_in_force
+from invoicing.workflows.publish_prices import publish_or_ask
 
 PUBLISH = "invoicing.publish_planversion"
 ASK = "invoicing.ask_whatif"
@@ -302,8 +303,10 @@ class PlanVersionAdmin(TrackedAdmin):
             admin=self,
             row=version,
             permission=PUBLISH,
-            deed=lambda **who: publish_version(version_id=version.pk, at=now(), **who),
-            done=lambda published: f"{published} is published and immutable; new subscriptions can start on it.",
+            deed=lambda **who: publish_or_ask(version_id=version.pk, at=now(), **who),
+            done=lambda published: (
+                waits_words(published) or f"{published} is published and immutable; new subscriptions can start on it."
+            ),
             title=f"Publish {version}",
             effect=f"{version.prices.count()} prices become immutable. {older} running subscriptions of "
             f"{version.plan.name} keep the version that they have; new ones take this one from {begins} on.",

@@ -17,9 +17,9 @@ from invoicing.api.prices import PRICE_HELP
 from invoicing.catalog.document import PriceEntry
 from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import Plan, PlanVersion, Price
-from invoicing.catalog.operations import load_catalog
 from invoicing.catalog.queries import with_rates
 from invoicing.catalog.spend import spend_documents
+from invoicing.workflows.publish_prices import load_prices
 
 REQUEST_EXAMPLE = {
     "key": "pro",
@@ -172,7 +172,7 @@ class PlansView(generics.ListAPIView[Plan]):
         operation_id="load_plan",
         summary="Create a plan, or give it a new version",
         description="Prices that differ from the newest version make a new one, published at once and sold from"
-        " `effective_from` on; running subscriptions keep theirs. The same document again changes nothing.",
+        " `effective_from` on; running subscriptions keep theirs. The same document again changes nothing. Refused (`needs_approval`) where prices take two people.",
         request=PlanDocument,
         responses={201: PlanSerializer},
         examples=[OpenApiExample("Pro", value=REQUEST_EXAMPLE, request_only=True)],
@@ -183,7 +183,7 @@ class PlansView(generics.ListAPIView[Plan]):
         if not isinstance(document, Mapping):
             raise Malformed("the body must be a JSON object")
         try:
-            load_catalog(
+            load_prices(
                 document=_catalog_of(document),
                 at=clock.now(),
                 actor=actor_of(request),

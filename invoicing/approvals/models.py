@@ -25,10 +25,14 @@ class ApprovedDeed(models.TextChoices):
     RELEASE = "release", "Release of a held invoice"
     CREDIT_NOTE = "credit_note", "Credit note"
     WRITE_OFF = "write_off", "Write-off"
+    PRICE_VERSION = "price_version", "Publication of prices"
 
 
 # Deeds over an amount, which take a second person from a limit on.
 LIMITED = (ApprovedDeed.RELEASE, ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF)
+# Deeds over no amount, which always take a second person or never: their limit is 0 or none, of the code for no currency (ISO 4217).
+SWITCHED = (ApprovedDeed.PRICE_VERSION,)
+NO_CURRENCY = "XXX"
 
 
 class Decision(models.TextChoices):
@@ -166,7 +170,10 @@ class ApprovalLimit(models.Model):
                 fields=["deed", "currency", "number"], name="limits_of_a_deed_and_currency_are_numbered"
             ),
             models.CheckConstraint(
-                condition=models.Q(deed__in=[deed.value for deed in LIMITED]), name="limit_is_of_a_deed_over_an_amount"
+                condition=models.Q(deed__in=[deed.value for deed in LIMITED]) & ~models.Q(currency=NO_CURRENCY)
+                | models.Q(deed__in=[deed.value for deed in SWITCHED], currency=NO_CURRENCY)
+                & (models.Q(amount__isnull=True) | models.Q(amount=0)),
+                name="limit_is_of_a_deed_over_an_amount_or_a_switch",
             ),
             models.CheckConstraint(condition=models.Q(currency__regex=r"^[A-Z]{3}$"), name="limit_currency_is_a_code"),
             models.CheckConstraint(

@@ -11,7 +11,7 @@ from moneyed import Money
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.money import is_rounded
 from billing_site.kernel.reasons import checked_reason
-from invoicing.approvals.models import LIMITED, Approval, ApprovalLimit, ApprovedDeed, Decision
+from invoicing.approvals.models import LIMITED, NO_CURRENCY, SWITCHED, Approval, ApprovalLimit, ApprovedDeed, Decision
 from invoicing.approvals.queries import limit_of
 
 AMOUNT_MAX = Decimal("999999999999")
@@ -101,9 +101,14 @@ def decide_approval(
 def set_limit(
     *, deed: ApprovedDeed, currency: str, amount: Decimal | None, at: datetime, actor: str, reason: str
 ) -> ApprovalLimit:
-    """Say from which amount on a deed takes a second person; None: from none. Raises InvalidFields."""
+    """Say from which amount on a deed takes a second person; None: from none. Raises InvalidFields.
+
+    Of a deed over no amount (SWITCHED) the currency is NO_CURRENCY, and the amount 0: it takes a second person always.
+    """
     errors = []
-    if deed not in LIMITED:
+    if deed in SWITCHED and (currency != NO_CURRENCY or amount not in (None, 0)):
+        errors.append(FieldError("amount", "invalid", "is over no amount: 0 takes two people always, empty never"))
+    elif deed not in (*LIMITED, *SWITCHED):
         errors.append(FieldError("deed", "unlimited", "always takes two people, or is over no amount"))
     if amount is not None and not (
         amount.is_finite() and 0 <= amount <= AMOUNT_MAX and is_rounded(Money(amount, currency))

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from django.db.models import QuerySet
 
-from invoicing.approvals.models import Approval, ApprovalLimit, ApprovedDeed
+from invoicing.approvals.models import NO_CURRENCY, SWITCHED, Approval, ApprovalLimit, ApprovedDeed
 
 
 def open_approvals() -> "QuerySet[Approval]":
@@ -15,6 +15,12 @@ def open_approvals() -> "QuerySet[Approval]":
 def last_approval(*, deed: ApprovedDeed, subject: str) -> Approval | None:
     """Return the newest request for a deed on a subject."""
     return Approval.objects.filter(deed=deed, subject=subject).order_by("-id").first()
+
+
+def takes_two(*, deed: ApprovedDeed) -> bool:
+    """Say whether a deed over no amount takes a second person now."""
+    assert deed in SWITCHED, "others are asked for their amount"
+    return limit_of(deed=deed, currency=NO_CURRENCY) is not None
 
 
 def limit_of(*, deed: ApprovedDeed, currency: str) -> Decimal | None:

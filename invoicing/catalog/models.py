@@ -1,11 +1,13 @@
 """What is sold: products, plans with immutable versions, and their prices."""
 
+import pgtrigger
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateTimeRangeField
 from django.db import models
 from django.db.models import Func, Value
 from django.db.models.functions import Greatest
 
+from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import carved, exact_field, frozen_with_parent
 from invoicing.core.contract import Cadence, PriceModel
@@ -131,9 +133,29 @@ class PlanVersion(models.Model):
             ),
         ]
         # Until when it is sold is decided later: by the version that follows it, or by people.
-        triggers = carved(
-            noun="published plan versions", while_open="OLD.published_at IS NULL", free_columns=["effective_to"]
-        )
+        triggers = [
+            *carved(
+                noun="published plan versions", while_open="OLD.published_at IS NULL", free_columns=["effective_to"]
+            ),
+            Guard(
+                name="is_approved_by_another",  # deed and code are those of a slice above
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                func="""
+                    IF NEW.published_at IS NOT NULL AND (TG_OP = 'INSERT' OR OLD.published_at IS NULL)
+                       AND (SELECT amount FROM invoicing_approvallimit WHERE deed = 'price_version' AND currency = 'XXX'
+                             ORDER BY number DESC LIMIT 1) IS NOT NULL
+                       AND NOT EXISTS (
+                            SELECT 1 FROM invoicing_approval
+                             WHERE deed = 'price_version' AND subject = 'version ' || NEW.id AND digest = NEW.digest
+                               AND decision = 'approved') THEN
+                        RAISE EXCEPTION 'prices are published by two people: nobody else has approved plan version %', NEW.id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.plan.name} v{self.number}"

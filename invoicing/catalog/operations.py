@@ -1,6 +1,6 @@
 """What may happen to the catalog: loaded from a file, a version published, never edited after that."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,12 +39,19 @@ class LoadSummary:
 
 
 @transaction.atomic
-def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reason: str) -> LoadSummary:
+def load_catalog(
+    *,
+    document: Mapping[str, Any],
+    at: datetime,
+    actor: str,
+    reason: str,
+    publish: "Callable[..., PlanVersion] | None" = None,
+) -> LoadSummary:
     """Bring meters, products, plans and coupons to what the document says; the same document again changes nothing.
 
     A plan whose prices differ from its newest published version gets a new version, published at
     `at` and sold from then on, or from when its `effective_from` says; running subscriptions keep theirs. Raises InvalidFields with the path of each mistake,
-    Conflict where a meter would change its meaning.
+    Conflict where a meter would change its meaning. New prices are published by `publish_version`, or by `publish` where it is given.
     """
     catalog = read_catalog(document=document)
     _load_alone()
@@ -69,7 +76,15 @@ def load_catalog(*, document: Mapping[str, Any], at: datetime, actor: str, reaso
     for product in catalog.products:
         _load_named(Product, product.key, {"name": product.name}, summary, actor=actor, reason=reason)
     for place, plan in enumerate(catalog.plans):
-        _load_plan(plan, place=place, at=at, summary=summary, actor=actor, reason=reason)
+        _load_plan(
+            plan,
+            place=place,
+            at=at,
+            summary=summary,
+            actor=actor,
+            reason=reason,
+            publish=publish or publish_version,
+        )
     for place, coupon in enumerate(catalog.coupons):
         _, is_new = create_coupon(entry=coupon, path=f"coupons[{place}]", actor=actor, reason=reason)
         (summary.created if is_new else summary.unchanged).append(f"coupon {coupon.code}")
@@ -87,6 +102,21 @@ def publish_version(*, version_id: int, at: datetime, actor: str, reason: str) -
     Raises Conflict if it or a later version is published already, InvalidFields if its rate card cannot be
     rated or the moments between which it is sold cannot be.
     """
+    version = checked_draft(version_id=version_id)
+    take_over(version=version, at=at, actor=actor, reason=reason)
+    version.digest = rate_card_digest(version=version)
+    version.published_at = at
+    save_with_reason(version, actor=actor, reason=reason)
+    return version
+
+
+def rate_card_digest(*, version: PlanVersion) -> str:
+    """Return the digest of all prices and terms of a version: what it is published with."""
+    return digest_of(_rate_card(version))
+
+
+def checked_draft(*, version_id: int) -> PlanVersion:
+    """Return a draft, locked with its plan, that may be published; raises what `publish_version` raises."""
     Plan.objects.select_for_update(no_key=True).get(versions=version_id)
     version = PlanVersion.objects.select_for_update(of=("self",)).select_related("plan__product").get(pk=version_id)
     if version.published_at is not None:
@@ -99,10 +129,6 @@ def publish_version(*, version_id: int, at: datetime, actor: str, reason: str) -
         TiersOnChange(version.tiers_on_change), [price.meter for price in version.prices.all()]
     ):
         raise InvalidFields((FieldError("tiers_on_change", "not_additive", mistake),))
-    take_over(version=version, at=at, actor=actor, reason=reason)
-    version.digest = digest_of(_rate_card(version))
-    version.published_at = at
-    save_with_reason(version, actor=actor, reason=reason)
     return version
 
 
@@ -198,7 +224,16 @@ def _load_named(
     return row
 
 
-def _load_plan(entry: PlanEntry, *, place: int, at: datetime, summary: LoadSummary, actor: str, reason: str) -> None:
+def _load_plan(
+    entry: PlanEntry,
+    *,
+    place: int,
+    at: datetime,
+    summary: LoadSummary,
+    actor: str,
+    reason: str,
+    publish: Callable[..., PlanVersion],
+) -> None:
     columns = {"name": entry.name, "product": Product.objects.get(key=entry.product)}
     quiet = LoadSummary()
     plan = _load_named(Plan, entry.key, columns, quiet, actor=actor, reason=reason)
@@ -249,7 +284,7 @@ def _load_plan(entry: PlanEntry, *, place: int, at: datetime, summary: LoadSumma
     if mistake := _carry_mistake(entry.tiers_on_change, meters.values()):
         raise InvalidFields((FieldError(f"plans[{place}].tiers_on_change", "not_additive", mistake),))
     with _mistakes_at(place):
-        publish_version(version_id=version.pk, at=at, actor=actor, reason=reason)
+        publish(version_id=version.pk, at=at, actor=actor, reason=reason)
     version.refresh_from_db()
     assert version.digest == digest, "what was stored must be what the file says"
     (summary.changed if last else summary.created).append(f"plan {entry.key} v{version.number}")

@@ -13,6 +13,7 @@ from invoicing.gate.operations import checked_release, release_hold, subject_of
 from invoicing.invoices.operations import locked_invoice
 from invoicing.invoices.printed_text import money_text
 from invoicing.workflows.ask_first import credit_as_approved, lock_invoice_of, write_off_as_approved
+from invoicing.workflows.publish_prices import lock_version_of, publish_as_approved
 
 
 def decide(*, approval_id: int, digest: str, decision: Decision, at: datetime, actor: str, reason: str) -> Approval:
@@ -87,5 +88,6 @@ FOLLOWS: dict[ApprovedDeed, tuple[Callable[[Approval], None], Callable[[Approval
     ApprovedDeed.RELEASE: (_lock_held, _release),
     ApprovedDeed.CREDIT_NOTE: (lock_invoice_of, credit_as_approved),
     ApprovedDeed.WRITE_OFF: (lock_invoice_of, write_off_as_approved),
+    ApprovedDeed.PRICE_VERSION: (lock_version_of, publish_as_approved),
 }
 assert set(FOLLOWS) == set(ApprovedDeed), "each deed says what follows"

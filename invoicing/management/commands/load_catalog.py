@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from billing_site.kernel import clock
 from billing_site.kernel.errors import BillingError
 from invoicing.catalog.file import read_catalog_file
-from invoicing.catalog.operations import load_catalog
+from invoicing.workflows.publish_prices import load_prices
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         """Load the file and print what it changed."""
         try:
             document = read_catalog_file(path=options["file"])
-            summary = load_catalog(
+            summary = load_prices(
                 document=document, at=clock.now(), actor="load_catalog", reason=f"file {options['file'].name}"
             )
         except BillingError as problem:
