@@ -1,9 +1,9 @@
 """kill -9 of a billing run at random points; run again, nothing is lost, doubled or skipped.
 
-    python -m tests.scenarios.crash_issue [--kills 200] [--invoices 6000] [--seed 1]
+    python -m tests.scenarios.crash_issue [--kills 200] [--invoices 2000] [--seconds 0.5] [--seed 1]
 
-Each try is a process of its own that bills whatever is due, and is killed after a random moment: while it reads, computes, writes
-drafts, takes numbers, posts or commits. The last one is let live. Then must hold: one issued invoice for each customer, numbers
+Each try is a process of its own that bills whatever is due, and is killed at a random moment after its first batch has begun: while it
+locks, reads, computes, writes drafts, takes numbers, posts or commits. The last one is let live. Then must hold: one issued invoice for each customer, numbers
 without gap, one entry and one proof of each, each row of the history there, `verify` content. A kept BENCH_DATA_DIR is of no use.
 """
 
@@ -27,35 +27,36 @@ from invoicing.workflows.verify import verify
 from tests.bench.bench_issue import AS_OF, fill
 
 # Small batches: more kills hit each step of one.
-AT_ONCE = 10
-LIVES_AT_MOST = 1.0
+AT_ONCE = 5
 AT = AS_OF + timedelta(days=3)
 
 
 def main() -> None:
     parser = ground.arguments(__doc__, minutes=30)
     parser.add_argument("--kills", type=int, default=200, help="how often it is killed (%(default)s)")
-    parser.add_argument("--invoices", type=int, default=6000, help="with three lines each (%(default)s)")
+    parser.add_argument("--invoices", type=int, default=2000, help="with three lines each (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="it lives at most so long (%(default)s)")
     options = parser.parse_args()
     dice = random.Random(options.seed)
     run_billing.BATCH_INVOICES = AT_ONCE
     with ground.standing(minutes=options.minutes):
         fill(options.invoices)
-        killed, within = 0, set()
+        killed, within = 0, []
         while killed < options.kills and (left := options.invoices - issued()):
             before = issued()
-            if not killed_while_billing(seconds=dice.uniform(0, LIVES_AT_MOST)):
+            if not killed_while_billing(seconds=dice.uniform(0, options.seconds)):
                 break
             killed += 1
-            within.add(issued() - before)
+            within.append(issued() - before)
         left = options.invoices - issued()
         report = run_billing.issue_billing(as_of=AS_OF, at=AT)
         assert not report.failures, report.failures[:3]
         check(options.invoices)
         print(
-            f"seed {options.seed}: killed {killed} times, in which 0 to {max(within, default=0)} invoices were issued"
-            f" between two kills; {left} were left: {options.invoices} invoices, each once, without gap, verified"
+            f"seed {options.seed}: killed {killed} times, {sum(1 for one in within if not one)} of them before anything was"
+            f" committed, after up to {max(within, default=0)} invoices in the others; {left} were left for the last run:"
+            f" {options.invoices} invoices, each once, without gap, verified"
         )
 
 
@@ -67,9 +68,14 @@ def issued() -> int:
 def killed_while_billing(*, seconds: float) -> bool:
     """Bill in a process of its own and kill it after so long; False where it was done before."""
     connections.close_all()
+    begun, begins = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _bill()
+        _bill(begins)
+    os.close(begins)
+    # Ends, too, where the process ends before its first batch.
+    os.read(begun, 1)
+    os.close(begun)
     time.sleep(seconds)
     done, _ = os.waitpid(pid, os.WNOHANG)
     if done == 0:
@@ -80,8 +86,15 @@ def killed_while_billing(*, seconds: float) -> bool:
     return False
 
 
-def _bill() -> NoReturn:
+def _bill(begins: int) -> NoReturn:
     signal.setitimer(signal.ITIMER_REAL, 0)
+    plan_anew = run_billing._plan_anew
+
+    def tell() -> None:
+        os.write(begins, b"!")
+        plan_anew()
+
+    run_billing._plan_anew = tell
     code = 1
     try:
         code = 1 if run_billing.issue_billing(as_of=AS_OF, at=AT).failures else 0
