@@ -7,7 +7,10 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from billing_site.kernel.errors import InvalidInput
 from billing_site.kernel.money import exponent
+from invoicing.core.languages import LANGUAGES
+from invoicing.invoices.logo_file import read_logo
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SECRET_KEY_LENGTH_MIN = 40
@@ -104,6 +107,23 @@ def _money() -> Iterator[CheckMessage]:
             hint="Set SELLER_NAME, SELLER_ADDRESS, SELLER_EMAIL, SELLER_TAX_ID and SELLER_BANK.",
             id="billing.W012",
         )
+    if settings.DOCUMENT_LANGUAGE not in LANGUAGES:
+        yield Error(
+            f"DOCUMENT_LANGUAGE {settings.DOCUMENT_LANGUAGE!r} is not a language that documents are printed in.",
+            hint=f"Write one of {', '.join(LANGUAGES)}.",
+            id="billing.E017",
+        )
+    if settings.DOCUMENT_RETENTION_DAYS < 1:
+        yield Error(
+            "DOCUMENT_RETENTION_DAYS is not a number of days: documents would be forgotten as soon as they are printed.",
+            hint="Write how many days they are to be kept: 4018 are eleven years.",
+            id="billing.E018",
+        )
+    if settings.SELLER_LOGO:
+        try:
+            read_logo(path=settings.SELLER_LOGO)
+        except InvalidInput as problem:
+            yield Error(f"SELLER_LOGO {problem}.", hint="Name a PNG or JPEG file, or none.", id="billing.E019")
     if settings.CREDIT_NOTE_NUMBER_PREFIX == settings.INVOICE_NUMBER_PREFIX:
         yield Error(
             "Credit notes and invoices have the same prefix: each kind of document has a series of its own.",

@@ -168,6 +168,12 @@ SELLER = {
     "tax_id": env.str("SELLER_TAX_ID", default=""),
     "bank": env.str("SELLER_BANK", multiline=True, default=""),
 }
+# The picture that is printed above the seller's name: a PNG or JPEG file of at most 64 KiB.
+SELLER_LOGO = env.str("SELLER_LOGO", default="")
+# The language of documents of customers who have none of their own.
+DOCUMENT_LANGUAGE = env.str("DOCUMENT_LANGUAGE", default="en")
+# For so many days printed documents are kept as they were printed: ten years and the rest of the first.
+DOCUMENT_RETENTION_DAYS = env.int("DOCUMENT_RETENTION_DAYS", default=4018)
 # Whether the hourly billing run issues what it drafts; otherwise people look at the drafts first.
 BILLING_AUTO_ISSUE = env.bool("BILLING_AUTO_ISSUE", default=False)
 # Each night so many issued lines are counted and rated again, and all whose amount is at least this, in whatever currency.

@@ -8,9 +8,18 @@ from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceC
 from invoicing.credit_notes.models import CreditNote, CreditNoteLine, CreditNoteTax
 from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.customers.models import Customer, LifeCycleMove
+from invoicing.documents.models import RenderedDocument, RenderingFailure
 from invoicing.evidence.models import Anchor, EvidenceBlock, EvidenceRow, EvidenceShape
 from invoicing.gate.models import GateSetting, InvoiceHold
-from invoicing.invoices.models import BillingRun, Invoice, InvoiceLine, InvoiceSeries, TaxLine, UsageCorrection
+from invoicing.invoices.models import (
+    BillingRun,
+    Invoice,
+    InvoiceLine,
+    InvoiceSeries,
+    SellerLogo,
+    TaxLine,
+    UsageCorrection,
+)
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.payments.refund import Refund
@@ -74,10 +83,13 @@ __all__ = [
     "PushIntent",
     "Recovery",
     "Refund",
+    "RenderedDocument",
+    "RenderingFailure",
     "ReratingFinding",
     "ReratingReview",
     "ReratingRun",
     "RunProposal",
+    "SellerLogo",
     "SellerTax",
     "SpendNotice",
     "SpendProgress",

@@ -1,11 +1,13 @@
 """Background jobs of invoicing: each reads the clock and makes one call; all may run twice, at once, or after a crash."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 from django.conf import settings
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob
+from invoicing.documents.operations import forget_rendered
 from invoicing.evidence.anchors import anchor_of_day
 from invoicing.evidence.chain import extend_chain
 from invoicing.payments import intake, mirror, push, refunds
@@ -16,6 +18,7 @@ from invoicing.workflows.find_anomalies import sweep_anomalies
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.pay_refund import push_refund
 from invoicing.workflows.rate_again import rate_again_at_night
+from invoicing.workflows.render_documents import sweep_documents
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.top_up_automatically import sweep_top_ups
@@ -23,6 +26,8 @@ from invoicing.workflows.watch_spend import sweep_spend
 from invoicing.workflows.what_if import continue_what_if
 from metering.trees import forget_trees
 
+# The next look at what is to be printed comes after a minute.
+PRINTING = timedelta(seconds=45)
 REGULAR_JOBS = (
     RegularJob(name="Sweep pushes, notices and refunds", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
@@ -34,6 +39,8 @@ REGULAR_JOBS = (
     RegularJob(name="Watch spend", task="invoicing.tasks.watch_spend", cron="* * * * *"),
     RegularJob(name="Top credit up", task="invoicing.tasks.top_up_credit", cron="* * * * *"),
     RegularJob(name="Find unusual usage", task="invoicing.tasks.find_anomalies", cron="47 * * * *"),
+    RegularJob(name="Print documents", task="invoicing.tasks.print_documents", cron="* * * * *"),
+    RegularJob(name="Forget old prints", task="invoicing.tasks.forget_prints", cron="45 3 * * *"),
     RegularJob(name="Rate issued lines again", task="invoicing.tasks.rate_again", cron="10 2 * * *"),
     RegularJob(name="Take evidence", task="invoicing.tasks.take_evidence", cron="*/10 * * * *"),
     RegularJob(name="Anchor the chains", task="invoicing.tasks.anchor_chains", cron="35 0 * * *"),
@@ -159,6 +166,18 @@ def anchor_chains() -> str:
     """Write down the head of the chains, once a day, and mail it."""
     anchor = anchor_of_day(at=now())
     return f"block {anchor.block_number}" if anchor else "nothing is carved yet"
+
+
+def print_documents() -> str:
+    """Print what was issued and not printed yet, for most of a minute."""
+    at = now()
+    swept = sweep_documents(at=at, is_time_left=lambda: now() < at + PRINTING)
+    return f"{swept.rendered} printed, {swept.failed} failures"
+
+
+def forget_prints() -> str:
+    """Forget documents that were printed so long ago that nobody has to keep them."""
+    return f"{forget_rendered(older_than_days=settings.DOCUMENT_RETENTION_DAYS, at=now())} documents forgotten"
 
 
 def check_vat_ids_with_their_register() -> str:

@@ -104,6 +104,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             _list("Journal", "menu_book", "invoicing", "journalentry"),
             _list("Accounts", "account_tree", "invoicing", "account"),
+            _list("Documents not printed", "print_disabled", "invoicing", "renderingfailure"),
             _list("Anchors", "anchor", "invoicing", "anchor"),
             _list("Lines that rate otherwise", "difference", "invoicing", "reratingfinding"),
             _list("Nightly re-rating", "nights_stay", "invoicing", "reratingrun"),

@@ -10,6 +10,7 @@ from moneyed import Money
 
 from billing_site.backoffice.approval_queue import approval_queue
 from billing_site.backoffice.credit_queue import refund_queue, top_up_queue
+from billing_site.backoffice.document_queue import document_queue
 from billing_site.backoffice.held_queue import held_queue
 from billing_site.backoffice.rerating_queue import rerating_queue
 from billing_site.backoffice.tax_queues import tax_queues
@@ -64,6 +65,7 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         *usage_queues(at=at),
         dead_letter_queue(),
         notice_queue(),
+        document_queue(),
     ]
 
 

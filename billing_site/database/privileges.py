@@ -43,6 +43,8 @@ ORDINARY = (
     "invoicing_priceoverride",
     "invoicing_product",
     "invoicing_pushintent",
+    "invoicing_rendereddocument",
+    "invoicing_renderingfailure",
     "invoicing_spendprogress",
     "invoicing_spendwatch",
     "invoicing_stripecustomer",

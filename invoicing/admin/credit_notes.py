@@ -21,6 +21,7 @@ from billing_site.kernel.clock import now
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credit_notes.queries import credit_note_by_number
 from invoicing.customers.models import SettlementChannel
+from invoicing.e_invoices.statement import why_no_e_invoice
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.queries import refunds_to_transfer
 from invoicing.payments.refund import Refund, RefundStatus
@@ -137,6 +138,7 @@ class CreditNoteAdmin(ReadOnlyAdmin):
             refunds=[(one, pill(WORDS[one.status]), one.pk in waiting) for one in refunds],
             entries=entries.prefetch_related("postings__account").order_by("occurred_at", "id"),
             may_record=request.user.has_perm(REFUND),
+            has_e_invoice=not why_no_e_invoice(invoice=note.invoice),
         )
         return TemplateResponse(request, "backoffice/credit_note.html", context)
 

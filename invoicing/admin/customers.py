@@ -121,7 +121,7 @@ class CustomerAdmin(LifeCyclePages):
     search_fields = ("key", "name", "email", "stripe_customer__stripe_id")
     ordering = ("name", "id")
     fieldsets = (
-        ("Who", {"fields": ("key", "name", "email", "address", "tax_id")}),
+        ("Who", {"fields": ("key", "name", "email", "address", "tax_id", "language")}),
         ("Terms", {"fields": ("currency", "timezone", "settlement_channel", "net_terms_days", "payment_method")}),
         ("Late usage", {"fields": ("grace_hours", "late_usage_policy", "late_materiality")}),
         ("Why", {"fields": ("reason",)}),

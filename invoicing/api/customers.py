@@ -13,6 +13,7 @@ from billing_site.kernel.errors import InvalidInput
 from billing_site.kernel.money import round_money, wire
 from invoicing.api.base import actor_of, bound_customer, check_customer_visible, filters_of, read
 from invoicing.api.fields import MomentField, MoneyField, NewMoneyField, StrictSerializer, TextField, WholeField
+from invoicing.core.languages import LANGUAGES
 from invoicing.customers.life_cycle import state_of, with_state
 from invoicing.customers.models import GRACE_HOURS_MAX, Customer, LateUsagePolicy, SettlementChannel
 from invoicing.customers.operations import change_customer, create_customer
@@ -26,6 +27,7 @@ REQUEST_EXAMPLE = {
     "timezone": "Europe/Berlin",
     "address": "Hauptstraße 1\n10115 Berlin",
     "tax_id": "DE123456789",
+    "language": "de",
     "settlement_channel": "stripe",
     "net_terms_days": 14,
     "late_usage_policy": "next_invoice",
@@ -42,6 +44,12 @@ class CustomerTerms(StrictSerializer):
     email = TextField(required=False, allow_blank=True)
     address = TextField(required=False, allow_blank=True, help_text="Lines separated by line feeds.")
     tax_id = TextField(required=False, allow_blank=True)
+    language = serializers.ChoiceField(
+        required=False,
+        allow_blank=True,
+        choices=[(language.code, language.name) for language in LANGUAGES.values()],
+        help_text="Of invoices and credit notes; empty: the one of the house.",
+    )
     settlement_channel = serializers.ChoiceField(required=False, choices=SettlementChannel.choices)
     net_terms_days = WholeField(required=False, min_value=0, max_value=365, help_text="From issue to due date.")
     payment_method = TextField(required=False, allow_blank=True, help_text="Stripe's payment method: pm_…")
@@ -91,6 +99,7 @@ class CustomerSerializer(serializers.ModelSerializer[Customer]):
             "timezone",
             "address",
             "tax_id",
+            "language",
             "settlement_channel",
             "net_terms_days",
             "payment_method",
@@ -170,7 +179,7 @@ class CustomerView(generics.GenericAPIView[Customer]):
         """Change the fields that are given."""
         customer = self._customer(key)
         changes: dict[str, Any] = read(CustomerTerms(data=request.data))
-        if bound_customer(request) and not set(changes) <= {"name", "email", "address", "tax_id"}:
+        if bound_customer(request) and not set(changes) <= {"name", "email", "address", "tax_id", "language"}:
             raise PermissionDenied("a key that is bound to a customer cannot change terms of payment")
         changes = _with_plain_amount(changes, currency=customer.currency)
         changed = change_customer(

@@ -16,13 +16,13 @@ from rest_framework.exceptions import NotAuthenticated, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from billing_site.kernel.clock import now
 from billing_site.kernel.errors import NotFound
 from invoicing.api.base import bound_customer, has_scope
-from invoicing.credit_notes.document import credit_note_etag, render_credit_note
+from invoicing.credit_notes.models import CreditNote
 from invoicing.credit_notes.queries import credit_note_by_number
-from invoicing.invoices.document import document_etag, render_pdf
 from invoicing.invoices.models import Invoice
-from invoicing.workflows.invoice_document import document_of
+from invoicing.workflows.render_documents import rendered_document
 
 SCOPE = "invoices:read"
 STAFF_PERMISSION = "invoicing.view_invoice"
@@ -83,8 +83,7 @@ class InvoicePdfView(DocumentView):
         """Return the PDF, or 304 where the caller has it."""
 
         def visible() -> Printed:
-            document = document_of(invoice=visible_document(request, number=number))
-            return Printed(f"{number}.pdf", document_etag(document=document), lambda: render_pdf(document=document))
+            return _printed(visible_document(request, number=number))
 
         return self.printed(request, visible=visible)
 
@@ -102,11 +101,14 @@ class CreditNotePdfView(DocumentView):
         """Return the PDF, or 304 where the caller has it."""
 
         def visible() -> Printed:
-            key = _visible_of(request, scope=NOTE_SCOPE, permission=NOTE_PERMISSION)
-            note = credit_note_by_number(number=number, of_customer=key)
-            return Printed(f"{number}.pdf", credit_note_etag(note=note), lambda: render_credit_note(note=note))
+            return _printed(visible_note(request, number=number))
 
         return self.printed(request, visible=visible)
+
+
+def _printed(document: Invoice | CreditNote) -> Printed:
+    rendered = rendered_document(document=document, at=now())
+    return Printed(f"{document.number}.pdf", rendered.etag, lambda: bytes(rendered.content))
 
 
 def _no_access(request: Request) -> HttpResponse:
@@ -125,6 +127,12 @@ def visible_document(request: Request, *, number: str) -> Invoice:
     if invoice is None or key not in ("", invoice.customer.key):
         raise NotFound(f"there is no invoice {number!r}", field="number")
     return invoice
+
+
+def visible_note(request: Request, *, number: str) -> CreditNote:
+    """Return the credit note whose documents the caller may see, with its lines; raises NotAuthenticated, PermissionDenied, NotFound."""
+    key = _visible_of(request, scope=NOTE_SCOPE, permission=NOTE_PERMISSION)
+    return credit_note_by_number(number=number, of_customer=key)
 
 
 def _visible_of(request: Request, *, scope: str, permission: str) -> str:

@@ -33,11 +33,12 @@ from invoicing.core.adjustments.credits import Draw, adjust_draw, draw_document,
 from invoicing.core.adjustments.discounts import Discount, adjust_discount, discount_document, discount_members
 from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, adjust_spend, spend_document, spend_members
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, RatedLine, Term
+from invoicing.core.languages import ENGLISH, Language
 
 
 @dataclass(frozen=True)
 class Family:
-    """How one kind of term is computed, written down and read: `adjust(term=, base=, currency=)`, `document(term=)`, `members(document)`."""
+    """How one kind of term is computed, written down and read: `adjust(term=, base=, currency=, language=)`, `document(term=)`, `members(document)`."""
 
     term: type[Term]
     adjust: Callable[..., AdjustmentLine]
@@ -115,9 +116,11 @@ def take_off(*, line: AdjustmentLine, left: dict[str, Money]) -> None:
     left[line.reference] = rest
 
 
-def adjustment_line(*, term: Term, base: tuple[BaseLine, ...], currency: str) -> AdjustmentLine:
-    """Return what one term makes of the lines that it is about."""
-    line = FAMILIES[term.kind].adjust(term=term, base=base, currency=currency)
+def adjustment_line(
+    *, term: Term, base: tuple[BaseLine, ...], currency: str, language: Language = ENGLISH
+) -> AdjustmentLine:
+    """Return what one term makes of the lines that it is about; `language` is that of its words alone."""
+    line = FAMILIES[term.kind].adjust(term=term, base=base, currency=currency, language=language)
     assert is_rounded(line.amount) and line.amount.currency.code == currency, "an adjustment is money of the invoice"
     assert sum(step.amount for step in line.steps) == line.amount.amount, "the steps add up"
     return line

@@ -8,7 +8,6 @@ from fractions import Fraction
 from moneyed import Money
 
 from billing_site.kernel.money import EXACT, plain, total
-from billing_site.kernel.words import counted
 from invoicing.core.contract import (
     Charge,
     CorrectionLine,
@@ -20,8 +19,9 @@ from invoicing.core.contract import (
     StepKind,
     Usage,
 )
+from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.rating import rate_charge
-from invoicing.core.wording import amount_text, grouped, quantity_text
+from invoicing.core.wording import amount_text, money_words, quantity_text
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def corrections_after(
     )
 
 
-def correction_line(*, correction: DecidedCorrection, amount: Money) -> CorrectionLine:
+def correction_line(*, correction: DecidedCorrection, amount: Money, language: Language = ENGLISH) -> CorrectionLine:
     """Return the line that carries `amount` of a correction; the quantity stands with its first part."""
     rated = reconsider(
         charge=correction.charge, before=correction.before, after=correction.after, currency=correction.currency
@@ -92,13 +92,13 @@ def correction_line(*, correction: DecidedCorrection, amount: Money) -> Correcti
     is_first = not correction.taken.amount
     rest = rated.effect - correction.taken - amount
     _check_part(amount, effect=rated.effect, is_first=is_first, rest=rest)
-    steps = tuple(_steps(correction, rated, rest))
+    steps = tuple(_steps(correction, rated, rest, language))
     _check_steps(steps, amount)
     charge = correction.charge
     return CorrectionLine(
         reference=correction.reference,
-        description=_description(correction, rated, rest),
-        explanation=_explanation(correction, rated, rest, amount),
+        description=_description(correction, rated, rest, language),
+        explanation=_explanation(correction, rated, rest, amount, language),
         subscription=charge.subscription,
         meter=charge.meter,
         quantity=rated.quantity if is_first else Decimal(0),
@@ -110,27 +110,34 @@ def correction_line(*, correction: DecidedCorrection, amount: Money) -> Correcti
     )
 
 
-def adjustment_correction_line(*, correction: DecidedAdjustment, amount: Money) -> CorrectionLine:
-    """Return the line that carries `amount` of what late usage made of an adjustment; it has no quantity."""
+def adjustment_correction_line(
+    *, correction: DecidedAdjustment, amount: Money, language: Language = ENGLISH
+) -> CorrectionLine:
+    """Return the line that carries `amount` of what late usage made of an adjustment; it has no quantity.
+
+    The words of the adjustment before and after are those of the lines given.
+    """
     before, after = correction.before, correction.after
     rest = _rest(correction) - amount
     effect = after.amount - before.amount
     _check_part(amount, effect=effect, is_first=not correction.taken.amount, rest=rest)
     steps = (
-        _step(StepKind.RATED_AFTER, "With the usage as it is known now", after.amount),
-        _step(StepKind.INVOICED_BEFORE, "As it was invoiced", -before.amount),
-        *_parts(correction.taken, rest),
+        _step(StepKind.RATED_AFTER, language.say("With the usage as it is known now"), after.amount),
+        _step(StepKind.INVOICED_BEFORE, language.say("As it was invoiced"), -before.amount),
+        *_parts(correction.taken, rest, language),
     )
     _check_steps(steps, amount)
-    part = "" if not (rest.amount or correction.taken.amount) else " (a part of the credit)"
-    where = f"on invoice {correction.invoice_number}, line {correction.position}"
+    explanation = language.say(
+        "It stood with {amount} on invoice {invoice}. {explanation} With the usage as it is known now it is {now}.",
+        amount=money_words(money=before.amount, language=language),
+        invoice=correction.invoice_number,
+        explanation=after.explanation,
+        now=money_words(money=after.amount, language=language),
+    )
     return CorrectionLine(
         reference=correction.reference,
-        description=f"Late usage of {correction.period}: {before.description} {where}{part}",
-        explanation=(
-            f"It stood with {_text(before.amount)} on invoice {correction.invoice_number}. {after.explanation}"
-            f" With the usage as it is known now it is {_text(after.amount)}."
-        ),
+        description=_headed(correction, before.description, rest, language),
+        explanation=explanation,
         subscription=after.subscription,
         meter=None,
         quantity=Decimal(0),
@@ -163,75 +170,107 @@ def _rest(correction: OpenCorrection) -> Money:
     return rated.effect - correction.taken
 
 
-def _description(correction: DecidedCorrection, rated: Reconsidered, rest: Money) -> str:
+def _description(correction: DecidedCorrection, rated: Reconsidered, rest: Money, language: Language) -> str:
     """Say what is corrected: "Late usage of July 2026: 1,200 more calls on invoice INV-2026-00012, line 2".
 
     Where only its place in the tiers moved, no quantity is more or fewer: "8 calls priced anew".
     """
-    difference = rated.quantity.copy_abs()
-    more = "more" if rated.quantity > 0 else "fewer"
-    measured = " ".join(filter(None, (grouped(plain(difference)), more, counted(correction.charge.unit, difference))))
-    if not difference:
-        measured = f"{quantity_text(quantity=rated.after.quantity, unit=correction.charge.unit)} priced anew"
-    where = f"on invoice {correction.invoice_number}, line {correction.position}"
-    part = "" if not (rest.amount or correction.taken.amount) else " (a part of the credit)"
-    return f"Late usage of {correction.period}: {measured} {where}{part}"
-
-
-def _explanation(correction: DecidedCorrection, rated: Reconsidered, rest: Money, amount: Money) -> str:
     unit = correction.charge.unit
-    after = quantity_text(quantity=rated.after.quantity, unit=unit)
-    before = quantity_text(quantity=rated.before.quantity, unit=unit)
-    difference = "more is owed" if rated.effect.amount > 0 else "is given back"
+    difference = rated.quantity.copy_abs()
+    if not difference:
+        units = quantity_text(quantity=rated.after.quantity, unit=unit, language=language)
+        return _headed(correction, language.say("{units} priced anew", units=units), rest, language)
+    counted = language.counted(unit, difference)
+    phrase = "{count} more {unit}" if rated.quantity > 0 else "{count} fewer {unit}"
+    told = language.say(phrase, count=language.figure(plain(difference)), unit=counted)
+    return _headed(correction, told.rstrip(), rest, language)
+
+
+def _headed(correction: OpenCorrection, what: str, rest: Money, language: Language) -> str:
+    """Say of which period and line something is corrected, and whether in parts."""
+    told = language.say(
+        "Late usage of {period}: {what} on invoice {invoice}, line {line}",
+        period=language.span_told(correction.period),
+        what=what,
+        invoice=correction.invoice_number,
+        line=str(correction.position),
+    )
+    is_part = rest.amount or correction.taken.amount
+    return told + language.say(" (a part of the credit)") if is_part else told
+
+
+def _explanation(
+    correction: DecidedCorrection, rated: Reconsidered, rest: Money, amount: Money, language: Language
+) -> str:
+    say, unit = language.say, correction.charge.unit
+    effect = money_words(money=abs(rated.effect), language=language)
     sentences = [
-        _why(correction, rated),
-        f"With {after} it costs {_text(rated.after.amount)}; {_text(rated.before.amount)} were invoiced for {before}.",
-        f"{_text(abs(rated.effect))} {difference}.",
+        _why(correction, rated, language),
+        say(
+            "With {after} it costs {now}; {then} were invoiced for {before}.",
+            after=quantity_text(quantity=rated.after.quantity, unit=unit, language=language),
+            now=money_words(money=rated.after.amount, language=language),
+            then=money_words(money=rated.before.amount, language=language),
+            before=quantity_text(quantity=rated.before.quantity, unit=unit, language=language),
+        ),
+        say("{amount} more is owed." if rated.effect.amount > 0 else "{amount} is given back.", amount=effect),
     ]
     if correction.taken.amount:
-        sentences.append(f"{_text(abs(correction.taken))} of it stand on earlier invoices.")
+        taken = money_words(money=abs(correction.taken), language=language)
+        sentences.append(say("{amount} of it stand on earlier invoices.", amount=taken))
     if rest.amount:
-        sentences.append(f"{_text(abs(amount))} of it fit on this invoice, {_text(abs(rest))} stay for the next one.")
+        sentences.append(
+            say(
+                "{amount} of it fit on this invoice, {rest} stay for the next one.",
+                amount=money_words(money=abs(amount), language=language),
+                rest=money_words(money=abs(rest), language=language),
+            )
+        )
     return " ".join(sentences)
 
 
-def _why(correction: DecidedCorrection, rated: Reconsidered) -> str:
+def _why(correction: DecidedCorrection, rated: Reconsidered, language: Language) -> str:
     """Say what was not known: usage of the line itself, or usage before it from which its tiers go on."""
     name, unit = correction.charge.name, correction.charge.unit
     carried = correction.before.carried, correction.after.carried
     if rated.quantity or carried[0] == carried[1]:
-        return f"Not all usage of {name} was known when it was invoiced."
-    before, after = (quantity_text(quantity=quantity, unit=unit) for quantity in carried)
-    return (
-        f"Not all usage before it in the same billing period was known when {name} was invoiced:"
-        f" its tiers go on from {after}, not from {before}."
+        return language.say("Not all usage of {name} was known when it was invoiced.", name=name)
+    before, after = (quantity_text(quantity=quantity, unit=unit, language=language) for quantity in carried)
+    return language.say(
+        "Not all usage before it in the same billing period was known when {name} was invoiced:"
+        " its tiers go on from {after}, not from {before}.",
+        name=name,
+        after=after,
+        before=before,
     )
 
 
-def _steps(correction: DecidedCorrection, rated: Reconsidered, rest: Money) -> Iterator[Step]:
+def _steps(correction: DecidedCorrection, rated: Reconsidered, rest: Money, language: Language) -> Iterator[Step]:
     """Write the difference out: the charge as it is known now, less what was invoiced, less what other invoices take."""
     unit = correction.charge.unit
+    after = quantity_text(quantity=rated.after.quantity, unit=unit, language=language)
+    before = quantity_text(quantity=rated.before.quantity, unit=unit, language=language)
     yield _step(
         StepKind.RATED_AFTER,
-        f"{quantity_text(quantity=rated.after.quantity, unit=unit)} as they are known now",
+        language.say("{units} as they are known now", units=after),
         rated.after.amount,
         quantity=rated.after.quantity,
     )
     yield _step(
         StepKind.INVOICED_BEFORE,
-        f"{quantity_text(quantity=rated.before.quantity, unit=unit)} as they were invoiced",
+        language.say("{units} as they were invoiced", units=before),
         -rated.before.amount,
         quantity=rated.before.quantity,
     )
-    yield from _parts(correction.taken, rest)
+    yield from _parts(correction.taken, rest, language)
 
 
-def _parts(taken: Money, rest: Money) -> Iterator[Step]:
+def _parts(taken: Money, rest: Money, language: Language) -> Iterator[Step]:
     """Write out what other invoices take of a credit."""
     if taken.amount:
-        yield _step(StepKind.TAKEN_BEFORE, "Credited on earlier invoices", -taken)
+        yield _step(StepKind.TAKEN_BEFORE, language.say("Credited on earlier invoices"), -taken)
     if rest.amount:
-        yield _step(StepKind.LEFT_FOR_LATER, "Stays for the next invoice", -rest)
+        yield _step(StepKind.LEFT_FOR_LATER, language.say("Stays for the next invoice"), -rest)
 
 
 def _step(kind: StepKind, text: str, amount: Money, *, quantity: Decimal = Decimal(0)) -> Step:
@@ -239,7 +278,3 @@ def _step(kind: StepKind, text: str, amount: Money, *, quantity: Decimal = Decim
     if amount.amount >= 0 and kind is not StepKind.RATED_AFTER:
         written = f"+ {written}"
     return Step(kind=kind, quantity=quantity, amount=Fraction(amount.amount), text=text, arithmetic=f"= {written}")
-
-
-def _text(money: Money) -> str:
-    return f"{money.currency.code} {amount_text(amount=money.amount, currency=money.currency.code)}"

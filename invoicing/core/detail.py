@@ -6,6 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from billing_site.kernel.money import EXACT
+from invoicing.core.languages import ENGLISH, Language
 
 # The values of a price's dimensions, in their order; None where the event lacks the property.
 Values = tuple[str | None, ...]
@@ -98,10 +99,11 @@ def sizes_of(*, need: BySize, events: Iterable[tuple[Decimal, int]]) -> SizeUsag
     return SizeUsage(counts[0], sums[0], counts[1], sums[1], counts[2], sums[2])
 
 
-def values_text(*, dimensions: Sequence[str], values: Values) -> str:
+def values_text(*, dimensions: Sequence[str], values: Values, language: Language = ENGLISH) -> str:
     """Say which values: "region eu-1 and model large", "no region"."""
-    return " and ".join(
-        f"no {name}" if value is None else f"{name} {value}" for name, value in zip(dimensions, values, strict=True)
+    return language.say(" and ").join(
+        language.say("no {name}", name=name) if value is None else f"{name} {value}"
+        for name, value in zip(dimensions, values, strict=True)
     )
 
 

@@ -27,6 +27,7 @@ from invoicing.core.contract import (
 from invoicing.core.correction import adjustment_correction_line, correction_line
 from invoicing.core.definition import definition_of, price_from_definition
 from invoicing.core.detail import GroupUsage, SizeUsage
+from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.rating import rate_charge
 from invoicing.core.stated import StatedKind, StatedLine, stated_again, stated_inputs
 from invoicing.core.wording import displayed_amount
@@ -102,24 +103,26 @@ def charge_inputs(*, charge: Charge, currency: str) -> dict[str, Any]:
     return document
 
 
-def rated_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
+def rated_again(inputs: Mapping[str, Any], *, language: Language = ENGLISH) -> dict[str, Any]:
     """Rate a stored line once more from its inputs alone; byte-identical to the stored document or wrong (S0-147..151).
+
+    Lines are stored in English; in another `language` only the words are others.
 
     Raises UnknownEngine where the line was rated by another engine.
     """
     match inputs.get("kind"):
         case "correction":
-            return _corrected_again(inputs)
+            return _corrected_again(inputs, language)
         case "adjustment":
-            return adjustment_document(line=adjusted_again(inputs=inputs))
+            return adjustment_document(line=adjusted_again(inputs=inputs, language=language))
         case "adjustment_correction":
-            return _adjustment_corrected_again(inputs)
+            return _adjustment_corrected_again(inputs, language)
         case StatedKind.ONE_OFF | StatedKind.TOP_UP:
             _check_engine(inputs)
-            return stated_document(line=stated_again(inputs=inputs))
+            return stated_document(line=stated_again(inputs=inputs, language=language))
     charge = charge_from_inputs(inputs)
     usage = None if inputs["usage"] is None else usage_from_document(inputs["usage"])
-    return line_document(line=rate_charge(charge=charge, usage=usage, currency=inputs["currency"]))
+    return line_document(line=rate_charge(charge=charge, usage=usage, currency=inputs["currency"], language=language))
 
 
 def charge_from_inputs(inputs: Mapping[str, Any]) -> Charge:
@@ -173,7 +176,7 @@ def adjustment_document(*, line: AdjustmentLine) -> dict[str, Any]:
     return document
 
 
-def adjusted_again(*, inputs: Mapping[str, Any]) -> AdjustmentLine:
+def adjusted_again(*, inputs: Mapping[str, Any], language: Language = ENGLISH) -> AdjustmentLine:
     """Compute an adjustment line once more from its stored inputs alone; raises UnknownEngine."""
     _check_engine(inputs)
     base = tuple(BaseLine(line["reference"], _money(line["amount"])) for line in inputs["lines"])
@@ -184,7 +187,7 @@ def adjusted_again(*, inputs: Mapping[str, Any]) -> AdjustmentLine:
         service_period=_period(inputs["service_period"]),
         about=tuple(line.reference for line in base),
     )
-    return adjustment_line(term=term, base=base, currency=inputs["currency"])
+    return adjustment_line(term=term, base=base, currency=inputs["currency"], language=language)
 
 
 def stated_document(*, line: StatedLine) -> dict[str, Any]:
@@ -247,7 +250,7 @@ def correction_document(*, line: CorrectionLine) -> dict[str, Any]:
     }
 
 
-def _corrected_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _corrected_again(inputs: Mapping[str, Any], language: Language) -> dict[str, Any]:
     """Make a correction's line once more from its inputs alone."""
     charge, original = inputs["charge"], inputs["original"]
     correction = DecidedCorrection(
@@ -262,10 +265,11 @@ def _corrected_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
         currency=charge["currency"],
         taken=_money(inputs["taken"]),
     )
-    return correction_document(line=correction_line(correction=correction, amount=_money(inputs["amount"])))
+    amount = _money(inputs["amount"])
+    return correction_document(line=correction_line(correction=correction, amount=amount, language=language))
 
 
-def _adjustment_corrected_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _adjustment_corrected_again(inputs: Mapping[str, Any], language: Language) -> dict[str, Any]:
     original = inputs["original"]
     correction = DecidedAdjustment(
         reference=inputs["reference"],
@@ -273,12 +277,13 @@ def _adjustment_corrected_again(inputs: Mapping[str, Any]) -> dict[str, Any]:
         position=original["position"],
         line_digest=original["digest"],
         period=inputs["period"],
-        before=adjusted_again(inputs=inputs["before"]),
-        after=adjusted_again(inputs=inputs["after"]),
+        before=adjusted_again(inputs=inputs["before"], language=language),
+        after=adjusted_again(inputs=inputs["after"], language=language),
         currency=inputs["before"]["currency"],
         taken=_money(inputs["taken"]),
     )
-    return correction_document(line=adjustment_correction_line(correction=correction, amount=_money(inputs["amount"])))
+    amount = _money(inputs["amount"])
+    return correction_document(line=adjustment_correction_line(correction=correction, amount=amount, language=language))
 
 
 def _money(document: Mapping[str, Any]) -> Money:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
 from invoicing.core.contract import Charge, ContractSnapshot, RatedLine, Usage
+from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.pricing import price_quantity
 from invoicing.core.wording import Words, each_event_sentence, line_explanation
 
@@ -30,8 +31,8 @@ def rate(*, snapshot: ContractSnapshot, usage: Mapping[str, Usage]) -> tuple[Rat
     )
 
 
-def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedLine:
-    """Rate one charge; a metered one needs its usage, and raises UsageMissing without.
+def rate_charge(*, charge: Charge, usage: Usage | None, currency: str, language: Language = ENGLISH) -> RatedLine:
+    """Rate one charge; a metered one needs its usage, and raises UsageMissing without. `language` is that of its words alone.
 
     The exact amount is rounded here and nowhere else, halves away from zero, to the minor unit.
     """
@@ -48,6 +49,7 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedL
         by_size=usage.by_size if usage is not None else None,
         unit=charge.unit,
         currency=currency,
+        language=language,
     )
     amount = round_money(priced.unrounded_amount, currency)
     words = Words(
@@ -56,7 +58,8 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str) -> RatedL
         share=charge.share,
         package_size=charge.price.package_size,
         carried=carried,
-        each_event=each_event_sentence(price=charge.price, currency=currency),
+        each_event=each_event_sentence(price=charge.price, currency=currency, language=language),
+        language=language,
     )
     return RatedLine(
         reference=charge.reference,

@@ -9,10 +9,10 @@ from typing import Any
 
 from moneyed import Money
 
-from billing_site.kernel.money import plain, round_money, wire
-from billing_site.kernel.words import counted
+from billing_site.kernel.money import exponent, plain, round_money
 from invoicing.core.contract import Step, StepKind
-from invoicing.core.wording import Words, amount_text, step_arithmetic, step_text
+from invoicing.core.languages import ENGLISH, Language
+from invoicing.core.wording import Words, amount_text, money_words, step_arithmetic, step_text
 
 
 class StatedKind(StrEnum):
@@ -51,11 +51,11 @@ class StatedLine:
     steps: tuple[Step, ...]
 
 
-def rate_stated(*, item: StatedItem, reference: str, currency: str) -> StatedLine:
+def rate_stated(*, item: StatedItem, reference: str, currency: str, language: Language = ENGLISH) -> StatedLine:
     """Return the line of an item: quantity × unit amount, exact, rounded once by the currency's exponent (S0-107)."""
     unrounded = Fraction(item.quantity) * Fraction(item.unit_amount)
     amount = round_money(unrounded, currency)
-    words = Words(unit=item.unit, currency=currency, share=Fraction(1), package_size=None)
+    words = Words(unit=item.unit, currency=currency, share=Fraction(1), package_size=None, language=language)
     bare = Step(
         kind=StepKind.UNITS,
         quantity=item.quantity,
@@ -71,7 +71,7 @@ def rate_stated(*, item: StatedItem, reference: str, currency: str) -> StatedLin
     return StatedLine(
         reference=reference,
         item=item,
-        explanation=_explanation(item, step, unrounded, amount),
+        explanation=_explanation(item, step, unrounded, amount, language),
         unrounded_amount=unrounded,
         amount=amount,
         steps=(step,),
@@ -95,30 +95,37 @@ def stated_inputs(*, line: StatedLine) -> dict[str, Any]:
     return inputs
 
 
-def stated_again(*, inputs: Mapping[str, Any]) -> StatedLine:
+def stated_again(*, inputs: Mapping[str, Any], language: Language = ENGLISH) -> StatedLine:
     """Rate a stored stated line once more from its inputs alone."""
     item = StatedItem(
-        description=inputs["name"],
+        # What is sold is named by us, what is stated once by somebody.
+        description=language.told(inputs["name"]) if inputs["kind"] == StatedKind.TOP_UP else inputs["name"],
         quantity=Decimal(inputs["quantity"]),
         unit_amount=Decimal(inputs["unit_amount"]),
         unit=inputs["unit"],
         kind=StatedKind(inputs["kind"]),
         valid_days=inputs.get("valid_days"),
     )
-    return rate_stated(item=item, reference=inputs["reference"], currency=inputs["currency"])
+    return rate_stated(item=item, reference=inputs["reference"], currency=inputs["currency"], language=language)
 
 
-def _explanation(item: StatedItem, step: Step, unrounded: Fraction, amount: Money) -> str:
+def _explanation(item: StatedItem, step: Step, unrounded: Fraction, amount: Money, language: Language) -> str:
+    currency = amount.currency.code
     if item.kind is StatedKind.TOP_UP:
-        lasts = f", and for {item.valid_days} {counted('day', item.valid_days)} from then on" if item.valid_days else ""
-        return f"{_money(amount)} of credit that later invoices are paid with. It is there as soon as this one is paid in full{lasts}."
+        sold = money_words(money=amount, language=language)
+        told = language.say(
+            "{amount} of credit that later invoices are paid with. It is there as soon as this one is paid in full",
+            amount=sold,
+        )
+        if item.valid_days:
+            days = f"{item.valid_days} {language.counted('day', item.valid_days)}"
+            told += language.say(", and for {days} from then on", days=days)
+        return f"{told}."
     sentences = [f"{step.text}."]
     if unrounded != Fraction(amount.amount):
-        currency = amount.currency.code
-        exact = amount_text(amount=unrounded, currency=currency)
-        sentences.append(f"{currency} {exact} is rounded to {wire(amount)['amount']}.")
+        exact = language.money(amount_text(amount=unrounded, currency=currency, language=language), currency=currency)
+        # In English it is stored, and stays, without currency and thousands.
+        plainly = format(amount.amount, f".{exponent(currency)}f")
+        rounded = plainly if language is ENGLISH else money_words(money=amount, language=language)
+        sentences.append(language.say("{exact} is rounded to {rounded}.", exact=exact, rounded=rounded))
     return " ".join(sentences)
-
-
-def _money(amount: Money) -> str:
-    return f"{amount.currency.code} {amount_text(amount=amount.amount, currency=amount.currency.code)}"

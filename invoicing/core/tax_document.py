@@ -7,6 +7,7 @@ from typing import Any
 from moneyed import Money
 
 from billing_site.kernel.money import plain, wire
+from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.tax import (
     InvoiceTax,
     LineTax,
@@ -78,17 +79,20 @@ def summary_again(*, stored: Sequence[LineTax], currency: str) -> list[dict[str,
     return [_sum_document(one) for one in tax_summary(lines=stored, currency=currency)]
 
 
-def percent_text(rate: Decimal) -> str:
+def percent_text(rate: Decimal, *, language: Language = ENGLISH) -> str:
     """Write a rate as people read it: 19 %."""
-    return f"{plain(rate * 100)} %"
+    return f"{language.decimal(plain(rate * 100))} %"
 
 
-def sum_text(*, kind: TaxKind, name: str, rate: Decimal, jurisdiction: str, inclusive: bool) -> str:
-    """Say what one line of the summary is: "VAT 19 % (DE)", "VAT (DE), reverse charge", "contains VAT 19 % (DE)"."""
+def sum_text(
+    *, kind: TaxKind, name: str, rate: Decimal, jurisdiction: str, inclusive: bool, language: Language = ENGLISH
+) -> str:
+    """Say what one line of the summary is: "VAT 19 % (DE)", "VAT (DE), reverse charge", "of which VAT 19 % (DE)"."""
+    name = language.told(name)
     if kind is not TaxKind.TAXED:
-        return f"{name} ({jurisdiction}), {kind.value.replace('_', ' ')}"
-    told = f"{name} {percent_text(rate)} ({jurisdiction})"
-    return f"of which {told}" if inclusive else told
+        return f"{name} ({jurisdiction}), {language.say(kind.value.replace('_', ' '))}"
+    told = f"{name} {percent_text(rate, language=language)} ({jurisdiction})"
+    return language.say("of which {tax}", tax=told) if inclusive else told
 
 
 def standing_text(*, tax: InvoiceTax | None) -> str:

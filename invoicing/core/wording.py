@@ -7,16 +7,16 @@ from fractions import Fraction
 from moneyed import Money
 
 from billing_site.kernel.money import EXACT, exponent, minor_unit, plain, round_money
-from billing_site.kernel.words import counted
 from invoicing.core.contract import Price, PriceModel, Step, StepKind
 from invoicing.core.detail import values_text
+from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.priced import PricedQuantity
 
 # A share with a greater denominator is shown to people as a percentage; the arithmetic keeps it exact.
 READABLE_DENOMINATOR_MAX = 366
 APPROXIMATE_PLACES = 6
 # A unit price is quoted for the first lot that makes it whole minor units, and enough of them to be read at a glance.
-LOTS = ((1, "each", 1), (1_000, "per 1,000", 10), (1_000_000, "per million", 1))
+LOTS = ((1, "at {price} each", 1), (1_000, "at {price} per 1,000", 10), (1_000_000, "at {price} per million", 1))
 
 MODEL_SENTENCES = {
     PriceModel.FLAT: "",
@@ -41,62 +41,108 @@ class Words:
     carried: Decimal = Decimal(0)
     dimensions: tuple[str, ...] = ()
     each_event: str = ""
+    language: Language = ENGLISH
 
 
-def each_event_sentence(*, price: Price, currency: str) -> str:
+def each_event_sentence(*, price: Price, currency: str, language: Language = ENGLISH) -> str:
     """Say what is charged for each event: its percentage, and what is added or bounds it; "" for other prices."""
     if not price.is_per_event or price.rate is None:
         return ""
 
     def money(amount: Decimal) -> str:
-        return f"{currency} {amount_text(amount=amount, currency=currency)}".strip()
+        figure = amount_text(amount=amount, currency=currency, language=language)
+        return language.money(figure, currency=currency).strip()
 
-    words = f"Each event is charged {_percent(price.rate)} of its amount"
+    percent = percent_text(rate=price.rate, language=language)
+    words = language.say("Each event is charged {percent} of its amount", percent=percent)
     if price.fixed_amount_per_event:
-        words += f" plus {money(price.fixed_amount_per_event)}"
+        words += language.say(" plus {amount}", amount=money(price.fixed_amount_per_event))
     if price.minimum_amount_per_event is not None:
-        words += f", at least {money(price.minimum_amount_per_event)}"
+        words += language.say(", at least {amount}", amount=money(price.minimum_amount_per_event))
     if price.maximum_amount_per_event is not None:
-        words += f", at most {money(price.maximum_amount_per_event)}"
+        words += language.say(", at most {amount}", amount=money(price.maximum_amount_per_event))
     return f"{words}."
 
 
 def step_text(*, step: Step, is_first: bool, words: Words) -> str:
     """Say what a step is: "First 1,000,000 actions at USD 25.00 per million"."""
-    measured = quantity_text(quantity=step.quantity, unit=words.unit)
+    say = words.language.say
+    units = quantity_text(quantity=step.quantity, unit=words.unit, language=words.language)
     match step.kind:
         case StepKind.FLAT_FEE:
-            times = f"{grouped(plain(step.count))} times a" if step.count else "Flat"
-            fee = "flat fee" if step.count else "fee"
-            return f"{times} {fee} of {_money(step.flat_amount, words)} for {share_text(share=words.share)}the billing period"
+            fee = _money(step.flat_amount, words)
+            if not step.count:
+                return _shared(
+                    words,
+                    "Flat fee of {fee} for the billing period",
+                    "Flat fee of {fee} for {share} of the billing period",
+                    fee=fee,
+                )
+            return _shared(
+                words,
+                "{count} times a flat fee of {fee} for the billing period",
+                "{count} times a flat fee of {fee} for {share} of the billing period",
+                fee=fee,
+                count=_figure(step.count, words),
+            )
         case StepKind.UNITS:
-            return f"{measured} {_rate(step, words)}"
+            return f"{units} {_rate(step, words)}"
         case StepKind.TIER:
-            return f"{'First' if is_first and not words.carried else 'Next'} {measured} {_rate(step, words)}"
+            is_next = words.carried or not is_first
+            phrase = "Next {units} {rate}" if is_next else "First {units} {rate}"
+            return say(phrase, units=units, rate=_rate(step, words))
         case StepKind.TIER_REACHED:
-            return f"All {measured} {_rate(step, words)}"
+            return say("All {units} {rate}", units=units, rate=_rate(step, words))
         case StepKind.PACKAGES:
             assert words.package_size is not None, "packages have a size"
-            noun = "package" if step.count == 1 else "packages"
-            size = quantity_text(quantity=words.package_size, unit=words.unit)
-            return f"{grouped(plain(step.count))} {noun} of {size} at {_money(step.unit_amount, words)} each"
+            is_one = step.count == 1
+            return say(
+                "{count} package of {size} at {price} each" if is_one else "{count} packages of {size} at {price} each",
+                count=_figure(step.count, words),
+                size=quantity_text(quantity=words.package_size, unit=words.unit, language=words.language),
+                price=_money(step.unit_amount, words),
+            )
         case StepKind.PERCENTAGE:
-            return f"{_percent(step.rate)} of {measured}"
+            return say(
+                "{percent} of {amount}", percent=percent_text(rate=step.rate, language=words.language), amount=units
+            )
         case StepKind.CELL:
-            values = values_text(dimensions=words.dimensions, values=step.values)
-            return f"{measured} with {values} {_rate(step, words)}"
+            values = values_text(dimensions=words.dimensions, values=step.values, language=words.language)
+            return say("{units} with {values} {rate}", units=units, values=values, rate=_rate(step, words))
         case StepKind.OTHER_VALUES:
-            return f"{measured} with any other {' and '.join(words.dimensions)} {_rate(step, words)}"
+            names = say(" and ").join(words.dimensions)
+            return say("{units} with any other {names} {rate}", units=units, names=names, rate=_rate(step, words))
         case StepKind.EVENTS:
-            return f"{_events(step)} at {_money(step.unit_amount, words)} each"
+            return f"{_events(step, words)} {say('at {price} each', price=_money(step.unit_amount, words))}"
         case StepKind.EVENTS_AT_MINIMUM:
-            return f"{_events(step)} of together {measured} at the minimum of {_money(step.unit_amount, words)} each"
+            return say(
+                "{events} of together {units} at the minimum of {price} each",
+                events=_events(step, words),
+                units=units,
+                price=_money(step.unit_amount, words),
+            )
         case StepKind.EVENTS_AT_MAXIMUM:
-            return f"{_events(step)} of together {measured} at the maximum of {_money(step.unit_amount, words)} each"
+            return say(
+                "{events} of together {units} at the maximum of {price} each",
+                events=_events(step, words),
+                units=units,
+                price=_money(step.unit_amount, words),
+            )
         case StepKind.TRUE_UP:
-            return f"True-up to {share_text(share=words.share)}the minimum of {_money(step.flat_amount, words)}"
+            return _shared(
+                words,
+                "True-up to the minimum of {amount}",
+                "True-up to {share} of the minimum of {amount}",
+                amount=_money(step.flat_amount, words),
+            )
         case StepKind.CAP:
-            return f"Capped at {share_text(share=words.share or Fraction(1))}the maximum of {_money(step.flat_amount, words)}"
+            return _shared(
+                words,
+                "Capped at the maximum of {amount}",
+                "Capped at {share} of the maximum of {amount}",
+                share=words.share or Fraction(1),
+                amount=_money(step.flat_amount, words),
+            )
         case _:
             raise AssertionError(f"a price has no step {step.kind}: corrections say their own words")
 
@@ -123,33 +169,49 @@ def step_arithmetic(*, step: Step, words: Words) -> str:
 
 def line_explanation(*, model: PriceModel, priced: PricedQuantity, words: Words, amount: Money) -> str:
     """Explain a whole line in a few plain sentences: what was used, what was free, how it is charged, what was rounded."""
+    language = words.language
     sentences = []
     if model is PriceModel.FLAT:
         sentences.append(f"{priced.steps[0].text}.")
     else:
-        used = quantity_text(quantity=priced.quantity, unit=words.unit)
-        free = grouped(plain(priced.free_quantity))
-        sentences.append(f"{used} used, {free} of them free." if priced.free_quantity else f"{used} used.")
-        sentences.append(words.each_event or MODEL_SENTENCES[model])
+        used = quantity_text(quantity=priced.quantity, unit=words.unit, language=language)
+        if priced.free_quantity:
+            free = _figure(priced.free_quantity, words)
+            sentences.append(language.say("{used} used, {free} of them free.", used=used, free=free))
+        else:
+            sentences.append(language.say("{used} used.", used=used))
+        sentences.append(words.each_event or language.say(MODEL_SENTENCES[model]))
         if words.carried:
-            before = quantity_text(quantity=words.carried, unit=words.unit)
-            sentences.append(f"It goes on from {before} that were used before in the same billing period.")
+            before = quantity_text(quantity=words.carried, unit=words.unit, language=language)
+            sentences.append(
+                language.say(
+                    "It goes on from {before} that were used before in the same billing period.", before=before
+                )
+            )
     sentences += [f"{step.text}." for step in priced.steps if step.kind.is_bound]
     if priced.unrounded_amount != Fraction(amount.amount):
-        exact, rounded = _money(priced.unrounded_amount, words), _money(amount.amount, words)
-        sentences.append(f"{exact[0].upper()}{exact[1:]} is rounded to {rounded}.")
+        exact = capitalised(_money(priced.unrounded_amount, words))
+        rounded = _money(amount.amount, words)
+        sentences.append(language.say("{exact} is rounded to {rounded}.", exact=exact, rounded=rounded))
     return " ".join(sentences)
 
 
-def amount_text(*, amount: Decimal | Fraction, currency: str) -> str:
+def amount_text(*, amount: Decimal | Fraction, currency: str, language: Language = ENGLISH) -> str:
     """Write an amount in full, with at least the currency's decimals: 1,234.50, 0.0000375, ≈ 15.903226."""
     shown = displayed_amount(amount=Fraction(amount))
     text = plain(shown)
     if shown != amount:
-        return f"≈ {grouped(text)}"
+        return f"≈ {language.figure(text)}"
     whole, _, decimals = text.partition(".")
     decimals = decimals.ljust(exponent(currency) if currency else 0, "0")
-    return grouped(f"{whole}.{decimals}" if decimals else whole)
+    return language.figure(f"{whole}.{decimals}" if decimals else whole)
+
+
+def money_words(*, money: Money, language: Language = ENGLISH) -> str:
+    """Write money as lines say it: USD 25.00."""
+    currency = money.currency.code
+    figure = amount_text(amount=money.amount, currency=currency, language=language)
+    return language.money(figure, currency=currency)
 
 
 def displayed_amount(*, amount: Fraction) -> Fraction:
@@ -157,66 +219,87 @@ def displayed_amount(*, amount: Fraction) -> Fraction:
     return _approximate(amount, places=APPROXIMATE_PLACES) if "/" in plain(amount) else amount
 
 
-def quantity_text(*, quantity: Decimal, unit: str) -> str:
+def quantity_text(*, quantity: Decimal, unit: str, language: Language = ENGLISH) -> str:
     """Write a quantity with its unit: 1 query, 15,000,000 actions, 10.5 GB."""
-    text = grouped(plain(quantity))
-    return f"{text} {counted(unit, quantity)}" if unit else text
+    text = language.figure(plain(quantity))
+    return f"{text} {language.counted(unit, quantity)}" if unit else text
 
 
 def grouped(text: str) -> str:
     """Put commas between the thousands of a plain number: 1234567.5 → 1,234,567.5; a minus becomes a true one."""
-    sign, digits = ("−", text[1:]) if text.startswith("-") else ("", text)
-    whole, point, decimals = digits.partition(".")
-    return f"{sign}{int(whole):,}{point}{decimals}"
+    return ENGLISH.figure(text)
+
+
+def capitalised(words: str) -> str:
+    """Begin words with a capital, and leave the rest as it is."""
+    return words[0].upper() + words[1:]
+
+
+def percent_text(*, rate: Decimal, language: Language = ENGLISH) -> str:
+    """Write a fraction of one as people read it: 2.9 %."""
+    return f"{language.decimal(plain(EXACT.multiply(rate, Decimal(100))))} %"
+
+
+def share_text(*, share: Fraction, language: Language = ENGLISH) -> str:
+    """Say which part of what is owed per billing period: "17/31"."""
+    if share == 0:
+        return language.say("no part")
+    if share.denominator <= READABLE_DENOMINATOR_MAX:
+        return str(share)
+    return f"{language.decimal(plain(_approximate(share * 100, places=2)))} %"
+
+
+def _shared(words: Words, whole: str, part: str, *, share: Fraction | None = None, **parts: str) -> str:
+    """Say what is owed per billing period: the whole of it, or a share."""
+    share = words.share if share is None else share
+    if share == 1:
+        return words.language.say(whole, **parts)
+    return words.language.say(part, share=share_text(share=share, language=words.language), **parts)
+
+
+def _figure(number: Decimal, words: Words) -> str:
+    return words.language.figure(plain(number))
 
 
 def _money(amount: Decimal | Fraction, words: Words) -> str:
     """Write an amount with its currency: USD 25.00, about USD 15.903226."""
-    text = amount_text(amount=amount, currency=words.currency)
-    about = "about " if text.startswith("≈") else ""
-    return f"{about}{words.currency} {text.removeprefix('≈ ')}" if words.currency else text
+    text = amount_text(amount=amount, currency=words.currency, language=words.language)
+    if not words.currency:
+        return text
+    told = words.language.money(text.removeprefix("≈ "), currency=words.currency)
+    return words.language.say("about {amount}", amount=told) if text.startswith("≈") else told
 
 
-def _events(step: Step) -> str:
-    return quantity_text(quantity=step.count, unit="event")
+def _events(step: Step, words: Words) -> str:
+    return quantity_text(quantity=step.count, unit="event", language=words.language)
 
 
 def _rate(step: Step, words: Words) -> str:
     """Say what a unit costs: "at USD 25.00 per million plus a flat fee of USD 10.00"."""
     parts = []
     if step.rate:
-        parts.append(f"at {_percent(step.rate)}")
+        percent = percent_text(rate=step.rate, language=words.language)
+        parts.append(words.language.say("at {percent}", percent=percent))
     elif step.unit_amount:
-        parts.append(f"at {_unit_price(step.unit_amount, words)}")
+        parts.append(_unit_price(step.unit_amount, words))
     if step.flat_amount:
-        share = share_text(share=words.share)
-        parts.append(f"{'plus' if parts else 'for'} {share}a flat fee of {_money(step.flat_amount, words)}")
-    return " ".join(parts) or "free of charge"
+        fee = _money(step.flat_amount, words)
+        parts.append(
+            _shared(words, "plus a flat fee of {fee}", "plus {share} of a flat fee of {fee}", fee=fee)
+            if parts
+            else _shared(words, "for a flat fee of {fee}", "for {share} of a flat fee of {fee}", fee=fee)
+        )
+    return " ".join(parts) or words.language.say("free of charge")
 
 
 def _unit_price(unit_amount: Decimal, words: Words) -> str:
-    """Quote a tiny unit price for as many units as make it a readable amount: USD 0.00002 → USD 20.00 per million."""
+    """Quote a tiny unit price for as many units as make it a readable amount: USD 0.00002 → at USD 20.00 per million."""
     if words.currency:
-        for lot, name, minor_units_min in LOTS:
+        for lot, phrase, minor_units_min in LOTS:
             price = EXACT.multiply(unit_amount, Decimal(lot))
             if round_money(price, words.currency).amount == price >= minor_units_min * minor_unit(words.currency):
-                return f"{_money(price, words)} {name}"
-    return f"{_money(unit_amount, words)} each"
-
-
-def _percent(rate: Decimal) -> str:
-    return f"{plain(EXACT.multiply(rate, Decimal(100)))} %"
-
-
-def share_text(*, share: Fraction) -> str:
-    """Say "17/31 of " before what is owed per billing period; nothing for a whole one."""
-    if share == 1:
-        return ""
-    if share == 0:
-        return "no part of "
-    if share.denominator <= READABLE_DENOMINATOR_MAX:
-        return f"{share} of "
-    return f"{plain(_approximate(share * 100, places=2))} % of "
+                return words.language.say(phrase, price=_money(price, words))
+    return words.language.say("at {price} each", price=_money(unit_amount, words))
 
 
 def _result(amount: Fraction, words: Words) -> str:

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, append_only, fits_currency, stays
+from invoicing.core.languages import LANGUAGES
 from invoicing.core.life_cycle import TRANSITIONS, State, Trigger
 
 
@@ -43,6 +44,14 @@ class Customer(models.Model):
     currency = models.CharField(max_length=3)
     timezone = models.CharField(max_length=60, default="UTC", help_text="Periods begin at midnight there.")
     address = models.TextField(blank=True)
+    language = models.CharField(
+        max_length=2,
+        blank=True,
+        default="",
+        db_default=models.Value(""),
+        choices=[(language.code, language.name) for language in LANGUAGES.values()],
+        help_text="Of invoices and credit notes; empty: the one of the house (DOCUMENT_LANGUAGE).",
+    )
     tax_id = models.CharField(max_length=50, blank=True)
     settlement_channel = models.CharField(max_length=20, choices=SettlementChannel, default=SettlementChannel.STRIPE)
     net_terms_days = models.PositiveSmallIntegerField(default=14, help_text="Days from issue to due date.")
@@ -80,6 +89,9 @@ class Customer(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(settlement_channel__in=SettlementChannel.values), name="customer_channel_is_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(language__in=["", *LANGUAGES]), name="customer_language_is_known"
             ),
             models.CheckConstraint(
                 condition=models.Q(net_terms_days__lte=365), name="customer_terms_are_within_a_year"

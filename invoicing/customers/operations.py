@@ -12,9 +12,10 @@ from django.db import IntegrityError, connection, transaction
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
+from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, FOUR_DECIMALS
 from billing_site.kernel.money import exponent, plain, round_money
 from billing_site.kernel.text import is_storable
+from invoicing.core.languages import LANGUAGES
 from invoicing.core.numbers import Mistake, read_number
 from invoicing.customers.models import GRACE_HOURS_MAX, Customer, LateUsagePolicy, SettlementChannel
 
@@ -25,6 +26,7 @@ CHANGEABLE = (
     "email",
     "address",
     "tax_id",
+    "language",
     "settlement_channel",
     "net_terms_days",
     "payment_method",
@@ -47,6 +49,7 @@ def create_customer(
     timezone: str = "UTC",
     address: str = "",
     tax_id: str = "",
+    language: str = "",
     settlement_channel: str = "stripe",
     net_terms_days: int = 14,
     payment_method: str = "",
@@ -59,7 +62,8 @@ def create_customer(
     """Create the customer that usage events name by `key` (S0-122).
 
     `late_materiality` is an amount in the customer's currency; together with `late_usage_policy` it says what
-    becomes of usage that is late for its invoice, `grace_hours` for how long it is not (S0-060..062).
+    becomes of usage that is late for its invoice, `grace_hours` for how long it is not (S0-060..062). `language` is that of
+    its documents, "" the one of the house.
     The same key with the same content a second time returns the customer that exists; with other
     content it is a Conflict. Raises InvalidFields naming each field that is wrong.
     """
@@ -71,6 +75,7 @@ def create_customer(
         "timezone": timezone,
         "address": address,
         "tax_id": tax_id,
+        "language": language,
         "settlement_channel": settlement_channel,
         "net_terms_days": net_terms_days,
         "payment_method": payment_method,
@@ -165,12 +170,18 @@ def _check_field(name: str, value: Any) -> FieldError | None:
         try:
             exponent(value)
         except KeyError:
+            if value in FOUR_DECIMALS:
+                return FieldError(
+                    name, "unit_of_account", f"nobody pays in {value}: use the currency that is paid, such as CLP"
+                )
             return FieldError(name, "unknown", "must be an ISO 4217 code such as EUR")
     if name == "timezone":
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             return FieldError(name, "unknown", "must be an IANA time zone such as Europe/Berlin")
+    if name == "language" and value not in ("", *LANGUAGES):
+        return FieldError(name, "unknown", f"must be one of {', '.join(LANGUAGES)}, or empty")
     if name == "settlement_channel" and value not in SettlementChannel.values:
         return FieldError(name, "unknown", f"must be one of {', '.join(SettlementChannel.values)}")
     if name == "late_usage_policy" and value not in LateUsagePolicy.values:

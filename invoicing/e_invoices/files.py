@@ -13,7 +13,7 @@ from billing_site.kernel.money import plain
 from invoicing.e_invoices.statement import EInvoice, Party, StatedLine, Vat, VatCategory
 
 PROFILE: Final = "en16931"
-COMMERCIAL_INVOICE: Final = "380"
+COMMERCIAL_INVOICE, CREDIT_NOTE = "380", "381"
 PIECE: Final = "C62"
 EMAIL: Final = "EM"
 TRANSFER, UNDEFINED_MEANS = "58", "1"
@@ -29,7 +29,7 @@ def cii_file(*, e_invoice: EInvoice) -> bytes:
 
 
 def ubl_file(*, e_invoice: EInvoice) -> bytes:
-    """Write a UBL 2.1 invoice (EN 16931); the same invoice gives the same bytes."""
+    """Write a UBL 2.1 invoice, or credit note (EN 16931); the same statement gives the same bytes."""
     return _utf8(generate_ubl_xml(_terms(e_invoice), level=PROFILE, check_schematron=None))
 
 
@@ -43,10 +43,10 @@ def _terms(e_invoice: EInvoice) -> dict[str, Any]:
     terms: dict[str, Any] = {
         "BT-1": e_invoice.number,
         "BT-2": e_invoice.issued_on,
-        "BT-3": COMMERCIAL_INVOICE,
+        "BT-3": COMMERCIAL_INVOICE if e_invoice.corrects is None else CREDIT_NOTE,
         "BT-5": e_invoice.currency,
         "BT-10": e_invoice.buyer_reference,
-        "BT-20": f"Please name {e_invoice.number} when you pay.",
+        "BT-20": e_invoice.payment_terms,
         "BT-72": days[1],
         "BT-83": e_invoice.number,
         "BT-106": _money(e_invoice.net.amount),
@@ -68,6 +68,8 @@ def _terms(e_invoice: EInvoice) -> dict[str, Any]:
         "BG-25": [_line(line) for line in e_invoice.lines],
         **_means(e_invoice),
     }
+    if e_invoice.corrects is not None:
+        terms["BG-3"] = [{"BT-25": e_invoice.corrects.number, "BT-26": e_invoice.corrects.issued_on}]
     if e_invoice.days is not None:
         terms |= {"BT-73": days[0], "BT-74": days[1]}
     if e_invoice.due_on is not None:

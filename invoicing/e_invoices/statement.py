@@ -3,7 +3,7 @@
 It says what was issued, and nothing of what was paid later: the same invoice gives the same statement for ever.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -15,8 +15,10 @@ from moneyed import Money
 
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.money import from_minor_units, round_money, total
+from invoicing.core.languages import Language, language_of
 from invoicing.core.tax import TaxKind
 from invoicing.core.tax_rules import EUROPEAN_UNION
+from invoicing.invoices.line_words import LineWords, words_of_lines
 from invoicing.invoices.models import STATED, Invoice, InvoiceLine, InvoiceStatus, TaxLine, TaxState
 from invoicing.invoices.queries import period_shown
 from invoicing.invoices.taxes import lines_paying
@@ -99,8 +101,16 @@ class VatSum:
 
 
 @dataclass(frozen=True)
+class Corrected:
+    """The invoice that a credit note corrects."""
+
+    number: str
+    issued_on: date
+
+
+@dataclass(frozen=True)
 class EInvoice:
-    """All that an e-invoice says; `prepaid` is what credit that was bought before has paid, `due` what is left to pay at issue."""
+    """All that an e-invoice, or a credit note that `corrects` an invoice, says; `prepaid` is what credit that was bought before has paid, `due` what is left to pay at issue."""
 
     number: str
     issued_on: date
@@ -111,9 +121,11 @@ class EInvoice:
     buyer: Party
     buyer_reference: str
     bank: str
+    payment_terms: str
     lines: tuple[StatedLine, ...]
     sums: tuple[VatSum, ...]
     prepaid: Money
+    corrects: Corrected | None = None
 
     @property
     def net(self) -> Money:
@@ -153,27 +165,30 @@ def e_invoice_of(*, invoice: Invoice) -> EInvoice:
     """Return the statement of an issued invoice; raises Conflict (no_e_invoice) that says why there is none."""
     if why := why_no_e_invoice(invoice=invoice):
         raise Conflict(f"there is no e-invoice of {invoice}: {why}", field="number", code="no_e_invoice")
-    return stated(invoice=invoice, lines=lines_with_taxes(invoice=invoice))
+    lines = lines_with_taxes(invoice=invoice)
+    words = words_of_lines(lines=lines, language=language_of(code=invoice.language))
+    return stated(invoice=invoice, lines=lines, words=words)
 
 
-def stated(*, invoice: Invoice, lines: Sequence[InvoiceLine]) -> EInvoice:
-    """Return the statement of an invoice that has an e-invoice, from its lines with their taxes."""
+def stated(*, invoice: Invoice, lines: Sequence[InvoiceLine], words: Mapping[int, LineWords]) -> EInvoice:
+    """Return the statement of an invoice that has an e-invoice, from its lines with their taxes, and their words by id."""
     assert invoice.number is not None and invoice.issued_at is not None, "an issued invoice has a number and a time"
-    zone = ZoneInfo(invoice.timezone)
+    zone, language = ZoneInfo(invoice.timezone), language_of(code=invoice.language)
     payments = lines_paying(invoice=invoice, lines=lines)
     period = period_shown(invoice=invoice)
     found = EInvoice(
         number=invoice.number,
         issued_on=invoice.issued_at.astimezone(zone).date(),
         due_on=invoice.due_date,
-        days=None if period is None else _days(period.start, period.end, zone),
+        days=None if period is None else days_of(period.start, period.end, zone),
         currency=invoice.currency,
-        seller=_seller(invoice),
-        buyer=_buyer(invoice),
+        seller=seller_of(invoice),
+        buyer=buyer_of(invoice),
         buyer_reference=invoice.customer.key,
         bank=str(invoice.seller.get("bank", "")),
-        lines=tuple(_stated([line for line in lines if line not in payments], zone)),
-        sums=tuple(_sums(invoice)),
+        payment_terms=language.say("Please name {number} when you pay.", number=invoice.number),
+        lines=tuple(_stated([line for line in lines if line not in payments], words, zone, language)),
+        sums=tuple(_sums(invoice, language)),
         prepaid=total((line.amount * -1 for line in payments), invoice.currency),
     )
     assert found.due == round_money(invoice.total.amount, invoice.currency), (
@@ -182,13 +197,15 @@ def stated(*, invoice: Invoice, lines: Sequence[InvoiceLine]) -> EInvoice:
     return found
 
 
-def _stated(lines: Sequence[InvoiceLine], zone: ZoneInfo) -> Iterator[StatedLine]:
+def _stated(
+    lines: Sequence[InvoiceLine], words: Mapping[int, LineWords], zone: ZoneInfo, language: Language
+) -> Iterator[StatedLine]:
     """Yield the lines; what takes something off single lines stands with these."""
     off: dict[str, list[Allowance]] = {}
     for line in lines:
         for part in line.rated.get("parts", ()):
             amount = round_money(Decimal(part["amount"]["amount"]), line.currency)
-            off.setdefault(part["reference"], []).append(Allowance(line.description, amount))
+            off.setdefault(part["reference"], []).append(Allowance(words[line.pk]["description"], amount))
     for line in lines:
         # What takes all that it is off other lines has nothing of its own to state, and may have no tax.
         tax = next(iter(line.taxes.all()), None)
@@ -200,14 +217,14 @@ def _stated(lines: Sequence[InvoiceLine], zone: ZoneInfo) -> Iterator[StatedLine
         quantity, price, allowances = _priced(line, net, off.get(line.rated["inputs"]["reference"], []), tax)
         yield StatedLine(
             number=line.position,
-            name=line.description,
-            description=line.rated["explanation"],
+            name=words[line.pk]["description"],
+            description=words[line.pk]["explanation"],
             quantity=quantity,
             price=price,
             allowances=allowances,
             amount=net,
-            vat=_vat(TaxKind(tax.kind), tax.rate, tax.reason),
-            days=None if line.kind in STATED else _days(line.service_start, line.service_end, zone),
+            vat=vat_of_tax(tax, language),
+            days=None if line.kind in STATED else days_of(line.service_start, line.service_end, zone),
         )
 
 
@@ -223,21 +240,22 @@ def _priced(
         return Decimal(-1 if net.amount < 0 else 1), abs(net.amount), ()
     steps = line.rated["steps"]
     price = Decimal(steps[0]["unit_amount"]) if len(steps) == 1 else Decimal(0)
-    if price and price * line.quantity == line.amount.amount and _fits(price) and _fits(line.quantity):
+    if price and price * line.quantity == line.amount.amount and fits_in_file(price) and fits_in_file(line.quantity):
         return line.quantity, price, tuple(off)
     return Decimal(1), line.amount.amount, tuple(off)
 
 
-def _fits(number: Decimal) -> bool:
+def fits_in_file(number: Decimal) -> bool:
+    """Say whether a price or a quantity is written without being rounded."""
     return round(number, PLACES_MAX) == number
 
 
-def _sums(invoice: Invoice) -> Iterator[VatSum]:
+def _sums(invoice: Invoice, language: Language) -> Iterator[VatSum]:
     """Yield one sum for each category and rate: places and names of the tax are not told apart."""
     nothing = from_minor_units(0, invoice.currency)
     found: dict[Vat, tuple[Money, Money]] = {}
     for one in _document(invoice)["summary"]:
-        vat = _vat(TaxKind(one["kind"]), Decimal(one["rate"]), one["reason"])
+        vat = _vat(TaxKind(one["kind"]), Decimal(one["rate"]), language.told(one["reason"]))
         taxable, tax = found.get(vat, (nothing, nothing))
         found[vat] = (
             taxable + round_money(Decimal(one["taxable"]["amount"]), invoice.currency),
@@ -247,19 +265,26 @@ def _sums(invoice: Invoice) -> Iterator[VatSum]:
         yield VatSum(vat, taxable, tax)
 
 
+def vat_of_tax(tax: TaxLine, language: Language) -> Vat:
+    """Return the category and rate of a stored tax, and why nothing is owed."""
+    return _vat(TaxKind(tax.kind), tax.rate, language.told(tax.reason))
+
+
 def _vat(kind: TaxKind, rate: Decimal, reason: str) -> Vat:
     if kind is TaxKind.TAXED:
         return Vat(VatCategory.STANDARD if rate else VatCategory.ZERO, rate, "")
     return Vat(CATEGORIES[kind], Decimal(0), reason)
 
 
-def _seller(invoice: Invoice) -> Party:
+def seller_of(invoice: Invoice) -> Party:
+    """Return who sells, as copied onto a taxed invoice."""
     told, party = invoice.seller, _document(invoice)["seller"]
     number = party["number"] or told.get("tax_id", "")
     return Party(told.get("name", ""), _lines(told.get("address", "")), party["country"], number, told.get("email", ""))
 
 
-def _buyer(invoice: Invoice) -> Party:
+def buyer_of(invoice: Invoice) -> Party:
+    """Return who buys, as copied onto a taxed invoice."""
     party = _document(invoice)["customer"]
     return Party(
         name=invoice.customer_name,
@@ -280,6 +305,7 @@ def _lines(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
-def _days(start: datetime, end: datetime, zone: ZoneInfo) -> tuple[date, date]:
+def days_of(start: datetime, end: datetime, zone: ZoneInfo) -> tuple[date, date]:
+    """Return the first and the last day of a half-open time in a zone, both included."""
     first, last = start.astimezone(zone).date(), (end.astimezone(zone) - MICROSECOND).date()
     return first, max(first, last)

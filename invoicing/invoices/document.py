@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Final
 
 from moneyed import Money
 
 from billing_site.kernel.money import is_rounded, total
-from billing_site.kernel.words import counted
+from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.spans import date_text, period_text
 from invoicing.invoices.printed_page import (
     DocumentCustomer,
@@ -24,6 +25,9 @@ from invoicing.invoices.printed_page import (
     Sum,
 )
 from invoicing.invoices.printed_text import quantity_text
+
+# That we have given an invoice up says nothing to who owes it.
+STATUS_WORDS: Final = {"issued": "Issued", "paid": "Paid", "void": "Void", "written_off": "Issued"}
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,14 @@ class InvoiceDocument:
     # The root over the usage events that it counts, and how many these are; empty where it counts none.
     events_root: str = ""
     event_count: int = 0
-    locale: str = "en"
+    language: Language = ENGLISH
     taxes: tuple[DocumentSum, ...] = ()
     payments: tuple[DocumentSum, ...] = ()
     notes: tuple[str, ...] = ()
     e_invoice: str = ""
+    logo: bytes = b""
 
     def __post_init__(self) -> None:
-        assert self.locale == "en", f"no words for the locale {self.locale!r} yet"
         first, last = self.period_first_date, self.period_last_date
         assert first == last or (first and last and first < last), "the period ends before it begins"
         assert last or self.issue_date, "what bills no period has a day on which it is issued"
@@ -104,23 +108,24 @@ def render_pdf(*, document: InvoiceDocument) -> bytes:
 
     Characters that no bundled font can draw come out as □.
     """
-    return _page(document).pdf()
+    return invoice_page(document=document).pdf()
 
 
 def document_etag(*, document: InvoiceDocument) -> str:
     """Return 64 hexadecimal digits that change whenever the bytes of `render_pdf` would: an HTTP ETag without quotes."""
-    return _page(document).etag()
+    return invoice_page(document=document).etag()
 
 
-def _page(document: InvoiceDocument) -> PrintedPage:
+def invoice_page(*, document: InvoiceDocument) -> PrintedPage:
+    """Return what the template places of an invoice."""
     dated = document.issue_date or document.period_last_date
     assert dated is not None, "a document has a day"
     return PrintedPage(
-        locale=document.locale,
+        language=document.language,
         dated=dated,
         title="Draft invoice" if document.is_draft else "Invoice",
         number=document.number or "",
-        status="" if document.is_draft else document.status.capitalize(),
+        status=STATUS_WORDS.get(document.status.lower(), ""),
         watermark="VOID" if document.is_void else "DRAFT" if document.is_draft else "",
         seller=document.seller,
         customer=document.customer,
@@ -133,6 +138,7 @@ def _page(document: InvoiceDocument) -> PrintedPage:
         evidence=_evidence(document),
         notes=document.notes,
         e_invoice=document.e_invoice,
+        logo=document.logo,
     )
 
 
@@ -157,48 +163,52 @@ def _negated(money: Money) -> Money:
 
 def _facts(document: InvoiceDocument) -> Iterator[Fact]:
     """Yield the dates that matter, most urgent first."""
+    language = document.language
     if document.due_date and not document.is_void:
-        yield Fact("Due date", date_text(day=document.due_date), is_strong=True)
+        yield Fact("Due date", date_text(day=document.due_date, language=language), is_strong=True)
     if document.period_first_date and document.period_last_date:
-        period = period_text(first=document.period_first_date, last=document.period_last_date)
+        period = period_text(first=document.period_first_date, last=document.period_last_date, language=language)
         yield Fact("Billing period", period, is_strong=True)
     if document.issue_date:
-        yield Fact("Issue date", date_text(day=document.issue_date))
+        yield Fact("Issue date", date_text(day=document.issue_date, language=language))
     yield Fact("Time zone", document.time_zone)
 
 
 def _sums(document: InvoiceDocument) -> Iterator[Sum]:
     """Yield the rows under the table."""
-    yield Sum("plain", "Subtotal", document.subtotal)
+    say = document.language.say
+    yield Sum("plain", say("Subtotal"), document.subtotal)
     for row in document.taxes:
         yield Sum("plain", row.text, row.amount)
     if document.payments:
         taxed = total((row.amount for row in document.taxes if row.is_counted), document.currency)
-        yield Sum("strong", "Total with tax", document.subtotal + taxed)
+        yield Sum("strong", say("Total with tax"), document.subtotal + taxed)
     for row in document.payments:
         yield Sum("plain", row.text, row.amount)
-    yield Sum("strong", "Total", document.total)
+    yield Sum("strong", say("Total"), document.total)
     if document.is_draft:
         return
     if document.amount_paid.amount:
-        yield Sum("plain", "Paid", _negated(document.amount_paid))
+        yield Sum("plain", say("Paid"), _negated(document.amount_paid))
     if document.amount_credited.amount:
-        yield Sum("plain", "Credited", _negated(document.amount_credited))
-    yield Sum("due", "Amount due", Money(0, document.currency) if document.is_void else document.amount_due)
+        yield Sum("plain", say("Credited"), _negated(document.amount_credited))
+    yield Sum("due", say("Amount due"), Money(0, document.currency) if document.is_void else document.amount_due)
 
 
 def _payment(document: InvoiceDocument) -> PaymentWords:
     """Return how to pay, or one sentence why nothing has to be paid; never instructions to pay what is not due."""
+    say = document.language.say
     if document.is_void:
-        return PaymentWords(("This invoice is void. Please do not pay it.",))
+        return PaymentWords((say("This invoice is void. Please do not pay it."),))
     if document.is_draft:
-        return PaymentWords(("This is a draft. Figures may still change, and nothing is due until it is issued.",))
+        told = "This is a draft. Figures may still change, and nothing is due until it is issued."
+        return PaymentWords((say(told),))
     if document.amount_due.amount < 0:
-        return PaymentWords(("Please pay nothing: the amount is in your favour.",))
+        return PaymentWords((say("Please pay nothing: the amount is in your favour."),))
     if document.amount_due.amount == 0:
         is_paid = document.amount_paid.amount > 0 and not document.amount_credited.amount
         owed = "for this period" if document.period_last_date else "for this"
-        return PaymentWords(("Paid in full. Thank you." if is_paid else f"Nothing has to be paid {owed}.",))
+        return PaymentWords((say("Paid in full. Thank you." if is_paid else f"Nothing has to be paid {owed}."),))
     return PaymentWords((document.payment_note,), bank=document.seller.bank, reference=document.number or "")
 
 
@@ -206,9 +216,12 @@ def _evidence(document: InvoiceDocument) -> tuple[str, str] | None:
     """Return what says which usage events were counted; nothing where none has a root."""
     if not document.events_root:
         return None
-    number = quantity_text(quantity=Decimal(document.event_count))
-    note = (
-        f"This invoice rests on {number} usage {counted('event', document.event_count)}, under the root below (Merkle tree, RFC 9162)."
-        " Its page on the web has them, and a program that checks them without us."
+    language, count = document.language, document.event_count
+    number = quantity_text(quantity=Decimal(count), language=language)
+    note = language.say(
+        "This invoice rests on {count} usage {events}, under the root below (Merkle tree, RFC 9162)."
+        " Its page on the web has them, and a program that checks them without us.",
+        count=number,
+        events=language.counted("event", count),
     )
     return note, document.events_root

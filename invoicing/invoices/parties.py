@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from django.conf import settings
 
 from invoicing.customers.models import Customer
+from invoicing.invoices.logo import logo_in_use
 from invoicing.invoices.models import Invoice
 from invoicing.invoices.printed_page import DocumentCustomer, DocumentSeller
 from invoicing.invoices.taxes import decided_number, seller_number
@@ -12,6 +13,7 @@ from invoicing.invoices.taxes import decided_number, seller_number
 # What of an invoice says who owes and who sells.
 PARTY_FIELDS = (
     "timezone",
+    "language",
     "customer_name",
     "customer_email",
     "customer_address",
@@ -24,13 +26,16 @@ PARTY_FIELDS = (
 def copy_parties(*, invoice: Invoice, customer: Customer) -> None:
     """Copy the parties onto an invoice that is not issued yet, unsaved."""
     invoice.timezone = customer.timezone
+    invoice.language = customer.language or settings.DOCUMENT_LANGUAGE
     invoice.customer_name = customer.name
     invoice.customer_email = customer.email
     invoice.customer_address = customer.address
     # The number that tax was decided by, where there is one.
     invoice.customer_tax_id = decided_number(invoice=invoice) or customer.tax_id
     invoice.settlement_channel = customer.settlement_channel
-    invoice.seller = dict(settings.SELLER)
+    # The seal covers it: the logo is named only where there is one.
+    logo = logo_in_use()
+    invoice.seller = settings.SELLER | ({"logo": logo} if logo else {})
 
 
 def printed_parties(*, invoice: Invoice) -> tuple[DocumentSeller, DocumentCustomer]:

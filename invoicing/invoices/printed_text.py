@@ -1,4 +1,4 @@
-"""Words and figures as an invoice prints them: English numbers and dates, and people's text made safe to set."""
+"""Words and figures as documents print them: figures in their language, and people's text made safe to set."""
 
 import re
 import unicodedata
@@ -8,8 +8,8 @@ from typing import Final
 from moneyed import Money
 
 from billing_site.kernel.money import exponent, plain
+from invoicing.core.languages import ENGLISH, Language
 
-MINUS: Final = "\N{MINUS SIGN}"
 # Stands for a character that no bundled font can draw: PDF/A refuses missing glyphs, a customer must not be refused.
 UNDRAWABLE: Final = "\N{WHITE SQUARE}"
 # A word longer than this may break anywhere, so that it never runs into the next column.
@@ -18,23 +18,23 @@ WORD_LENGTH_MAX: Final = 22
 SHORTENED_LENGTH_MAX: Final = 60
 
 
-def money_text(*, money: Money) -> str:
+def money_text(*, money: Money, language: Language = ENGLISH) -> str:
     """Write money for people: "EUR 1,234.50", "JPY −900"; digits beyond the minor unit are kept, never rounded."""
-    return f"{money.currency.code} {amount_text(amount=money.amount, decimals_min=exponent(money.currency.code))}"
+    currency = money.currency.code
+    figure = amount_text(amount=money.amount, decimals_min=exponent(currency), language=language)
+    return language.money(figure, currency=currency)
 
 
-def quantity_text(*, quantity: Decimal) -> str:
+def quantity_text(*, quantity: Decimal, language: Language = ENGLISH) -> str:
     """Write a quantity for people: "15,000,000", "10.5", "−3"."""
-    return amount_text(amount=quantity, decimals_min=0)
+    return amount_text(amount=quantity, decimals_min=0, language=language)
 
 
-def amount_text(*, amount: Decimal, decimals_min: int) -> str:
-    """Write a decimal with thousands separated by commas and at least so many decimals; nothing is rounded."""
-    # Not abs(amount): Decimal's signs round to 28 digits, copy_abs does not.
-    whole, _, decimals = plain(amount.copy_abs()).partition(".")
+def amount_text(*, amount: Decimal, decimals_min: int, language: Language = ENGLISH) -> str:
+    """Write a decimal with its thousands apart and at least so many decimals; nothing is rounded."""
+    whole, _, decimals = plain(amount).partition(".")
     decimals = decimals.ljust(decimals_min, "0")
-    sign = MINUS if amount < 0 else ""
-    return f"{sign}{int(whole):,}" + (f".{decimals}" if decimals else "")
+    return language.figure(f"{whole}.{decimals}" if decimals else whole)
 
 
 def line_of(text: str) -> str | list[str]:

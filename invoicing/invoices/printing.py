@@ -22,11 +22,11 @@ PRINTED_BY: Final = ("typst", "noto-cjk-sans-jp-regular", "pypdf")
 PDF_STANDARD: Final = "a-3b"
 
 
-def print_pdf(*, content: dict[str, Any]) -> bytes:
-    """Print a content, every text of it final; characters that no bundled font can draw come out as □."""
+def print_pdf(*, content: dict[str, Any], logo: bytes = b"") -> bytes:
+    """Print a content, every text of it final, with the picture that it names by its digest; characters that no bundled font can draw come out as □."""
     while True:
         try:
-            return _compile(content)
+            return _compile(content, logo)
         except typst.TypstError as error:
             missing = _undrawable_clusters(error)
             cleaned = _without(content, missing)
@@ -69,13 +69,13 @@ def _without(content: Any, missing: frozenset[str]) -> Any:
 _compiling = threading.Lock()
 
 
-def _compile(content: dict[str, Any]) -> bytes:
+def _compile(content: dict[str, Any], logo: bytes) -> bytes:
     """Compile the template with the content; one at a time, for the process has one compiler with one set of inputs."""
     dated = datetime.combine(date(*content["dated"]), time(), UTC)
     with _compiling:
         pdf = _compiler().compile(
             format="pdf",
-            sys_inputs={"document": json.dumps(content, ensure_ascii=False)},
+            sys_inputs={"document": json.dumps(content, ensure_ascii=False), "logo": str(list(logo))},
             pdf_standards=PDF_STANDARD,
             timestamp=dated,
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.money import plain, wire
+from invoicing.core.languages import ENGLISH
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, LineKind, TaxLine, UsageCorrection
 from invoicing.invoices.taxes import tax_row_document
 
@@ -107,6 +108,9 @@ def invoice_seal(*, invoice: Invoice, line_digests: list[str], taxes: Sequence[T
     # Said only of what is not of a period: the seals of before there were one-off invoices stay the same.
     if invoice.kind != InvoiceKind.PERIOD:
         document |= {"kind": invoice.kind, "key": invoice.key}
+    # Said only where it is another: the seals of before there were languages stay the same.
+    if invoice.language != ENGLISH.code:
+        document["language"] = invoice.language
     # Named only where it is set: seals of before there was tax stay the same.
     if invoice.tax is not None:
         assert invoice.tax_amount is not None and invoice.tax_added is not None, "only what is taxed is sealed"

@@ -11,6 +11,7 @@ from moneyed import Money
 from billing_site.kernel.money import plain, round_money, total, wire
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.contract import AdjustmentKind, ContractSnapshot, OpenCorrection
+from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.tax import (
     InvoiceTax,
     LineTax,
@@ -118,7 +119,7 @@ class TaxRow:
     evidence: str
 
 
-def tax_sums(*, invoice: Invoice) -> list[TaxRow]:
+def tax_sums(*, invoice: Invoice, language: Language = ENGLISH) -> list[TaxRow]:
     """Return what the lines of each rate come to on a stored invoice; nothing where no tax is charged."""
     return [
         TaxRow(
@@ -128,12 +129,13 @@ def tax_sums(*, invoice: Invoice) -> list[TaxRow]:
                 rate=Decimal(one["rate"]),
                 jurisdiction=one["jurisdiction"],
                 inclusive=one["inclusive"],
+                language=language,
             ),
             kind=one["kind"],
             taxable=round_money(Decimal(one["taxable"]["amount"]), invoice.currency),
             amount=round_money(Decimal(one["amount"]["amount"]), invoice.currency),
             inclusive=one["inclusive"],
-            reason=one["reason"],
+            reason=language.told(one["reason"]),
             evidence=one["evidence"],
         )
         for one in (invoice.tax or {}).get("summary", ())
@@ -154,11 +156,11 @@ def amount_before_tax(*, invoice: Invoice, lines: Iterable[InvoiceLine]) -> Mone
     )
 
 
-def tax_notes(*, invoice: Invoice) -> list[str]:
+def tax_notes(*, invoice: Invoice, language: Language = ENGLISH) -> list[str]:
     """Return the sentences that the law asks for on an invoice, each once: why there is no tax, and by which evidence."""
     told = [
         f"{row.reason} ({row.evidence})" if row.evidence else row.reason
-        for row in tax_sums(invoice=invoice)
+        for row in tax_sums(invoice=invoice, language=language)
         if row.reason
     ]
     return list(dict.fromkeys(told))

@@ -1,5 +1,6 @@
 """From the stored invoice to the document that is printed."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -7,29 +8,38 @@ from zoneinfo import ZoneInfo
 
 from moneyed import Money
 
-from billing_site.kernel.money import exponent, total
+from billing_site.kernel.money import total
 from invoicing.core.contract import StepKind
+from invoicing.core.languages import Language, language_of
+from invoicing.core.wording import percent_text
 from invoicing.customers.models import SettlementChannel
 from invoicing.e_invoices.files import cii_file
 from invoicing.e_invoices.statement import lines_with_taxes, stated, why_no_e_invoice
 from invoicing.invoices.document import DocumentSum, InvoiceDocument
+from invoicing.invoices.line_words import words_of_lines
+from invoicing.invoices.logo import logo_of
 from invoicing.invoices.models import Invoice, InvoiceLine
 from invoicing.invoices.parties import printed_parties
 from invoicing.invoices.printed_page import DocumentLine, DocumentStep
-from invoicing.invoices.printed_text import amount_text, money_text
+from invoicing.invoices.printed_text import money_text
 from invoicing.invoices.queries import period_shown
-from invoicing.invoices.taxes import lines_paying, tax_notes, tax_sums
+from invoicing.invoices.taxes import TaxRow, lines_paying, tax_notes, tax_sums
 
 # Steps that say which of the usage they price.
 SAYS_WHICH = (StepKind.CELL, StepKind.OTHER_VALUES)
+PAYMENT_NOTES = {
+    SettlementChannel.STRIPE: "We charge the payment method on file; where there is none, you receive a link to pay.",
+    SettlementChannel.MANUAL: "Please transfer the amount due and name the invoice number.",
+}
 
 
 def document_of(*, invoice: Invoice) -> InvoiceDocument:
     """Return what is printed on an invoice: copied parties, lines with their steps, what is due."""
-    zone = ZoneInfo(invoice.timezone)
+    zone, language = ZoneInfo(invoice.timezone), language_of(code=invoice.language)
     seller, customer = printed_parties(invoice=invoice)
     period = period_shown(invoice=invoice)
     lines = lines_with_taxes(invoice=invoice)
+    told = words_of_lines(lines=lines, language=language)
     # Where tax is charged, credit that was bought pays what is owed with it: no line of the document, but a payment.
     payments = lines_paying(invoice=invoice, lines=lines)
     paid = total((line.amount for line in payments), invoice.currency)
@@ -44,74 +54,72 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         period_last_date=None if period is None else (period.end.astimezone(zone) - timedelta(microseconds=1)).date(),
         time_zone=invoice.timezone,
         currency=invoice.currency,
-        lines=tuple(_line(line) for line in lines if line not in payments),
+        lines=tuple(_line(line, told[line.pk], language) for line in lines if line not in payments),
         subtotal=invoice.subtotal - paid,
         total=invoice.total,
         amount_paid=invoice.amount_paid,
         amount_credited=invoice.amount_credited,
         amount_due=invoice.amount_unpaid,
-        payment_note=_payment_note(invoice),
+        payment_note=language.say(PAYMENT_NOTES[SettlementChannel(invoice.settlement_channel)]),
         proof_digest=invoice.seal or invoice.content_digest,
         events_root=invoice.events_root,
         event_count=sum(line.event_count for line in lines if line.events_root),
         taxes=tuple(
-            DocumentSum(f"{row.text} on {money_text(money=row.taxable)}", row.amount, is_counted=not row.inclusive)
-            for row in tax_sums(invoice=invoice)
+            DocumentSum(_taxed(row, language), row.amount, is_counted=not row.inclusive)
+            for row in tax_sums(invoice=invoice, language=language)
         ),
-        payments=tuple(DocumentSum(line.description, line.amount) for line in payments),
-        notes=tuple(tax_notes(invoice=invoice)),
+        payments=tuple(DocumentSum(told[line.pk]["description"], line.amount) for line in payments),
+        notes=tuple(tax_notes(invoice=invoice, language=language)),
         e_invoice=""
         if why_no_e_invoice(invoice=invoice)
-        else cii_file(e_invoice=stated(invoice=invoice, lines=lines)).decode(),
+        else cii_file(e_invoice=stated(invoice=invoice, lines=lines, words=told)).decode(),
+        language=language,
+        logo=logo_of(invoice=invoice),
     )
 
 
-def _payment_note(invoice: Invoice) -> str:
-    if invoice.settlement_channel == SettlementChannel.STRIPE:
-        return "We charge the payment method on file; where there is none, you receive a link to pay."
-    return "Please transfer the amount due and name the invoice number."
+def _taxed(row: TaxRow, language: Language) -> str:
+    """Say which tax, and on what."""
+    amount = money_text(money=row.taxable, language=language)
+    return language.say("{tax} on {amount}", tax=row.text, amount=amount)
 
 
-def _line(line: InvoiceLine) -> DocumentLine:
-    steps = tuple(_step(step, line.currency) for step in line.rated["steps"])
+def _line(line: InvoiceLine, told: Mapping[str, Any], language: Language) -> DocumentLine:
+    steps = tuple(_step(step, line.currency, language) for step in told["steps"])
     return DocumentLine(
         position=line.position,
-        description=line.description,
-        explanation=line.rated["explanation"],
+        description=told["description"],
+        explanation=told["explanation"],
         # An adjustment is an amount: it has neither a number of units nor a price for one.
         quantity=None if line.adjustment else line.quantity,
         unit=line.unit,
         free_quantity=Decimal(line.rated["free_quantity"]),
-        unit_amount="" if line.adjustment else _unit_price(line.rated["steps"], line.currency),
+        unit_amount="" if line.adjustment else _unit_price(line.rated["steps"], line.currency, language),
         amount=line.amount,
         # One tier says no more than its line, one cell says which.
         steps=steps if len(steps) > 1 or any(step["kind"] in SAYS_WHICH for step in line.rated["steps"]) else (),
     )
 
 
-def _unit_price(steps: list[dict[str, Any]], currency: str) -> str:
+def _unit_price(steps: list[dict[str, Any]], currency: str, language: Language) -> str:
     """Return the one price that a line has; nothing where the steps tell different ones."""
     if len(steps) != 1:
         return ""
-    return _price_text(steps[0], currency)
+    return _price_text(steps[0], currency, language)
 
 
-def _step(step: dict[str, Any], currency: str) -> DocumentStep:
+def _step(step: dict[str, Any], currency: str, language: Language) -> DocumentStep:
     quantity = Decimal(step["quantity"])
     return DocumentStep(
         text=step["text"],
         quantity=quantity or None,
-        price=_price_text(step, currency),
+        price=_price_text(step, currency, language),
         amount=Money(Decimal(step["amount"]), currency),
     )
 
 
-def _price_text(step: dict[str, Any], currency: str) -> str:
+def _price_text(step: dict[str, Any], currency: str, language: Language) -> str:
     rate, unit, flat = (Decimal(step[name]) for name in ("rate", "unit_amount", "flat_amount"))
     if rate:
-        return f"{amount_text(amount=rate * 100, decimals_min=0)} %"
-    if unit:
-        return f"{currency} {amount_text(amount=unit, decimals_min=exponent(currency))}"
-    if flat:
-        return f"{currency} {amount_text(amount=flat, decimals_min=exponent(currency))}"
-    return ""
+        return percent_text(rate=rate, language=language)
+    return money_text(money=Money(unit or flat, currency), language=language) if unit or flat else ""

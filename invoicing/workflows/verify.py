@@ -31,6 +31,7 @@ from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.commitment_faults import commitment_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.credit_note_faults import credit_note_faults
+from invoicing.workflows.document_faults import document_faults
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction
 from invoicing.workflows.guard_faults import guard_faults
 from invoicing.workflows.lines_in_service import lines_outside_service
@@ -301,9 +302,15 @@ def check_carved_rows_are_as_they_were() -> Iterator[Finding]:
         yield Finding("carved rows are as they were", subject, fault)
 
 
+def check_documents_print_again() -> Iterator[Finding]:
+    """The newest documents that are kept are what printing them again gives, byte by byte."""
+    yield from (Finding("documents print again", *fault) for fault in document_faults())
+
+
 CHECKS = (
     check_guards_are_on,
     check_carved_rows_are_as_they_were,
+    check_documents_print_again,
     check_books_balance,
     check_invoices_are_booked,
     check_prepaid_credit_is_owed,

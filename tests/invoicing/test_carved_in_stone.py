@@ -51,7 +51,8 @@ def another_value(column: str, kind: str) -> str:
     """An SQL expression of the column's type that differs from what stands there."""
     match kind:
         case "character varying" | "text":
-            return f"CASE WHEN {column} = 'EUR' THEN 'JPY' ELSE 'EUR' END"
+            # Two letters: the shortest column holds a language.
+            return f"CASE WHEN {column} = 'de' THEN 'en' ELSE 'de' END"
         case "jsonb":
             return "'{\"forged\": true}'::jsonb"
         case "date":

@@ -19,9 +19,10 @@ from billing_site.kernel.period import Period, as_utc
 from invoicing.core.adjustments.parts import parts_in_order
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, Charge, Step, StepKind, Term
 from invoicing.core.definition import definition_of, price_from_definition
+from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.rating import rate_charge
 from invoicing.core.spans import service_text
-from invoicing.core.wording import amount_text
+from invoicing.core.wording import amount_text, money_words
 
 NOTHING = Decimal(0)
 
@@ -67,17 +68,21 @@ class AdvanceCredit(AdvanceTerm):
     kind: ClassVar[AdjustmentKind] = AdjustmentKind.ADVANCE_CREDIT
 
 
-def adjust_advance(*, term: AdvanceTerm, base: tuple[BaseLine, ...], currency: str) -> AdjustmentLine:
+def adjust_advance(
+    *, term: AdvanceTerm, base: tuple[BaseLine, ...], currency: str, language: Language = ENGLISH
+) -> AdjustmentLine:
     """Return the line of one term: what is settled, what is taken for the next period, or what is given back."""
     seen = total((line.amount for line in base), currency)
     held = round_money(term.held, currency)
     match term:
         case InvoicedInAdvance():
-            return _settled(term, base, held, seen, "Invoiced in advance", "these charges")
+            told = "{taken} of these charges are invoiced already"
+            return _settled(term, base, held, seen, "Invoiced in advance", told, language)
         case AdvanceCredit():
-            return _settled(term, base, held, seen, "Credit from fees invoiced in advance", "this invoice")
+            told = "{taken} of this invoice are invoiced already"
+            return _settled(term, base, held, seen, "Credit from fees invoiced in advance", told, language)
         case InAdvance():
-            return _next_fees(term, base, held + seen)
+            return _next_fees(term, base, held + seen, language)
         case _:
             raise AssertionError(f"fees in advance have no such term: {term}")
 
@@ -107,31 +112,39 @@ def advance_members(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settled(
-    term: AdvanceTerm, base: tuple[BaseLine, ...], held: Money, owed: Money, description: str, what: str
+    term: AdvanceTerm,
+    base: tuple[BaseLine, ...],
+    held: Money,
+    owed: Money,
+    description: str,
+    explanation: str,
+    language: Language,
 ) -> AdjustmentLine:
     nothing = total((), held.currency.code)
     taken = min(held, max(owed, nothing))
     left = held - taken
-    rest = f"; {_text(left)} are left" if left.amount else ""
+    told = language.say(explanation, taken=money_words(money=taken, language=language))
+    if left.amount:
+        told += language.say("; {left} are left", left=money_words(money=left, language=language))
     step = Step(
         kind=StepKind.SETTLED,
         quantity=NOTHING,
         amount=-Fraction(taken.amount),
         flat_amount=held.amount,
-        text=f"Of {_text(held)} that were invoiced in advance",
+        text=language.say("Of {held} that were invoiced in advance", held=money_words(money=held, language=language)),
         arithmetic=f"= {_amount(nothing - taken)}",
     )
     return AdjustmentLine(
         term=term,
         base=base,
-        description=description,
-        explanation=f"{_text(taken)} of {what} are invoiced already{rest}.",
+        description=language.say(description),
+        explanation=f"{told}.",
         amount=nothing - taken,
         steps=(step,),
     )
 
 
-def _next_fees(term: InAdvance, base: tuple[BaseLine, ...], rest: Money) -> AdjustmentLine:
+def _next_fees(term: InAdvance, base: tuple[BaseLine, ...], rest: Money, language: Language) -> AdjustmentLine:
     currency = rest.currency.code
     nothing = total((), currency)
     lines = [rate_charge(charge=fee, usage=None, currency=currency) for fee in term.fees]
@@ -149,24 +162,32 @@ def _next_fees(term: InAdvance, base: tuple[BaseLine, ...], rest: Money) -> Adju
     fees = total((line.amount for line in lines), currency)
     counted = min(rest, fees)
     service = term.service_period
-    span = service_text(start=service.start, end=service.end, timezone=term.timezone)
-    told = f"{_text(fees)} are owed for {span}, which is paid before it is served"
+    span = service_text(start=service.start, end=service.end, timezone=term.timezone, language=language)
+    told = language.say(
+        "{fees} are owed for {span}, which is paid before it is served",
+        fees=money_words(money=fees, language=language),
+        span=span,
+    )
     if rest.amount:
-        told += f"; {_text(counted)} of it are invoiced already"
+        told += language.say(
+            "; {counted} of it are invoiced already", counted=money_words(money=counted, language=language)
+        )
         steps.append(
             Step(
                 kind=StepKind.HELD,
                 quantity=NOTHING,
                 amount=-Fraction(counted.amount),
                 flat_amount=rest.amount,
-                text=f"Invoiced in advance and not used: {_text(rest)}",
+                text=language.say(
+                    "Invoiced in advance and not used: {rest}", rest=money_words(money=rest, language=language)
+                ),
                 arithmetic=f"= {_amount(nothing - counted)}",
             )
         )
     return AdjustmentLine(
         term=term,
         base=base,
-        description=f"In advance for {span}",
+        description=language.say("In advance for {span}", span=span),
         explanation=f"{told}.",
         amount=fees - counted,
         steps=tuple(steps),
@@ -204,10 +225,6 @@ def _period(document: Mapping[str, Any]) -> Period:
 
 def _time(moment: datetime) -> str:
     return as_utc(moment).isoformat().replace("+00:00", "Z")
-
-
-def _text(money: Money) -> str:
-    return f"{money.currency.code} {_amount(money)}"
 
 
 def _amount(money: Money) -> str:

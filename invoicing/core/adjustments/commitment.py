@@ -16,7 +16,8 @@ from moneyed import Money
 from billing_site.kernel.money import EXACT, plain, round_money, total
 from invoicing.core.adjustments.parts import parts_of
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, Step, StepKind, Term
-from invoicing.core.wording import amount_text
+from invoicing.core.languages import ENGLISH, Language
+from invoicing.core.wording import amount_text, money_words, percent_text
 
 NOTHING = Decimal(0)
 
@@ -68,43 +69,55 @@ class CommitmentExpiry(CommitmentTerm):
     carry_max: Decimal | None = NOTHING
 
 
-def adjust_commitment(*, term: CommitmentTerm, base: tuple[BaseLine, ...], currency: str) -> AdjustmentLine:
+def adjust_commitment(
+    *, term: CommitmentTerm, base: tuple[BaseLine, ...], currency: str, language: Language = ENGLISH
+) -> AdjustmentLine:
     """Return the line that a tranche has on an invoice; together, all that was promised is drawn, trued up, expired or rolled over."""
     spent = total((line.amount for line in base), currency)
     available = max(round_money(term.available, currency), total((), currency))
     counted = min(spent, available)
     left = available - counted
+    say = language.say
+    available_text, counted_text, left_text = (
+        money_words(money=money, language=language) for money in (available, counted, left)
+    )
     match term:
         case CommitmentBase():
-            step = _step(StepKind.COMMITTED, "Committed spend, paid in advance", available)
-            return _line(
-                term,
-                base,
-                currency,
-                "Commitment, paid in advance",
-                f"{_text(available)} are paid before they are used.",
-                step,
-            )
+            step = _step(StepKind.COMMITTED, say("Committed spend, paid in advance"), available)
+            told = say("{amount} are paid before they are used.", amount=available_text)
+            return _line(term, base, currency, say("Commitment, paid in advance"), told, step)
         case CommitmentDrawdown():
-            step = _step(StepKind.DRAWN, f"Drawn from the commitment, of which {_text(available)} were left", -counted)
-            told = f"{_text(counted)} of these charges are paid already: {_text(left)} of the commitment are left."
-            line = _line(term, base, currency, "Paid from the commitment", told, step)
+            drawn = say("Drawn from the commitment, of which {available} were left", available=available_text)
+            told = say(
+                "{counted} of these charges are paid already: {left} of the commitment are left.",
+                counted=counted_text,
+                left=left_text,
+            )
+            step = _step(StepKind.DRAWN, drawn, -counted)
+            line = _line(term, base, currency, say("Paid from the commitment"), told, step)
             # What is paid already is off its lines: discounts reduce what is left to pay.
             return replace(line, parts=parts_of(amount=counted, base=base))
         case CommitmentOverage():
-            return _overage(term, base, spent - counted)
+            return _overage(term, base, spent - counted, language)
         case CommitmentTrueUp():
-            step = _step(StepKind.TRUE_UP, "Missing to the committed spend", left, flat=available)
-            told = f"{_text(available)} of the commitment were still to be spent, {_text(counted)} were: {_text(left)} are missing."
-            return _line(term, base, currency, "True-up to the committed spend", told, step)
+            step = _step(StepKind.TRUE_UP, say("Missing to the committed spend"), left, flat=available)
+            told = say(
+                "{available} of the commitment were still to be spent, {counted} were: {left} are missing.",
+                available=available_text,
+                counted=counted_text,
+                left=left_text,
+            )
+            return _line(term, base, currency, say("True-up to the committed spend"), told, step)
         case CommitmentExpiry():
             kept = left if term.carry_max is None else min(left, round_money(term.carry_max, currency))
-            told = f"{_text(left)} of the commitment are left at its end: {_text(left - kept)} expire"
-            told += f", {_text(kept)} roll over." if kept.amount else "."
+            kept_text, lost_text = (money_words(money=money, language=language) for money in (kept, left - kept))
+            expire, roll = say("{amount} expire", amount=lost_text), say("{amount} roll over", amount=kept_text)
+            so = f"{expire}, {roll}" if kept.amount else expire
+            told = say("{left} of the commitment are left at its end: {so}.", left=left_text, so=so)
             nothing = total((), currency)
-            expired = _step(StepKind.EXPIRED, f"{_text(left - kept)} expire", nothing, flat=left - kept)
-            rolled = _step(StepKind.ROLLED_OVER, f"{_text(kept)} roll over", nothing, flat=kept)
-            return _line(term, base, currency, "End of the commitment", told, expired, rolled)
+            expired = _step(StepKind.EXPIRED, expire, nothing, flat=left - kept)
+            rolled = _step(StepKind.ROLLED_OVER, roll, nothing, flat=kept)
+            return _line(term, base, currency, say("End of the commitment"), told, expired, rolled)
         case _:
             raise AssertionError(f"a commitment has no such term: {term}")
 
@@ -135,15 +148,23 @@ def amount_of_step(*, rated: Mapping[str, Any], kind: StepKind) -> Decimal:
     return sum(amounts, NOTHING)
 
 
-def _overage(term: CommitmentOverage, base: tuple[BaseLine, ...], excess: Money) -> AdjustmentLine:
+def _overage(term: CommitmentOverage, base: tuple[BaseLine, ...], excess: Money, language: Language) -> AdjustmentLine:
     currency = excess.currency.code
     above = EXACT.subtract(term.rate, Decimal(1))
     amount = round_money(EXACT.multiply(excess.amount, above), currency)
-    percent = f"{plain(EXACT.multiply(term.rate, Decimal(100)))} %"
+    say = language.say
+    percent = percent_text(rate=term.rate, language=language)
+    excess_text = money_words(money=excess, language=language)
     told = (
-        f"{_text(excess)} are beyond the commitment and cost {percent} of their list price."
+        say(
+            "{excess} are beyond the commitment and cost {percent} of their list price.",
+            excess=excess_text,
+            percent=percent,
+        )
         if excess.amount
-        else f"Nothing is beyond the commitment, where the list price would be charged at {percent}."
+        else say(
+            "Nothing is beyond the commitment, where the list price would be charged at {percent}.", percent=percent
+        )
     )
     step = Step(
         kind=StepKind.OVERAGE,
@@ -151,10 +172,12 @@ def _overage(term: CommitmentOverage, base: tuple[BaseLine, ...], excess: Money)
         amount=Fraction(amount.amount),
         rate=term.rate,
         flat_amount=excess.amount,
-        text=f"{_text(excess)} beyond the commitment at {percent} of their list price",
+        text=say(
+            "{excess} beyond the commitment at {percent} of their list price", excess=excess_text, percent=percent
+        ),
         arithmetic=f"{plain(excess.amount)} × ({plain(term.rate)} − 1) = {amount_text(amount=amount.amount, currency=currency)}",
     )
-    line = _line(term, base, currency, "Overage rate beyond the commitment", told, step)
+    line = _line(term, base, currency, say("Overage rate beyond the commitment"), told, step)
     # What a lower rate leaves nobody to pay is off its lines; a higher one is nobody's but its own.
     return replace(line, parts=parts_of(amount=amount * -1, base=base)) if amount.amount < 0 else line
 
@@ -183,7 +206,3 @@ def _step(kind: StepKind, text: str, amount: Money, *, flat: Money | None = None
         text=text,
         arithmetic=f"= {written}",
     )
-
-
-def _text(money: Money) -> str:
-    return f"{money.currency.code} {amount_text(amount=money.amount, currency=money.currency.code)}"

@@ -14,7 +14,8 @@ from billing_site.kernel.money import total, wire
 from billing_site.kernel.period import Period
 from invoicing.core.adjustments.parts import parts_of
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, Step, StepKind, Term
-from invoicing.core.wording import amount_text
+from invoicing.core.languages import ENGLISH, Language
+from invoicing.core.wording import amount_text, money_words
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -24,6 +25,12 @@ class CreditKind(StrEnum):
 
     PROMOTIONAL = "promotional"
     PREPAID = "prepaid"
+
+
+DESCRIPTIONS = {
+    CreditKind.PROMOTIONAL: "Promotional credit: {name}",
+    CreditKind.PREPAID: "Prepaid credit: {name}",
+}
 
 
 @dataclass(frozen=True)
@@ -117,17 +124,27 @@ def draw_lots(
     return tuple(drawn)
 
 
-def adjust_draw(*, term: Draw, base: tuple[BaseLine, ...], currency: str) -> AdjustmentLine:
+def adjust_draw(
+    *, term: Draw, base: tuple[BaseLine, ...], currency: str, language: Language = ENGLISH
+) -> AdjustmentLine:
     """Return what one lot pays: all it has, as far as its lines and the invoice have something to pay."""
     open_amount = total((line.amount for line in base), currency)
     paid = min(term.balance, open_amount, term.room)
     rest = term.balance - paid
-    paid_text, balance_text, rest_text = (_money(money) for money in (paid, term.balance, rest))
+    pays_for = min(open_amount, term.room)
+    paid_text, balance_text, rest_text, pays_text = (
+        money_words(money=money, language=language) for money in (paid, term.balance, rest, pays_for)
+    )
     return AdjustmentLine(
         term=term,
         base=base,
-        description=f"{term.credit_kind.value.capitalize()} credit: {term.name}",
-        explanation=f"Of {balance_text} that were left, {paid_text} pay for this invoice; {rest_text} stay.",
+        description=language.say(DESCRIPTIONS[term.credit_kind], name=term.name),
+        explanation=language.say(
+            "Of {balance} that were left, {paid} pay for this invoice; {rest} stay.",
+            balance=balance_text,
+            paid=paid_text,
+            rest=rest_text,
+        ),
         amount=total((), currency) - paid,
         steps=(
             Step(
@@ -135,7 +152,9 @@ def adjust_draw(*, term: Draw, base: tuple[BaseLine, ...], currency: str) -> Adj
                 quantity=Decimal(0),
                 flat_amount=term.balance.amount,
                 amount=Fraction(-paid.amount),
-                text=f"{paid_text} of {balance_text} pay for {_money(min(open_amount, term.room))}",
+                text=language.say(
+                    "{paid} of {balance} pay for {amount}", paid=paid_text, balance=balance_text, amount=pays_text
+                ),
                 arithmetic=f"{_figure(term.balance)} − {_figure(paid)} = {_figure(rest)} left",
             ),
         ),
@@ -169,7 +188,3 @@ def _read(document: Mapping[str, Any]) -> Money:
 
 def _figure(money: Money) -> str:
     return amount_text(amount=money.amount, currency=money.currency.code)
-
-
-def _money(money: Money) -> str:
-    return f"{money.currency.code} {_figure(money)}"

@@ -11,7 +11,8 @@ from moneyed import Money
 from billing_site.kernel.money import plain, round_money, total
 from invoicing.core.adjustments.parts import parts_of
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, Step, StepKind, Term
-from invoicing.core.wording import amount_text
+from invoicing.core.languages import ENGLISH, Language
+from invoicing.core.wording import amount_text, money_words, percent_text
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Discount(Term):
         assert self.amount_off is None or self.amount_off > 0, f"an amount takes something off: {self.amount_off}"
 
 
-def adjust_discount(*, term: Discount, base: tuple[BaseLine, ...], currency: str) -> AdjustmentLine:
+def adjust_discount(
+    *, term: Discount, base: tuple[BaseLine, ...], currency: str, language: Language = ENGLISH
+) -> AdjustmentLine:
     """Take the discount off what earlier discounts left of its lines, rounded once, and never below zero.
 
     `base` are the amounts left. The parts name what is taken off each line (largest remainder first), so that tax and revenue can
@@ -45,8 +48,8 @@ def adjust_discount(*, term: Discount, base: tuple[BaseLine, ...], currency: str
     return AdjustmentLine(
         term=term,
         base=base,
-        description=f"Discount {term.name}",
-        explanation=_explanation(term, left, off),
+        description=language.say("Discount {name}", name=term.name),
+        explanation=_explanation(term, left, off, language),
         amount=total((), currency) - off,
         steps=(
             Step(
@@ -55,7 +58,7 @@ def adjust_discount(*, term: Discount, base: tuple[BaseLine, ...], currency: str
                 rate=term.rate or Decimal(0),
                 flat_amount=term.amount_off or Decimal(0),
                 amount=-Fraction(off.amount),
-                text=_text(term, left, off),
+                text=_text(term, left, off, language),
                 arithmetic=_arithmetic(term, left, off),
             ),
         ),
@@ -94,28 +97,34 @@ def _off(term: Discount, left: Money) -> Money:
     return min(left, round_money(term.amount_off, currency))
 
 
-def _explanation(term: Discount, left: Money, off: Money) -> str:
-    currency = left.currency.code
-    left_text, off_text = _money(left.amount, currency), _money(off.amount, currency)
+def _explanation(term: Discount, left: Money, off: Money, language: Language) -> str:
+    left_text, off_text = (money_words(money=money, language=language) for money in (left, off))
     if not off.amount:
         if 0 < left.amount < term.minimum_amount:
-            return f"It applies from {_money(term.minimum_amount, currency)}; what it reduces comes to {left_text}."
-        return "There is nothing left that it could reduce."
+            least = money_words(money=Money(term.minimum_amount, left.currency), language=language)
+            return language.say(
+                "It applies from {least}; what it reduces comes to {left}.", least=least, left=left_text
+            )
+        return language.say("There is nothing left that it could reduce.")
     if term.rate is not None:
-        return f"{plain(term.rate * 100)} % of {left_text} are taken off."
+        percent = percent_text(rate=term.rate, language=language)
+        return language.say("{percent} of {left} are taken off.", percent=percent, left=left_text)
     assert term.amount_off is not None, "a discount is a percentage or an amount"
     if off.amount < term.amount_off:
-        return f"Of {_money(term.amount_off, currency)} only {off_text} are taken off: no more is left to reduce."
-    return f"{off_text} are taken off {left_text}."
+        whole = money_words(money=Money(term.amount_off, left.currency), language=language)
+        return language.say(
+            "Of {whole} only {off} are taken off: no more is left to reduce.", whole=whole, off=off_text
+        )
+    return language.say("{off} are taken off {left}.", off=off_text, left=left_text)
 
 
-def _text(term: Discount, left: Money, off: Money) -> str:
-    currency = left.currency.code
+def _text(term: Discount, left: Money, off: Money, language: Language) -> str:
     if not off.amount:
-        return "Nothing is taken off"
+        return language.say("Nothing is taken off")
+    left_text = money_words(money=left, language=language)
     if term.rate is None:
-        return f"{_money(off.amount, currency)} off {_money(left.amount, currency)}"
-    return f"{plain(term.rate * 100)} % off {_money(left.amount, currency)}"
+        return language.say("{off} off {left}", off=money_words(money=off, language=language), left=left_text)
+    return language.say("{off} off {left}", off=percent_text(rate=term.rate, language=language), left=left_text)
 
 
 def _arithmetic(term: Discount, left: Money, off: Money) -> str:
@@ -126,7 +135,3 @@ def _arithmetic(term: Discount, left: Money, off: Money) -> str:
         return f"= − {off_text}"
     sign = "=" if Fraction(term.rate) * Fraction(left.amount) == Fraction(off.amount) else "≈"
     return f"{left_text} × {plain(term.rate)} {sign} {off_text}; − {off_text}"
-
-
-def _money(amount: Decimal, currency: str) -> str:
-    return f"{currency} {amount_text(amount=amount, currency=currency)}"

@@ -11,7 +11,8 @@ from moneyed import Money
 from billing_site.kernel.money import plain, round_money, total
 from invoicing.core.adjustments.parts import parts_of
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, Step, StepKind, Term
-from invoicing.core.wording import amount_text, share_text
+from invoicing.core.languages import ENGLISH, Language
+from invoicing.core.wording import amount_text, capitalised, money_words, share_text
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class MaximumSpend(SpendBound):
     kind: ClassVar[AdjustmentKind] = AdjustmentKind.MAXIMUM_SPEND
 
 
-def adjust_spend(*, term: SpendBound, base: tuple[BaseLine, ...], currency: str) -> AdjustmentLine:
+def adjust_spend(
+    *, term: SpendBound, base: tuple[BaseLine, ...], currency: str, language: Language = ENGLISH
+) -> AdjustmentLine:
     """Lift the lines to the minimum, or cut them at the maximum; zero where they are within it.
 
     Both are promises per billing period: a partial one owes its exact share, rounded once. A service without any share (the rest
@@ -52,14 +55,12 @@ def adjust_spend(*, term: SpendBound, base: tuple[BaseLine, ...], currency: str)
     spent = total((line.amount for line in base), currency)
     difference, nothing = bound - spent, total((), currency)
     amount = max(difference, nothing) if is_minimum else min(difference, nothing)
-    bound_text = (
-        f"{share_text(share=share)}the {'minimum' if is_minimum else 'maximum'} spend of {_money(term.bound, currency)}"
-    )
+    bound_text = _bound_text(term, share, currency, language)
     return AdjustmentLine(
         term=term,
         base=base,
-        description=_description(term, amount),
-        explanation=_explanation(term, bound_text, spent, amount),
+        description=_description(term, amount, language),
+        explanation=_explanation(term, bound_text, spent, amount, language),
         amount=amount,
         steps=(
             Step(
@@ -67,7 +68,7 @@ def adjust_spend(*, term: SpendBound, base: tuple[BaseLine, ...], currency: str)
                 quantity=Decimal(0),
                 flat_amount=term.bound,
                 amount=Fraction(amount.amount),
-                text=f"{bound_text[0].upper()}{bound_text[1:]}",
+                text=capitalised(bound_text),
                 arithmetic=_arithmetic(term, share, bound, spent, amount),
             ),
         ),
@@ -85,20 +86,38 @@ def spend_members(document: Mapping[str, Any]) -> dict[str, Any]:
     return {"bound": Decimal(document["bound"]), "share": Fraction(document["share"])}
 
 
-def _description(term: SpendBound, amount: Money) -> str:
+def _bound_text(term: SpendBound, share: Fraction, currency: str, language: Language) -> str:
+    amount = money_words(money=Money(term.bound, currency), language=language)
+    part = share_text(share=share, language=language)
     if term.kind is AdjustmentKind.MINIMUM_SPEND:
-        return "True-up to the minimum spend" if amount.amount else "Minimum spend, reached"
-    return "Reduction to the maximum spend" if amount.amount else "Maximum spend, not reached"
+        if share == 1:
+            return language.say("the minimum spend of {amount}", amount=amount)
+        return language.say("{share} of the minimum spend of {amount}", share=part, amount=amount)
+    if share == 1:
+        return language.say("the maximum spend of {amount}", amount=amount)
+    return language.say("{share} of the maximum spend of {amount}", share=part, amount=amount)
 
 
-def _explanation(term: SpendBound, bound_text: str, spent: Money, amount: Money) -> str:
-    currency = spent.currency.code
-    spent_text, rest = _money(spent.amount, currency), _money(abs(amount.amount), currency)
+def _description(term: SpendBound, amount: Money, language: Language) -> str:
     if term.kind is AdjustmentKind.MINIMUM_SPEND:
-        so = f"{rest} are missing to it" if amount.amount else "it is reached"
+        return language.say("True-up to the minimum spend" if amount.amount else "Minimum spend, reached")
+    return language.say("Reduction to the maximum spend" if amount.amount else "Maximum spend, not reached")
+
+
+def _explanation(term: SpendBound, bound_text: str, spent: Money, amount: Money, language: Language) -> str:
+    rest = money_words(money=abs(amount), language=language)
+    if term.kind is AdjustmentKind.MINIMUM_SPEND:
+        so = language.say("{rest} are missing to it", rest=rest) if amount.amount else language.say("it is reached")
+    elif amount.amount:
+        so = language.say("{rest} above it are not charged", rest=rest)
     else:
-        so = f"{rest} above it are not charged" if amount.amount else "it is not exceeded"
-    return f"The charges come to {spent_text}. Agreed is {bound_text}: {so}."
+        so = language.say("it is not exceeded")
+    return language.say(
+        "The charges come to {spent}. Agreed is {bound}: {so}.",
+        spent=money_words(money=spent, language=language),
+        bound=bound_text,
+        so=so,
+    )
 
 
 def _arithmetic(term: SpendBound, share: Fraction, bound: Money, spent: Money, amount: Money) -> str:
@@ -114,7 +133,3 @@ def _arithmetic(term: SpendBound, share: Fraction, bound: Money, spent: Money, a
         sign = "≤" if term.kind is AdjustmentKind.MINIMUM_SPEND else "≥"
         return f"{written} {sign} {text(spent.amount)}"
     return f"{written} − {text(spent.amount)} = {text(amount.amount)}"
-
-
-def _money(amount: Decimal, currency: str) -> str:
-    return f"{currency} {amount_text(amount=amount, currency=currency)}"

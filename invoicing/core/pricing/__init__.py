@@ -8,6 +8,7 @@ from fractions import Fraction
 from billing_site.kernel.money import EXACT
 from invoicing.core.contract import Price, PriceModel, Step, StepKind
 from invoicing.core.detail import ByDimensions, BySize, GroupUsage, SizeUsage
+from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.priced import PricedQuantity
 from invoicing.core.pricing.bounds import within_bounds
 from invoicing.core.pricing.flat import price_flat, price_per_unit
@@ -51,6 +52,7 @@ def price_quantity(
     by_size: SizeUsage | None = None,
     unit: str = "",
     currency: str = "",
+    language: Language = ENGLISH,
 ) -> PricedQuantity:
     """Price a quantity exactly and write out how (S0-063..068).
 
@@ -58,7 +60,7 @@ def price_quantity(
     per billing period and count by `share`; nothing else does. A flat price counts once for each seat.
     `carried` was used before in the same billing period: free units, tiers and packages go on from there.
     `groups` divide the quantity as a matrix needs it, `by_size` as a percentage of each event does; other prices have none.
-    `unit` and `currency` only flavour the texts. Rounding is the caller's, once per line.
+    `unit`, `currency` and `language` only flavour the texts. Rounding is the caller's, once per line.
     """
     assert quantity.is_finite() and quantity >= 0, "a negative aggregate is a metering bug, not a refund"
     assert 0 <= share <= 1, f"a share is a part of a period: {share}"
@@ -90,6 +92,7 @@ def price_quantity(
         package_size=price.package_size,
         carried=carried,
         dimensions=price.dimensions,
+        language=language,
     )
 
     amount = sum((step.amount for step in steps), Fraction(0))

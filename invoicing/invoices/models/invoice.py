@@ -6,13 +6,9 @@ from moneyed import Money
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
-from billing_site.kernel.model import (
-    carved,
-    fits_currency,
-    money_field,
-    stays,
-)
+from billing_site.kernel.model import carved, fits_currency, money_field, stays
 from invoicing.core.invoice_life import InvoiceStage, stage_of
+from invoicing.core.languages import ENGLISH, LANGUAGES
 from invoicing.customers.models import Customer
 from invoicing.invoices.models.held import is_not_held
 from invoicing.invoices.models.life import follows_its_lifecycle, life_constraints
@@ -98,6 +94,9 @@ class Invoice(models.Model):
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()
     timezone = models.CharField(max_length=60, default="UTC")
+    language = models.CharField(
+        max_length=2, default=ENGLISH.code, db_default=models.Value(ENGLISH.code), help_text="Of the printed document."
+    )
     drafted_at = models.DateTimeField()
     issued_at = models.DateTimeField(null=True, blank=True)
     due_date = models.DateField(null=True, blank=True)
@@ -181,6 +180,7 @@ class Invoice(models.Model):
             models.CheckConstraint(
                 condition=models.Q(events_root="") | models.Q(events_root__regex=ROOT), name="invoice_root_is_a_digest"
             ),
+            models.CheckConstraint(condition=models.Q(language__in=[*LANGUAGES]), name="invoice_language_is_known"),
             fits_currency(
                 "subtotal",
                 "tax_amount",

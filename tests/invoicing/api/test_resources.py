@@ -19,6 +19,7 @@ ACME = {
     "timezone": "Europe/Berlin",
     "address": "Hauptstraße 1\n10115 Berlin",
     "tax_id": "DE123456789",
+    "language": "de",
     "settlement_channel": "manual",
     "net_terms_days": 30,
     "payment_method": "",
