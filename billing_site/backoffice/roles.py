@@ -1,18 +1,16 @@
-"""Who may do what: three groups, and the permissions for deeds that move money.
+"""The groups of staff and the permissions for deeds that move money, made of the table of `responsibilities.py`.
 
-Finance looks at everything, changes customers, the catalog and what accounts are called elsewhere, tries price lists on closed periods, issues invoices and credit
-notes, sends refused ones again, records bank transfers and refunds, and replays dead letters. Approvers look at everything, decide what others ask for
-(never their own) and set from which amount on it takes two. Support looks at everything and changes
-nothing. `serve` and `demo` call `ensure_roles`; running it again changes nothing but adding what is missing, so that a permission that was taken away
+`serve` and `demo` call `ensure_roles`; running it again changes nothing but adding what is missing, so that a permission that was taken away
 by hand must be taken from the person, not from the group.
 """
 
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 
-from invoicing.approvals.models import Approval, ApprovalLimit
+from billing_site.backoffice.responsibilities import PROCESSES, Role, decides
+from invoicing.approvals.models import Approval, ApprovalLimit, ApprovedDeed
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
 from invoicing.credit_notes.models import CreditNote
@@ -33,7 +31,7 @@ from invoicing.top_ups.rules import TopUpRule
 from invoicing.what_ifs.models import WhatIf
 from metering.models import DeadLetter, Meter, UsageEvent
 
-FINANCE, APPROVERS, SUPPORT = "Finance", "Approvers", "Support"
+FINANCE, APPROVERS, SUPPORT = Role.FINANCE.value, Role.APPROVERS.value, Role.SUPPORT.value
 
 # Deeds beyond Django's add, change, delete and view.
 DEEDS: tuple[tuple[type[Model], str, str], ...] = (
@@ -62,7 +60,6 @@ SECOND_DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (Approval, "decide_approval", "Can approve and refuse what others ask for"),
     (ApprovalLimit, "set_approvallimit", "Can set from which amount on it takes two people"),
 )
-SEEN_APPS = ("invoicing", "metering", "dunning", "marketplaces")
 EDITED: tuple[type[Model], ...] = (
     AccountMapping,
     Budget,
@@ -88,23 +85,36 @@ EDITED: tuple[type[Model], ...] = (
 
 @transaction.atomic
 def ensure_roles() -> None:
-    """Make sure that the deeds' permissions and the groups Finance, Approvers and Support exist with what they need."""
-    deeds = [_deed(model, codename, name) for model, codename, name in DEEDS]
+    """Make sure that the deeds' permissions and the groups exist, each with what its part in each process needs."""
+    for model, codename, name in DEEDS:
+        _deed(model, codename, name)
     second = [_deed(model, codename, name) for model, codename, name in SECOND_DEEDS]
-    seen = Permission.objects.filter(content_type__app_label__in=SEEN_APPS, codename__startswith="view_")
-    edited = Permission.objects.filter(
-        content_type__in=ContentType.objects.get_for_models(*EDITED).values(),
-        codename__regex=r"^(add|change)_",
+    for deed in ApprovedDeed:
+        _deed(Approval, decides(deed).partition(".")[2], f"Can approve and refuse: {deed.label.lower()}")
+    groups = {role: Group.objects.get_or_create(name=role.value)[0] for role in Role}
+    for process in PROCESSES:
+        seen = Permission.objects.filter(content_type__app_label__in=process.seen, codename__startswith="view_")
+        for role in process.roles:
+            groups[role].permissions.add(*seen)
+        groups[process.responsible].permissions.add(*map(_permission, process.deeds))
+        groups[process.accountable].permissions.add(*(_permission(decides(deed)) for deed in process.approved))
+        if process.edited:
+            groups[process.responsible].permissions.add(*_edited())
+    groups[Role.APPROVERS].permissions.add(*second)
+
+
+def _edited() -> "QuerySet[Permission]":
+    return Permission.objects.filter(
+        content_type__in=ContentType.objects.get_for_models(*EDITED).values(), codename__regex=r"^(add|change)_"
     ) | Permission.objects.filter(
         content_type__in=ContentType.objects.get_for_models(Price, PriceTier, PlanSpend).values(),
         codename__startswith="delete_",
     )
-    finance, _ = Group.objects.get_or_create(name=FINANCE)
-    approvers, _ = Group.objects.get_or_create(name=APPROVERS)
-    support, _ = Group.objects.get_or_create(name=SUPPORT)
-    finance.permissions.add(*seen, *edited, *deeds)
-    approvers.permissions.add(*seen, *second)
-    support.permissions.add(*seen)
+
+
+def _permission(name: str) -> Permission:
+    app, _, codename = name.partition(".")
+    return Permission.objects.get(content_type__app_label=app, codename=codename)
 
 
 def _deed(model: type[Model], codename: str, name: str) -> Permission:

@@ -79,10 +79,15 @@ def decided_words(approval: Approval) -> str | SafeString:
     return format_html("{} ({}, {})", approval.decision_reason, approval.decided_by, moment(approval.decided_at))
 
 
+def may_decide_deed(request: HttpRequest, deed: str) -> bool:
+    """Say whether this person approves deeds of this kind: all of them, or these."""
+    return bool(request.user.has_perm(DECIDE) or request.user.has_perm(f"invoicing.decide_{deed}"))
+
+
 def may_decide(request: HttpRequest, approval: Approval) -> bool:
     """Say whether this person may approve or refuse what another asks for."""
     is_other = approval.requested_by.lower() != actor_of(request).lower()
-    return not approval.decision and is_other and request.user.has_perm(DECIDE)
+    return not approval.decision and is_other and may_decide_deed(request, approval.deed)
 
 
 def waits_words(done: object) -> str:
@@ -164,7 +169,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     def _decide(self, request: HttpRequest, object_id: str, decision: Decision) -> HttpResponse:
         approval: Approval = self.row_or_404(request, object_id)
         is_own = approval.requested_by.lower() == actor_of(request).lower()
-        if not (request.user.has_perm(DECIDE) or (is_own and decision is Decision.WITHDRAWN)):
+        if not (may_decide_deed(request, approval.deed) or (is_own and decision is Decision.WITHDRAWN)):
             raise PermissionDenied
         verb = {Decision.APPROVED: "Approve", Decision.REFUSED: "Refuse", Decision.WITHDRAWN: "Withdraw"}[decision]
         page = reverse("admin:invoicing_approval_change", args=[approval.pk])
@@ -269,7 +274,7 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
         except BillingError as problem:
             add_field_errors(form, problem)
             return False
-        told = "no limit" if amount is None else f"from {money_text(Money(amount, currency))} on"
+        told = f"{deed.label.lower()}: {'no limit' if amount is None else f'from {money_text(Money(amount, currency))} on'}"
         if deed in SWITCHED:
             told = f"{deed.label.lower()} takes {'one person' if amount is None else 'two people, always'}"
         attempt(request, lambda: None, done=lambda _: f"Set: {told}.")

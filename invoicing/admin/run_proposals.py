@@ -30,9 +30,9 @@ from billing_site.display.figures import moment_text, money_text, period_text
 from billing_site.display.pills import AMBER, BLUE, GREEN, RED, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
-from invoicing.admin.approvals import DECIDE, decided_words, may_decide
+from invoicing.admin.approvals import decided_words, may_decide, may_decide_deed
 from invoicing.admin.invoice_page import ISSUE
-from invoicing.approvals.models import Decision
+from invoicing.approvals.models import ApprovedDeed, Decision
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.run_proposals.models import RunProposal
 from invoicing.workflows.approve import decide
@@ -176,7 +176,7 @@ class RunProposalAdmin(ReadOnlyAdmin):
 
     def _decide(self, request: HttpRequest, object_id: str, decision: Decision) -> HttpResponse:
         proposal: RunProposal = self.row_or_404(request, object_id)
-        if not request.user.has_perm(DECIDE):
+        if not may_decide_deed(request, ApprovedDeed.BILLING_RUN.value):
             raise PermissionDenied
         approval = proposal.approval
         if approval is None or proposal.figures is None:
