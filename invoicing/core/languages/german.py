@@ -45,7 +45,7 @@ PAGE: Final = {
     ),
     "The same document for machines (EN 16931)": "Dasselbe Dokument für Maschinen (EN 16931)",
     "This invoice rests on {count} usage {events}, under the root below (Merkle tree, RFC 9162). Its page on the web has them, and a program that checks them without us.": (
-        "Dieser Rechnung liegen {count} {events} der Nutzung zugrunde, unter der folgenden Wurzel (Merkle-Baum, RFC 9162)."
+        "Grundlage dieser Rechnung: {count} {events} der Nutzung, unter der folgenden Wurzel (Merkle-Baum, RFC 9162)."
         " Ihre Seite im Web enthält sie und ein Programm, das sie ohne uns prüft."
     ),
 }
@@ -100,7 +100,7 @@ TAX: Final = {
     "exempt": "steuerfrei",
     "outside scope": "nicht steuerbar",
     "untaxed": "unversteuert",
-    "of which {tax}": "darin enthalten {tax}",
+    "of which {tax}": "darin {tax}",
     "{tax} on {amount}": "{tax} auf {amount}",
     "Reverse charge: VAT is to be accounted for by the recipient (Art. 44 and 196 of Directive 2006/112/EC).": (
         "Steuerschuldnerschaft des Leistungsempfängers (Reverse Charge, Art. 44 und 196 der Richtlinie 2006/112/EG)."
