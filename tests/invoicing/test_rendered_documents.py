@@ -9,6 +9,7 @@ import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pypdf import PdfReader
 
@@ -96,7 +97,7 @@ def test_asking_before_the_job_has_run_prints_in_place_and_a_payment_gives_anoth
 
 
 def test_what_cannot_be_printed_is_listed_and_tried_again_and_stops_neither_issue_nor_others(
-    july: Invoice, monkeypatch: Any
+    july: Invoice, monkeypatch: Any, admin_client: Client
 ) -> None:
     note = credited(july, of_line(1, amount="5"))
     working, at = printing._compile, AUGUST + timedelta(days=11)
@@ -116,6 +117,8 @@ def test_what_cannot_be_printed_is_listed_and_tried_again_and_stops_neither_issu
     failure = RenderingFailure.objects.get()
     assert (failure.invoice, failure.attempt_count, failure.last_error) == (july, 2, "ValueError: no such font")
     assert (document_queue().count, document_queue().why) == (1, "ValueError: no such font")
+    listed = admin_client.get(document_queue().link).content.decode()
+    assert "ValueError: no such font" in listed and str(july.number) in listed
 
     monkeypatch.setattr(printing, "_compile", working)
     assert sweep(at + timedelta(hours=1)) == Swept(1)
