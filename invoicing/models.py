@@ -5,6 +5,7 @@ from invoicing.approvals.models import Approval, ApprovalLimit
 from invoicing.backfills.models import Backfill
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceCell, PriceTier, Product
+from invoicing.closing.models import CheckSignOff, ClosedReport, MonthClose, MonthReopening
 from invoicing.credit_notes.models import CreditNote, CreditNoteLine, CreditNoteTax
 from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.customers.models import Customer, LifeCycleMove
@@ -20,7 +21,7 @@ from invoicing.invoices.models import (
     TaxLine,
     UsageCorrection,
 )
-from invoicing.ledger.models import Account, JournalEntry, Posting
+from invoicing.ledger.models import Account, Books, JournalEntry, Posting
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
@@ -46,7 +47,10 @@ __all__ = [
     "ApprovalLimit",
     "Backfill",
     "BillingRun",
+    "Books",
     "Budget",
+    "CheckSignOff",
+    "ClosedReport",
     "Commitment",
     "CommitmentTranche",
     "Coupon",
@@ -68,6 +72,8 @@ __all__ = [
     "InvoiceSeries",
     "JournalEntry",
     "LifeCycleMove",
+    "MonthClose",
+    "MonthReopening",
     "Payment",
     "PaymentFailure",
     "Plan",

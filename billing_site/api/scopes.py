@@ -19,6 +19,7 @@ RESOURCES = {
     "write_offs": "what is given up of invoices, and what of that is recovered",
     "billing_runs": "billing runs that are looked at before they are issued, and what is held before issue",
     "approvals": "deeds that take two people: write decides what others ask for",
+    "months": "closed months: checklists, certificates and packages; write closes them and asks that one is opened again",
     "reports": "what the books say: balances, receivables, statements, deferred and recurring revenue",
 }
 SCOPES = tuple(f"{resource}:{verb}" for resource in RESOURCES for verb in ("read", "write"))

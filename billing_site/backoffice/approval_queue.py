@@ -10,7 +10,7 @@ def approval_queue() -> WorkQueue:
     return WorkQueue(
         name="Approvals to give",
         link=admin_list("approval", "state=open"),
-        empty="A billing run that somebody proposes, or a large release, stands here until somebody else signs or refuses it.",
+        empty="A billing run that somebody proposes, a large release, or a month to be opened again stands here until somebody else signs or refuses it.",
         count=len(waiting),
         oldest=waiting[0][1] if waiting else None,
         why=first_named([summary for summary, _ in waiting]),

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -14,26 +13,12 @@ from invoicing.ledger.models import Account
 from invoicing.ledger.queries import currencies_booked
 from invoicing.reports.asking import Question, read_question
 from invoicing.reports.catalogue import BY_NAME
-from invoicing.reports.exports.datev import DatevClient
-from invoicing.reports.exports.export import FORMATS, ExportSettings, export_journal
+from invoicing.reports.exports.export import FORMATS, export_journal, export_settings
 from invoicing.reports.mapping import codes_in
 from invoicing.reports.models import BookkeepingSystem
 
 VIEW = "invoicing.view_posting"
 ASKED = ("start", "end", "currency")
-
-
-def export_settings() -> ExportSettings:
-    """Return what the settings say about the systems of others."""
-    return ExportSettings(
-        datev=DatevClient(
-            consultant_number=settings.DATEV_CONSULTANT_NUMBER,
-            client_number=settings.DATEV_CLIENT_NUMBER,
-            fiscal_month=settings.FISCAL_YEAR_FIRST_MONTH,
-        ),
-        xero_tax_rate=settings.XERO_TAX_RATE,
-        title=settings.SELLER["name"],
-    )
 
 
 def journal_export(request: HttpRequest, *, site: AdminSite) -> HttpResponse | StreamingHttpResponse:

@@ -102,6 +102,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
     (
         "Books",
         (
+            _list("Months", "calendar_month", "invoicing", "monthclose"),
             _list("Journal", "menu_book", "invoicing", "journalentry"),
             _list("Accounts", "account_tree", "invoicing", "account"),
             _list("Documents not printed", "print_disabled", "invoicing", "renderingfailure"),

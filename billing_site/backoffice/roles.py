@@ -13,6 +13,7 @@ from billing_site.backoffice.responsibilities import PROCESSES, Role, decides
 from invoicing.approvals.models import Approval, ApprovalLimit, ApprovedDeed
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
+from invoicing.closing.models import MonthClose
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
@@ -51,6 +52,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (WhatIf, "ask_whatif", "Can try price lists on closed periods"),
     (UsageEvent, "correct_usageevent", "Can cancel and amend usage events, and settle contradictions"),
     (Meter, "backdate_meter", "Can date meters back and rebuild their windows"),
+    (MonthClose, "close_month", "Can sign off checks, close months and ask that one is opened again"),
     (UsageCorrection, "decide_late_usage", "Can decide about late usage"),
     (UsageCorrection, "backfill_usage", "Can backfill and replay usage events"),
     (DeadLetter, "replay_deadletter", "Can replay and dismiss dead letters"),

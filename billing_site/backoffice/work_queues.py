@@ -12,6 +12,7 @@ from billing_site.backoffice.approval_queue import approval_queue
 from billing_site.backoffice.credit_queue import refund_queue, top_up_queue
 from billing_site.backoffice.document_queue import document_queue
 from billing_site.backoffice.held_queue import held_queue
+from billing_site.backoffice.month_queue import month_queue
 from billing_site.backoffice.rerating_queue import rerating_queue
 from billing_site.backoffice.tax_queues import tax_queues
 from billing_site.backoffice.usage_problems import uncharged_usage
@@ -61,6 +62,7 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         closing_queue(),
         unusual_queue(),
         rerating_queue(),
+        month_queue(at=at),
         top_up_queue(),
         *usage_queues(at=at),
         dead_letter_queue(),

@@ -31,6 +31,7 @@ ORDINARY = (
     "invoicing_account",
     "invoicing_accountmapping",
     "invoicing_billingrun",
+    "invoicing_books",
     "invoicing_budget",
     "invoicing_commitment",
     "invoicing_commitmenttranche",

@@ -52,6 +52,7 @@ PAGES = {
     ApprovedDeed.CREDIT_NOTE: "admin:invoicing_invoice_change",
     ApprovedDeed.WRITE_OFF: "admin:invoicing_invoice_change",
     ApprovedDeed.PRICE_VERSION: "admin:invoicing_planversion_change",
+    ApprovedDeed.REOPENING: "admin:invoicing_monthclose_change",
 }
 
 
@@ -110,7 +111,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     actions_detail = ("approve", "refuse", "withdraw")
     fields = ("what", "subject_link", "state", "figures", "asked_for", "decided", "digest")
-    empty_message = "What takes two people (a billing run, a large release, credit note or write-off, new prices) stands here from when somebody asks for it."
+    empty_message = "What takes two people (a billing run, a large release, credit note or write-off, new prices, a month to be opened again) stands here from when somebody asks for it."
 
     @admin.display(description="What", ordering="summary")
     def what(self, approval: Approval) -> str:

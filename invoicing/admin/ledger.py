@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet, Sum
+from django.db.models import F, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.html import format_html_join
@@ -14,24 +14,51 @@ from billing_site.display.figures import figure
 from billing_site.display.pills import pill
 from billing_site.kernel.money import total
 from invoicing.ledger.models import Account, JournalEntry, Posting
+from invoicing.reports.booked import booked_later_words
+
+
+class BookedFilter(admin.SimpleListFilter):
+    """By whether an entry is booked in the month in which it happened."""
+
+    title = "booked"
+    parameter_name = "booked"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the choices."""
+        return [("later", "Later, its month was closed"), ("at-once", "When it happened")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep those of the choice."""
+        match self.value():
+            case "later":
+                return queryset.filter(booked_at__gt=F("occurred_at"))
+            case "at-once":
+                return queryset.filter(booked_at=F("occurred_at"))
+            case _:
+                return queryset
 
 
 @admin.register(JournalEntry)
 class JournalEntryAdmin(ReadOnlyAdmin):
     """One business fact in the books."""
 
-    list_display = ("reference", moment_column("occurred_at", "Happened"), "description", "debits", "balance")
+    list_display = ("reference", moment_column("booked_at", "Booked"), "what", "debits", "balance")
     list_display_links = ("reference",)
-    list_filter = ("kind", "currency", "postings__account")
+    list_filter = (BookedFilter, "kind", "currency", "postings__account")
     search_fields = ("reference", "description")
-    date_hierarchy = "occurred_at"
-    ordering = ("-occurred_at", "-id")
+    date_hierarchy = "booked_at"
+    ordering = ("-booked_at", "-id")
     empty_message = "Issuing an invoice and receiving a payment each write a balanced entry here."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Load the postings of the page in one query."""
         queryset: QuerySet[Any] = super().get_queryset(request)
         return queryset.prefetch_related("postings__account")
+
+    @admin.display(description="Description", ordering="description")
+    def what(self, entry: JournalEntry) -> str:
+        """Show what it is, and from when where its own month was closed."""
+        return f"{entry.description}{booked_later_words(happened=entry.occurred_at, booked=entry.booked_at)}"
 
     @admin.display(description="Debits and credits")
     def debits(self, entry: JournalEntry) -> SafeString:

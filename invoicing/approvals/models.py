@@ -26,6 +26,7 @@ class ApprovedDeed(models.TextChoices):
     CREDIT_NOTE = "credit_note", "Credit note"
     WRITE_OFF = "write_off", "Write-off"
     PRICE_VERSION = "price_version", "Publication of prices"
+    REOPENING = "reopening", "Reopening of a closed month"
 
 
 # Deeds over an amount, which take a second person from a limit on.

@@ -37,7 +37,7 @@ def make_anchor(*, at: datetime) -> Anchor | None:
         "digest": head.digest,
         "rows": head.last_row,
         "tables": _counts(through=head.last_row),
-        "series": _series(),
+        "series": series_heads(),
     }
     return Anchor.objects.create(
         made_at=at, block_number=head.number, document=document, digest=document_digest(document=document)
@@ -101,10 +101,23 @@ def anchor_faults(*, document: dict[str, Any]) -> Iterator[str]:
     for table, count in document["tables"].items():
         if counts.get(table, 0) != count:
             yield f"{count} rows of {table} were in the chain, now {counts.get(table, 0)} of them are"
-    seals = {(prefix, count): seal for prefix, count, seal in _seals(document["series"])}
-    for series in document["series"]:
-        if seals.get((series["prefix"], series["count"])) != series["seal"]:
-            yield f"document {series['count']} of series {series['prefix']} is not there, or has another seal"
+    yield from series_faults(series=document["series"])
+
+
+def series_faults(*, series: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the series whose documents are not those whose heads were written down (`series_heads`)."""
+    seals = {(prefix, count): seal for prefix, count, seal in _seals(series)}
+    for one in series:
+        if seals.get((one["prefix"], one["count"])) != one["seal"]:
+            yield f"document {one['count']} of series {one['prefix']} is not there, or has another seal"
+
+
+def series_heads() -> list[dict[str, Any]]:
+    """Return of each series of numbers how many documents it has, and the seal of the last one."""
+    return [
+        {"prefix": series.prefix, "count": series.next_number - 1, "seal": series.last_seal}
+        for series in InvoiceSeries.objects.exclude(next_number=1).order_by("prefix")
+    ]
 
 
 def _counts(*, through: int) -> dict[str, int]:
@@ -116,13 +129,6 @@ def _counts(*, through: int) -> dict[str, int]:
             [through],
         )
         return dict(cursor.fetchall())
-
-
-def _series() -> list[dict[str, Any]]:
-    return [
-        {"prefix": series.prefix, "count": series.next_number - 1, "seal": series.last_seal}
-        for series in InvoiceSeries.objects.exclude(next_number=1).order_by("prefix")
-    ]
 
 
 def _seals(series: list[dict[str, Any]]) -> Iterator[tuple[str, int, str]]:

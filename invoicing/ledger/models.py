@@ -1,11 +1,11 @@
-"""The books: accounts, journal entries and postings, append-only and balanced by the database."""
+"""The books: accounts, journal entries and postings, append-only, balanced, and in an open month: the database sees to it."""
 
 import pgtrigger
 from django.db import models
 from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
-from billing_site.kernel.model import append_only, fits_currency, money_field, stays
+from billing_site.kernel.model import append_only, fits_currency, money_field, never_truncated, stays
 
 
 class Account(models.Model):
@@ -58,8 +58,53 @@ def balanced_guard(*, name: str, entry: str) -> Guard:
     )
 
 
+class Books(models.Model):
+    """From when on the books are open: one row, which follows the months that are closed and is locked by whoever posts or closes.
+
+    A posting shares the lock until it commits, a close takes it alone: no entry slips into a month that is being closed. A row, not an
+    advisory lock, so that a transaction which began before the close and sees the books as they were is refused, not believed.
+    """
+
+    id = models.SmallIntegerField(primary_key=True, default=1, editable=False)
+    open_from = models.DateTimeField(
+        null=True, help_text="Midnight (UTC) after the newest closed month; empty: none is closed."
+    )
+
+    objects = models.Manager["Books"]()
+
+    class Meta:
+        verbose_name_plural = "books"
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="books_are_one_row")]
+        triggers = [
+            never_truncated(noun="the state of the books"),
+            Guard(
+                name="follow_the_closed_months",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+                declare=[("newest", "date")],
+                func="""
+                    SELECT max(month) INTO newest FROM invoicing_monthclose closed
+                     WHERE NOT EXISTS (SELECT 1 FROM invoicing_monthreopening WHERE close_id = closed.id);
+                    IF TG_OP = 'DELETE'
+                       OR NEW.open_from IS DISTINCT FROM (newest + interval '1 month') AT TIME ZONE 'UTC' THEN
+                        RAISE EXCEPTION 'the books are open from after the newest month that is closed, %',
+                            coalesce(to_char(newest, 'YYYY-MM'), 'none')
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return "open" if self.open_from is None else f"open from {self.open_from:%Y-%m-%d}"
+
+
 class JournalEntry(models.Model):
-    """One business fact in the books; its postings sum to zero (S0-118). `reference` with `kind` is the idempotency key."""
+    """One business fact in the books; its postings sum to zero (S0-118). `reference` with `kind` is the idempotency key.
+
+    It is booked when it happened, or, where that month is closed, as the first open month begins: the database says so as it is written.
+    """
 
     class Kind(models.TextChoices):
         ISSUE = "issue", "Invoice issued"
@@ -79,6 +124,11 @@ class JournalEntry(models.Model):
     currency = models.CharField(max_length=3)
     description = models.CharField(max_length=300)
     occurred_at = models.DateTimeField(help_text="When the fact happened (UTC).")
+    booked_at = models.DateTimeField(
+        db_default=models.Value(None, output_field=models.DateTimeField()),
+        editable=False,
+        help_text="When it counts in the books (UTC): when it happened, or as the first open month begins.",
+    )
     recorded_at = models.DateTimeField(db_default=Now(), help_text="When it was written down (UTC).")
     recorded_in = models.BigIntegerField(
         db_default=models.Func(function="txid_current"),
@@ -91,7 +141,15 @@ class JournalEntry(models.Model):
     class Meta:
         verbose_name_plural = "journal entries"
         constraints = [models.UniqueConstraint(fields=["kind", "reference"], name="journal_entry_is_made_once")]
-        indexes = [models.Index(fields=["occurred_at"], name="journal_entry_by_time")]
+        indexes = [
+            models.Index(fields=["occurred_at"], name="journal_entry_by_time"),
+            models.Index(fields=["booked_at"], name="journal_entry_by_booking"),
+            models.Index(
+                fields=["kind", "reference"],
+                condition=models.Q(booked_at__gt=models.F("occurred_at")),
+                name="journal_entry_booked_later",
+            ),
+        ]
         triggers = [
             *append_only(noun="journal entries"),
             Guard(
@@ -106,11 +164,38 @@ class JournalEntry(models.Model):
                     RETURN NEW;
                 """,
             ),
+            Guard(
+                name="is_booked_in_an_open_month",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert,
+                declare=[("opened", "timestamptz"), ("due", "timestamptz")],
+                # The first entry of all makes the row; who posts at the same moment waits for it.
+                func="""
+                    SELECT open_from INTO opened FROM invoicing_books WHERE id = 1 FOR SHARE;
+                    IF NOT FOUND THEN
+                        INSERT INTO invoicing_books (id) VALUES (1) ON CONFLICT DO NOTHING;
+                        SELECT open_from INTO STRICT opened FROM invoicing_books WHERE id = 1 FOR SHARE;
+                    END IF;
+                    due := greatest(NEW.occurred_at, opened);
+                    NEW.booked_at := coalesce(NEW.booked_at, due);
+                    IF NEW.booked_at <> due THEN
+                        RAISE EXCEPTION 'journal entry % % is booked at %, not at %: the books are open from %', NEW.kind,
+                            NEW.reference, due, NEW.booked_at, coalesce(opened::text, 'ever')
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
             balanced_guard(name="has_balanced_postings", entry="NEW.id"),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.reference}"
+
+    @property
+    def is_booked_later(self) -> bool:
+        """Say whether its month was closed when it was written, so that it counts in a later one."""
+        return self.booked_at > self.occurred_at
 
 
 class Posting(models.Model):

@@ -26,7 +26,7 @@ from invoicing.core.posting import (
     TAX_PAYABLE,
     PostingLine,
 )
-from invoicing.ledger.models import Account, JournalEntry, Posting
+from invoicing.ledger.models import Account, Books, JournalEntry, Posting
 
 CHART_OF_ACCOUNTS = {
     code: (ACCOUNT_NAMES[code], kind)
@@ -85,8 +85,9 @@ def post_entry(
 def post_entries(*, entries: Sequence[NewEntry]) -> list[JournalEntry]:
     """Write balanced journal entries (S0-118); the same kind and reference a second time changes nothing.
 
-    The database refuses an entry that does not sum to zero. An entry that exists with other postings is another
-    fact under the same name: a broken promise of the caller. The number of queries does not grow with the entries.
+    The database refuses an entry that does not sum to zero, and books it when it happened, or as the first open month begins: nobody
+    else decides it (`booked_at`). An entry that exists with other postings is another fact under the same name: a broken promise of
+    the caller. The number of queries does not grow with the entries.
     """
     for entry in entries:
         assert entry.postings, "an entry without postings says nothing"
@@ -141,3 +142,10 @@ def _post(entries: Sequence[NewEntry], rows: Sequence[JournalEntry]) -> None:
         for entry, row in zip(entries, rows, strict=True)
         for line in entry.postings
     )
+
+
+def lock_books() -> Books:
+    """Lock the state of the books for whoever closes or opens a month: who posts has committed, or waits."""
+    if not Books.objects.exists():
+        Books.objects.bulk_create([Books()], ignore_conflicts=True)
+    return Books.objects.select_for_update().get()

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
+from django.db import connection
 from django.db.models import Count, F, Max, Min, Prefetch, Q, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period
-from invoicing.ledger.models import Account, JournalEntry, Posting
+from invoicing.ledger.models import Account, Books, JournalEntry, Posting
 
 CHUNK = 2_000
 NOTHING = Decimal(0)
@@ -23,6 +24,16 @@ class Balance:
     account: str
     name: str
     amount: Money
+
+
+@dataclass(frozen=True)
+class JournalFigures:
+    """What a span of the journal is: how many entries and postings, what was debited by currency, and the digest of all of it."""
+
+    entries: int
+    postings: int
+    debited: dict[str, Money]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -41,29 +52,34 @@ class AccountMovement:
         return self.opening + self.debit - self.credit
 
 
+def books_open_from() -> datetime | None:
+    """Return the moment from which the books are open; None as long as no month is closed."""
+    return Books.objects.filter(pk=1).values_list("open_from", flat=True).first()
+
+
 def trial_balance() -> list[Balance]:
     """Return every account's balance by currency, whatever the time; each currency sums to zero."""
     return _balances(Posting.objects.all())
 
 
 def balances_before(*, moment: datetime) -> list[Balance]:
-    """Return every account's balance by currency of all that happened before a moment; each currency sums to zero."""
-    return _balances(Posting.objects.filter(entry__occurred_at__lt=moment))
+    """Return every account's balance by currency of all that is booked before a moment; each currency sums to zero."""
+    return _balances(Posting.objects.filter(entry__booked_at__lt=moment))
 
 
 def balance_of(*, account: str, before: datetime) -> dict[str, Money]:
-    """Return what one account has in each currency of all that happened before a moment."""
-    rows = Posting.objects.filter(account__code=account, entry__occurred_at__lt=before)
+    """Return what one account has in each currency of all that is booked before a moment."""
+    rows = Posting.objects.filter(account__code=account, entry__booked_at__lt=before)
     return {one.amount.currency.code: one.amount for one in _balances(rows)}
 
 
 def movements_in(*, span: Period, account: str = "") -> list[AccountMovement]:
     """Return what moved on every account in a span, or on one, by currency, with the balance before it."""
     postings = Posting.objects.filter(account__code=account) if account else Posting.objects.all()
-    before = Q(entry__occurred_at__lt=span.start)
-    within = Q(entry__occurred_at__gte=span.start)
+    before = Q(entry__booked_at__lt=span.start)
+    within = Q(entry__booked_at__gte=span.start)
     rows = (
-        postings.filter(entry__occurred_at__lt=span.end)
+        postings.filter(entry__booked_at__lt=span.end)
         .values("account__code", "account__name", "currency")
         .annotate(
             opening=Sum("amount", filter=before),
@@ -85,12 +101,35 @@ def movements_in(*, span: Period, account: str = "") -> list[AccountMovement]:
 
 
 def entries_in(*, span: Period, currency: str = "") -> Iterator[JournalEntry]:
-    """Yield the journal entries of a span as they happened, each with its postings in order; of one currency only where it is given."""
-    entries = JournalEntry.objects.filter(occurred_at__gte=span.start, occurred_at__lt=span.end)
+    """Yield the journal entries of a span as they are booked, each with its postings in order; of one currency only where it is given."""
+    entries = JournalEntry.objects.filter(booked_at__gte=span.start, booked_at__lt=span.end)
     if currency:
         entries = entries.filter(currency=currency)
     postings = Prefetch("postings", Posting.objects.select_related("account").order_by("id"))
-    return entries.order_by("occurred_at", "id").prefetch_related(postings).iterator(chunk_size=CHUNK)
+    return entries.order_by("booked_at", "id").prefetch_related(postings).iterator(chunk_size=CHUNK)
+
+
+def journal_figures(*, span: Period) -> JournalFigures:
+    """Return what the journal of a span comes to; its digest covers every entry and posting, in order, and is made by the database."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(DISTINCT entry.id), count(*), encode(sha256(coalesce(string_agg(sha256(convert_to(jsonb_build_array(
+                       entry.id, entry.kind, entry.reference, entry.currency, entry.description,
+                       extract(epoch FROM entry.occurred_at)::text, extract(epoch FROM entry.booked_at)::text,
+                       account.code, posting.currency, posting.amount::text)::text, 'UTF8')), ''::bytea
+                       ORDER BY entry.booked_at, entry.id, posting.id), ''::bytea)), 'hex')
+              FROM invoicing_journalentry entry
+              LEFT JOIN invoicing_posting posting ON posting.entry_id = entry.id
+              LEFT JOIN invoicing_account account ON account.id = posting.account_id
+             WHERE entry.booked_at >= %s AND entry.booked_at < %s
+            """,
+            [span.start, span.end],
+        )
+        entries, postings, digest = cursor.fetchone()
+    debits = Posting.objects.filter(entry__booked_at__gte=span.start, entry__booked_at__lt=span.end, amount__gt=0)
+    sums = debits.values_list("currency").annotate(sum=Sum("amount")).order_by("currency")
+    return JournalFigures(entries, postings, {code: round_money(amount, code) for code, amount in sums}, digest)
 
 
 def currencies_booked() -> list[str]:
@@ -100,19 +139,19 @@ def currencies_booked() -> list[str]:
 
 def currencies_booked_in(*, span: Period) -> list[str]:
     """Return the currencies in which there are entries of a span."""
-    entries = JournalEntry.objects.filter(occurred_at__gte=span.start, occurred_at__lt=span.end)
+    entries = JournalEntry.objects.filter(booked_at__gte=span.start, booked_at__lt=span.end)
     return list(entries.order_by("currency").values_list("currency", flat=True).distinct())
 
 
 def days_booked() -> tuple[date, date] | None:
     """Return the days (UTC) of the first and the last entry, or None where there is none."""
-    ends = JournalEntry.objects.aggregate(first=Min("occurred_at"), last=Max("occurred_at"))
+    ends = JournalEntry.objects.aggregate(first=Min("booked_at"), last=Max("booked_at"))
     return None if ends["first"] is None else (ends["first"].date(), ends["last"].date())
 
 
 def accounts_booked_in(*, span: Period) -> set[str]:
     """Return the codes of the accounts on which something was posted in a span."""
-    within = Posting.objects.filter(entry__occurred_at__gte=span.start, entry__occurred_at__lt=span.end)
+    within = Posting.objects.filter(entry__booked_at__gte=span.start, entry__booked_at__lt=span.end)
     return set(within.values_list("account__code", flat=True).distinct())
 
 

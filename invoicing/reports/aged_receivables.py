@@ -21,13 +21,13 @@ BUCKETS: tuple[tuple[str, str, int | None], ...] = (
     ("over_90", "Over 90 days", None),
 )
 AGED_COLUMNS = (
-    Column("customer", "Customer"),
+    Column("customer", "Customer", is_name=True),
     Column("customer_id", "Key"),
     *(Column(key, title, ColumnKind.MONEY) for key, title, _ in BUCKETS),
     Column("open", "Open", ColumnKind.MONEY),
 )
 OPEN_COLUMNS = (
-    Column("customer", "Customer"),
+    Column("customer", "Customer", is_name=True),
     Column("customer_id", "Key"),
     Column("invoice", "Invoice"),
     Column("due_date", "Due", ColumnKind.DAY),

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import Q, Sum
+from django.db.models import Q, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import allocate, round_money, total
@@ -25,6 +26,7 @@ from invoicing.invoices.models import InvoiceLine
 from invoicing.invoices.queries import OWED
 from invoicing.ledger.queries import balance_of
 from invoicing.reports.asking import Question
+from invoicing.reports.booked import Kind, booked_moment, payment_booked, with_booked_entries, with_booked_invoices
 from invoicing.reports.report import Column, ColumnKind, Door, DoorKind, Report, Row, Section, Tie, sums_of
 from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.subscriptions.commitment import CommitmentTranche
@@ -102,17 +104,17 @@ def _obligations(*, before: datetime) -> Iterator[Obligation]:
     yield from _sold_credit(before)
 
 
-def _owed(before: datetime) -> Q:
-    """Keep the lines of the invoices that were owed at a moment: issued before it, and not void by then."""
-    return Q(invoice__issued_at__lt=before) & (Q(invoice__status__in=OWED) | Q(invoice__voided_at__gte=before))
+def _owed(before: datetime, **of: Any) -> "QuerySet[InvoiceLine]":
+    """Return the lines of some kinds of the invoices that were owed at a moment: booked before it, and not void by then."""
+    lines = with_booked_invoices(InvoiceLine.objects.filter(**of), path="invoice__")
+    return lines.filter(Q(invoice__status__in=OWED) | Q(unbooked__gte=before), booked__lt=before)
 
 
 def _fees_in_advance(before: datetime) -> Iterator[Obligation]:
     """Yield what is held of each subscription: it is for the service that the last line in advance was about. Credit notes give some of it back."""
-    lines = InvoiceLine.objects.filter(_owed(before), adjustment__in=IN_ADVANCE).select_related(
-        "invoice", "subscription__customer"
-    )
-    given_back = CreditNoteLine.objects.filter(released__gt=0, note__issued_at__lt=before)
+    lines = _owed(before, adjustment__in=IN_ADVANCE).select_related("invoice", "subscription__customer")
+    noted = booked_moment(kind=Kind.CREDIT_NOTE, reference="note__number", happened="note__issued_at")
+    given_back = CreditNoteLine.objects.filter(released__gt=0).alias(booked=noted).filter(booked__lt=before)
     released = dict(
         given_back.values("line__subscription").annotate(sum=Sum("released")).values_list("line__subscription", "sum")
     )
@@ -141,9 +143,9 @@ def _fees_in_advance(before: datetime) -> Iterator[Obligation]:
 
 def _commitments(before: datetime) -> Iterator[Obligation]:
     """Yield what is left of each tranche that was paid in advance; what rolled over is its successor's."""
-    lines = InvoiceLine.objects.filter(
-        _owed(before), adjustment__in=(*PREPAYING, AdjustmentKind.COMMITMENT_EXPIRY)
-    ).select_related("invoice", "tranche__commitment", "tranche__subscription__customer")
+    lines = _owed(before, adjustment__in=(*PREPAYING, AdjustmentKind.COMMITMENT_EXPIRY)).select_related(
+        "invoice", "tranche__commitment", "tranche__subscription__customer"
+    )
     left: dict[int, Decimal] = defaultdict(Decimal)
     tranches: dict[int, CommitmentTranche] = {}
     for line in lines.order_by("id").iterator():
@@ -170,7 +172,7 @@ def _commitments(before: datetime) -> Iterator[Obligation]:
 
 
 def _prepaid_credit(before: datetime) -> Iterator[Obligation]:
-    entries = CreditEntry.objects.filter(grant__kind=CreditKind.PREPAID, occurred_at__lt=before)
+    entries = with_booked_entries(CreditEntry.objects.filter(grant__kind=CreditKind.PREPAID)).filter(booked__lt=before)
     sums = entries.values(
         "grant__key", "grant__expires_at", "grant__customer__key", "grant__customer__name", "currency"
     ).annotate(left=Sum("amount"))
@@ -188,10 +190,11 @@ def _prepaid_credit(before: datetime) -> Iterator[Obligation]:
 
 def _sold_credit(before: datetime) -> Iterator[Obligation]:
     """Yield the credit that invoices have sold and that is not granted, because they are not paid."""
-    waiting = (
-        TopUp.objects.filter(invoice__issued_at__lt=before)
-        .exclude(grant__granted_at__lt=before)
-        .exclude(invoice__voided_at__lt=before)
+    sold = with_booked_invoices(TopUp.objects.all(), path="invoice__").alias(
+        granted=payment_booked(invoice="invoice", happened="grant__granted_at")
+    )
+    waiting = sold.filter(booked__lt=before).filter(
+        Q(grant__isnull=True) | Q(granted__gte=before), Q(unbooked__isnull=True) | Q(unbooked__gte=before)
     )
     for one in waiting.select_related("invoice", "customer").order_by("customer__name", "id"):
         about = f"{one.invoice.number}, not paid yet"
@@ -226,7 +229,7 @@ def _columns(as_of: date, months: Sequence[date]) -> list[Column]:
     if (as_of + timedelta(days=1)).day != 1:
         titles[0] = f"Rest of {titles[0]}"
     return [
-        Column("customer", "Customer"),
+        Column("customer", "Customer", is_name=True),
         Column("about", "For"),
         money("served", "Served, not released"),
         *(money(_key(month), title) for month, title in zip(months, titles, strict=True)),

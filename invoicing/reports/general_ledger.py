@@ -9,10 +9,11 @@ from invoicing.core.posting import RECEIVABLE
 from invoicing.ledger.models import Account, JournalEntry, Posting
 from invoicing.ledger.queries import AccountMovement, account_by_code, movements_in
 from invoicing.reports.asking import Question
+from invoicing.reports.booked import booked_later_words
 from invoicing.reports.report import Cell, Column, ColumnKind, Door, DoorKind, Report, Row, Section, Tie, sums_of
 
 LEDGER_COLUMNS = (
-    Column("moment", "Happened", ColumnKind.MOMENT),
+    Column("moment", "Booked", ColumnKind.MOMENT),
     Column("reference", "Reference"),
     Column("description", "Description"),
     Column("debit", "Debit", ColumnKind.MONEY),
@@ -21,13 +22,13 @@ LEDGER_COLUMNS = (
 )
 MOVEMENT_COLUMNS = (
     Column("account", "Account"),
-    Column("name", "Name"),
+    Column("name", "Name", is_name=True),
     Column("opening", "Opening balance", ColumnKind.MONEY),
     Column("debit", "Debit", ColumnKind.MONEY),
     Column("credit", "Credit", ColumnKind.MONEY),
     Column("closing", "Closing balance", ColumnKind.MONEY),
 )
-LEDGER_DEFINITION = "Every posting to the account in the order in which things happened (UTC); a debit balance is positive, a credit balance in parentheses."
+LEDGER_DEFINITION = "Every posting to the account in the order in which they are booked (UTC): when things happened, or, where that month was closed, as the next one begins. A debit balance is positive, a credit balance in parentheses."
 MOVEMENT_DEFINITION = "What each account had before the span, what was debited and credited in it, and what it had after; a credit balance is in parentheses."
 
 
@@ -97,18 +98,18 @@ def _postings(question: Question, account: Account, currency: str) -> Iterator[P
     within = Posting.objects.filter(
         account=account,
         currency=currency,
-        entry__occurred_at__gte=question.span.start,
-        entry__occurred_at__lt=question.span.end,
+        entry__booked_at__gte=question.span.start,
+        entry__booked_at__lt=question.span.end,
     )
-    return within.select_related("entry").order_by("entry__occurred_at", "entry_id", "id").iterator()
+    return within.select_related("entry").order_by("entry__booked_at", "entry_id", "id").iterator()
 
 
 def _posting_row(entry: JournalEntry, amount: Money, balance: Money) -> Row:
     return Row(
         {
-            "moment": entry.occurred_at,
+            "moment": entry.booked_at,
             "reference": entry.reference,
-            "description": entry.description,
+            "description": f"{entry.description}{booked_later_words(happened=entry.occurred_at, booked=entry.booked_at)}",
             "debit": amount if amount.amount >= 0 else None,
             "credit": -amount if amount.amount < 0 else None,
             "balance": balance,

@@ -16,6 +16,7 @@ from moneyed import Money
 from billing_site.kernel.money import round_money
 from invoicing.core.posting import RECEIVABLE
 from invoicing.ledger.models import JournalEntry
+from invoicing.reports.booked import BOOKED_LATER
 
 # Of each kind of entry on the receivable account: the documents that it stands for.
 # Columns: reference of the entry, customer, invoice, currency, amount (what is owed more), moment.
@@ -50,15 +51,20 @@ NOT_RECEIVABLE = frozenset(
     {JournalEntry.Kind.CREDIT_SALE.value, JournalEntry.Kind.BREAKAGE.value, JournalEntry.Kind.REFUND.value}
 )
 
-_MOVEMENTS = " UNION ALL ".join(
+_SOURCES = " UNION ALL ".join(
     f"SELECT '{kind}'::text AS kind, source.* FROM ({sql}) AS source (reference, customer_id, invoice_id, currency, amount, occurred_at)"
     for kind, sql in RECEIVABLE_SOURCES.items()
 )
+# Each as it happened, and when it counts in the books.
+_MOVEMENTS = f"""
+    SELECT source.*, coalesce(later.booked_at, source.occurred_at) AS booked_at
+      FROM ({_SOURCES}) source LEFT JOIN {BOOKED_LATER} later ON later.kind = source.kind AND later.reference = source.reference
+"""
 
 
 @dataclass(frozen=True)
 class Movement:
-    """One change of what a customer owes; `reference` with `kind` names its journal entry."""
+    """One change of what a customer owes: when it happened and when it is booked; `reference` with `kind` names its journal entry."""
 
     kind: str
     reference: str
@@ -66,6 +72,7 @@ class Movement:
     due_date: date | None
     amount: Money
     occurred_at: datetime
+    booked_at: datetime
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def open_items(*, before: datetime, currency: str = "", customer_id: int | None 
         WITH movement AS ({_MOVEMENTS})
         SELECT customer.key, customer.name, invoice.number, invoice.due_date, open.currency, open.amount
           FROM (SELECT customer_id, invoice_id, currency, sum(amount) AS amount FROM movement
-                 WHERE occurred_at < %(before)s AND (%(currency)s = '' OR currency = %(currency)s) {of_one}
+                 WHERE booked_at < %(before)s AND (%(currency)s = '' OR currency = %(currency)s) {of_one}
                  GROUP BY customer_id, invoice_id, currency HAVING sum(amount) <> 0) open
           JOIN invoicing_customer customer ON customer.id = open.customer_id
           LEFT JOIN invoicing_invoice invoice ON invoice.id = open.invoice_id
@@ -104,22 +111,22 @@ def open_items(*, before: datetime, currency: str = "", customer_id: int | None 
 
 
 def movements_of(*, customer_id: int, start: datetime, end: datetime) -> list[Movement]:
-    """Return what changed what a customer owes in `[start, end)`, in order."""
+    """Return what changed what a customer owes, booked in `[start, end)`, in order."""
     rows = _fetched(
         f"""
         WITH movement AS ({_MOVEMENTS})
         SELECT movement.kind, movement.reference, invoice.number, invoice.due_date, movement.currency, movement.amount,
-               movement.occurred_at
+               movement.occurred_at, movement.booked_at
           FROM movement LEFT JOIN invoicing_invoice invoice ON invoice.id = movement.invoice_id
          WHERE movement.customer_id = %(customer)s
-           AND movement.occurred_at >= %(start)s AND movement.occurred_at < %(end)s
-         ORDER BY movement.occurred_at, movement.amount DESC, movement.reference
+           AND movement.booked_at >= %(start)s AND movement.booked_at < %(end)s
+         ORDER BY movement.booked_at, movement.occurred_at, movement.amount DESC, movement.reference
         """,
         {"customer": customer_id, "start": start, "end": end},
     )
     return [
-        Movement(kind, reference, number, due, round_money(amount, code), at)
-        for kind, reference, number, due, code, amount, at in rows
+        Movement(kind, reference, number, due, round_money(amount, code), at, booked_at)
+        for kind, reference, number, due, code, amount, at, booked_at in rows
     ]
 
 
@@ -129,7 +136,7 @@ def owed_by(*, customer_id: int, before: datetime) -> dict[str, Money]:
         f"""
         WITH movement AS ({_MOVEMENTS})
         SELECT currency, sum(amount) FROM movement
-         WHERE customer_id = %(customer)s AND occurred_at < %(before)s GROUP BY currency
+         WHERE customer_id = %(customer)s AND booked_at < %(before)s GROUP BY currency
         """,
         {"customer": customer_id, "before": before},
     )
@@ -146,7 +153,7 @@ def booked_for(*, customer_id: int, before: datetime) -> dict[str, Money]:
           JOIN invoicing_journalentry entry ON entry.kind = movement.kind AND entry.reference = movement.reference
           JOIN invoicing_posting posting ON posting.entry_id = entry.id
           JOIN invoicing_account account ON account.id = posting.account_id AND account.code = %(account)s
-         WHERE movement.customer_id = %(customer)s AND entry.occurred_at < %(before)s
+         WHERE movement.customer_id = %(customer)s AND entry.booked_at < %(before)s
          GROUP BY posting.currency
         """,
         {"customer": customer_id, "before": before, "account": RECEIVABLE},
@@ -155,12 +162,15 @@ def booked_for(*, customer_id: int, before: datetime) -> dict[str, Money]:
 
 
 def customers_of(*, references: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Return the name of the customer whose document each journal entry (kind, reference) stands for; none for others."""
+    """Return the name of the customer of each journal entry's document (kind, reference), as the invoice prints it; none for others.
+
+    What an invoice prints never changes, and so does no export of a closed month.
+    """
     rows = _fetched(
         f"""
         WITH movement AS ({_MOVEMENTS})
-        SELECT movement.kind, movement.reference, customer.name
-          FROM movement JOIN invoicing_customer customer ON customer.id = movement.customer_id
+        SELECT movement.kind, movement.reference, invoice.customer_name
+          FROM movement JOIN invoicing_invoice invoice ON invoice.id = movement.invoice_id
          WHERE movement.reference = ANY(%(references)s)
         """,
         {"references": [reference for _, reference in references]},

@@ -25,7 +25,7 @@ MONTH_COLUMNS = (
     Column("customers", "Paying customers", ColumnKind.NUMBER),
 )
 CUSTOMER_COLUMNS = (
-    Column("customer", "Customer"),
+    Column("customer", "Customer", is_name=True),
     Column("customer_id", "Key"),
     Column("opening", "MRR before", ColumnKind.MONEY),
     *MOVEMENTS,

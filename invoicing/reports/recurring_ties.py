@@ -14,8 +14,9 @@ from billing_site.kernel.period import Period, as_utc
 from invoicing.core.contract import PriceModel
 from invoicing.core.posting import RECEIVABLE, TAX_PAYABLE
 from invoicing.core.recurring import FeeInForce
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, TaxLine
+from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, TaxLine
 from invoicing.ledger.models import JournalEntry, Posting
+from invoicing.reports.booked import invoices_booked
 from invoicing.reports.report import Tie
 
 # What an issue books beside the lines of the invoice.
@@ -43,8 +44,8 @@ def recurring_ties(
     of_lines = round_money(lines.aggregate(sum=Sum("amount"))["sum"] or Decimal(0), currency)
     issues = Posting.objects.filter(
         entry__kind=JournalEntry.Kind.ISSUE,
-        entry__occurred_at__gte=span.start,
-        entry__occurred_at__lt=span.end,
+        entry__booked_at__gte=span.start,
+        entry__booked_at__lt=span.end,
         currency=currency,
     ).exclude(account__code__in=NOT_OF_LINES)
     booked = round_money(-(issues.aggregate(sum=Sum("amount"))["sum"] or Decimal(0)), currency)
@@ -85,4 +86,4 @@ def _rate_at(fees: Sequence[FeeInForce], moment: datetime) -> Fraction:
 
 
 def _invoices(span: Period) -> "QuerySet[Invoice]":
-    return Invoice.objects.exclude(status=InvoiceStatus.DRAFT).filter(issued_at__gte=span.start, issued_at__lt=span.end)
+    return invoices_booked(start=span.start, end=span.end)

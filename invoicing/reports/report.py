@@ -24,12 +24,16 @@ class ColumnKind(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name for machines, its title for people; a page leaves out an optional one where a section has nothing in it."""
+    """One column: its name for machines, its title for people; a page leaves out an optional one where a section has nothing in it.
+
+    `is_name` says of a column of names that they may change later: they are no figures of the report.
+    """
 
     key: str
     title: str
     kind: ColumnKind = ColumnKind.TEXT
     is_optional: bool = False
+    is_name: bool = False
 
 
 class DoorKind(StrEnum):

@@ -8,6 +8,7 @@ from billing_site.kernel.money import total
 from invoicing.core.posting import RECEIVABLE
 from invoicing.ledger.models import JournalEntry
 from invoicing.reports.asking import Question
+from invoicing.reports.booked import booked_later_words
 from invoicing.reports.receivables import Movement, booked_for, movements_of, owed_by
 from invoicing.reports.report import Column, ColumnKind, Door, DoorKind, Report, Row, Section, Tie, sums_of
 
@@ -21,7 +22,8 @@ COLUMNS = (
     Column("balance", "Balance", ColumnKind.MONEY),
 )
 DEFINITION = (
-    "Every document that changes what the customer owes, on the day on which it was issued or received (UTC). "
+    "Every document that changes what the customer owes, on the day on which it was issued or received (UTC); where that "
+    "month was closed by then, on the first day of the next one. "
     "Opening balance and all that was charged, less what was paid, credited or written off, is the closing balance."
 )
 
@@ -77,8 +79,8 @@ def _movement_row(one: Movement, balance: Money) -> Row:
         doors["document"] = Door(DoorKind.INVOICE, one.invoice_number)
     return Row(
         {
-            "day": one.occurred_at.date(),
-            "document": _document(one),
+            "day": one.booked_at.date(),
+            "document": f"{_document(one)}{booked_later_words(happened=one.occurred_at, booked=one.booked_at)}",
             "reference": shown,
             "due_date": one.due_date if one.kind == JournalEntry.Kind.ISSUE else None,
             "charged": one.amount if one.amount.amount >= 0 else None,

@@ -27,11 +27,16 @@ def report_as_csv(*, report: Report) -> str:
     writer.writerow(["Currency", *(column.title for column in report.columns)])
     for section in report.sections:
         for row in section.rows:
-            writer.writerow([section.currency, *(_text(row.cells.get(column.key)) for column in report.columns)])
-        writer.writerow([section.currency, *map(_text, _total_cells(report, section))])
+            writer.writerow([section.currency, *(cell_text(row.cells.get(column.key)) for column in report.columns)])
+        writer.writerow([section.currency, *map(cell_text, _total_cells(report, section))])
     for tie in report.ties:
         writer.writerow(
-            [tie.currency, *map(_text, _tie_cells(tie.about, tie.source)), _text(tie.reported), _text(tie.booked)]
+            [
+                tie.currency,
+                *map(cell_text, _tie_cells(tie.about, tie.source)),
+                cell_text(tie.reported),
+                cell_text(tie.booked),
+            ]
         )
     return out.getvalue()
 
@@ -98,7 +103,8 @@ def _tie_cells(about: str, source: str) -> list[Cell]:
     return [f"Tie: {about} = {source}"]
 
 
-def _text(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
+    """Write a cell as plain text: amounts and moments as machines read them."""
     match cell:
         case None:
             return ""

@@ -19,6 +19,7 @@ from invoicing.core.tax_document import percent_text
 from invoicing.core.tax_rules import ONE_STOP_SHOP
 from invoicing.ledger.models import JournalEntry, Posting
 from invoicing.reports.asking import Question
+from invoicing.reports.booked import BOOKED_LATER
 from invoicing.reports.report import Column, ColumnKind, Door, DoorKind, Report, Row, Section, Tie
 
 NO_TAX = "none"
@@ -33,7 +34,7 @@ TREATMENTS = {
 }
 ZERO_RATE = "Zero rate"
 COLUMNS = (
-    Column("registration", "Registration", is_optional=True),
+    Column("registration", "Registration", is_optional=True, is_name=True),
     Column("jurisdiction", "Place", is_optional=True),
     Column("treatment", "Treatment"),
     Column("rate", "Rate", is_optional=True),
@@ -44,24 +45,28 @@ COLUMNS = (
     Column("gross", "With tax", ColumnKind.MONEY),
 )
 DEFINITION = (
-    "What was invoiced in the span (UTC), after discounts and promotional credit, by the treatment that is stored with each line; an invoice that became void in it, "
+    "What was invoiced in the span (UTC; where its month was closed by then, in the next one), after discounts and promotional credit, by the treatment that is stored with each line; an invoice that became void in it, "
     "and a credit note of it, count against it. Tax is owed from the invoice on, whether it is paid or not. What prepaid credit pays is taxed like anything else. Where a line owes "
     "two taxes, such as a country's and a region's, each row says what it is owed of, and the sum counts that once."
 )
 
 # Invoices at their issue, and against them at the moment at which they became void.
-_DOCUMENTS = """
-    SELECT id, 1 AS sign FROM invoicing_invoice
-     WHERE status <> 'draft' AND issued_at >= %(start)s AND issued_at < %(end)s
-    UNION ALL
-    SELECT id, -1 FROM invoicing_invoice WHERE status = 'void' AND voided_at >= %(start)s AND voided_at < %(end)s
+_DOCUMENTS = f"""
+    SELECT id, sign FROM (
+        SELECT id, 1 AS sign, 'issue' AS kind, number AS reference, issued_at AS moment
+          FROM invoicing_invoice WHERE status <> 'draft' AND issued_at < %(end)s
+        UNION ALL
+        SELECT id, -1, 'reversal', number, voided_at FROM invoicing_invoice WHERE status = 'void' AND voided_at < %(end)s
+    ) fact LEFT JOIN {BOOKED_LATER} later USING (kind, reference)
+     WHERE coalesce(later.booked_at, moment) >= %(start)s AND coalesce(later.booked_at, moment) < %(end)s
 """
 # What credit notes took of lines, by how these were taxed, and the tax that went back with it.
-_CREDITED = """
+_CREDITED = f"""
     SELECT 'note ' || note.id AS document, -1 AS sign, line.id AS line_id, credited.id AS credited_id, credited.amount
       FROM invoicing_creditnote note JOIN invoicing_creditnoteline credited ON credited.note_id = note.id
       JOIN invoicing_invoiceline line ON line.id = credited.line_id
-     WHERE note.issued_at >= %(start)s AND note.issued_at < %(end)s
+      LEFT JOIN {BOOKED_LATER} later ON later.kind = 'credit_note' AND later.reference = note.number
+     WHERE coalesce(later.booked_at, note.issued_at) >= %(start)s AND coalesce(later.booked_at, note.issued_at) < %(end)s
 """
 _IS_PREPAID = """
     line.adjustment = 'credit' AND EXISTS (
@@ -247,8 +252,8 @@ def _booked(question: Question, which: Q) -> dict[str, Money]:
     """Return what some postings come to in the span, by currency."""
     postings = Posting.objects.filter(
         which,
-        entry__occurred_at__gte=question.span.start,
-        entry__occurred_at__lt=question.span.end,
+        entry__booked_at__gte=question.span.start,
+        entry__booked_at__lt=question.span.end,
     )
     sums = postings.values_list("currency").annotate(sum=Sum("amount"))
     return {code: round_money(amount, code) for code, amount in sums}

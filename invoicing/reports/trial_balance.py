@@ -9,12 +9,12 @@ from invoicing.reports.report import Column, ColumnKind, Door, DoorKind, Report,
 
 COLUMNS = (
     Column("account", "Account"),
-    Column("name", "Name"),
+    Column("name", "Name", is_name=True),
     Column("debit", "Debit", ColumnKind.MONEY),
     Column("credit", "Credit", ColumnKind.MONEY),
 )
 DEFINITION = (
-    "The sum of all postings to each account of everything that happened by the end of the day (UTC). "
+    "The sum of all postings to each account of everything that is booked by the end of the day (UTC). "
     "A balance stands as a debit or as a credit; in each currency both sides come to the same."
 )
 

@@ -8,6 +8,7 @@ from django.db import transaction
 from invoicing.approvals.models import Approval, ApprovedDeed, Decision
 from invoicing.approvals.operations import decide_approval, request_approval
 from invoicing.approvals.queries import limit_of
+from invoicing.closing.operations import lock_for_reopening, reopen_as_approved
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.operations import checked_release, release_hold, subject_of
 from invoicing.invoices.operations import locked_invoice
@@ -89,5 +90,6 @@ FOLLOWS: dict[ApprovedDeed, tuple[Callable[[Approval], None], Callable[[Approval
     ApprovedDeed.CREDIT_NOTE: (lock_invoice_of, credit_as_approved),
     ApprovedDeed.WRITE_OFF: (lock_invoice_of, write_off_as_approved),
     ApprovedDeed.PRICE_VERSION: (lock_version_of, publish_as_approved),
+    ApprovedDeed.REOPENING: (lock_for_reopening, reopen_as_approved),
 }
 assert set(FOLLOWS) == set(ApprovedDeed), "each deed says what follows"

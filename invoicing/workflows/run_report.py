@@ -126,20 +126,27 @@ def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> 
         agreements = agreements_of(customers=batch)
         if _drop_stale_drafts(batch, agreements):
             agreements = agreements_of(customers=batch)
-        issued = set(
-            Invoice.objects.filter(customer__in=batch)
-            .exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
-            .values_list("customer_id", "period_start", "period_end")
-        )
-        due: list[tuple[Customer, Period]] = []
-        for customer in batch:
-            with failures_told(report, customer.key, None):
-                due += [
-                    (customer, period)
-                    for period in periods_agreed(agreements=agreements, customer=customer, until=as_of)
-                    if (customer.pk, period.start, period.end) not in issued
-                ]
-        yield DueBatch(due, agreements)
+        yield DueBatch(due_of(customers=batch, agreements=agreements, as_of=as_of, report=report), agreements)
+
+
+def due_of(
+    *, customers: Sequence[Customer], agreements: Agreements, as_of: datetime, report: RunReport
+) -> list[tuple[Customer, Period]]:
+    """Return the periods of customers that have ended by `as_of` and have no issued invoice; what fails is in the report."""
+    issued = set(
+        Invoice.objects.filter(customer__in=customers)
+        .exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
+        .values_list("customer_id", "period_start", "period_end")
+    )
+    due: list[tuple[Customer, Period]] = []
+    for customer in customers:
+        with failures_told(report, customer.key, None):
+            due += [
+                (customer, period)
+                for period in periods_agreed(agreements=agreements, customer=customer, until=as_of)
+                if (customer.pk, period.start, period.end) not in issued
+            ]
+    return due
 
 
 def _drop_stale_drafts(customers: Sequence[Customer], agreements: Agreements) -> int:

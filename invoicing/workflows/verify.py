@@ -28,6 +28,7 @@ from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.reports.faults import report_faults
 from invoicing.workflows.advance_faults import advance_faults
 from invoicing.workflows.booking_faults import booking_faults
+from invoicing.workflows.close_faults import close_faults, closed_report_faults
 from invoicing.workflows.commitment_faults import commitment_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.credit_note_faults import credit_note_faults
@@ -77,7 +78,7 @@ def verify_chains(*, anchors: Sequence[dict[str, Any]] = ()) -> list[Finding]:
 
 
 def _findings(checks: Sequence[Check], anchors: Sequence[dict[str, Any]]) -> list[Finding]:
-    with _one_moment():
+    with one_moment():
         found = [finding for check in checks for finding in _as_far_as_it_comes(check)]
         for anchor in anchors:
             subject = f"the anchor of {anchor['made_at']}"
@@ -101,7 +102,8 @@ def _as_far_as_it_comes(check: Check) -> Iterator[Finding]:
 
 
 @contextmanager
-def _one_moment() -> Iterator[None]:
+def one_moment() -> Iterator[None]:
+    """Let what is asked within see one moment, and write nothing; within a transaction it is that of the transaction."""
     outermost = not connection.in_atomic_block
     with transaction.atomic():
         if outermost:
@@ -138,6 +140,18 @@ def check_prepaid_credit_is_owed() -> Iterator[Finding]:
 def check_reports_tie() -> Iterator[Finding]:
     """Every report comes to what the ledger says, to the cent, and every document to its journal entry."""
     yield from (Finding("reports tie", *fault) for fault in report_faults())
+
+
+def check_closed_months_hold() -> Iterator[Finding]:
+    """Each closed month has the journal, the balances, the seals and the kept reports that its certificate says."""
+    for subject, fault in close_faults():
+        yield Finding("closed months hold", subject, fault)
+
+
+def check_reports_of_closed_months_hold() -> Iterator[Finding]:
+    """Each report of a closed month, computed again, says the figures that it said when the month was closed."""
+    for subject, fault in closed_report_faults():
+        yield Finding("reports of closed months hold", subject, fault)
 
 
 def check_numbers_are_gapless() -> Iterator[Finding]:
@@ -315,6 +329,8 @@ CHECKS = (
     check_invoices_are_booked,
     check_prepaid_credit_is_owed,
     check_reports_tie,
+    check_closed_months_hold,
+    check_reports_of_closed_months_hold,
     check_numbers_are_gapless,
     check_seals_hold,
     check_credit_notes_hold,
@@ -336,6 +352,7 @@ CHAIN_CHECKS = (
     check_carved_rows_are_as_they_were,
     check_books_balance,
     check_invoices_are_booked,
+    check_closed_months_hold,
     check_numbers_are_gapless,
     check_seals_hold,
     check_credit_notes_hold,

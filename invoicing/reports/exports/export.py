@@ -1,8 +1,10 @@
 """Exporting the journal of a span: which formats there are, what each refuses, and the file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+
+from django.conf import settings as house
 
 from billing_site.kernel.errors import InvalidInput
 from billing_site.kernel.period import Period
@@ -36,6 +38,19 @@ class ExportSettings:
     title: str
 
 
+def export_settings() -> ExportSettings:
+    """Return what the settings say about the systems of others."""
+    return ExportSettings(
+        datev=DatevClient(
+            consultant_number=house.DATEV_CONSULTANT_NUMBER,
+            client_number=house.DATEV_CLIENT_NUMBER,
+            fiscal_month=house.FISCAL_YEAR_FIRST_MONTH,
+        ),
+        xero_tax_rate=house.XERO_TAX_RATE,
+        title=house.SELLER["name"],
+    )
+
+
 @dataclass(frozen=True)
 class JournalFile:
     """A file that is written while it is read."""
@@ -45,8 +60,17 @@ class JournalFile:
     chunks: Iterable[bytes]
 
 
-def export_journal(*, form: str, question: Question, settings: ExportSettings, at: datetime) -> JournalFile:
+def export_journal(
+    *,
+    form: str,
+    question: Question,
+    settings: ExportSettings,
+    at: datetime,
+    accounts: Mapping[str, str] | None = None,
+) -> JournalFile:
     """Return the journal of a span in a format of FORMATS, of one currency where it is asked for.
+
+    `accounts` says what the accounts of the span were called in that system, where they are not to be called as they are today.
 
     Everything that a format cannot say is refused before the first byte: raises InvalidInput naming `form`, `currency`, `end` or,
     where an account has no name in their chart, `system`.
@@ -61,7 +85,7 @@ def export_journal(*, form: str, question: Question, settings: ExportSettings, a
         return JournalFile(f"{name}.csv", CSV_TYPE, _encoded(journal_as_csv(records=records)))
     if form == XLSX:
         return JournalFile(f"{name}.xlsx", XLSX_TYPE, [journal_as_xlsx(records=records)])
-    codes = _codes(form, question.span)
+    codes = _codes(form, question.span) if accounts is None else accounts
     match form:
         case BookkeepingSystem.DATEV:
             check_datev(client=settings.datev, codes=codes, start=start, end=end, currency=currency)
@@ -94,6 +118,16 @@ def _currency(form: str, question: Question) -> str:
         )
         raise InvalidInput(message, field="currency")
     return found[0] if found else "EUR"
+
+
+def account_names(*, form: str, question: Question, settings: ExportSettings) -> dict[str, str]:
+    """Return what the accounts of a span are called in a system today; raises InvalidInput where its file cannot be made."""
+    codes = _codes(form, question.span)
+    if form == BookkeepingSystem.DATEV:
+        check_datev(
+            client=settings.datev, codes=codes, start=question.start, end=question.end, currency=question.currency
+        )
+    return codes
 
 
 def _codes(form: str, span: Period) -> dict[str, str]:

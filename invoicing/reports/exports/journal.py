@@ -11,6 +11,7 @@ from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import CHUNK, entries_in
+from invoicing.reports.booked import booked_later_words
 from invoicing.reports.receivables import customers_of
 
 
@@ -35,13 +36,14 @@ class JournalRecord:
     customer: str
     currency: str
     occurred_at: datetime
+    booked_at: datetime
     recorded_at: datetime
     lines: tuple[JournalLine, ...]
 
     @property
     def day(self) -> date:
-        """The day of the books (UTC) on which it happened."""
-        return self.occurred_at.date()
+        """The day of the books (UTC) on which it is booked."""
+        return self.booked_at.date()
 
     @property
     def title(self) -> str:
@@ -50,7 +52,7 @@ class JournalRecord:
 
 
 def journal_in(*, span: Period, currency: str = "") -> Iterator[JournalRecord]:
-    """Yield the entries of a span in the order in which they happened, of one currency where it is given; any number in little memory.
+    """Yield the entries of a span in the order in which they are booked, of one currency where it is given; any number in little memory.
 
     Postings of nothing are left out: they move no account. An entry of such postings alone is left out with them.
     """
@@ -91,10 +93,11 @@ def _record(entry: JournalEntry, lines: tuple[JournalLine, ...], customer: str) 
         kind=entry.kind,
         kind_name=entry.get_kind_display(),
         reference=entry.reference,
-        description=entry.description,
+        description=f"{entry.description}{booked_later_words(happened=entry.occurred_at, booked=entry.booked_at)}",
         customer=customer,
         currency=entry.currency,
         occurred_at=entry.occurred_at,
+        booked_at=entry.booked_at,
         recorded_at=entry.recorded_at,
         lines=lines,
     )

@@ -13,7 +13,7 @@ from invoicing.reports.exports.journal import JournalRecord
 from invoicing.reports.tabular import amount_text, csv_lines, safe_text, text_cell
 
 HEADINGS = (
-    "Entry", "Happened (UTC)", "Written down (UTC)", "Kind", "Reference", "Description", "Customer", "Account", "Account name",
+    "Entry", "Booked (UTC)", "Happened (UTC)", "Written down (UTC)", "Kind", "Reference", "Description", "Customer", "Account", "Account name",
     "Currency", "Debit", "Credit",
 )  # fmt: skip
 # The rows of a sheet of Excel, less its headings.
@@ -50,6 +50,7 @@ def _rows(records: Iterable[JournalRecord]) -> Iterator[list[str]]:
             is_debit = line.amount.amount > 0
             yield [
                 str(record.number),
+                record.booked_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
                 record.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
                 record.recorded_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
                 record.kind_name,

@@ -97,8 +97,8 @@ def test_xlsx_sums_to_the_movement_of_the_trial_balance(history: None) -> None:
     assert sheet is not None
     sums: Sums = {}
     for row in sheet.iter_rows(min_row=2, values_only=True):
-        amount = Decimal(str(row[10] or 0)) - Decimal(str(row[11] or 0))
-        add(sums, str(row[7]), str(row[9]), amount)
+        amount = Decimal(str(row[11] or 0)) - Decimal(str(row[12] or 0))
+        add(sums, str(row[8]), str(row[10]), amount)
 
     assert sums == movement()
 

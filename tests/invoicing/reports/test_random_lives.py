@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
 from invoicing.catalog.queries import published_version
+from invoicing.closing.queries import Month, next_to_close
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.invoice_life import COLLECTABLE, STANDING
 from invoicing.credit_notes.creditable import creditable_of
@@ -22,7 +23,7 @@ from invoicing.credit_notes.operations import CreditAsked
 from invoicing.credits.operations import GrantTerms, grant_credit
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceKind
-from invoicing.ledger.queries import unbalanced_entries
+from invoicing.ledger.queries import books_open_from, unbalanced_entries
 from invoicing.payments.refund import Refund
 from invoicing.reports.asking import Question
 from invoicing.reports.catalogue import REPORTS
@@ -37,6 +38,8 @@ from invoicing.subscriptions.pause import pause_subscription, resume_subscriptio
 from invoicing.tax.operations import add_rate, add_registration, set_customer_tax
 from invoicing.workflows.advance_faults import advance_faults
 from invoicing.workflows.booking_faults import booking_faults
+from invoicing.workflows.close_certificate import figures_again
+from invoicing.workflows.close_faults import close_faults, closed_report_faults
 from invoicing.workflows.commitment_faults import commitment_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.credit_invoice import credit_invoice
@@ -58,6 +61,7 @@ from tests.factories import (
     usd_per_action,
     use,
 )
+from tests.invoicing.closing.closing import close
 from tests.invoicing.selling import item, once
 from tests.invoicing.test_taxes import BY, YEAR, germany
 
@@ -79,6 +83,9 @@ STEPS = (
     "use",
     "pay part",
     "pay all",
+    "pay late",
+    "close",
+    "close",
     "promotional",
     "prepaid",
     "once",
@@ -112,6 +119,9 @@ class Life:
             a_plan(key, *fees, *use_prices, **terms)
         self.at = BEGINS
         self.count = 0
+        # What the reports of closed months said, and the days from which on something was booked later than it happened.
+        self.closed: dict[Month, dict[str, str]] = {}
+        self.changed_since: set[date] = set()
         self.customers = [
             a_customer("cust_berlin", timezone="Europe/Berlin", net_terms_days=30, settlement_channel="manual"),
             a_customer(
@@ -153,8 +163,10 @@ class Life:
                 issue_billing(as_of=self.at, at=self.at)
             case "use":
                 use(customer.key, str(number * 37), at=self.at)
-            case "pay part" | "pay all":
-                self._pay(customer, number if step == "pay part" else 100)
+            case "pay part" | "pay all" | "pay late":
+                self._pay(customer, 100 if step == "pay all" else number, is_late=step == "pay late")
+            case "close":
+                self._close()
             case "promotional" | "prepaid":
                 amount = round_money(Decimal(number * 3), customer.currency)
                 expires_at = self.at + timedelta(days=number * 2) if number % 2 else None
@@ -220,15 +232,36 @@ class Life:
         if invoice is not None:
             deed(invoice_id=invoice.pk, at=self.at, **WHY)
 
-    def _pay(self, customer: Customer, percent: int) -> None:
+    def _close(self) -> None:
+        """Close the next month, if it is over: whatever is open is signed off."""
+        following = next_to_close()
+        if following is None or self.at < following.span.end:
+            return
+        closed = close(following, at=self.at)
+        self.closed[following] = figures_again(month=following)
+        assert {
+            name: told["figures"] for name, told in closed.certificate["reports"].items() if "figures" in told
+        } == self.closed[following]
+
+    def _pay(self, customer: Customer, percent: int, *, is_late: bool) -> None:
         """Pay the oldest invoice that is open, or was given up: late money recovers it."""
         invoice = Invoice.objects.filter(customer=customer, status__in=COLLECTABLE).order_by("id").first()
         if invoice is None:
             return
         amount = round_money(invoice.amount_unpaid.amount * percent / 100, invoice.currency)
+        opened = books_open_from()
+        received_at = self.at
+        if is_late and opened is not None and invoice.issued_at is not None and invoice.issued_at < opened:
+            # It arrived in a month that is closed, and nobody wrote it down in time.
+            received_at = max(invoice.issued_at, opened - timedelta(days=percent))
+            self.changed_since.add(opened.date())
         if amount.amount:
             settle_payment(
-                invoice_id=invoice.pk, channel="manual", reference=f"T-{self.count}", amount=amount, received_at=self.at
+                invoice_id=invoice.pk,
+                channel="manual",
+                reference=f"T-{self.count}",
+                amount=amount,
+                received_at=received_at,
             )
 
 
@@ -282,7 +315,12 @@ def test_after_every_step_of_a_life_every_report_ties_and_the_past_stays(
             *advance_faults(),
             *commitment_faults(),
         ] == []
+        assert [*close_faults(), *closed_report_faults()] == []
+        for month, figures in life.closed.items():
+            assert figures_again(month=month) == figures, "a report of a closed month never changes"
         for (name, day), then in said.items():
+            if any(day >= first for first in life.changed_since):
+                continue
             kind = next(kind for kind in AS_OF_A_DAY if kind.name == name)
             assert report_as_csv(report=kind.answer(question=asked(day))) == then, (name, day)
         whole = Question(as_of=today, start=date(2026, 1, 1), end=today)
