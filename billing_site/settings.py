@@ -293,6 +293,8 @@ SPECTACULAR_SETTINGS = {
         "TaxKindEnum": "invoicing.invoices.models.tax.TAX_KINDS",
         "CreditKindEnum": "invoicing.credits.models.CREDIT_KINDS",
         "CreditEntryKindEnum": "invoicing.credits.models.EntryKind",
+        "MonthStateEnum": "invoicing.closing.queries.MONTH_STATES",
+        "CloseCheckStateEnum": "invoicing.workflows.close_month.CHECK_STATES",
     },
     "SCHEMA_PATH_PREFIX": "/api/v1|/billing",
 }

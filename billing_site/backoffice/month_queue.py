@@ -3,13 +3,13 @@
 from datetime import datetime
 
 from billing_site.backoffice.work_queue import WorkQueue, admin_list
-from invoicing.closing.queries import month_states
+from invoicing.closing.queries import months_to_close
 
 
 def month_queue(*, at: datetime) -> WorkQueue:
     """Return the months that are over and open: the oldest is the next to close."""
-    waiting = [one for one in month_states(at=at) if one.is_over and not one.is_closed]
-    oldest = waiting[-1].month if waiting else None
+    waiting = months_to_close(at=at)
+    oldest = waiting[0] if waiting else None
     return WorkQueue(
         name="Months to close",
         link=admin_list("monthclose"),

@@ -15,8 +15,8 @@ from invoicing.api.approvals import APPROVAL_EXAMPLE, DIGEST, ApprovalSerializer
 from invoicing.api.base import actor_of, filters_of, read
 from invoicing.api.fields import MomentField, StrictSerializer, TextField
 from invoicing.closing.operations import ask_to_reopen
-from invoicing.closing.queries import MonthState, close_in_force, month_state, month_states, read_month
-from invoicing.workflows.close_month import CheckState, checklist_of, close_month, sign_off
+from invoicing.closing.queries import MONTH_STATES, MonthState, close_in_force, month_state, month_states, read_month
+from invoicing.workflows.close_month import CHECK_STATES, CheckState, checklist_of, close_month, sign_off
 from invoicing.workflows.close_package import package_of
 
 FOUND_MAX = 100
@@ -92,7 +92,7 @@ class MonthSerializer(serializers.Serializer[Any]):
     """How a month stands."""
 
     month = serializers.CharField(help_text="Such as 2026-07; months are of UTC.")
-    state = serializers.ChoiceField(choices=["closed", "to close", "waits", "running"])
+    state = serializers.ChoiceField(choices=MONTH_STATES)
     entries = serializers.IntegerField(help_text="Journal entries booked in it.")
     closed_at = MomentField(allow_null=True)
     closed_by = serializers.CharField(allow_blank=True)
@@ -106,7 +106,7 @@ class CheckSerializer(serializers.Serializer[Any]):
     check = serializers.CharField()
     title = serializers.CharField()
     why = serializers.CharField()
-    state = serializers.ChoiceField(choices=["green", "signed", "open"])
+    state = serializers.ChoiceField(choices=CHECK_STATES)
     found = serializers.ListField(
         child=serializers.CharField(), help_text=f"The first {FOUND_MAX} things that it found."
     )

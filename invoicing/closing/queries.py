@@ -13,6 +13,8 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import books_open_from, days_booked
 
 YEAR_FIRST, YEAR_LAST = 2000, 2199
+# How a month stands: its books are closed, it is the next to close, it waits for one before it, it is not over.
+MONTH_STATES = [(word, word.capitalize()) for word in ("closed", "to close", "waits", "running")]
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,15 @@ def next_to_close() -> Month | None:
         return month_of(moment=opened)
     days = days_booked()
     return Month(days[0].replace(day=1)) if days else None
+
+
+def months_to_close(*, at: datetime) -> list[Month]:
+    """Return the months that are over and not closed, oldest first; two queries at most."""
+    following, months = next_to_close(), []
+    while following is not None and following.span.end <= at:
+        months.append(following)
+        following = Month(following.following)
+    return months
 
 
 def month_states(*, at: datetime) -> list[MonthState]:

@@ -21,6 +21,9 @@ from invoicing.workflows.close_checks import CHECKS, Asked, Checked, made
 from invoicing.workflows.verify import one_moment
 from metering.rollup import roll_up
 
+# How a check stands: nothing was found, somebody answers for what was, nobody does.
+CHECK_STATES = [(word, word.capitalize()) for word in ("green", "signed", "open")]
+
 
 class NotReady(Conflict):
     """A month is closed once every check is green or signed off."""
