@@ -64,6 +64,7 @@ MONEY_DEEDS = (
     "invoicing.review_usageanomaly",
     "invoicing.review_reratingfinding",
     "invoicing.ask_whatif",
+    "invoicing.close_month",
     "invoicing.decide_late_usage",
     "invoicing.backfill_usage",
     "metering.correct_usageevent",
