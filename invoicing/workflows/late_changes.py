@@ -55,6 +55,7 @@ class AdjustmentChange:
 class LateChange:
     """What changed about one issued line since it, or its last correction, was rated.
 
+    `has_adjustments` says that minimum, maximum, commitment and the like look at the line, whether or not this changes them.
     `events_added` and `events_cancelled` are those of the line's own time; a level that was carried in from before
     it changes a time-weighted sum without any. `first_learnt_at` is when the first of them was accepted.
     """
@@ -70,6 +71,7 @@ class LateChange:
     first_learnt_at: datetime | None
     decision: CorrectionDecision | None
     rule: CorrectionRule
+    has_adjustments: bool
     adjustments: tuple[AdjustmentChange, ...] = ()
 
     @property
@@ -214,13 +216,11 @@ def _adjustment_changes(line: InvoiceLine, amount: Money, lines: Sequence[Invoic
             yield AdjustmentChange(row, last_link(line=row), before, after)
 
 
-def _true_up_change(line: InvoiceLine, spent_more: Money) -> Iterator[AdjustmentChange]:
+def _true_up_change(row: InvoiceLine, spent_more: Money) -> Iterator[AdjustmentChange]:
     """Yield what a true-up on a later invoice becomes where more, or less, was spent towards its commitment."""
-    row = true_up_after(line=line)
-    if row is not None:
-        before, after = adjustment_held(line=row), trued_up(line=row, spent_more=spent_more)
-        if after.amount != before.amount:
-            yield AdjustmentChange(row, last_link(line=row), before, after)
+    before, after = adjustment_held(line=row), trued_up(line=row, spent_more=spent_more)
+    if after.amount != before.amount:
+        yield AdjustmentChange(row, last_link(line=row), before, after)
 
 
 def _place(line: InvoiceLine) -> tuple[Any, ...]:
@@ -290,7 +290,8 @@ def _change(
     adjustments = tuple(_adjustment_changes(line, reconsidered.after.amount, lines))
     # What counts towards a commitment is what is charged, as minimum and maximum spend have made it: before discounts.
     counted = [one.effect for one in adjustments if one.line.adjustment in SPEND_KINDS]
-    adjustments += tuple(_true_up_change(line, total((reconsidered.effect, *counted), line.currency)))
+    if (later := true_up_after(line=line)) is not None:
+        adjustments += tuple(_true_up_change(later, total((reconsidered.effect, *counted), line.currency)))
     effect = total((reconsidered.effect, *(one.effect for one in adjustments)), line.currency)
     moves_prepaid = any(one.effect.amount and one.line.adjustment in CREDITING for one in adjustments)
     decision, rule = by_policy(line=line, effect=effect, moves_prepaid=moves_prepaid, corrections=links)
@@ -307,6 +308,7 @@ def _change(
         first_learnt_at=first_learnt_at,
         decision=decision,
         rule=rule,
+        has_adjustments=bool(lines) or later is not None,
         adjustments=adjustments,
     )
 

@@ -96,10 +96,11 @@ def _settle(customer: Customer, *, at: datetime, report: SettleReport) -> None:
     # Counted under the lock: of many who settle at once one does it, and the others find nothing left.
     lock_customer(customer_id=customer.pk)
     found = counted_late_changes(at=at, customer_key=customer.key)
-    settled, asked = [], 0
+    settled: list[UsageCorrection] = []
+    asked = 0
     for seen in found.changes:
-        # What was settled a moment ago may have changed what is left to the minimum of the same invoice.
-        change = _counted_again(seen, at=at) if seen.adjustments else seen
+        # What was settled a moment ago may have changed what is left to the minimum of the same invoice: together they may fall below it.
+        change = _counted_again(seen, at=at) if settled and seen.has_adjustments else seen
         if change.decision is None:
             asked += 1
             continue

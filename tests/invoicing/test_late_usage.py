@@ -17,6 +17,7 @@ from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
 from invoicing.workflows.late_changes import late_changes
 from invoicing.workflows.preview_billing import preview_billing
 from invoicing.workflows.run_billing import draft_billing, issue_billing
+from invoicing.workflows.run_report import RunReport
 from invoicing.workflows.settle_late_usage import decide_late_change, settle_late_changes
 from invoicing.workflows.unbilled_usage import unbilled_usage
 from invoicing.workflows.verify import verify
@@ -45,13 +46,17 @@ def test_a_period_is_a_draft_until_its_grace_is_over_and_late_usage_joins_it() -
     use("cust_acme", "100", at=JULY)
     over = AUGUST + timedelta(hours=48)
 
-    first = issue_billing(as_of=AUGUST, at=AUGUST + timedelta(hours=1))
-    use_late("50")
-    almost = issue_billing(as_of=over - timedelta(microseconds=1), at=over - timedelta(microseconds=1))
-    use_late("7")
-    last = issue_billing(as_of=over, at=over)
+    def billed(*, as_of: datetime, at: datetime) -> tuple[RunReport, Invoice]:
+        report = issue_billing(as_of=as_of, at=at)
+        return report, report.invoices[0]
 
-    assert [(one.invoices[0].status, one.invoices[0].total.amount) for one in (first, almost, last)] == [
+    first, as_first = billed(as_of=AUGUST, at=AUGUST + timedelta(hours=1))
+    use_late("50")
+    almost, as_almost = billed(as_of=over - timedelta(microseconds=1), at=over - timedelta(microseconds=1))
+    use_late("7")
+    last, as_last = billed(as_of=over, at=over)
+
+    assert [(one.status, one.total.amount) for one in (as_first, as_almost, as_last)] == [
         ("draft", Decimal("1.00")),
         ("draft", Decimal("1.50")),
         ("issued", Decimal("1.57")),

@@ -182,6 +182,28 @@ def test_two_late_lines_of_one_invoice_never_use_up_the_same_true_up_twice() -> 
     assert verify() == []
 
 
+def test_two_late_lines_that_fall_below_the_minimum_only_together_still_owe_what_is_missing() -> None:
+    a_plan(
+        "pro",
+        usd_fee("10"),
+        usd_per_action("0.01"),
+        {**usd_per_action("0.02"), "key": "more", "name": "More"},
+        spend=spend("60"),
+    )
+    a_subscription(a_customer(late_usage_policy="next_invoice"))
+    use("cust_acme", "1600", at=JULY + timedelta(days=2))
+    use("cust_acme", "400", at=JULY + timedelta(days=3), key="a mistake")
+    [july] = issue_billing(as_of=AUGUST, at=BILLED_AT).invoices
+    cancel_event(customer_id="cust_acme", idempotency_key="a mistake", actor="fiona", reason="a mistake")
+
+    report = settle_late_changes(at=BILLED_AT)
+
+    assert report.failures == []
+    effects = total((one.effect for one in UsageCorrection.objects.all()), "USD")
+    assert july.total + effects == Money("60.00", "USD"), "70 − 4 − 8, lifted to the minimum again"
+    assert verify() == []
+
+
 def _period(invoice: Invoice) -> Period:
     return Period(as_utc(invoice.period_start), as_utc(invoice.period_end))
 
