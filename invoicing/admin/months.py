@@ -17,6 +17,7 @@ from billing_site.display.figures import moment
 from billing_site.display.pills import AMBER, BLUE, GREEN, GREY, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError, NotFound
+from billing_site.kernel.words import counted
 from invoicing.approvals.models import ApprovedDeed
 from invoicing.approvals.queries import last_approval
 from invoicing.closing.models import MonthClose
@@ -31,6 +32,8 @@ from invoicing.closing.queries import (
     month_states,
     read_month,
 )
+from invoicing.core.posting import ACCOUNT_NAMES
+from invoicing.reports.catalogue import REPORTS
 from invoicing.reports.tabular import CSV_TYPE
 from invoicing.workflows.close_checks import Checked
 from invoicing.workflows.close_month import CheckState, checklist_of, close_month, sign_off
@@ -318,14 +321,20 @@ class MonthCloseAdmin(ReadOnlyAdmin):
 def _shown(close: MonthClose) -> dict[str, Any]:
     """Return a certificate with money as money."""
     told = close.certificate
+    titles = {kind.name: kind.title for kind in REPORTS}
     return {
         **told,
         "close": close,
         "debited": [Money(amount, code) for code, amount in sorted(told["journal"]["debited"].items())],
         "accounts": [
-            {**one, **{name: Money(one[name], one["currency"]) for name in ("opening", "debit", "credit", "closing")}}
+            {
+                **one,
+                "name": ACCOUNT_NAMES.get(one["account"], ""),
+                **{name: Money(one[name], one["currency"]) for name in ("opening", "debit", "credit", "closing")},
+            }
             for one in told["accounts"]
         ],
+        "files": [(name, titles.get(name, name), one) for name, one in told["reports"].items()],
         "checks": [
             {**one, "pill": pill(one["state"], tone=CHECK_TONES[one["state"]]), "signed_at": _moment(one)}
             for one in told["checklist"]
@@ -343,12 +352,12 @@ def _todo(state: MonthState, open_checks: list[CheckState], *, is_newest: bool) 
         return f"Nothing to do: what belongs to it and comes later is booked in the first open month.{again}"
     if not state.is_next:
         return "The months before it are closed first." if state.is_over else "It is not over, and comes after others."
-    counted = f"{len(open_checks)} check{'s' if len(open_checks) != 1 else ''}"
+    left = f"{len(open_checks)} {counted('check', len(open_checks))}"
     if not state.is_over:
         ends = f"It can be closed after {state.month.last_day:%-d %B %Y} (UTC)."
-        return f"{ends} {f'{counted} would hold it back today.' if open_checks else 'Every check is green or signed off today.'}"
+        return f"{ends} {f'{left} would hold it back today.' if open_checks else 'Every check is green or signed off today.'}"
     if open_checks:
-        return f"{counted} {'is' if len(open_checks) == 1 else 'are'} open: mend what they found, or sign it off with a reason."
+        return f"{left} {'is' if len(open_checks) == 1 else 'are'} open: mend what they found, or sign it off with a reason."
     return "Every check is green or signed off: it can be closed."
 
 

@@ -14,6 +14,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.period import Period
+from billing_site.kernel.words import counted
 from invoicing.approvals.queries import open_approvals
 from invoicing.closing.queries import Month
 from invoicing.core.gate_states import GateState
@@ -141,19 +142,19 @@ def _unread_usage(asked: Asked) -> Iterator[str]:
     for kind in unapplied_kinds():
         # What filters leave out is left out on purpose.
         if kind.reason != UnappliedReason.FILTERED_OUT and kind.first_received_at < asked.end:
-            yield f"{kind.count_text} events of {kind.event_type}: {kind.label}"
+            yield f"{kind.count_text} {counted('event', kind.event_count)} of {kind.event_type}: {kind.label}"
     letters = waiting_letters()
     if letters.oldest is not None and letters.oldest < asked.end:
-        yield f"{letters.count:,} dead letters of {', '.join(letters.sources)}"
+        yield f"{letters.count:,} dead {counted('letter', letters.count)} of {', '.join(letters.sources)}"
     contradicting = open_contradictions()
     if contradicting.oldest is not None and contradicting.oldest < asked.end:
-        yield f"{contradicting.count:,} events contradict accepted ones"
+        yield f"{contradicting.count:,} {counted('event', contradicting.count)} of another content than accepted before"
 
 
 def _uncharged_usage(asked: Asked) -> Iterator[str]:
     for row in uncharged_usage(at=asked.end):
         if row.reason not in BY_AGREEMENT:
-            yield f"{row.event_count:,} events of {row.customer_id}, {row.meter}: {row.reason.value}"
+            yield f"{row.event_count:,} {counted('event', row.event_count)} of {row.customer_id}, {row.meter}: {row.reason.value}"
 
 
 def _late_usage(asked: Asked) -> Iterator[str]:
