@@ -167,7 +167,9 @@ class MomentForm(forms.Form):
 
     at = forms.DateTimeField(
         label="As it was at the end of this second (UTC)",
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S"),
+        widget=forms.DateTimeInput(
+            attrs={"type": "datetime-local", "step": "1", "class": "bo-button"}, format="%Y-%m-%dT%H:%M:%S"
+        ),
         error_messages={
             "required": "Say when: a day and a time in UTC.",
             "invalid": "Say when: 2026-07-01 09:30, in UTC.",

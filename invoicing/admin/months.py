@@ -224,9 +224,7 @@ class MonthCloseAdmin(ReadOnlyAdmin):
                     actor=actor_of(request),
                     reason=form.cleaned_data["reason"],
                 ),
-                done=lambda close: (
-                    f"{one.first_day:%B %Y} is closed: {close.certificate['journal']['entries']:,} entries."
-                ),
+                done=lambda close: f"{one.first_day:%B %Y} is closed, with {_entries(close)}.",
             )
             return go(_page(one))
         checklist = checklist_of(month=one, at=now())
@@ -318,6 +316,11 @@ class MonthCloseAdmin(ReadOnlyAdmin):
         return state.month
 
 
+def _entries(close: MonthClose) -> str:
+    number = close.certificate["journal"]["entries"]
+    return f"{number:,} {counted('entry', number)}"
+
+
 def _shown(close: MonthClose) -> dict[str, Any]:
     """Return a certificate with money as money."""
     told = close.certificate
@@ -334,7 +337,12 @@ def _shown(close: MonthClose) -> dict[str, Any]:
             }
             for one in told["accounts"]
         ],
-        "files": [(name, titles.get(name, name), one) for name, one in told["reports"].items()],
+        "files": [
+            (name, titles.get(name, name), told["reports"][name])
+            # In the order of the catalogue; what it has no more comes last.
+            for name in dict.fromkeys([*titles, *told["reports"]])
+            if name in told["reports"]
+        ],
         "checks": [
             {**one, "pill": pill(one["state"], tone=CHECK_TONES[one["state"]]), "signed_at": _moment(one)}
             for one in told["checklist"]
