@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import reduce
 from typing import Any
 
 from django.db import connection
@@ -334,10 +335,7 @@ def _events_learnt(
 
 def missing_quantity(changes: Sequence[LateChange]) -> Decimal:
     """Return the sum of what changed, for one meter."""
-    result = Decimal(0)
-    for change in changes:
-        result = EXACT.add(result, change.quantity)
-    return result
+    return reduce(EXACT.add, (change.quantity for change in changes), Decimal(0))
 
 
 # A line that carries on from earlier services of its invoice is touched by what touches them.
@@ -374,7 +372,7 @@ _CANDIDATES = f"""
       AND (%(customer)s = '' OR c.key = %(customer)s) AND (%(lines)s::bigint[] IS NULL OR l.id = ANY(%(lines)s))
     ORDER BY touched.first_hour, l.id
 """
-# One row for each event that counts now and did not when the line was rated, or the other way round.
+# A row for each event that counts now and did not when the line was rated, or the other way round.
 EVENTS_LEARNT = f"""
     SELECT l.id AS line, changed.*
     FROM unnest(%(lines)s::bigint[], %(known_from)s::bigint[], %(known_through)s::bigint[])

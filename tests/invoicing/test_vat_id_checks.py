@@ -84,11 +84,11 @@ def test_an_id_that_the_register_does_not_know_holds_the_invoice_back_until_it_d
     register.answer = {"userError": "INVALID"}
     check_vat_ids(at=AUGUST)
     held = issue_billing(as_of=AUGUST, at=BILLED_AT)
+    assert [invoice.status for invoice in held.invoices] == ["draft"]
     register.answer = {"userError": "VALID"}
     check_vat_ids(at=AUGUST + timedelta(days=2))
     issued = issue_billing(as_of=AUGUST, at=BILLED_AT)
 
-    assert [invoice.status for invoice in held.invoices] == ["draft"]
     assert "it does not know FR40303265045" in held.failures[0].message
     assert [invoice.status for invoice in issued.invoices] == ["issued"]
 

@@ -172,6 +172,9 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "product": "platform",
         "prices": [{"key": "base", "currency": "USD", "model": "flat", "unit_amount": "0"}],
     },
+    ("POST", "/api/v1/months/<str:month>/sign-offs"): {"check": "billed", "digest": "x", "reason": "malice"},
+    ("POST", "/api/v1/months/<str:month>/close"): {"digest": "x", "reason": "malice"},
+    ("POST", "/api/v1/months/<str:month>/reopening"): {"reason": "malice"},
     ("POST", "/api/v1/meters"): {"key": "mine", "event_type": "mine.used"},
     ("POST", "/api/v1/events/corrections"): {
         "customer_id": SECRET,
