@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Count, Min
+from django_q.brokers import Broker
+from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule, Task
 from django_q.tasks import async_task
+
+from billing_site.kernel.clock import now
 
 # The scheduler looks every half minute; a schedule that is later than this has nobody to run it.
 LATE_AFTER = timedelta(seconds=120)
@@ -37,6 +41,30 @@ class RegularJob:
 def queue(task: str, *arguments: int | str) -> None:
     """Queue a task by its dotted name; arguments are ids, never objects."""
     async_task(task, *arguments)
+
+
+def queue_each(task: str, ids: Iterable[int]) -> None:
+    """Queue a task once for each id, in this order, with one statement for all of them."""
+    gathered = _Gathering()
+    for number in ids:
+        async_task(task, number, broker=gathered)
+    moment = now()
+    OrmQ.objects.bulk_create(
+        [OrmQ(key=gathered.list_key, payload=payload, lock=moment) for payload in gathered.payloads]
+    )
+
+
+class _Gathering(Broker):
+    """Stands in for the queue's broker: what it is given is kept, to be written at once."""
+
+    def __init__(self) -> None:
+        super().__init__(list_key=Conf.CLUSTER_NAME)
+        self.payloads: list[str] = []
+
+    def enqueue(self, task: str) -> int:
+        """Keep a signed package; return how many there are, which is what the queue logs."""
+        self.payloads.append(task)
+        return len(self.payloads)
 
 
 def ensure_schedules(jobs: Iterable[RegularJob]) -> None:

@@ -11,8 +11,8 @@ from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorre
 from metering.archiving.absent import EventsArchived, purged_months_of
 from metering.queries.roots import EventRoot, EventSpan, event_roots_for_billing
 
-# So many events of an invoice are hashed while its customer is locked: about a quarter of a second.
-HASHED_LOCKED_MAX = 50_000
+# So many events of invoices are hashed while their customers are locked: about a second.
+HASHED_LOCKED_MAX = 200_000
 
 
 def span_of_line(*, line: InvoiceLine, known_through: int, customer_key: str) -> EventSpan:

@@ -66,13 +66,16 @@ def _lines_of(invoices: Sequence[Invoice]) -> dict[int, list[InvoiceLine]]:
 
 
 def _refuse_unready(invoice: Invoice, *, at: datetime) -> None:
-    if at < invoice.period_end:
-        raise Conflict(
-            f"the period lasts until {invoice.period_end.isoformat()}: its usage is not complete", field="at"
-        )
+    refuse_unended(period_end=invoice.period_end, at=at)
     if invoice.tax_state == TaxState.MISSING:
         missing = "; ".join(missing_tax(invoice=invoice))
         raise Conflict(f"{invoice} cannot be taxed, it is not known: {missing}", field="tax", code="tax_data_missing")
+
+
+def refuse_unended(*, period_end: datetime, at: datetime) -> None:
+    """Raise Conflict for a period that lasts longer than `at`: it cannot be issued yet."""
+    if at < period_end:
+        raise Conflict(f"the period lasts until {period_end.isoformat()}: its usage is not complete", field="at")
 
 
 def _locked_series(invoices: Sequence[Invoice], *, at: datetime) -> dict[str, InvoiceSeries]:

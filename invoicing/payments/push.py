@@ -12,6 +12,7 @@ Behind a connection pooler that is a pooler of sessions, not of transactions.
 """
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ from moneyed import Money
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, NotFound
-from billing_site.kernel.jobs import queue
+from billing_site.kernel.jobs import queue, queue_each
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.invoice_life import stage_words
 from invoicing.customers.models import Customer, SettlementChannel
@@ -49,18 +50,20 @@ HINTS = {
 }
 
 
-def plan_push(*, invoice: Invoice) -> PushIntent:
-    """Write the intent to push an issued invoice and queue the job, in the transaction that issues; once per invoice."""
-    assert connection.in_atomic_block, "the intent commits with the issue, or not at all"
-    assert invoice.status == InvoiceStatus.ISSUED and invoice.issued_at, "only an issued invoice is pushed"
-    assert invoice.settlement_channel == SettlementChannel.STRIPE, "the customer does not pay through Stripe"
-    assert invoice.total.amount > 0, "there is nothing to collect"
-    intent, created = PushIntent.objects.get_or_create(
-        invoice=invoice, defaults={"next_attempt_at": invoice.issued_at + QUEUE_PATIENCE}
-    )
-    if created:
-        queue(JOB, intent.pk)
-    return intent
+def plan_pushes(*, invoices: Sequence[Invoice]) -> None:
+    """Write the intents to push issued invoices and queue their jobs, in the transaction that issues; once per invoice.
+
+    The number of queries does not grow with the invoices.
+    """
+    assert connection.in_atomic_block, "the intents commit with the issue, or not at all"
+    intents = []
+    for invoice in invoices:
+        assert invoice.status == InvoiceStatus.ISSUED and invoice.issued_at, "only an issued invoice is pushed"
+        assert invoice.settlement_channel == SettlementChannel.STRIPE, "the customer does not pay through Stripe"
+        assert invoice.total.amount > 0, "there is nothing to collect"
+        intents.append(PushIntent(invoice=invoice, next_attempt_at=invoice.issued_at + QUEUE_PATIENCE))
+    planned = PushIntent.objects.bulk_create(intents)
+    queue_each(JOB, [intent.pk for intent in planned])
 
 
 def push_invoice(*, intent_id: int, at: datetime) -> PushIntent:
@@ -119,8 +122,7 @@ def sweep_pushes(*, at: datetime) -> int:
         .order_by("next_attempt_at", "id")
         .values_list("id", flat=True)[:SWEEP_MAX]
     )
-    for intent_id in due:
-        queue(JOB, intent_id)
+    queue_each(JOB, due)
     PushIntent.objects.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
     return len(due)
 

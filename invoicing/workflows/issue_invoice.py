@@ -25,7 +25,7 @@ from invoicing.invoices.operations import apply_payment, locked_invoice, nothing
 from invoicing.invoices.queries import OWED
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import NewEntry, post_entries
-from invoicing.payments.push import plan_push
+from invoicing.payments.push import plan_pushes
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
 from invoicing.workflows.hash_events import hashing_ahead
 from invoicing.workflows.pre_issue_gate import ask_gate, gate_for, reasons_of
@@ -110,7 +110,14 @@ def issue_all_computed(*, invoices: Sequence[Invoice], at: datetime, actor: str,
                 actor=actor,
             )
     post_entries(entries=[_entry(invoice, lines) for invoice, lines in issued])
-    return [_sent(invoice, at=at, actor=actor) for invoice in invoices]
+    plan_pushes(
+        invoices=[
+            invoice
+            for invoice in invoices
+            if invoice.settlement_channel == SettlementChannel.STRIPE and not nothing_due(invoice=invoice)
+        ]
+    )
+    return [_paid_where_nothing_is_due(invoice, at=at, actor=actor) for invoice in invoices]
 
 
 def _drawn(lines: Sequence[InvoiceLine]) -> dict[CreditGrant, Money]:
@@ -146,14 +153,11 @@ def _entry(invoice: Invoice, lines: Sequence[InvoiceLine]) -> NewEntry:
     )
 
 
-def _sent(invoice: Invoice, *, at: datetime, actor: str) -> Invoice:
-    """Plan the push of an issued invoice; return one over nothing as paid."""
-    if nothing_due(invoice=invoice):
-        nothing = from_minor_units(0, invoice.currency)
-        return apply_payment(invoice_id=invoice.pk, amount=nothing, paid_at=at, actor=actor, reason="nothing is due")
-    if invoice.settlement_channel == SettlementChannel.STRIPE:
-        plan_push(invoice=invoice)
-    return invoice
+def _paid_where_nothing_is_due(invoice: Invoice, *, at: datetime, actor: str) -> Invoice:
+    if not nothing_due(invoice=invoice):
+        return invoice
+    nothing = from_minor_units(0, invoice.currency)
+    return apply_payment(invoice_id=invoice.pk, amount=nothing, paid_at=at, actor=actor, reason="nothing is due")
 
 
 def _refuse_outdated(draft: Invoice, today: AssembledInvoice) -> None:

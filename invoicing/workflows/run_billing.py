@@ -10,7 +10,8 @@ from django.db import connection, transaction
 from billing_site.kernel.period import Period
 from invoicing.customers.operations import lock_customers
 from invoicing.invoices.drafting import NewDraft, save_drafts
-from invoicing.invoices.models import BillingRun, Invoice, InvoiceStatus
+from invoicing.invoices.issuing import refuse_unended
+from invoicing.invoices.models import BillingRun, InvoiceStatus
 from invoicing.invoices.taxes import missing_tax
 from invoicing.workflows.compute_invoice import compute_invoices, ground_of
 from invoicing.workflows.hash_events import hashing_ahead
@@ -25,19 +26,20 @@ from invoicing.workflows.run_report import (
     note_grace,
     note_missing_tax,
     settle_first,
+    tell_failure,
 )
 from metering.rollup import roll_up
 
 Progress = Callable[[int, int], None]
-# What is done with drafts of locked customers that may be issued.
-Finish = Callable[..., object]
+# What is done with drafts of locked customers that may be issued; nothing is where drafts are what is asked for.
+Finish = Callable[..., object] | None
 # So many customers are locked, billed and committed together.
 BATCH_INVOICES = 200
 
 
 def draft_billing(*, as_of: datetime, at: datetime, customer_key: str = "", actor: str = "billing run") -> RunReport:
     """Make or refresh the draft of every period that ended by `as_of` and is not issued yet."""
-    return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=_keep_drafts)
+    return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=None)
 
 
 def issue_billing(
@@ -57,10 +59,6 @@ def issue_billing(
     return _run(
         as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=issue_all_computed, progress=progress
     )
-
-
-def _keep_drafts(*, invoices: Sequence[Invoice], at: datetime, actor: str, reason: str) -> None:
-    """Do nothing with them: a draft is what they are."""
 
 
 def _run(
@@ -113,6 +111,8 @@ def _bill_all(
     batches = due_in_batches(as_of=as_of, customer_key=customer_key, report=report)
     # The oldest periods first: what is settled late goes to the next invoice.
     due = sorted(_Due(period.end, customer.pk, customer.key, period) for b in batches for customer, period in b.due)
+    if finish is not None:
+        due = _ended(due, report, at=at)
     run = BillingRun.objects.create(as_of=as_of, started_at=at)
     reason = reason or f"billing run {run.pk} as of {as_of:%Y-%m-%d %H:%M} UTC"
     deed = _Deed(run, at, actor, reason, finish)
@@ -154,6 +154,16 @@ class _Due(NamedTuple):
     period: Period
 
 
+def _ended(due: Sequence[_Due], report: RunReport, *, at: datetime) -> list[_Due]:
+    """Return what may be issued by now; of what lasts longer it is told why it may not, without computing it."""
+    ended: list[_Due] = []
+    for one in due:
+        with failures_told(report, one.customer_key, one.period):
+            refuse_unended(period_end=one.period.end, at=at)
+            ended.append(one)
+    return ended
+
+
 def _each_customer_once(due: Sequence[_Due]) -> Iterator[list[_Due]]:
     """Yield what is due in its order, in batches that name nobody twice: what is known about an invoice includes the one before."""
     batch: dict[int, _Due] = {}
@@ -179,13 +189,12 @@ class _Deed:
 
 def _bill(due: Sequence[_Due], report: RunReport, deed: _Deed) -> None:
     """Bill customers in one transaction; where that fails, in two halves, until it is known of whom it fails."""
-    if len(due) == 1:
-        with failures_told(report, due[0].customer_key, due[0].period):
-            report.add(hashing_ahead(lambda: _billed(due, deed), at=deed.at))
-        return
     try:
-        told = _billed(due, deed)
-    except OF_ONE_CUSTOMER:
+        told = hashing_ahead(lambda: _billed(due, deed), at=deed.at)
+    except OF_ONE_CUSTOMER as problem:
+        if len(due) == 1:
+            tell_failure(report, due[0].customer_key, due[0].period, problem)
+            return
         middle = len(due) // 2
         _bill(due[:middle], report, deed)
         _bill(due[middle:], report, deed)
@@ -220,7 +229,8 @@ def _billed(batch: Sequence[_Due], deed: _Deed) -> RunReport:
         note_missing_tax(told, customer, period, missing=missing)
         if invoice.status == InvoiceStatus.DRAFT and not (waits or held or missing):
             ready.append(invoice)
-    deed.finish(invoices=ready, at=deed.at, actor=deed.actor, reason=deed.reason)
+    if deed.finish is not None:
+        deed.finish(invoices=ready, at=deed.at, actor=deed.actor, reason=deed.reason)
     told.invoice_keys = [invoice.pk for invoice in invoices]
     told.draft_count = sum(invoice.status == InvoiceStatus.DRAFT for invoice in invoices)
     return told

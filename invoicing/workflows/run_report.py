@@ -199,13 +199,18 @@ class failures_told:  # noqa: N801 - reads as a sentence: with failures_told(...
         pass
 
     def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: object) -> bool:
-        # What is wrong with one customer holds back this customer, not the whole run; it is logged with its trace.
+        # What is wrong with one customer holds back this customer, not the whole run.
         if not isinstance(problem, OF_ONE_CUSTOMER):
             return False
-        if isinstance(problem, BillingError):
-            logger.info("billing of %s failed: %s", self.customer, problem)
-        else:
-            logger.error("billing of %s failed", self.customer, exc_info=problem)
-        message = str(problem).partition("\n")[0] or f"an internal check failed ({kind.__name__ if kind else ''})"
-        self.report.failures.append(BillingFailure(self.customer, self.period, message))
+        tell_failure(self.report, self.customer, self.period, problem)
         return True
+
+
+def tell_failure(report: RunReport, customer: str, period: Period | None, problem: Exception) -> None:
+    """Put into the report why a customer could not be billed; what nobody anticipated is logged with its trace."""
+    if isinstance(problem, BillingError):
+        logger.info("billing of %s failed: %s", customer, problem)
+    else:
+        logger.error("billing of %s failed", customer, exc_info=problem)
+    message = str(problem).partition("\n")[0] or f"an internal check failed ({type(problem).__name__})"
+    report.failures.append(BillingFailure(customer, period, message))

@@ -15,13 +15,19 @@ from billing_site.kernel.merkle import MerkleTree
 from billing_site.kernel.period import Period
 from metering.counting import known_through
 from metering.event_lines import EVENT_LINE
-from metering.models import EventCancellation, EventTree, Meter, MeterBackdating
+from metering.models import EventTree, Meter
 
 # PostgreSQL hashes the leaves, Python the nodes above them: so many leaves travel as one row.
 LEAVES_A_ROW = 4096
 READ_AT_ONCE_MAX = 100_000
 # Of so many numbers all events are looked at by their number, whosever they are; of more the customer's by their time.
 NEWEST_MAX = 1_000_000
+_SPANS = """
+    unnest(
+        %(meters)s::bigint[], %(customers)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[],
+        %(afters)s::bigint[], %(throughs)s::bigint[]
+    ) WITH ORDINALITY AS span(meter, customer, first_moment, end_moment, known_after, known_through, place)
+"""
 
 
 def counted_events(*, source: str) -> str:
@@ -43,10 +49,7 @@ def _leaves_of(*, source: str) -> str:
                    (row_number() OVER (PARTITION BY place ORDER BY number) - 1) / {LEAVES_A_ROW} AS part
             FROM (
                 SELECT span.place, e.id AS number, sha256('\\x00'::bytea || convert_to({EVENT_LINE}, 'UTF8')) AS leaf
-                FROM unnest(
-                    %(meters)s::bigint[], %(customers)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[],
-                    %(afters)s::bigint[], %(throughs)s::bigint[]
-                ) WITH ORDINALITY AS span(meter, customer, first_moment, end_moment, known_after, known_through, place)
+                FROM {_SPANS}
                 CROSS JOIN LATERAL (SELECT e.* FROM {counted_events(source=source)}) AS e
                 OFFSET 0
             ) AS hashed
@@ -55,6 +58,21 @@ def _leaves_of(*, source: str) -> str:
     """
 
 
+_GOOD_TREES = f"""
+    SELECT span.place, tree.id FROM {_SPANS}
+    JOIN metering_eventtree tree ON tree.meter_id = span.meter AND tree.customer_id = span.customer
+     AND tree.start = span.first_moment AND tree."end" = span.end_moment
+    WHERE tree.known_through <= span.known_through
+      AND NOT EXISTS (
+        SELECT FROM metering_eventcancellation c
+        WHERE c.customer_id = span.customer AND c.event_number <= tree.known_through
+          AND c.number > tree.known_through AND c.number <= span.known_through
+      )
+      AND NOT EXISTS (
+        SELECT FROM metering_meterbackdating b
+        WHERE b.meter_id = span.meter AND b.number > tree.known_through AND b.number <= span.known_through
+      )
+"""
 _LEAVES = _leaves_of(source="metering_usageevent")
 _NEWEST_LEAVES = _leaves_of(
     source="(SELECT * FROM metering_usageevent WHERE id > %(first)s AND id <= %(last)s OFFSET 0)"
@@ -104,17 +122,28 @@ def event_roots_for_billing(
 ) -> list[EventRoot]:
     """Return the roots over spans that hold `counts` events, going on from what `grow_trees` has hashed.
 
-    Raises ManyEventsToHash where more than `hashed_max` events of them are left to hash.
+    Raises ManyEventsToHash where more than `hashed_max` events of them are left to hash; it names the longest spans.
     """
     many = hashed_max is not None and sum(counts) > hashed_max
-    kept = [still_good(tree=tree_of(span=span), span=span) if many else None for span in spans]
+    kept = good_trees(spans=spans) if many else [None for _ in spans]
     left = [count - (tree.leaf_count if tree else 0) for count, tree in zip(counts, kept, strict=True)]
     if hashed_max is not None and sum(left) > hashed_max:
-        raise ManyEventsToHash([span for span, count in zip(spans, counts, strict=True) if count])
+        raise ManyEventsToHash(_longest(spans, left, rest=hashed_max // 2))
     trees = [MerkleTree(count=tree.leaf_count, peaks=bytes(tree.peaks)) if tree else MerkleTree() for tree in kept]
     afters = [tree.known_through if tree else 0 for tree in kept]
     grow(spans=spans, trees=trees, afters=afters, expected_count=sum(left))
     return [EventRoot(tree.count, tree.root().hex()) for tree in trees]
+
+
+def _longest(spans: Sequence[EventSpan], left: Sequence[int], *, rest: int) -> list[EventSpan]:
+    """Return the spans with the most events to hash, as many as leave no more than `rest` to the others."""
+    to_hash, longest = sum(left), []
+    for place in sorted(range(len(spans)), key=lambda place: -left[place]):
+        if to_hash <= rest:
+            break
+        longest.append(spans[place])
+        to_hash -= left[place]
+    return longest
 
 
 def grow(
@@ -130,25 +159,16 @@ def grow(
         trees[place - 1].add(bytes(leaves))
 
 
-def tree_of(*, span: EventSpan) -> EventTree | None:
-    """Return what is kept of a span's tree."""
-    return EventTree.objects.filter(
-        meter__key=span.meter_key, customer_id=span.customer_id, start=span.period.start, end=span.period.end
-    ).first()
+def good_trees(*, spans: Sequence[EventSpan]) -> list[EventTree | None]:
+    """Return what is kept of the tree of each span where the span's tree grows out of it: nothing that it holds was taken back, and nothing came before.
 
-
-def still_good(*, tree: EventTree | None, span: EventSpan) -> EventTree | None:
-    """Return the tree if the span's tree grows out of it: nothing that it holds was taken back, and nothing came before."""
-    if tree is None or tree.known_through > span.known_through:
-        return None
-    since = {"number__gt": tree.known_through, "number__lte": span.known_through}
-    changed = (
-        EventCancellation.objects.filter(
-            customer_id=span.customer_id, event_number__lte=tree.known_through, **since
-        ).exists()
-        or MeterBackdating.objects.filter(meter_id=tree.meter_id, **since).exists()
-    )
-    return None if changed else tree
+    The number of queries does not grow with the spans. Raises NotFound for a meter that there is not.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_GOOD_TREES, _parameters(spans, [0] * len(spans)))
+        found = dict(cursor.fetchall())
+    trees = EventTree.objects.in_bulk(found.values())
+    return [trees.get(found.get(place)) for place in range(1, len(spans) + 1)]
 
 
 def _parameters(spans: Sequence[EventSpan], afters: Sequence[int]) -> dict[str, Any]:

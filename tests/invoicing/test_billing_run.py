@@ -1,6 +1,7 @@
 """Billing runs: every period that is due becomes one invoice, however often and by how many it is run."""
 
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -12,16 +13,22 @@ from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, InvalidFields, NotFound
 from billing_site.kernel.history import save_with_reason
+from billing_site.kernel.period import Period
 from invoicing.catalog.operations import load_catalog
+from invoicing.customers.models import Customer
+from invoicing.invoices import event_roots
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceSeries, InvoiceStatus
 from invoicing.ledger.models import JournalEntry
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.models import Subscription
+from invoicing.workflows import run_billing
+from invoicing.workflows.compute_invoice import ComputedInvoice, Ground, compute_invoices
 from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
 from invoicing.workflows.preview_billing import preview_billing
 from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.verify import verify
+from metering.models import EventTree
 from tests.factories import (
     AUGUST,
     JULY,
@@ -330,12 +337,13 @@ def test_a_line_is_rounded_once_to_the_currencys_exponent(currency: str, expecte
     assert invoice.total == Money(expected, currency)
 
 
-def test_a_run_asks_as_many_questions_for_ten_customers_as_for_two() -> None:
+@pytest.mark.parametrize("channel", ["manual", "stripe"])
+def test_a_run_asks_as_many_questions_for_ten_customers_as_for_two(channel: str) -> None:
     a_plan()
 
     def billed(numbers: range) -> int:
         for number in numbers:
-            a_subscription(a_customer(f"cust_{number}"))
+            a_subscription(a_customer(f"cust_{number}", settlement_channel=channel))
             use(f"cust_{number}", "1500", at=JULY + timedelta(days=3))
         with CaptureQueriesContext(connection) as asked:
             report = issue_billing(as_of=AUGUST, at=BILLED_AT)
@@ -345,6 +353,54 @@ def test_a_run_asks_as_many_questions_for_ten_customers_as_for_two() -> None:
     billed(range(1))  # makes the accounts and the series
 
     assert billed(range(1, 3)) == billed(range(3, 13))
+
+
+def computed_batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the size of each batch of invoices that is computed from now on."""
+    sizes: list[int] = []
+
+    def counting(*, ground: Ground, due: Sequence[tuple[Customer, Period]]) -> list[ComputedInvoice]:
+        sizes.append(len(due))
+        return compute_invoices(ground=ground, due=due)
+
+    monkeypatch.setattr(run_billing, "compute_invoices", counting)
+    return sizes
+
+
+def test_customers_with_many_events_are_hashed_ahead_together_and_then_billed_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_roots, "HASHED_LOCKED_MAX", 4)
+    a_plan()
+    for number in range(5):
+        a_subscription(a_customer(f"cust_{number}"))
+        for day in range(number):
+            use(f"cust_{number}", "1", at=JULY + timedelta(days=day))
+    sizes = computed_batches(monkeypatch)
+
+    report = issue_billing(as_of=AUGUST, at=BILLED_AT)
+
+    assert sizes == [5, 5]
+    assert len(report.invoices) == 5
+    # The longest, as many as leave no more than half of what may be hashed while everybody waits.
+    assert sorted(tree.leaf_count for tree in EventTree.objects.all()) == [2, 3, 4]
+    assert verify() == []
+
+
+def test_periods_that_still_last_are_told_once_each_and_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_plan()
+    for number in range(3):
+        a_subscription(a_customer(f"cust_{number}"))
+    sizes = computed_batches(monkeypatch)
+
+    report = issue_billing(as_of=SEPTEMBER, at=BILLED_AT)
+
+    assert sizes == [3]
+    assert [invoice.period_end for invoice in report.invoices] == [AUGUST] * 3
+    assert sorted((failure.customer, failure.message) for failure in report.failures) == [
+        (f"cust_{number}", "the period lasts until 2026-09-01T00:00:00+00:00: its usage is not complete")
+        for number in range(3)
+    ]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -4,7 +4,7 @@ from datetime import timedelta
 from threading import Barrier, Thread
 
 import pytest
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from moneyed import Money
 
 from billing_site.kernel.clock import now
@@ -14,7 +14,7 @@ from invoicing.customers.operations import change_customer
 from invoicing.payments import gateway
 from invoicing.payments.models import PaymentFailure, PushIntent, StripeCustomer
 from invoicing.payments.patience import GAPS
-from invoicing.payments.push import plan_push, push_invoice, retry_push, sweep_pushes
+from invoicing.payments.push import plan_pushes, push_invoice, retry_push, sweep_pushes
 from invoicing.tax.operations import set_customer_tax
 from invoicing.workflows.settle_payment import settle_payment
 from tests.invoicing.payments.building import (
@@ -35,11 +35,11 @@ def pushed(invoice, *, at=None):
 def test_issuing_plans_one_push_and_queues_one_job(transactional_db):
     invoice = an_issued_invoice()
 
-    with transaction.atomic():
-        again = plan_push(invoice=invoice)
+    with pytest.raises(IntegrityError, match="invoice_id"), transaction.atomic():
+        plan_pushes(invoices=[invoice])
 
-    assert again == invoice.push
-    assert queued_jobs() == [("invoicing.tasks.push_invoice", (invoice.push.pk,))]
+    kept = PushIntent.objects.get(invoice=invoice)
+    assert queued_jobs() == [("invoicing.tasks.push_invoice", (kept.pk,))]
 
 
 def test_an_invoice_over_nothing_is_not_pushed(transactional_db):
