@@ -7,30 +7,32 @@ from typing import Any
 
 import pgtrigger
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Round
 from djmoney.models.fields import MoneyField
 from moneyed import list_all_currencies
 
 from billing_site.kernel.guard import Carving, Guard
-from billing_site.kernel.money import exponent
+from billing_site.kernel.money import EXACT, exponent
 
 # 38 significant digits, 12 after the point: quantities and unit prices.
 EXACT_DIGITS = 38
 EXACT_PLACES = 12
-# Rounded amounts: up to three decimals (KWD), 16 before the point.
-AMOUNT_DIGITS = 19
-AMOUNT_PLACES = 3
+# Rounded amounts: up to four decimals (CLF), 16 before the point.
+AMOUNT_DIGITS = 20
+AMOUNT_PLACES = 4
+# So many are always written, so that an amount is the same text whoever wrote it and whenever: seals of evidence are made of it.
+PLACES_WRITTEN = 3
 
 LOCKS = re.compile(r"\s+FOR (NO KEY UPDATE|UPDATE|SHARE|KEY SHARE)( OF \w+)?$")
 
 
 def _currencies_with(decimals: int) -> list[str]:
     known = (currency.code for currency in list_all_currencies())
-    return sorted(code for code in known if code not in FOUR_DECIMALS and exponent(code) == decimals)
+    return sorted(code for code in known if exponent(code) == decimals)
 
 
-FOUR_DECIMALS = ("CLF", "UYW")
-CURRENCIES_BY_EXPONENT = {decimals: _currencies_with(decimals) for decimals in (0, 2, 3)}
+CURRENCIES_BY_EXPONENT = {decimals: _currencies_with(decimals) for decimals in (0, 3, 4)}
 
 
 def exact_field(**options: Any) -> "models.DecimalField[Decimal, Decimal]":
@@ -154,10 +156,42 @@ def frozen_with_parent(*, noun: str, parent_column: str, open_parent: str) -> li
     ]
 
 
-def money_field(**options: Any) -> MoneyField:
+def _as_written(number: Any) -> Any:
+    """Return an amount with the decimals that are always written; one that has more keeps them, and the constraint judges it."""
+    if not isinstance(number, Decimal) or not number.is_finite():
+        return number
+    written = number.quantize(Decimal(1).scaleb(-PLACES_WRITTEN), context=EXACT)
+    return written if written == number else number
+
+
+class AmountColumn(models.DecimalField[Any, Any]):
+    """A column for a rounded amount. PostgreSQL's type has no scale; `fits_currency` bounds digits and decimals by the currency.
+
+    So a fourth decimal cost no table a rewriting, and left every stored amount the text that it was.
+    """
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        """Return the type without precision and scale."""
+        return "numeric"
+
+    def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
+        """Return the amount as it is always written: 12.30 as 12.300."""
+        return _as_written(super().get_db_prep_save(value, connection))
+
+
+class MoneyColumn(AmountColumn, MoneyField):
+    """A column for a rounded amount that comes as money of the row's currency."""
+
+
+def amount_field(**options: Any) -> AmountColumn:
+    """Return a column for a rounded amount in a currency that the row may lack."""
+    return AmountColumn(max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES, **options)
+
+
+def money_field(**options: Any) -> MoneyColumn:
     """Return a column for a rounded amount whose currency is the row's one `currency` column."""
     options.setdefault("default_currency", None)
-    return MoneyField(
+    return MoneyColumn(
         max_digits=AMOUNT_DIGITS,
         decimal_places=AMOUNT_PLACES,
         currency_field_name="currency",
@@ -166,9 +200,17 @@ def money_field(**options: Any) -> MoneyField:
 
 
 def fits_currency(*fields: str, name: str) -> models.CheckConstraint:
-    """Return a constraint by which the amounts are whole minor units of the row's currency (S0-107)."""
+    """Return a constraint by which the amounts are whole minor units of the row's currency, of 16 digits before the point (S0-107)."""
+    limit = Decimal(10) ** (AMOUNT_DIGITS - AMOUNT_PLACES)
     condition = models.Q()
     for field in fields:
-        condition &= models.Q(currency__in=CURRENCIES_BY_EXPONENT[3]) | models.Q(**{field: Round(field, precision=2)})
-        condition &= ~models.Q(currency__in=CURRENCIES_BY_EXPONENT[0]) | models.Q(**{field: Round(field, precision=0)})
+
+        def has(places: int, field: str = field) -> models.Q:
+            return models.Q(**{field: Round(field, precision=places)})
+
+        # NaN is larger than any number.
+        condition &= models.Q(**{f"{field}__gt": -limit, f"{field}__lt": limit}) & has(4)
+        condition &= models.Q(currency__in=CURRENCIES_BY_EXPONENT[4]) | has(3)
+        condition &= models.Q(currency__in=CURRENCIES_BY_EXPONENT[4] + CURRENCIES_BY_EXPONENT[3]) | has(2)
+        condition &= ~models.Q(currency__in=CURRENCIES_BY_EXPONENT[0]) | has(0)
     return models.CheckConstraint(condition=condition, name=name)

@@ -14,22 +14,20 @@ from moneyed import CurrencyDoesNotExist, Money, get_currency
 EXACT = Context(prec=100)
 
 
-DECIMALS_MAX = 3
+DECIMALS_MAX = 4
 
 
 def exponent(currency: str) -> int:
-    """Return the number of decimals of an ISO 4217 currency: 2 for EUR, 0 for JPY, 3 for KWD (S0-107).
+    """Return the number of decimals of an ISO 4217 currency: 2 for EUR, 0 for JPY, 3 for KWD, 4 for CLF (S0-107).
 
-    Raises KeyError for a code that is not a currency we can hold: columns of amounts have three
-    decimals, so that the two accounting units with four (CLF, UYW) are refused at the door.
+    Raises KeyError for a code that is not a currency.
     """
     try:
         sub_unit = get_currency(currency).sub_unit
     except CurrencyDoesNotExist:
         raise KeyError(currency) from None
     decimals = len(str(sub_unit)) - 1
-    if decimals > DECIMALS_MAX:
-        raise KeyError(currency)
+    assert decimals <= DECIMALS_MAX, "columns of amounts hold no more"
     return decimals
 
 

@@ -9,8 +9,7 @@ from django.db.models.lookups import Exact
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import (
-    AMOUNT_DIGITS,
-    AMOUNT_PLACES,
+    amount_field,
     append_only,
     carved,
     fits_currency,
@@ -152,9 +151,7 @@ class ApprovalLimit(models.Model):
     deed = models.CharField(max_length=20, choices=ApprovedDeed)
     currency = models.CharField(max_length=3)
     number = models.PositiveIntegerField(help_text="Counts the limits of a deed and currency.")
-    amount: "models.DecimalField[Decimal | None, Decimal | None]" = models.DecimalField(
-        max_digits=AMOUNT_DIGITS,
-        decimal_places=AMOUNT_PLACES,
+    amount: "models.DecimalField[Decimal | None, Decimal | None]" = amount_field(
         null=True,
         blank=True,
         help_text="From this amount on; empty: one person is enough for any.",

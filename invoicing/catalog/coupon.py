@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from billing_site.kernel.history import tracked
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, carved, fits_currency
+from billing_site.kernel.model import amount_field, carved, fits_currency
 
 PERCENT_PLACES = 4
 PERIODS_MAX = 1200
@@ -31,17 +31,13 @@ class Coupon(models.Model):
     percent_off: "models.DecimalField[Decimal | None, Decimal | None]" = models.DecimalField(
         max_digits=3 + PERCENT_PLACES, decimal_places=PERCENT_PLACES, null=True, blank=True
     )
-    amount_off: "models.DecimalField[Decimal | None, Decimal | None]" = models.DecimalField(
-        max_digits=AMOUNT_DIGITS,
-        decimal_places=AMOUNT_PLACES,
+    amount_off: "models.DecimalField[Decimal | None, Decimal | None]" = amount_field(
         null=True,
         blank=True,
         help_text="Per billing period, never more than there is to reduce.",
     )
     currency = models.CharField(max_length=3, blank=True, help_text="Of the amount and of the least amount.")
-    minimum_amount: "models.DecimalField[Decimal, Decimal]" = models.DecimalField(
-        max_digits=AMOUNT_DIGITS,
-        decimal_places=AMOUNT_PLACES,
+    minimum_amount: "models.DecimalField[Decimal, Decimal]" = amount_field(
         default=Decimal(0),
         help_text="Where what it applies to comes to less, nothing is taken off.",
     )

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, append_only, fits_currency, stays
+from billing_site.kernel.model import amount_field, append_only, fits_currency, stays
 from invoicing.core.languages import LANGUAGES
 from invoicing.core.life_cycle import TRANSITIONS, State, Trigger
 
@@ -65,9 +65,7 @@ class Customer(models.Model):
         db_default=models.Value(LateUsagePolicy.NEXT_INVOICE.value),
         help_text="What becomes of usage that arrives, or is cancelled, after its invoice was issued.",
     )
-    late_materiality: "models.DecimalField[Decimal, Decimal]" = models.DecimalField(
-        max_digits=AMOUNT_DIGITS,
-        decimal_places=AMOUNT_PLACES,
+    late_materiality: "models.DecimalField[Decimal, Decimal]" = amount_field(
         default=Decimal(0),
         db_default=Decimal(0),
         help_text="Late usage that changes an invoice line by less than this amount is absorbed.",

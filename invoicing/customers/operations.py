@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, FOUR_DECIMALS
+from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import exponent, plain, round_money
 from billing_site.kernel.text import is_storable
 from invoicing.core.languages import LANGUAGES
@@ -170,10 +170,6 @@ def _check_field(name: str, value: Any) -> FieldError | None:
         try:
             exponent(value)
         except KeyError:
-            if value in FOUR_DECIMALS:
-                return FieldError(
-                    name, "unit_of_account", f"nobody pays in {value}: use the currency that is paid, such as CLP"
-                )
             return FieldError(name, "unknown", "must be an ISO 4217 code such as EUR")
     if name == "timezone":
         try:

@@ -16,6 +16,8 @@ ZERO_DECIMAL = frozenset(
 )
 TWO_DECIMALS_WRITTEN_NONE_USED = frozenset(("ISK", "UGX"))
 THREE_DECIMAL = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
+# Units of account: prices are stated in them, and nobody's card is charged in them.
+NOT_CHARGED = frozenset(("CLF", "UYW"))
 
 
 class NotRepresentable(ValueError):
@@ -39,6 +41,8 @@ def stripe_step(currency: str) -> int:
 def stripe_minor_units(money: Money) -> int:
     """Return the amount as Stripe's integer; raises NotRepresentable where Stripe cannot express it."""
     currency = money.currency.code
+    if currency in NOT_CHARGED:
+        raise NotRepresentable(f"Stripe charges nothing in {currency}.")
     units = money.amount.scaleb(stripe_exponent(currency), context=EXACT)
     if units != units.to_integral_value() or int(units) % stripe_step(currency):
         smallest = Decimal(stripe_step(currency)).scaleb(-stripe_exponent(currency))

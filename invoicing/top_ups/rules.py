@@ -6,7 +6,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, fits_currency, money_field, never_truncated, stays
+from billing_site.kernel.model import amount_field, fits_currency, money_field, never_truncated, stays
 from invoicing.customers.models import Customer
 
 VALID_DAYS_MAX = 3650
@@ -51,7 +51,7 @@ class TopUpRule(models.Model):
     state = models.CharField(max_length=10, choices=RuleState, default=RuleState.NEW)
     state_since = models.DateTimeField()
     seen_at = models.DateTimeField(null=True, blank=True)
-    seen_balance = models.DecimalField(max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES, null=True, blank=True)
+    seen_balance = amount_field(null=True, blank=True)
     seen_through = models.BigIntegerField(default=0, help_text="Events up to this number were looked at.")
     problem = models.CharField(max_length=500, blank=True, default="")
     recorded_at = models.DateTimeField(db_default=Now(), editable=False)

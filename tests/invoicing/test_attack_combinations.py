@@ -99,7 +99,7 @@ SCOPES = st.sampled_from(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
-    currency=st.sampled_from(["USD", "JPY", "KWD"]),
+    currency=st.sampled_from(["USD", "JPY", "KWD", "CLF"]),
     in_advance=st.booleans(),
     spend=SPEND,
     discount=DISCOUNTS,

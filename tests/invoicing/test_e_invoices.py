@@ -131,7 +131,7 @@ def test_credit_fees_in_advance_and_late_corrections_stand_as_what_they_are() ->
     assert any(line.quantity < 0 for line in stated[1].lines), "what was invoiced before is taken off as a line"
 
 
-@pytest.mark.parametrize("currency", ["JPY", "KWD", "EUR"])
+@pytest.mark.parametrize("currency", ["JPY", "KWD", "CLF", "EUR"])
 def test_every_currency_has_its_decimals_and_prices_that_contain_vat_are_told_without_it(currency: str) -> None:
     germany(prices_include_tax=True)
     fee = {"key": "base", "currency": currency, "model": "flat", "unit_amount": "1190"}

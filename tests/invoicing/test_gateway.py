@@ -277,3 +277,9 @@ def test_amounts_are_written_as_stripe_writes_them(amount, currency, units):
 def test_amounts_that_stripe_cannot_write_are_refused(amount, currency):
     with pytest.raises(ValueError, match=f"Stripe charges {currency} in steps of"):
         stripe_minor_units(Money(Decimal(amount), currency))
+
+
+@pytest.mark.parametrize("currency", ["CLF", "UYW"])
+def test_units_of_account_are_charged_by_no_card(currency):
+    with pytest.raises(ValueError, match=f"Stripe charges nothing in {currency}"):
+        stripe_minor_units(Money(Decimal("1"), currency))

@@ -66,7 +66,9 @@ def check_datev(*, client: DatevClient, codes: Mapping[str, str], start: date, e
     if client.fiscal_year_of(start) != client.fiscal_year_of(end):
         raise InvalidInput("must be in the fiscal year of the first day: a batch names days without year", field="end")
     if exponent(currency) > 2:
-        raise InvalidInput(f"has three decimals, DATEV two: {currency} cannot be exported", field="currency")
+        raise InvalidInput(
+            f"has {exponent(currency)} decimals, DATEV two: {currency} cannot be exported", field="currency"
+        )
     if len({len(code) for code in codes.values() if code}) > 1:
         raise InvalidInput("has accounts of different lengths: a batch has one length", field="system")
 

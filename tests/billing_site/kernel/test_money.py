@@ -21,7 +21,7 @@ from billing_site.kernel.money import (
     wire,
 )
 
-currencies = st.sampled_from(["EUR", "JPY", "KWD"])
+currencies = st.sampled_from(["EUR", "JPY", "KWD", "CLF"])
 
 
 @pytest.mark.requirement("S0-107")
@@ -37,7 +37,7 @@ def test_every_currency_in_use_has_the_decimals_of_iso_4217() -> None:
             pass  # Too new or too special for moneyed: refused at the door, not rounded wrongly.
 
     assert differing == {}
-    assert (exponent("EUR"), exponent("JPY"), exponent("KWD")) == (2, 0, 3)
+    assert (exponent("EUR"), exponent("JPY"), exponent("KWD"), exponent("CLF")) == (2, 0, 3, 4)
 
 
 def test_what_is_not_a_currency_has_no_decimals() -> None:
@@ -55,6 +55,7 @@ def test_what_is_not_a_currency_has_no_decimals() -> None:
         ("0.5", "JPY", "1"),
         ("-0.5", "JPY", "-1"),
         ("0.0005", "KWD", "0.001"),
+        ("0.00005", "CLF", "0.0001"),
         ("-0.001", "EUR", "0.00"),
         ("12345678901234567890123456789012345678.125", "EUR", "12345678901234567890123456789012345678.13"),
     ],

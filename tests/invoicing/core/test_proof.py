@@ -26,7 +26,7 @@ def test_a_line_rated_again_from_stored_json_is_byte_identical() -> None:
 
 @pytest.mark.requirement("S0-117")
 @pytest.mark.requirement("S0-016")
-@given(price=prices(), quantity=quantities, share=shares, currency=st.sampled_from(["EUR", "JPY", "KWD"]))
+@given(price=prices(), quantity=quantities, share=shares, currency=st.sampled_from(["EUR", "JPY", "KWD", "CLF"]))
 def test_whatever_was_rated_rates_the_same_again(price, quantity, share, currency) -> None:  # type: ignore[no-untyped-def]
     meter = None if price.model is PriceModel.FLAT else "tokens"
     a_charge = Charge("sub/x", "X", price, meter, "token" if meter else "", "sub", JULY, share)

@@ -44,7 +44,7 @@ from tests.invoicing.core.builders import JULY, base_fee, snapshot
 
 EVER = Span(date(2020, 1, 1))
 VAT = RateOfTax("DE", "VAT", Decimal("0.19"))
-CURRENCIES = st.sampled_from(["EUR", "JPY", "KWD"])
+CURRENCIES = st.sampled_from(["EUR", "JPY", "KWD", "CLF"])
 UNITS = st.integers(-1_000_000, 1_000_000)
 RATES = st.lists(
     st.decimals(0, Decimal("0.3"), places=4).map(lambda rate: RateOfTax("XX", f"Tax {rate}", rate)),
