@@ -19,7 +19,7 @@ from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import EXACT, total, wire
 from billing_site.kernel.period import Period
-from invoicing.core.contract import AdjustmentLine, Usage
+from invoicing.core.contract import AdjustmentKind, AdjustmentLine, Usage
 from invoicing.core.correction import Reconsidered, reconsider
 from invoicing.core.proof import carries_of, charge_from_inputs, usage_from_document
 from invoicing.customers.models import Customer, LateUsagePolicy
@@ -210,10 +210,14 @@ def _lines_with_adjustments(invoice_ids: Collection[int]) -> dict[int, list[Invo
 
 
 def _adjustment_changes(line: InvoiceLine, amount: Money, lines: Sequence[InvoiceLine]) -> Iterator[AdjustmentChange]:
-    """Yield what the adjustments of an invoice become where one of its charges comes to another amount."""
+    """Yield what the adjustments of an invoice become where one of its charges comes to another amount.
+
+    Also a drawdown of the same amount that comes off other lines: once its tranche has ended, that is where it stays.
+    """
     for row, after in adjusted_now(lines=lines, changed={line.rated["inputs"]["reference"]: amount}):
         before = adjustment_held(line=row)
-        if after.amount != before.amount:
+        moved = row.adjustment == AdjustmentKind.COMMITMENT_DRAWDOWN and after.parts != before.parts
+        if after.amount != before.amount or moved:
             yield AdjustmentChange(row, last_link(line=row), before, after)
 
 

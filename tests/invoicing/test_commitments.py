@@ -87,6 +87,7 @@ def billed(month: int) -> Invoice:
     end = MONTHS[month + 1]
     report = issue_billing(as_of=end, at=end + timedelta(hours=7))
     assert not report.failures, report.failures
+    assert not report.held, report.held
     settle_constraints()
     return report.invoices[-1]
 
@@ -322,6 +323,31 @@ def test_a_discount_of_late_usage_is_proved_by_what_a_commitment_that_has_ended_
     assert verify() == []
 
 
+@pytest.mark.requirement("S0-144")
+def test_what_a_commitment_drew_stays_on_the_lines_that_late_usage_had_moved_it_to_before_its_end() -> None:
+    a_plan("usage", usd_fee("40"), usd_per_action("0.01"))
+    customer = a_customer(late_usage_policy="next_invoice")
+    commit(a_subscription(customer, plan="usage"), (2, "50"))
+    document = {"code": "LESS", "percent_off": "10", "duration": "once", "prices": ["base"]}
+    entry, _ = read_coupon(document=document)
+    create_coupon(entry=entry, actor="test", reason="set up")
+    redeem_coupon(code="LESS", customer=customer, subscription=None, at=JULY, actor="test", reason="asked")
+    spent(0, "60")
+    assert lines_of(billed(0))[-1] == ("Discount LESS", "-2.00"), "of the fee 20 were drawn, and 20 are left"
+    spent(0, "100")
+    assert settle_late_changes(at=MONTHS[1] + timedelta(days=2)).failures == []
+    effects = UsageCorrection.objects.order_by("id").values_list("original__adjustment", "effect")
+    assert list(effects) == [("", 100), ("commitment_drawdown", 0), ("discount", -1)], "now 10 of the fee are drawn"
+
+    billed(1)
+    assert verify() == []
+    spent(0, "100")
+    assert settle_late_changes(at=MONTHS[2] + timedelta(days=2)).failures == []
+
+    assert list(effects.all())[3:] == [("", 100)]
+    assert verify() == []
+
+
 def test_a_discount_is_taken_off_what_charges_beyond_the_commitment_cost_at_their_lower_rate() -> None:
     customer = committed((1, "100"), overage_rate=Decimal("0.2")).customer
     entry, _ = read_coupon(document={"code": "MOST", "percent_off": "90", "duration": "forever"})
@@ -389,6 +415,8 @@ def nothing_kept() -> Iterator[None]:
 # Late usage that what is prepaid pays for to the last cent: the customer owes nothing more, and yet 2100 is less.
 @example("in_advance", [(2, 169)], [148, 75, 139, 89, 46, 83], "none", [(0, 2), (2, 59)])
 @example("in_advance", [(2, 108), (1, 54), (2, 146)], [81, 150, 149, 60, 132, 100], "none", [(4, 63), (0, 5)])
+# Usage that grows as no check before issue would let pass.
+@example("in_advance", [(2, 167), (1, 84), (2, 165)], [3, 1, 79, 46, 30, 113], "some", [(0, 58), (3, 32)])
 @settings(
     max_examples=6,
     deadline=None,
@@ -400,6 +428,7 @@ def test_whatever_is_used_all_that_was_promised_is_spent_trued_up_expired_or_rol
 ) -> None:
     rolls_over = rollover != "none" and payment == "in_advance"
     with nothing_kept():
+        nothing_is_checked_before_issue()
         committed(
             *((periods, str(amount)) for periods, amount in tranches),
             payment=payment,

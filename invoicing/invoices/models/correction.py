@@ -97,7 +97,8 @@ class UsageCorrection(models.Model):
                 name="usage_correction_decision_is_known",
             ),
             models.CheckConstraint(
-                condition=models.Q(decision="absorbed") | ~models.Q(effect=0),
+                # What an adjustment comes off may change without its amount: decided with its cause, it goes nowhere by itself.
+                condition=models.Q(decision="absorbed") | ~models.Q(effect=0) | models.Q(cause__isnull=False),
                 name="usage_correction_goes_to_an_invoice_with_money_only",
             ),
             models.CheckConstraint(
