@@ -170,6 +170,10 @@ class AmountColumn(models.DecimalField[Any, Any]):
     So a fourth decimal cost no table a rewriting, and left every stored amount the text that it was.
     """
 
+    # Assigned as money or as a number: what the type checker would otherwise take from the class above.
+    _pyi_private_set_type: Any
+    _pyi_private_get_type: Any
+
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
         """Return the type without precision and scale."""
         return "numeric"
@@ -188,15 +192,10 @@ def amount_field(**options: Any) -> AmountColumn:
     return AmountColumn(max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES, **options)
 
 
-def money_field(**options: Any) -> MoneyColumn:
+def money_field(**options: Any) -> MoneyField:
     """Return a column for a rounded amount whose currency is the row's one `currency` column."""
-    options.setdefault("default_currency", None)
-    return MoneyColumn(
-        max_digits=AMOUNT_DIGITS,
-        decimal_places=AMOUNT_PLACES,
-        currency_field_name="currency",
-        **options,
-    )
+    known: dict[str, Any] = {"currency_field_name": "currency", "default_currency": None}
+    return MoneyColumn(max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES, **(known | options))
 
 
 def fits_currency(*fields: str, name: str) -> models.CheckConstraint:

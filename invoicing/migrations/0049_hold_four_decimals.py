@@ -13,6 +13,15 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        # These say something of the same columns: left in place, PostgreSQL would keep them in other words than a new database has.
+        migrations.RemoveConstraint(model_name="approvallimit", name="limit_is_of_a_deed_over_an_amount_or_a_switch"),
+        migrations.RemoveConstraint(model_name="creditentry", name="credit_entry_adds_or_takes_as_its_kind_says"),
+        migrations.RemoveConstraint(model_name="creditentry", name="credit_entry_expires_or_voids_all"),
+        migrations.RemoveConstraint(model_name="invoice", name="invoice_receives_at_most_its_total_and_only_while_owed"),
+        migrations.RemoveConstraint(model_name="invoiceline", name="invoice_line_commitment_adds"),
+        migrations.RemoveConstraint(model_name="invoiceline", name="invoice_line_settles_what_is_in_advance"),
+        migrations.RemoveConstraint(model_name="invoiceline", name="invoice_line_charge_is_not_negative"),
+        migrations.RemoveConstraint(model_name="spendnotice", name="notice_has_what_it_is_about"),
         migrations.RemoveConstraint(
             model_name='approvallimit',
             name='limit_fits_its_currency',
@@ -421,6 +430,14 @@ class Migration(migrations.Migration):
             name='amount',
             field=billing_site.kernel.model.MoneyColumn(currency_field_name='currency', decimal_places=4, default_currency=None, max_digits=20),
         ),
+        migrations.AddConstraint(model_name="approvallimit", constraint=models.CheckConstraint(condition=models.Q(models.Q(('deed__in', ['release', 'credit_note', 'write_off']), models.Q(('currency', 'XXX'), _negated=True)), models.Q(('currency', 'XXX'), ('deed__in', ['price_version']), models.Q(('amount__isnull', True), ('amount', 0), _connector='OR')), _connector='OR'), name='limit_is_of_a_deed_over_an_amount_or_a_switch')),
+        migrations.AddConstraint(model_name="creditentry", constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount__gt', 0), ('kind__in', ['grant', 'restore'])), models.Q(('amount__lt', 0), ('kind__in', ['draw', 'expire', 'void'])), _connector='OR'), name='credit_entry_adds_or_takes_as_its_kind_says')),
+        migrations.AddConstraint(model_name="creditentry", constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['expire', 'void']), _negated=True), ('balance', 0), _connector='OR'), name='credit_entry_expires_or_voids_all')),
+        migrations.AddConstraint(model_name="invoice", constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount_credited', 0), ('amount_paid', 0)), models.Q(('amount_credited__gte', 0), ('amount_paid__gte', 0), ('amount_paid__lte', django.db.models.expressions.CombinedExpression(models.F('total'), '-', models.F('amount_credited'))), ('status__in', ('issued', 'paid', 'written_off'))), _connector='OR'), name='invoice_receives_at_most_its_total_and_only_while_owed')),
+        migrations.AddConstraint(model_name="invoiceline", constraint=models.CheckConstraint(condition=models.Q(models.Q(('adjustment__in', ['commitment_base', 'commitment_true_up']), ('kind', 'adjustment'), _negated=True), ('amount__gte', 0), _connector='OR'), name='invoice_line_commitment_adds')),
+        migrations.AddConstraint(model_name="invoiceline", constraint=models.CheckConstraint(condition=models.Q(models.Q(('adjustment__in', ['invoiced_in_advance', 'advance_credit']), ('kind', 'adjustment'), _negated=True), ('amount__lte', 0), _connector='OR'), name='invoice_line_settles_what_is_in_advance')),
+        migrations.AddConstraint(model_name="invoiceline", constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['charge', 'one_off', 'top_up']), _negated=True), ('amount__gte', 0), _connector='OR'), name='invoice_line_charge_is_not_negative')),
+        migrations.AddConstraint(model_name="spendnotice", constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount__gt', 0), ('at_limit__in', ['notify', 'stop']), ('budget__isnull', False), ('kind', 'threshold'), ('threshold__isnull', False)), models.Q(('amount__isnull', True), ('at_limit', ''), ('basis', 'actual'), ('budget__isnull', True), ('kind', 'pending'), ('threshold__isnull', True)), _connector='OR'), name='notice_has_what_it_is_about')),
         migrations.AddConstraint(
             model_name='approvallimit',
             constraint=models.CheckConstraint(condition=models.Q(('amount__gt', Decimal('-10000000000000000')), ('amount__lt', Decimal('10000000000000000')), ('amount', django.db.models.functions.math.Round('amount', precision=4)), models.Q(('currency__in', ['CLF', 'UYW']), ('amount', django.db.models.functions.math.Round('amount', precision=3)), _connector='OR'), models.Q(('currency__in', ['CLF', 'UYW', 'BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND']), ('amount', django.db.models.functions.math.Round('amount', precision=2)), _connector='OR'), models.Q(models.Q(('currency__in', ['ADP', 'ALK', 'AOK', 'AON', 'AOR', 'BAN', 'BEC', 'BEL', 'BGM', 'BGO', 'BIF', 'BOL', 'BUK', 'BYR', 'CLE', 'CLP', 'CSK', 'DDM', 'DJF', 'ECS', 'ESA', 'ESB', 'ESP', 'GEK', 'GNF', 'GNS', 'GQE', 'GWE', 'ISK', 'ITL', 'JPY', 'KMF', 'KRH', 'KRO', 'KRW', 'LUC', 'LUL', 'MDC', 'MGF', 'MKN', 'MLF', 'MTP', 'MVP', 'MXP', 'PEI', 'PTE', 'PYG', 'ROL', 'RWF', 'SDP', 'SUR', 'TJR', 'TPE', 'TRL', 'UGS', 'UGX', 'UYI', 'VND', 'VNN', 'VUV', 'XAF', 'XAG', 'XAU', 'XBA', 'XBB', 'XBC', 'XBD', 'XDR', 'XEU', 'XFO', 'XFU', 'XOF', 'XPD', 'XPF', 'XPT', 'XRE', 'XSU', 'XTS', 'XUA', 'XXX', 'YDD']), _negated=True), ('amount', django.db.models.functions.math.Round('amount', precision=0)), _connector='OR')), name='limit_fits_its_currency'),

@@ -5,7 +5,7 @@ its time was touched by a greater number, the whole line is rated again with the
 is stored with it: effect = that amount - (amount of the line + its corrections).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,14 +19,20 @@ from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import EXACT, total, wire
 from billing_site.kernel.period import Period
-from invoicing.core.contract import AdjustmentKind, AdjustmentLine, Usage
+from invoicing.core.contract import Usage
 from invoicing.core.correction import Reconsidered, reconsider
 from invoicing.core.proof import carries_of, charge_from_inputs, usage_from_document
 from invoicing.customers.models import Customer, LateUsagePolicy
-from invoicing.invoices.adjustments import adjusted_now, adjustment_held, last_link, true_up_after, trued_up
+from invoicing.invoices.adjustments import true_up_after
 from invoicing.invoices.crediting import CREDITING
-from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, LineKind, UsageCorrection
+from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
 from invoicing.subscriptions.committed import SPEND_KINDS
+from invoicing.workflows.adjustment_changes import (
+    AdjustmentChange,
+    adjustment_changes,
+    lines_with_adjustments,
+    true_up_change,
+)
 from invoicing.workflows.compute_invoice import usage_of_charge
 from invoicing.workflows.explain_invoice import NOT_RATABLE
 from metering.counting import IS_COUNTED, known_through
@@ -35,21 +41,6 @@ from metering.rollup import roll_up
 
 # What the rules of a customer make of a change; without a decision a person is asked.
 ByPolicy = tuple[CorrectionDecision | None, CorrectionRule]
-
-
-@dataclass(frozen=True)
-class AdjustmentChange:
-    """What a late change of a charge makes of an adjustment of the same invoice; only where it changes its amount."""
-
-    line: InvoiceLine
-    last: UsageCorrection | None
-    before: AdjustmentLine
-    after: AdjustmentLine
-
-    @property
-    def effect(self) -> Money:
-        """What the customer owes more; negative where it is less."""
-        return self.after.amount - self.before.amount
 
 
 @dataclass(frozen=True)
@@ -142,7 +133,7 @@ def counted_late_changes(
     looked_at = candidates[:lines_max] if lines_max is not None else candidates
     lines = InvoiceLine.objects.select_related("invoice__customer", "subscription", "price__plan_version__plan")
     by_id = lines.prefetch_related("corrections__consequences").in_bulk([candidate.line_id for candidate in looked_at])
-    adjusted = _lines_with_adjustments({line.invoice_id for line in by_id.values()})
+    adjusted = lines_with_adjustments(invoice_ids={line.invoice_id for line in by_id.values()})
     usages, failures = _present_usage(list(by_id.values()))
     learnt = _events_learnt(looked_at, usages)
     changes: list[LateChange] = []
@@ -197,35 +188,6 @@ def touched_customers(*, at: datetime, customer_key: str = "") -> list[Customer]
 def whole_effect(*, correction: UsageCorrection) -> Money:
     """Return the effect of the correction of a charge with those of the adjustments that it changed."""
     return total((correction.effect, *(one.effect for one in correction.consequences.all())), correction.currency)
-
-
-def _lines_with_adjustments(invoice_ids: Collection[int]) -> dict[int, list[InvoiceLine]]:
-    """Return charges and adjustments of those of the invoices that have adjustments, by invoice."""
-    adjusted = InvoiceLine.objects.filter(invoice__in=invoice_ids, kind=LineKind.ADJUSTMENT).values("invoice")
-    lines = InvoiceLine.objects.filter(invoice__in=adjusted).exclude(kind=LineKind.CORRECTION)
-    found: dict[int, list[InvoiceLine]] = {}
-    for line in lines.select_related("invoice").prefetch_related("corrections").order_by("position"):
-        found.setdefault(line.invoice_id, []).append(line)
-    return found
-
-
-def _adjustment_changes(line: InvoiceLine, amount: Money, lines: Sequence[InvoiceLine]) -> Iterator[AdjustmentChange]:
-    """Yield what the adjustments of an invoice become where one of its charges comes to another amount.
-
-    Also a drawdown of the same amount that comes off other lines: once its tranche has ended, that is where it stays.
-    """
-    for row, after in adjusted_now(lines=lines, changed={line.rated["inputs"]["reference"]: amount}):
-        before = adjustment_held(line=row)
-        moved = row.adjustment == AdjustmentKind.COMMITMENT_DRAWDOWN and after.parts != before.parts
-        if after.amount != before.amount or moved:
-            yield AdjustmentChange(row, last_link(line=row), before, after)
-
-
-def _true_up_change(row: InvoiceLine, spent_more: Money) -> Iterator[AdjustmentChange]:
-    """Yield what a true-up on a later invoice becomes where more, or less, was spent towards its commitment."""
-    before, after = adjustment_held(line=row), trued_up(line=row, spent_more=spent_more)
-    if after.amount != before.amount:
-        yield AdjustmentChange(row, last_link(line=row), before, after)
 
 
 def _place(line: InvoiceLine) -> tuple[Any, ...]:
@@ -292,11 +254,12 @@ def _change(
     )
     invoiced = last.amount_after if last else line.amount
     assert reconsidered.before.amount == invoiced, "what was invoiced rates the same"
-    adjustments = tuple(_adjustment_changes(line, reconsidered.after.amount, lines))
+    adjustments = tuple(adjustment_changes(line=line, amount=reconsidered.after.amount, lines=lines))
     # What counts towards a commitment is what is charged, as minimum and maximum spend have made it: before discounts.
     counted = [one.effect for one in adjustments if one.line.adjustment in SPEND_KINDS]
     if (later := true_up_after(line=line)) is not None:
-        adjustments += tuple(_true_up_change(later, total((reconsidered.effect, *counted), line.currency)))
+        spent_more = total((reconsidered.effect, *counted), line.currency)
+        adjustments += tuple(true_up_change(row=later, spent_more=spent_more))
     effect = total((reconsidered.effect, *(one.effect for one in adjustments)), line.currency)
     moves_prepaid = any(one.effect.amount and one.line.adjustment in CREDITING for one in adjustments)
     decision, rule = by_policy(line=line, effect=effect, moves_prepaid=moves_prepaid, corrections=links)

@@ -14,9 +14,9 @@ from invoicing.customers.operations import lock_customer
 from invoicing.invoices.event_roots import set_root_of_correction
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
 from invoicing.invoices.sealing import correction_digest
+from invoicing.workflows.adjustment_changes import AdjustmentChange
 from invoicing.workflows.hash_events import hashing_ahead
 from invoicing.workflows.late_changes import (
-    AdjustmentChange,
     LateChange,
     change_mark,
     counted_late_changes,

@@ -177,7 +177,9 @@ def _write_draws(kept: Kept) -> None:
     for draw in kept.draws:
         agreement = draw.tranche.promise.agreement
         if draw.beyond < 0:
-            sheet.take_off("commitment_overage", agreement, -draw.beyond, _charged(sheet, agreement))
+            parts = draw.parts_beyond if draw.is_settled else None
+            about = _charged(sheet, agreement)
+            draw.parts_beyond = sheet.take_off("commitment_overage", agreement, -draw.beyond, about, parts)
         else:
             sheet.owe(agreement, "commitment_overage", draw.beyond)
     for tranche in kept.closed:
@@ -186,8 +188,7 @@ def _write_draws(kept: Kept) -> None:
         promise = draw.tranche.promise
         if promise.is_paid_before:
             about = _charged(sheet, promise.agreement)
-            was_over = bool(draw.parts) and draw.tranche.is_over
-            parts = draw.parts if was_over else None
+            parts = draw.parts if draw.is_settled else None
             draw.parts = sheet.take_off("commitment_drawdown", promise.agreement, draw.counted, about, parts)
 
 

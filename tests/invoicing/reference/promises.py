@@ -95,6 +95,12 @@ class Draw:
     counted: Fraction
     beyond: Fraction
     parts: Sequence[Fraction] = field(default_factory=tuple)
+    parts_beyond: Sequence[Fraction] = field(default_factory=tuple)
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether what was paid before is over, on a bill that was written: then each line keeps what was taken off it."""
+        return self.tranche.promise.is_paid_before and self.tranche.is_over and bool(self.parts)
 
     def again(self, spent: Fraction, decimals: int) -> None:
         """Take what the tranche has left today, as more or less was spent; once it is over what was taken stays."""
