@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
@@ -16,7 +16,7 @@ from billing_site.display.admin import ReadOnlyAdmin, ReasonForm, actor_of, atte
 from billing_site.display.figures import moment
 from billing_site.display.pills import AMBER, BLUE, GREEN, GREY, pill
 from billing_site.kernel.clock import now
-from billing_site.kernel.errors import BillingError, NotFound
+from billing_site.kernel.errors import BillingError, Conflict, InvalidInput, NotFound
 from billing_site.kernel.words import counted
 from invoicing.approvals.models import ApprovedDeed
 from invoicing.approvals.queries import last_approval
@@ -35,7 +35,7 @@ from invoicing.closing.queries import (
 from invoicing.core.posting import ACCOUNT_NAMES
 from invoicing.reports.catalogue import REPORTS
 from invoicing.reports.tabular import CSV_TYPE
-from invoicing.workflows.close_checks import Checked
+from invoicing.workflows.close_checks import Checked, check_to_sign_off
 from invoicing.workflows.close_month import CheckState, checklist_of, close_month, sign_off
 from invoicing.workflows.close_package import certificate_text, package_of
 
@@ -181,9 +181,13 @@ class MonthCloseAdmin(ReadOnlyAdmin):
     def sign_off(self, request: HttpRequest, month: str, check: str) -> HttpResponse:
         """Answer for what a check found, with a reason."""
         one = self._next(request, month)
-        state = next((row for row in checklist_of(month=one, at=now()).checks if row.checked.name == check), None)
-        if state is None:
-            raise Http404(f"there is no check {check}")
+        try:
+            declared = check_to_sign_off(name=check)
+        except InvalidInput as problem:
+            raise Http404(f"there is no check {check}") from problem
+        except Conflict as problem:
+            messages.error(request, f"Nothing has changed: {problem.message}.")
+            return go(_page(one))
         form = ReasonForm(request.POST if "digest" in request.POST else None)
         if form.is_valid():
             attempt(
@@ -196,9 +200,10 @@ class MonthCloseAdmin(ReadOnlyAdmin):
                     actor=actor_of(request),
                     reason=form.cleaned_data["reason"],
                 ),
-                done=lambda _: f"Signed off: {state.checked.title}.",
+                done=lambda _: f"Signed off: {declared.title}.",
             )
             return go(_page(one))
+        [state] = [row for row in checklist_of(month=one, at=now()).checks if row.checked.name == check]
         return confirmation(
             request,
             admin=self,
@@ -365,7 +370,11 @@ def _todo(state: MonthState, open_checks: list[CheckState], *, is_newest: bool) 
         ends = f"It can be closed after {state.month.last_day:%-d %B %Y} (UTC)."
         return f"{ends} {f'{left} would hold it back today.' if open_checks else 'Every check is green or signed off today.'}"
     if open_checks:
-        return f"{left} {'is' if len(open_checks) == 1 else 'are'} open: mend what they found, or sign it off with a reason."
+        mended = sum(not one.checked.check.can_be_signed_off for one in open_checks)
+        return (
+            f"{left} {'is' if len(open_checks) == 1 else 'are'} open: mend what they found, or sign it off with a reason."
+            f"{f' {mended} of them can only be mended.' if mended else ''}"
+        )
     return "Every check is green or signed off: it can be closed."
 
 

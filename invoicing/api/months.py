@@ -16,7 +16,7 @@ from invoicing.api.base import actor_of, filters_of, read
 from invoicing.api.fields import MomentField, StrictSerializer, TextField
 from invoicing.closing.operations import ask_to_reopen
 from invoicing.closing.queries import MONTH_STATES, MonthState, close_in_force, month_state, month_states, read_month
-from invoicing.workflows.close_month import CHECK_STATES, CheckState, checklist_of, close_month, sign_off
+from invoicing.workflows.close_month import CHECK_STATES, Checklist, CheckState, checklist_of, close_month, sign_off
 from invoicing.workflows.close_package import package_of
 
 FOUND_MAX = 100
@@ -37,6 +37,7 @@ CHECK_EXAMPLE = {
     "found": ["USD 12.00 of credit note CN-2026-00003 are not paid back"],
     "found_count": 1,
     "digest": DIGEST,
+    "instead_of_signing": "",
     "signed_by": "API key finance",
     "reason": "the bank pays it on Monday",
 }
@@ -112,6 +113,9 @@ class CheckSerializer(serializers.Serializer[Any]):
     )
     found_count = serializers.IntegerField()
     digest = serializers.CharField(help_text="Of everything that it found.")
+    instead_of_signing = serializers.CharField(
+        allow_blank=True, help_text="Where nobody can sign it off: what to do with what it found."
+    )
     signed_by = serializers.CharField(allow_blank=True)
     reason = serializers.CharField(allow_blank=True)
 
@@ -168,7 +172,9 @@ class MonthView(generics.GenericAPIView[Any]):
     def get(self, request: Request, month: str) -> Response:
         """Return it."""
         filters_of(request, known=())
-        return Response(_detail(month))
+        at = now()
+        state = month_state(month=read_month(text=month), at=at)
+        return Response(_document(state, checklist_of(month=state.month, at=at) if state.is_next else None))
 
 
 class MonthSignOffView(generics.GenericAPIView[Any]):
@@ -180,7 +186,8 @@ class MonthSignOffView(generics.GenericAPIView[Any]):
     @extend_schema(
         operation_id="sign_off_check",
         summary="Sign off what a check of the next month has found",
-        description="Bound to the `digest` of what was looked at: what the check finds later is found anew (`outdated`).",
+        description="Bound to the `digest` of what was looked at: what the check finds later is found anew (`outdated`). Books that do not agree, and"
+        " reports that do not tie, are mended: nobody can sign them off (`never_signed_off`).",
         request=NewSignOff,
         responses=MonthDetailSerializer,
         examples=[
@@ -191,8 +198,9 @@ class MonthSignOffView(generics.GenericAPIView[Any]):
     def post(self, request: Request, month: str) -> Response:
         """Sign it off."""
         fields: dict[str, Any] = read(NewSignOff(data=request.data))
-        sign_off(month=read_month(text=month), **fields, at=now(), actor=actor_of(request))
-        return Response(_detail(month))
+        one, at = read_month(text=month), now()
+        checklist = sign_off(month=one, **fields, at=at, actor=actor_of(request))
+        return Response(_document(month_state(month=one, at=at), checklist))
 
 
 class MonthCloseView(generics.GenericAPIView[Any]):
@@ -216,8 +224,9 @@ class MonthCloseView(generics.GenericAPIView[Any]):
     def post(self, request: Request, month: str) -> Response:
         """Close it."""
         fields: dict[str, Any] = read(NewClose(data=request.data))
-        close_month(month=read_month(text=month), **fields, at=now(), actor=actor_of(request))
-        return Response(_detail(month))
+        one, at = read_month(text=month), now()
+        close_month(month=one, **fields, at=at, actor=actor_of(request))
+        return Response(_document(month_state(month=one, at=at), None))
 
 
 class MonthReopeningView(generics.GenericAPIView[Any]):
@@ -272,10 +281,7 @@ class MonthPackageView(generics.GenericAPIView[Any]):
         )
 
 
-def _detail(text: str) -> dict[str, Any]:
-    at = now()
-    state = month_state(month=read_month(text=text), at=at)
-    checklist = checklist_of(month=state.month, at=at) if state.is_next else None
+def _document(state: MonthState, checklist: Checklist | None) -> dict[str, Any]:
     return {
         **_month(state),
         "checklist": [_check(one) for one in checklist.checks] if checklist else None,
@@ -302,11 +308,12 @@ def _check(one: CheckState) -> dict[str, Any]:
     return {
         "check": checked.name,
         "title": checked.title,
-        "why": checked.why,
+        "why": checked.check.why,
         "state": one.state,
         "found": list(checked.found[:FOUND_MAX]),
         "found_count": len(checked.found),
         "digest": checked.digest,
+        "instead_of_signing": checked.check.instead,
         "signed_by": one.signed.actor if one.signed else "",
         "reason": one.signed.reason if one.signed else "",
     }

@@ -12,6 +12,10 @@ from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import append_only
 from invoicing.approvals.models import Approval, ApprovedDeed
 
+# Checks that say that the books are not right. What they find is mended, whoever would answer for it: `workflows/close_checks.py` says how.
+NEVER_SIGNED_OFF = ("books", "ties")
+_NEVER_SIGNED_OFF_SQL = ", ".join(f"'{name}'" for name in NEVER_SIGNED_OFF)
+
 
 class CheckSignOff(models.Model):
     """Somebody answers for what a check of the month's close has found, as it was then (`digest`): anything else is found anew."""
@@ -34,7 +38,21 @@ class CheckSignOff(models.Model):
                 name="check_is_signed_off_by_somebody_with_reason",
             ),
         ]
-        triggers = append_only(noun="signatures under checks")
+        triggers = [
+            *append_only(noun="signatures under checks"),
+            Guard(
+                name="never_answers_for_wrong_books",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert,
+                func=f"""
+                    IF NEW.check_name IN ({_NEVER_SIGNED_OFF_SQL}) THEN
+                        RAISE EXCEPTION 'nobody can sign off the check %: what it finds is mended', NEW.check_name
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.check_name} of {self.month:%Y-%m}"
@@ -74,6 +92,20 @@ class MonthClose(models.Model):
                     after := (NEW.month + interval '1 month') AT TIME ZONE 'UTC';
                     IF opened <> NEW.month::timestamp AT TIME ZONE 'UTC' OR NEW.closed_at < after THEN
                         RAISE EXCEPTION 'month % is not the next to close, or is not over', to_char(NEW.month, 'YYYY-MM')
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            Guard(
+                name="closes_with_books_that_agree",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert,
+                func=f"""
+                    IF (SELECT count(DISTINCT told ->> 'check') FROM jsonb_array_elements(NEW.certificate -> 'checklist') told
+                         WHERE told ->> 'check' IN ({_NEVER_SIGNED_OFF_SQL}) AND told ->> 'state' = 'green')
+                       <> {len(NEVER_SIGNED_OFF)} THEN
+                        RAISE EXCEPTION 'the checklist of month % does not say that its books agree', to_char(NEW.month, 'YYYY-MM')
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;

@@ -13,9 +13,11 @@ from zoneinfo import ZoneInfo
 from django.db.models import Exists, OuterRef, QuerySet
 
 from billing_site.kernel.digest import digest_of
+from billing_site.kernel.errors import Conflict, InvalidInput
 from billing_site.kernel.period import Period
 from billing_site.kernel.words import counted
 from invoicing.approvals.queries import open_approvals
+from invoicing.closing.models import NEVER_SIGNED_OFF
 from invoicing.closing.queries import Month
 from invoicing.core.gate_states import GateState
 from invoicing.core.spans import period_text
@@ -35,6 +37,7 @@ from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.late_changes import counted_late_changes
 from invoicing.workflows.run_report import RunReport, due_of
+from invoicing.workflows.seal_faults import chain_faults
 from invoicing.workflows.unbilled_usage import UnbilledReason, uncharged_usage
 from invoicing.workflows.unsettled_commitments import unsettled_commitments
 from invoicing.workflows.verify import check_numbers_are_gapless
@@ -66,22 +69,39 @@ class Asked:
 
 @dataclass(frozen=True)
 class CloseCheck:
-    """One check: its name for machines and people, what it means, and the function that finds what is not done."""
+    """One check: its name for machines and people, what it means, and the function that finds what is not done.
+
+    `instead` makes it one that nobody can sign off: what to do with what it finds.
+    """
 
     name: str
     title: str
     why: str
     find: Callable[[Asked], Iterator[str]]
+    instead: str = ""
+
+    @property
+    def can_be_signed_off(self) -> bool:
+        """Say whether somebody may answer for what it finds."""
+        return not self.instead
 
 
 @dataclass(frozen=True)
 class Checked:
     """What a check found of a month: sentences, none where it is green."""
 
-    name: str
-    title: str
-    why: str
+    check: CloseCheck
     found: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the check."""
+        return self.check.name
+
+    @property
+    def title(self) -> str:
+        """What is true where it is green."""
+        return self.check.title
 
     @property
     def summary(self) -> str:
@@ -104,7 +124,7 @@ class Checked:
 
 def made(*, check: CloseCheck, asked: Asked) -> Checked:
     """Make a check."""
-    return Checked(check.name, check.title, check.why, tuple(check.find(asked)))
+    return Checked(check, tuple(check.find(asked)))
 
 
 def _unbilled(asked: Asked) -> Iterator[str]:
@@ -206,7 +226,7 @@ def _approvals(asked: Asked) -> Iterator[str]:
 def _books(asked: Asked) -> Iterator[str]:
     for entry in unbalanced_entries():
         yield f"journal entry {entry}: its debits and credits differ"
-    for faults in (booking_faults, credit_faults):
+    for faults in (booking_faults, credit_faults, chain_faults):
         for subject, fault in faults():
             yield f"{subject}: {fault}"
     for finding in check_numbers_are_gapless():
@@ -293,13 +313,28 @@ CHECKS: tuple[CloseCheck, ...] = (
     CloseCheck(
         "books",
         "Books, numbers and documents agree",
-        "Every entry balances, every document is in the books with its amount, every number is there.",
+        "Every entry balances, every document is in the books with its amount, every number is there, with the seal of the one before.",
         _books,
+        instead="let manage.py verify name every row that differs, then correct it by a new document or bring it back from a backup",
     ),
     CloseCheck(
         "ties",
         "Every report ties to the ledger",
         "Each figure that the documents say is the ledger's, to the cent.",
         _ties,
+        instead="let manage.py verify name each document that the books know otherwise, then correct it by a new one or bring it back from a backup",
     ),
 )
+assert {check.name for check in CHECKS if not check.can_be_signed_off} == {*NEVER_SIGNED_OFF}, (
+    "the database says the same"
+)
+
+
+def check_to_sign_off(*, name: str) -> CloseCheck:
+    """Return the check of that name; raises InvalidInput where there is none, Conflict where nobody can answer for what it finds."""
+    known = {check.name: check for check in CHECKS}
+    if name not in known:
+        raise InvalidInput(f"must be one of {', '.join(known)}", field="check", code="unknown")
+    if not known[name].can_be_signed_off:
+        raise Conflict(f"nobody can sign it off: {known[name].instead}", field="check", code="never_signed_off")
+    return known[name]

@@ -1,7 +1,7 @@
 """Close a month: the checklist, signatures under what it found, and the close with its certificate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from invoicing.ledger.operations import lock_books
 from invoicing.reports.report import Report
 from invoicing.reports.tabular import report_as_csv
 from invoicing.workflows.close_certificate import certificate_of, file_digest, month_reports
-from invoicing.workflows.close_checks import CHECKS, Asked, Checked, made
+from invoicing.workflows.close_checks import CHECKS, Asked, Checked, check_to_sign_off, made
 from invoicing.workflows.verify import one_moment
 from metering.rollup import roll_up
 
@@ -86,44 +86,46 @@ def _checked(*, month: Month, at: datetime) -> Checklist:
         states = []
         for check in CHECKS:
             checked = made(check=check, asked=asked)
-            by = None if checked.is_green else signed.get((checked.name, checked.digest))
+            may_be_signed = check.can_be_signed_off and not checked.is_green
+            by = signed.get((checked.name, checked.digest)) if may_be_signed else None
             states.append(CheckState(checked, by))
         return Checklist(month, tuple(states), reports)
 
 
-def sign_off(*, month: Month, check: str, digest: str, at: datetime, actor: str, reason: str) -> CheckSignOff:
-    """Answer for what a check has found, as it was seen (`digest`); the same a second time is the signature that is there.
+def sign_off(*, month: Month, check: str, digest: str, at: datetime, actor: str, reason: str) -> Checklist:
+    """Answer for what a check has found, as it was seen (`digest`), and return the checklist with the signature; a second time changes nothing.
 
-    Raises InvalidInput at `check` or `reason`, Conflict where the check has found something else by now, or nothing.
+    Raises InvalidInput at `check` or `reason`, Conflict where nobody can answer for what the check finds, or it has found something else by
+    now, or nothing.
     """
     said = checked_reason(reason=reason)
     roll_up()
-    refuse_unless_next(month=month)
-    known = {one.name: one for one in CHECKS}
-    if check not in known:
-        raise InvalidInput(f"must be one of {', '.join(known)}", field="check", code="unknown")
-    asked = Asked(month=month, reports=tuple(month_reports(month=month)), at=at)
-    checked = made(check=known[check], asked=asked)
-    if checked.is_green:
+    with one_moment():
+        refuse_unless_next(month=month)
+        check_to_sign_off(name=check)
+        checklist = _checked(month=month, at=at)
+    [state] = [one for one in checklist.checks if one.checked.name == check]
+    if state.checked.is_green:
         raise Conflict("it is green: there is nothing to sign off", field="check", code="outdated")
-    if checked.digest != digest:
-        raise Conflict(f"it is about something else by now: {checked.summary}", field="digest", code="outdated")
-    existing = CheckSignOff.objects.filter(month=month.first_day, check_name=check, digest=digest).first()
-    if existing is not None:
-        return existing
+    if state.checked.digest != digest:
+        raise Conflict(f"it is about something else by now: {state.checked.summary}", field="digest", code="outdated")
+    if state.signed:
+        return checklist
     try:
         with transaction.atomic():
-            return CheckSignOff.objects.create(
+            signature = CheckSignOff.objects.create(
                 month=month.first_day,
                 check_name=check,
                 digest=digest,
-                summary=checked.summary[:300],
+                summary=state.checked.summary[:300],
                 signed_at=at,
                 actor=actor,
                 reason=said,
             )
     except IntegrityError:
         raise Conflict("somebody else has just signed it off: look again", code="outdated") from None
+    signed = CheckState(state.checked, signature)
+    return replace(checklist, checks=tuple(signed if one is state else one for one in checklist.checks))
 
 
 def close_month(*, month: Month, digest: str, at: datetime, actor: str, reason: str) -> MonthClose:

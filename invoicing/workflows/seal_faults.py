@@ -2,15 +2,24 @@
 
 from collections.abc import Iterator
 
+from django.db import connection
 from django.db.models.functions import Length
 
 from billing_site.kernel.money import total
+from invoicing.evidence.anchors import series_faults, series_heads
 from invoicing.invoices.event_roots import root_over_lines
 from invoicing.invoices.models import InvoiceSeries
 from invoicing.invoices.sealing import invoice_seal
 from invoicing.invoices.taxes import taxes_of
 
 CHUNK = 500
+# Documents in the order of their numbers that do not carry the seal of the one before them.
+_BROKEN = """
+    SELECT number FROM (
+        SELECT number, previous_seal, lag(seal, 1, '') OVER (PARTITION BY series_id ORDER BY length(number), number) AS before
+          FROM {table} WHERE series_id IS NOT NULL
+    ) document WHERE previous_seal <> before ORDER BY length(number), number
+"""
 
 
 def seal_faults() -> Iterator[tuple[str, str]]:
@@ -33,3 +42,18 @@ def seal_faults() -> Iterator[tuple[str, str]]:
             previous = invoice.seal
         if series.last_seal != previous:
             yield f"series {series.prefix}", "the newest invoice is missing or replaced"
+
+
+def chain_faults() -> Iterator[tuple[str, str]]:
+    """Yield each invoice and credit note that does not carry the seal of the one before it, and each series whose newest is missing.
+
+    No seal is computed again, so that it takes no longer than reading the numbers: the close of a month asks, while everybody waits.
+    """
+    for noun, table in (("invoice", "invoicing_invoice"), ("credit note", "invoicing_creditnote")):
+        with connection.cursor() as cursor:
+            cursor.execute(_BROKEN.format(table=table))
+            broken = cursor.fetchall()
+        for (number,) in broken:
+            yield f"{noun} {number}", "the chain is broken before it"
+    for fault in series_faults(series=series_heads()):
+        yield "the series of numbers", fault

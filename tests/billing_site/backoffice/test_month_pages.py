@@ -12,11 +12,11 @@ from billing_site.backoffice.queries import index_page
 from billing_site.backoffice.roles import APPROVERS, ensure_roles
 from billing_site.kernel.clock import now
 from invoicing.approvals.models import Approval
-from invoicing.closing.models import MonthClose
+from invoicing.closing.models import CheckSignOff, MonthClose
 from invoicing.workflows.close_checks import CHECKS
 from invoicing.workflows.close_month import checklist_of
 from tests.invoicing.closing.closing import AUGUST_MONTH
-from tests.invoicing.closing.test_month_close import a_month_with_work_left
+from tests.invoicing.closing.test_month_close import a_month_with_work_left, books_that_do_not_agree
 
 pytestmark = pytest.mark.django_db
 
@@ -35,6 +35,7 @@ def test_a_month_is_looked_at_signed_off_closed_packed_and_opened_again(finance:
     for check in CHECKS:
         assert check.title in shown
     assert "4 checks are open: mend what they found, or sign it off with a reason." in shown
+    assert "can only be mended" not in shown and "Nobody can sign it off" not in shown
     assert "USD 44.00 of credit note CN-2026-00001 are not paid back" in shown
     assert page("close") not in shown
     assert page("sign_off", "refunds") not in support.get(page()).content.decode()
@@ -76,3 +77,18 @@ def test_a_month_is_looked_at_signed_off_closed_packed_and_opened_again(finance:
     assert finance.get(page("package")).status_code == 404
     listed = finance.get(reverse("admin:backoffice_changes")).content.decode()
     assert "opened again, as fiona has asked" in listed and "signed off" in listed
+
+
+def test_wrong_books_have_no_button_and_the_page_says_what_to_do_instead(finance: Client) -> None:
+    books_that_do_not_agree()
+
+    shown = finance.get(page()).content.decode()
+    assert "2 of them can only be mended." in shown
+    assert "Nobody can sign it off: let manage.py verify name every row that differs" in shown
+    assert page("sign_off", "books") not in shown and page("sign_off", "ties") not in shown
+    for answer in (
+        finance.get(page("sign_off", "books"), follow=True),
+        finance.post(page("sign_off", "ties"), {"digest": "x", "reason": "known"}, follow=True),
+    ):
+        assert "Nothing has changed: nobody can sign it off" in answer.content.decode()
+    assert not CheckSignOff.objects.exists()

@@ -7,7 +7,7 @@ import pytest
 
 from billing_site.api.operations import create_api_key
 from tests.billing_site.api.caller import Caller, fields_of
-from tests.invoicing.closing.test_month_close import a_month_with_work_left
+from tests.invoicing.closing.test_month_close import a_month_with_work_left, books_that_do_not_agree
 
 pytestmark = pytest.mark.django_db
 MONTHS = "/api/v1/months"
@@ -54,3 +54,16 @@ def test_what_is_no_month_of_the_books_is_not_found(month: str) -> None:
     answer = Caller("months:read").get(f"{MONTHS}/{month}")
 
     assert (answer.status_code, fields_of(answer)) == (404, {"month": "not_found"})
+
+
+def test_books_that_do_not_agree_are_signed_off_by_no_key() -> None:
+    books_that_do_not_agree()
+    finance = Caller("months:read", "months:write")
+
+    [books] = [one for one in finance.get(f"{MONTHS}/2026-08").json()["checklist"] if one["check"] == "books"]
+    refused = finance.post(
+        f"{MONTHS}/2026-08/sign-offs", {"check": "books", "digest": books["digest"], "reason": "known"}
+    )
+
+    assert books["state"] == "open" and books["instead_of_signing"].startswith("let manage.py verify name every row")
+    assert (refused.status_code, fields_of(refused)) == (409, {"check": "never_signed_off"})

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -34,6 +35,7 @@ from tests.invoicing.reports.test_reports import behind_the_triggers
 
 pytestmark = pytest.mark.django_db
 AT = SEPTEMBER + timedelta(days=2)
+ANOTHER_AMOUNT = "UPDATE invoicing_posting SET amount = amount + sign(amount) WHERE entry_id = (SELECT min(id) FROM invoicing_journalentry)"
 
 
 def checks(checklist: Checklist) -> dict[str, str]:
@@ -51,6 +53,14 @@ def a_month_with_work_left() -> None:
     draft_billing(as_of=SEPTEMBER, at=SEPTEMBER, customer_key="cust_late")
     a_subscription(a_customer("cust_forgotten", name="Forgotten"), started_at=AUGUST)
     use("cust_nobody", "5", at=AUGUST + timedelta(days=3))
+
+
+def books_that_do_not_agree() -> None:
+    """August: an invoice stands in the books with a dollar more than it says, and has another seal."""
+    a_quarter()
+    settle_constraints()
+    behind_the_triggers(ANOTHER_AMOUNT)
+    behind_the_triggers("UPDATE invoicing_invoice SET seal = 'forged' WHERE number = 'INV-2026-00001'")
 
 
 def test_each_check_names_what_is_left_and_holds_the_close_until_somebody_answers_for_it() -> None:
@@ -73,21 +83,22 @@ def test_each_check_names_what_is_left_and_holds_the_close_until_somebody_answer
 
     for one in before.open_checks:
         sign_off(month=AUGUST_MONTH, check=one.checked.name, digest=one.checked.digest, at=AT, **WHY)
-        sign_off(month=AUGUST_MONTH, check=one.checked.name, digest=one.checked.digest, at=AT, **WHY)
+        told = sign_off(month=AUGUST_MONTH, check=one.checked.name, digest=one.checked.digest, at=AT, **WHY)
     with pytest.raises(Conflict, match="the checklist is another by now"):
         close_month(month=AUGUST_MONTH, digest=before.digest, at=AT, **WHY)
     signed = checklist_of(month=AUGUST_MONTH, at=AT)
+    assert told == signed, "who signs sees the checklist with the signature"
     closed = close_month(month=AUGUST_MONTH, digest=signed.digest, at=AT, **WHY)
 
     assert close_month(month=AUGUST_MONTH, digest=signed.digest, at=AT, **WHY) == closed, "closing twice is once"
     assert CheckSignOff.objects.count() == 4
-    told = {one["check"]: one for one in closed.certificate["checklist"]}
-    assert (told["refunds"]["state"], told["refunds"]["signed_by"], told["refunds"]["reason"]) == (
+    kept = {one["check"]: one for one in closed.certificate["checklist"]}
+    assert (kept["refunds"]["state"], kept["refunds"]["signed_by"], kept["refunds"]["reason"]) == (
         "signed",
         "ann",
         "month end",
     )
-    assert told["books"]["state"] == told["ties"]["state"] == "green"
+    assert kept["books"]["state"] == kept["ties"]["state"] == "green"
 
 
 def test_what_comes_to_a_check_after_it_was_signed_off_is_found_anew() -> None:
@@ -124,7 +135,7 @@ def test_months_are_closed_in_order_when_they_are_over_and_with_a_reason() -> No
         ),
         (lambda: sign_off(month=SEPTEMBER_MONTH, check="books", digest="", at=AT, **WHY), "month", "not_next"),
         (lambda: sign_off(month=AUGUST_MONTH, check="tea", digest="", at=AT, **WHY), "check", "unknown"),
-        (lambda: sign_off(month=AUGUST_MONTH, check="books", digest="", at=AT, **WHY), "check", "outdated"),
+        (lambda: sign_off(month=AUGUST_MONTH, check="refunds", digest="", at=AT, **WHY), "check", "outdated"),
     ]
     for attempt, field, code in attempts:
         with pytest.raises(BillingError) as refused:
@@ -136,10 +147,47 @@ def test_months_are_closed_in_order_when_they_are_over_and_with_a_reason() -> No
     assert states == {"2026-08": "closed", "2026-09": "to close", "2026-10": "running"}
 
 
+def test_books_that_do_not_agree_are_mended_and_nobody_signs_them_off() -> None:
+    books_that_do_not_agree()
+
+    seen = checklist_of(month=AUGUST_MONTH, at=AT)
+    assert [one.checked.name for one in seen.open_checks] == ["books", "ties"]
+    told = seen.open_checks[0].checked.found
+    assert told[0].startswith("invoice INV-2026-00001: its total is 44")
+    assert told[-1] == "invoice INV-2026-00002: the chain is broken before it"
+    for one in seen.open_checks:
+        with pytest.raises(Conflict, match=r"nobody can sign it off: let manage\.py verify name") as refused:
+            sign_off(month=AUGUST_MONTH, check=one.checked.name, digest=one.checked.digest, at=AT, **WHY)
+        assert refused.value.code == "never_signed_off"
+        statement = (
+            "INSERT INTO invoicing_checksignoff (month, check_name, digest, summary, signed_at, actor, reason)"
+            f" VALUES ('2026-08-01', '{one.checked.name}', '{one.checked.digest}', 'x', now(), 'eve', 'x')"
+        )
+        with pytest.raises(IntegrityError, match="nobody can sign off"), transaction.atomic():
+            run(statement)
+        # A signature of an older release, or of a superuser: no close takes it.
+        behind_the_triggers(statement)
+    assert checks(checklist_of(month=AUGUST_MONTH, at=AT)) == checks(seen)
+    with pytest.raises(NotReady, match="2 checks are open"):
+        close_month(month=AUGUST_MONTH, digest=seen.digest, at=AT, **WHY)
+    for state in ("signed", "open"):
+        forged = [{"check": "books", "state": "green"}, {"check": "ties", "state": state}]
+        with pytest.raises(IntegrityError, match="does not say that its books agree"), transaction.atomic():
+            run(
+                "INSERT INTO invoicing_monthclose (month, closed_at, actor, reason, certificate, digest)"
+                f" VALUES ('2026-08-01', '2026-09-03', 'eve', 'x', '{json.dumps({'checklist': forged})}', '')"
+            )
+
+
+def run(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
 FORGERIES = (
     # Statement, the check that finds it, what it names.
     (
-        "UPDATE invoicing_posting SET amount = amount + sign(amount) WHERE entry_id = (SELECT min(id) FROM invoicing_journalentry)",
+        ANOTHER_AMOUNT,
         "closed months hold",
         "account 1200 had USD 44.00 as debit, now 45.00",
     ),
