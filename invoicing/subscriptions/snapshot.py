@@ -12,7 +12,7 @@ from invoicing.catalog.rate_card import OfferedPrice, RateCard
 from invoicing.catalog.spend import SpendEntry
 from invoicing.core import phases as core
 from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, SpendBound
-from invoicing.core.contract import AssembledInvoice, Cadence, Charge, ContractSnapshot, Term
+from invoicing.core.contract import Cadence, Charge, ContractSnapshot, Term
 from invoicing.core.phases import PlanService, TiersOnChange, services_in
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.advance import advance_terms, opening_periods
@@ -118,24 +118,16 @@ InPlace = Mapping[str, RateCard]
 AS_AGREED: InPlace = {}
 
 
-def contract_at(
-    *,
-    customer: Customer,
-    period: Period,
-    in_place: InPlace = AS_AGREED,
-    computed: Sequence[AssembledInvoice] = (),
-) -> Contract:
+def contract_at(*, customer: Customer, period: Period, in_place: InPlace = AS_AGREED) -> Contract:
     """Return all charges of the phases whose billing period this is (gather; S0-104 for the share).
 
     A charge's service period is the part of the billing period in which its phase, or neighbouring phases of one
     plan version, were charged; its share the exact part of the period, as the plan prorates. `in_place` asks what other
-    prices would have made of it; raises InvalidInput where they cannot. `computed` are invoices of earlier periods that are not stored. A constant number of queries, however many subscriptions.
+    prices would have made of it; raises InvalidInput where they cannot. A constant number of queries, however many subscriptions.
     """
-    agreements = agreements_of(customers=[customer])
-    for invoice in computed:
-        amounts = {line.reference: line.amount.amount for line in invoice.bill_lines}
-        agreements.note_computed(customer=customer, period=invoice.period, amounts=amounts)
-    return contract_agreed(agreements=agreements, customer=customer, period=period, in_place=in_place)
+    return contract_agreed(
+        agreements=agreements_of(customers=[customer]), customer=customer, period=period, in_place=in_place
+    )
 
 
 def contract_agreed(
