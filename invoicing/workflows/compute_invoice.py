@@ -92,7 +92,12 @@ def ground_of(*, customers: Sequence[Customer], agreements: Agreements | None = 
 
 
 def compute_invoice(
-    *, customer: Customer, period: Period, until: datetime, computed: Sequence[AssembledInvoice] = ()
+    *,
+    customer: Customer,
+    period: Period,
+    until: datetime,
+    computed: Sequence[AssembledInvoice] = (),
+    ground: Ground | None = None,
 ) -> ComputedInvoice:
     """Rate the usage of `period` up to `until` (exclusive) under the contract at that period.
 
@@ -101,8 +106,10 @@ def compute_invoice(
     earlier invoices and is on none yet joins it (S0-061), tax is charged where the company charges any, and credit pays for it as far as
     some is left: a draft reserves none.
     `computed` are invoices of earlier periods that are not stored: what they take in advance is settled, what they draw and carry is gone.
+    `ground` is what was read of the customer already, where it was.
     """
-    ground = ground_of(customers=[customer])
+    assert ground is None or not computed, "what is not stored is noted on a ground of its own"
+    ground = ground or ground_of(customers=[customer])
     for invoice in computed:
         amounts = {line.reference: line.amount.amount for line in invoice.bill_lines}
         ground.agreements.note_computed(customer=customer, period=invoice.period, amounts=amounts)
@@ -216,15 +223,15 @@ def compute_figures(
     )
 
 
-def compute_total(*, customer: Customer, period: Period, until: datetime) -> Money:
+def compute_total(*, ground: Ground, customer: Customer, period: Period, until: datetime) -> Money:
     """Return what `compute_invoice` comes to before tax, for whoever reads no line of it."""
-    contract = contract_at(customer=customer, period=period)
+    contract = ground.contract(customer=customer, period=period)
     figures = compute_figures(
         contract=contract,
         measure=measure_for_billing(customer=customer, until=until),
         prices=CompiledPrices(),
-        corrections=open_corrections(customer=customer, period=period),
-        lots=open_lots(customer=customer, contract=contract),
+        corrections=ground.corrections(customer=customer, period=period),
+        lots=ground.lots(customer=customer, contract=contract),
     )
     return figures.total
 

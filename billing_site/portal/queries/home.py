@@ -25,7 +25,7 @@ from invoicing.invoices.queries import OWED
 from invoicing.invoices.taxes import amount_before_tax
 from invoicing.spend.queries import budgets_of, stopped_until
 from invoicing.subscriptions.snapshot import period_before, periods_running
-from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice, compute_total
+from invoicing.workflows.compute_invoice import ComputedInvoice, Ground, compute_invoice, compute_total, ground_of
 from invoicing.workflows.credit_balance import CreditBalance, credit_balance
 from invoicing.workflows.read_spend import PeriodSpend, spend_of_period
 from metering.queries import usage_by_date
@@ -85,10 +85,13 @@ def home_page(*, customer: Customer, at: datetime) -> HomePage:
     except IngestStandsStill:
         is_counted_to_the_end = False
     issued = issued_invoices(customer=customer)
+    ground = ground_of(customers=[customer])
     return HomePage(
         at=at,
         is_counted_to_the_end=is_counted_to_the_end,
-        running=tuple(_running(customer, period, at=at) for period in periods_running(customer=customer, moment=at)),
+        running=tuple(
+            _running(customer, period, ground=ground, at=at) for period in periods_running(customer=customer, moment=at)
+        ),
         committed=committed_spend(customer=customer, at=at),
         held=held_fees(customer=customer, at=at),
         credit=credit_balance(customer=customer, at=at),
@@ -101,9 +104,9 @@ def home_page(*, customer: Customer, at: datetime) -> HomePage:
     )
 
 
-def _running(customer: Customer, period: Period, *, at: datetime) -> RunningPeriod:
+def _running(customer: Customer, period: Period, *, ground: Ground, at: datetime) -> RunningPeriod:
     zone = ZoneInfo(customer.timezone)
-    computed = compute_invoice(customer=customer, period=period, until=at)
+    computed = compute_invoice(customer=customer, period=period, until=at, ground=ground)
     to_come = amount_to_come(invoice=computed.assembled, at=at)
     first_day, last_day = days_of(period=period, zone=zone)
     service_days, lines = with_shared_days(
@@ -122,7 +125,7 @@ def _running(customer: Customer, period: Period, *, at: datetime) -> RunningPeri
         so_far=amount_before_payment(invoice=computed.assembled) - to_come,
         to_come=to_come,
         at_this_pace=_at_this_pace(computed, at=at),
-        before_at_this_point=_before(customer, period, at=at),
+        before_at_this_point=_before(customer, period, ground=ground, at=at),
         usage=_usage_by_day(customer, computed, at=at),
         spend=spend_of_period(customer=customer, computed=computed, budgets=budgets_of(customer=customer), at=at),
     )
@@ -146,7 +149,7 @@ def _at_this_pace(computed: ComputedInvoice, *, at: datetime) -> Money | None:
     return total((line.amount for line in whole), snapshot.currency)
 
 
-def _before(customer: Customer, period: Period, *, at: datetime) -> Money | None:
+def _before(customer: Customer, period: Period, *, ground: Ground, at: datetime) -> Money | None:
     """Return what the period before had come to at the same point; None where there was none.
 
     If it was invoiced and is over by then, that is what the invoice says, whatever came in later.
@@ -161,7 +164,7 @@ def _before(customer: Customer, period: Period, *, at: datetime) -> Money | None
         )
         if invoice is not None:
             return amount_before_tax(invoice=invoice, lines=invoice.lines.all())
-    return compute_total(customer=customer, period=earlier, until=until)
+    return compute_total(ground=ground, customer=customer, period=earlier, until=until)
 
 
 def _usage_by_day(customer: Customer, computed: ComputedInvoice, *, at: datetime) -> tuple[DailyUsage, ...]:
