@@ -23,6 +23,7 @@ from invoicing.workflows.write_off_invoice import write_off_invoice
 from invoicing.write_offs.models import WriteOff
 
 
+@transaction.atomic
 def credit_or_ask(
     *,
     invoice_id: int,
@@ -40,60 +41,59 @@ def credit_or_ask(
     of one that is open.
     """
     terms: dict[str, Any] = {"key": key, "asked": asked, "disposition": disposition}
+    # Locked before: what is refused gives back only the locks that it took itself, so that what is asked for is what was refused.
+    invoice = locked_invoice(invoice_id=invoice_id)
     try:
         return credit_invoice(invoice_id=invoice_id, **terms, at=at, actor=actor, reason=reason, digest=digest)
     except NeedsApproval:
-        pass
-    with transaction.atomic():
-        invoice = locked_invoice(invoice_id=invoice_id)
         shown = preview_credit(invoice=invoice, asked=asked, disposition=disposition, at=at)
-        return request_approval(
-            deed=ApprovedDeed.CREDIT_NOTE,
-            subject=subject_of_invoice(invoice=invoice),
-            digest=shown.digest,
-            summary=f"Credit {money_text(money=shown.total)} of invoice {invoice.number}, {invoice.customer_name[:150]}",
-            at=at,
-            actor=actor,
-            reason=reason,
-            asked={
-                "key": key,
-                "disposition": disposition,
-                "lines": [_line_document(one) for one in asked],
-                "asked_digest": asked_digest(invoice=invoice, asked=asked, disposition=disposition),
-                "total": plain(shown.total.amount),
-                "figures": _figures_of_credit(shown),
-            },
-        )
+    return request_approval(
+        deed=ApprovedDeed.CREDIT_NOTE,
+        subject=subject_of_invoice(invoice=invoice),
+        digest=shown.digest,
+        summary=f"Credit {money_text(money=shown.total)} of invoice {invoice.number}, {invoice.customer_name[:150]}",
+        at=at,
+        actor=actor,
+        reason=reason,
+        asked={
+            "key": key,
+            "disposition": disposition,
+            "lines": [_line_document(one) for one in asked],
+            "asked_digest": asked_digest(invoice=invoice, asked=asked, disposition=disposition),
+            "total": plain(shown.total.amount),
+            "figures": _figures_of_credit(shown),
+        },
+    )
 
 
+@transaction.atomic
 def write_off_or_ask(*, invoice_id: int, at: datetime, actor: str, reason: str) -> WriteOff | Approval:
     """Write an invoice off, or, from the limit of its currency on, ask for a second person; raises what `write_off_invoice` raises."""
+    # Locked before, as for a credit note.
+    invoice = locked_invoice(invoice_id=invoice_id)
     try:
         return write_off_invoice(invoice_id=invoice_id, at=at, actor=actor, reason=reason)
     except NeedsApproval:
-        pass
-    with transaction.atomic():
-        invoice = locked_invoice(invoice_id=invoice_id)
         tax = [["Tax in its total", money_text(money=invoice.tax_amount)]] if invoice.tax_amount else []
-        return request_approval(
-            deed=ApprovedDeed.WRITE_OFF,
-            subject=subject_of_invoice(invoice=invoice),
-            digest=_digest_of_write_off(invoice),
-            summary=f"Write {money_text(money=invoice.amount_due)} of invoice {invoice.number} off, {invoice.customer_name[:150]}",
-            at=at,
-            actor=actor,
-            reason=reason,
-            asked={
-                "amount": plain(invoice.amount_due.amount),
-                "figures": [
-                    ["Invoice", f"{invoice.number}, due {invoice.due_date}"],
-                    ["Total", money_text(money=invoice.total)],
-                    ["Paid or credited", money_text(money=invoice.amount_paid + invoice.amount_credited)],
-                    ["Open, and given up", money_text(money=invoice.amount_due)],
-                    *tax,
-                ],
-            },
-        )
+    return request_approval(
+        deed=ApprovedDeed.WRITE_OFF,
+        subject=subject_of_invoice(invoice=invoice),
+        digest=_digest_of_write_off(invoice),
+        summary=f"Write {money_text(money=invoice.amount_due)} of invoice {invoice.number} off, {invoice.customer_name[:150]}",
+        at=at,
+        actor=actor,
+        reason=reason,
+        asked={
+            "amount": plain(invoice.amount_due.amount),
+            "figures": [
+                ["Invoice", f"{invoice.number}, due {invoice.due_date}"],
+                ["Total", money_text(money=invoice.total)],
+                ["Paid or credited", money_text(money=invoice.amount_paid + invoice.amount_credited)],
+                ["Open, and given up", money_text(money=invoice.amount_due)],
+                *tax,
+            ],
+        },
+    )
 
 
 def subject_of_invoice(*, invoice: Invoice) -> str:

@@ -4,7 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from billing_site.api.operations import create_api_key
@@ -101,6 +102,24 @@ def test_bit_by_bit_is_one_credit_and_what_was_approved_counts_no_more(workshop:
 
     assert isinstance(third, CreditNote)
     assert isinstance(credit(workshop, of_line(1, amount="0.01"), key="four"), Approval)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_takes_two_is_found_and_asked_for_in_one_transaction_that_holds_the_invoice() -> None:
+    invoice = once(a_customer(settlement_channel="manual"), item("10", "10"))
+    for deed in (ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF):
+        limit(deed, "40")
+
+    for ask in (lambda: credit(invoice, of_line(1, quantity=4)), lambda: write_off(invoice)):
+        with CaptureQueriesContext(connection) as asked:
+            assert isinstance(ask(), Approval)
+
+        told = [query["sql"] for query in asked]
+        assert [one for one in told if one in ("BEGIN", "COMMIT", "ROLLBACK")] == ["BEGIN", "COMMIT"]
+        # What is rolled back to its savepoint gives back the locks that were taken after it.
+        first_lock = next(number for number, one in enumerate(told) if one.endswith("FOR UPDATE"))
+        assert first_lock < next(number for number, one in enumerate(told) if one.startswith("SAVEPOINT"))
+        assert any(one.startswith("ROLLBACK TO SAVEPOINT") for one in told)
 
 
 def test_a_refused_or_overtaken_credit_is_not_written(workshop: Invoice) -> None:
