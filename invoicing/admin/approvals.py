@@ -226,7 +226,7 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
     list_display = ("limit", "deed", "currency", "actor", moment_column("set_at", "Set"), "reason")
     list_filter = ("deed", "currency")
     ordering = ("-id",)
-    empty_message = "Without a limit one person is enough to release a held invoice, to credit or to write off. Set one for each deed and currency that you bill in."
+    empty_message = "Without a limit one person is enough to release a held invoice, to credit, to write off or to publish new prices. Set one for each deed and currency that you bill in; for new prices one says always or never."
 
     @admin.display(description="From", ordering="amount")
     def limit(self, limit: ApprovalLimit) -> str | SafeString:
