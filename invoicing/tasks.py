@@ -116,7 +116,8 @@ def issue_proposed_run(proposal_id: int) -> str:
 def settle_late_usage() -> str:
     """Apply the customers' terms to usage that came after its invoice."""
     report = settle_late_changes(at=now())
-    return f"{len(report.settled)} settled, {report.asked} wait for a decision, {len(report.failures)} failures"
+    asked = f"{report.asked} {'waits' if report.asked == 1 else 'wait'} for a decision"
+    return f"{len(report.settled)} settled, {asked}, {len(report.failures)} failures"
 
 
 def watch_spend() -> str:

@@ -336,7 +336,9 @@ def late_usage_queue(*, at: datetime) -> WorkQueue:
     learnt = [change.first_learnt_at for change in found.changes if change.first_learnt_at is not None]
     asked = sum(change.decision is None for change in found.changes)
     count = len(found.changes) + len(found.failures) + found.uncounted
-    why = f"{asked} wait for a decision" if asked else "the next sweep settles them by the customers' terms"
+    waiting = f"{asked} {'waits' if asked == 1 else 'wait'} for a decision"
+    settled = "it by the customer's terms" if count == 1 else "them by the customers' terms"
+    why = waiting if asked else f"the next sweep settles {settled}"
     return WorkQueue(
         name="Late usage of issued lines",
         link=reverse("admin:invoicing_late_usage_desk"),

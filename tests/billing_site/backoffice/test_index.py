@@ -89,7 +89,7 @@ def test_usage_that_comes_after_its_invoice_is_told_with_invoice_and_quantity(
     desk = administrator.get(queue.link).content.decode()
 
     assert (queue.count, queue.money) == (1, (Money("0.07", "USD"),))
-    assert queue.why == "the next sweep settles them by the customers' terms"
+    assert queue.why == "the next sweep settles it by the customer's terms"
     assert "cust_acme" in page
     assert "257 actions" in desk
 

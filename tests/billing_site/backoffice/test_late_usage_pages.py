@@ -11,6 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from moneyed import Money
 
+from billing_site.backoffice.work_queues import late_usage_queue
+from billing_site.kernel.clock import now
 from invoicing.admin.invoice_page import invoice_page
 from invoicing.backfills.models import Backfill
 from invoicing.invoices.models import InvoiceLine, UsageCorrection
@@ -53,6 +55,7 @@ def test_the_desk_shows_the_effect_by_customer_and_in_total_before_anyone_choose
     assert (
         "1 issued line of 1 customer would come to something else today. If all of it were invoiced: USD 12.00" in text
     )
+    assert late_usage_queue(at=now()).why == "1 waits for a decision"
     assert "Acme GmbH USD 12.00" in text
     assert "1 event more since" in text
     assert "100 → 1,300 actions" in text
