@@ -22,6 +22,7 @@ from invoicing.invoices.models import (
     UsageCorrection,
 )
 from invoicing.ledger.models import Account, Books, JournalEntry, Posting
+from invoicing.payments.dispute import Dispute, DisputeDecision, DisputeMovement
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
@@ -62,6 +63,9 @@ __all__ = [
     "Customer",
     "CustomerTax",
     "Discount",
+    "Dispute",
+    "DisputeDecision",
+    "DisputeMovement",
     "EvidenceBlock",
     "EvidenceRow",
     "EvidenceShape",

@@ -12,6 +12,7 @@ from invoicing.evidence.anchors import anchor_of_day
 from invoicing.evidence.chain import extend_chain
 from invoicing.payments import intake, mirror, push, refunds
 from invoicing.tax.vat_id_checks import check_vat_ids
+from invoicing.workflows import follow_dispute as disputes
 from invoicing.workflows import follow_stripe, propose_run
 from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.find_anomalies import sweep_anomalies
@@ -31,6 +32,7 @@ PRINTING = timedelta(seconds=45)
 REGULAR_JOBS = (
     RegularJob(name="Sweep pushes, notices and refunds", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
+    RegularJob(name="Look at disputes", task="invoicing.tasks.look_at_disputes", cron="12 * * * *"),
     RegularJob(name="Bill what is due", task="invoicing.tasks.bill_what_is_due", cron="7 * * * *"),
     RegularJob(name="Follow the life of customers", task="invoicing.tasks.follow_life_cycles", cron="52 * * * *"),
     RegularJob(name="Expire credit", task="invoicing.tasks.expire_credit_that_is_over", cron="17 * * * *"),
@@ -70,6 +72,21 @@ def follow_notice(notice_id: int) -> str:
 def follow_invoice(intent_id: int) -> str:
     """Compare one pushed invoice with Stripe."""
     return follow_stripe.follow_invoice(intent_id=intent_id, at=now())
+
+
+def follow_dispute(stripe_id: str) -> str:
+    """Compare one disputed payment with Stripe."""
+    return disputes.follow_dispute(stripe_id=stripe_id, at=now())
+
+
+def close_dispute(dispute_id: int) -> str:
+    """Tell Stripe that the loss of a disputed payment is accepted."""
+    return disputes.close_dispute(dispute_id=dispute_id, at=now())
+
+
+def look_at_disputes() -> str:
+    """Queue a comparison with Stripe for every dispute that is not over, and for those that nobody told of."""
+    return f"{disputes.look_at_disputes(at=now())} disputes"
 
 
 def mirror_object(object_kind: str, object_id: str) -> None:

@@ -220,6 +220,15 @@ DEEDS = {
             page=("invoicing_creditnote_change", "pk"),
         ),
         Deed(
+            label="invoicing.disputedecision",
+            at="decided_at",
+            actor="actor",
+            reason="reason",
+            verb=lambda row: "accepted as lost" if row.kind == "accept" else "let its customer be served and charged",
+            subject=lambda row: f"dispute {row.dispute}",
+            page=("invoicing_dispute_change", "dispute_id"),
+        ),
+        Deed(
             label="invoicing.topuprule",
             at="set_at",
             actor="actor",

@@ -83,6 +83,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             Item("Checks before issue", "fact_check", "invoicing_gate_checks", "invoicing.view_invoicehold"),
             _list("Approval limits", "group", "invoicing", "approvallimit"),
             _list("Payments", "payments", "invoicing", "payment"),
+            _list("Disputed payments", "gavel", "invoicing", "dispute"),
             _list("Payment failures", "credit_card_off", "invoicing", "paymentfailure"),
             _list("Pushes to Stripe", "upload", "invoicing", "pushintent"),
             _list("Proposed runs", "draw", "invoicing", "runproposal"),

@@ -58,6 +58,7 @@ MONEY_DEEDS = (
     "invoicing.issue_creditnote",
     "invoicing.write_off_invoice",
     "invoicing.record_refund",
+    "invoicing.settle_dispute",
     "invoicing.retry_push",
     "invoicing.publish_planversion",
     "invoicing.migrate_subscribers",

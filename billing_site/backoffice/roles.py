@@ -19,6 +19,7 @@ from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
 from invoicing.gate.models import GateSetting, InvoiceHold
 from invoicing.invoices.models import Invoice, UsageCorrection
+from invoicing.payments.dispute import Dispute
 from invoicing.payments.models import PushIntent
 from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
@@ -44,6 +45,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (CreditNote, "issue_creditnote", "Can issue credit notes"),
     (Invoice, "write_off_invoice", "Can write invoices off, and take that back"),
     (Refund, "record_refund", "Can record refunds that were transferred"),
+    (Dispute, "settle_dispute", "Can accept the loss of disputes, and serve their customers again"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
     (PlanMigration, "migrate_subscribers", "Can move the subscribers of a plan to another version"),

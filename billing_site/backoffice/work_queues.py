@@ -10,6 +10,7 @@ from moneyed import Money
 
 from billing_site.backoffice.approval_queue import approval_queue
 from billing_site.backoffice.credit_queue import refund_queue, top_up_queue
+from billing_site.backoffice.dispute_queue import dispute_queue
 from billing_site.backoffice.document_queue import document_queue
 from billing_site.backoffice.held_queue import held_queue
 from billing_site.backoffice.month_queue import month_queue
@@ -52,6 +53,7 @@ def work_queues(*, at: datetime) -> list[WorkQueue]:
         draft_queue(),
         *push_queues(),
         failed_payments_queue(),
+        dispute_queue(),
         overdue_queue(at=at),
         refund_queue(),
         *tax_queues(at=at),

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from billing_site.demo.aftermath import send_aftermath
 from billing_site.demo.agreements import set_budgets
 from billing_site.demo.company import CUSTOMERS
+from billing_site.demo.disputing import dispute_payments
 from billing_site.demo.errors import DemoFailed
 from billing_site.demo.founding import found_company, let_cards_go_bad, sign_up
 from billing_site.demo.keepsake import Completion, demo_created_at, ensure_api_key, ensure_login, note_completion
@@ -55,9 +56,11 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
             record_transfers(last_leg_end=_last_billed(legs).end)
         roll_up()
         _collect(progress, sandbox_url=sandbox_url, look=look)
+        dispute_payments(sandbox_url=sandbox_url)
         send_aftermath(legs=legs, created_at=created_at, url=url, key=key)
         roll_up()
         set_budgets(billed_until=_last_billed(legs).end)
+        wait_for_payments(sandbox_url=sandbox_url, look=look, progress=lambda _: None)
         sweep_life_cycles(at=now())
         expire_credits(at=now())
     noted = Completion(events=UsageEvent.objects.count(), duplicates=repeated, invoices=_issued_count())

@@ -70,6 +70,22 @@ TONES = {
     "unpaid": RED,
     "capped": AMBER,
     "new": GREY,
+    "frozen": RED,
+    "unfrozen": BLUE,
+    "disputed": RED,
+    "accepted": AMBER,
+    "needs an answer": RED,
+    "being looked at": AMBER,
+    "inquiry, needs an answer": AMBER,
+    "inquiry, being looked at": BLUE,
+    "inquiry closed": GREEN,
+    "won": GREEN,
+    "lost": STRUCK,
+    "prevented": GREEN,
+    "withdrawn": AMBER,
+    "given back": GREEN,
+    "fee": GREY,
+    "fee given back": GREEN,
 }
 
 

@@ -43,6 +43,7 @@ ACCESS_WORDS = {
     AccessReason.ACTIVE: "a subscription runs",
     AccessReason.TRIAL: "in its trial",
     AccessReason.SPEND_LIMIT: "a spend limit is reached",
+    AccessReason.PAYMENT_DISPUTED: "frozen: a payment is disputed",
     AccessReason.INCOMPLETE: "the trial is over and there is no means of payment",
     AccessReason.PAUSED: "paused",
     AccessReason.NOT_STARTED: "not begun yet",

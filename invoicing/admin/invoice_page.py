@@ -14,6 +14,7 @@ from billing_site.display.figures import moment_text, money_text, period_text
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import total
 from invoicing.admin.customer_page import amount_due
+from invoicing.admin.dispute_words import dispute_entries, dispute_moments, disputed_words
 from invoicing.core.gate_states import GateState
 from invoicing.core.invoice_life import COLLECTABLE, STANDING, InvoiceStage
 from invoicing.credit_notes.models import CreditNote
@@ -24,6 +25,8 @@ from invoicing.gate.queries import hold_in_force
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.invoices.taxes import TaxRow, missing_tax, tax_sums
 from invoicing.ledger.models import JournalEntry
+from invoicing.payments.dispute import Dispute
+from invoicing.payments.disputes import disputes_of
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus
 from invoicing.write_offs.models import WriteOff
 from invoicing.write_offs.queries import write_offs_of
@@ -45,6 +48,9 @@ CAUSES = (
     "failed",
     "part-paid",
     "paid",
+    "disputed",
+    "given back",
+    "lost",
     "credited",
     "written off",
     "recovered",
@@ -95,6 +101,7 @@ class InvoicePage:
     may_write_off: bool
     may_expect_again: bool
     write_offs: list[WriteOff]
+    disputes: list[Dispute]
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
     failures = list(invoice.payment_failures.order_by("occurred_at", "id"))
     notes = list(invoice.credit_notes.order_by("id"))
     write_offs = write_offs_of(invoice=invoice)
+    disputes = disputes_of(invoice=invoice)
     changes = history_of(invoice)
     state = invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at)
     held = hold_in_force(invoice=invoice) if invoice.status == InvoiceStatus.DRAFT else None
@@ -137,7 +145,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         at=at,
         state=held.state if held else state,
         held=held,
-        question=_question(invoice, state, push, failures, at=at),
+        question=disputed_words(disputes) or _question(invoice, state, push, failures, at=at),
         advice=_advice(invoice, push, failures),
         due=amount_due(invoice),
         lines=list(
@@ -146,11 +154,11 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
             .order_by("position")
         ),
         taxes=tax_sums(invoice=invoice),
-        timeline=_timeline(invoice, changes, push, payments, failures, notes, write_offs),
+        timeline=_timeline(invoice, changes, push, payments, failures, notes, write_offs, disputes),
         payments=payments,
         failures=failures,
         push=push,
-        entries=_entries(invoice, payments, notes, write_offs),
+        entries=_entries(invoice, payments, notes, write_offs, disputes),
         changes=changes,
         may_issue=can_be_issued(invoice, at=at)
         and not missing_tax(invoice=invoice)
@@ -167,6 +175,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         may_write_off=can_be_written_off(invoice) and allowed(WRITE_OFF),
         may_expect_again=invoice.status == InvoiceStatus.WRITTEN_OFF and allowed(WRITE_OFF),
         write_offs=write_offs,
+        disputes=disputes,
     )
 
 
@@ -268,6 +277,7 @@ def _timeline(
     failures: list[PaymentFailure],
     notes: list[CreditNote],
     write_offs: list[WriteOff],
+    disputes: list[Dispute],
 ) -> list[Moment]:
     """Return what happened, oldest first, at the time at which it took effect."""
     moments = [_moment_of(change, invoice) for change in reversed(changes) if not _is_of_write_off(change)]
@@ -305,6 +315,7 @@ def _timeline(
         for one in write_offs
         for recovery in one.recoveries.all()
     ]
+    moments += [Moment(*told) for dispute in disputes for told in dispute_moments(dispute)]
     return in_order_of_cause(moments)
 
 
@@ -336,7 +347,11 @@ def _moment_of(change: Change, invoice: Invoice) -> Moment:
 
 
 def _entries(
-    invoice: Invoice, payments: list[Payment], notes: list[CreditNote], write_offs: list[WriteOff]
+    invoice: Invoice,
+    payments: list[Payment],
+    notes: list[CreditNote],
+    write_offs: list[WriteOff],
+    disputes: list[Dispute],
 ) -> list[JournalEntry]:
     if invoice.number is None:
         return []
@@ -351,7 +366,7 @@ def _entries(
     recoveries = [recovery.reference for one in write_offs for recovery in one.recoveries.all()]
     recovered = JournalEntry.objects.filter(kind=JournalEntry.Kind.RECOVERY, reference__in=recoveries)
     entries: Any = (
-        (issue | paid | reversed_ | credited | given_up | recovered)
+        (issue | paid | reversed_ | credited | given_up | recovered | dispute_entries(disputes))
         .prefetch_related("postings__account")
         .order_by("occurred_at", "id")
     )

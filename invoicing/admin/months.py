@@ -42,7 +42,7 @@ from invoicing.workflows.close_package import certificate_text, package_of
 CLOSE = "invoicing.close_month"
 FOUND_SHOWN = 3
 TONES = {"closed": GREEN, "running": GREY, "to close": AMBER, "waits": BLUE}
-CHECK_TONES = {"green": GREEN, "signed": BLUE, "open": AMBER}
+CHECK_TONES = {"green": GREEN, "shown": BLUE, "signed": BLUE, "open": AMBER}
 # Where what a check finds is mended; what it is called there.
 MENDED_AT: dict[str, tuple[str, str, str]] = {
     "billed": ("invoicing_runproposal_add", "", "Propose a billing run"),
@@ -54,6 +54,7 @@ MENDED_AT: dict[str, tuple[str, str, str]] = {
     "rating": ("invoicing_reratingfinding_changelist", "?state=open", "Lines that rate otherwise"),
     "commitments": ("invoicing_subscription_changelist", "?state=unsettled", "Commitments that no invoice settles"),
     "refunds": ("invoicing_creditnote_changelist", "?refund=by_hand", "Refunds to transfer"),
+    "disputes": ("invoicing_dispute_changelist", "?state=open", "Disputed payments"),
     "notices": ("invoicing_stripenotice_changelist", "?state=waiting", "Stripe notices"),
     "approvals": ("invoicing_approval_changelist", "?state=open", "Approvals"),
     "books": ("invoicing_journalentry_changelist", "", "Journal"),

@@ -23,6 +23,7 @@ ANSWER_EXAMPLE = {
     "state": "trial",
     "changes_at": "2026-08-15T00:00:00Z",
     "overdue_since": None,
+    "disputed_since": None,
 }
 
 
@@ -31,8 +32,8 @@ class AccessSerializer(serializers.Serializer[Any]):
 
     customer_id = serializers.CharField()
     allowed = serializers.BooleanField(
-        help_text="True while a subscription is active or in its trial, and not incomplete, no spend limit is reached, and the"
-        " customer is neither suspended nor churned."
+        help_text="True while a subscription is active or in its trial, and not incomplete, no spend limit is reached, no"
+        " payment is disputed, and the customer is neither suspended nor churned."
     )
     reason = serializers.ChoiceField(choices=[(reason.value, reason.value) for reason in AccessReason])
     subscription = serializers.CharField(allow_null=True, help_text="The key of the one that the reason is about.")
@@ -45,6 +46,10 @@ class AccessSerializer(serializers.Serializer[Any]):
     )
     overdue_since = serializers.DateField(
         allow_null=True, help_text="The due date of the oldest overdue invoice: a flag, it does not take access away."
+    )
+    disputed_since = MomentField(
+        allow_null=True,
+        help_text="When the bank of the customer took a payment back (a chargeback): neither served nor charged until that is decided.",
     )
 
 
@@ -77,5 +82,6 @@ class AccessView(generics.GenericAPIView[Any]):
             "state": access.state.value,
             "changes_at": verdict.changes_at,
             "overdue_since": access.overdue_since,
+            "disputed_since": access.disputed_since,
         }
         return Response(AccessSerializer(answer).data)

@@ -71,7 +71,7 @@ class TopUpRuleSerializer(serializers.ModelSerializer[TopUpRule]):
     threshold = MoneyField()
     amount = MoneyField()
     state = serializers.ChoiceField(
-        choices=RuleState.choices, help_text="unpaid, capped, stopped and unknown need somebody."
+        choices=RuleState.choices, help_text="unpaid, capped, stopped, unknown and frozen need somebody."
     )
     state_since = MomentField()
     seen_at = MomentField(allow_null=True)

@@ -12,12 +12,14 @@ class AccessReason(StrEnum):
     """Why a customer is served or not, the one that counts first where several hold.
 
     Spend limit: what the customer spent in the running period has reached an amount at which it is stopped (S0-141).
+    Payment disputed: the bank of the customer has taken a payment back, and has not decided (S0-047).
     Incomplete: the trial is over and there is no means of payment though one is needed (S1-040).
     """
 
     ACTIVE = "active"
     TRIAL = "trial"
     SPEND_LIMIT = "spend_limit"
+    PAYMENT_DISPUTED = "payment_disputed"
     INCOMPLETE = "incomplete"
     PAUSED = "paused"
     NOT_STARTED = "not_started"
@@ -60,12 +62,18 @@ class Verdict:
 
 
 def access_at(
-    *, stretches: Sequence[Stretch], can_pay: bool, at: datetime, stopped_until: datetime | None = None
+    *,
+    stretches: Sequence[Stretch],
+    can_pay: bool,
+    at: datetime,
+    stopped_until: datetime | None = None,
+    is_frozen: bool = False,
 ) -> Verdict:
     """Decide from all phases of a customer; whichever serves it counts before those that do not.
 
     `can_pay` says that the customer has the means of payment that it needs; it counts once a trial is over.
     `stopped_until` is the end of the period in which a spend limit is reached; whoever would be served is not until then.
+    `is_frozen` says that a payment is disputed: whoever would be served is not until that is decided, and nobody knows when.
 
     `changes_at` is the first later moment with another reason, subscription or plan; None: until somebody changes something.
     """
@@ -76,6 +84,8 @@ def access_at(
     if stopped_until is not None and stopped_until > at and reason in ALLOWED:
         reason = AccessReason.SPEND_LIMIT
         changes_at = stopped_until if changes_at is None else min(changes_at, stopped_until)
+    if is_frozen and reason in ALLOWED:
+        reason, changes_at = AccessReason.PAYMENT_DISPUTED, None
     assert (subscription is None) == (reason is AccessReason.NO_SUBSCRIPTION), "a reason is one of a subscription"
     return Verdict(reason=reason, subscription=subscription, plan=plan, changes_at=changes_at)
 

@@ -10,6 +10,7 @@ from billing_site.kernel.money import total as sum_of
 
 BANK = "1000"
 STRIPE_CLEARING = "1100"
+DISPUTED = "1150"
 RECEIVABLE = "1200"
 PREPAID = "2100"
 PREPAID_CREDIT = "2110"
@@ -21,10 +22,13 @@ BREAKAGE = "4100"
 CREDIT_BREAKAGE = "4110"
 PROMOTIONAL_CREDIT = "4200"
 BAD_DEBT = "6000"
+DISPUTE_LOSSES = "6100"
+DISPUTE_FEES = "6110"
 
 ACCOUNT_NAMES = {
     BANK: "Bank",
     STRIPE_CLEARING: "Stripe clearing",
+    DISPUTED: "Disputed payments",
     RECEIVABLE: "Receivable",
     PREPAID: "Prepaid commitments",
     PREPAID_CREDIT: "Prepaid credit",
@@ -36,6 +40,8 @@ ACCOUNT_NAMES = {
     CREDIT_BREAKAGE: "Breakage of credit",
     BREAKAGE: "Breakage",
     BAD_DEBT: "Bad debt",
+    DISPUTE_LOSSES: "Dispute losses",
+    DISPUTE_FEES: "Dispute fees",
 }
 # Where the money of a settlement channel arrives: card payments at Stripe first, transfers at the bank.
 CASH_ACCOUNTS = {"stripe": STRIPE_CLEARING, "manual": BANK}
@@ -119,6 +125,31 @@ def postings_for_write_off(*, amount: Money) -> tuple[PostingLine, ...]:
 def postings_for_recovery(*, amount: Money) -> tuple[PostingLine, ...]:
     """What was given up is expected again, or has come: it is no loss any more, and owed until a payment says otherwise."""
     return _transfer(amount, amount.currency.code, debit=RECEIVABLE, credit=BAD_DEBT)
+
+
+def postings_for_withdrawal(*, amount: Money) -> tuple[PostingLine, ...]:
+    """A bank takes a disputed payment back: the money has left Stripe's balance, and is neither ours nor lost until the bank decides."""
+    return _transfer(amount, amount.currency.code, debit=DISPUTED, credit=STRIPE_CLEARING)
+
+
+def postings_for_reinstatement(*, amount: Money) -> tuple[PostingLine, ...]:
+    """A disputed payment comes back into Stripe's balance."""
+    return _transfer(amount, amount.currency.code, debit=STRIPE_CLEARING, credit=DISPUTED)
+
+
+def postings_for_dispute_loss(*, amount: Money) -> tuple[PostingLine, ...]:
+    """A dispute is lost: the money is gone. Nothing is owed again by that, and what was earned and taxed stays so."""
+    return _transfer(amount, amount.currency.code, debit=DISPUTE_LOSSES, credit=DISPUTED)
+
+
+def postings_for_dispute_fee(*, amount: Money) -> tuple[PostingLine, ...]:
+    """Stripe charges for a dispute, whoever wins it."""
+    return _transfer(amount, amount.currency.code, debit=DISPUTE_FEES, credit=STRIPE_CLEARING)
+
+
+def postings_for_returned_fee(*, amount: Money) -> tuple[PostingLine, ...]:
+    """Stripe gives the fee of a dispute back."""
+    return _transfer(amount, amount.currency.code, debit=STRIPE_CLEARING, credit=DISPUTE_FEES)
 
 
 def postings_for_reversal(*, postings: Sequence[PostingLine]) -> tuple[PostingLine, ...]:

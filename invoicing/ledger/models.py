@@ -116,6 +116,10 @@ class JournalEntry(models.Model):
         REFUND = "refund", "Refund paid"
         WRITE_OFF = "write_off", "Written off"
         RECOVERY = "recovery", "Write-off recovered"
+        DISPUTE = "dispute", "Disputed payment withdrawn"
+        DISPUTE_RETURN = "dispute_return", "Disputed payment given back"
+        DISPUTE_LOSS = "dispute_loss", "Dispute lost"
+        DISPUTE_FEE = "dispute_fee", "Dispute fee"
 
     kind = models.CharField(max_length=20, choices=Kind)
     reference = models.CharField(

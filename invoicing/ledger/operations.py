@@ -16,6 +16,9 @@ from invoicing.core.posting import (
     BREAKAGE,
     CREDIT_BREAKAGE,
     DEFERRED,
+    DISPUTE_FEES,
+    DISPUTE_LOSSES,
+    DISPUTED,
     PREPAID,
     PREPAID_CREDIT,
     PROMOTIONAL_CREDIT,
@@ -33,6 +36,7 @@ CHART_OF_ACCOUNTS = {
     for code, kind in (
         (BANK, Account.Kind.ASSET),
         (STRIPE_CLEARING, Account.Kind.ASSET),
+        (DISPUTED, Account.Kind.ASSET),
         (RECEIVABLE, Account.Kind.ASSET),
         (PREPAID, Account.Kind.LIABILITY),
         (PREPAID_CREDIT, Account.Kind.LIABILITY),
@@ -44,6 +48,8 @@ CHART_OF_ACCOUNTS = {
         (BREAKAGE, Account.Kind.REVENUE),
         (CREDIT_BREAKAGE, Account.Kind.REVENUE),
         (BAD_DEBT, Account.Kind.EXPENSE),
+        (DISPUTE_LOSSES, Account.Kind.EXPENSE),
+        (DISPUTE_FEES, Account.Kind.EXPENSE),
     )
 }
 

@@ -19,11 +19,13 @@ from invoicing.payments.remote import (
     GatewayRefused,
     GatewayUnavailable,
     NewLine,
+    RemoteDispute,
     RemoteEvent,
     RemoteInvoice,
     RemoteRefund,
     SignatureInvalid,
     member_of,
+    remote_dispute,
     remote_event,
     remote_invoice,
     remote_refund,
@@ -223,6 +225,26 @@ def find_refund(*, payment: str, key: str, value: str) -> RemoteRefund | None:
         known = _client().v1.refunds.list({**_source(payment), "limit": 100}).auto_paging_iter()
         found = next((one for one in known if member_of(one.metadata, key) == value), None)
     return None if found is None else remote_refund(found)
+
+
+def retrieve_dispute(dispute: str) -> RemoteDispute:
+    """Return the present state of one dispute, with the customer of its charge and what it moved."""
+    with stripe_errors():
+        return remote_dispute(_client().v1.disputes.retrieve(dispute, {"expand": ["charge"]}))
+
+
+def disputes_since(*, opened_at: datetime) -> list[str]:
+    """Return the ids of the disputes that were opened since a moment, newest first."""
+    with stripe_errors():
+        known = _client().v1.disputes.list({"created": {"gte": int(opened_at.timestamp())}, "limit": 100})
+        return [one.id for one in known.auto_paging_iter()]
+
+
+def close_dispute(*, dispute: str, idempotency_key: str) -> RemoteDispute:
+    """Give a dispute up: it is lost at once, for good (docs.stripe.com/api/disputes/close)."""
+    with stripe_errors():
+        closed = _client().v1.disputes.close(dispute, {"expand": ["charge"]}, {"idempotency_key": idempotency_key})
+    return remote_dispute(closed)
 
 
 def _source(payment: str) -> RefundSource:

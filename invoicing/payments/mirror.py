@@ -22,6 +22,7 @@ MODELS = {
     "balance_transaction": djstripe_models.BalanceTransaction,
     "charge": djstripe_models.Charge,
     "customer": djstripe_models.Customer,
+    "dispute": djstripe_models.Dispute,
     "invoice": djstripe_models.Invoice,
     "payment_intent": djstripe_models.PaymentIntent,
     "payment_method": djstripe_models.PaymentMethod,
@@ -60,6 +61,9 @@ def _owner_of(model: Any, object_id: str) -> str:
     """Return the customer to whom an object belongs, or the object's own id; it never changes."""
     if model is djstripe_models.Customer:
         return object_id
+    if model is djstripe_models.Dispute:
+        disputed = model(id=object_id).api_retrieve(api_key=settings.STRIPE_SECRET_KEY)
+        return _owner_of(djstripe_models.Charge, str(getattr(disputed.charge, "id", disputed.charge)))
     if not hasattr(model, "customer"):
         return object_id
     known = model.objects.filter(id=object_id).values_list("customer_id", flat=True).first()

@@ -26,9 +26,10 @@ from billing_site.kernel.jobs import queue, queue_each
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.invoice_life import stage_words
 from invoicing.customers.models import Customer, SettlementChannel
-from invoicing.invoices.models import STATED, Invoice, InvoiceStatus
+from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceStatus
 from invoicing.invoices.taxes import tax_sums
 from invoicing.payments import gateway
+from invoicing.payments.disputes import is_frozen
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import PushIntent, PushStatus, StripeCustomer
 from invoicing.payments.operations import record_failure
@@ -41,6 +42,9 @@ JOB = "invoicing.tasks.push_invoice"
 WITHDRAWAL_JOB = "invoicing.tasks.withdraw_invoice"
 # The metadata by which an invoice at Stripe is known to be ours, and which one.
 INTENT_METADATA = "push_intent"
+# Whose payment is disputed is not charged by itself (S0-047); that it is over is heard of at once, `wake_pushes`.
+FROZEN = "A payment of this customer is disputed: its card is not charged until that is decided, or somebody lifts it."
+FROZEN_SECONDS = 6 * 3600
 # What people can do about the refusals that they will meet, by Stripe's error code.
 HINTS = {
     "amount_not_representable": "Stripe cannot charge this amount; settle the invoice by bank transfer.",
@@ -175,6 +179,9 @@ def _push(intent: PushIntent, *, at: datetime) -> None:
         message = f"Stripe's invoice says {remote.total}, ours {intent.invoice.total}; nothing was charged."
         raise GatewayRefused(message, param="total", code="total_differs")
     if remote.status == "open" and customer.payment_method:
+        if is_frozen(customer_id=intent.invoice.customer_id):
+            # It is there to be paid by whoever wants to; the next attempt charges it, unless it was paid by then.
+            raise GatewayUnavailable(FROZEN, retry_after_seconds=FROZEN_SECONDS)
         _collect(intent, remote, at=at)
     _record(intent, status=PushStatus.PUSHED, pushed_at=at, last_error="")
 
@@ -284,7 +291,9 @@ def _new_lines(invoice: Invoice) -> list[NewLine]:
         for line in invoice.lines.order_by("position")
         if line.amount.amount
     ]
-    period = Period(invoice.period_start.astimezone(UTC), invoice.period_end.astimezone(UTC))
+    # A one-off invoice bills no period.
+    is_of_period = invoice.kind == InvoiceKind.PERIOD
+    period = Period(as_utc(invoice.period_start), as_utc(invoice.period_end)) if is_of_period else None
     return lines + [
         NewLine(amount=row.amount, description=row.text, period=period)
         for row in tax_sums(invoice=invoice)

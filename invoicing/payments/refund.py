@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import carved, fits_currency, money_field, stays
+from invoicing.core.dispute_life import HELD_BACK, listed_in_sql
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import SettlementChannel
 from invoicing.payments.models import Payment
@@ -85,7 +86,7 @@ class Refund(models.Model):
                 operation=pgtrigger.Insert,
                 timing=pgtrigger.Deferred,
                 declare=[("promised", "record")],
-                func="""
+                func=f"""
                     SELECT note.*, payment.amount AS received, payment.invoice_id AS paid_invoice_id,
                            payment.currency AS paid_in
                       INTO promised FROM invoicing_creditnote note
@@ -97,6 +98,9 @@ class Refund(models.Model):
                           AND ((promised.invoice_id, promised.currency)
                                IS DISTINCT FROM (promised.paid_invoice_id, promised.paid_in)
                                OR (SELECT sum(amount) FROM invoicing_refund WHERE payment_id = NEW.payment_id)
+                                  + (SELECT coalesce(sum(amount), 0) FROM invoicing_dispute
+                                      WHERE payment_id = NEW.payment_id
+                                        AND status IN ({listed_in_sql(HELD_BACK)}))
                                   > promised.received)
                     THEN
                         RAISE EXCEPTION 'credit note % did not promise a refund of % %, or its payment was not so much',

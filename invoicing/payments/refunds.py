@@ -2,17 +2,20 @@
 
 import logging
 from datetime import datetime
+from decimal import Decimal
 
 from django.db import connection, transaction
-from django.db.models import Sum
+from django.db.models import OuterRef, Subquery, Sum
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, NotFound
 from billing_site.kernel.jobs import queue
 from billing_site.kernel.money import round_money
+from invoicing.core.dispute_life import HELD_BACK
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import SettlementChannel
 from invoicing.payments import gateway
+from invoicing.payments.dispute import Dispute
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import Payment
 from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, next_attempt_after
@@ -26,6 +29,7 @@ JOB = "invoicing.tasks.pay_refund"
 REFUND_METADATA = "refund"
 # What Stripe can pay back: a charge, or the payment intent that made it.
 REFUNDABLE = ("ch_", "py_", "pi_")
+NOTHING = Decimal(0)
 
 
 def plan_refunds(*, note: CreditNote, at: datetime) -> list[Refund]:
@@ -49,12 +53,17 @@ def plan_refunds(*, note: CreditNote, at: datetime) -> list[Refund]:
 
 
 def refundable_payments(*, invoice_id: int, currency: str) -> list[tuple[Payment, Money]]:
-    """Return the payments of an invoice that Stripe can pay back, the newest first, each with what is not promised back of it."""
+    """Return the payments of an invoice that Stripe can pay back, the newest first, each with what is neither promised back nor disputed of it."""
     payments = Payment.objects.filter(invoice=invoice_id, channel=SettlementChannel.STRIPE)
     found: list[tuple[Payment, Money]] = []
-    for payment in payments.annotate(promised=Sum("refunds__amount")).order_by("-received_at", "-id"):
-        left = payment.amount - round_money(payment.promised or payment.amount.amount * 0, currency)
-        if payment.reference.startswith(REFUNDABLE) and left.amount:
+    held_back = Dispute.objects.filter(payment=OuterRef("pk"), status__in=HELD_BACK).order_by().values("payment")
+    disputed = Subquery(held_back.annotate(amount_of=Sum("amount")).values("amount_of"))
+    for payment in payments.annotate(promised=Sum("refunds__amount"), disputed=disputed).order_by(
+        "-received_at", "-id"
+    ):
+        gone = (payment.promised or NOTHING) + (payment.disputed or NOTHING)
+        left = payment.amount - round_money(gone, currency)
+        if payment.reference.startswith(REFUNDABLE) and left.amount > 0:
             found.append((payment, left))
     return found
 

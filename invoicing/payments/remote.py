@@ -94,6 +94,37 @@ class RemoteRefund:
 
 
 @dataclass(frozen=True)
+class RemoteTransaction:
+    """What a dispute moved on Stripe's balance: `amount` is negative where it was withdrawn, `fee` what Stripe charged beside it."""
+
+    id: str
+    amount: Money
+    fee: Money
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class RemoteDispute:
+    """A disputed charge as Stripe holds it at this moment; `customer` is that of the charge, "" where it has none.
+
+    `status` is one of Stripe's words (needs_response, under_review, won, lost, prevented, warning_...).
+    """
+
+    id: str
+    charge: str
+    payment_intent: str
+    customer: str
+    status: str
+    reason: str
+    network_reason_code: str
+    amount: Money
+    evidence_due_at: datetime | None
+    has_evidence: bool
+    created_at: datetime
+    transactions: tuple[RemoteTransaction, ...]
+
+
+@dataclass(frozen=True)
 class RemoteEvent:
     """One piece of Stripe's news; `object_id` names what it is about, whose present state must be fetched."""
 
@@ -133,6 +164,42 @@ def remote_refund(refund: Any) -> RemoteRefund:
         amount=from_stripe_minor_units(refund.amount, refund.currency.upper()),
         created_at=datetime.fromtimestamp(refund.created, tz=UTC),
         failure_reason=member_of(refund, "failure_reason"),
+    )
+
+
+def remote_dispute(dispute: Any) -> RemoteDispute:
+    """Read a dispute of the SDK whose charge was expanded."""
+    currency = dispute.currency.upper()
+    details = dispute.evidence_details
+    return RemoteDispute(
+        id=dispute.id,
+        charge=_id(dispute.charge),
+        payment_intent=_id(dispute.payment_intent),
+        customer=_id(getattr(dispute.charge, "customer", None)),
+        status=dispute.status,
+        reason=dispute.reason,
+        network_reason_code=member_of(dispute, "network_reason_code") or _network_code(dispute),
+        amount=from_stripe_minor_units(dispute.amount, currency),
+        # Stripe writes 0 where the bank takes no answer.
+        evidence_due_at=datetime.fromtimestamp(details.due_by, tz=UTC) if details.due_by else None,
+        has_evidence=details.has_evidence or details.submission_count > 0,
+        created_at=datetime.fromtimestamp(dispute.created, tz=UTC),
+        transactions=tuple(_transaction(one) for one in dispute.balance_transactions),
+    )
+
+
+def _network_code(dispute: Any) -> str:
+    details = getattr(dispute, "payment_method_details", None)
+    return member_of(getattr(details, "card", None), "network_reason_code")
+
+
+def _transaction(transaction: Any) -> RemoteTransaction:
+    currency = transaction.currency.upper()
+    return RemoteTransaction(
+        id=transaction.id,
+        amount=from_stripe_minor_units(transaction.amount, currency),
+        fee=from_stripe_minor_units(transaction.fee, currency),
+        created_at=datetime.fromtimestamp(transaction.created, tz=UTC),
     )
 
 

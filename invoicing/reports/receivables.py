@@ -48,7 +48,16 @@ RECEIVABLE_SOURCES: dict[str, str] = {
 }
 # Entries of these kinds never touch what customers owe.
 NOT_RECEIVABLE = frozenset(
-    {JournalEntry.Kind.CREDIT_SALE.value, JournalEntry.Kind.BREAKAGE.value, JournalEntry.Kind.REFUND.value}
+    kind.value
+    for kind in (
+        JournalEntry.Kind.CREDIT_SALE,
+        JournalEntry.Kind.BREAKAGE,
+        JournalEntry.Kind.REFUND,
+        JournalEntry.Kind.DISPUTE,
+        JournalEntry.Kind.DISPUTE_RETURN,
+        JournalEntry.Kind.DISPUTE_LOSS,
+        JournalEntry.Kind.DISPUTE_FEE,
+    )
 )
 
 _SOURCES = " UNION ALL ".join(

@@ -23,10 +23,11 @@ class RuleState(models.TextChoices):
     CAPPED = "capped", "No more top-ups this month"
     STOPPED = "stopped", "Its top-up was declared void"
     UNKNOWN = "unknown", "The balance cannot be computed"
+    FROZEN = "frozen", "A payment is disputed"
 
 
 # What a person has to act on.
-NEEDS_SOMEBODY = (RuleState.UNPAID, RuleState.CAPPED, RuleState.STOPPED, RuleState.UNKNOWN)
+NEEDS_SOMEBODY = (RuleState.UNPAID, RuleState.CAPPED, RuleState.STOPPED, RuleState.UNKNOWN, RuleState.FROZEN)
 
 
 class TopUpRule(models.Model):

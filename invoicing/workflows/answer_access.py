@@ -11,11 +11,12 @@ from invoicing.workflows.customer_standing import standing_of
 
 @dataclass(frozen=True)
 class Access:
-    """The verdict, the customer's state, and since when an invoice is overdue (which by itself takes nothing from the customer)."""
+    """The verdict, the customer's state, since when an invoice is overdue (which by itself takes nothing from the customer) and a payment disputed."""
 
     verdict: Verdict
     state: State
     overdue_since: date | None
+    disputed_since: datetime | None
 
 
 def answer_access(*, customer_key: str, at: datetime) -> Access:
@@ -33,7 +34,11 @@ def answer_access(*, customer_key: str, at: datetime) -> Access:
         can_pay=circumstances.can_pay,
         at=at,
         stopped_until=standing.stopped_until,
+        is_frozen=standing.disputed_since is not None,
     )
     return Access(
-        verdict=access_in_state(state=state, verdict=verdict), state=state, overdue_since=standing.overdue_since
+        verdict=access_in_state(state=state, verdict=verdict),
+        state=state,
+        overdue_since=standing.overdue_since,
+        disputed_since=standing.disputed_since,
     )

@@ -19,6 +19,7 @@ from billing_site.kernel.words import counted
 from invoicing.approvals.queries import open_approvals
 from invoicing.closing.models import NEVER_SIGNED_OFF
 from invoicing.closing.queries import Month
+from invoicing.core.dispute_life import dispute_words
 from invoicing.core.gate_states import GateState
 from invoicing.core.spans import period_text
 from invoicing.customers.models import Customer
@@ -26,6 +27,7 @@ from invoicing.gate.queries import with_gate_state
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.queries import unbalanced_entries
+from invoicing.payments.disputes import open_disputes
 from invoicing.payments.models import StripeNotice
 from invoicing.payments.refund import Refund, RefundStatus
 from invoicing.reports.report import Report
@@ -35,6 +37,7 @@ from invoicing.subscriptions.agreements import agreements_of
 from invoicing.subscriptions.models import Subscription
 from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.credit_faults import credit_faults
+from invoicing.workflows.dispute_faults import dispute_faults
 from invoicing.workflows.late_changes import counted_late_changes
 from invoicing.workflows.run_report import RunReport, due_of
 from invoicing.workflows.seal_faults import chain_faults
@@ -72,6 +75,7 @@ class CloseCheck:
     """One check: its name for machines and people, what it means, and the function that finds what is not done.
 
     `instead` makes it one that nobody can sign off: what to do with what it finds.
+    One that does not block says what is known to be open and is in the books as such: nobody has to sign it.
     """
 
     name: str
@@ -79,6 +83,7 @@ class CloseCheck:
     why: str
     find: Callable[[Asked], Iterator[str]]
     instead: str = ""
+    blocks: bool = True
 
     @property
     def can_be_signed_off(self) -> bool:
@@ -212,6 +217,13 @@ def _refunds(asked: Asked) -> Iterator[str]:
         yield f"{money_text(money=refund.amount)} of credit note {refund.note.number} are not paid back"
 
 
+def _disputes(asked: Asked) -> Iterator[str]:
+    for dispute in open_disputes().filter(opened_at__lt=asked.end).select_related("payment__invoice"):
+        invoice = dispute.payment.invoice
+        told = f"{money_text(money=dispute.amount)} of invoice {invoice.number}, {invoice.customer_name}"
+        yield f"{told}: {dispute_words(dispute.status)}"
+
+
 def _notices(asked: Asked) -> Iterator[str]:
     waiting = StripeNotice.objects.filter(processed_at__isnull=True, received_at__lt=asked.end).order_by("id")
     for notice in waiting:
@@ -226,7 +238,7 @@ def _approvals(asked: Asked) -> Iterator[str]:
 def _books(asked: Asked) -> Iterator[str]:
     for entry in unbalanced_entries():
         yield f"journal entry {entry}: its debits and credits differ"
-    for faults in (booking_faults, credit_faults, chain_faults):
+    for faults in (booking_faults, credit_faults, dispute_faults, chain_faults):
         for subject, fault in faults():
             yield f"{subject}: {fault}"
     for finding in check_numbers_are_gapless():
@@ -297,6 +309,13 @@ CHECKS: tuple[CloseCheck, ...] = (
         "What was promised back is paid",
         "A refund of the month stands as owed until it is transferred and written down.",
         _refunds,
+    ),
+    CloseCheck(
+        "disputes",
+        "Disputed payments",
+        "What the bank has taken back stands on account 1150 until it decides. It holds no close back: the books say it as it is.",
+        _disputes,
+        blocks=False,
     ),
     CloseCheck(
         "notices",

@@ -21,8 +21,8 @@ from invoicing.workflows.close_checks import CHECKS, Asked, Checked, check_to_si
 from invoicing.workflows.verify import one_moment
 from metering.rollup import roll_up
 
-# How a check stands: nothing was found, somebody answers for what was, nobody does.
-CHECK_STATES = [(word, word.capitalize()) for word in ("green", "signed", "open")]
+# How a check stands: nothing was found, what was holds no close back, somebody answers for it, nobody does.
+CHECK_STATES = [(word, word.capitalize()) for word in ("green", "shown", "signed", "open")]
 
 
 class NotReady(Conflict):
@@ -40,9 +40,11 @@ class CheckState:
 
     @property
     def state(self) -> str:
-        """Return green, signed or open."""
+        """Return green, shown, signed or open."""
         if self.checked.is_green:
             return "green"
+        if not self.checked.check.blocks:
+            return "shown"
         return "signed" if self.signed else "open"
 
 
@@ -105,8 +107,8 @@ def sign_off(*, month: Month, check: str, digest: str, at: datetime, actor: str,
         check_to_sign_off(name=check)
         checklist = _checked(month=month, at=at)
     [state] = [one for one in checklist.checks if one.checked.name == check]
-    if state.checked.is_green:
-        raise Conflict("it is green: there is nothing to sign off", field="check", code="outdated")
+    if state.checked.is_green or not state.checked.check.blocks:
+        raise Conflict("it holds nothing back: there is nothing to sign off", field="check", code="outdated")
     if state.checked.digest != digest:
         raise Conflict(f"it is about something else by now: {state.checked.summary}", field="digest", code="outdated")
     if state.signed:

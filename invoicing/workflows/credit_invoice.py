@@ -10,6 +10,7 @@ from billing_site.kernel.reasons import checked_reason
 from invoicing.approvals.models import Approval, ApprovedDeed
 from invoicing.approvals.operations import check_approved
 from invoicing.core.posting import DEFERRED, TAX_PAYABLE, postings_for_credit_note
+from invoicing.credit_notes.creditable import creditable_of
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credit_notes.operations import (
     AssembledCredit,
@@ -22,8 +23,10 @@ from invoicing.credit_notes.operations import (
 from invoicing.credit_notes.queries import credited_alone
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.operations import apply_credit, locked_invoice
+from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
+from invoicing.payments.disputes import held_back_of
 from invoicing.payments.models import PushIntent, PushStatus
 from invoicing.payments.push import plan_withdrawal
 from invoicing.payments.refunds import plan_refunds
@@ -36,6 +39,7 @@ def preview_credit(
     """Return the credit note that `credit_invoice` would write, and refuse what it would refuse; nothing is written."""
     assembled = assemble_credit(invoice=invoice, asked=asked, disposition=disposition, at=at)
     _refuse_part_at_stripe(assembled)
+    _refuse_what_is_disputed(assembled)
     return assembled
 
 
@@ -95,6 +99,24 @@ def credit_invoice(
         occurred_at=at,
     )
     return note
+
+
+def _refuse_what_is_disputed(assembled: AssembledCredit) -> None:
+    """Refuse to give money back, or credit for it, that the bank has taken back already: the customer would have it twice."""
+    invoice, given = assembled.invoice, assembled.balance + assembled.refund
+    held_back = held_back_of(invoice=invoice)
+    if not held_back.amount or not given.amount:
+        return
+    there = creditable_of(invoice=invoice)
+    left = invoice.amount_paid + there.paid_by_credit - there.returned - held_back
+    in_money = invoice.amount_paid - there.refunded - held_back
+    if given > left or assembled.refund > in_money:
+        raise Conflict(
+            f"{money_text(money=held_back)} of what was paid for invoice {invoice} are disputed: the bank has taken them back, and they are not"
+            " given back once more",
+            field="lines",
+            code="payment_disputed",
+        )
 
 
 def _refuse_part_at_stripe(assembled: AssembledCredit) -> None:

@@ -16,6 +16,7 @@ from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import InvoiceStatus
 from invoicing.invoices.queries import not_paid
+from invoicing.payments.disputes import freezing_disputes
 from invoicing.payments.models import PaymentFailure
 from invoicing.spend.queries import stopped_until
 
@@ -27,7 +28,8 @@ _COLUMNS = ("kind", "starts_at", "ends_at", "subscription__key", "plan_version__
 class CustomerStanding:
     """A customer's recorded state and the circumstances at a moment.
 
-    `overdue_since` is the oldest due date that has passed, `stopped_until` when a spend limit that is reached ends.
+    `overdue_since` is the oldest due date that has passed, `stopped_until` when a spend limit that is reached ends, `disputed_since` when
+    the oldest open chargeback was opened that freezes the customer.
     """
 
     customer_id: int
@@ -36,6 +38,7 @@ class CustomerStanding:
     circumstances: Circumstances
     overdue_since: date | None
     stopped_until: datetime | None
+    disputed_since: datetime | None
     at: datetime
 
     @property
@@ -65,12 +68,14 @@ def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, 
     refused = PaymentFailure.objects.filter(
         invoice__customer=OuterRef("pk"), invoice__status=InvoiceStatus.ISSUED, occurred_at__lte=at
     )
+    disputed = freezing_disputes().filter(payment__customer=OuterRef("pk")).order_by("opened_at")
     return (
         with_state(customers)
         .annotate(
             overdue_since=Subquery(oldest),
             was_refused=Exists(refused),
             stopped_until=stopped_until(customer="pk", at=at),
+            disputed_since=Subquery(disputed.values("opened_at")[:1]),
         )
         .values_list(
             "pk",
@@ -80,6 +85,7 @@ def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, 
             "overdue_since",
             "was_refused",
             "stopped_until",
+            "disputed_since",
             "settlement_channel",
             "payment_method",
             *(_PHASE + column for column in _COLUMNS),
@@ -92,12 +98,12 @@ _BY_KEY = WrittenQuery(lambda key, at: _rows(Customer.objects.filter(key=key), a
 
 
 def _standings(rows: Iterable[tuple[Any, ...]], at: datetime) -> Iterator[CustomerStanding]:
-    for head, of_customer in groupby(rows, key=lambda row: row[:9]):
-        yield _standing(head, [row[9:] for row in of_customer], at)
+    for head, of_customer in groupby(rows, key=lambda row: row[:10]):
+        yield _standing(head, [row[10:] for row in of_customer], at)
 
 
 def _standing(head: tuple[Any, ...], phases: list[tuple[Any, ...]], at: datetime) -> CustomerStanding:
-    pk, created_at, state, since, overdue_since, was_refused, stopped, channel, payment_method = head
+    pk, created_at, state, since, overdue_since, was_refused, stopped, disputed, channel, payment_method = head
     stretches = [
         Stretch(kind=PhaseKind(kind), starts_at=starts_at, ends_at=ends_at, subscription=subscription, plan=plan)
         for kind, starts_at, ends_at, subscription, plan in phases
@@ -110,4 +116,4 @@ def _standing(head: tuple[Any, ...], phases: list[tuple[Any, ...]], at: datetime
         can_pay=channel != SettlementChannel.STRIPE or bool(payment_method),
         owes=overdue_since is not None or bool(was_refused),
     )
-    return CustomerStanding(pk, State(state), since, circumstances, overdue_since, stopped, at)
+    return CustomerStanding(pk, State(state), since, circumstances, overdue_since, stopped, disputed, at)

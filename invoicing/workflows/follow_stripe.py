@@ -26,6 +26,7 @@ from invoicing.payments.operations import record_failure
 from invoicing.payments.patience import next_attempt_after
 from invoicing.payments.push import INTENT_METADATA
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RemoteInvoice
+from invoicing.workflows.follow_dispute import follow_dispute
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.write_offs.models import WriteOff
 
@@ -35,6 +36,7 @@ MIRROR_JOB = "invoicing.tasks.mirror_object"
 LOOK_JOB = "invoicing.tasks.follow_invoice"
 # What else of a customer of ours is kept in dj-stripe's tables.
 MIRRORED_KINDS = ("customer", "payment_intent", "payment_method", "charge")
+DISPUTE_CLOSED = "charge.dispute.closed"
 REFUSED_EVENTS = ("invoice.payment_failed", "invoice.payment_action_required")
 ACTION_REQUIRED = ("authentication_required", "The customer has to confirm this payment with the bank.")
 # A push this old whose invoice is still open is looked at, in case that a notice was lost (S1-049..051).
@@ -91,6 +93,10 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
     subject = notice.body["data"]["object"]
     kind = subject.get("object", "")
     happened_at = datetime.fromtimestamp(notice.body["created"], tz=UTC)
+    if kind == "dispute":
+        # Its end is when Stripe says so; of a dispute that other news finds closed, now.
+        heard_at = happened_at if notice.event_type == DISPUTE_CLOSED else at
+        return _close(notice, at=at, outcome=follow_dispute(stripe_id=notice.object_id, at=heard_at))
     if kind != "invoice":
         return _close(notice, at=at, outcome=_other_outcome(notice, kind, subject))
     intent = _intent_of(subject)

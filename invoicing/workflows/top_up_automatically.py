@@ -14,6 +14,7 @@ from moneyed import Money
 from billing_site.kernel.money import wire
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
+from invoicing.payments.disputes import is_frozen
 from invoicing.payments.models import PaymentFailure
 from invoicing.top_ups.models import TopUp, TopUpStatus
 from invoicing.top_ups.operations import TopUpTerms
@@ -81,8 +82,8 @@ def sweep_top_ups(*, at: datetime) -> TopUpReport:
 def look_at_rule(*, rule_id: int, at: datetime) -> TopUp | None:
     """Compare the live balance of a rule's customer with its threshold and top up where it is below; roll up first.
 
-    Returns the top-up that was made now, or None. Nothing is made while an automatic one is open, after one was declared void, or beyond the
-    cap of the month: the rule says so, and `rules_that_need_somebody` lists it.
+    Returns the top-up that was made now, or None. Nothing is made while an automatic one is open, after one was declared void, beyond the
+    cap of the month, or while a payment of the customer is disputed: the rule says so, and `rules_that_need_somebody` lists it.
     """
     customer = lock_customer(customer_id=TopUpRule.objects.values_list("customer_id", flat=True).get(pk=rule_id))
     rule = TopUpRule.objects.select_for_update(no_key=True).get(pk=rule_id)
@@ -108,6 +109,8 @@ def _looked_at(rule: TopUpRule, customer: Customer, *, at: datetime) -> _Seen:
         return _Seen(RuleState.STOPPED, live.amount, "set the rule again to go on")
     if automatic_in_month(customer=customer, at=at) >= rule.max_per_month:
         return _Seen(RuleState.CAPPED, live.amount, f"{rule.max_per_month} a month are agreed")
+    if is_frozen(customer_id=customer.pk):
+        return _Seen(RuleState.FROZEN, live.amount, "nothing is charged by itself while a payment is disputed")
     made = _sell(rule, customer, live, at=at)
     return _Seen(RuleState.WAITING, live.amount, made=made)
 

@@ -32,6 +32,7 @@ from invoicing.workflows.close_faults import close_faults, closed_report_faults
 from invoicing.workflows.commitment_faults import commitment_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.credit_note_faults import credit_note_faults
+from invoicing.workflows.dispute_faults import dispute_faults
 from invoicing.workflows.document_faults import document_faults
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction
 from invoicing.workflows.guard_faults import guard_faults
@@ -182,6 +183,12 @@ def check_write_offs_hold() -> Iterator[Finding]:
     """What is given up of each invoice is what its write-offs, less their recoveries, come to, and in the books as a loss."""
     for subject, fault in write_off_faults():
         yield Finding("write-offs hold", subject, fault)
+
+
+def check_disputes_hold() -> Iterator[Finding]:
+    """What is disputed was paid, and what each dispute moved is in the books: what is held for all of them is what their account says."""
+    for subject, fault in dispute_faults():
+        yield Finding("disputes hold", subject, fault)
 
 
 def check_lines_rate_again() -> Iterator[Finding]:
@@ -335,6 +342,7 @@ CHECKS = (
     check_seals_hold,
     check_credit_notes_hold,
     check_write_offs_hold,
+    check_disputes_hold,
     check_lines_rate_again,
     check_corrections_hold,
     check_adjustments_hold,
@@ -357,4 +365,5 @@ CHAIN_CHECKS = (
     check_seals_hold,
     check_credit_notes_hold,
     check_write_offs_hold,
+    check_disputes_hold,
 )

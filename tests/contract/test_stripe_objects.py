@@ -14,6 +14,7 @@ LISTS = {
     "balance_transaction": "/v1/balance_transactions",
     "charge": "/v1/charges",
     "customer": "/v1/customers",
+    "dispute": "/v1/disputes",
     "event": "/v1/events",
     "invoice": "/v1/invoices",
     "invoice_payment": "/v1/invoice_payments",
@@ -43,6 +44,12 @@ def objects(sandbox):
     sandbox.post(f"/v1/invoices/{sandbox.open_invoice(payer, amount=0)}", {"metadata[a]": "b"})
     [charge, *_] = sandbox.get("/v1/charges", customer=payer)["data"]
     sandbox.post("/v1/refunds", {"charge": charge["id"], "amount": 1, "reason": "requested_by_customer"})
+    for token in ("pm_card_createDispute", "pm_card_createDisputeInquiry"):
+        sandbox.post(f"/v1/invoices/{sandbox.open_invoice(sandbox.customer(token))}/pay")
+    chargeback = sandbox.get("/v1/disputes", limit=100)["data"][1]
+    sandbox.post(
+        f"/v1/disputes/{chargeback['id']}", {"evidence[uncategorized_text]": "winning_evidence", "submit": "true"}
+    )
     failed = sandbox.open_invoice(debtor)
     sandbox.call("POST", f"/v1/invoices/{failed}/pay")
     confirmed = sandbox.open_invoice(sandbox.customer("pm_card_threeDSecure2Required"))

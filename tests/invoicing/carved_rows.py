@@ -15,6 +15,8 @@ from invoicing.core.gate import Check
 from invoicing.credit_notes.operations import CreditAsked
 from invoicing.evidence.tables import PROVEN_ELSEWHERE
 from invoicing.gate.operations import set_check
+from invoicing.payments.dispute import DecisionKind
+from invoicing.payments.disputes import decide_about_dispute
 from invoicing.payments.models import Payment
 from invoicing.payments.refund import Refund
 from invoicing.spend.operations import set_budget
@@ -41,6 +43,7 @@ from tests.factories import (
     usd_per_action,
     use,
 )
+from tests.invoicing.disputing import decided, disputed, paid_by_card
 from tests.invoicing.selling import once, paid
 from tests.invoicing.test_credits import bill, grant
 from tests.invoicing.test_discounts import a_coupon, redeem
@@ -127,6 +130,16 @@ def a_busy_house() -> None:
     lost = once(second, key="lost", at=AUGUST)
     write_off_invoice(invoice_id=lost.pk, at=AUGUST + timedelta(days=3), actor="test", reason="insolvency")
     paid(lost, "20", at=AUGUST + timedelta(days=4))
+    bought = once(second, key="bought", at=AUGUST)
+    questioned = disputed(paid_by_card(bought, at=AUGUST))
+    decide_about_dispute(
+        dispute_id=questioned.pk,
+        kind=DecisionKind.UNFREEZE,
+        at=AUGUST + timedelta(days=4),
+        actor="ann",
+        reason="called",
+    )
+    decided(questioned, "lost")
     use("cust_two", "5", at=JULY + timedelta(days=5))
     settle_late_changes(at=AUGUST + timedelta(days=3))
     bill(SEPTEMBER)

@@ -19,7 +19,8 @@ from invoicing.workflows.top_up_automatically import sweep_top_ups
 from invoicing.workflows.verify import verify
 from invoicing.workflows.void_invoice import void_invoice
 from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, settle_constraints, usd_per_action, use
-from tests.invoicing.selling import books, owed_for_credit, paid
+from tests.invoicing.disputing import decided, disputed, paid_by_card
+from tests.invoicing.selling import books, once, owed_for_credit, paid
 from tests.invoicing.test_attack_guards import run_sql
 from tests.invoicing.test_credits import grant
 
@@ -231,3 +232,15 @@ def test_raw_sql_buys_nothing_that_was_not_agreed(acme: Customer, statement: str
 
     with pytest.raises(DatabaseError):
         run_sql(statement)
+
+
+@pytest.mark.requirement("S0-047")
+def test_nothing_is_sold_by_itself_while_a_payment_is_disputed(acme: Customer) -> None:
+    rule(acme)
+    dispute = disputed(paid_by_card(once(acme)))
+
+    assert sweep_top_ups(at=AUGUST + 4 * DAY).made == []
+    assert (state(), rules_that_need_somebody().count()) == ("frozen", 1)
+    decided(dispute, "won")
+    assert len(sweep_top_ups(at=AUGUST + 40 * DAY).made) == 1
+    settle_constraints()

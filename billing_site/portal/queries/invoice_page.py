@@ -24,6 +24,7 @@ from invoicing.e_invoices.statement import why_no_e_invoice
 from invoicing.invoices.models import STATED, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import TaxRow, amount_before_tax, lines_paying, tax_notes, tax_sums
+from invoicing.payments.disputes import is_frozen
 from invoicing.payments.refund import RefundStatus
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line, prove_tax
 from metering.archiving.absent import EventsArchived
@@ -128,8 +129,8 @@ def invoice_of(*, customer: Customer, number: str) -> Invoice:
 
 
 def _is_charged_automatically(invoice: Invoice) -> bool:
-    """Say whether Stripe has a payment method to charge, as it was told last, or will be told of one."""
-    if invoice.settlement_channel != SettlementChannel.STRIPE:
+    """Say whether Stripe has a payment method to charge, as it was told last, or will be told of one; while a payment is disputed it is not charged."""
+    if invoice.settlement_channel != SettlementChannel.STRIPE or is_frozen(customer_id=invoice.customer_id):
         return False
     try:
         return bool(invoice.customer.stripe_customer.payment_method)

@@ -1,4 +1,4 @@
-"""Balance transactions: what a charge leaves on the account after Stripe's fee."""
+"""Balance transactions: what a charge leaves on the account after Stripe's fee, and what refunds and disputes take from it."""
 
 from billing_site.sandbox.stripe import store
 from billing_site.sandbox.stripe.call import Call
@@ -25,15 +25,7 @@ def list_page(call: Call) -> Body:
 def create_for(charge: Body) -> Body:
     """Record the income from a charge that succeeded."""
     fee = fee_of(charge["amount"], charge["currency"])
-    details = [
-        {
-            "amount": fee,
-            "application": None,
-            "currency": charge["currency"],
-            "description": "Stripe processing fees",
-            "type": "stripe_fee",
-        }
-    ]
+    details = [_fee(fee, charge["currency"], "Stripe processing fees")]
     return _recorded(charge, amount=charge["amount"], kind="charge", fee=fee, fee_details=details)
 
 
@@ -42,7 +34,27 @@ def create_for_refund(refund: Body) -> Body:
     return _recorded(refund, amount=-refund["amount"], kind="refund", fee=0, fee_details=[])
 
 
-def _recorded(source: Body, *, amount: int, kind: str, fee: int, fee_details: list[Body]) -> Body:
+def create_for_dispute(dispute: Body, *, amount: int, fee: int) -> Body:
+    """Record what a dispute takes from the account (below zero) or gives back; the fee of the charge is not given back."""
+    details = [_fee(fee, dispute["currency"], "Dispute fee")] if fee else []
+    taken = amount < 0
+    words = f"Chargeback {'withdrawal' if taken else 'reversal'} for {dispute['charge']}"
+    source = {**dispute, "description": words}
+    category = "dispute" if taken else "dispute_reversal"
+    return _recorded(source, amount=amount, kind="adjustment", category=category, fee=fee, fee_details=details)
+
+
+def _fee(amount: int, currency: str, description: str) -> Body:
+    return {
+        "amount": amount,
+        "application": None,
+        "currency": currency,
+        "description": description,
+        "type": "stripe_fee",
+    }
+
+
+def _recorded(source: Body, *, amount: int, kind: str, fee: int, fee_details: list[Body], category: str = "") -> Body:
     created = store.timestamp()
     return store.create(
         "balance_transaction",
@@ -57,7 +69,7 @@ def _recorded(source: Body, *, amount: int, kind: str, fee: int, fee_details: li
             "fee": fee,
             "fee_details": fee_details,
             "net": amount - fee,
-            "reporting_category": kind,
+            "reporting_category": category or kind,
             "source": source["id"],
             "status": "pending",
             "type": kind,

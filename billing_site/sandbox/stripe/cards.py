@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class TestCard:
     """A card number, the token that stands for it, and the bank's answer.
 
-    `code` is the error of a charge ("" if it succeeds); `attaches` says whether a customer may keep the card.
+    `code` is the error of a charge ("" if it succeeds); `attaches` says whether a customer may keep the card; `disputed` what its bank
+    makes of a charge that succeeded: a chargeback, an inquiry, or "" for nothing.
     """
 
     __test__ = False  # pytest: this is no test class
@@ -19,6 +20,7 @@ class TestCard:
     decline_code: str = ""
     message: str = ""
     attaches: bool = True
+    disputed: str = ""
 
 
 GENERIC = ("card_declined", "generic_decline", "Your card was declined.")
@@ -44,6 +46,8 @@ CARDS = (
     TestCard("4000000000000127", "pm_card_chargeDeclinedIncorrectCvc", "visa", *WRONG_CVC, attaches=False),
     TestCard("4000000000000119", "pm_card_chargeDeclinedProcessingError", "visa", *PROCESSING, attaches=False),
     TestCard("4000000000000341", "pm_card_chargeCustomerFail", "visa", *GENERIC),
+    TestCard("4000000000000259", "pm_card_createDispute", disputed="chargeback"),
+    TestCard("4000000000001976", "pm_card_createDisputeInquiry", disputed="inquiry"),
     TestCard("4000000000003220", "pm_card_threeDSecure2Required", "visa", *CONFIRM),
     TestCard("4000002760003184", "pm_card_authenticationRequired", "visa", *CONFIRM),
 )

@@ -3,6 +3,7 @@
 from billing_site.sandbox.stripe import (
     balance_transactions,
     charges,
+    disputes,
     invoice_payments,
     invoices,
     payment_intents,
@@ -49,7 +50,11 @@ def pay(call: Call, invoice_id: str) -> Body:
     call.announce("charge.succeeded", charge)
     call.announce("payment_intent.succeeded", intent)
     call.announce("invoice_payment.paid", payment)
-    return invoices.mark_paid(call, invoice)
+    paid = invoices.mark_paid(call, invoice)
+    if card.disputed:
+        is_inquiry = card.disputed == "inquiry"
+        disputes.open_of(call, charge, amount=charge["amount"], reason="fraudulent", is_inquiry=is_inquiry)
+    return paid
 
 
 def _payment_method(invoice: Body, given: str | None) -> Body:

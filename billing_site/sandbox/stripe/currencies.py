@@ -17,6 +17,11 @@ def check_amount(amount: int, currency: str) -> None:
         raise invalid(message, param="amount", code="parameter_invalid_integer")
 
 
+def dispute_fee_of(currency: str) -> int:
+    """Return Stripe's fee for a dispute: 15.00 of the currency, here 1500 where it has no decimals."""
+    return 15_000 if MULTIPLES.get(currency) == 10 else 1_500
+
+
 def fee_of(amount: int, currency: str) -> int:
     """Return Stripe's fee: 2.9 % plus 0.30 of the currency, halves up, in whole minor units."""
     fixed = 0 if currency in NO_DECIMALS else 300 if MULTIPLES.get(currency) == 10 else 30

@@ -15,7 +15,11 @@ API_VERSION = "2026-08-26.dahlia"
 # What the product's own endpoint listens to (S0-043..048 and the other ends of an invoice); other endpoints choose.
 SUBSCRIBED = frozenset(
     {
+        "charge.dispute.closed",
         "charge.dispute.created",
+        "charge.dispute.funds_reinstated",
+        "charge.dispute.funds_withdrawn",
+        "charge.dispute.updated",
         "customer.subscription.deleted",
         "customer.subscription.updated",
         "invoice.marked_uncollectible",

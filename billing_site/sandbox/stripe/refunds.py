@@ -1,6 +1,6 @@
 """Refunds: a charge is paid back, whole or in parts, never beyond its amount; here the bank always takes it at once."""
 
-from billing_site.sandbox.stripe import balance_transactions, store
+from billing_site.sandbox.stripe import balance_transactions, disputes, store
 from billing_site.sandbox.stripe.call import Call
 from billing_site.sandbox.stripe.errors import invalid
 from billing_site.sandbox.stripe.store import Body
@@ -17,6 +17,8 @@ def create(call: Call) -> Body:
     if not charge_id:
         raise invalid("One of the following params should be provided: payment_intent or charge.")
     charge = store.lock("charge", charge_id, param="charge")
+    if disputes.is_held(charge_id):
+        raise invalid(f"Charge {charge_id} has been charged back; cannot issue a refund.", code="charge_disputed")
     left = charge["amount_captured"] - charge["amount_refunded"]
     if not left:
         raise invalid(f"Charge {charge_id} has already been refunded.", code="charge_already_refunded")

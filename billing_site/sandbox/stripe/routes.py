@@ -1,4 +1,4 @@
-"""Every address of the twin: method and path to the function that answers."""
+"""Every address of the twin: method and path to the function that answers; also those by which a test lets a bank dispute a charge."""
 
 import re
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from billing_site.sandbox.stripe import (
     charges,
     collection,
     customers,
+    disputes,
     events,
     invoice_lines,
     invoice_payments,
@@ -34,6 +35,12 @@ ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("GET", "/v1/customers/{}", customers.retrieve),
     ("POST", "/v1/customers/{}", customers.update),
     ("GET", "/v1/customers/{}/payment_methods", payment_methods.list_of_customer),
+    ("GET", "/v1/disputes", disputes.list_page),
+    ("GET", "/v1/disputes/{}", disputes.retrieve),
+    ("POST", "/v1/disputes/{}", disputes.update),
+    ("POST", "/v1/disputes/{}/close", disputes.close),
+    ("POST", "/_sandbox/disputes", disputes.open_on_demand),
+    ("POST", "/_sandbox/disputes/{}/decide", disputes.decide_on_demand),
     ("GET", "/v1/events", events.list_page),
     ("GET", "/v1/events/{}", events.retrieve),
     ("GET", "/v1/invoice_payments", invoice_payments.list_page),

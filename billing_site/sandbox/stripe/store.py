@@ -21,6 +21,7 @@ PREFIXES = {
     "payment_intent": "pi",
     "charge": "ch",
     "refund": "re",
+    "dispute": "dp",
     "balance_transaction": "txn",
     "event": "evt",
     "webhook_endpoint": "we",

@@ -182,11 +182,6 @@ def pay_with_another_card(sandbox, invoice):
             {"id": "in_other", "object": "invoice", "metadata": {"push_intent": "no uuid"}},
             "ignored: not an invoice of ours",
         ),
-        (
-            "charge.dispute.created",
-            {"id": "dp_1", "object": "dispute"},
-            "ignored: nothing here depends on charge.dispute.created",
-        ),
         ("customer.updated", {"id": "cus_other", "object": "customer"}, "ignored: not a customer of ours"),
         ("surprise.happened", {}, "ignored: nothing here depends on surprise.happened"),
     ],

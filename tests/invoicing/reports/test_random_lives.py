@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from moneyed import Money
 
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
 from invoicing.catalog.queries import published_version
 from invoicing.closing.queries import Month, next_to_close
 from invoicing.core.adjustments.credits import CreditKind
+from invoicing.core.dispute_life import OPEN, STATUS_MOVES
 from invoicing.core.invoice_life import COLLECTABLE, STANDING
 from invoicing.credit_notes.creditable import creditable_of
 from invoicing.credit_notes.operations import CreditAsked
@@ -24,7 +27,10 @@ from invoicing.credits.operations import GrantTerms, grant_credit
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceKind
 from invoicing.ledger.queries import books_open_from, unbalanced_entries
+from invoicing.payments.dispute import Dispute
+from invoicing.payments.models import Payment
 from invoicing.payments.refund import Refund
+from invoicing.payments.remote import RemoteDispute, RemoteTransaction
 from invoicing.reports.asking import Question
 from invoicing.reports.catalogue import REPORTS
 from invoicing.reports.exports.journal import journal_in
@@ -44,7 +50,9 @@ from invoicing.workflows.commitment_faults import commitment_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.credit_invoice import credit_invoice
 from invoicing.workflows.credit_note_faults import credit_note_faults
+from invoicing.workflows.dispute_faults import dispute_faults
 from invoicing.workflows.expire_credits import expire_credits
+from invoicing.workflows.follow_dispute import settle_dispute
 from invoicing.workflows.pay_refund import settle_refund
 from invoicing.workflows.run_billing import issue_billing
 from invoicing.workflows.settle_payment import settle_payment
@@ -62,6 +70,7 @@ from tests.factories import (
     use,
 )
 from tests.invoicing.closing.closing import close
+from tests.invoicing.disputing import as_at_stripe
 from tests.invoicing.selling import item, once
 from tests.invoicing.test_taxes import BY, YEAR, germany
 
@@ -101,6 +110,10 @@ STEPS = (
     "write off",
     "write off",
     "expect again",
+    "dispute",
+    "dispute",
+    "bank decides",
+    "bank decides",
 )
 AS_OF_A_DAY = [kind for kind in REPORTS if "as_of" in kind.asks]
 
@@ -119,6 +132,8 @@ class Life:
             a_plan(key, *fees, *use_prices, **terms)
         self.at = BEGINS
         self.count = 0
+        # Disputes as Stripe holds them, by id.
+        self.at_stripe: dict[str, RemoteDispute] = {}
         # What the reports of closed months said, and the days from which on something was booked later than it happened.
         self.closed: dict[Month, dict[str, str]] = {}
         self.changed_since: set[date] = set()
@@ -199,8 +214,14 @@ class Life:
             case "pay back":
                 for refund in Refund.objects.filter(note__customer=customer).exclude(status="paid"):
                     settle_refund(
-                        refund_id=refund.pk, channel="manual", reference=f"B-{refund.pk}", paid_at=self.at, actor="test"
+                        refund_id=refund.pk,
+                        channel=refund.channel,
+                        reference=f"B-{refund.pk}",
+                        paid_at=self.at,
+                        actor="test",
                     )
+            case "dispute" | "bank decides":
+                self._dispute(customer, step, number)
             case "write off" | "expect again":
                 self._give_up(customer, step)
             case _:
@@ -232,6 +253,40 @@ class Life:
         if invoice is not None:
             deed(invoice_id=invoice.pk, at=self.at, **WHY)
 
+    def _dispute(self, customer: Customer, step: str, number: int) -> None:
+        """Question a part of the newest payment by card, or all of it, or let the bank go on with an open dispute."""
+        if step == "dispute":
+            payment = Payment.objects.filter(customer=customer, channel="stripe").order_by("-id").first()
+            if payment is None:
+                return
+            amount = round_money(payment.amount.amount * (number if number % 3 else 100) / 100, payment.currency)
+            if not amount.amount:
+                return
+            status = ("needs_response", "warning_needs_response", "under_review", "lost", "won")[number % 5]
+            present = as_at_stripe(payment, amount, status, number=self.count, opened_at=self.at)
+        else:
+            opened = Dispute.objects.filter(payment__customer=customer, status__in=OPEN).order_by("id")
+            dispute = opened[number % max(opened.count(), 1) :].first()
+            if dispute is None:
+                return
+            payment, before = dispute.payment, self.at_stripe[dispute.stripe_id]
+            ahead = sorted(to for start, to in STATUS_MOVES if start == dispute.status)
+            present = replace(before, status=ahead[number % len(ahead)])
+        present = self._moved(present, number)
+        settle_dispute(present=present, payment=payment, heard_at=self.at)
+        self.at_stripe[present.id] = present
+
+    def _moved(self, present: RemoteDispute, number: int) -> RemoteDispute:
+        """Let Stripe withdraw what a chargeback claims, and give back what is won, now or never."""
+        moved = present.transactions
+        currency = present.amount.currency
+        if present.status in ("needs_response", "under_review", "lost", "won") and not moved:
+            taken = RemoteTransaction(f"txn_{self.count}", present.amount * -1, Money(number % 3, currency), self.at)
+            moved = (taken,)
+        if present.status == "won" and number % 4:
+            moved = (*moved, RemoteTransaction(f"txn_{self.count}b", present.amount, Money(0, currency), self.at))
+        return replace(present, transactions=moved)
+
     def _close(self) -> None:
         """Close the next month, if it is over: whatever is open is signed off."""
         following = next_to_close()
@@ -258,8 +313,8 @@ class Life:
         if amount.amount:
             settle_payment(
                 invoice_id=invoice.pk,
-                channel="manual",
-                reference=f"T-{self.count}",
+                channel=("stripe", "manual")[percent % 2],
+                reference=f"ch_{self.count}",
                 amount=amount,
                 received_at=received_at,
             )
@@ -309,6 +364,7 @@ def test_after_every_step_of_a_life_every_report_ties_and_the_past_stays(
         assert list(report_faults()) == []
         assert [
             *credit_note_faults(),
+            *dispute_faults(),
             *write_off_faults(),
             *booking_faults(),
             *credit_faults(),
