@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from billing_site.kernel.errors import InvalidInput
 from billing_site.kernel.money import exponent
 from invoicing.core.languages import LANGUAGES
-from invoicing.invoices.logo_file import read_logo
+from invoicing.entities.logo_file import read_logo
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SECRET_KEY_LENGTH_MIN = 40
@@ -101,12 +101,6 @@ def _money() -> Iterator[CheckMessage]:
             yield Error(f"{currency!r} is not a currency.", hint="Write an ISO 4217 code: EUR.", id="billing.E010")
     if settings.DEFAULT_CURRENCY not in settings.CURRENCIES:
         yield Error(f"DEFAULT_CURRENCY {settings.DEFAULT_CURRENCY} is not one of CURRENCIES.", id="billing.E011")
-    if settings.STRIPE_LIVE_MODE and settings.SELLER["email"].endswith("@example.com"):
-        yield Warning(
-            "Invoices name the example seller, and the key of Stripe's is a live one.",
-            hint="Set SELLER_NAME, SELLER_ADDRESS, SELLER_EMAIL, SELLER_TAX_ID and SELLER_BANK.",
-            id="billing.W012",
-        )
     if settings.DOCUMENT_LANGUAGE not in LANGUAGES:
         yield Error(
             f"DOCUMENT_LANGUAGE {settings.DOCUMENT_LANGUAGE!r} is not a language that documents are printed in.",

@@ -160,7 +160,7 @@ WHITENOISE_USE_FINDERS = True
 CURRENCIES = ("EUR", "USD", "GBP", "CHF", "SEK", "JPY", "KWD", "CAD", "AUD", "INR")
 DEFAULT_CURRENCY = env.str("DEFAULT_CURRENCY", default="EUR")
 
-# The seller, as printed on invoices.
+# The first legal entity that sells, as it is made at the first start; from then on the back office says it.
 SELLER = {
     "name": env.str("SELLER_NAME", default="Example Inference GmbH"),
     "address": env.str("SELLER_ADDRESS", multiline=True, default="Musterstraße 1\n10115 Berlin\nGermany"),
@@ -168,8 +168,11 @@ SELLER = {
     "tax_id": env.str("SELLER_TAX_ID", default=""),
     "bank": env.str("SELLER_BANK", multiline=True, default=""),
 }
-# The picture that is printed above the seller's name: a PNG or JPEG file of at most 64 KiB.
+# The picture that is printed above its name: a PNG or JPEG file of at most 64 KiB.
 SELLER_LOGO = env.str("SELLER_LOGO", default="")
+# What the numbers of its documents begin with.
+INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV")
+CREDIT_NOTE_NUMBER_PREFIX = env.str("CREDIT_NOTE_NUMBER_PREFIX", default="CN")
 # The language of documents of customers who have none of their own.
 DOCUMENT_LANGUAGE = env.str("DOCUMENT_LANGUAGE", default="en")
 # For so many days printed documents are kept as they were printed: ten years and the rest of the first.
@@ -185,8 +188,6 @@ BILLING_RUNS_NEED_APPROVAL = env.bool("BILLING_RUNS_NEED_APPROVAL", default=Fals
 TAX_PROVIDER = env.str("TAX_PROVIDER", default="invoicing.tax.provider.TaxTable")
 # A register of VAT ids that speaks the REST interface of VIES; empty: only their syntax is checked.
 VAT_ID_CHECK_URL = env.str("VAT_ID_CHECK_URL", default="")
-INVOICE_NUMBER_PREFIX = env.str("INVOICE_NUMBER_PREFIX", default="INV")
-CREDIT_NOTE_NUMBER_PREFIX = env.str("CREDIT_NOTE_NUMBER_PREFIX", default="CN")
 
 # Exports of the journal: for whom DATEV's batch is, the month in which the fiscal year begins, and Xero's rate without tax.
 DATEV_CONSULTANT_NUMBER = env.int("DATEV_CONSULTANT_NUMBER", default=0)

@@ -10,6 +10,8 @@ from invoicing.credit_notes.models import CreditNote, CreditNoteLine, CreditNote
 from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.documents.models import RenderedDocument, RenderingFailure
+from invoicing.entities.logo import SellerLogo
+from invoicing.entities.models import LegalEntity
 from invoicing.evidence.models import Anchor, EvidenceBlock, EvidenceRow, EvidenceShape
 from invoicing.gate.models import GateSetting, InvoiceHold
 from invoicing.invoices.models import (
@@ -17,7 +19,6 @@ from invoicing.invoices.models import (
     Invoice,
     InvoiceLine,
     InvoiceSeries,
-    SellerLogo,
     TaxLine,
     UsageCorrection,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "InvoiceLine",
     "InvoiceSeries",
     "JournalEntry",
+    "LegalEntity",
     "LifeCycleMove",
     "MonthClose",
     "MonthReopening",
@@ -126,6 +128,7 @@ guard_history(
     AccountMapping,
     Budget,
     Customer,
+    LegalEntity,
     Product,
     Plan,
     PlanVersion,

@@ -9,6 +9,7 @@ RESOURCES = {
     "coupons": "what codes take off bills",
     "discounts": "coupons that customers have redeemed",
     "credits": "credit grants and what is left of them",
+    "legal_entities": "who sells: what documents say of each, and what their numbers begin with",
     "taxes": "tax settings, rates and exemptions, and where customers are for tax",
     "meters": "what is counted and how",
     "events": "usage events",

@@ -91,8 +91,9 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         ),
     ),
     (
-        "Tax",
+        "Sellers and tax",
         (
+            _list("Legal entities", "domain", "invoicing", "legalentity"),
             _list("How tax is charged", "account_balance", "invoicing", "sellertax"),
             _list("Registrations", "assignment", "invoicing", "taxregistration"),
             _list("Tax rates", "percent", "invoicing", "taxrate"),

@@ -17,6 +17,7 @@ from invoicing.closing.models import MonthClose
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
+from invoicing.entities.models import LegalEntity
 from invoicing.gate.models import GateSetting, InvoiceHold
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.dispute import Dispute
@@ -73,6 +74,7 @@ EDITED: tuple[type[Model], ...] = (
     Discount,
     CreditGrant,
     TopUpRule,
+    LegalEntity,
     SellerTax,
     TaxRegistration,
     TaxRate,

@@ -39,6 +39,7 @@ ORDINARY = (
     "invoicing_customertax",
     "invoicing_invoicehold",
     "invoicing_invoiceseries",
+    "invoicing_legalentity",
     "invoicing_plan",
     "invoicing_plan_add_on_to",
     "invoicing_priceoverride",

@@ -5,7 +5,6 @@ from functools import wraps
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -26,6 +25,7 @@ from billing_site.portal.queries.invoices import invoice_list, invoice_row
 from invoicing.checker import CHECKER
 from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
+from invoicing.entities.operations import first_entity
 from invoicing.spend.models import SetBy
 from invoicing.spend.operations import retire_budget
 from invoicing.spend.queries import own_budget
@@ -215,4 +215,7 @@ def _number(text: str) -> int:
 def _page(
     request: HttpRequest, template: str, context: dict[str, Any] | None = None, *, status: int = 200
 ) -> HttpResponse:
-    return render(request, f"portal/{template}", {"seller": settings.SELLER, **(context or {})}, status=status)
+    told = context or {}
+    # Whose page it is nobody knows before a link is opened: the house's first legal entity answers then.
+    seller = told["customer"].legal_entity if "customer" in told else first_entity()
+    return render(request, f"portal/{template}", {"seller": seller, **told}, status=status)

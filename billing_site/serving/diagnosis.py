@@ -19,6 +19,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.jobs import LATE_AFTER, queue_state
 from billing_site.serving.readiness import missing_migrations
+from invoicing.entities.models import LegalEntity
 from invoicing.evidence.models import Anchor, EvidenceBlock
 from invoicing.payments.queries import payment_health
 from invoicing.workflows.verify import check_guards_are_on
@@ -61,6 +62,7 @@ def diagnose() -> list[Finding]:
         for subject, question in (
             ("triggers", _triggers),
             ("application role", _application_role),
+            ("sellers", _sellers),
             ("queue", _queue),
             ("rollup", _rollup),
             ("payments", _payments),
@@ -175,6 +177,16 @@ def _application_role() -> Iterator[Finding]:
         yield Finding("application role", State.WRONG, found, "Run `manage.py migrate`, which grants them.")
     else:
         yield Finding("application role", State.WELL, f"web and worker connect as {role}, which owns nothing")
+
+
+def _sellers() -> Iterator[Finding]:
+    entities = list(LegalEntity.objects.order_by("key").values_list("key", "email"))
+    example = [key for key, email in entities if email.endswith("@example.com")]
+    if settings.STRIPE_LIVE_MODE and example:
+        found = f"documents name the example seller ({', '.join(example)}), and the key of Stripe's is a live one"
+        yield Finding("sellers", State.NOTE, found, "Say in the admin, under Legal entities, who sells.")
+    else:
+        yield Finding("sellers", State.WELL, ", ".join(key for key, _ in entities) or "the settings name the first")
 
 
 def _queue() -> Iterator[Finding]:

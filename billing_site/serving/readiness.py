@@ -14,6 +14,7 @@ from billing_site.backoffice.roles import ensure_roles
 from billing_site.database.fast_migrations import migrating_alone
 from billing_site.database.privileges import grant_privileges
 from billing_site.kernel.jobs import RegularJob, ensure_schedules
+from invoicing.entities.operations import first_entity
 from invoicing.tasks import REGULAR_JOBS as INVOICING_JOBS
 from metering.tasks import REGULAR_JOBS as METERING_JOBS
 
@@ -51,9 +52,10 @@ def is_for_want_of_migrations(*, error: ProgrammingError) -> bool:
 
 
 def install_schedules_and_roles() -> None:
-    """Let the scheduler run exactly our regular jobs, and the roles exist that staff are given."""
+    """Let the scheduler run exactly our regular jobs, and the roles exist that staff are given, and somebody who sells."""
     ensure_schedules(regular_jobs())
     ensure_roles()
+    first_entity()
 
 
 def wait_until_healthy(*, url: str, seconds: float, go_on: Callable[[], bool]) -> bool:

@@ -35,7 +35,7 @@ from invoicing.workflows.answer_access import Access, answer_access
 from invoicing.workflows.credit_balance import CreditBalance, credit_balance
 from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.read_spend import PeriodSpend, spend_of_period
-from invoicing.workflows.tax_gaps import charges_tax
+from invoicing.workflows.tax_gaps import seller_charges_tax
 
 ROWS = 24
 NOTICES = 8
@@ -158,7 +158,7 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         tax=tax,
         vat_id_check=last_check(row=tax) if tax is not None and tax.vat_id else None,
         exemptions=list(customer.tax_exemptions.order_by("-valid_from")[:ROWS]),
-        charges_tax=charges_tax(),
+        charges_tax=seller_charges_tax(customer=customer),
     )
 
 

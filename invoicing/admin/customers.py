@@ -20,6 +20,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.customer_page import customer_page
 from invoicing.admin.life_cycle import MOVE, LifeCyclePages, life_cycle_card, state_words
+from invoicing.admin.seller_field import SellerField, with_seller_key
 from invoicing.core.life_cycle import State
 from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer
@@ -45,6 +46,8 @@ class CustomerForm(forms.ModelForm):
         help_text="It stands in the history beside your name.",
     )
 
+    legal_entity = SellerField(help_text="Who sells to it. It stays as soon as there is an invoice or credit.")
+
     class Meta:
         model = Customer
         fields = (*FIXED, *CHANGEABLE)
@@ -52,7 +55,7 @@ class CustomerForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         """Ask the operation's own check, so that form and API refuse the same things in the same words."""
         cleaned = super().clean() or {}
-        given = {name: cleaned[name] for name in (*FIXED, *CHANGEABLE) if name in cleaned}
+        given = with_seller_key({name: cleaned[name] for name in (*FIXED, *CHANGEABLE) if name in cleaned})
         if self.instance.pk:
             given["currency"] = self.instance.currency
         try:
@@ -117,12 +120,24 @@ class CustomerAdmin(LifeCyclePages):
     form = CustomerForm
     list_display = ("key", "name", "state", "settlement_channel", "open_amount", "last_invoice")
     list_display_links = ("key", "name")
-    list_filter = (StateFilter, "settlement_channel", "currency", OwesFilter, TaxDataFilter)
+    list_filter = (StateFilter, "settlement_channel", "currency", "legal_entity", OwesFilter, TaxDataFilter)
     search_fields = ("key", "name", "email", "stripe_customer__stripe_id")
     ordering = ("name", "id")
     fieldsets = (
         ("Who", {"fields": ("key", "name", "email", "address", "tax_id", "language")}),
-        ("Terms", {"fields": ("currency", "timezone", "settlement_channel", "net_terms_days", "payment_method")}),
+        (
+            "Terms",
+            {
+                "fields": (
+                    "legal_entity",
+                    "currency",
+                    "timezone",
+                    "settlement_channel",
+                    "net_terms_days",
+                    "payment_method",
+                )
+            },
+        ),
         ("Late usage", {"fields": ("grace_hours", "late_usage_policy", "late_materiality")}),
         ("Why", {"fields": ("reason",)}),
     )
@@ -142,7 +157,7 @@ class CustomerAdmin(LifeCyclePages):
             .annotate(sum=Sum(AMOUNT_DUE, output_field=Invoice._meta.get_field("total")))
         )
         newest = mine.exclude(status=InvoiceStatus.DRAFT).order_by("-issued_at", "-id")
-        queryset: QuerySet[Any] = with_state(super().get_queryset(request))
+        queryset: QuerySet[Any] = with_state(super().get_queryset(request)).select_related("legal_entity")
         return queryset.annotate(
             open_balance=Subquery(owed.values("sum")),
             last_number=Subquery(newest.values("number")[:1]),
@@ -191,9 +206,11 @@ class CustomerAdmin(LifeCyclePages):
             return NOTHING
         return link(reverse("admin:invoicing_invoice_change", args=[customer.last_invoice_id]), customer.last_number)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
-        """Keep what billed periods hang on."""
-        return FIXED if obj else ()
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Keep what billed periods hang on, and the seller as soon as there is an invoice or credit."""
+        if obj is None:
+            return ()
+        return (*FIXED, "legal_entity") if obj.invoices.exists() or obj.credit_grants.exists() else FIXED
 
     def get_form(self, request: HttpRequest, obj: Model | None = None, change: bool = False, **options: Any) -> Any:
         """Offer the currencies that we bill in."""
@@ -209,7 +226,8 @@ class CustomerAdmin(LifeCyclePages):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Create or change through the operation, with actor and reason."""
-        fields = {name: form.cleaned_data[name] for name in (*FIXED, *CHANGEABLE) if name in form.cleaned_data}
+        cleaned = form.cleaned_data
+        fields = with_seller_key({name: cleaned[name] for name in (*FIXED, *CHANGEABLE) if name in cleaned})
         reason, actor = form.cleaned_data["reason"], actor_of(request)
         if change:
             changes = {name: value for name, value in fields.items() if name in CHANGEABLE}

@@ -64,17 +64,17 @@ STILL_AT_STRIPE = (
 class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages, WriteOffPages):
     """What customers owe. Nothing here is edited: drafts come from billing, issued documents are carved in stone."""
 
-    list_display = (
-        "document",
-        "customer_link",
-        "billed_period",
-        "state",
-        "total_amount",
-        "due_amount",
-        "dates",
-    )
+    list_display = ("document", "customer_link", "billed_period", "state", "total_amount", "due_amount", "dates")
     list_display_links = ("document",)
-    list_filter = (StateFilter, "kind", "currency", PeriodFilter, "settlement_channel", "tax_state")
+    list_filter = (
+        StateFilter,
+        "kind",
+        "currency",
+        PeriodFilter,
+        "settlement_channel",
+        "tax_state",
+        "customer__legal_entity",
+    )
     search_fields = (
         "number",
         "key",

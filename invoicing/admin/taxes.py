@@ -1,4 +1,4 @@
-"""Tax in the admin: how the company charges it, where it is registered, rates, and what is known of customers; dated rows are ended, never edited."""
+"""Tax in the admin: how each legal entity charges it, where it is registered, rates, and what is known of customers; dated rows are ended, never edited."""
 
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from billing_site.display.admin import (
     confirmation,
     go,
 )
+from invoicing.admin.seller_field import SellerField, with_seller_key
 from invoicing.core.tax_document import percent_text
 from invoicing.tax.models import ROUNDINGS, CustomerTax, SellerTax, TaxExemption, TaxRate, TaxRegistration
 from invoicing.tax.operations import (
@@ -50,12 +51,13 @@ class TaxForm(OperationForm):
 
     def fields_given(self) -> dict[str, Any]:
         """Return what the model's fields were given."""
-        return {name: self.cleaned_data[name] for name in self._meta.fields or () if name != "why"}
+        return with_seller_key({name: self.cleaned_data[name] for name in self._meta.fields or () if name != "why"})
 
 
 class SellerTaxForm(TaxForm):
-    """How the company charges tax from a day on."""
+    """How a legal entity charges tax from a day on."""
 
+    legal_entity = SellerField()
     rounding = forms.ChoiceField(
         required=False,
         choices=[("", "As the law of the country asks"), *ROUNDINGS],
@@ -65,7 +67,7 @@ class SellerTaxForm(TaxForm):
 
     class Meta:
         model = SellerTax
-        fields = ("valid_from", "country", "rounding", "prices_include_tax")
+        fields = ("legal_entity", "valid_from", "country", "rounding", "prices_include_tax")
 
     def operate(self, *, actor: str) -> Model:
         """Set them."""
@@ -73,11 +75,13 @@ class SellerTaxForm(TaxForm):
 
 
 class RegistrationForm(TaxForm):
-    """Where the company is registered."""
+    """Where a legal entity is registered."""
+
+    legal_entity = SellerField()
 
     class Meta:
         model = TaxRegistration
-        fields = ("jurisdiction", "number", "valid_from", "valid_to")
+        fields = ("legal_entity", "jurisdiction", "number", "valid_from", "valid_to")
 
     def operate(self, *, actor: str) -> Model:
         """Add it."""
@@ -191,10 +195,12 @@ class EndForm(ReasonForm):
 
 @admin.register(SellerTax)
 class SellerTaxAdmin(StaffAdmin):
-    """How the company charges tax: superseded, never edited."""
+    """How legal entities charge tax: superseded, never edited."""
 
     form = SellerTaxForm
-    list_display = ("valid_from", "country", "rounding", "prices_include_tax", "actor", "reason")
+    list_display = ("valid_from", "legal_entity", "country", "rounding", "prices_include_tax", "actor", "reason")
+    list_filter = ("legal_entity",)
+    list_select_related = ("legal_entity",)
     ordering = ("-valid_from", "-id")
     empty_message = (
         "No tax is charged: invoices are issued without. To charge it, say here from when on, then add registrations"
@@ -213,12 +219,14 @@ class SellerTaxAdmin(StaffAdmin):
 
 @admin.register(TaxRegistration)
 class TaxRegistrationAdmin(DatedAdmin):
-    """Where the company is registered for tax."""
+    """Where legal entities are registered for tax."""
 
     form = RegistrationForm
-    list_display = ("jurisdiction", "number", "valid_from", "valid_to")
+    list_display = ("jurisdiction", "number", "legal_entity", "valid_from", "valid_to")
+    list_filter = ("legal_entity",)
+    list_select_related = ("legal_entity",)
     search_fields = ("jurisdiction", "number")
-    empty_message = "Tax is charged where the company is registered; EU is the One-Stop Shop. Without a registration no tax is charged there."
+    empty_message = "Tax is charged where the seller is registered; EU is the One-Stop Shop. Without a registration no tax is charged there."
 
 
 @admin.register(TaxRate)

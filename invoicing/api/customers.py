@@ -22,6 +22,7 @@ from invoicing.customers.queries import customer_by_key
 REQUEST_EXAMPLE = {
     "key": "cust_acme",
     "name": "Acme GmbH",
+    "legal_entity": "main",
     "email": "billing@acme.example",
     "currency": "EUR",
     "timezone": "Europe/Berlin",
@@ -41,6 +42,11 @@ class CustomerTerms(StrictSerializer):
     """What may change about a customer."""
 
     name = TextField(required=False, max_length=300)
+    legal_entity = TextField(
+        required=False,
+        max_length=30,
+        help_text="The key of who sells to it; left out of a new customer it is the first, main. It stays once there is an invoice or credit.",
+    )
     email = TextField(required=False, allow_blank=True)
     address = TextField(required=False, allow_blank=True, help_text="Lines separated by line feeds.")
     tax_id = TextField(required=False, allow_blank=True)
@@ -83,6 +89,7 @@ class NewCustomer(CustomerTerms):
 class CustomerSerializer(serializers.ModelSerializer[Customer]):
     """A customer as it is."""
 
+    legal_entity = serializers.CharField(source="legal_entity_id", help_text="The key of who sells to it.")
     late_materiality = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField(
         help_text="trial, active, past_due, suspended or churned, as it was last recorded; the access answer is of this moment."
@@ -94,6 +101,7 @@ class CustomerSerializer(serializers.ModelSerializer[Customer]):
         fields = (
             "key",
             "name",
+            "legal_entity",
             "email",
             "currency",
             "timezone",

@@ -57,6 +57,7 @@ INVOICE_EXAMPLE = {
     "kind": "period",
     "key": None,
     "customer_id": "cust_acme",
+    "legal_entity": "main",
     "status": "paid",
     "stage": "paid",
     "currency": "EUR",
@@ -197,6 +198,7 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
     """An invoice without its lines."""
 
     customer_id = serializers.CharField(source="customer.key")
+    legal_entity = serializers.CharField(source="customer.legal_entity_id", help_text="The key of who sells.")
     number = serializers.CharField(allow_null=True, help_text="Null: a draft.")
     kind = serializers.ChoiceField(choices=InvoiceKind.choices)
     key = serializers.CharField(allow_null=True, help_text="Of a one-off invoice: what whoever made it calls it.")
@@ -225,6 +227,7 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
             "kind",
             "key",
             "customer_id",
+            "legal_entity",
             "status",
             "stage",
             "currency",

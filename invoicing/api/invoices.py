@@ -68,6 +68,7 @@ class InvoiceQuestion(StrictSerializer):
         summary="List invoices, newest first",
         parameters=[
             OpenApiParameter("customer_id", str, description="Only this customer's."),
+            OpenApiParameter("legal_entity", str, description="Only what this one sells."),
             OpenApiParameter("status", str, enum=InvoiceStatus.values),
             OpenApiParameter("period", str, description="The month in which the period begins, there: `2026-07`."),
         ],
@@ -82,12 +83,14 @@ class InvoicesView(generics.ListAPIView[Invoice]):
 
     def get_queryset(self) -> QuerySet[Invoice]:
         """Return the invoices that the caller may see and asks for."""
-        filters = filters_of(self.request, known=("customer_id", "status", "period"))
+        filters = filters_of(self.request, known=("customer_id", "legal_entity", "status", "period"))
         invoices = with_gate_state(invoices=Invoice.objects.select_related("customer"))
         if bound := bound_customer(self.request):
             invoices = invoices.filter(customer__key=bound).exclude(status=InvoiceStatus.DRAFT)
         if "customer_id" in filters:
             invoices = invoices.filter(customer__key=filters["customer_id"])
+        if "legal_entity" in filters:
+            invoices = invoices.filter(customer__legal_entity__key=filters["legal_entity"])
         if "status" in filters:
             if filters["status"] not in InvoiceStatus.values:
                 raise InvalidInput(f"must be one of {', '.join(InvoiceStatus.values)}", field="status", code="unknown")

@@ -21,6 +21,7 @@ from billing_site.kernel.errors import NotFound
 from invoicing.api.base import bound_customer, has_scope
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credit_notes.queries import credit_note_by_number
+from invoicing.entities.operations import first_entity
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.render_documents import rendered_document
 
@@ -114,7 +115,7 @@ def _printed(document: Invoice | CreditNote) -> Printed:
 def _no_access(request: Request) -> HttpResponse:
     """Tell a person without a session what is needed: most are customers, and staff find their way in from there."""
     sign_in = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.get_full_path()})}"
-    context = {"seller": settings.SELLER, "staff_sign_in": sign_in}
+    context = {"seller": first_entity(), "staff_sign_in": sign_in}
     page = render(request._request, "portal/no_access.html", context, status=401)
     add_never_cache_headers(page)
     return page

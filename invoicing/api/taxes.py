@@ -1,4 +1,4 @@
-"""The company's tax over HTTP: settings, registrations and rates."""
+"""Tax over HTTP: of legal entities: settings, registrations and rates."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -25,6 +25,7 @@ from invoicing.tax.operations import add_rate, add_registration, end_dated, set_
 
 NUMBER_DIGITS = 18
 SETTINGS_EXAMPLE = {
+    "legal_entity": "main",
     "valid_from": "2026-01-01",
     "country": "DE",
     "rounding": "per_invoice",
@@ -32,6 +33,7 @@ SETTINGS_EXAMPLE = {
     "reason": "registered for VAT",
 }
 REGISTRATION_EXAMPLE = {
+    "legal_entity": "main",
     "jurisdiction": "DE",
     "number": "DE136695976",
     "valid_from": "2026-01-01",
@@ -44,6 +46,7 @@ RATE_EXAMPLE = {
     "valid_from": "2026-01-01",
     "valid_to": None,
 }
+OF_SELLER = "The key of who sells; left out it is the first, main."
 WHY = {"reason": "as of the tax office's letter"}
 
 
@@ -72,8 +75,9 @@ class ReasonSerializer(StrictSerializer):
 
 
 class NewSellerTax(ReasonSerializer):
-    """How the company charges tax from a day on."""
+    """How a legal entity charges tax from a day on."""
 
+    legal_entity = TextField(required=False, max_length=30, help_text=OF_SELLER)
     valid_from = serializers.DateField(help_text="Invoices whose period ends on that day or later.")
     country = TextField(help_text="Where the company is established, in two letters.")
     rounding = serializers.ChoiceField(
@@ -85,9 +89,20 @@ class NewSellerTax(ReasonSerializer):
 class SellerTaxSerializer(serializers.ModelSerializer[SellerTax]):
     """Settings, and who said so."""
 
+    legal_entity = serializers.CharField(source="legal_entity_id", help_text="The key of who sells.")
+
     class Meta:
         model = SellerTax
-        fields = ("valid_from", "country", "rounding", "prices_include_tax", "actor", "reason", "recorded_at")
+        fields = (
+            "legal_entity",
+            "valid_from",
+            "country",
+            "rounding",
+            "prices_include_tax",
+            "actor",
+            "reason",
+            "recorded_at",
+        )
 
 
 class DatedSerializer(ReasonSerializer):
@@ -100,8 +115,9 @@ class DatedSerializer(ReasonSerializer):
 
 
 class NewRegistration(DatedSerializer):
-    """Where the company is registered for tax."""
+    """Where a legal entity is registered for tax."""
 
+    legal_entity = TextField(required=False, max_length=30, help_text=OF_SELLER)
     jurisdiction = TextField(help_text="A country, or a region of one: DE, US-CA; EU for the One-Stop Shop.")
     number = TextField(help_text="The number that stands on invoices.")
 
@@ -117,9 +133,11 @@ class NewRate(DatedSerializer):
 class RegistrationSerializer(serializers.ModelSerializer[TaxRegistration]):
     """A registration."""
 
+    legal_entity = serializers.CharField(source="legal_entity_id", help_text="The key of who sells.")
+
     class Meta:
         model = TaxRegistration
-        fields = ("id", "jurisdiction", "number", "valid_from", "valid_to")
+        fields = ("id", "legal_entity", "jurisdiction", "number", "valid_from", "valid_to")
 
 
 class RateSerializer(serializers.ModelSerializer[TaxRate]):
@@ -140,9 +158,9 @@ class EndRequest(ReasonSerializer):
     )
 
 
-@extend_schema_view(get=extend_schema(operation_id="list_tax_settings", summary="List the seller's tax settings"))
+@extend_schema_view(get=extend_schema(operation_id="list_tax_settings", summary="List the tax settings of sellers"))
 class SellerTaxView(generics.ListAPIView[SellerTax]):
-    """How the company charges tax: of the settings that have begun the latest holds."""
+    """How legal entities charge tax: of the settings of each that have begun the latest holds."""
 
     scopes = {"GET": "taxes:read", "POST": "taxes:write"}
     serializer_class = SellerTaxSerializer
@@ -150,7 +168,7 @@ class SellerTaxView(generics.ListAPIView[SellerTax]):
 
     @extend_schema(
         operation_id="set_tax_settings",
-        summary="Say how the company charges tax from a day on",
+        summary="Say how a legal entity charges tax from a day on",
         description="Without any settings no tax is charged. Invoices that are issued stay as they are.",
         request=NewSellerTax,
         responses={201: SellerTaxSerializer},
@@ -220,7 +238,7 @@ def adding(*, operation_id: str, summary: str, request: type[Any], answer: type[
 
 @extend_schema_view(get=extend_schema(operation_id="list_tax_registrations", summary="List tax registrations"))
 class RegistrationsView(generics.ListAPIView[TaxRegistration]):
-    """Where the company is registered for tax."""
+    """Where legal entities are registered for tax."""
 
     scopes = {"GET": "taxes:read", "POST": "taxes:write"}
     serializer_class = RegistrationSerializer

@@ -117,10 +117,14 @@ class CreditNote(models.Model):
                     PERFORM 1 FROM invoicing_invoiceseries WHERE id = NEW.series_id FOR NO KEY UPDATE;
                     IF NOT EXISTS (
                         SELECT 1 FROM invoicing_invoiceseries series
-                         WHERE id = NEW.series_id AND NEW.previous_seal = last_seal
-                           AND NEW.number = {number_sql("prefix", "next_number")}
+                          JOIN invoicing_legalentity entity ON entity.key = series.legal_entity_id
+                          JOIN invoicing_customer customer ON customer.legal_entity_id = entity.key
+                         WHERE series.id = NEW.series_id AND customer.id = NEW.customer_id
+                           AND series.prefix = entity.credit_note_prefix || right(series.prefix, 5)
+                           AND NEW.previous_seal = series.last_seal
+                           AND NEW.number = {number_sql("series.prefix", "series.next_number")}
                     ) THEN
-                        RAISE EXCEPTION '% is not the next number of its series', NEW.number
+                        RAISE EXCEPTION '% is not the next number of its seller', NEW.number
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-from django.conf import settings
 from django.db import connection
 from moneyed import Money
 
@@ -163,7 +162,8 @@ def write_credit_note(
     assert connection.in_atomic_block, "a credit note is written with all that follows from it, or not at all"
     invoice = assembled.invoice
     year = year_of(issued_at=at, timezone=invoice.timezone)
-    series = locked_series(name=settings.CREDIT_NOTE_NUMBER_PREFIX, year=year)
+    seller = invoice.customer.legal_entity
+    series = locked_series(legal_entity=seller.key, name=seller.credit_note_prefix, year=year)
     number = number_of(series=series, ordinal=series.next_number)
     note = CreditNote(
         series=series,

@@ -11,6 +11,7 @@ from billing_site.kernel.history import tracked
 from billing_site.kernel.model import amount_field, append_only, fits_currency, stays
 from invoicing.core.languages import LANGUAGES
 from invoicing.core.life_cycle import TRANSITIONS, State, Trigger
+from invoicing.entities.models import FIRST, LegalEntity
 
 
 class SettlementChannel(models.TextChoices):
@@ -35,11 +36,43 @@ def _choices(words: type[State] | type[Trigger]) -> list[tuple[str, str]]:
     return [(word.value, word.value.replace("_", " ").capitalize()) for word in words]
 
 
+def _stays_with_its_seller() -> Guard:
+    """Return a trigger by which whoever was invoiced, or has credit, owes the same legal entity for ever.
+
+    Credit, fees in advance, commitments and corrections go from one of its invoices to the next: what one company was paid for
+    is never settled by another.
+    """
+    return Guard(
+        name="stays_with_its_seller",
+        when=pgtrigger.Before,
+        operation=pgtrigger.Update,
+        func="""
+            IF NEW.legal_entity_id <> OLD.legal_entity_id AND (
+                EXISTS (SELECT 1 FROM invoicing_invoice WHERE customer_id = OLD.id)
+                OR EXISTS (SELECT 1 FROM invoicing_creditgrant WHERE customer_id = OLD.id)
+            ) THEN
+                RAISE EXCEPTION 'customer % stays with its seller %', OLD.key, OLD.legal_entity_id
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            RETURN NEW;
+        """,
+    )
+
+
 class Customer(models.Model):
     """Who owes. Usage events name it by `key`."""
 
     key = models.CharField(max_length=100, unique=True, help_text="The customer_id on usage events: cust_acme.")
     name = models.CharField(max_length=300)
+    legal_entity = models.ForeignKey(
+        LegalEntity,
+        to_field="key",
+        default=FIRST,
+        db_default=models.Value(FIRST),
+        on_delete=models.PROTECT,
+        related_name="customers",
+        help_text="Who sells to it, and issues its invoices. It stays as soon as there is one.",
+    )
     email = models.EmailField(blank=True)
     currency = models.CharField(max_length=3)
     timezone = models.CharField(max_length=60, default="UTC", help_text="Periods begin at midnight there.")
@@ -107,7 +140,12 @@ class Customer(models.Model):
             fits_currency("late_materiality", name="customer_late_materiality_fits_its_currency"),
         ]
         # Events name the key; currency and zone decide the prices and the bounds of periods already billed.
-        triggers = [stays(noun="customer", columns=["key", "currency", "timezone"])]
+        triggers = [stays(noun="customer", columns=["key", "currency", "timezone"]), _stays_with_its_seller()]
+
+    @property
+    def seller_key(self) -> str:
+        """The key of the legal entity that sells to it."""
+        return str(self.legal_entity_id)
 
     def __str__(self) -> str:
         return self.name

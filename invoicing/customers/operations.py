@@ -18,11 +18,14 @@ from billing_site.kernel.text import is_storable
 from invoicing.core.languages import LANGUAGES
 from invoicing.core.numbers import Mistake, read_number
 from invoicing.customers.models import GRACE_HOURS_MAX, Customer, LateUsagePolicy, SettlementChannel
+from invoicing.entities.models import FIRST
+from invoicing.entities.operations import entity_errors
 
 KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
 # Key, currency and time zone stay: events, prices and the bounds of billed periods hang on them.
 CHANGEABLE = (
     "name",
+    "legal_entity",
     "email",
     "address",
     "tax_id",
@@ -46,6 +49,7 @@ def create_customer(
     name: str,
     email: str,
     currency: str,
+    legal_entity: str = FIRST,
     timezone: str = "UTC",
     address: str = "",
     tax_id: str = "",
@@ -63,13 +67,14 @@ def create_customer(
 
     `late_materiality` is an amount in the customer's currency; together with `late_usage_policy` it says what
     becomes of usage that is late for its invoice, `grace_hours` for how long it is not (S0-060..062). `language` is that of
-    its documents, "" the one of the house.
+    its documents, "" the one of the house; `legal_entity` the key of who sells to it.
     The same key with the same content a second time returns the customer that exists; with other
     content it is a Conflict. Raises InvalidFields naming each field that is wrong.
     """
     fields = {
         "key": key,
         "name": name,
+        "legal_entity": legal_entity,
         "email": email,
         "currency": currency,
         "timezone": timezone,
@@ -84,18 +89,22 @@ def create_customer(
         "grace_hours": grace_hours,
     }
     check_customer_fields(fields)
-    customer = Customer(**fields)
+    columns = _columns(fields)
+    customer = Customer(**columns)
     try:
         with transaction.atomic():
             save_with_reason(customer, actor=actor, reason=reason)
     except IntegrityError:
-        return _existing_customer(fields)
+        return _existing_customer(columns)
     return customer
 
 
 @transaction.atomic
 def change_customer(*, customer: Customer, changes: Mapping[str, Any], actor: str, reason: str) -> Customer:
-    """Change a customer's fields (never key, currency or time zone); raises InvalidFields naming each field that is wrong."""
+    """Change a customer's fields (never key, currency or time zone); raises InvalidFields naming each field that is wrong.
+
+    The legal entity stays once there is an invoice, a draft or credit: another one sells to another customer.
+    """
     unknown = [
         FieldError(name, "not_changeable", f"cannot be changed; changeable are {', '.join(CHANGEABLE)}")
         for name in changes
@@ -105,12 +114,25 @@ def change_customer(*, customer: Customer, changes: Mapping[str, Any], actor: st
         raise InvalidFields(tuple(unknown))
     check_customer_fields({"currency": customer.currency, **changes})
     locked = lock_customer(customer_id=customer.pk)
-    if all(getattr(locked, name) == value for name, value in changes.items()):
+    columns = _columns(changes)
+    if all(getattr(locked, name) == value for name, value in columns.items()):
         return locked
-    for name, value in changes.items():
+    for name, value in columns.items():
         setattr(locked, name, value)
-    save_with_reason(locked, actor=actor, reason=reason)
+    try:
+        with transaction.atomic():
+            save_with_reason(locked, actor=actor, reason=reason)
+    except IntegrityError as problem:
+        if "stays with its seller" not in str(problem):
+            raise
+        message = "stays: there are invoices, drafts or credit of the customer. What another sells is sold to another customer"
+        raise InvalidFields((FieldError("legal_entity", "invoiced", message),)) from problem
     return locked
+
+
+def _columns(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields as the row keeps them: a legal entity is named by its key."""
+    return {{"legal_entity": "legal_entity_id"}.get(name, name): value for name, value in fields.items()}
 
 
 def lock_customer(*, customer_id: int) -> Customer:
@@ -135,8 +157,10 @@ def check_customer_fields(fields: Mapping[str, Any]) -> None:
     errors = [
         error
         for name, value in fields.items()
-        if (error := _check_text(name, value) or _check_field(name, value)) is not None
+        if name != "legal_entity" and (error := _check_text(name, value) or _check_field(name, value)) is not None
     ]
+    if "legal_entity" in fields:
+        errors += entity_errors(key=fields["legal_entity"])
     if "late_materiality" in fields and not {"late_materiality", "currency"} & {error.field for error in errors}:
         errors += _check_materiality(fields["late_materiality"], str(fields.get("currency", "")))
     if errors:
@@ -206,7 +230,11 @@ def _check_materiality(value: Any, currency: str) -> list[FieldError]:
 
 def _existing_customer(fields: Mapping[str, Any]) -> Customer:
     customer = Customer.objects.get(key=fields["key"])
-    different = sorted(name for name, value in fields.items() if getattr(customer, name) != value)
+    different = sorted(
+        "legal_entity" if name == "legal_entity_id" else name
+        for name, value in fields.items()
+        if getattr(customer, name) != value
+    )
     if different:
         raise Conflict(
             f"customer {customer.key} exists already with another {', '.join(different)}: change it instead",

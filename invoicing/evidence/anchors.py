@@ -18,6 +18,8 @@ from invoicing.invoices.numbering import number_of
 
 VERSION = 1
 MEMBERS = {"version", "made_at", "block", "digest", "rows", "tables", "series"}
+# The legal entity is not said by anchors of before there were several.
+SERIES_MEMBERS = ({"prefix", "count", "seal"}, {"prefix", "count", "seal", "legal_entity"})
 
 
 @transaction.atomic
@@ -83,7 +85,7 @@ def read_document(*, text: str) -> dict[str, Any]:
             *(s["count"] for s in document["series"]),
         )
         assert all(isinstance(number, int) for number in head)
-        assert all({"prefix", "count", "seal"} == set(series) for series in document["series"])
+        assert all(set(series) in SERIES_MEMBERS for series in document["series"])
     except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as problem:
         raise InvalidInput(f"is no anchor of version {VERSION}", field="anchor") from problem
     assert isinstance(document, dict)
@@ -110,12 +112,22 @@ def series_faults(*, series: list[dict[str, Any]]) -> Iterator[str]:
     for one in series:
         if seals.get((one["prefix"], one["count"])) != one["seal"]:
             yield f"document {one['count']} of series {one['prefix']} is not there, or has another seal"
+    sellers = dict(InvoiceSeries.objects.values_list("prefix", "legal_entity"))
+    for one in series:
+        told, now = one.get("legal_entity"), sellers.get(one["prefix"])
+        if told is not None and now is not None and told != now:
+            yield f"series {one['prefix']} was of legal entity {told}, and is of {now}"
 
 
 def series_heads() -> list[dict[str, Any]]:
-    """Return of each series of numbers how many documents it has, and the seal of the last one."""
+    """Return of each series of numbers whose it is, how many documents it has, and the seal of the last one."""
     return [
-        {"prefix": series.prefix, "count": series.next_number - 1, "seal": series.last_seal}
+        {
+            "legal_entity": series.legal_entity_id,
+            "prefix": series.prefix,
+            "count": series.next_number - 1,
+            "seal": series.last_seal,
+        }
         for series in InvoiceSeries.objects.exclude(next_number=1).order_by("prefix")
     ]
 

@@ -17,7 +17,7 @@ from invoicing.invoices.adjustments import lines_of_adjustments
 from invoicing.invoices.corrections import lines_of_corrections
 from invoicing.invoices.event_roots import drafts_lacking_roots, root_over_lines, set_event_roots
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, TaxLine
-from invoicing.invoices.parties import copy_parties
+from invoicing.invoices.parties import copy_parties, sellers_of
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import note_tax, rows_of_tax
 from invoicing.subscriptions.snapshot import ContractSource
@@ -66,6 +66,7 @@ def save_drafts(
     lines_of = {_place(draft): _lines(invoice, draft.assembled, draft.sources) for draft, invoice in changing}
     # The events of all of them are hashed by one query.
     set_event_roots(lines=[line for lines in lines_of.values() for line in lines])
+    sellers = sellers_of(customers=[draft.customer for draft, _ in changing])
     for draft, invoice in changing:
         lines = lines_of[_place(draft)]
         for line in lines:
@@ -75,7 +76,7 @@ def save_drafts(
         invoice.total = draft.assembled.total
         invoice.content_digest = draft.assembled.digest
         note_tax(invoice=invoice, tax=draft.assembled.tax)
-        copy_parties(invoice=invoice, customer=draft.customer)
+        copy_parties(invoice=invoice, customer=draft.customer, sellers=sellers)
         invoice.events_root = root_over_lines(lines=lines)
     for _, invoice in changing:
         if invoice.pk is not None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db import connection
 
 from billing_site.kernel.errors import Conflict
@@ -13,7 +12,7 @@ from invoicing.invoices.event_roots import lacks_roots, root_over_lines
 from invoicing.invoices.lifecycle import move
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceSeries, InvoiceStatus, TaxState
 from invoicing.invoices.numbering import locked_series, number_of, year_of
-from invoicing.invoices.parties import PARTY_FIELDS, copy_parties
+from invoicing.invoices.parties import PARTY_FIELDS, copy_parties, sellers_of
 from invoicing.invoices.sealing import invoice_seal, line_digest
 from invoicing.invoices.taxes import missing_tax, taxes_of
 
@@ -25,18 +24,20 @@ def issue_all(
 ) -> list[tuple[Invoice, list[InvoiceLine]]]:
     """Give drafts, which are locked with their customers, their numbers in this order, dates and seals; return them with their lines.
 
-    Numbers are gapless per series: number, seal and issue commit together or not at all. Raises Conflict for what is
-    no draft, for a period that has not ended, for lines that are not what was rated, for those that do not say which events they
+    Each is issued by its customer's legal entity, and states it. Numbers are gapless per series: number, seal and issue commit
+    together or not at all. Raises Conflict for what is no draft, for a period that has not ended, for lines that are not what was rated, for those that do not say which events they
     count, and where tax data is missing (code `tax_data_missing`). The number of queries does not grow with the drafts.
     """
     assert connection.in_atomic_block, "they are locked"
     lines_of = _lines_of(invoices)
     for invoice in invoices:
         _refuse_unready(invoice, at=at)
-        copy_parties(invoice=invoice, customer=invoice.customer)
     series_of = _locked_series(invoices, at=at)
+    # Read again now that nobody can change them: the database refuses an invoice that names its seller otherwise.
+    sellers = sellers_of(customers=[invoice.customer for invoice in invoices])
     for invoice in invoices:
-        series = series_of[invoice.timezone]
+        copy_parties(invoice=invoice, customer=invoice.customer, sellers=sellers)
+        series = series_of[invoice.customer.seller_key, invoice.timezone]
         move(invoice=invoice, to=InvoiceStatus.ISSUED)
         invoice.series = series
         invoice.number = number_of(series=series, ordinal=series.next_number)
@@ -78,13 +79,16 @@ def refuse_unended(*, period_end: datetime, at: datetime) -> None:
         raise Conflict(f"the period lasts until {period_end.isoformat()}: its usage is not complete", field="at")
 
 
-def _locked_series(invoices: Sequence[Invoice], *, at: datetime) -> dict[str, InvoiceSeries]:
-    """Return the series in which invoices of each time zone are numbered: at New Year these are two, locked in one order."""
-    years = {zone: year_of(issued_at=at, timezone=zone) for zone in {invoice.timezone for invoice in invoices}}
+def _locked_series(invoices: Sequence[Invoice], *, at: datetime) -> dict[tuple[str, str], InvoiceSeries]:
+    """Return the series in which invoices of each seller and time zone are numbered: at New Year a seller has two; all are locked in one order."""
+    places = {(invoice.customer.seller_key, invoice.customer.timezone) for invoice in invoices}
+    years = {(seller, zone): (seller, year_of(issued_at=at, timezone=zone)) for seller, zone in places}
+    sellers = sellers_of(customers=[invoice.customer for invoice in invoices])
     by_year = {
-        year: locked_series(name=settings.INVOICE_NUMBER_PREFIX, year=year) for year in sorted(set(years.values()))
+        (seller, year): locked_series(legal_entity=seller, name=sellers[seller].invoice_prefix, year=year)
+        for seller, year in sorted(set(years.values()))
     }
-    return {zone: by_year[year] for zone, year in years.items()}
+    return {place: by_year[year] for place, year in years.items()}
 
 
 def _checked_digests(invoice: Invoice, lines: Sequence[InvoiceLine]) -> list[str]:

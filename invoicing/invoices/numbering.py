@@ -13,12 +13,13 @@ def year_of(*, issued_at: datetime, timezone: str) -> int:
     return issued_at.astimezone(ZoneInfo(timezone)).year
 
 
-def locked_series(*, name: str, year: int) -> InvoiceSeries:
-    """Return the series of a kind of document (INV, CN) and a year, its row locked until the transaction ends; made on first use."""
+def locked_series(*, legal_entity: str, name: str, year: int) -> InvoiceSeries:
+    """Return the series of an entity's kind of document (by its prefix) and a year, its row locked until the transaction ends; made on first use."""
     assert connection.in_atomic_block, "a number is taken in the transaction that issues"
     prefix = f"{name}-{year}"
-    InvoiceSeries.objects.bulk_create([InvoiceSeries(prefix=prefix)], ignore_conflicts=True)
-    return InvoiceSeries.objects.select_for_update().get(prefix=prefix)
+    made = InvoiceSeries(legal_entity_id=legal_entity, prefix=prefix)
+    InvoiceSeries.objects.bulk_create([made], ignore_conflicts=True)
+    return InvoiceSeries.objects.select_for_update().get(legal_entity__key=legal_entity, prefix=prefix)
 
 
 def number_of(*, series: InvoiceSeries, ordinal: int) -> str:

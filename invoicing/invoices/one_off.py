@@ -21,7 +21,7 @@ from invoicing.core.stated import StatedItem
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import KEY_PATTERN
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, TaxLine
-from invoicing.invoices.parties import copy_parties
+from invoicing.invoices.parties import copy_parties, sellers_of
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import note_tax, rows_of_tax, tax_terms_once
 
@@ -115,7 +115,7 @@ def save_once(
         content_digest=assembled.digest,
     )
     note_tax(invoice=invoice, tax=assembled.tax)
-    copy_parties(invoice=invoice, customer=customer)
+    copy_parties(invoice=invoice, customer=customer, sellers=sellers_of(customers=[customer]))
     try:
         with transaction.atomic():
             save_with_reason(invoice, actor=actor, reason=reason)

@@ -1,11 +1,11 @@
 """Who owes and who sells, copied onto an invoice: it does not change when they move."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from django.conf import settings
 
 from invoicing.customers.models import Customer
-from invoicing.invoices.logo import logo_in_use
+from invoicing.entities.models import LegalEntity
 from invoicing.invoices.models import Invoice
 from invoicing.invoices.printed_page import DocumentCustomer, DocumentSeller
 from invoicing.invoices.taxes import decided_number, seller_number
@@ -23,8 +23,14 @@ PARTY_FIELDS = (
 )
 
 
-def copy_parties(*, invoice: Invoice, customer: Customer) -> None:
-    """Copy the parties onto an invoice that is not issued yet, unsaved."""
+def sellers_of(*, customers: Iterable[Customer]) -> dict[str, LegalEntity]:
+    """Return who sells to customers, by key, in one query."""
+    keys = {customer.seller_key for customer in customers}
+    return {entity.key: entity for entity in LegalEntity.objects.filter(key__in=keys)}
+
+
+def copy_parties(*, invoice: Invoice, customer: Customer, sellers: Mapping[str, LegalEntity]) -> None:
+    """Copy the parties onto an invoice that is not issued yet, unsaved; `sellers` are those of its customer and others."""
     invoice.timezone = customer.timezone
     invoice.language = customer.language or settings.DOCUMENT_LANGUAGE
     invoice.customer_name = customer.name
@@ -33,9 +39,20 @@ def copy_parties(*, invoice: Invoice, customer: Customer) -> None:
     # The number that tax was decided by, where there is one.
     invoice.customer_tax_id = decided_number(invoice=invoice) or customer.tax_id
     invoice.settlement_channel = customer.settlement_channel
-    # The seal covers it: the logo is named only where there is one.
-    logo = logo_in_use()
-    invoice.seller = settings.SELLER | ({"logo": logo} if logo else {})
+    invoice.seller = _seller(sellers[customer.seller_key])
+
+
+def _seller(entity: LegalEntity) -> dict[str, str]:
+    """Return what a document says of who sells. The seal covers it: what not every seller has is named only where there is some."""
+    told = {
+        "name": entity.name,
+        "address": entity.address,
+        "email": entity.email,
+        "tax_id": entity.tax_id,
+        "bank": entity.bank,
+    }
+    seldom = {"registration": entity.registration, "logo": entity.logo_id or ""}
+    return told | {name: text for name, text in seldom.items() if text}
 
 
 def printed_parties(*, invoice: Invoice) -> tuple[DocumentSeller, DocumentCustomer]:
@@ -48,6 +65,7 @@ def printed_parties(*, invoice: Invoice) -> tuple[DocumentSeller, DocumentCustom
             email=seller.get("email", ""),
             tax_id=seller_number(invoice=invoice) or seller.get("tax_id", ""),
             bank=seller.get("bank", ""),
+            registration=seller.get("registration", ""),
         ),
         DocumentCustomer(
             name=invoice.customer_name,

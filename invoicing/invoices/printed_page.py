@@ -45,6 +45,7 @@ class DocumentSeller:
     email: str
     tax_id: str
     bank: str
+    registration: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ class PrintedPage:
                 "address": lines_of(self.seller.address),
                 "email": line_of(self.seller.email),
                 "tax_id": line_of(self._tax_id(self.seller.tax_id)),
+                **({"registration": line_of(self.seller.registration)} if self.seller.registration else {}),
             },
             "customer": {
                 "name": line_of(self.customer.name),

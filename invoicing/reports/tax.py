@@ -35,6 +35,7 @@ TREATMENTS = {
 ZERO_RATE = "Zero rate"
 COLUMNS = (
     Column("registration", "Registration", is_optional=True, is_name=True),
+    Column("seller", "Legal entity", is_optional=True),
     Column("jurisdiction", "Place", is_optional=True),
     Column("treatment", "Treatment"),
     Column("rate", "Rate", is_optional=True),
@@ -81,13 +82,16 @@ _SOLD = f"""
     WITH document AS ({_DOCUMENTS}), noted AS ({_CREDITED}), sold AS (
         SELECT invoice.id::text, document.sign, invoice.currency, invoice.tax, tax.kind, tax.jurisdiction, tax.name, tax.rate,
                CASE tax.kind WHEN 'untaxed' THEN '' ELSE tax.reason END AS reason, tax.ordinal, tax.taxable, tax.amount,
-               {_DAY} AS day
+               {_DAY} AS day, buyer.legal_entity_id AS seller
           FROM document JOIN invoicing_invoice invoice ON invoice.id = document.id
+          JOIN invoicing_customer buyer ON buyer.id = invoice.customer_id
           JOIN invoicing_invoiceline line ON line.invoice_id = invoice.id
           JOIN invoicing_taxline tax ON tax.line_id = line.id
         UNION ALL
-        SELECT invoice.id::text, document.sign, invoice.currency, NULL, '{NO_TAX}', '', '', 0, '', 1, line.amount, 0, NULL
+        SELECT invoice.id::text, document.sign, invoice.currency, NULL, '{NO_TAX}', '', '', 0, '', 1, line.amount, 0, NULL,
+               buyer.legal_entity_id
           FROM document JOIN invoicing_invoice invoice ON invoice.id = document.id
+          JOIN invoicing_customer buyer ON buyer.id = invoice.customer_id
           JOIN invoicing_invoiceline line ON line.invoice_id = invoice.id
          WHERE invoice.tax_state = '' AND NOT ({_IS_PREPAID})
         UNION ALL
@@ -95,9 +99,10 @@ _SOLD = f"""
                coalesce(tax.jurisdiction, ''), coalesce(tax.name, ''), coalesce(tax.rate, 0),
                CASE tax.kind WHEN 'untaxed' THEN '' ELSE coalesce(tax.reason, '') END, coalesce(tax.ordinal, 1),
                coalesce(back.taxable, noted.amount), coalesce(back.amount, 0),
-               {_DAY}
+               {_DAY}, buyer.legal_entity_id
           FROM noted JOIN invoicing_invoiceline line ON line.id = noted.line_id
           JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id
+          JOIN invoicing_customer buyer ON buyer.id = invoice.customer_id
           LEFT JOIN invoicing_taxline tax ON tax.line_id = line.id
           LEFT JOIN invoicing_creditnotetax back ON back.tax_id = tax.id AND back.note_line_id = noted.credited_id
     ), registered AS (
@@ -107,15 +112,15 @@ _SOLD = f"""
             WHEN sold.kind IN ('taxed', 'exempt') THEN coalesce(here.number, shop.number)
             ELSE sold.tax -> 'seller' ->> 'number' END AS registration
           FROM sold
-          LEFT JOIN invoicing_taxregistration here ON here.jurisdiction = sold.jurisdiction
+          LEFT JOIN invoicing_taxregistration here ON here.jurisdiction = sold.jurisdiction AND here.legal_entity_id = sold.seller
                AND here.valid_from <= sold.day AND sold.day < coalesce(here.valid_to, 'infinity')
-          LEFT JOIN invoicing_taxregistration shop ON shop.jurisdiction = '{ONE_STOP_SHOP}'
+          LEFT JOIN invoicing_taxregistration shop ON shop.jurisdiction = '{ONE_STOP_SHOP}' AND shop.legal_entity_id = sold.seller
                AND shop.valid_from <= sold.day AND sold.day < coalesce(shop.valid_to, 'infinity')
     )
-    SELECT currency, coalesce(registered_in, ''), coalesce(registration, ''), jurisdiction, kind, name, rate, reason,
+    SELECT currency, seller, coalesce(registered_in, ''), coalesce(registration, ''), jurisdiction, kind, name, rate, reason,
            count(DISTINCT id), sum(sign * taxable), coalesce(sum(sign * taxable) FILTER (WHERE ordinal = 1), 0),
            sum(sign * amount)
-      FROM registered GROUP BY currency, registered_in, registration, jurisdiction, kind, name, rate, reason
+      FROM registered GROUP BY currency, seller, registered_in, registration, jurisdiction, kind, name, rate, reason
 """
 _PREPAID = f"""
     WITH document AS ({_DOCUMENTS})
@@ -127,8 +132,9 @@ _PREPAID = f"""
 
 @dataclass(frozen=True)
 class TaxedSales:
-    """What was sold under one registration, treatment and rate; `once` is the part of `net` that no other tax of its lines counts, too."""
+    """What a legal entity sold under one registration, treatment and rate; `once` is the part of `net` that no other tax of its lines counts, too."""
 
+    seller: str
     registered_in: str
     registration: str
     jurisdiction: str
@@ -179,15 +185,19 @@ def _section(
             f"invoices on account {RECEIVABLE} {ACCOUNT_NAMES[RECEIVABLE]}, and what credit notes give back",
         ),
     )
-    return Section(currency, [_row(one) for one in sold], totals, ties)
+    are_several = len({one.seller for one in sold}) > 1
+    rows = [_row(one, seller=one.seller if are_several else None) for one in sold]
+    return Section(currency, rows, totals, ties)
 
 
-def _row(one: TaxedSales) -> Row:
+def _row(one: TaxedSales, *, seller: str | None) -> Row:
     is_taxed = one.kind == TaxKind.TAXED.value
     door = Door(DoorKind.ACCOUNT, TAX_PAYABLE)
     return Row(
         {
             "registration": _registration(one) or None,
+            # Said only where there are several: what was closed before says the same.
+            "seller": seller,
             "jurisdiction": one.jurisdiction or None,
             "treatment": ZERO_RATE if is_taxed and not one.rate else TREATMENTS[one.kind],
             "rate": f"{one.name} {percent_text(one.rate)}" if is_taxed else None,
@@ -219,14 +229,17 @@ def _registration(one: TaxedSales) -> str:
 
 def _sold(question: Question) -> dict[str, list[TaxedSales]]:
     sold: dict[str, list[TaxedSales]] = {}
-    for code, in_place, number, place, kind, name, rate, reason, documents, *amounts in _fetched(_SOLD, question):
+    for code, seller, in_place, number, place, kind, name, rate, reason, documents, *amounts in _fetched(
+        _SOLD, question
+    ):
         net, once, tax = (round_money(amount, code) for amount in amounts)
-        one = TaxedSales(in_place, number, place, kind, name, rate, reason, documents, net, once, tax)
+        one = TaxedSales(seller, in_place, number, place, kind, name, rate, reason, documents, net, once, tax)
         sold.setdefault(code, []).append(one)
     order = list(TREATMENTS)
     for those in sold.values():
         those.sort(
             key=lambda one: (
+                one.seller,
                 one.registered_in,
                 one.registration,
                 order.index(one.kind),

@@ -11,6 +11,7 @@ from billing_site.kernel.history import tracked
 from billing_site.kernel.model import append_only, carved, stays
 from invoicing.core.tax import TaxRounding
 from invoicing.customers.models import Customer
+from invoicing.entities.models import FIRST, LegalEntity
 
 ROUNDINGS = [
     (TaxRounding.PER_INVOICE.value, "Once for each rate of an invoice"),
@@ -53,11 +54,24 @@ def _dated(noun: str) -> list[Guard]:
     return carved(noun=noun, while_open="FALSE", free_columns=["valid_to"])
 
 
-class SellerTax(models.Model):
-    """How the company charges tax, from a day on; the row with the latest day holds, of several the newest."""
+def _of_seller() -> "models.ForeignKey[LegalEntity, LegalEntity]":
+    return models.ForeignKey(
+        LegalEntity,
+        to_field="key",
+        default=FIRST,
+        db_default=Value(FIRST),
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Who sells.",
+    )
 
+
+class SellerTax(models.Model):
+    """How a legal entity charges tax, from a day on; of its rows that with the latest day holds, of several the newest."""
+
+    legal_entity = _of_seller()
     valid_from = models.DateField(help_text="Invoices whose period ends on that day or later.")
-    country = models.CharField(max_length=2, help_text="Where the company is established: DE.")
+    country = models.CharField(max_length=2, help_text="Where it is established: DE.")
     rounding = models.CharField(max_length=20, choices=ROUNDINGS)
     prices_include_tax = models.BooleanField(
         default=False, help_text="Prices contain the tax (consumers); otherwise it comes on top (companies)."
@@ -86,8 +100,9 @@ class SellerTax(models.Model):
 
 
 class TaxRegistration(models.Model):
-    """Where the company is registered for tax: a country, a region of one, or EU for the One-Stop Shop."""
+    """Where a legal entity is registered for tax: a country, a region of one, or EU for the One-Stop Shop."""
 
+    legal_entity = _of_seller()
     jurisdiction = models.CharField(max_length=6, help_text="DE, US-CA; EU for the One-Stop Shop.")
     number = models.CharField(max_length=50, help_text="The number that stands on invoices.")
     valid_from = models.DateField(help_text=SINCE)
@@ -103,7 +118,7 @@ class TaxRegistration(models.Model):
             ),
             models.CheckConstraint(condition=~Q(number=""), name="tax_registration_has_a_number"),
             _lasts("tax_registration_lasts"),
-            _one_at_a_time("jurisdiction", name="tax_registrations_hold_one_at_a_time"),
+            _one_at_a_time("legal_entity_id", "jurisdiction", name="tax_registrations_hold_one_at_a_time"),
         ]
         triggers = _dated("tax registration")
 

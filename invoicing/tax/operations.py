@@ -16,6 +16,8 @@ from invoicing.core.tax import TaxRounding
 from invoicing.core.tax_rules import ONE_STOP_SHOP, rounding_asked
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
+from invoicing.entities.models import FIRST
+from invoicing.entities.operations import entity_errors
 from invoicing.tax.models import CustomerTax, SellerTax, TaxExemption, TaxRate, TaxRegistration
 from invoicing.tax.vat_ids import read_vat_id
 
@@ -32,25 +34,27 @@ def set_seller_tax(
     country: str,
     rounding: str = "",
     prices_include_tax: bool = False,
+    legal_entity: str = FIRST,
     actor: str,
     reason: str,
 ) -> SellerTax:
-    """Say how the company charges tax on invoices whose period ends on that day or later; the newest word about a day holds.
+    """Say how a legal entity charges tax on its invoices whose period ends on that day or later; the newest word about a day holds.
 
     Without `rounding` it is what the law of the country asks for. The same as what holds from that day on changes nothing. Raises InvalidFields.
     """
-    errors = [*_country_errors("country", country), *_text_errors({"reason": reason})]
+    errors = [*_country_errors("country", country), *_text_errors({"reason": reason}), *entity_errors(key=legal_entity)]
     if rounding not in ("", *(one.value for one in TaxRounding)):
         errors.append(FieldError("rounding", "unknown", f"must be one of {', '.join(TaxRounding)}"))
     if errors:
         raise InvalidFields(tuple(errors))
     wanted = {
+        "legal_entity_id": legal_entity,
         "valid_from": valid_from,
         "country": country,
         "rounding": rounding or rounding_asked(country=country).value,
         "prices_include_tax": prices_include_tax,
     }
-    last = SellerTax.objects.filter(valid_from=valid_from).order_by("-id").first()
+    last = SellerTax.objects.filter(legal_entity__key=legal_entity, valid_from=valid_from).order_by("-id").first()
     if last is not None and all(getattr(last, name) == value for name, value in wanted.items()):
         return last
     return SellerTax.objects.create(**wanted, actor=actor, reason=reason)
@@ -88,13 +92,16 @@ def add_registration(
     number: str,
     valid_from: date,
     valid_to: date | None = None,
+    legal_entity: str = FIRST,
     actor: str,
     reason: str,
 ) -> TaxRegistration:
-    """Say where the company is registered for tax, EU for the One-Stop Shop. The same a second time is the row that exists. Raises InvalidFields."""
+    """Say where a legal entity is registered for tax, EU for the One-Stop Shop. The same a second time is the row that exists. Raises InvalidFields."""
     place = [] if jurisdiction == ONE_STOP_SHOP else _place_errors(jurisdiction)
     errors = [*place, *_text_errors({"number": number}), *_span_errors(valid_from, valid_to)]
+    errors += entity_errors(key=legal_entity)
     fields = {
+        "legal_entity_id": legal_entity,
         "jurisdiction": jurisdiction,
         "number": number.strip(),
         "valid_from": valid_from,

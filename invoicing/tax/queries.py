@@ -12,7 +12,7 @@ from invoicing.tax.models import CustomerTax, SellerTax, TaxExemption, TaxRegist
 
 @dataclass(frozen=True)
 class TaxBook:
-    """What is known of the seller and of some customers; without settings of the seller no tax is charged."""
+    """What is known of sellers and of some customers; a seller without settings charges no tax."""
 
     settings: Sequence[SellerTax]
     registrations: Sequence[TaxRegistration] = ()
@@ -22,7 +22,8 @@ class TaxBook:
 
     def question(self, *, customer: Customer, on: date, days: Iterable[date]) -> TaxQuestion | None:
         """Return what a provider is asked about an invoice whose period ends `on` that day; None where no tax is charged then."""
-        chosen = settings_on(settings=self.settings, day=on)
+        seller = customer.seller_key
+        chosen = settings_on(settings=[row for row in self.settings if row.legal_entity_id == seller], day=on)
         if chosen is None:
             return None
         return TaxQuestion(
@@ -36,6 +37,7 @@ class TaxBook:
                 registrations=tuple(
                     Registration(row.jurisdiction, row.number, Span(row.valid_from, row.valid_to))
                     for row in self.registrations
+                    if row.legal_entity_id == seller
                 ),
             ),
             customer=self._facts(customer),
@@ -63,7 +65,7 @@ class TaxBook:
 
 
 def tax_book(*, customers: Collection[int]) -> TaxBook:
-    """Return what is known of the seller and of customers, by number: five queries, one where no tax is charged."""
+    """Return what is known of sellers and of customers, by number: five queries, one where no tax is charged."""
     settings = list(SellerTax.objects.order_by("valid_from", "id"))
     if not settings:
         return TaxBook(settings=())
@@ -83,7 +85,7 @@ def last_checks(*, customers: Collection[int]) -> list[VatIdCheck]:
 
 
 def settings_on(*, settings: Sequence[SellerTax], day: date) -> SellerTax | None:
-    """Return the settings that hold on a day: the latest begun by then, of several the newest."""
+    """Return which of a seller's settings hold on a day: the latest begun by then, of several the newest."""
     begun = [row for row in settings if row.valid_from <= day]
     return max(begun, key=lambda row: (row.valid_from, row.pk), default=None)
 

@@ -63,11 +63,14 @@ def check_vat_ids(*, at: datetime) -> list[VatIdCheck]:
     """Ask the register about the VAT ids of the European Union whose answer is missing or old, and keep what it says; nothing where none is named."""
     if not settings.VAT_ID_CHECK_URL:
         return []
-    asked_as = _own_number(at)
+    asked_as: dict[str, str] = {}
     checks = []
     for row in ids_to_check(at=at)[:AT_ONCE_MAX]:
+        seller = row.customer.seller_key
+        if seller not in asked_as:
+            asked_as[seller] = _own_number(seller, at)
         try:
-            answer = ask_register(vat_id=row.vat_id, asked_as=asked_as)
+            answer = ask_register(vat_id=row.vat_id, asked_as=asked_as[seller])
         except RegisterUnavailable as problem:
             logger.warning("the VAT id of %s could not be checked: %s", row.customer.key, problem)
             continue
@@ -97,9 +100,9 @@ def ids_to_check(*, at: datetime) -> "QuerySet[CustomerTax]":
     return asked.exclude(pk__in=recent.values("pk")).order_by("asked_at", "pk")
 
 
-def _own_number(at: datetime) -> str:
-    """Return a VAT id of the company's own in the European Union, or ""."""
-    for row in TaxRegistration.objects.filter(valid_from__lte=at.date()).order_by("id"):
+def _own_number(seller: str, at: datetime) -> str:
+    """Return a VAT id of a legal entity's own in the European Union, or ""."""
+    for row in TaxRegistration.objects.filter(legal_entity__key=seller, valid_from__lte=at.date()).order_by("id"):
         if row.jurisdiction in EUROPEAN_UNION and (row.valid_to is None or at.date() < row.valid_to):
             prefix = PREFIXES.get(row.jurisdiction, row.jurisdiction)
             if row.number.startswith(prefix):

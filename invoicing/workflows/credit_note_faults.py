@@ -36,7 +36,7 @@ def _seals(series: InvoiceSeries) -> Iterator[tuple[str, str]]:
             yield f"credit note {note.number}", "its lines do not sum to its total"
         previous = note.seal
     if series.last_seal != previous:
-        yield f"series {series.prefix}", "the newest credit note is missing or replaced"
+        yield f"series {series.prefix} of {series.legal_entity_id}", "the newest credit note is missing or replaced"
 
 
 def _more_than_asked_for() -> Iterator[tuple[str, str]]:

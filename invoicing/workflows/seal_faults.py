@@ -41,7 +41,7 @@ def seal_faults() -> Iterator[tuple[str, str]]:
                 yield subject, "its lines do not sum to its subtotal"
             previous = invoice.seal
         if series.last_seal != previous:
-            yield f"series {series.prefix}", "the newest invoice is missing or replaced"
+            yield f"series {series.prefix} of {series.legal_entity_id}", "the newest invoice is missing or replaced"
 
 
 def chain_faults() -> Iterator[tuple[str, str]]:

@@ -10,14 +10,20 @@ from invoicing.tax.models import CustomerTax, SellerTax
 
 
 def charges_tax() -> bool:
-    """Say whether the company charges tax, or will from a day on."""
+    """Say whether any legal entity charges tax, or will from a day on."""
     return SellerTax.objects.exists()
 
 
+def seller_charges_tax(*, customer: Customer) -> bool:
+    """Say whether who sells to a customer charges tax, or will from a day on."""
+    return SellerTax.objects.filter(legal_entity__key=customer.seller_key).exists()
+
+
 def without_tax_data(*, at: datetime) -> "QuerySet[Customer]":
-    """Return the customers with a subscription in force whose place is not known; nobody where no tax is charged."""
+    """Return the customers with a subscription in force whose place is not known; nobody whose seller charges no tax."""
     if not charges_tax():
         return Customer.objects.none()
     in_force = phases_in_force(at=at).values("subscription__customer")
     known = CustomerTax.objects.values("customer")
-    return Customer.objects.filter(pk__in=in_force).exclude(pk__in=known)
+    taxed = SellerTax.objects.values("legal_entity")
+    return Customer.objects.filter(pk__in=in_force, legal_entity__in=taxed).exclude(pk__in=known)

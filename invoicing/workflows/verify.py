@@ -39,6 +39,7 @@ from invoicing.workflows.guard_faults import guard_faults
 from invoicing.workflows.lines_in_service import lines_outside_service
 from invoicing.workflows.rate_again import issued_lines, proved_again
 from invoicing.workflows.seal_faults import seal_faults
+from invoicing.workflows.seller_faults import seller_faults
 from invoicing.workflows.tax_faults import tax_faults
 from invoicing.workflows.write_off_faults import write_off_faults
 from metering.archiving.checks import archive_faults
@@ -156,7 +157,7 @@ def check_reports_of_closed_months_hold() -> Iterator[Finding]:
 
 
 def check_numbers_are_gapless() -> Iterator[Finding]:
-    """Each series numbers its invoices and credit notes 1, 2, 3 ... without gap or repetition."""
+    """Each series numbers its invoices and credit notes 1, 2, 3 ... without gap or repetition, all of one seller and kind."""
     for series in InvoiceSeries.objects.order_by("prefix"):
         expected = {number_of(series=series, ordinal=ordinal) for ordinal in range(1, series.next_number)}
         numbers = (*series.invoices.values_list("number"), *series.credit_notes.values_list("number"))
@@ -165,6 +166,8 @@ def check_numbers_are_gapless() -> Iterator[Finding]:
             yield Finding("numbers are gapless", f"document {number}", "is missing")
         for number in sorted(found - expected):
             yield Finding("numbers are gapless", f"document {number}", f"does not belong to series {series.prefix}")
+    for subject, fault in seller_faults():
+        yield Finding("numbers are gapless", subject, fault)
 
 
 def check_seals_hold() -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from tests.bench import ground
 from billing_site.kernel.period import Period
 from invoicing.catalog.operations import load_catalog
 from invoicing.customers.models import Customer
+from invoicing.entities.operations import first_entity
 from invoicing.workflows.compute_invoice import Measure, compute_in_place, usage_of_charge
 from invoicing.workflows.preview_billing import preview_batch
 from invoicing.workflows.run_report import RunReport, due_in_batches
@@ -130,6 +131,7 @@ def fill(customers: int) -> None:
         raise SystemExit(f"{stored:,} other customers are stored here: give BENCH_DATA_DIR a folder of its own")
     if stored:
         return
+    first_entity()
     document = {
         "products": [{"key": "platform", "name": "Platform"}],
         "plans": [

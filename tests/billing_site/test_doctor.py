@@ -18,6 +18,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import ensure_schedules
 from billing_site.serving.diagnosis import State, diagnose
 from billing_site.serving.readiness import regular_jobs
+from invoicing.entities.operations import first_entity
 from tests.factories import JULY, use
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,7 +174,22 @@ def test_jobs_may_not_be_retried_while_they_still_run(settings: Any) -> None:
 def test_a_live_key_needs_care(settings: Any) -> None:
     settings.STRIPE_LIVE_MODE, settings.DEBUG = True, True
 
-    assert {"billing.E003", "billing.W004", "billing.W012"} <= set(problems())
+    assert {"billing.E003", "billing.W004"} <= set(problems())
+
+
+@pytest.mark.django_db
+def test_nobody_takes_real_money_as_the_example_seller(settings: Any) -> None:
+    first_entity()
+    assert found("sellers")[0] == State.WELL
+    settings.STRIPE_LIVE_MODE = True
+
+    state, told, remedy = found("sellers")
+
+    assert (state, told) == (
+        State.NOTE,
+        "documents name the example seller (main), and the key of Stripe's is a live one",
+    )
+    assert "Legal entities" in remedy
 
 
 def test_every_setting_is_in_the_example_and_nothing_else() -> None:

@@ -18,9 +18,10 @@ from invoicing.credit_notes.queries import credit_note_by_number
 from invoicing.documents.models import RenderedDocument, RenderingFailure
 from invoicing.documents.operations import forget_rendered
 from invoicing.documents.queries import invoices_to_render
+from invoicing.entities.logo import SellerLogo
+from invoicing.entities.operations import change_entity, first_entity
 from invoicing.invoices import printing
-from invoicing.invoices.logo import logo_in_use
-from invoicing.invoices.models import Invoice, SellerLogo
+from invoicing.invoices.models import Invoice
 from invoicing.workflows.render_documents import Swept, page_of, rendered_document, sweep_documents
 from invoicing.workflows.verify import verify
 from tests.billing_site.api.caller import Caller
@@ -155,7 +156,7 @@ def test_what_is_issued_keeps_the_logo_that_it_was_issued_with_and_its_bytes(set
     july = a_billed_july()
     printed = page_of(document=july).pdf()
 
-    settings.SELLER_LOGO = ""
+    change_entity(entity=first_entity(), changes={"logo": b""}, actor="test", reason="a new look")
 
     assert SellerLogo.objects.get().digest == july.seller["logo"]
     again = Invoice.objects.select_related("customer").get(pk=july.pk)
@@ -188,4 +189,4 @@ def test_a_file_that_cannot_be_a_logo_is_refused_before_anything_starts(
 
     assert complaint in problem.msg
     with pytest.raises(ImproperlyConfigured, match=complaint):
-        logo_in_use()
+        first_entity()

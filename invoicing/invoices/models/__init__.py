@@ -10,7 +10,6 @@ from invoicing.invoices.models.invoice import (
 )
 from invoicing.invoices.models.life import written_off_sql
 from invoicing.invoices.models.line import STATED, InvoiceLine, LineKind
-from invoicing.invoices.models.logo import SellerLogo
 from invoicing.invoices.models.series import InvoiceSeries, number_sql
 from invoicing.invoices.models.tax import TaxLine
 
@@ -25,7 +24,6 @@ __all__ = [
     "InvoiceSeries",
     "InvoiceStatus",
     "LineKind",
-    "SellerLogo",
     "TaxLine",
     "TaxState",
     "UsageCorrection",

@@ -5,6 +5,7 @@ from django.db import models
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import never_truncated
+from invoicing.entities.models import FIRST, LegalEntity
 
 
 def number_sql(prefix: str, ordinal: str) -> str:
@@ -22,8 +23,16 @@ def ordinal_sql(number: str, prefix: str) -> str:
 
 
 class InvoiceSeries(models.Model):
-    """A gapless sequence of numbers, of invoices or of credit notes; its row is locked while a number is taken."""
+    """A gapless sequence of numbers of a legal entity and a year, of invoices or of credit notes; its row is locked while a number is taken."""
 
+    legal_entity = models.ForeignKey(
+        LegalEntity,
+        to_field="key",
+        default=FIRST,
+        db_default=models.Value(FIRST),
+        on_delete=models.PROTECT,
+        related_name="series",
+    )
     prefix = models.CharField(max_length=30, unique=True, help_text="INV-2026")
     next_number = models.PositiveIntegerField(default=1)
     last_seal = models.CharField(max_length=64, blank=True, help_text="The seal of the newest document of the series.")
@@ -37,15 +46,23 @@ class InvoiceSeries(models.Model):
                 name="counts_upwards",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+                # Whoever issues shares the lock on the entity's row: nobody gives it another name or prefix meanwhile.
                 func="""
                     IF TG_OP = 'INSERT' THEN
                         IF NEW.next_number <> 1 OR NEW.last_seal <> '' THEN
                             RAISE EXCEPTION 'invoice series % begins with 1', NEW.prefix
                                 USING ERRCODE = 'integrity_constraint_violation';
                         END IF;
+                        PERFORM 1 FROM invoicing_legalentity WHERE key = NEW.legal_entity_id AND NEW.prefix ~ '-[0-9]{4}$'
+                            AND left(NEW.prefix, -5) IN (invoice_prefix, credit_note_prefix) FOR SHARE;
+                        IF NOT FOUND THEN
+                            RAISE EXCEPTION 'legal entity % numbers nothing as %', NEW.legal_entity_id, NEW.prefix
+                                USING ERRCODE = 'integrity_constraint_violation';
+                        END IF;
                         RETURN NEW;
                     END IF;
                     IF TG_OP = 'DELETE' OR NEW.id <> OLD.id OR NEW.prefix <> OLD.prefix
+                       OR NEW.legal_entity_id <> OLD.legal_entity_id
                        OR (NEW.next_number, NEW.last_seal) <> (OLD.next_number, OLD.last_seal)
                           AND (NEW.next_number <= OLD.next_number OR NEW.last_seal = OLD.last_seal) THEN
                         RAISE EXCEPTION 'invoice series % counts upwards and stays', OLD.prefix
@@ -97,14 +114,22 @@ def numbered_guards() -> list[Guard]:
             name="takes_a_new_number",
             when=pgtrigger.Before,
             operation=pgtrigger.Update,
-            # Of the numbers that its series has not counted yet; by the end of the transaction it has.
+            # Of the numbers that its series has not counted yet; by the end of the transaction it has. The customer is locked: its
+            # seller stays.
             func=f"""
-                IF OLD.status = 'draft' AND NEW.status <> 'draft' AND NOT EXISTS (
-                    SELECT 1 FROM invoicing_invoiceseries series
-                     WHERE id = NEW.series_id AND {ordinal_sql("NEW.number", "prefix")} >= next_number
-                ) THEN
-                    RAISE EXCEPTION '% is not a new number of its series', NEW.number
-                        USING ERRCODE = 'integrity_constraint_violation';
+                IF OLD.status = 'draft' AND NEW.status <> 'draft' THEN
+                    PERFORM 1 FROM invoicing_invoiceseries series
+                      JOIN invoicing_legalentity entity ON entity.key = series.legal_entity_id
+                      JOIN invoicing_customer customer ON customer.legal_entity_id = entity.key
+                     WHERE series.id = NEW.series_id AND customer.id = NEW.customer_id
+                       AND series.prefix = entity.invoice_prefix || right(series.prefix, 5)
+                       AND entity.name = NEW.seller ->> 'name'
+                       AND {ordinal_sql("NEW.number", "series.prefix")} >= series.next_number
+                       FOR SHARE OF customer;
+                    IF NOT FOUND THEN
+                        RAISE EXCEPTION '% is not a new number of its seller, whom it names', NEW.number
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
                 END IF;
                 RETURN NEW;
             """,

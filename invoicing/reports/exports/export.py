@@ -8,6 +8,7 @@ from django.conf import settings as house
 
 from billing_site.kernel.errors import InvalidInput
 from billing_site.kernel.period import Period
+from invoicing.entities.operations import first_entity
 from invoicing.ledger.queries import accounts_booked_in, currencies_booked_in
 from invoicing.reports.asking import Question
 from invoicing.reports.exports.beancount_text import journal_as_beancount
@@ -39,7 +40,7 @@ class ExportSettings:
 
 
 def export_settings() -> ExportSettings:
-    """Return what the settings say about the systems of others."""
+    """Return what the settings say about the systems of others; the books are one, and are called as the first legal entity."""
     return ExportSettings(
         datev=DatevClient(
             consultant_number=house.DATEV_CONSULTANT_NUMBER,
@@ -47,7 +48,7 @@ def export_settings() -> ExportSettings:
             fiscal_month=house.FISCAL_YEAR_FIRST_MONTH,
         ),
         xero_tax_rate=house.XERO_TAX_RATE,
-        title=house.SELLER["name"],
+        title=first_entity().name,
     )
 
 

@@ -3,12 +3,14 @@
 import pytest
 
 from invoicing.customers.models import Customer
+from invoicing.entities.operations import first_entity
 from tests.billing_site.api.caller import Caller, fields_of
 
 pytestmark = pytest.mark.django_db
 
 
 def some_customers(*numbers: int) -> None:
+    first_entity()
     Customer.objects.bulk_create(Customer(key=f"c{number}", name=f"C {number}", currency="EUR") for number in numbers)
 
 

@@ -10,6 +10,7 @@ from billing_site.portal.queries import invoice_page as queries
 from billing_site.portal.queries.invoice_page import invoice_page
 from billing_site.portal.queries.lines import Check
 from invoicing.customers.queries import customer_by_key
+from invoicing.entities.operations import change_entity, first_entity
 from invoicing.invoices.models import Invoice
 from invoicing.payments.operations import record_failure
 from invoicing.workflows.run_billing import issue_billing
@@ -140,8 +141,10 @@ def pay(invoice: Invoice, amount: str, at: datetime, *, reference: str) -> None:
     )
 
 
-def test_bank_details_stand_where_a_transfer_is_owed_and_only_there(acme, visit, settings):
-    settings.SELLER = {**settings.SELLER, "bank": "Example Bank\nIBAN DE00"}
+def test_bank_details_stand_where_a_transfer_is_owed_and_only_there(acme, visit):
+    change_entity(
+        entity=first_entity(), changes={"bank": "Example Bank\nIBAN DE00"}, actor="test", reason="a new account"
+    )
     [july] = issue_billing(as_of=AUGUST, at=AUGUST).invoices
     client = visit("cust_acme")
 

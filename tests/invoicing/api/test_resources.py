@@ -14,6 +14,7 @@ pytestmark = pytest.mark.django_db
 ACME = {
     "key": "cust_acme",
     "name": "Acme GmbH",
+    "legal_entity": "main",
     "email": "billing@acme.example",
     "currency": "EUR",
     "timezone": "Europe/Berlin",

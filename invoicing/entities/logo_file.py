@@ -1,4 +1,4 @@
-"""The file of the seller's logo that the settings name: read once, and refused with the reason where it cannot be printed."""
+"""The file of a seller's logo: refused with the reason where it cannot be printed."""
 
 from functools import cache
 from pathlib import Path
@@ -15,15 +15,24 @@ FORMATS: Final = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff"}
 
 @cache
 def read_logo(*, path: str) -> bytes:
-    """Read a logo, once a process as all settings; raises InvalidInput that says what is wrong with the file."""
+    """Read the logo that the settings name, once a process; raises InvalidInput that says what is wrong with the file."""
     try:
         content = Path(path).read_bytes()
     except OSError as problem:
         raise InvalidInput(f"{path} cannot be read: {problem.strerror}", code="unreadable") from problem
+    try:
+        check_logo(content=content)
+    except InvalidInput as problem:
+        raise InvalidInput(f"{path} {problem.message}", code=problem.code) from problem
+    return content
+
+
+def check_logo(*, content: bytes) -> None:
+    """Raise InvalidInput that says why a picture cannot be printed as a logo."""
     if len(content) > SIZE_MAX:
-        raise InvalidInput(f"{path} has {len(content)} bytes; at most {SIZE_MAX} are printed", code="too_large")
+        raise InvalidInput(f"has {len(content)} bytes; at most {SIZE_MAX} are printed", code="too_large")
     if not content.startswith(tuple(FORMATS.values())):
-        raise InvalidInput(f"{path} is no {' or '.join(FORMATS)} file", code="unknown_format")
+        raise InvalidInput(f"is no {' or '.join(FORMATS)} file", code="unknown_format")
     try:
         typst.compile(
             b"#image(bytes(json(bytes(sys.inputs.logo))))",
@@ -32,5 +41,4 @@ def read_logo(*, path: str) -> bytes:
             ignore_system_fonts=True,
         )
     except typst.TypstError as problem:
-        raise InvalidInput(f"{path} cannot be drawn: {problem}", code="undrawable") from problem
-    return content
+        raise InvalidInput(f"cannot be drawn: {problem}", code="undrawable") from problem

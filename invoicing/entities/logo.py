@@ -1,4 +1,6 @@
-"""The logos of the seller: each is kept under its digest, so that an invoice is printed with the one that it was issued with."""
+"""The logos of sellers: each is kept under its digest, so that an invoice is printed with the one that it was issued with."""
+
+from hashlib import sha256
 
 from django.db import models
 from django.db.models import F, Func, Q, Value
@@ -22,3 +24,12 @@ class SellerLogo(models.Model):
 
     def __str__(self) -> str:
         return self.digest[:12]
+
+
+def keep_logo(*, content: bytes) -> str:
+    """Keep a picture and return the digest under which it is kept; "" for no picture."""
+    if not content:
+        return ""
+    digest = sha256(content).hexdigest()
+    SellerLogo.objects.bulk_create([SellerLogo(digest=digest, content=content)], ignore_conflicts=True)
+    return digest
