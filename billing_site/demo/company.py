@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 GOOD_CARDS = ("pm_card_visa", "pm_card_mastercard", "pm_card_visa_debit", "pm_card_amex")
@@ -10,6 +11,18 @@ FAILS_WHEN_CHARGED = "pm_card_chargeCustomerFail"
 DECLINED_AT_ONCE = "pm_card_chargeDeclined"
 ASKS_THE_CUSTOMER = "pm_card_threeDSecure2Required"
 BY_TRANSFER = "manual"
+
+# Sells to some customers in the United States; to all others the company that the settings name.
+AMERICAN: dict[str, Any] = {
+    "key": "us",
+    "name": "Example Inference Inc.",
+    "address": "1 Example Plaza\nNew York, NY 10001\nUnited States",
+    "email": "billing@example.com",
+    "registration": "Delaware corporation 1234567",
+    "bank": "Example Bank N.A.\nRouting 000000000, account 123456789",
+    "invoice_prefix": "US",
+    "credit_note_prefix": "US-CN",
+}
 
 LONG_NAME = (
     "Vereinigte Ostwestfälisch-Lippische Gesellschaft für angewandte Sprachmodelle, Prozessautomatisierung und "
@@ -39,6 +52,7 @@ class DemoCustomer:
     ends_on_day: int | None = None
     channel: str = "stripe"
     bad_card: str = ""
+    seller: str = "main"
 
     @property
     def key(self) -> str:
@@ -108,9 +122,10 @@ CUSTOMERS: Sequence[DemoCustomer] = (
        bad_card=DECLINED_AT_ONCE),
     _c("polder", "Polder Mobility B.V.", "EUR Europe/Amsterdam", "inference-scale", 190, 3),
     _c("akari_ai", "Akari AI K.K.", "JPY Asia/Tokyo", "inference-on-demand", 150, 2),
-    _c("meridian", "Meridian Insurance Group", "USD America/New_York", "workflow-team", 160, 900),
-    _c("gridline", "Gridline Utilities", "USD America/Chicago", "workflow-team", 200, 9000),
-    _c("cascade", "Cascade Claims", "USD America/Los_Angeles", "workflow-volume", 110, 1600),
+    _c("meridian", "Meridian Insurance Group", "USD America/New_York", "workflow-team", 160, 900,
+       seller="us"),
+    _c("gridline", "Gridline Utilities", "USD America/Chicago", "workflow-team", 200, 9000, seller="us"),
+    _c("cascade", "Cascade Claims", "USD America/Los_Angeles", "workflow-volume", 110, 1600, seller="us"),
     _c("tessera", "Tessera S.p.A.", "EUR Europe/Rome", "workflow-team", 120, 1500),
     _c("baltika", "Baltika Shipping OÜ", "EUR Europe/Tallinn", "workflow-volume", 90, 4500,
        anchor="anniversary", starts_on_day=6),

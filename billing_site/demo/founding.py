@@ -6,13 +6,14 @@ from pathlib import Path
 import yaml
 
 from billing_site.demo.agreements import agree_terms
-from billing_site.demo.company import CUSTOMERS, GOOD_CARDS, DemoCustomer
+from billing_site.demo.company import AMERICAN, CUSTOMERS, GOOD_CARDS, DemoCustomer
 from billing_site.demo.taxes import charge_tax, place_customer
 from billing_site.kernel.errors import NotFound
 from invoicing.catalog.operations import load_catalog
 from invoicing.catalog.queries import published_version
 from invoicing.customers.operations import change_customer, create_customer
 from invoicing.customers.queries import customer_by_key
+from invoicing.entities.operations import create_entity
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.start import start_subscription
 
@@ -22,8 +23,9 @@ REASON = "the demo company"
 
 
 def found_company(*, first_day: datetime) -> None:
-    """Load the catalog and say how tax is charged; a second time changes nothing."""
+    """Load the catalog, say who sells beside the first company, and how tax is charged; a second time changes nothing."""
     load_catalog(document=yaml.safe_load(CATALOG.read_text()), at=first_day, actor=ACTOR, reason=REASON)
+    create_entity(**AMERICAN, actor=ACTOR, reason=REASON)
     charge_tax()
 
 
@@ -36,6 +38,7 @@ def sign_up(*, number: int, first_day: datetime) -> None:
         customer = create_customer(
             key=wanted.key,
             name=wanted.name,
+            legal_entity=wanted.seller,
             email=wanted.email,
             currency=wanted.currency,
             timezone=wanted.timezone,

@@ -1,9 +1,9 @@
-"""How the demo company charges tax: at home in Germany, to consumers in the Union, in New York; and where its customers are."""
+"""How the demo company charges tax: at home in Germany, to consumers in the Union, in New York; and where its customers are. Its American sister charges none."""
 
 from datetime import date
 from decimal import Decimal
 
-from billing_site.demo.company import CUSTOMERS
+from billing_site.demo.company import AMERICAN, CUSTOMERS
 from invoicing.customers.models import Customer
 from invoicing.tax.operations import add_exemption, add_rate, add_registration, set_customer_tax, set_seller_tax
 
@@ -66,6 +66,7 @@ EXEMPT = "cust_agora"
 def charge_tax() -> None:
     """Say that tax is charged, where the company is registered, and by which rates; a second time changes nothing."""
     set_seller_tax(valid_from=SINCE, country="DE", actor=ACTOR, reason=REASON)
+    set_seller_tax(legal_entity=AMERICAN["key"], valid_from=SINCE, country="US", actor=ACTOR, reason=REASON)
     for jurisdiction, number in REGISTRATIONS.items():
         add_registration(jurisdiction=jurisdiction, number=number, valid_from=SINCE, actor=ACTOR, reason=REASON)
     for jurisdiction, name, rate in RATES:

@@ -107,6 +107,7 @@ def test_the_customers_are_as_various_as_they_should_be() -> None:
     assert len({customer.key for customer in CUSTOMERS}) == len(CUSTOMERS)
     assert {customer.currency for customer in CUSTOMERS} == {"EUR", "USD", "JPY"}
     assert {customer.anchor for customer in CUSTOMERS} == {"calendar", "anniversary"}
+    assert {customer.seller for customer in CUSTOMERS} == {"main", "us"}
     assert len({customer.timezone for customer in CUSTOMERS}) > 12
     assert max(len(customer.name) for customer in CUSTOMERS) > 150
     assert sum(customer.channel == "manual" for customer in CUSTOMERS) == 3
