@@ -8,7 +8,7 @@ from invoicing.customers.models import SettlementChannel
 from invoicing.payments.models import Payment
 
 # Whose newest payment is taken back, and whose is only asked about.
-CHARGED_BACK = "cust_owl"
+CHARGED_BACK = "cust_meridian"
 ASKED_ABOUT = "cust_tessera"
 TIMEOUT_SECONDS = 10
 

@@ -55,7 +55,7 @@ def dashboard_page(dispute: Dispute) -> str:
 
 def story_of(dispute: Dispute) -> list[DisputeMoment]:
     """Return what happened to a dispute, oldest first."""
-    told = [_opened(dispute), *_moved(dispute, tuple(MOVEMENT_WORDS))]
+    told = [_opened(dispute, f"{money_text(dispute.amount)} disputed"), *_moved(dispute, tuple(MOVEMENT_WORDS))]
     told += [
         DisputeMoment(one.decided_at, DECISION_WORDS[one.kind], one.get_kind_display(), one.actor, one.reason)
         for one in dispute.decisions.all()
@@ -67,21 +67,19 @@ def story_of(dispute: Dispute) -> list[DisputeMoment]:
 
 def dispute_moments(dispute: Dispute) -> list[DisputeMoment]:
     """Return what the timeline of its invoice tells of a dispute."""
-    return [_opened(dispute), *_moved(dispute, ON_THE_INVOICE)]
+    return [
+        _opened(dispute, f"{money_text(dispute.amount)} disputed as {dispute}"),
+        *_moved(dispute, ON_THE_INVOICE),
+    ]
 
 
-def _opened(dispute: Dispute) -> DisputeMoment:
-    text = f"{money_text(dispute.amount)} disputed as {dispute}: {dispute.reason_words}"
-    return DisputeMoment(dispute.opened_at, "disputed", text)
+def _opened(dispute: Dispute, text: str) -> DisputeMoment:
+    return DisputeMoment(dispute.opened_at, "disputed", f"{text}: {dispute.reason_words}")
 
 
 def _moved(dispute: Dispute, kinds: Sequence[str]) -> list[DisputeMoment]:
     return [
-        DisputeMoment(
-            one.occurred_at,
-            MOVEMENT_WORDS[one.kind],
-            f"{money_text(one.amount)}: {one.get_kind_display().lower()} (dispute {dispute})",
-        )
+        DisputeMoment(one.occurred_at, MOVEMENT_WORDS[one.kind], f"{money_text(one.amount)} {MOVEMENT_WORDS[one.kind]}")
         for one in sorted(dispute.movements.all(), key=lambda one: one.pk)
         if one.kind in kinds
     ]

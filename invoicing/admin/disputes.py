@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from billing_site.display.admin import ReadOnlyAdmin, confirm_with_reason, moment_column
@@ -66,9 +67,7 @@ class DisputeAdmin(ReadOnlyAdmin):
         "customer_link",
         "invoice_link",
         "amount_disputed",
-        "why",
         moment_column("evidence_due_at", "Evidence due"),
-        moment_column("opened_at", "Opened"),
     )
     list_filter = (StateFilter, "status", "reason", "currency", ("opened_at", admin.DateFieldListFilter))
     search_fields = (
@@ -84,8 +83,10 @@ class DisputeAdmin(ReadOnlyAdmin):
 
     @admin.display(description="State", ordering="status")
     def state(self, dispute: Dispute) -> SafeString:
-        """Show where it stands."""
-        return dispute_pill(dispute)
+        """Show where it stands, and what the cardholder says."""
+        return format_html(
+            '{}<span class="bo-line bo-small bo-faint">{}</span>', dispute_pill(dispute), dispute.reason_words
+        )
 
     @admin.display(description="Customer", ordering="payment__customer__name")
     def customer_link(self, dispute: Dispute) -> SafeString:
@@ -102,11 +103,6 @@ class DisputeAdmin(ReadOnlyAdmin):
     def amount_disputed(self, dispute: Dispute) -> SafeString:
         """Show what it is over."""
         return money(dispute.amount)
-
-    @admin.display(description="Reason", ordering="reason")
-    def why(self, dispute: Dispute) -> str:
-        """Show what the cardholder says."""
-        return dispute.reason_words
 
     def get_urls(self) -> list[Any]:
         """Add the pages of what may be decided."""
