@@ -109,6 +109,9 @@ def create_entity(
         "bank": bank,
         "logo": logo,
     }
+    if key != FIRST:
+        # Its prefixes are taken before anybody else's are asked for.
+        first_entity()
     errors = _field_errors(fields, key=key)
     if not re.fullmatch(KEY, key):
         message = "use 1 to 30 small letters, digits, _ and -, beginning with a letter or digit"
