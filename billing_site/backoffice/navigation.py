@@ -124,6 +124,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             Item("Customer statement", "contact_page", "backoffice_statement", "invoicing.view_posting"),
             Item("Deferred revenue", "event_upcoming", "backoffice_deferred_revenue", "invoicing.view_posting"),
             Item("Tax report", "request_quote", "backoffice_tax", "invoicing.view_posting"),
+            Item("EC sales list", "euro", "backoffice_ec_sales_list", "invoicing.view_posting"),
             Item("Recurring revenue", "autorenew", "backoffice_mrr", "invoicing.view_posting"),
             Item("Recurring by customer", "person_search", "backoffice_mrr_by_customer", "invoicing.view_posting"),
             Item("Journal export", "download", "backoffice_journal_export", "invoicing.view_posting"),

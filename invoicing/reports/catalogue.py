@@ -7,6 +7,7 @@ from billing_site.kernel.errors import NotFound
 from invoicing.reports.aged_receivables import aged_receivables_report, open_invoices_report
 from invoicing.reports.asking import Question
 from invoicing.reports.deferred import deferred_revenue_report
+from invoicing.reports.ec_sales import ec_sales_report
 from invoicing.reports.general_ledger import account_movements_report, general_ledger_report
 from invoicing.reports.recurring import mrr_by_customer_report, mrr_report
 from invoicing.reports.report import Report
@@ -97,6 +98,14 @@ REPORTS: tuple[ReportKind, ...] = (
         (*SPAN, "currency"),
         tax_report,
         "Nothing was invoiced in this span. An issued invoice stands here with its tax, or why there is none.",
+    ),
+    ReportKind(
+        "ec-sales-list",
+        "EC sales list",
+        "What was sold by reverse charge to companies elsewhere in the European Union in a span, by VAT id.",
+        (*SPAN, "currency"),
+        ec_sales_report,
+        "Nothing was invoiced in this span. What is sold to companies elsewhere in the Union stands here by their VAT ids.",
     ),
     ReportKind(
         "mrr",

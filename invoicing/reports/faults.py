@@ -11,7 +11,7 @@ from invoicing.reports.receivables import receivable_differences
 NAMED_MAX = 100
 LAST_DAY = date(YEAR_LAST, 12, 31)
 # Their ties are of the invoices of a span, where the others' are balances at its end.
-OF_ALL_MONTHS = ("mrr", "tax")
+OF_ALL_MONTHS = ("mrr", "tax", "ec-sales-list")
 # The same ties once more.
 LEFT_OUT = ("mrr-by-customer",)
 
