@@ -7,16 +7,19 @@ from pathlib import Path
 
 from django.conf import settings
 from django.contrib.admin.models import ADDITION, LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
 
 from billing_site.api.models import ApiKey
 from billing_site.api.operations import create_api_key, digest_of_key
+from billing_site.backoffice.roles import FINANCE, ensure_roles
 from billing_site.demo.company import CUSTOMERS
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
 
 LOGIN = "admin"
+# A member of Finance: may do what the group may, and nothing else.
+FINANCE_LOGIN = "fiona"
 PASSWORD = "demo"  # noqa: S105 - made by the demo only, on loopback, and printed
 KEY_NAME = "Demo company"
 KEY_SCOPES = (
@@ -53,6 +56,15 @@ def ensure_login() -> User:
     """Return the demo's administrator, made on the first run."""
     user = User.objects.filter(username=LOGIN).first()
     return user or User.objects.create_superuser(username=LOGIN, password=PASSWORD)
+
+
+def ensure_finance_login() -> User:
+    """Return the demo's member of Finance, made on the first run."""
+    ensure_roles()
+    user = User.objects.filter(username=FINANCE_LOGIN).first()
+    user = user or User.objects.create_user(username=FINANCE_LOGIN, password=PASSWORD, is_staff=True)
+    user.groups.add(Group.objects.get(name=FINANCE))
+    return user
 
 
 def ensure_api_key() -> str:

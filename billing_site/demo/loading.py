@@ -17,10 +17,18 @@ from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.disputing import dispute_payments
 from billing_site.demo.errors import DemoFailed
 from billing_site.demo.founding import found_company, let_cards_go_bad, sign_up
-from billing_site.demo.keepsake import Completion, demo_created_at, ensure_api_key, ensure_login, note_completion
+from billing_site.demo.keepsake import (
+    Completion,
+    demo_created_at,
+    ensure_api_key,
+    ensure_finance_login,
+    ensure_login,
+    note_completion,
+)
 from billing_site.demo.months import Leg, legs_until, openings_at
 from billing_site.demo.sending import send_events
 from billing_site.demo.settling import record_transfers, settled_count, wait_for_payments, wait_for_pushes
+from billing_site.demo.tidying import tidy_up
 from billing_site.demo.usage import usage_of
 from billing_site.kernel.clock import now
 from invoicing.invoices.models import Invoice, InvoiceStatus
@@ -37,6 +45,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
     Raises DemoFailed.
     """
     user = ensure_login()
+    ensure_finance_login()
     key = ensure_api_key()
     columns = TextColumn("{task.description:<34}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
@@ -61,8 +70,9 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
         roll_up()
         set_budgets(billed_until=_last_billed(legs).end)
         wait_for_payments(sandbox_url=sandbox_url, look=look, progress=lambda _: None)
-        sweep_life_cycles(at=now())
         expire_credits(at=now())
+        _tidy_up(progress, first_day=legs[0].start)
+        sweep_life_cycles(at=now())
     noted = Completion(events=UsageEvent.objects.count(), duplicates=repeated, invoices=_issued_count())
     note_completion(user=user, noted=noted)
     return noted
@@ -115,6 +125,12 @@ def _collect(progress: Progress, *, sandbox_url: str, look: Callable[[], None]) 
         sandbox_url=sandbox_url, look=look, progress=lambda settled: progress.update(task, completed=settled)
     )
     progress.update(task, completed=settled_count())
+
+
+def _tidy_up(progress: Progress, *, first_day: datetime) -> None:
+    task = progress.add_task("Credit note, write-off, month close", total=None)
+    tidy_up(first_day=first_day, at=now())
+    _finish(progress, task)
 
 
 def _finish(progress: Progress, task: TaskID) -> None:

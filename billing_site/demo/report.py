@@ -14,11 +14,13 @@ from rich.panel import Panel
 from rich.table import Table
 
 from billing_site.demo.company import CUSTOMERS
-from billing_site.demo.keepsake import LOGIN, PASSWORD, Completion
+from billing_site.demo.keepsake import FINANCE_LOGIN, LOGIN, PASSWORD, Completion
 from billing_site.portal.access import link_for
+from invoicing.closing.queries import closes_in_force
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.printed_text import money_text
 from invoicing.payments.models import PaymentFailure
+from invoicing.write_offs.queries import write_off_in_force
 
 PORTALS = ("cust_northwind", "cust_lippe", "cust_kumo_systems")
 
@@ -45,6 +47,7 @@ class _Sum:
             str(self.statuses.total()),
             str(self.statuses[InvoiceStatus.PAID]),
             str(self.statuses[InvoiceStatus.ISSUED]),
+            str(self.statuses[InvoiceStatus.WRITTEN_OFF]),
             money_text(money=Money(self.billed, currency)),
             money_text(money=Money(self.received, currency)),
         )
@@ -66,10 +69,10 @@ def show_invoices(*, console: Console) -> None:
         totals[row["currency"]] += part
 
     table = Table(title="Invoices", title_justify="left")
-    for heading in ("Issued in", "Invoices", "Paid", "Open", "Billed", "Received"):
+    for heading in ("Issued in", "Invoices", "Paid", "Open", "Lost", "Billed", "Received"):
         table.add_column(heading, justify="left" if heading == "Issued in" else "right", no_wrap=True)
     for (month, currency), summed in found.items():
-        summed.add_to(table, label=f"{month:%B %Y}", currency=currency)
+        summed.add_to(table, label=f"{month:%b %Y}", currency=currency)
     table.add_section()
     for currency, summed in sorted(totals.items()):
         summed.add_to(table, label="Total", currency=currency)
@@ -89,6 +92,10 @@ def show_where_to_look(*, console: Console, url: str, api_key: str, noted: Compl
         lines.append(
             f"Portal       {names[key][:60]}\n             {link_for(customer_key=key).replace(settings.PUBLIC_URL, url, 1)}"
         )
+    closed = closes_in_force().first()
+    if closed is not None:
+        finance = f"login [bold]{FINANCE_LOGIN}[/bold], password [bold]{PASSWORD}[/bold]: Finance"
+        lines.insert(1, f"             {finance}, who closed {closed.month:%B %Y}")
     lines.append(f"In it        {len(CUSTOMERS)} customers, {noted.events:,} events ({noted.duplicates:,} sent twice)")
     if not is_served:
         lines.append("Nothing is served now: `make demo` or `manage.py serve` does.")
@@ -99,18 +106,16 @@ def show_where_to_look(*, console: Console, url: str, api_key: str, noted: Compl
 
 
 def _show_unpaid(*, console: Console) -> None:
-    unpaid = Invoice.objects.filter(status=InvoiceStatus.ISSUED).order_by("number")
+    unpaid = Invoice.objects.filter(status__in=(InvoiceStatus.ISSUED, InvoiceStatus.WRITTEN_OFF)).order_by("number")
     reasons = dict(PaymentFailure.objects.order_by("occurred_at").values_list("invoice_id", "message"))
     table = Table(title="Not paid, as planned", title_justify="left")
-    for heading in ("Number", "Customer", "Open", "Why"):
-        table.add_column(heading, no_wrap=heading in ("Number", "Open"))
+    for heading in ("Number", "Customer", "Unpaid", "Why"):
+        table.add_column(heading, no_wrap=heading in ("Number", "Unpaid"))
     for invoice in unpaid:
         waiting = "waits for the bank transfer" if invoice.settlement_channel == "manual" else "waits for Stripe"
-        table.add_row(
-            invoice.number,
-            invoice.customer_name,
-            money_text(money=invoice.amount_due),
-            reasons.get(invoice.pk, waiting).partition(". ")[0].rstrip("."),
-        )
+        why = reasons.get(invoice.pk, waiting).partition(". ")[0].rstrip(".")
+        if invoice.status == InvoiceStatus.WRITTEN_OFF:
+            why = f"given up: {write_off_in_force(invoice=invoice).reason}"
+        table.add_row(invoice.number, invoice.customer_name, money_text(money=invoice.amount_unpaid), why)
     if table.row_count:
         console.print(table)

@@ -12,20 +12,30 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from moneyed import Money
 
 from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.founding import found_company, let_cards_go_bad, sign_up
+from billing_site.demo.keepsake import FINANCE_LOGIN, ensure_finance_login
 from billing_site.demo.months import legs_until, openings_at
+from billing_site.demo.settling import NEVER_PAID, record_transfers
+from billing_site.demo.tidying import CREDITED, tidy_up
 from billing_site.demo.usage import usage_of
 from billing_site.sandbox.stripe.cards import BY_TOKEN
 from invoicing.catalog.models import Price
+from invoicing.closing.models import MonthClose
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.contract import PriceModel
+from invoicing.credit_notes.models import CreditNote
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
+from invoicing.invoices.models import Invoice
 from invoicing.subscriptions.commitment import Commitment, CommitmentPayment
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription
+from invoicing.workflows.run_billing import issue_billing
+from invoicing.workflows.settle_payment import settle_payment
+from invoicing.write_offs.models import WriteOff
 from metering.core.batch import read_ndjson_batch
 from tests.factories import a_customer
 
@@ -154,6 +164,33 @@ def test_the_company_sells_and_agrees_whatever_can_be_sold_and_agreed() -> None:
 
 
 @pytest.mark.django_db
+def test_what_finance_tidies_up_is_done_once_however_often_the_demo_starts() -> None:
+    legs = legs_until(created_at=CREATED_AT)
+    found_company(first_day=legs[0].start)
+    for number, customer in enumerate(CUSTOMERS):
+        if customer.key in (CREDITED, NEVER_PAID, "cust_nimbus_iberica"):
+            sign_up(number=number, first_day=legs[0].start)
+    for at in (openings_at(legs=legs), legs[0].end):
+        issue_billing(as_of=at, at=at)
+        record_transfers(last_leg_end=legs[2].end)
+    [invoice] = Invoice.objects.filter(customer__key=CREDITED)
+    settle_payment(
+        invoice_id=invoice.pk, channel="stripe", reference="ch_1", amount=invoice.total, received_at=legs[0].end
+    )
+    ensure_finance_login()
+
+    for _time in range(2):
+        tidy_up(first_day=legs[0].start, at=CREATED_AT)
+
+    note, given_up = CreditNote.objects.get(), WriteOff.objects.get()
+    assert (note.total, note.balance_amount) == (Money("11.50", "EUR"), Money("11.50", "EUR"))
+    assert (given_up.invoice.customer.key, given_up.amount) == (NEVER_PAID, Money("21.42", "EUR"))
+    closed = MonthClose.objects.order_by("id")
+    # Who is paid for on the first day in Madrid stands on the last day of November.
+    assert [(str(one), one.actor) for one in closed] == [("2025-11", FINANCE_LOGIN), ("2025-12", FINANCE_LOGIN)]
+
+
+@pytest.mark.django_db
 def test_the_demo_does_not_mix_with_other_customers() -> None:
     a_customer()
 
@@ -193,19 +230,20 @@ def test_the_whole_demo_is_loaded_billed_paid_and_verified_and_a_second_start_ch
 
     shown = first[first.index("Invoices    ") :] if "Invoices    " in first else first
     unpaid = [line for line in shown.splitlines() if "INV-" in line]
-    assert len(unpaid) == 4
-    assert invoices_shown(shown) == (122, 118, 4)
-    assert any("Kino Lab" in line for line in unpaid)
-    assert "key bbk_" in shown and "password demo" in shown
+    assert len(unpaid) == 5
+    assert invoices_shown(shown) == (122, 117, 4, 1)
+    assert sum("Kino Lab" in line for line in unpaid) == 2
+    assert "given up" in shown
+    assert "key bbk_" in shown and "password demo" in shown and "Finance, who closed" in shown
     assert _without_links(second) in _without_links(first)
     assert "all equal" in manage("verify")
     assert "wrong" not in manage("doctor")
 
 
 def invoices_shown(table: str) -> tuple[int, ...]:
-    """How many invoices there are, paid and open: the rows of totals, one a currency."""
+    """How many invoices there are, paid, open and given up: the rows of totals, one a currency."""
     rows = [[cell.strip() for cell in line.split("│")] for line in table.splitlines() if line.startswith("│ Total ")]
-    return tuple(sum(int(row[column]) for row in rows) for column in (2, 3, 4))
+    return tuple(sum(int(row[column]) for row in rows) for column in (2, 3, 4, 5))
 
 
 def _without_links(text: str) -> str:
