@@ -326,7 +326,7 @@ def test_an_invoice_over_nothing_is_paid_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("currency", "expected"), [("JPY", "1235"), ("KWD", "1234.568"), ("CLF", "1234.5679"), ("EUR", "1234.57")]
+    ("currency", "expected"), [("JPY", "1235"), ("KWD", "1234.568"), ("CLF", "1234.5678"), ("EUR", "1234.57")]
 )
 @pytest.mark.requirement("S0-120")
 def test_a_line_is_rounded_once_to_the_currencys_exponent(currency: str, expected: str) -> None:

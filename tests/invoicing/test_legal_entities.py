@@ -314,7 +314,7 @@ def test_the_settings_make_the_first_legal_entity_and_say_nothing_afterwards(set
 def test_the_seller_of_an_installation_that_is_upgraded_becomes_its_first_legal_entity(settings: Any) -> None:
     settings.SELLER = {**house.SELLER, "name": "Founders GmbH"}
     settings.CREDIT_NOTE_NUMBER_PREFIX = "GS"
-    migration = import_module("invoicing.migrations.0052b_make_the_seller_the_first_legal_entity")
+    migration = import_module("invoicing.migrations.0053_make_the_seller_the_first_legal_entity")
 
     migration.make_the_first(apps, SimpleNamespace(connection=connection))
 

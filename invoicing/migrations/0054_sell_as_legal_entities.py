@@ -13,7 +13,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0052b_make_the_seller_the_first_legal_entity'),
+        ('invoicing', '0053_make_the_seller_the_first_legal_entity'),
     ]
 
     operations = [
