@@ -18,6 +18,7 @@ from tests.bench import ground
 from django.apps import apps
 
 from invoicing.catalog.operations import load_catalog
+from invoicing.entities.operations import first_entity
 from invoicing.invoices.models import Invoice, InvoiceSeries
 from invoicing.workflows.run_billing import issue_billing
 from metering.core.parsing import Event
@@ -66,6 +67,7 @@ def fill(invoices: int) -> None:
     """Store customers, subscriptions and their usage; everything is issued once, so that a kept folder is of no use."""
     if ground.one("SELECT count(*) FROM invoicing_customer"):
         raise SystemExit("there are customers already: give BENCH_DATA_DIR a folder of its own")
+    first_entity()
     document = {
         "products": [{"key": "platform", "name": "Platform"}],
         "plans": [{"key": "three", "name": "Three", "product": "platform", "prices": PRICES}],

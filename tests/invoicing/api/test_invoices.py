@@ -45,6 +45,7 @@ def test_an_invoice_is_read_with_its_lines(july):
         "kind": "period",
         "key": None,
         "customer_id": "cust_acme",
+        "legal_entity": "main",
         "status": "issued",
         "stage": "issued",
         "currency": "USD",
