@@ -78,10 +78,16 @@ def first_boundary(started_at: datetime, anchor: str, cadence: str, zone: ZoneIn
 
 
 def boundaries(started_at: datetime, anchor: str, cadence: str, timezone: str) -> Iterator[datetime]:
-    """The moments at which one billing period ends and the next begins, the first one included, for ever."""
+    """The moments at which one billing period ends and the next begins, the first one included, for ever.
+
+    On an anniversary the first one is the start itself, in whichever of the two hours that the clock shows twice it lies.
+    """
     zone = ZoneInfo(timezone)
     wall = first_boundary(started_at, anchor, cadence, zone)
     times = 0
+    if anchor == "anniversary":
+        yield started_at
+        times = 1
     while True:
         day = later(wall.date(), cadence, times)
         yield on_the_wall(datetime.combine(day, wall.time()), zone)
