@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
+from hypothesis import HealthCheck, settings
+
+# How fast the machine is, and what else it does, is no property of what is tested.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 # What migrations wrote: without the key horizon the first insert of a test would have to open the month.
 KEPT = ("django_migrations", "django_content_type", "auth_permission", "metering_keyhorizon")

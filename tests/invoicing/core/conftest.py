@@ -2,5 +2,5 @@
 
 from hypothesis import settings
 
-settings.register_profile("core", deadline=None, derandomize=True, database=None)
+settings.register_profile("core", settings.get_profile("house"), derandomize=True, database=None)
 settings.load_profile("core")
