@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pgtrigger
-from django.db import models
+from django.db import connection, models
+from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
 from billing_site.kernel.bulk import update_rows
@@ -47,9 +48,18 @@ def update_all_with_reason(rows: Sequence[models.Model], *, fields: Sequence[str
 
 def _note_all(rows: Sequence[models.Model], *, actor: str, reason: str, are_new: bool) -> None:
     assert actor and reason, "a change without actor and reason cannot be audited"
-    for row in rows:
-        row._change_reason = f"{actor}: {reason}"  # type: ignore[attr-defined]
-    type(rows[0]).history.bulk_history_create(rows, update=not are_new)  # type: ignore[attr-defined]
+    stored, kept = type(rows[0]), type(rows[0]).history.model  # type: ignore[attr-defined]
+    columns = ", ".join(connection.ops.quote_name(field.column) for field in kept.tracked_fields)
+    user = kept.get_default_history_user(rows[0])
+    with connection.cursor() as cursor:
+        # As the database holds them: what it has filled in by itself is kept, too.
+        cursor.execute(
+            f"INSERT INTO {connection.ops.quote_name(kept._meta.db_table)}"
+            f" ({columns}, history_date, history_change_reason, history_type, history_user_id)"
+            f" SELECT {columns}, %s, %s, %s, %s FROM {connection.ops.quote_name(stored._meta.db_table)}"
+            " WHERE id = ANY(%s) ORDER BY id",
+            [timezone.now(), f"{actor}: {reason}", "+" if are_new else "~", user and user.pk, [row.pk for row in rows]],
+        )
 
 
 def delete_with_reason(row: models.Model, *, actor: str, reason: str) -> None:

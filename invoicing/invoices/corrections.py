@@ -81,6 +81,8 @@ def lines_of_corrections(
 ) -> list[InvoiceLine]:
     """Return the rows of the lines that carry corrections, unsaved and without digest."""
     by_reference = {line.reference: line for line in lines}
+    if not by_reference:
+        return []
     rows = UsageCorrection.objects.select_related("original").in_bulk([_number(name) for name in by_reference])
     return [
         InvoiceLine(

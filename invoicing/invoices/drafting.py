@@ -7,6 +7,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from moneyed import Money
 
+from billing_site.kernel.bulk import insert_rows
 from billing_site.kernel.history import create_all_with_reason, delete_with_reason, save_with_reason
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.assembly import AssembledInvoice
@@ -16,7 +17,7 @@ from invoicing.customers.operations import lock_customer
 from invoicing.invoices.adjustments import lines_of_adjustments
 from invoicing.invoices.corrections import lines_of_corrections
 from invoicing.invoices.event_roots import drafts_lacking_roots, root_over_lines, set_event_roots
-from invoicing.invoices.models import BillingRun, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, TaxLine
+from invoicing.invoices.models import BillingRun, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.parties import copy_parties, sellers_of
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import note_tax, rows_of_tax
@@ -89,10 +90,10 @@ def save_drafts(
         for line in lines_of[_place(draft)]:
             # The invoice has its number only now.
             line.invoice = invoice
-    InvoiceLine.objects.bulk_create([line for lines in lines_of.values() for line in lines])
+    insert_rows([line for lines in lines_of.values() for line in lines])
     for draft, _ in changing:
         taxes += rows_of_tax(tax=draft.assembled.tax, lines=lines_of[_place(draft)])
-    TaxLine.objects.bulk_create(taxes)
+    insert_rows(taxes)
     return invoices
 
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db import connection
+from django.db.models import prefetch_related_objects
 
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.history import update_all_with_reason
@@ -48,7 +49,8 @@ def issue_all(
         invoice.previous_seal = series.last_seal
         lines = lines_of[invoice.pk]
         digests = _checked_digests(invoice, lines)
-        invoice.seal = invoice_seal(invoice=invoice, line_digests=digests, taxes=taxes_of(lines=lines))
+        taxes = taxes_of(lines=lines) if invoice.tax is not None else ()
+        invoice.seal = invoice_seal(invoice=invoice, line_digests=digests, taxes=taxes)
         series.next_number += 1
         series.last_seal = invoice.seal
     update_all_with_reason(invoices, fields=ISSUED_FIELDS, actor=actor, reason=reason)
@@ -58,11 +60,13 @@ def issue_all(
 
 
 def _lines_of(invoices: Sequence[Invoice]) -> dict[int, list[InvoiceLine]]:
-    """Return the stored lines of invoices by their numbers, with what they draw on and their taxes."""
+    """Return the stored lines of invoices by their numbers, with what they draw on, and with their taxes where there are any."""
     found: dict[int, list[InvoiceLine]] = {invoice.pk: [] for invoice in invoices}
     rows = InvoiceLine.objects.filter(invoice__in=found).order_by("invoice_id", "position")
-    for row in rows.select_related("credit_grant").prefetch_related("taxes"):
+    for row in rows.select_related("credit_grant"):
         found[row.invoice_id].append(row)
+    taxed = [line for invoice in invoices if invoice.tax is not None for line in found[invoice.pk]]
+    prefetch_related_objects(taxed, "taxes")
     return found
 
 

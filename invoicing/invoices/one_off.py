@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from django.db import IntegrityError, connection, transaction
 from moneyed import Money
 
+from billing_site.kernel.bulk import insert_rows
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
@@ -20,7 +21,7 @@ from invoicing.core.proof import stated_document
 from invoicing.core.stated import StatedItem
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import KEY_PATTERN
-from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, TaxLine
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine
 from invoicing.invoices.parties import copy_parties, sellers_of
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import note_tax, rows_of_tax, tax_terms_once
@@ -140,8 +141,8 @@ def save_once(
     ]
     for line in lines:
         line.digest = line_digest(line=line)
-    InvoiceLine.objects.bulk_create(lines)
-    TaxLine.objects.bulk_create(rows_of_tax(tax=assembled.tax, lines=lines))
+    insert_rows(lines)
+    insert_rows(rows_of_tax(tax=assembled.tax, lines=lines))
     return invoice
 
 

@@ -9,6 +9,7 @@ from django.db.models import Prefetch
 from moneyed import Money
 
 from billing_site.kernel import money
+from billing_site.kernel.bulk import insert_rows
 from invoicing.core.posting import (
     ACCOUNT_NAMES,
     BAD_DEBT,
@@ -143,10 +144,12 @@ def _post(entries: Sequence[NewEntry], rows: Sequence[JournalEntry]) -> None:
     accounts = {account.code: account for account in Account.objects.filter(code__in=codes)}
     if len(accounts) < len(codes):
         accounts = ensure_accounts()
-    Posting.objects.bulk_create(
-        Posting(entry=row, account=accounts[line.account], currency=entry.currency, amount=line.amount)
-        for entry, row in zip(entries, rows, strict=True)
-        for line in entry.postings
+    insert_rows(
+        [
+            Posting(entry=row, account=accounts[line.account], currency=entry.currency, amount=line.amount)
+            for entry, row in zip(entries, rows, strict=True)
+            for line in entry.postings
+        ]
     )
 
 

@@ -1,13 +1,15 @@
 """One billing run: every period that is due becomes a draft, or an issued invoice, exactly once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from django.db import connection, transaction
 
+from billing_site.kernel.garbage import uncollected
 from billing_site.kernel.period import Period
+from billing_site.kernel.processes import done_beside_each_other
 from invoicing.customers.operations import lock_customers
 from invoicing.invoices.drafting import NewDraft, save_drafts
 from invoicing.invoices.issuing import refuse_unended
@@ -49,15 +51,23 @@ def issue_billing(
     customer_key: str = "",
     actor: str = "billing run",
     progress: Progress | None = None,
+    processes: int = 1,
 ) -> RunReport:
     """Draft and issue every period that ended by `as_of`; running it again makes nothing new.
 
     A period in which usage is charged and that ended less than its customer's grace ago, by `as_of` and by `at`, stays a
     draft: late usage still joins it (S0-060, S0-062). So does one that the gate holds, until somebody releases it (S3-053). What is late for earlier invoices is settled first. Some customers at a time are a transaction of their own: a crash leaves whole invoices or none,
-    and the next run goes on where it stopped (S0-131).
+    and the next run goes on where it stopped (S0-131). With more than one of `processes` so many batches are billed at a time; it is
+    asked for outside of any transaction.
     """
     return _run(
-        as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=issue_all_computed, progress=progress
+        as_of=as_of,
+        at=at,
+        customer_key=customer_key,
+        actor=actor,
+        finish=issue_all_computed,
+        progress=progress,
+        processes=processes,
     )
 
 
@@ -69,12 +79,21 @@ def _run(
     actor: str,
     finish: Finish,
     progress: Progress | None = None,
+    processes: int = 1,
 ) -> RunReport:
     roll_up()
     report = RunReport()
     settle_first(report, at=at, customer_key=customer_key)
     _bill_all(
-        report, as_of=as_of, at=at, customer_key=customer_key, actor=actor, reason="", finish=finish, progress=progress
+        report,
+        as_of=as_of,
+        at=at,
+        customer_key=customer_key,
+        actor=actor,
+        reason="",
+        finish=finish,
+        progress=progress,
+        processes=processes,
     )
     return report
 
@@ -94,6 +113,7 @@ def issue_due(*, report: RunReport, as_of: datetime, at: datetime, actor: str, r
         reason=reason,
         finish=issue_all_computed,
         progress=None,
+        processes=1,
     )
 
 
@@ -107,6 +127,7 @@ def _bill_all(
     reason: str,
     finish: Finish,
     progress: Progress | None,
+    processes: int,
 ) -> BillingRun:
     batches = due_in_batches(as_of=as_of, customer_key=customer_key, report=report)
     # The oldest periods first: what is settled late goes to the next invoice.
@@ -117,10 +138,9 @@ def _bill_all(
     reason = reason or f"billing run {run.pk} as of {as_of:%Y-%m-%d %H:%M} UTC"
     deed = _Deed(run, at, actor, reason, finish)
     done = 0
-    for batch in _each_customer_once(due):
-        _plan_anew()
-        _bill(batch, report, deed)
-        done += len(batch)
+    for batch, told in _all_billed((_Batch(batch, deed) for batch in _each_customer_once(due)), processes=processes):
+        report.add(told)
+        done += len(batch.due)
         if progress is not None:
             progress(done, len(due))
     run.finished_at = at
@@ -137,6 +157,15 @@ def _bill_all(
     ]
     run.save()
     return run
+
+
+def _all_billed(batches: Iterable["_Batch"], *, processes: int) -> Iterator[tuple["_Batch", RunReport]]:
+    """Bill batches, and yield each with what is told of it; in one process in their order, in several as they end."""
+    if processes == 1:
+        for batch in batches:
+            yield batch, _bill(batch)
+    else:
+        yield from done_beside_each_other(_bill, batches, processes=processes, touches=_customers_of)
 
 
 def _plan_anew() -> None:
@@ -164,16 +193,16 @@ def _ended(due: Sequence[_Due], report: RunReport, *, at: datetime) -> list[_Due
     return ended
 
 
-def _each_customer_once(due: Sequence[_Due]) -> Iterator[list[_Due]]:
+def _each_customer_once(due: Sequence[_Due]) -> Iterator[tuple[_Due, ...]]:
     """Yield what is due in its order, in batches that name nobody twice: what is known about an invoice includes the one before."""
     batch: dict[int, _Due] = {}
     for one in due:
         if one.customer_id in batch or len(batch) == BATCH_INVOICES:
-            yield list(batch.values())
+            yield tuple(batch.values())
             batch = {}
         batch[one.customer_id] = one
     if batch:
-        yield list(batch.values())
+        yield tuple(batch.values())
 
 
 @dataclass(frozen=True)
@@ -187,19 +216,33 @@ class _Deed:
     finish: Finish
 
 
-def _bill(due: Sequence[_Due], report: RunReport, deed: _Deed) -> None:
+class _Batch(NamedTuple):
+    """Customers, each once, who are billed together, and how."""
+
+    due: tuple[_Due, ...]
+    deed: _Deed
+
+
+def _customers_of(batch: _Batch) -> frozenset[int]:
+    return frozenset(one.customer_id for one in batch.due)
+
+
+def _bill(batch: _Batch) -> RunReport:
     """Bill customers in one transaction; where that fails, in two halves, until it is known of whom it fails."""
+    due, deed = batch
+    _plan_anew()
     try:
-        told = hashing_ahead(lambda: _billed(due, deed), at=deed.at)
+        with uncollected():
+            return hashing_ahead(lambda: _billed(due, deed), at=deed.at)
     except OF_ONE_CUSTOMER as problem:
+        told = RunReport()
         if len(due) == 1:
-            tell_failure(report, due[0].customer_key, due[0].period, problem)
-            return
+            tell_failure(told, due[0].customer_key, due[0].period, problem)
+            return told
         middle = len(due) // 2
-        _bill(due[:middle], report, deed)
-        _bill(due[middle:], report, deed)
-    else:
-        report.add(told)
+        for half in (due[:middle], due[middle:]):
+            told.add(_bill(_Batch(half, deed)))
+        return told
 
 
 @transaction.atomic

@@ -1,6 +1,6 @@
 """How many invoices of three lines a second a billing run issues, end to end, against one INSERT ... SELECT of the same rows.
 
-    python -m tests.bench.bench_issue [--invoices 1000]
+    python -m tests.bench.bench_issue [--invoices 1000] [--processes 1]
 
 Every customer has a fee and two meters with usage of one month. Issued means: rolled up, computed, looked at by the gate, numbered
 without a gap, sealed, posted, queued for collection. The floor copies the rows that this made (invoices, lines, history, entries,
@@ -39,13 +39,14 @@ WRITTEN = ("Invoice", "InvoiceLine", "HistoricalInvoice", "JournalEntry", "Posti
 def main() -> None:
     parser = ground.arguments(__doc__, minutes=10)
     parser.add_argument("--invoices", type=int, default=1000, help="with three lines each (%(default)s)")
+    parser.add_argument("--processes", type=int, default=1, help="that bill at a time (%(default)s)")
     options = parser.parse_args()
     with ground.standing(minutes=options.minutes):
         fill(options.invoices)
         postgresql = ground.postgresql()
-        began, busy = perf_counter(), process_time()
-        report = issue_billing(as_of=AS_OF, at=AS_OF + timedelta(days=3))
-        wall, own, database = perf_counter() - began, process_time() - busy, postgresql.spent()
+        began, busy = perf_counter(), spent()
+        report = issue_billing(as_of=AS_OF, at=AS_OF + timedelta(days=3), processes=options.processes)
+        wall, own, database = perf_counter() - began, spent() - busy, postgresql.spent()
         issued = Invoice.objects.filter(status="issued").count()
         assert not report.failures, report.failures[:3]
         assert issued == options.invoices == InvoiceSeries.objects.get().next_number - 1, (
@@ -60,7 +61,19 @@ def main() -> None:
                 ["issue_billing", issued / wall, wall, own, database, wall / floor],
             ],
         )
-        print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
+        print(f"peak memory of the process: {_peak(resource.RUSAGE_SELF):,.0f} MB")
+        if options.processes > 1:
+            print(f"of the largest of the {options.processes} that bill: {_peak(resource.RUSAGE_CHILDREN):,.0f} MB")
+
+
+def spent() -> float:
+    """Return the CPU seconds of this process and of those that it began and that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return process_time() + children.ru_utime + children.ru_stime
+
+
+def _peak(whose: int) -> float:
+    return resource.getrusage(whose).ru_maxrss / 1024
 
 
 def fill(invoices: int) -> None:

@@ -23,7 +23,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 _kept = os.environ.get("BENCH_DATA_DIR")
 FOLDER = Path(_kept or tempfile.mkdtemp(prefix="billing-bench-")).resolve()
-os.environ.update(BILLING_DATA_DIR=str(FOLDER), DATABASE_URL="", API_RATE_LIMIT="")
+# Processes that a benchmark begins stand on the same ground.
+os.environ.update(BENCH_DATA_DIR=str(FOLDER), BILLING_DATA_DIR=str(FOLDER), DATABASE_URL="", API_RATE_LIMIT="")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
 
 import django  # noqa: E402

@@ -19,6 +19,8 @@ from invoicing.workflows.preview_billing import preview_billing
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.run_report import RunReport
 
+PROCESSES_MAX = 32
+
 
 class Command(BaseCommand):
     """One billing run."""
@@ -31,6 +33,14 @@ class Command(BaseCommand):
         parser.add_argument("--customer", default="", metavar="KEY", help="Only this customer.")
         parser.add_argument("--dry-run", action="store_true", help="Compute and print, write nothing.")
         parser.add_argument("--issue", action="store_true", help="Issue the invoices, not only drafts.")
+        parser.add_argument(
+            "--processes",
+            type=int,
+            choices=range(1, PROCESSES_MAX + 1),
+            default=1,
+            metavar="N",
+            help="With --issue: bill in so many processes, which is faster from some thousand customers on (%(default)s).",
+        )
         parser.add_argument("--at", type=moment, default=None, help="The moment of issue; default now.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -85,6 +95,7 @@ class Command(BaseCommand):
                 at=at,
                 customer_key=customer,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
+                processes=options["processes"],
             )
 
 
