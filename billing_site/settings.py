@@ -240,6 +240,8 @@ Q_CLUSTER = {
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 EMAIL_BACKEND = env.str("EMAIL_BACKEND", default="django.core.mail.backends.console.EmailBackend")
+# Who of the staff is told at once of what cannot wait for the next look at the back office: a disputed payment.
+ALERT_EMAIL = env.list("ALERT_EMAIL", default=[])
 # Who gets the day's anchor, to keep it where nobody of this house can change it.
 ANCHOR_EMAIL = env.list("ANCHOR_EMAIL", default=[])
 

@@ -12,8 +12,8 @@ from invoicing.evidence.anchors import anchor_of_day
 from invoicing.evidence.chain import extend_chain
 from invoicing.payments import intake, mirror, push, refunds
 from invoicing.tax.vat_id_checks import check_vat_ids
+from invoicing.workflows import alert_staff, follow_stripe, propose_run
 from invoicing.workflows import follow_dispute as disputes
-from invoicing.workflows import follow_stripe, propose_run
 from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.find_anomalies import sweep_anomalies
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
@@ -82,6 +82,11 @@ def follow_dispute(stripe_id: str) -> str:
 def close_dispute(dispute_id: int) -> str:
     """Tell Stripe that the loss of a disputed payment is accepted."""
     return disputes.close_dispute(dispute_id=dispute_id, at=now())
+
+
+def alert_of_dispute(dispute_id: int) -> str:
+    """Mail staff that a payment is disputed."""
+    return alert_staff.alert_of_dispute(dispute_id=dispute_id)
 
 
 def look_at_disputes() -> str:

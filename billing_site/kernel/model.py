@@ -83,6 +83,16 @@ def stays(*, noun: str, columns: Sequence[str]) -> Guard:
     )
 
 
+def never_deleted(*, noun: str) -> Guard:
+    """Return a trigger by which no row goes away; `noun` is in the plural. Columns that stay are guarded beside it."""
+    return Guard(
+        name="is_never_deleted",
+        when=pgtrigger.Before,
+        operation=pgtrigger.Delete,
+        func=f"RAISE EXCEPTION '{noun} cannot be deleted' USING ERRCODE = 'integrity_constraint_violation'; RETURN NULL;",
+    )
+
+
 def carved(*, noun: str, while_open: str, free_columns: Sequence[str]) -> list[Guard]:
     """Return triggers that freeze a row once it has left its open state.
 

@@ -18,13 +18,6 @@ from invoicing.payments.dispute import DecisionKind, Dispute, MovementKind
 from invoicing.workflows.follow_dispute import ENTRY_KINDS
 
 DASHBOARD = "https://dashboard.stripe.com"
-MOVEMENT_WORDS = {
-    MovementKind.WITHDRAWN.value: "withdrawn",
-    MovementKind.RETURNED.value: "given back",
-    MovementKind.LOST.value: "lost",
-    MovementKind.FEE.value: "fee",
-    MovementKind.FEE_RETURNED.value: "fee given back",
-}
 DECISION_WORDS = {DecisionKind.ACCEPT.value: "accepted", DecisionKind.UNFREEZE.value: "unfrozen"}
 # What of a dispute the timeline of its invoice tells.
 ON_THE_INVOICE = (MovementKind.RETURNED.value, MovementKind.LOST.value)
@@ -55,7 +48,7 @@ def dashboard_page(dispute: Dispute) -> str:
 
 def story_of(dispute: Dispute) -> list[DisputeMoment]:
     """Return what happened to a dispute, oldest first."""
-    told = [_opened(dispute, f"{money_text(dispute.amount)} disputed"), *_moved(dispute, tuple(MOVEMENT_WORDS))]
+    told = [_opened(dispute, f"{money_text(dispute.amount)} disputed"), *_moved(dispute, tuple(MovementKind.values))]
     told += [
         DisputeMoment(one.decided_at, DECISION_WORDS[one.kind], one.get_kind_display(), one.actor, one.reason)
         for one in dispute.decisions.all()
@@ -78,10 +71,11 @@ def _opened(dispute: Dispute, text: str) -> DisputeMoment:
 
 
 def _moved(dispute: Dispute, kinds: Sequence[str]) -> list[DisputeMoment]:
+    told = [one for one in sorted(dispute.movements.all(), key=lambda one: one.pk) if one.kind in kinds]
+    words = [one.get_kind_display().lower() for one in told]
     return [
-        DisputeMoment(one.occurred_at, MOVEMENT_WORDS[one.kind], f"{money_text(one.amount)} {MOVEMENT_WORDS[one.kind]}")
-        for one in sorted(dispute.movements.all(), key=lambda one: one.pk)
-        if one.kind in kinds
+        DisputeMoment(one.occurred_at, word, f"{money_text(one.amount)} {word}")
+        for one, word in zip(told, words, strict=True)
     ]
 
 

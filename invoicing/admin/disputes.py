@@ -64,7 +64,6 @@ class DisputeAdmin(ReadOnlyAdmin):
     list_display = (
         "stripe_id",
         "state",
-        "customer_link",
         "invoice_link",
         "amount_disputed",
         moment_column("evidence_due_at", "Evidence due"),
@@ -88,16 +87,15 @@ class DisputeAdmin(ReadOnlyAdmin):
             '{}<span class="bo-line bo-small bo-faint">{}</span>', dispute_pill(dispute), dispute.reason_words
         )
 
-    @admin.display(description="Customer", ordering="payment__customer__name")
-    def customer_link(self, dispute: Dispute) -> SafeString:
-        """Link to the customer."""
-        customer = dispute.payment.customer
-        return link(reverse("admin:invoicing_customer_change", args=[customer.pk]), customer)
-
     @admin.display(description="Invoice", ordering="payment__invoice__number")
     def invoice_link(self, dispute: Dispute) -> SafeString:
-        """Link to the invoice."""
-        return link(reverse("admin:invoicing_invoice_change", args=[dispute.payment.invoice_id]), dispute.invoice)
+        """Link to the invoice, and under it to its customer."""
+        customer = dispute.payment.customer
+        return format_html(
+            '{}<span class="bo-line bo-small">{}</span>',
+            link(reverse("admin:invoicing_invoice_change", args=[dispute.payment.invoice_id]), dispute.invoice),
+            link(reverse("admin:invoicing_customer_change", args=[customer.pk]), customer),
+        )
 
     @admin.display(description="Disputed", ordering="amount")
     def amount_disputed(self, dispute: Dispute) -> SafeString:

@@ -39,6 +39,8 @@ class LegalEntityForm(OperationForm):
     class Meta:
         model = LegalEntity
         fields = ("key", *TEXTS)
+        # As many lines as an address and two bank accounts have.
+        widgets: ClassVar = {name: UnfoldAdminTextareaWidget(attrs={"rows": 4}) for name in ("address", "bank")}
 
     def validate_unique(self) -> None:
         """Leave it to the operation, which tells what differs."""

@@ -6,7 +6,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
-from billing_site.kernel.model import append_only, carved, fits_currency, money_field, stays
+from billing_site.kernel.model import append_only, carved, fits_currency, money_field, never_deleted, stays
 from invoicing.core.dispute_life import (
     CLAIMS,
     CLOSED,
@@ -33,10 +33,17 @@ class MovementKind(models.TextChoices):
     FEE_RETURNED = "fee_returned", "Fee given back"
 
 
+# Which movements add to what is held for a dispute, and which take of it; fees do neither.
+HOLDS = (MovementKind.WITHDRAWN,)
+RELEASES = (MovementKind.RETURNED, MovementKind.LOST)
+_MOVED = " ".join(
+    [f"WHEN '{kind.value}' THEN amount" for kind in HOLDS] + [f"WHEN '{kind.value}' THEN -amount" for kind in RELEASES]
+)
+
+
 def held_sql(dispute: str) -> str:
     """Return what was withdrawn for a dispute and is neither given back nor lost, as an SQL expression."""
-    return f"""(SELECT coalesce(sum(CASE kind WHEN 'withdrawn' THEN amount WHEN 'returned' THEN -amount
-                                     WHEN 'lost' THEN -amount ELSE 0 END), 0)
+    return f"""(SELECT coalesce(sum(CASE kind {_MOVED} ELSE 0 END), 0)
                   FROM invoicing_disputemovement WHERE dispute_id = {dispute})"""
 
 
@@ -105,12 +112,7 @@ class Dispute(models.Model):
         triggers = [
             *carved(noun="closed dispute", while_open=f"OLD.status IN ({listed_in_sql(OPEN)})", free_columns=[]),
             stays(noun="dispute", columns=["payment_id", "stripe_id", "charge", "currency", "amount", "opened_at"]),
-            Guard(
-                name="is_never_deleted",
-                when=pgtrigger.Before,
-                operation=pgtrigger.Delete,
-                func="RAISE EXCEPTION 'disputes cannot be deleted' USING ERRCODE = 'integrity_constraint_violation'; RETURN NULL;",
-            ),
+            never_deleted(noun="disputes"),
             Guard(
                 name="follows_its_table",
                 when=pgtrigger.Before,

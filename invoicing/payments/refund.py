@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
-from billing_site.kernel.model import carved, fits_currency, money_field, stays
+from billing_site.kernel.model import carved, fits_currency, money_field, never_deleted, stays
 from invoicing.core.dispute_life import HELD_BACK, listed_in_sql
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import SettlementChannel
@@ -74,12 +74,7 @@ class Refund(models.Model):
         triggers = [
             *carved(noun="paid refund", while_open="OLD.status <> 'paid'", free_columns=[]),
             stays(noun="refund", columns=["note_id", "payment_id", "currency", "amount", "key", "planned_at"]),
-            Guard(
-                name="is_never_deleted",
-                when=pgtrigger.Before,
-                operation=pgtrigger.Delete,
-                func="RAISE EXCEPTION 'refunds cannot be deleted' USING ERRCODE = 'integrity_constraint_violation'; RETURN NULL;",
-            ),
+            never_deleted(noun="refunds"),
             Guard(
                 name="pays_back_what_was_promised",
                 when=pgtrigger.After,

@@ -6,7 +6,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
-from billing_site.kernel.model import fits_currency, money_field, never_truncated, stays
+from billing_site.kernel.model import fits_currency, money_field, never_deleted, never_truncated, stays
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
@@ -102,12 +102,7 @@ class TopUp(models.Model):
                 ],
             ),
             never_truncated(noun="top-ups"),
-            Guard(
-                name="is_never_deleted",
-                when=pgtrigger.Before,
-                operation=pgtrigger.Delete,
-                func="RAISE EXCEPTION 'top-ups cannot be deleted' USING ERRCODE = 'integrity_constraint_violation'; RETURN NULL;",
-            ),
+            never_deleted(noun="top-ups"),
             Guard(
                 name="begins_open_with_its_invoice",
                 when=pgtrigger.Before,

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.jobs import queue
-from invoicing.core.dispute_life import DisputeStatus, dispute_words
+from invoicing.core.dispute_life import FREEZES, DisputeStatus, dispute_words
 from invoicing.core.posting import (
     PostingLine,
     postings_for_dispute_fee,
@@ -33,6 +33,7 @@ from invoicing.payments.disputes import (
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import Payment, StripeCustomer, StripeNotice
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RemoteDispute
+from invoicing.workflows.alert_staff import ALERT_JOB
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +91,17 @@ def settle_dispute(*, present: RemoteDispute, payment: Payment, heard_at: dateti
     if mirrored.before != present.status:
         queue(MIRROR_JOB, "charge", present.charge)
         queue(MIRROR_JOB, "dispute", present.id)
+    if _is_news(mirrored):
+        queue(ALERT_JOB, mirrored.dispute.pk)
     if not mirrored.dispute.is_open and mirrored.before is not None:
         wake_pushes(customer_id=payment.customer_id, at=heard_at)
     return mirrored
+
+
+def _is_news(mirrored: Mirrored) -> bool:
+    """Say whether staff are told at once: it is new, or the inquiry that they know of has become a chargeback."""
+    became = mirrored.dispute.status in FREEZES and mirrored.before not in FREEZES
+    return mirrored.before is None or became
 
 
 def entry_of(*, movement: DisputeMovement, dispute: Dispute) -> NewEntry:

@@ -8,6 +8,7 @@ from moneyed import Money
 
 from invoicing.core.posting import BAD_DEBT, RECEIVABLE
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry, Posting
 from invoicing.write_offs.models import Recovery, RecoveryCause, WriteOff
 
@@ -32,7 +33,9 @@ def _not_on_invoices() -> Iterator[tuple[str, str]]:
     for one in says.order_by("id"):
         amount = given_up.get(one.pk, Decimal(0))
         if one.amount_written_off.amount != amount:
-            message = f"it says that {one.amount_written_off.amount} are given up, write-offs less recoveries come to {amount}"
+            said = money_text(money=one.amount_written_off)
+            come_to = money_text(money=Money(amount, one.currency))
+            message = f"it says that {said} are given up, write-offs less recoveries come to {come_to}"
             yield f"invoice {one.number}", message
 
 
@@ -45,7 +48,7 @@ def _without_cause() -> Iterator[tuple[str, str]]:
         amount=F("credit_note__offset_amount"), credit_note__invoice=F("write_off__invoice")
     )
     for recovery in (by_payment | by_note).order_by("id"):
-        yield f"recovery {recovery}", f"it is over {recovery.amount.amount}, and what brought it back is not"
+        yield f"recovery {recovery}", f"it is over {money_text(money=recovery.amount)}, and what brought it back is not"
 
 
 def _out_of_books() -> Iterator[tuple[str, str]]:
@@ -60,6 +63,9 @@ def _out_of_books() -> Iterator[tuple[str, str]]:
     } | {(JournalEntry.Kind.RECOVERY.value, one.reference): one.amount * -1 for one in Recovery.objects.order_by("id")}
     for (kind, reference), loss in documents.items():
         if booked.pop((kind, reference), None) != {BAD_DEBT: loss, RECEIVABLE: loss * -1}:
-            yield f"{KINDS[kind]} {reference}", f"it moves the loss by {loss.amount}, the books say something else"
+            yield (
+                f"{KINDS[kind]} {reference}",
+                f"it moves the loss by {money_text(money=loss)}, the books say something else",
+            )
     for kind, reference in booked:
         yield f"journal entry {kind} {reference}", "there is nothing that it stands for"

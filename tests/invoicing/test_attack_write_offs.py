@@ -79,7 +79,7 @@ def test_nothing_is_given_up_but_all_that_is_open_with_its_record(workshop: Invo
     # The same by the right figures goes through, and the books, which were left out, are missed.
     run_sql(give_up(workshop), says(workshop))
     found = {one.message for one in verify()}
-    assert "it moves the loss by 40, the books say something else" in found
+    assert "it moves the loss by USD 40.00, the books say something else" in found
 
 
 @pytest.mark.django_db

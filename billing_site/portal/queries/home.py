@@ -23,6 +23,7 @@ from invoicing.core.tax_document import standing_text
 from invoicing.customers.models import Customer
 from invoicing.invoices.queries import OWED
 from invoicing.invoices.taxes import amount_before_tax
+from invoicing.payments.disputes import is_frozen
 from invoicing.spend.queries import budgets_of, stopped_until
 from invoicing.subscriptions.snapshot import period_before, periods_running
 from invoicing.workflows.compute_invoice import ComputedInvoice, Ground, compute_invoice, compute_total, ground_of
@@ -72,6 +73,7 @@ class HomePage:
     invoice_count: int
     open: OpenInvoices
     stopped_until: datetime | None
+    is_frozen: bool
 
 
 def home_page(*, customer: Customer, at: datetime) -> HomePage:
@@ -101,6 +103,7 @@ def home_page(*, customer: Customer, at: datetime) -> HomePage:
         stopped_until=Customer.objects.filter(pk=customer.pk)
         .values_list(stopped_until(customer="pk", at=at), flat=True)
         .get(),
+        is_frozen=is_frozen(customer_id=customer.pk),
     )
 
 
