@@ -60,6 +60,19 @@ def objects(sandbox):
         assert page["data"] and not page["has_more"], kind
         found[kind] = page["data"]
     found["payment_method"] = sandbox.get("/v1/payment_methods", customer=payer)["data"]
+    sold = {
+        "currency": "usd",
+        "line_items[0][amount]": "10000",
+        "customer_details[address_source]": "billing",
+        "customer_details[address][country]": "US",
+    }
+    whole = {"expand[]": "line_items.data.tax_breakdown"}
+    for postal_code in ("10001", "97201"):
+        asked = sold | {"customer_details[address][postal_code]": postal_code}
+        sandbox.post("/v1/tax/calculations", asked)
+        calculation = sandbox.post("/v1/tax/calculations", asked | whole)
+        found.setdefault("tax.calculation", []).append(calculation)
+        found.setdefault("tax.calculation_line_item", []).extend(calculation["line_items"]["data"])
     found["line_item"] = [line for invoice in found["invoice"] for line in invoice["lines"]["data"]]
     return found
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from billing_site.sandbox.stripe import invoice_lines, invoice_payments, store
+from billing_site.sandbox.stripe import invoice_lines, invoice_payments, store, tax_calculations
 from billing_site.sandbox.stripe.account import ACCOUNT_ID, account
 from billing_site.sandbox.stripe.errors import invalid
 from billing_site.sandbox.stripe.store import Body
@@ -63,6 +63,10 @@ def _included(node: Body, name: str, path: str) -> Any:
     kind = node.get("object", "")
     if kind == "invoice" and name == "payments":
         return invoice_payments.list_of_invoice(node["id"])
+    if kind == "tax.calculation" and name == "line_items":
+        return presented(tax_calculations.lines_of(node["id"]))
+    if kind == "tax.calculation_line_item" and name == "tax_breakdown":
+        return tax_calculations.breakdown_of(node["id"])
     if kind == "invoice" and name == "confirmation_secret":
         return _confirmation_secret(node["id"])
     if name in EMPTY_LISTS.get(kind, ()):

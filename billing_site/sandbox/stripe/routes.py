@@ -17,6 +17,7 @@ from billing_site.sandbox.stripe import (
     payment_intents,
     payment_methods,
     refunds,
+    tax_calculations,
     webhook_endpoints,
 )
 from billing_site.sandbox.stripe.store import Body
@@ -68,6 +69,9 @@ ROUTES: tuple[tuple[str, str, Route], ...] = (
     ("GET", "/v1/refunds", refunds.list_page),
     ("POST", "/v1/refunds", refunds.create),
     ("GET", "/v1/refunds/{}", refunds.retrieve),
+    ("POST", "/v1/tax/calculations", tax_calculations.create),
+    ("GET", "/v1/tax/calculations/{}", tax_calculations.retrieve),
+    ("GET", "/v1/tax/calculations/{}/line_items", tax_calculations.list_lines),
     ("GET", "/v1/webhook_endpoints", webhook_endpoints.list_page),
     ("POST", "/v1/webhook_endpoints", webhook_endpoints.create),
     ("GET", "/v1/webhook_endpoints/{}", webhook_endpoints.retrieve),

@@ -25,6 +25,8 @@ PREFIXES = {
     "balance_transaction": "txn",
     "event": "evt",
     "webhook_endpoint": "we",
+    "tax.calculation": "taxcalc",
+    "tax.calculation_line_item": "tax_li",
 }
 PAGE_DEFAULT, PAGE_MAX = 10, 100
 
