@@ -6,20 +6,23 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.utils.module_loading import import_string
 
 from billing_site.kernel.errors import InvalidInput
 from billing_site.kernel.money import exponent
 from invoicing.core.languages import LANGUAGES
 from invoicing.entities.logo_file import read_logo
+from invoicing.tax.stripe_questions import PROVIDER as STRIPE_TAX
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SECRET_KEY_LENGTH_MIN = 40
+STRIPE_TAX_ANSWER_DAYS_MAX = 31
 
 
 @register()
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Check what our own settings say, and whether they fit together."""
-    return [*_stripe(), *_addresses(), *_jobs(), *_billing(), *_money(), *_secrets()]
+    return [*_stripe(), *_addresses(), *_jobs(), *_billing(), *_tax(), *_money(), *_secrets()]
 
 
 def _stripe() -> Iterator[CheckMessage]:
@@ -52,6 +55,29 @@ def _billing() -> Iterator[CheckMessage]:
             "BILLING_AUTO_ISSUE together with BILLING_RUNS_NEED_APPROVAL: nothing is issued by itself that needs a signature.",
             hint="Unset one of them.",
             id="billing.E015",
+        )
+
+
+def _tax() -> Iterator[CheckMessage]:
+    try:
+        import_string(settings.TAX_PROVIDER)
+    except ImportError:
+        yield Error(
+            f"TAX_PROVIDER {settings.TAX_PROVIDER!r} cannot be imported: no invoice can be taxed.",
+            hint="Name our own table, invoicing.tax.provider.TaxTable, or Stripe Tax, invoicing.tax.stripe_tax.StripeTax.",
+            id="billing.E020",
+        )
+    if settings.TAX_PROVIDER == STRIPE_TAX and settings.STRIPE_IS_SANDBOX:
+        yield Warning(
+            "TAX_PROVIDER names Stripe Tax without a key of Stripe's: the sandbox plays it, with made-up rates of a few places.",
+            hint="Set STRIPE_SECRET_KEY before real invoices are issued, or unset TAX_PROVIDER.",
+            id="billing.W021",
+        )
+    if not 0 <= settings.STRIPE_TAX_ANSWER_DAYS <= STRIPE_TAX_ANSWER_DAYS_MAX:
+        yield Error(
+            "STRIPE_TAX_ANSWER_DAYS is no number of days within a month: old rates would be charged, or none.",
+            hint=f"Write a number from 0 to {STRIPE_TAX_ANSWER_DAYS_MAX}.",
+            id="billing.E022",
         )
 
 

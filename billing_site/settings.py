@@ -186,6 +186,10 @@ RERATING_LARGE_AMOUNT = env.int("RERATING_LARGE_AMOUNT", default=10_000)
 BILLING_RUNS_NEED_APPROVAL = env.bool("BILLING_RUNS_NEED_APPROVAL", default=False)
 # Who says by which rates invoices are taxed (invoicing/tax/provider.py): a class that can be imported.
 TAX_PROVIDER = env.str("TAX_PROVIDER", default="invoicing.tax.provider.TaxTable")
+# With Stripe Tax (invoicing.tax.stripe_tax.StripeTax): whose account it is, the product tax code, and for how many days around it an answer holds.
+STRIPE_TAX_LEGAL_ENTITY = env.str("STRIPE_TAX_LEGAL_ENTITY", default="main")
+STRIPE_TAX_CODE = env.str("STRIPE_TAX_CODE", default="")
+STRIPE_TAX_ANSWER_DAYS = env.int("STRIPE_TAX_ANSWER_DAYS", default=7)
 # A register of VAT ids that speaks the REST interface of VIES; empty: only their syntax is checked.
 VAT_ID_CHECK_URL = env.str("VAT_ID_CHECK_URL", default="")
 

@@ -34,6 +34,7 @@ from invoicing.spend.models import AnomalyReview, Budget, SpendNotice, SpendProg
 from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
+from invoicing.tax.inquiries import TaxAnswer, TaxInquiry
 from invoicing.tax.models import CustomerTax, SellerTax, TaxExemption, TaxRate, TaxRegistration, VatIdCheck
 from invoicing.top_ups.models import TopUp
 from invoicing.top_ups.rules import TopUpRule
@@ -110,7 +111,9 @@ __all__ = [
     "StripeNotice",
     "Subscription",
     "SubscriptionPhase",
+    "TaxAnswer",
     "TaxExemption",
+    "TaxInquiry",
     "TaxLine",
     "TaxRate",
     "TaxRegistration",

@@ -7,12 +7,14 @@ from django.conf import settings
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob
+from invoicing.customers.models import Customer
 from invoicing.documents.operations import forget_rendered
 from invoicing.evidence.anchors import anchor_of_day
 from invoicing.evidence.chain import extend_chain
 from invoicing.payments import intake, mirror, push, refunds
 from invoicing.tax.vat_id_checks import check_vat_ids
 from invoicing.workflows import alert_staff, follow_stripe, propose_run
+from invoicing.workflows import ask_stripe_tax as stripe_tax
 from invoicing.workflows import follow_dispute as disputes
 from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.find_anomalies import sweep_anomalies
@@ -37,6 +39,7 @@ REGULAR_JOBS = (
     RegularJob(name="Follow the life of customers", task="invoicing.tasks.follow_life_cycles", cron="52 * * * *"),
     RegularJob(name="Expire credit", task="invoicing.tasks.expire_credit_that_is_over", cron="17 * * * *"),
     RegularJob(name="Check VAT ids", task="invoicing.tasks.check_vat_ids_with_their_register", cron="27 * * * *"),
+    RegularJob(name="Ask Stripe Tax", task="invoicing.tasks.ask_stripe_tax", cron="2,22,42 * * * *"),
     RegularJob(name="Settle late usage", task="invoicing.tasks.settle_late_usage", cron="37 * * * *"),
     RegularJob(name="Watch spend", task="invoicing.tasks.watch_spend", cron="* * * * *"),
     RegularJob(name="Top credit up", task="invoicing.tasks.top_up_credit", cron="* * * * *"),
@@ -207,3 +210,22 @@ def check_vat_ids_with_their_register() -> str:
     """Ask the register about VAT ids whose answer is missing or old."""
     checks = check_vat_ids(at=now())
     return f"{len(checks)} asked, {sum(not check.is_valid for check in checks)} not known"
+
+
+def ask_stripe_tax() -> str:
+    """Ask Stripe Tax what ended periods need and what is no longer fresh, where it decides."""
+    return _told(stripe_tax.keep_answers_fresh(at=now()))
+
+
+def ask_stripe_tax_about(customer_id: int) -> str:
+    """Ask Stripe Tax about a customer whose tax data has changed."""
+    return _told(stripe_tax.ask_about(customer=Customer.objects.get(pk=customer_id), at=now()))
+
+
+def ask_stripe_tax_again(customer_id: int) -> str:
+    """Ask Stripe Tax about a customer once more, because somebody wants it."""
+    return _told(stripe_tax.ask_again(customer=Customer.objects.get(pk=customer_id), at=now()))
+
+
+def _told(report: stripe_tax.AskingReport) -> str:
+    return f"{report.told} told, {report.refused} refused{f'; {report.problem}' if report.problem else ''}"

@@ -99,6 +99,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             _list("Tax rates", "percent", "invoicing", "taxrate"),
             _list("Where customers are", "public", "invoicing", "customertax"),
             _list("Tax exemptions", "verified", "invoicing", "taxexemption"),
+            _list("Answers of Stripe Tax", "quiz", "invoicing", "taxanswer"),
         ),
     ),
     (

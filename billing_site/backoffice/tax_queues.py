@@ -6,6 +6,7 @@ from django.db.models import Count, Min, Sum
 
 from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency
 from invoicing.invoices.models import Invoice, InvoiceStatus, TaxState
+from invoicing.tax.stripe_questions import asks_stripe
 from invoicing.workflows.tax_gaps import charges_tax, without_tax_data
 
 
@@ -23,10 +24,12 @@ def tax_queues(*, at: datetime) -> list[WorkQueue]:
         WorkQueue(
             name="Customers without tax data",
             link=admin_list("customer", "tax=missing"),
-            empty="A customer with a subscription stands here until somebody says where it is for tax.",
+            empty="A customer with a subscription stands here until somebody says where it is for tax, and Stripe Tax, where it decides, has told how it is taxed.",
             count=unknown["number_of"],
             oldest=unknown["oldest"],
-            why="nobody has said where they are for tax: their invoices stay drafts",
+            why="nobody has said where they are for tax, or Stripe Tax cannot tell how they are taxed: their invoices stay drafts"
+            if asks_stripe()
+            else "nobody has said where they are for tax: their invoices stay drafts",
         ),
         WorkQueue(
             name="Drafts that cannot be taxed",

@@ -13,6 +13,7 @@ from billing_site.display.pills import invoice_state
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
 from invoicing.admin.spend_words import notice_text, usual_text
+from invoicing.admin.tax_words import answer_words
 from invoicing.catalog.coupons import terms_text
 from invoicing.core.access import AccessReason
 from invoicing.core.assembly import amount_before_payment, amount_to_come, lines_before_payment
@@ -27,8 +28,11 @@ from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import held_in_advance, phase_shown, state_of
 from invoicing.subscriptions.snapshot import with_phases
+from invoicing.tax.inquiries import TaxAnswer
 from invoicing.tax.models import CustomerTax, TaxExemption, VatIdCheck
 from invoicing.tax.queries import last_check
+from invoicing.tax.stripe_questions import asks_stripe_for
+from invoicing.tax.stripe_tax import last_answers
 from invoicing.top_ups.models import TopUp, TopUpStatus
 from invoicing.top_ups.rules import TopUpRule
 from invoicing.workflows.answer_access import Access, answer_access
@@ -39,6 +43,7 @@ from invoicing.workflows.tax_gaps import seller_charges_tax
 
 ROWS = 24
 NOTICES = 8
+ANSWERS = 2
 ACCESS_WORDS = {
     AccessReason.ACTIVE: "a subscription runs",
     AccessReason.TRIAL: "in its trial",
@@ -103,6 +108,8 @@ class CustomerPage:
     vat_id_check: VatIdCheck | None
     exemptions: list[TaxExemption]
     charges_tax: bool
+    asks_stripe: bool
+    tax_answers: list[tuple[TaxAnswer, str]]
 
 
 def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
@@ -159,7 +166,16 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         vat_id_check=last_check(row=tax) if tax is not None and tax.vat_id else None,
         exemptions=list(customer.tax_exemptions.order_by("-valid_from")[:ROWS]),
         charges_tax=seller_charges_tax(customer=customer),
+        asks_stripe=asks_stripe_for(seller=customer.seller_key),
+        tax_answers=_tax_answers(customer),
     )
+
+
+def _tax_answers(customer: Customer) -> list[tuple[TaxAnswer, str]]:
+    """Return what Stripe Tax told last, where it decides."""
+    if not asks_stripe_for(seller=customer.seller_key):
+        return []
+    return [(one, answer_words(one)) for one in last_answers(customer_id=customer.pk, count=ANSWERS)]
 
 
 def invoice_row(invoice: Invoice, *, at: datetime) -> InvoiceRow:

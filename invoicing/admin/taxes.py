@@ -119,7 +119,7 @@ class CustomerTaxForm(TaxForm):
 
     class Meta:
         model = CustomerTax
-        fields = ("customer", "country", "region", "vat_id")
+        fields = ("customer", "country", "region", "postal_code", "city", "line1", "vat_id")
         labels = {"vat_id": "VAT id"}
 
     def operate(self, *, actor: str) -> Model:
@@ -128,7 +128,7 @@ class CustomerTaxForm(TaxForm):
         return set_customer_tax(**fields, actor=actor, reason=self.cleaned_data["why"])
 
     def _of_instance(self) -> dict[str, Any]:
-        given = {name: self.cleaned_data[name] for name in ("country", "region", "vat_id")}
+        given = {name: self.cleaned_data[name] for name in self._meta.fields or () if name not in ("customer", "why")}
         return {"customer": self.instance.customer, **given}
 
 
@@ -268,7 +268,7 @@ class CustomerTaxAdmin(_OfCustomer):
     """Where customers are for tax."""
 
     form = CustomerTaxForm
-    list_display = ("customer", "country", "region", "vat_id")
+    list_display = ("customer", "country", "region", "postal_code", "city", "vat_id")
     list_filter = ("country",)
     search_fields = ("customer__key", "customer__name", "vat_id")
     ordering = ("customer__name", "id")

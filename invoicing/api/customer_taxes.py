@@ -19,16 +19,35 @@ from invoicing.api.base import actor_of, bound_customer, check_customer_visible,
 from invoicing.api.fields import MomentField, TextField
 from invoicing.api.taxes import WHY, DatedSerializer, EndView, ReasonSerializer, adding, ending
 from invoicing.customers.queries import customer_by_key
+from invoicing.tax.inquiries import TaxAnswer
 from invoicing.tax.models import CustomerTax, TaxExemption, VatIdCheck
 from invoicing.tax.operations import add_exemption, set_customer_tax
 from invoicing.tax.queries import last_check
+from invoicing.tax.stripe_tax import last_answers
 
-CUSTOMER_TAX_EXAMPLE = {"country": "FR", "region": "", "vat_id": "FR40303265045"}
+CUSTOMER_TAX_EXAMPLE = {
+    "country": "FR",
+    "region": "",
+    "vat_id": "FR40303265045",
+    "postal_code": "75001",
+    "city": "Paris",
+    "line1": "1 rue de Rivoli",
+}
 CHECK_EXAMPLE = {
     "is_valid": True,
     "registered_name": "ACME SARL",
     "reference": "WAPIAAAAY0000001",
     "checked_at": "2026-08-01T09:27:00Z",
+}
+ANSWER_EXAMPLE = {
+    "id": 7,
+    "day": "2026-07-31",
+    "kind": "reverse_charge",
+    "rates": [{"jurisdiction": "FR", "name": "VAT", "rate": "0"}],
+    "refusal": "",
+    "refused_field": "",
+    "stripe_id": "taxcalc_1RfYXC2eZvKYlo2C",
+    "told_at": "2026-07-31T22:02:11Z",
 }
 EXEMPTION_EXAMPLE = {
     "customer_id": "cust_acme",
@@ -118,6 +137,19 @@ class NewCustomerTax(ReasonSerializer):
     vat_id = TextField(
         required=False, allow_blank=True, help_text="Checked by the rules of its country; empty: a consumer."
     )
+    postal_code = TextField(
+        required=False, allow_blank=True, help_text="Where places within a region have taxes of their own: 10001."
+    )
+    city = TextField(required=False, allow_blank=True)
+    line1 = TextField(required=False, allow_blank=True, help_text="Street and number.")
+
+
+class TaxRateTold(serializers.Serializer[Any]):
+    """A rate as it was told."""
+
+    jurisdiction = serializers.CharField()
+    name = serializers.CharField()
+    rate = serializers.CharField(help_text="A fraction of one.")
 
 
 class VatIdCheckSerializer(serializers.ModelSerializer[VatIdCheck]):
@@ -130,20 +162,41 @@ class VatIdCheckSerializer(serializers.ModelSerializer[VatIdCheck]):
         fields = ("is_valid", "registered_name", "reference", "checked_at")
 
 
+class TaxAnswerSerializer(serializers.ModelSerializer[TaxAnswer]):
+    """What Stripe Tax told about a customer and a day."""
+
+    day = serializers.DateField(source="inquiry.day", help_text="Whose rates were asked for.")
+    rates = TaxRateTold(many=True, help_text="Nothing where it was refused.")
+    told_at = MomentField()
+
+    class Meta:
+        model = TaxAnswer
+        fields = ("id", "day", "kind", "rates", "refusal", "refused_field", "stripe_id", "told_at")
+
+
 class CustomerTaxSerializer(serializers.ModelSerializer[CustomerTax]):
     """What tax law has to know of a customer."""
 
     checked = serializers.SerializerMethodField(help_text="What its register said last; null: it was not asked.")
+    told = serializers.SerializerMethodField(
+        help_text="What Stripe Tax told last; null: nothing, or it does not decide."
+    )
 
     class Meta:
         model = CustomerTax
-        fields = ("country", "region", "vat_id", "checked")
+        fields = ("country", "region", "vat_id", "postal_code", "city", "line1", "checked", "told")
 
     @extend_schema_field(VatIdCheckSerializer(allow_null=True))
     def get_checked(self, row: CustomerTax) -> Any:
         """Return the last answer about this VAT id."""
         last = last_check(row=row)
         return None if last is None else VatIdCheckSerializer(last).data
+
+    @extend_schema_field(TaxAnswerSerializer(allow_null=True))
+    def get_told(self, row: CustomerTax) -> Any:
+        """Return the last answer of Stripe Tax about the customer."""
+        answers = last_answers(customer_id=row.customer_id, count=1)
+        return TaxAnswerSerializer(answers[0]).data if answers else None
 
 
 class CustomerTaxView(generics.GenericAPIView[CustomerTax]):
@@ -159,7 +212,9 @@ class CustomerTaxView(generics.GenericAPIView[CustomerTax]):
         responses=CustomerTaxSerializer,
         examples=[
             OpenApiExample(
-                "A French company", value=CUSTOMER_TAX_EXAMPLE | {"checked": CHECK_EXAMPLE}, response_only=True
+                "A French company",
+                value=CUSTOMER_TAX_EXAMPLE | {"checked": CHECK_EXAMPLE, "told": ANSWER_EXAMPLE},
+                response_only=True,
             )
         ],
     )
@@ -179,7 +234,9 @@ class CustomerTaxView(generics.GenericAPIView[CustomerTax]):
         examples=[
             OpenApiExample("A French company", value=CUSTOMER_TAX_EXAMPLE | WHY, request_only=True),
             OpenApiExample(
-                "A French company", value=CUSTOMER_TAX_EXAMPLE | {"checked": CHECK_EXAMPLE}, response_only=True
+                "A French company",
+                value=CUSTOMER_TAX_EXAMPLE | {"checked": CHECK_EXAMPLE, "told": ANSWER_EXAMPLE},
+                response_only=True,
             ),
         ],
     )

@@ -79,3 +79,8 @@ class InvoiceTaxSerializer(serializers.Serializer[Any]):
     seller = serializers.JSONField(required=False, help_text="Country and number.")
     customer = serializers.JSONField(required=False, help_text="Country, region and VAT id.")
     summary = TaxSumSerializer(many=True, required=False)
+    answers = serializers.DictField(
+        child=serializers.IntegerField(),
+        required=False,
+        help_text="Where Stripe Tax decided: the number of the answer that told the rates of a day, by day.",
+    )

@@ -5,7 +5,7 @@ table, or another provider) says rates and reasons only; every amount comes from
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -89,7 +89,10 @@ class TaxParty:
 
 @dataclass(frozen=True)
 class TaxTerms:
-    """What was decided about one invoice: the treatment of each day on which a service ends, and of what corrects lines that were issued."""
+    """What was decided about one invoice: the treatment of each day on which a service ends, and of what corrects lines that were issued.
+
+    `answers` names by day the row that keeps what a provider outside told about it; nothing where our own table decides.
+    """
 
     provider: str
     rounding: TaxRounding
@@ -98,6 +101,7 @@ class TaxTerms:
     timezone: str
     by_day: Mapping[date, TaxTreatment]
     corrected: Mapping[str, TaxTreatment]
+    answers: Mapping[date, int] = field(default_factory=dict)
 
     def treatment_of(self, *, reference: str, service_period: Period) -> TaxTreatment:
         """Return the treatment of a line: that of the line which it corrects, or of the day on which its service ends."""

@@ -69,12 +69,13 @@ class Exemption:
 
 @dataclass(frozen=True)
 class SellerFacts:
-    """The seller as tax law sees it while an invoice's period ends."""
+    """The seller as tax law sees it while an invoice's period ends; `key` says which legal entity it is."""
 
     country: str
     rounding: TaxRounding
     inclusive: bool
     registrations: tuple[Registration, ...]
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,21 @@ class CustomerFacts:
     number: str = ""
     number_problem: str = ""
     exemptions: tuple[Exemption, ...] = ()
+    postal_code: str = ""
+    city: str = ""
+    line1: str = ""
 
 
 @dataclass(frozen=True)
 class TaxQuestion:
-    """What a provider is asked: one invoice's sides, and the days on which its services end."""
+    """What a provider is asked: one invoice's sides, and the days on which its services end; `on` is the day on which its period ends."""
 
     customer_key: str
     currency: str
     timezone: str
     seller: SellerFacts
     customer: CustomerFacts
+    on: date
     days: tuple[date, ...]
 
 
@@ -128,7 +133,9 @@ def decide(*, question: TaxQuestion, rates: Sequence[DatedRate], provider: str) 
     return TaxTerms(
         provider=provider,
         rounding=seller.rounding,
-        seller=TaxParty(seller.country, number=_number_of(seller, question.days[-1]) if question.days else ""),
+        seller=TaxParty(
+            seller.country, number=number_of_seller(seller=seller, day=question.days[-1]) if question.days else ""
+        ),
         customer=TaxParty(customer.country, customer.region, customer.number),
         timezone=question.timezone,
         by_day=by_day,
@@ -144,7 +151,7 @@ def terms_of_credit(*, question: TaxQuestion, provider: str) -> TaxTerms:
     return TaxTerms(
         provider=provider,
         rounding=seller.rounding,
-        seller=TaxParty(seller.country, number=_number_of(seller, question.days[-1])),
+        seller=TaxParty(seller.country, number=number_of_seller(seller=seller, day=question.days[-1])),
         customer=TaxParty(customer.country, customer.region, customer.number),
         timezone=question.timezone,
         by_day=dict.fromkeys(question.days, treatment),
@@ -223,16 +230,20 @@ def _untaxed(
 
 
 def _unregistered(question: TaxQuestion, jurisdiction: str) -> TaxTreatment:
-    reason = f"No tax is charged: the seller is not registered for tax in {jurisdiction}."
-    return _untaxed(question, TaxKind.OUTSIDE_SCOPE, jurisdiction, reason)
+    return _untaxed(question, TaxKind.OUTSIDE_SCOPE, jurisdiction, unregistered_reason(jurisdiction=jurisdiction))
 
 
-def _number_of(seller: SellerFacts, day: date) -> str:
+def number_of_seller(*, seller: SellerFacts, day: date) -> str:
     """Return the number by which the seller is known at home on a day."""
     numbers: Iterable[str] = (
         one.number for one in seller.registrations if one.jurisdiction == seller.country and one.span.holds(day)
     )
     return next(iter(numbers), "")
+
+
+def unregistered_reason(*, jurisdiction: str) -> str:
+    """Say on an invoice that no tax is charged somewhere, because the seller is not registered there."""
+    return f"No tax is charged: the seller is not registered for tax in {jurisdiction}."
 
 
 def place_of(*, country: str, region: str) -> str:

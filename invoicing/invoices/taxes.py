@@ -24,7 +24,7 @@ from invoicing.core.tax import (
     tax_day,
 )
 from invoicing.core.tax_document import sum_text, summary_again, tax_document, taxed_again, treatment_of
-from invoicing.core.tax_rules import terms_of_credit
+from invoicing.core.tax_rules import TaxQuestion, terms_of_credit
 from invoicing.customers.models import Customer
 from invoicing.invoices.crediting import CREDITING
 from invoicing.invoices.models import Invoice, InvoiceLine, TaxLine, TaxState
@@ -46,14 +46,7 @@ def tax_terms(
 
     A correction is taxed as the line that it corrects was, whatever holds today.
     """
-    zone = customer.timezone
-    services = [charge.service_period for charge in snapshot.charges]
-    services += [term.service_period for term in snapshot.terms]
-    question = book.question(
-        customer=customer,
-        on=tax_day(service_period=snapshot.period, timezone=zone),
-        days=[tax_day(service_period=service, timezone=zone) for service in services],
-    )
+    question = tax_question(book=book, customer=customer, snapshot=snapshot)
     if question is None:
         return None
     if question.seller.inclusive and any(term.kind in CREDITING for term in snapshot.terms):
@@ -66,16 +59,29 @@ def tax_terms(
     return TaxTerms(**{**vars(answer), "corrected": _corrected(corrections, country=question.seller.country)})
 
 
+def tax_question(*, book: TaxBook, customer: Customer, snapshot: ContractSnapshot) -> TaxQuestion | None:
+    """Return what a provider is asked about the invoice of a contract; None where no tax is charged."""
+    zone = customer.timezone
+    services = [charge.service_period for charge in snapshot.charges]
+    services += [term.service_period for term in snapshot.terms]
+    return book.question(
+        customer=customer,
+        on=tax_day(service_period=snapshot.period, timezone=zone),
+        days=[tax_day(service_period=service, timezone=zone) for service in services],
+    )
+
+
 def tax_terms_once(*, customer: Customer, day: date) -> TaxTerms | TaxMissing | None:
     """Return how a one-off invoice of a day, there, is taxed, or what is missing; None where no tax is charged."""
     question = tax_book(customers=[customer.pk]).question(customer=customer, on=day, days=())
-    return None if question is None else tax_provider().answer(question=question)
+    return None if question is None else tax_provider(customers=[customer.pk]).answer(question=question)
 
 
 def tax_terms_of_credit(*, customer: Customer, day: date) -> TaxTerms | None:
     """Return how the sale of prepaid credit on a day, there, is told to be untaxed; None where no tax is charged at all."""
     question = tax_book(customers=[customer.pk]).question(customer=customer, on=day, days=())
-    return None if question is None else terms_of_credit(question=question, provider=tax_provider().name)
+    provider = tax_provider(customers=[customer.pk]).name
+    return None if question is None else terms_of_credit(question=question, provider=provider)
 
 
 def _corrected(corrections: Sequence[OpenCorrection], *, country: str) -> dict[str, TaxTreatment]:
@@ -101,9 +107,16 @@ def note_tax(*, invoice: Invoice, tax: InvoiceTax | None) -> None:
     """Put the tax of an assembled invoice on its row, unsaved."""
     taxed = tax is not None and not tax.missing
     invoice.tax_state = TaxState.NONE if tax is None else TaxState.TAXED if taxed else TaxState.MISSING
-    invoice.tax = None if tax is None else tax_document(tax=tax)
+    invoice.tax = None if tax is None else {**tax_document(tax=tax), **_answers(tax)}
     invoice.tax_amount = tax.amount if tax is not None and taxed else None
     invoice.tax_added = tax.added if tax is not None and taxed else None
+
+
+def _answers(tax: InvoiceTax) -> dict[str, Any]:
+    """Return the rows that were told the rates, by day; beside the content, so that a newer row which says the same makes no other draft."""
+    if not isinstance(tax.decided, TaxTerms) or not tax.decided.answers:
+        return {}
+    return {"answers": {day.isoformat(): number for day, number in sorted(tax.decided.answers.items())}}
 
 
 @dataclass(frozen=True)

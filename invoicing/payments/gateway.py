@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import stripe
 from django.conf import settings
 from moneyed import Money
 from stripe.params import InvoiceAddLinesParamsLine, InvoiceCreateParams
+from stripe.params.tax import CalculationCreateParamsLineItem
 
 from billing_site.kernel.errors import Malformed
 from invoicing.payments.minor_units import NotRepresentable, stripe_minor_units
@@ -23,6 +24,7 @@ from invoicing.payments.remote import (
     RemoteEvent,
     RemoteInvoice,
     RemoteRefund,
+    RemoteTax,
     SignatureInvalid,
     member_of,
     remote_dispute,
@@ -245,6 +247,33 @@ def close_dispute(*, dispute: str, idempotency_key: str) -> RemoteDispute:
     with stripe_errors():
         closed = _client().v1.disputes.close(dispute, {"expand": ["charge"]}, {"idempotency_key": idempotency_key})
     return remote_dispute(closed)
+
+
+def calculate_tax(*, asked: Mapping[str, Any], at: datetime, idempotency_key: str) -> RemoteTax:
+    """Ask how one line of an amount is taxed at a moment, at most 31 days away (docs.stripe.com/api/tax/calculations/create).
+
+    `asked` has currency, amount in Stripe's minor units, tax_code ("": the account's own), address, tax_ids and taxability_override.
+    """
+    line: CalculationCreateParamsLineItem = {"amount": asked["amount"], "reference": "line"}
+    if asked["tax_code"]:
+        line["tax_code"] = asked["tax_code"]
+    with stripe_errors():
+        calculation = _client().v1.tax.calculations.create(
+            {
+                "currency": asked["currency"].lower(),
+                "customer_details": {
+                    "address": asked["address"],
+                    "address_source": "billing",
+                    "tax_ids": asked["tax_ids"],
+                    "taxability_override": asked["taxability_override"],
+                },
+                "line_items": [line],
+                "tax_date": int(at.timestamp()),
+                "expand": ["line_items.data.tax_breakdown"],
+            },
+            {"idempotency_key": idempotency_key},
+        )
+    return RemoteTax(id=calculation.id or "", body=calculation.to_dict(for_json=True))
 
 
 def _source(payment: str) -> RefundSource:

@@ -94,6 +94,14 @@ class RemoteRefund:
 
 
 @dataclass(frozen=True)
+class RemoteTax:
+    """A tax calculation over one line; `body` is its JSON as Stripe sent it."""
+
+    id: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class RemoteTransaction:
     """What a dispute moved on Stripe's balance: `amount` is negative where it was withdrawn, `fee` what Stripe charged beside it."""
 

@@ -161,6 +161,14 @@ class CustomerTax(models.Model):
     country = models.CharField(max_length=2, help_text="Where the customer is established or lives: FR.")
     region = models.CharField(max_length=3, blank=True, help_text="Where regions have taxes of their own: CA, QC.")
     vat_id = models.CharField(max_length=50, blank=True, help_text="With the code of the country; empty: a consumer.")
+    postal_code = models.CharField(
+        max_length=20,
+        blank=True,
+        db_default="",
+        help_text="Where places within a region have taxes of their own: 10001.",
+    )
+    city = models.CharField(max_length=100, blank=True, db_default="", help_text="New York.")
+    line1 = models.CharField("street", max_length=200, blank=True, db_default="", help_text="With its number.")
     history = tracked()
 
     objects = models.Manager["CustomerTax"]()

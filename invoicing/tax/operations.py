@@ -10,6 +10,7 @@ from django.db import IntegrityError, models, transaction
 
 from billing_site.kernel.errors import BillingError, FieldError, InvalidFields
 from billing_site.kernel.history import save_with_reason
+from billing_site.kernel.jobs import queue
 from billing_site.kernel.text import is_storable
 from invoicing.core.countries import COUNTRIES
 from invoicing.core.tax import TaxRounding
@@ -19,10 +20,14 @@ from invoicing.customers.operations import lock_customer
 from invoicing.entities.models import FIRST
 from invoicing.entities.operations import entity_errors
 from invoicing.tax.models import CustomerTax, SellerTax, TaxExemption, TaxRate, TaxRegistration
+from invoicing.tax.stripe_questions import address_errors, asks_stripe_for
 from invoicing.tax.vat_ids import read_vat_id
 
 REGION = re.compile(r"[A-Z0-9]{1,3}")
 RATE_PLACES = 8
+PLACE_LIMITS = {"postal_code": 20, "city": 100, "line1": 200}
+# Asks Stripe about a customer whose place has changed.
+ASK_JOB = "invoicing.tasks.ask_stripe_tax_about"
 TEXT_LIMITS = {"number": 50, "name": 50, "reason": 300, "evidence": 200}
 Row = TypeVar("Row", TaxRate, TaxRegistration, TaxExemption)
 
@@ -156,10 +161,25 @@ def end_dated(*, row: Row, valid_to: date | None, actor: str, reason: str) -> Ro
 
 @transaction.atomic
 def set_customer_tax(
-    *, customer: Customer, country: str, region: str = "", vat_id: str = "", actor: str, reason: str
+    *,
+    customer: Customer,
+    country: str,
+    region: str = "",
+    vat_id: str = "",
+    postal_code: str = "",
+    city: str = "",
+    line1: str = "",
+    actor: str,
+    reason: str,
 ) -> CustomerTax:
-    """Say where a customer is and by which number tax law knows it; the VAT id is checked by its country's rules. Raises InvalidFields."""
-    errors = _country_errors("country", country)
+    """Say where a customer is and by which number tax law knows it; the VAT id is checked by its country's rules.
+
+    Where Stripe Tax decides it is asked about the new place by a job, and what it needs of an address must be said. Raises InvalidFields.
+    """
+    place = {"postal_code": postal_code.strip(), "city": city.strip(), "line1": line1.strip()}
+    errors = [*_country_errors("country", country), *_place_text_errors(place)]
+    if asks_stripe_for(seller=customer.seller_key):
+        errors += address_errors(country=country, region=region, postal_code=place["postal_code"])
     if region and not REGION.fullmatch(region):
         errors.append(FieldError("region", "invalid", "must be the code of a region such as CA, without its country"))
     number = ""
@@ -172,11 +192,13 @@ def set_customer_tax(
         raise InvalidFields(tuple(errors))
     lock_customer(customer_id=customer.pk)
     row = CustomerTax.objects.filter(customer=customer).first() or CustomerTax(customer=customer)
-    wanted = {"country": country, "region": region, "vat_id": number}
+    wanted = {"country": country, "region": region, "vat_id": number, **place}
     if row.pk is None or any(getattr(row, name) != value for name, value in wanted.items()):
         for name, value in wanted.items():
             setattr(row, name, value)
         save_with_reason(row, actor=actor, reason=reason)
+        if asks_stripe_for(seller=customer.seller_key):
+            queue(ASK_JOB, customer.pk)
     return row
 
 
@@ -217,6 +239,14 @@ def _place_errors(jurisdiction: str) -> list[FieldError]:
     if country in COUNTRIES and (not dash or REGION.fullmatch(region)):
         return []
     return [FieldError("jurisdiction", "unknown", "must be a country, or a country and its region: DE, US-CA")]
+
+
+def _place_text_errors(place: Mapping[str, str]) -> list[FieldError]:
+    return [
+        FieldError(name, "invalid", f"must be one line of at most {PLACE_LIMITS[name]} characters")
+        for name, text in place.items()
+        if len(text) > PLACE_LIMITS[name] or not is_storable(text) or not text.isprintable()
+    ]
 
 
 def _span_errors(valid_from: date, valid_to: date | None) -> list[FieldError]:

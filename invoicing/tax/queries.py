@@ -39,8 +39,10 @@ class TaxBook:
                     for row in self.registrations
                     if row.legal_entity_id == seller
                 ),
+                key=seller,
             ),
             customer=self._facts(customer),
+            on=on,
             days=tuple(sorted({on, *days})),
         )
 
@@ -61,6 +63,9 @@ class TaxBook:
                 for one in self.exemptions
                 if one.customer_id == customer.pk
             ),
+            postal_code=row.postal_code,
+            city=row.city,
+            line1=row.line1,
         )
 
 

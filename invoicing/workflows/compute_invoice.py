@@ -82,12 +82,13 @@ class Ground:
 
 def ground_of(*, customers: Sequence[Customer], agreements: Agreements | None = None) -> Ground:
     """Read what invoices of customers are computed from; the number of queries does not grow with them."""
+    numbers = [customer.pk for customer in customers]
     return Ground(
         agreements=agreements or agreements_of(customers=customers),
         corrected=customers_with_open_corrections(customers=customers),
         credited=customers_with_credit(customers=customers),
-        book=tax_book(customers=[customer.pk for customer in customers]),
-        provider=tax_provider(),
+        book=tax_book(customers=numbers),
+        provider=tax_provider(customers=numbers),
     )
 
 

@@ -19,6 +19,7 @@ from invoicing.invoices.queries import invoice_by_number
 from invoicing.invoices.sealing import correction_digest, line_digest
 from invoicing.invoices.taxes import is_payment, tax_added_by_line, tax_differences, tax_row_document, taxes_of
 from invoicing.workflows.compute_invoice import usage_of_charge
+from invoicing.workflows.told_tax_faults import told_differences
 from metering.archiving.absent import EventsArchived
 from metering.archiving.files import UNREADABLE
 from metering.queries import MeterUsage, usage_as_known
@@ -289,9 +290,9 @@ def prove_invoice(*, invoice: Invoice) -> list[LineProof]:
 
 
 def prove_tax(*, invoice: Invoice) -> list[str]:
-    """Compute the tax of an invoice or draft again from its lines and the rates that are stored with them, and say what differs."""
-    lines = invoice.lines.order_by("position").prefetch_related("taxes__line")
-    return tax_differences(invoice=invoice, lines=list(lines))
+    """Compute the tax of an invoice or draft again from its lines and the rates that are stored with them, compare these with what was told, and say what differs."""
+    lines = list(invoice.lines.order_by("position").prefetch_related("taxes__line"))
+    return [*tax_differences(invoice=invoice, lines=lines), *told_differences(invoice=invoice, lines=lines)]
 
 
 def explain_invoice(*, number: str) -> dict[str, Any]:

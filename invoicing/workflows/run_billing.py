@@ -15,6 +15,7 @@ from invoicing.invoices.drafting import NewDraft, save_drafts
 from invoicing.invoices.issuing import refuse_unended
 from invoicing.invoices.models import BillingRun, InvoiceStatus
 from invoicing.invoices.taxes import missing_tax
+from invoicing.workflows.ask_stripe_tax import ask_for_periods
 from invoicing.workflows.compute_invoice import compute_invoices, ground_of
 from invoicing.workflows.hash_events import hashing_ahead
 from invoicing.workflows.issue_invoice import issue_all_computed
@@ -84,6 +85,7 @@ def _run(
     roll_up()
     report = RunReport()
     settle_first(report, at=at, customer_key=customer_key)
+    ask_for_periods(as_of=as_of, at=at, customer_key=customer_key)
     _bill_all(
         report,
         as_of=as_of,

@@ -19,6 +19,7 @@ from billing_site.kernel.jobs import ensure_schedules
 from billing_site.serving.diagnosis import State, diagnose
 from billing_site.serving.readiness import regular_jobs
 from invoicing.entities.operations import first_entity
+from invoicing.tax.stripe_questions import PROVIDER as STRIPE_TAX
 from tests.factories import JULY, use
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,9 +156,13 @@ def test_the_default_settings_have_no_problem() -> None:
         ("DEFAULT_CURRENCY", "EURO", "billing.E010"),
         ("DEFAULT_CURRENCY", "PLN", "billing.E011"),
         ("SECRET_KEY", "short", "billing.W013"),
+        ("TAX_PROVIDER", "invoicing.tax.nobody.Knows", "billing.E020"),
+        ("TAX_PROVIDER", STRIPE_TAX, "billing.W021"),
+        ("STRIPE_TAX_ANSWER_DAYS", 32, "billing.E022"),
+        ("STRIPE_TAX_ANSWER_DAYS", -1, "billing.E022"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(settings: Any, name: str, value: str, problem: str) -> None:
+def test_a_setting_that_cannot_be_is_named(settings: Any, name: str, value: Any, problem: str) -> None:
     setattr(settings, name, value)
 
     assert problem in problems()

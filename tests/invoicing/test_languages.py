@@ -19,6 +19,7 @@ from invoicing.core.languages import ENGLISH, GERMAN, LANGUAGES
 from invoicing.core.spans import service_text
 from invoicing.core.tax import TaxKind
 from invoicing.core.tax_rules import CREDIT_SOLD, MULTI_PURPOSE, OUTSIDE_UNION, REVERSE_CHARGE
+from invoicing.core.told_tax import EXEMPT_THERE, NOT_SUBJECT, REVERSE_CHARGE_ELSEWHERE
 from invoicing.core.wording import LOTS, MODEL_SENTENCES
 from invoicing.customers.operations import change_customer
 from invoicing.invoices.document import render_pdf
@@ -40,6 +41,7 @@ NAMED = {
     *(phrase for _, phrase, _ in LOTS),
     *(kind.value.replace("_", " ") for kind in TaxKind if kind is not TaxKind.TAXED),
     *PAYMENT_NOTES.values(),
+    *(REVERSE_CHARGE_ELSEWHERE, NOT_SUBJECT, EXEMPT_THERE),
     *(REVERSE_CHARGE, OUTSIDE_UNION, f"{CREDIT_SOLD}.", f"{CREDIT_SOLD}{MULTI_PURPOSE}."),
     *("Credited, nothing is due", "Paid in full, nothing is due"),
     *("Nothing has to be paid for this period.", "Nothing has to be paid for this."),

@@ -1,5 +1,6 @@
 """Tax on invoices: decided once, kept with each line, booked as owed, and never a silent zero."""
 
+from collections.abc import Collection
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -455,6 +456,9 @@ class Island:
     """A provider that knows one rate for everybody."""
 
     name = "island"
+
+    def __init__(self, *, customers: Collection[int]) -> None:
+        """Everybody is the same."""
 
     def answer(self, *, question: TaxQuestion) -> TaxTerms:
         treatment = TaxTreatment(TaxKind.TAXED, (RateOfTax("XI", "Levy", Decimal("0.01")),))

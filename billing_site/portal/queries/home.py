@@ -26,6 +26,7 @@ from invoicing.invoices.taxes import amount_before_tax
 from invoicing.payments.disputes import is_frozen
 from invoicing.spend.queries import budgets_of, stopped_until
 from invoicing.subscriptions.snapshot import period_before, periods_running
+from invoicing.tax.models import CustomerTax
 from invoicing.workflows.compute_invoice import ComputedInvoice, Ground, compute_invoice, compute_total, ground_of
 from invoicing.workflows.credit_balance import CreditBalance, credit_balance
 from invoicing.workflows.read_spend import PeriodSpend, spend_of_period
@@ -74,6 +75,7 @@ class HomePage:
     open: OpenInvoices
     stopped_until: datetime | None
     is_frozen: bool
+    taxed_in: CustomerTax | None
 
 
 def home_page(*, customer: Customer, at: datetime) -> HomePage:
@@ -104,6 +106,7 @@ def home_page(*, customer: Customer, at: datetime) -> HomePage:
         .values_list(stopped_until(customer="pk", at=at), flat=True)
         .get(),
         is_frozen=is_frozen(customer_id=customer.pk),
+        taxed_in=(ground.book.customers or {}).get(customer.pk),
     )
 
 

@@ -119,6 +119,9 @@ TAX: Final = {
     "No tax is charged: the seller is not registered for tax in {place}.": (
         "Es wird keine Steuer berechnet: Der Verkäufer ist in {place} nicht steuerlich registriert."
     ),
+    "Reverse charge: tax is to be accounted for by the recipient.": "Steuerschuldnerschaft des Leistungsempfängers (Reverse Charge).",
+    "Not subject to tax in {place}.": "In {place} nicht steuerbar.",
+    "Exempt from tax in {place}.": "In {place} steuerfrei.",
     "Corrects invoice {number}, which was issued without tax.": "Berichtigt Rechnung {number}, die ohne Steuer ausgestellt wurde.",
 }
 PRICES: Final = {

@@ -21,9 +21,11 @@ def _stored(phrase: str, part: str) -> tuple[str, re.Pattern[str]]:
     return phrase, re.compile(re.escape(phrase).replace(rf"\{{{part}\}}", f"(?P<{part}>.+)"))
 
 
-# Sentences that are stored with a part in them (tax_rules.py, invoices/taxes.py).
+# Sentences that are stored with a part in them (tax_rules.py, told_tax.py, invoices/taxes.py).
 STORED: Final = (
     _stored("No tax is charged: the seller is not registered for tax in {place}.", "place"),
+    _stored("Not subject to tax in {place}.", "place"),
+    _stored("Exempt from tax in {place}.", "place"),
     _stored("Corrects invoice {number}, which was issued without tax.", "number"),
 )
 

@@ -56,7 +56,16 @@ def test_tax_is_set_up_previewed_and_told_by_invoice_and_line() -> None:
     assert missing.json()["tax"] == {"provider": "table", "missing": ["the country of Acme GmbH"]}
     assert (nobody.status_code, told.json()) == (
         404,
-        {"country": "DE", "region": "", "vat_id": "DE136695976", "checked": None},
+        {
+            "country": "DE",
+            "region": "",
+            "vat_id": "DE136695976",
+            "postal_code": "",
+            "city": "",
+            "line1": "",
+            "checked": None,
+            "told": None,
+        },
     )
     assert preview.json()["tax_amount"] == read["tax_amount"] == {"amount": "8.36", "currency": "USD"}
     assert read["total"] == {"amount": "52.36", "currency": "USD"}

@@ -210,6 +210,7 @@ def question(
             registrations=tuple(Registration(one, f"{one}1", EVER) for one in registered),
         ),
         customer=CustomerFacts("Acme", country, region, number, problem, exemptions),
+        on=date(2026, 7, 31),
         days=(date(2026, 7, 31),),
     )
 

@@ -6,7 +6,8 @@ from django.utils.module_loading import import_string
 from invoicing import tasks
 from invoicing.invoices.models import Invoice
 from invoicing.payments import intake, push
-from invoicing.workflows import follow_stripe
+from invoicing.tax.operations import ASK_JOB
+from invoicing.workflows import ask_stripe_tax, follow_stripe
 from tests.factories import a_plan, a_subscription, usd_fee
 from tests.invoicing.payments.building import a_card_customer
 
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_every_name_in_the_queue_is_a_job():
     names = [job.task for job in tasks.REGULAR_JOBS]
     names += [push.JOB, push.WITHDRAWAL_JOB, intake.JOB, follow_stripe.MIRROR_JOB, follow_stripe.LOOK_JOB]
+    names += [ASK_JOB, ask_stripe_tax.AGAIN_JOB]
 
     assert all(callable(import_string(name)) for name in names)
     assert len({job.name for job in tasks.REGULAR_JOBS}) == len(tasks.REGULAR_JOBS)
