@@ -19,6 +19,7 @@ from invoicing.invoices.models import (
     Invoice,
     InvoiceLine,
     InvoiceSeries,
+    ProgressiveInvoice,
     TaxLine,
     UsageCorrection,
 )
@@ -27,6 +28,7 @@ from invoicing.payments.dispute import Dispute, DisputeDecision, DisputeMovement
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
+from invoicing.progressive.models import ProgressiveThreshold
 from invoicing.reports.models import AccountMapping
 from invoicing.rerating.models import ReratingFinding, ReratingReview, ReratingRun
 from invoicing.run_proposals.models import RunProposal
@@ -93,6 +95,8 @@ __all__ = [
     "PriceOverride",
     "PriceTier",
     "Product",
+    "ProgressiveInvoice",
+    "ProgressiveThreshold",
     "PushIntent",
     "Recovery",
     "Refund",

@@ -16,6 +16,7 @@ from invoicing.tax.vat_id_checks import check_vat_ids
 from invoicing.workflows import alert_staff, follow_stripe, propose_run
 from invoicing.workflows import ask_stripe_tax as stripe_tax
 from invoicing.workflows import follow_dispute as disputes
+from invoicing.workflows.bill_progressively import sweep_progressive
 from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.find_anomalies import sweep_anomalies
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
@@ -43,6 +44,7 @@ REGULAR_JOBS = (
     RegularJob(name="Settle late usage", task="invoicing.tasks.settle_late_usage", cron="37 * * * *"),
     RegularJob(name="Watch spend", task="invoicing.tasks.watch_spend", cron="* * * * *"),
     RegularJob(name="Top credit up", task="invoicing.tasks.top_up_credit", cron="* * * * *"),
+    RegularJob(name="Bill progressively", task="invoicing.tasks.bill_progressively", cron="* * * * *"),
     RegularJob(name="Find unusual usage", task="invoicing.tasks.find_anomalies", cron="47 * * * *"),
     RegularJob(name="Print documents", task="invoicing.tasks.print_documents", cron="* * * * *"),
     RegularJob(name="Forget old prints", task="invoicing.tasks.forget_prints", cron="45 3 * * *"),
@@ -155,6 +157,12 @@ def top_up_credit() -> str:
     """Sell credit to customers whose live balance is below what they agreed."""
     report = sweep_top_ups(at=now())
     return f"{report.looked_at} rules, {len(report.made)} top-ups, {len(report.failures)} failures"
+
+
+def bill_progressively() -> str:
+    """Invoice the usage of running periods that has reached what was agreed."""
+    report = sweep_progressive(at=now())
+    return f"{report.looked_at} thresholds, {len(report.made)} invoices, {len(report.failures)} failures"
 
 
 def follow_life_cycles() -> str:

@@ -238,6 +238,15 @@ DEEDS = {
             page=("invoicing_topuprule_change", "pk"),
         ),
         Deed(
+            label="invoicing.progressivethreshold",
+            at="set_at",
+            actor="actor",
+            reason="reason",
+            verb=lambda row: "set",
+            subject=lambda row: f"of {row.customer}",
+            page=("invoicing_progressivethreshold_change", "pk"),
+        ),
+        Deed(
             label="invoicing.checksignoff",
             at="signed_at",
             actor="actor",

@@ -42,6 +42,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             _list("Credit grants", "savings", "invoicing", "creditgrant"),
             _list("Top-ups", "add_card", "invoicing", "topup"),
             _list("Top-up rules", "autorenew", "invoicing", "topuprule"),
+            _list("Progressive thresholds", "speed", "invoicing", "progressivethreshold"),
             _list("What if", "query_stats", "invoicing", "whatif"),
             Item("Who is on which version", "lists", "invoicing_plan_in_force", "invoicing.view_plan"),
             _list("Bulk migrations", "move_group", "invoicing", "planmigration"),

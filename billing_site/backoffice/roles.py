@@ -24,6 +24,7 @@ from invoicing.payments.dispute import Dispute
 from invoicing.payments.models import PushIntent
 from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
+from invoicing.progressive.models import ProgressiveThreshold
 from invoicing.reports.models import AccountMapping
 from invoicing.rerating.models import ReratingFinding
 from invoicing.spend.models import Budget, UsageAnomaly
@@ -74,6 +75,7 @@ EDITED: tuple[type[Model], ...] = (
     Discount,
     CreditGrant,
     TopUpRule,
+    ProgressiveThreshold,
     LegalEntity,
     SellerTax,
     TaxRegistration,

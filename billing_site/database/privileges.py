@@ -44,6 +44,7 @@ ORDINARY = (
     "invoicing_plan_add_on_to",
     "invoicing_priceoverride",
     "invoicing_product",
+    "invoicing_progressivethreshold",
     "invoicing_pushintent",
     "invoicing_rendereddocument",
     "invoicing_renderingfailure",

@@ -12,13 +12,16 @@ from invoicing.catalog.queries import published_version
 from invoicing.core.definition import price_from_definition
 from invoicing.credits.operations import GrantTerms, grant_credit
 from invoicing.customers.queries import customer_by_key
-from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
+from invoicing.progressive.operations import set_threshold
 from invoicing.subscriptions.commit import TrancheWanted, commit_spend
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.override import OwnPrice, override_price
 from invoicing.subscriptions.redeem import redeem_coupon
 from invoicing.subscriptions.start import start_subscription
+from invoicing.workflows.bill_progressively import bill_progressively
 from invoicing.workflows.watch_spend import set_watched_budget
+from metering.rollup import roll_up
 
 ACTOR = "demo"
 # Coupons of the catalog, by who redeemed them with the first subscription.
@@ -80,6 +83,10 @@ BUDGETS = {
 }
 
 
+# Who pays while the month runs, from so large a part of the invoice before on.
+PROGRESSIVE = {"cust_vantage_ai": "0.2"}
+
+
 def agree_terms(*, number: int, subscription: Subscription) -> None:
     """Agree with the customer at that position of CUSTOMERS what it has beside its plan; a second time changes nothing."""
     key, at = CUSTOMERS[number].key, subscription.started_at
@@ -130,6 +137,26 @@ def set_budgets(*, billed_until: datetime) -> None:
             actor=ACTOR,
             reason="asked for on the phone",
         )
+
+
+def bill_while_the_month_runs(*, at: datetime) -> None:
+    """Invoice at once, at a moment of the last month that is billed, what some customers used until then; a second time changes nothing."""
+    roll_up()
+    for key, part in PROGRESSIVE.items():
+        customer = customer_by_key(key=key)
+        issued = customer.invoices.filter(kind=InvoiceKind.PERIOD, period_end__lte=at)
+        last = issued.exclude(status=InvoiceStatus.DRAFT).order_by("-period_end")[0]
+        amount = (last.total.amount * Decimal(part)).quantize(Decimal(1), ROUND_DOWN)
+        threshold = set_threshold(
+            customer=customer,
+            key=f"threshold_{customer.key}",
+            amount=Money(max(amount, Decimal(1)), customer.currency),
+            step=None,
+            at=last.period_end,
+            actor=ACTOR,
+            reason="no more than that is on credit",
+        )
+        bill_progressively(threshold_id=threshold.pk, at=at)
 
 
 def _commit(promise: Promise, *, subscription: Subscription) -> None:

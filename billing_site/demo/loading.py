@@ -5,14 +5,14 @@ already is a duplicate; what was billed already is not billed again.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from billing_site.demo.aftermath import send_aftermath
-from billing_site.demo.agreements import set_budgets
+from billing_site.demo.agreements import bill_while_the_month_runs, set_budgets
 from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.disputing import dispute_payments
 from billing_site.demo.errors import DemoFailed
@@ -32,11 +32,15 @@ from billing_site.demo.tidying import tidy_up
 from billing_site.demo.usage import usage_of
 from billing_site.kernel.clock import now
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.workflows.bill_progressively import sweep_progressive
 from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.run_billing import issue_billing
 from metering.models import UsageEvent
 from metering.rollup import roll_up
+
+# So far the last month that is billed has come when some customers have used what they have on credit.
+RUN_FOR = timedelta(days=20)
 
 
 def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[], None]) -> Completion:
@@ -59,6 +63,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
             if not leg.is_billed:
                 continue
             if leg is _last_billed(legs):
+                bill_while_the_month_runs(at=leg.start + RUN_FOR)
                 wait_for_pushes(look=look)
                 let_cards_go_bad()
             _bill(leg.end, progress=progress)
@@ -69,6 +74,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
         send_aftermath(legs=legs, created_at=created_at, url=url, key=key)
         roll_up()
         set_budgets(billed_until=_last_billed(legs).end)
+        sweep_progressive(at=now())
         wait_for_payments(sandbox_url=sandbox_url, look=look, progress=lambda _: None)
         expire_credits(at=now())
         _tidy_up(progress, first_day=legs[0].start)

@@ -123,6 +123,11 @@ def period_text(*, start: datetime, end: datetime, timezone: str) -> str:
     return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
 
 
+def billed(*, kind: str, start: datetime, end: datetime, timezone: str) -> SafeString:
+    """Write what an invoice bills: its period, or the word for what it is where it bills none."""
+    return SafeString("progressive") if kind == "progressive" else period(start=start, end=end, timezone=timezone)
+
+
 def period(*, start: datetime, end: datetime, timezone: str) -> SafeString:
     """Write a period as `period_text` does: it breaks between its days only, and has its exact bounds on hover."""
     days = period_text(start=start, end=end, timezone=timezone).replace(" to ", " to|").split("|")

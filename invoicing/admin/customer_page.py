@@ -22,6 +22,7 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import AMOUNT_DUE
 from invoicing.payments.models import Payment, PaymentFailure
+from invoicing.progressive.models import ProgressiveThreshold
 from invoicing.spend.models import SpendNotice, UsageAnomaly
 from invoicing.spend.queries import budgets_of
 from invoicing.subscriptions.discount import Discount
@@ -97,6 +98,7 @@ class CustomerPage:
     credit: CreditBalance
     open_top_ups: list[TopUp]
     top_up_rule: TopUpRule | None
+    threshold: ProgressiveThreshold | None
     invoices: list[InvoiceRow]
     payments: list[Payment]
     failures: list[PaymentFailure]
@@ -144,6 +146,7 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         credit=credit_balance(customer=customer, at=at),
         open_top_ups=list(customer.top_ups.filter(status=TopUpStatus.OPEN).select_related("invoice").order_by("id")),
         top_up_rule=customer.top_up_rules.filter(retired_at=None).first(),
+        threshold=customer.progressive_thresholds.filter(retired_at=None).first(),
         discounts=[
             (discount, terms_text(coupon=discount.coupon))
             for discount in customer.discounts.select_related("coupon", "subscription").order_by("-id")[:ROWS]

@@ -13,6 +13,7 @@ from billing_site.display.changes import Change
 from billing_site.display.figures import moment_text, money_text, period_text
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import total
+from billing_site.kernel.period import Period
 from invoicing.admin.customer_page import amount_due
 from invoicing.admin.dispute_words import dispute_entries, dispute_moments, disputed_words
 from invoicing.core.gate_states import GateState
@@ -23,6 +24,7 @@ from invoicing.e_invoices.statement import why_no_e_invoice
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.queries import hold_in_force
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.invoices.queries import billed_progressively, taken_off_by, taking_off
 from invoicing.invoices.taxes import TaxRow, missing_tax, tax_sums
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.dispute import Dispute
@@ -102,6 +104,9 @@ class InvoicePage:
     may_expect_again: bool
     write_offs: list[WriteOff]
     disputes: list[Dispute]
+    taken_off: list[Invoice]
+    taking_off: list[Invoice]
+    runs: Period | None
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,8 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
     state = invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at)
     held = hold_in_force(invoice=invoice) if invoice.status == InvoiceStatus.DRAFT else None
     is_open = invoice.status == InvoiceStatus.ISSUED
+    with_rows = invoice.lines.select_related("price__plan_version__plan", "subscription").prefetch_related("taxes")
+    lines = list(with_rows.order_by("position"))
     return InvoicePage(
         at=at,
         state=held.state if held else state,
@@ -148,11 +155,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         question=disputed_words(disputes) or _question(invoice, state, push, failures, at=at),
         advice=_advice(invoice, push, failures),
         due=amount_due(invoice),
-        lines=list(
-            invoice.lines.select_related("price__plan_version__plan", "subscription")
-            .prefetch_related("taxes")
-            .order_by("position")
-        ),
+        lines=lines,
         taxes=tax_sums(invoice=invoice),
         timeline=_timeline(invoice, changes, push, payments, failures, notes, write_offs, disputes),
         payments=payments,
@@ -176,6 +179,9 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         may_expect_again=invoice.status == InvoiceStatus.WRITTEN_OFF and allowed(WRITE_OFF),
         write_offs=write_offs,
         disputes=disputes,
+        taken_off=list(taken_off_by(invoice=invoice)) if any(line.progressive_id for line in lines) else [],
+        taking_off=list(taking_off(invoice=invoice)) if invoice.kind == InvoiceKind.PROGRESSIVE else [],
+        runs=billed_progressively(invoice=invoice),
     )
 
 
@@ -246,8 +252,10 @@ def can_be_issued(invoice: Invoice, *, at: datetime) -> bool:
 
 
 def can_be_void(invoice: Invoice) -> bool:
-    """Say whether it is a one-off invoice that is issued, and of which nothing is paid."""
-    return invoice.kind == InvoiceKind.ONE_OFF and _is_untouched(invoice)
+    """Say whether it bills no period, is issued, and nothing of it is paid, nor does an issued invoice take it off."""
+    if invoice.kind == InvoiceKind.PERIOD or not _is_untouched(invoice):
+        return False
+    return not taking_off(invoice=invoice).exclude(status=InvoiceStatus.DRAFT).exists()
 
 
 def can_be_made_again(invoice: Invoice) -> bool:

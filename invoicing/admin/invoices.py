@@ -22,7 +22,7 @@ from billing_site.display.admin import (
     go,
     show_selected,
 )
-from billing_site.display.figures import NOTHING, day, link, moment_text, money, money_text, period
+from billing_site.display.figures import NOTHING, billed, day, link, moment_text, money, money_text
 from billing_site.display.pills import invoice_state, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
@@ -117,7 +117,7 @@ class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages, Writ
     @admin.display(description="Period", ordering="period_start")
     def billed_period(self, invoice: Invoice) -> SafeString:
         """Show the first and last day of the billed period in the customer's zone, its exact bounds on hover."""
-        return period(start=invoice.period_start, end=invoice.period_end, timezone=invoice.timezone)
+        return billed(kind=invoice.kind, start=invoice.period_start, end=invoice.period_end, timezone=invoice.timezone)
 
     @admin.display(description="Due", ordering="due_date")
     def dates(self, invoice: Invoice) -> SafeString:

@@ -27,6 +27,7 @@ from invoicing.core.invoice_life import InvoiceStage, stage_words
 from invoicing.core.tax import LineTax
 from invoicing.core.tax_document import tax_document
 from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.invoices.queries import billed_progressively, taken_off_by, taking_off
 
 MONTH_EXAMPLE = {"start": "2026-07-31T22:00:00Z", "end": "2026-08-31T22:00:00Z"}
 STEP_EXAMPLE = {
@@ -201,7 +202,7 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
     legal_entity = serializers.CharField(source="customer.legal_entity_id", help_text="The key of who sells.")
     number = serializers.CharField(allow_null=True, help_text="Null: a draft.")
     kind = serializers.ChoiceField(choices=InvoiceKind.choices)
-    key = serializers.CharField(allow_null=True, help_text="Of a one-off invoice: what whoever made it calls it.")
+    key = serializers.CharField(allow_null=True, help_text="Of an invoice of no period: what whoever made it calls it.")
     status = serializers.ChoiceField(choices=InvoiceStatus.choices)
     stage = serializers.ChoiceField(
         choices=[(one.value, stage_words(one)) for one in InvoiceStage],
@@ -252,9 +253,11 @@ class InvoiceSerializer(serializers.ModelSerializer[Invoice]):
 
     @extend_schema_field(PeriodSerializer(allow_null=True))
     def get_period(self, invoice: Invoice) -> Any:
-        """Return what it covers; a one-off invoice covers no time."""
+        """Return what it covers; a one-off invoice covers no time, a progressive one is of the period that ran when it was made."""
         if invoice.kind == InvoiceKind.ONE_OFF:
             return None
+        if (runs := billed_progressively(invoice=invoice)) is not None:
+            return PeriodSerializer({"start": runs.start, "end": runs.end}).data
         return PeriodSerializer({"start": invoice.period_start, "end": invoice.period_end}).data
 
     @extend_schema_field(MoneyField)
@@ -267,9 +270,29 @@ class InvoiceWithLines(InvoiceSerializer):
     """An invoice with its lines."""
 
     lines = LineSerializer(many=True)
+    takes_off = serializers.SerializerMethodField(
+        help_text="The numbers of the progressive invoices that it takes off."
+    )
+    taken_off_by = serializers.SerializerMethodField(
+        help_text="Of a progressive invoice: the numbers of the issued invoices that take it off."
+    )
 
     class Meta(InvoiceSerializer.Meta):
-        fields = (*InvoiceSerializer.Meta.fields, "lines")
+        fields = (*InvoiceSerializer.Meta.fields, "lines", "takes_off", "taken_off_by")
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_takes_off(self, invoice: Invoice) -> list[str]:
+        """Return the numbers, oldest first."""
+        if all(line.progressive_id is None for line in invoice.lines.all()):
+            return []
+        return [str(one.number) for one in taken_off_by(invoice=invoice)]
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_taken_off_by(self, invoice: Invoice) -> list[str]:
+        """Return the numbers, oldest first."""
+        if invoice.kind != InvoiceKind.PROGRESSIVE:
+            return []
+        return [str(one.number) for one in taking_off(invoice=invoice) if one.number is not None]
 
 
 class PreviewLineSerializer(serializers.Serializer[DocumentLine]):

@@ -84,7 +84,7 @@ class InvoicesView(generics.ListAPIView[Invoice]):
     def get_queryset(self) -> QuerySet[Invoice]:
         """Return the invoices that the caller may see and asks for."""
         filters = filters_of(self.request, known=("customer_id", "legal_entity", "status", "period"))
-        invoices = with_gate_state(invoices=Invoice.objects.select_related("customer"))
+        invoices = with_gate_state(invoices=Invoice.objects.select_related("customer", "progressive"))
         if bound := bound_customer(self.request):
             invoices = invoices.filter(customer__key=bound).exclude(status=InvoiceStatus.DRAFT)
         if "customer_id" in filters:
@@ -228,7 +228,11 @@ class InvoicePreviewView(generics.GenericAPIView[Invoice]):
 def with_lines(invoice: Invoice) -> Invoice:
     """Return an invoice as it is now, read with its lines."""
     lines = InvoiceLine.objects.select_related("subscription").prefetch_related("taxes").order_by("position")
-    return Invoice.objects.select_related("customer").prefetch_related(Prefetch("lines", lines)).get(pk=invoice.pk)
+    return (
+        Invoice.objects.select_related("customer", "progressive")
+        .prefetch_related(Prefetch("lines", lines))
+        .get(pk=invoice.pk)
+    )
 
 
 def visible_invoice(request: Request, *, number: str) -> Invoice:

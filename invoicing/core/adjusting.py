@@ -31,6 +31,12 @@ from invoicing.core.adjustments.commitment import (
 )
 from invoicing.core.adjustments.credits import Draw, adjust_draw, draw_document, draw_members
 from invoicing.core.adjustments.discounts import Discount, adjust_discount, discount_document, discount_members
+from invoicing.core.adjustments.progressive import (
+    InvoicedProgressively,
+    adjust_progressive,
+    progressive_document,
+    progressive_members,
+)
 from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, adjust_spend, spend_document, spend_members
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, RatedLine, Term
 from invoicing.core.languages import ENGLISH, Language
@@ -63,6 +69,9 @@ FAMILIES: Mapping[AdjustmentKind, Family] = {
     **{family.kind: _of_commitment(family) for family in COMMITMENT},
     AdjustmentKind.DISCOUNT: Family(Discount, adjust_discount, discount_document, discount_members),
     **{family.kind: _of_advance(family) for family in ADVANCE},
+    AdjustmentKind.INVOICED_PROGRESSIVELY: Family(
+        InvoicedProgressively, adjust_progressive, progressive_document, progressive_members
+    ),
     AdjustmentKind.CREDIT: Family(Draw, adjust_draw, draw_document, draw_members),
 }
 assert set(FAMILIES) == set(AdjustmentKind), "each kind of adjustment is computed somewhere"

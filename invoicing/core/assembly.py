@@ -15,6 +15,7 @@ from billing_site.kernel.money import total, wire
 from invoicing.core.adjusting import adjust, take_off
 from invoicing.core.adjustments.advance import settled_parts
 from invoicing.core.adjustments.credits import CreditKind, Draw, Lot, draw_lots
+from invoicing.core.adjustments.progressive import InvoicedProgressively, take_tax_off, taken_parts
 from invoicing.core.contract import (
     ENGINE_VERSION,
     AdjustmentKind,
@@ -124,13 +125,21 @@ def _paid_and_taxed(
             treatment=tax.treatment_of(reference=line.reference, service_period=line.service_period),
         )
         for line in lines
+        if not is_progressive(line=line)
     ]
+    owed = to_pay + total((line.amount for line in given), snapshot.currency)
     taxed = InvoiceTax(
         decided=tax,
         currency=snapshot.currency,
-        lines=tax_lines(bases=bases, rounding=tax.rounding, currency=snapshot.currency),
+        # What progressive invoices charged of it goes back as it was charged, whatever holds today.
+        lines=take_tax_off(
+            lines=lines,
+            taxed=tax_lines(bases=bases, rounding=tax.rounding, currency=snapshot.currency),
+            owed=owed,
+            country=tax.seller.country,
+        ),
     )
-    owed = to_pay + total((line.amount for line in given), snapshot.currency) + taxed.added
+    owed += taxed.added
     if owed.amount < 0:
         raise TaxGivenBack("corrections of earlier invoices give back more tax than this one owes", field="tax")
     for one in taxed.lines:
@@ -148,6 +157,14 @@ def amounts_left(*, lines: Sequence[DocumentLine]) -> dict[str, Money]:
             take_off(line=as_credit_sees_it(line=line), left=left)
         else:
             left[line.reference] = line.amount
+    return left
+
+
+def amounts_after_credit(*, invoice: AssembledInvoice) -> dict[str, Money]:
+    """Return what adjustments and credit have left of each charge of an invoice that carries no correction, by reference."""
+    left = amounts_left(lines=(*invoice.lines, *invoice.adjustments))
+    for part in (part for line in invoice.credits for part in line.parts):
+        left[part.reference] -= part.amount
     return left
 
 
@@ -191,9 +208,15 @@ def _drawn(
 
 
 def as_credit_sees_it(*, line: AdjustmentLine) -> AdjustmentLine:
-    """Return an adjustment with what it takes off single lines for credit: what was invoiced in advance has paid for some."""
-    is_settled = line.kind is AdjustmentKind.INVOICED_IN_ADVANCE
-    return replace(line, parts=settled_parts(line=line)) if is_settled else line
+    """Return an adjustment with what it takes off single lines for credit: what was invoiced before has paid for some."""
+    if line.kind is AdjustmentKind.INVOICED_IN_ADVANCE:
+        return replace(line, parts=settled_parts(line=line))
+    return replace(line, parts=taken_parts(line=line)) if is_progressive(line=line) else line
+
+
+def is_progressive(*, line: DocumentLine) -> bool:
+    """Say whether a line takes off what a progressive invoice charged: its tax is that one's."""
+    return isinstance(line, AdjustmentLine) and isinstance(line.term, InvoicedProgressively)
 
 
 def amount_to_come(*, invoice: AssembledInvoice, at: datetime) -> Money:

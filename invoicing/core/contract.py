@@ -89,6 +89,7 @@ class AdjustmentKind(StrEnum):
     INVOICED_IN_ADVANCE = "invoiced_in_advance"
     IN_ADVANCE = "in_advance"
     ADVANCE_CREDIT = "advance_credit"
+    INVOICED_PROGRESSIVELY = "invoiced_progressively"
     CREDIT = "credit"
 
 

@@ -28,6 +28,7 @@ from invoicing.core.correction import adjustment_correction_line, correction_lin
 from invoicing.core.definition import definition_of, price_from_definition
 from invoicing.core.detail import GroupUsage, SizeUsage
 from invoicing.core.languages import ENGLISH, Language
+from invoicing.core.progressive import ProgressiveLine, progressive_again, progressive_inputs
 from invoicing.core.rating import rate_charge
 from invoicing.core.stated import StatedKind, StatedLine, stated_again, stated_inputs
 from invoicing.core.wording import displayed_amount
@@ -117,6 +118,8 @@ def rated_again(inputs: Mapping[str, Any], *, language: Language = ENGLISH) -> d
             return adjustment_document(line=adjusted_again(inputs=inputs, language=language))
         case "adjustment_correction":
             return _adjustment_corrected_again(inputs, language)
+        case "progressive":
+            return _progressive_again(inputs, language)
         case StatedKind.ONE_OFF | StatedKind.TOP_UP:
             _check_engine(inputs)
             return stated_document(line=stated_again(inputs=inputs, language=language))
@@ -152,25 +155,17 @@ def adjustment_document(*, line: AdjustmentLine) -> dict[str, Any]:
 
     `parts` is there only where it takes something off single lines: what it takes off which.
     """
-    document: dict[str, Any] = {
-        "inputs": {
-            "engine": ENGINE_VERSION,
-            "kind": ADJUSTMENT,
-            "reference": line.reference,
-            "subscription": line.subscription,
-            "service_period": period_document(period=line.service_period),
-            "currency": line.amount.currency.code,
-            "term": {"kind": line.kind.value, **term_document(term=line.term)},
-            "lines": [{"reference": base.reference, "amount": wire(base.amount)} for base in line.base],
-        },
-        "description": line.description,
-        "explanation": line.explanation,
-        "quantity": plain(line.quantity),
-        "free_quantity": "0",
-        "steps": [step_document(step=step) for step in line.steps],
-        "unrounded_amount": plain(Fraction(line.amount.amount)),
-        "amount": wire(line.amount),
+    inputs = {
+        "engine": ENGINE_VERSION,
+        "kind": ADJUSTMENT,
+        "reference": line.reference,
+        "subscription": line.subscription,
+        "service_period": period_document(period=line.service_period),
+        "currency": line.amount.currency.code,
+        "term": {"kind": line.kind.value, **term_document(term=line.term)},
+        "lines": [{"reference": base.reference, "amount": wire(base.amount)} for base in line.base],
     }
+    document = _document(inputs, line, line.description, line.quantity, Fraction(line.amount.amount))
     if line.parts:
         document["parts"] = [{"reference": part.reference, "amount": wire(part.amount)} for part in line.parts]
     return document
@@ -192,14 +187,38 @@ def adjusted_again(*, inputs: Mapping[str, Any], language: Language = ENGLISH) -
 
 def stated_document(*, line: StatedLine) -> dict[str, Any]:
     """Return what is invoiced once as a canonical JSON document, in the shape of a charge's."""
+    inputs = {"engine": ENGINE_VERSION, **stated_inputs(line=line)}
+    return _document(inputs, line, line.item.description, line.item.quantity, line.unrounded_amount)
+
+
+def progressive_line_document(*, line: ProgressiveLine) -> dict[str, Any]:
+    """Return what a charge has come to while its period runs as a canonical JSON document, in the shape of a charge's."""
+    inputs = {"engine": ENGINE_VERSION, **progressive_inputs(line=line), "charge": line_inputs(line=line.rated)}
+    return _document(inputs, line, line.description, Decimal(1), Fraction(line.amount.amount))
+
+
+def _progressive_again(inputs: Mapping[str, Any], language: Language) -> dict[str, Any]:
+    told = inputs["charge"]
+    charge, usage = charge_from_inputs(told), usage_from_document(told["usage"])
+    rated = rate_charge(charge=charge, usage=usage, currency=told["currency"], language=language)
+    return progressive_line_document(line=progressive_again(inputs=inputs, rated=rated, language=language))
+
+
+def _document(
+    inputs: dict[str, Any],
+    line: StatedLine | ProgressiveLine | AdjustmentLine | CorrectionLine,
+    description: str,
+    quantity: Decimal,
+    unrounded: Fraction,
+) -> dict[str, Any]:
     return {
-        "inputs": {"engine": ENGINE_VERSION, **stated_inputs(line=line)},
-        "description": line.item.description,
+        "inputs": inputs,
+        "description": description,
         "explanation": line.explanation,
-        "quantity": plain(line.item.quantity),
+        "quantity": plain(quantity),
         "free_quantity": "0",
         "steps": [step_document(step=step) for step in line.steps],
-        "unrounded_amount": plain(line.unrounded_amount),
+        "unrounded_amount": plain(unrounded),
         "amount": wire(line.amount),
     }
 
@@ -226,28 +245,20 @@ def correction_document(*, line: CorrectionLine) -> dict[str, Any]:
             "before": usage_document(usage=correction.before),
             "after": usage_document(usage=correction.after),
         }
-    return {
-        "inputs": {
-            "engine": ENGINE_VERSION,
-            **rated,
-            "reference": line.reference,
-            "original": {
-                "invoice": correction.invoice_number,
-                "position": correction.position,
-                "digest": correction.line_digest,
-            },
-            "period": correction.period,
-            "taken": wire(correction.taken),
-            "amount": wire(line.amount),
+    inputs = {
+        "engine": ENGINE_VERSION,
+        **rated,
+        "reference": line.reference,
+        "original": {
+            "invoice": correction.invoice_number,
+            "position": correction.position,
+            "digest": correction.line_digest,
         },
-        "description": line.description,
-        "explanation": line.explanation,
-        "quantity": plain(line.quantity),
-        "free_quantity": "0",
-        "steps": [step_document(step=step) for step in line.steps],
-        "unrounded_amount": plain(Fraction(line.amount.amount)),
+        "period": correction.period,
+        "taken": wire(correction.taken),
         "amount": wire(line.amount),
     }
+    return _document(inputs, line, line.description, line.quantity, Fraction(line.amount.amount))
 
 
 def _corrected_again(inputs: Mapping[str, Any], language: Language) -> dict[str, Any]:

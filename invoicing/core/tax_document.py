@@ -6,7 +6,7 @@ from typing import Any
 
 from moneyed import Money
 
-from billing_site.kernel.money import plain, wire
+from billing_site.kernel.money import plain, round_money, wire
 from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.tax import (
     InvoiceTax,
@@ -42,7 +42,7 @@ def tax_document(*, tax: InvoiceTax) -> dict[str, Any]:
         "rounding": decided.rounding.value,
         "seller": _party(decided.seller),
         "customer": _party(decided.customer),
-        "summary": [_sum_document(one) for one in tax_summary(lines=tax.lines, currency=tax.currency)],
+        "summary": [sum_document(one=one) for one in tax_summary(lines=tax.lines, currency=tax.currency)],
     }
 
 
@@ -76,7 +76,7 @@ def taxed_again(
 
 def summary_again(*, stored: Sequence[LineTax], currency: str) -> list[dict[str, Any]]:
     """Return the sum of each rate once more."""
-    return [_sum_document(one) for one in tax_summary(lines=stored, currency=currency)]
+    return [sum_document(one=one) for one in tax_summary(lines=stored, currency=currency)]
 
 
 def percent_text(rate: Decimal, *, language: Language = ENGLISH) -> str:
@@ -108,8 +108,27 @@ def _party(party: TaxParty) -> dict[str, str]:
     return {"country": party.country, "region": party.region, "number": party.number}
 
 
-def _sum_document(one: TaxSum) -> dict[str, Any]:
+def sum_document(*, one: TaxSum) -> dict[str, Any]:
+    """Return what lines of one rate come to; `sum_from_document` reads it."""
     return _rated(one)
+
+
+def sum_from_document(document: Mapping[str, Any]) -> TaxSum:
+    """Return the sum of one rate from its document."""
+    taxable, amount = (
+        round_money(Decimal(document[name]["amount"]), document[name]["currency"]) for name in ("taxable", "amount")
+    )
+    return TaxSum(
+        kind=TaxKind(document["kind"]),
+        jurisdiction=document["jurisdiction"],
+        name=document["name"],
+        rate=Decimal(document["rate"]),
+        inclusive=document["inclusive"],
+        reason=document["reason"],
+        evidence=document["evidence"],
+        taxable=taxable,
+        amount=amount,
+    )
 
 
 def _rated(one: LineTax | TaxSum) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from invoicing.core.contract import AdjustmentKind, BaseLine
 from invoicing.core.crediting import NetLine, OwedLine, net_lines
 from invoicing.core.proof import adjusted_again
 from invoicing.credit_notes.models import CreditNote, CreditNoteLine
+from invoicing.invoices.adjustments import INVOICED_BEFORE
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind
 
 NOTHING = Decimal(0)
@@ -151,7 +152,7 @@ def is_payment(*, line: InvoiceLine) -> bool:
 
 
 def _parts(row: InvoiceLine, currency: str) -> tuple[BaseLine, ...]:
-    if row.adjustment == AdjustmentKind.INVOICED_IN_ADVANCE:
+    if row.adjustment in INVOICED_BEFORE:
         return as_credit_sees_it(line=adjusted_again(inputs=row.rated["inputs"])).parts
     return tuple(
         BaseLine(part["reference"], round_money(Decimal(part["amount"]["amount"]), currency))

@@ -13,7 +13,7 @@ from billing_site.kernel.money import plain
 from invoicing.e_invoices.statement import EInvoice, Party, StatedLine, Vat, VatCategory
 
 PROFILE: Final = "en16931"
-COMMERCIAL_INVOICE, CREDIT_NOTE = "380", "381"
+COMMERCIAL_INVOICE, CREDIT_NOTE, PARTIAL_INVOICE = "380", "381", "326"
 PIECE: Final = "C62"
 EMAIL: Final = "EM"
 TRANSFER, UNDEFINED_MEANS = "58", "1"
@@ -43,7 +43,7 @@ def _terms(e_invoice: EInvoice) -> dict[str, Any]:
     terms: dict[str, Any] = {
         "BT-1": e_invoice.number,
         "BT-2": e_invoice.issued_on,
-        "BT-3": COMMERCIAL_INVOICE if e_invoice.corrects is None else CREDIT_NOTE,
+        "BT-3": _type(e_invoice),
         "BT-5": e_invoice.currency,
         "BT-10": e_invoice.buyer_reference,
         "BT-20": e_invoice.payment_terms,
@@ -68,8 +68,8 @@ def _terms(e_invoice: EInvoice) -> dict[str, Any]:
         "BG-25": [_line(line) for line in e_invoice.lines],
         **_means(e_invoice),
     }
-    if e_invoice.corrects is not None:
-        terms["BG-3"] = [{"BT-25": e_invoice.corrects.number, "BT-26": e_invoice.corrects.issued_on}]
+    if before := (e_invoice.corrects, *e_invoice.preceding) if e_invoice.corrects else e_invoice.preceding:
+        terms["BG-3"] = [{"BT-25": one.number, "BT-26": one.issued_on} for one in before]
     if e_invoice.days is not None:
         terms |= {"BT-73": days[0], "BT-74": days[1]}
     if e_invoice.due_on is not None:
@@ -77,6 +77,13 @@ def _terms(e_invoice: EInvoice) -> dict[str, Any]:
     if e_invoice.prepaid.amount:
         terms["BT-113"] = _money(e_invoice.prepaid.amount)
     return terms
+
+
+def _type(e_invoice: EInvoice) -> str:
+    """Return the kind of document (UNTDID 1001): what is charged of a running period is a partial invoice, its last one an ordinary one."""
+    if e_invoice.corrects is not None:
+        return CREDIT_NOTE
+    return PARTIAL_INVOICE if e_invoice.is_partial else COMMERCIAL_INVOICE
 
 
 def _tells_numbers(e_invoice: EInvoice) -> bool:

@@ -19,8 +19,8 @@ from invoicing.core.languages import Language, language_of
 from invoicing.core.tax import TaxKind
 from invoicing.core.tax_rules import EUROPEAN_UNION
 from invoicing.invoices.line_words import LineWords, words_of_lines
-from invoicing.invoices.models import STATED, Invoice, InvoiceLine, InvoiceStatus, TaxLine, TaxState
-from invoicing.invoices.queries import period_shown
+from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, TaxLine, TaxState
+from invoicing.invoices.queries import period_shown, taken_off_by
 from invoicing.invoices.taxes import lines_paying
 
 # Who states invoices by EN 16931: the Union, the Economic Area, and who takes part in Peppol with its rules.
@@ -102,7 +102,7 @@ class VatSum:
 
 @dataclass(frozen=True)
 class Corrected:
-    """The invoice that a credit note corrects."""
+    """An invoice of before: the one that a credit note corrects, or one that an invoice takes off."""
 
     number: str
     issued_on: date
@@ -110,7 +110,10 @@ class Corrected:
 
 @dataclass(frozen=True)
 class EInvoice:
-    """All that an e-invoice, or a credit note that `corrects` an invoice, says; `prepaid` is what credit that was bought before has paid, `due` what is left to pay at issue."""
+    """All that an e-invoice, or a credit note that `corrects` an invoice, says; `prepaid` is what credit that was bought before has paid, `due` what is left to pay at issue.
+
+    `preceding` are the progressive invoices that it takes off; `is_partial` says that it is one.
+    """
 
     number: str
     issued_on: date
@@ -126,6 +129,8 @@ class EInvoice:
     sums: tuple[VatSum, ...]
     prepaid: Money
     corrects: Corrected | None = None
+    preceding: tuple[Corrected, ...] = ()
+    is_partial: bool = False
 
     @property
     def net(self) -> Money:
@@ -190,6 +195,12 @@ def stated(*, invoice: Invoice, lines: Sequence[InvoiceLine], words: Mapping[int
         lines=tuple(_stated([line for line in lines if line not in payments], words, zone, language)),
         sums=tuple(_sums(invoice, language)),
         prepaid=total((line.amount * -1 for line in payments), invoice.currency),
+        preceding=tuple(
+            Corrected(str(one.number), one.issued_at.astimezone(zone).date())
+            for one in (taken_off_by(invoice=invoice) if any(line.progressive_id for line in lines) else ())
+            if one.issued_at is not None
+        ),
+        is_partial=invoice.kind == InvoiceKind.PROGRESSIVE,
     )
     assert found.due == round_money(invoice.total.amount, invoice.currency), (
         "the e-invoice asks for what the invoice asks"

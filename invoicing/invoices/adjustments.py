@@ -10,6 +10,7 @@ from moneyed import Money
 from billing_site.kernel.money import EXACT, round_money
 from invoicing.core.adjusting import adjust_amounts, adjustment_line, take_off
 from invoicing.core.adjustments.commitment import CommitmentDrawdown, CommitmentOverage, CommitmentTerm
+from invoicing.core.adjustments.progressive import InvoicedProgressively
 from invoicing.core.assembly import as_credit_sees_it
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, Term
 from invoicing.core.invoice_life import STANDING
@@ -18,6 +19,9 @@ from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineK
 from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.subscriptions.committed import left_of
 from invoicing.subscriptions.models import Subscription
+
+# What was invoiced before comes off single lines only for credit, which asks what is left to pay of each.
+INVOICED_BEFORE = (AdjustmentKind.INVOICED_IN_ADVANCE, AdjustmentKind.INVOICED_PROGRESSIVELY)
 
 
 def lines_of_adjustments(
@@ -36,6 +40,7 @@ def lines_of_adjustments(
             adjustment=line.kind.value,
             subscription=subscriptions[line.subscription] if line.subscription else None,
             tranche_id=line.term.tranche if isinstance(line.term, CommitmentTerm) else None,
+            progressive_id=line.term.progressive if isinstance(line.term, InvoicedProgressively) else None,
             credit_grant_id=int(line.reference.removeprefix(":credit/"))
             if line.kind is AdjustmentKind.CREDIT
             else None,
@@ -86,7 +91,7 @@ def amounts_seen(
             continue
         held = None if correction is None else _link_held(line, correction)
         amount, rated = (line.amount, line.rated) if held is None else (held.amount_after, held.rated)
-        if line.adjustment == AdjustmentKind.INVOICED_IN_ADVANCE and by.adjustment == AdjustmentKind.CREDIT:
+        if line.adjustment in INVOICED_BEFORE and by.adjustment == AdjustmentKind.CREDIT:
             take_off(line=as_credit_sees_it(line=adjusted_again(inputs=rated["inputs"])), left=seen)
             continue
         for part in parts.get(line.pk, rated.get("parts", ())):
@@ -184,7 +189,7 @@ def _adjusted(
     settled = {
         row.rated["inputs"]["reference"]: adjustment_held(line=row)
         for row in rows
-        if row.tranche_id in ended or row.adjustment in IN_ADVANCE
+        if row.tranche_id in ended or row.adjustment in (*IN_ADVANCE, *INVOICED_BEFORE)
     }
     amounts = amounts_held(lines=[line for line in lines if line.kind == LineKind.CHARGE]) | dict(changed)
     by_reference = {row.rated["inputs"]["reference"]: row for row in rows}

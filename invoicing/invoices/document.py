@@ -68,6 +68,8 @@ class InvoiceDocument:
     # The root over the usage events that it counts, and how many these are; empty where it counts none.
     events_root: str = ""
     event_count: int = 0
+    # It charges what was used of a period that runs until then, last day included.
+    runs_until: date | None = None
     language: Language = ENGLISH
     taxes: tuple[DocumentSum, ...] = ()
     payments: tuple[DocumentSum, ...] = ()
@@ -123,7 +125,7 @@ def invoice_page(*, document: InvoiceDocument) -> PrintedPage:
     return PrintedPage(
         language=document.language,
         dated=dated,
-        title="Draft invoice" if document.is_draft else "Invoice",
+        title="Draft invoice" if document.is_draft else "Progressive invoice" if document.runs_until else "Invoice",
         number=document.number or "",
         status=STATUS_WORDS.get(document.status.lower(), ""),
         watermark="VOID" if document.is_void else "DRAFT" if document.is_draft else "",
@@ -136,7 +138,7 @@ def invoice_page(*, document: InvoiceDocument) -> PrintedPage:
         payment=_payment(document),
         proof=document.proof_digest,
         evidence=_evidence(document),
-        notes=document.notes,
+        notes=(*_about_the_rest(document), *document.notes),
         e_invoice=document.e_invoice,
         logo=document.logo,
     )
@@ -168,10 +170,18 @@ def _facts(document: InvoiceDocument) -> Iterator[Fact]:
         yield Fact("Due date", date_text(day=document.due_date, language=language), is_strong=True)
     if document.period_first_date and document.period_last_date:
         period = period_text(first=document.period_first_date, last=document.period_last_date, language=language)
-        yield Fact("Billing period", period, is_strong=True)
+        yield Fact("Used in" if document.runs_until else "Billing period", period, is_strong=True)
     if document.issue_date:
         yield Fact("Issue date", date_text(day=document.issue_date, language=language))
     yield Fact("Time zone", document.time_zone)
+
+
+def _about_the_rest(document: InvoiceDocument) -> Iterator[str]:
+    """Say of what is charged while a period runs what becomes of it."""
+    if document.runs_until is not None:
+        day = date_text(day=document.runs_until, language=document.language)
+        told = "The billing period runs until {day}. Its invoice charges all of it, and takes this invoice off."
+        yield document.language.say(told, day=day)
 
 
 def _sums(document: InvoiceDocument) -> Iterator[Sum]:

@@ -16,7 +16,7 @@ from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import from_minor_units
 from billing_site.kernel.text import is_storable
 from invoicing.core.numbers import Mistake, read_number
-from invoicing.core.one_off import OneOffInvoice, assemble_once
+from invoicing.core.one_off import OneOffInvoice, ProgressiveInvoice, assemble_once
 from invoicing.core.proof import stated_document
 from invoicing.core.stated import StatedItem
 from invoicing.customers.models import Customer
@@ -99,9 +99,44 @@ def save_once(
     *, customer: Customer, key: str, assembled: OneOffInvoice, at: datetime, actor: str, reason: str
 ) -> Invoice:
     """Keep an assembled one-off invoice as a draft, to be issued in the same transaction; the customer is locked."""
-    assert connection.in_atomic_block, "a one-off invoice is drafted and issued together, or not at all"
-    invoice = Invoice(
+    return save_without_period(
         kind=InvoiceKind.ONE_OFF,
+        lines=[
+            InvoiceLine(
+                kind=line.item.kind.value,
+                description=line.item.description,
+                unit=line.item.unit,
+                quantity=line.item.quantity,
+                currency=assembled.currency,
+                amount=line.amount,
+                rated=stated_document(line=line),
+            )
+            for line in assembled.lines
+        ],
+        customer=customer,
+        key=key,
+        assembled=assembled,
+        at=at,
+        actor=actor,
+        reason=reason,
+    )
+
+
+def save_without_period(
+    *,
+    kind: InvoiceKind,
+    lines: Sequence[InvoiceLine],
+    customer: Customer,
+    key: str,
+    assembled: OneOffInvoice | ProgressiveInvoice,
+    at: datetime,
+    actor: str,
+    reason: str,
+) -> Invoice:
+    """Keep an assembled invoice of no period, with its lines in their order, as a draft, to be issued in the same transaction; the customer is locked."""
+    assert connection.in_atomic_block, "what bills no period is drafted and issued together, or not at all"
+    invoice = Invoice(
+        kind=kind,
         key=key,
         customer=customer,
         period_start=at,
@@ -123,23 +158,9 @@ def save_once(
     except IntegrityError:
         # Another customer's invoice took the key at the same moment.
         raise Conflict(f"{key} is an invoice of another customer", field="key") from None
-    lines = [
-        InvoiceLine(
-            invoice=invoice,
-            position=position,
-            kind=line.item.kind.value,
-            description=line.item.description,
-            unit=line.item.unit,
-            quantity=line.item.quantity,
-            currency=assembled.currency,
-            amount=line.amount,
-            service_start=at,
-            service_end=at,
-            rated=stated_document(line=line),
-        )
-        for position, line in enumerate(assembled.lines, start=1)
-    ]
-    for line in lines:
+    for position, line in enumerate(lines, start=1):
+        line.invoice, line.position = invoice, position
+        line.service_start = line.service_end = at
         line.digest = line_digest(line=line)
     insert_rows(lines)
     insert_rows(rows_of_tax(tax=assembled.tax, lines=lines))

@@ -9,7 +9,7 @@ from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.invoice_life import COLLECTABLE, STANDING
-from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 
 # Issued and not void: what an invoice charged holds, whether or not the money came.
 OWED = STANDING
@@ -52,16 +52,38 @@ def with_service(*, invoices: QuerySet[Invoice]) -> QuerySet[Invoice]:
 def period_shown(*, invoice: Invoice) -> Period | None:
     """Return the period that an invoice names to its reader: its own, or, where all its lines are for later, theirs; a one-off invoice has none.
 
+    A progressive one names the period so far: from its beginning to the moment at which it was made.
+
     Only an opening invoice of fees in advance has nothing but later lines.
     """
     if invoice.kind == InvoiceKind.ONE_OFF:
         return None
+    if invoice.kind == InvoiceKind.PROGRESSIVE:
+        return Period(as_utc(invoice.progressive.period_start), as_utc(invoice.progressive.made_at))
     if not hasattr(invoice, "service_from"):
         invoice = with_service(invoices=Invoice.objects.filter(pk=invoice.pk)).get()
     first: datetime | None = getattr(invoice, "service_from", None)
     if first is None or first < invoice.period_end:
         return Period(as_utc(invoice.period_start), as_utc(invoice.period_end))
     return Period(as_utc(first), as_utc(invoice.service_until))  # type: ignore[attr-defined]
+
+
+def billed_progressively(*, invoice: Invoice) -> Period | None:
+    """Return the period that a progressive invoice is of; None of any other."""
+    if invoice.kind != InvoiceKind.PROGRESSIVE:
+        return None
+    return Period(as_utc(invoice.progressive.period_start), as_utc(invoice.progressive.period_end))
+
+
+def taken_off_by(*, invoice: Invoice) -> QuerySet[Invoice]:
+    """Return the progressive invoices that an invoice takes something off for, oldest first."""
+    return Invoice.objects.filter(progressive__taken_off__invoice=invoice).order_by("id")
+
+
+def taking_off(*, invoice: Invoice) -> QuerySet[Invoice]:
+    """Return the invoices and drafts, void ones left out, that take a progressive invoice off, oldest first."""
+    lines = InvoiceLine.objects.filter(progressive__invoice=invoice).exclude(amount=0)
+    return Invoice.objects.filter(pk__in=lines.values("invoice")).exclude(status=InvoiceStatus.VOID).order_by("id")
 
 
 def totals_by_currency(*, invoices: QuerySet[Invoice]) -> list[tuple[int, Money, Money]]:

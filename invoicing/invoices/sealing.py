@@ -23,6 +23,8 @@ def line_digest(*, line: InvoiceLine) -> str:
         correction["tranche"] = line.tranche_id
     if line.credit_grant_id is not None:
         correction["credit_grant"] = line.credit_grant_id
+    if line.progressive_id is not None:
+        correction["progressive"] = line.progressive_id
     if line.events_root:
         correction["events_root"] = line.events_root
     return digest_of(

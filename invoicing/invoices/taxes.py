@@ -10,8 +10,10 @@ from moneyed import Money
 
 from billing_site.kernel.money import plain, round_money, total, wire
 from invoicing.core.adjustments.credits import CreditKind
+from invoicing.core.adjustments.progressive import take_tax_off
 from invoicing.core.contract import AdjustmentKind, ContractSnapshot, OpenCorrection
 from invoicing.core.languages import ENGLISH, Language
+from invoicing.core.proof import adjusted_again
 from invoicing.core.tax import (
     InvoiceTax,
     LineTax,
@@ -305,9 +307,7 @@ def _differences(invoice: Invoice, lines: Sequence[InvoiceLine], rows: Sequence[
     taxed = {one.reference for one in stored}
     given = {line.rated["inputs"]["reference"] for line in lines if line.adjustment == AdjustmentKind.CREDIT}
     untaxed = sorted(left.keys() - taxed - given)
-    again = taxed_again(
-        left=left, stored=stored, rounding=TaxRounding(invoice.tax["rounding"]), currency=invoice.currency
-    )
+    again = _taxed_again(invoice, lines, left, stored)
     found = [f"of {reference} no tax is said" for reference in untaxed]
     for was, now in zip(stored, again, strict=True):
         if (was.taxable, was.amount) != (now.taxable, now.amount):
@@ -321,6 +321,36 @@ def _differences(invoice: Invoice, lines: Sequence[InvoiceLine], rows: Sequence[
     if (invoice.tax_amount.amount, invoice.tax_added.amount) != sums:
         found.append(f"its taxes sum to {sums[0]}, it says {invoice.tax_amount.amount}")
     return found
+
+
+def _taxed_again(
+    invoice: Invoice, lines: Sequence[InvoiceLine], left: Mapping[str, Money], stored: Sequence[LineTax]
+) -> tuple[LineTax, ...]:
+    """Compute the taxes of lines again, and what goes back of those that progressive invoices charged."""
+    assert invoice.tax is not None, "a taxed invoice says how"
+    off = {
+        line.rated["inputs"]["reference"]: adjusted_again(inputs=line.rated["inputs"])
+        for line in lines
+        if line.progressive_id is not None
+    }
+    taxed = taxed_again(
+        left=left,
+        stored=[one for one in stored if one.reference not in off],
+        rounding=TaxRounding(invoice.tax["rounding"]),
+        currency=invoice.currency,
+    )
+    if not off:
+        return taxed
+    given_back = take_tax_off(
+        lines=list(off.values()),
+        taxed=taxed,
+        owed=amount_before_tax(invoice=invoice, lines=lines),
+        country=invoice.tax["seller"]["country"],
+    )
+    by_line: dict[str, list[LineTax]] = {}
+    for one in (*taxed, *given_back):
+        by_line.setdefault(one.reference, []).append(one)
+    return tuple(one for reference in dict.fromkeys(one.reference for one in stored) for one in by_line[reference])
 
 
 def _sums(stored: Sequence[LineTax]) -> tuple[Decimal, Decimal]:

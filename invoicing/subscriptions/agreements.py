@@ -21,6 +21,7 @@ from invoicing.customers.models import Customer
 from invoicing.subscriptions.commitment import CommitmentTranche
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
+from invoicing.subscriptions.progressive import InvoicedSoFar, invoiced_so_far
 
 IN_ADVANCE = (AdjustmentKind.IN_ADVANCE, AdjustmentKind.INVOICED_IN_ADVANCE, AdjustmentKind.ADVANCE_CREDIT)
 
@@ -57,6 +58,7 @@ class Agreements:
     advances: dict[int, tuple[TakenInAdvance, ...]] = field(default_factory=dict)
     issued: Mapping[int, frozenset[Period]] = field(default_factory=dict)
     computed: dict[int, dict[Period, Mapping[str, Decimal]]] = field(default_factory=dict)
+    progressive: Mapping[int, tuple[InvoicedSoFar, ...]] = field(default_factory=dict)
     _overrides: Mapping[tuple[int, int | None, int, str], tuple[Override, ...]] = field(
         default_factory=dict, repr=False
     )
@@ -112,7 +114,7 @@ class Agreements:
         return max(sum(held, Decimal(0)), Decimal(0))
 
     def is_issued(self, *, customer: Customer, period: Period) -> bool:
-        """Say whether a period of a customer, one of whose plans has fees in advance, has an issued invoice."""
+        """Say whether a period of a customer who has fees in advance, or progressive invoices, has an issued invoice."""
         return period in self.issued.get(customer.pk, frozenset())
 
     def took_in_advance(self, *, subscription: Subscription, period: Period) -> bool:
@@ -169,7 +171,7 @@ class Agreements:
 
 
 def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
-    """Read what these customers agreed to, for all times: eleven queries, and two where fees in advance were taken, however many they are."""
+    """Read what these customers agreed to, for all times: twelve queries, however many they are; two more where fees in advance were taken, three for progressive invoices."""
     by_id = {customer.pk: customer for customer in customers}
     currencies = {customer.currency for customer in by_id.values()}
     prices = with_rates(Price.objects.filter(currency__in=currencies))
@@ -198,9 +200,13 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
         tranche.subscription = by_number[tranche.subscription_id]
         tranches[tranche.subscription_id] = (*tranches.get(tranche.subscription_id, ()), tranche)
     subscriptions = {number: tuple(those) for number, those in found.items()}
-    agreements = Agreements(subscriptions, discounts, tranches, _taken_in_advance(by_id), {}, {}, overrides)
+    progressive = invoiced_so_far(customers=by_id)
+    agreements = Agreements(
+        subscriptions, discounts, tranches, _taken_in_advance(by_id), {}, {}, progressive, overrides
+    )
     in_advance = {row.customer_id for row in by_number.values() if agreements.has_fees_in_advance(subscription=row)}
-    return replace(agreements, issued=_issued(in_advance)) if in_advance else agreements
+    asked = in_advance | set(progressive)
+    return replace(agreements, issued=_issued(asked)) if asked else agreements
 
 
 def _issued(customers: Iterable[int]) -> dict[int, frozenset[Period]]:

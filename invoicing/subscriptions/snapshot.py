@@ -12,7 +12,7 @@ from invoicing.catalog.rate_card import OfferedPrice, RateCard
 from invoicing.catalog.spend import SpendEntry
 from invoicing.core import phases as core
 from invoicing.core.adjustments.spend import MaximumSpend, MinimumSpend, SpendBound
-from invoicing.core.contract import Cadence, Charge, ContractSnapshot, Term
+from invoicing.core.contract import AdjustmentKind, Cadence, Charge, ContractSnapshot, Term
 from invoicing.core.phases import PlanService, TiersOnChange, services_in
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.advance import advance_terms, opening_periods
@@ -21,6 +21,7 @@ from invoicing.subscriptions.charges import charges_of_price, priced_parts, refe
 from invoicing.subscriptions.committed import commitment_terms
 from invoicing.subscriptions.discounts import Reducible, discount_terms
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
+from invoicing.subscriptions.progressive import progressive_terms
 from invoicing.subscriptions.timelines import timeline_of
 
 
@@ -221,6 +222,17 @@ def contract_agreed(
         )
         terms += advance.terms
         plans |= advance.plans
+        whole: list[Charge | Term] = [*charges, *terms]
+        terms += progressive_terms(
+            invoiced=agreements.progressive.get(customer.pk, ()),
+            period=period,
+            computed=agreements.computed_of(customer=customer),
+            about=tuple(line.reference for line in whole),
+            is_to_come=lambda other: (
+                not agreements.is_issued(customer=customer, period=other)
+                and other in periods_agreed(agreements=agreements, customer=customer, until=other.end)
+            ),
+        )
     snapshot = ContractSnapshot(
         customer=customer.key, currency=customer.currency, period=period, charges=tuple(charges), terms=tuple(terms)
     )
@@ -228,8 +240,9 @@ def contract_agreed(
 
 
 def without_fees_in_advance(*, contract: Contract) -> Contract:
-    """Return what a period itself costs: without what was taken for it before, or is taken for the next one."""
-    terms = tuple(term for term in contract.snapshot.terms if term.kind not in IN_ADVANCE)
+    """Return what a period itself costs: without what was invoiced of it before, or is taken for the next one."""
+    before = (*IN_ADVANCE, AdjustmentKind.INVOICED_PROGRESSIVELY)
+    terms = tuple(term for term in contract.snapshot.terms if term.kind not in before)
     return replace(contract, snapshot=replace(contract.snapshot, terms=terms))
 
 

@@ -176,6 +176,17 @@ def _sums(lines: Iterable[AdjustmentLine | CorrectionLine]) -> dict[str, Money]:
     return sums
 
 
+def compute_so_far(*, customer: Customer, period: Period, until: datetime) -> ComputedInvoice:
+    """Rate the usage of a running period up to `until`, credit included, tax and corrections left out: what a progressive invoice is made of.
+
+    Credit that invoices due before may draw counts as if they did not: less is charged by that, never more.
+    """
+    ground = ground_of(customers=[customer])
+    contract = ground.contract(customer=customer, period=period)
+    measure = measure_for_billing(customer=customer, until=until)
+    return _computed(contract, measure, lots=ground.lots(customer=customer, contract=contract))
+
+
 def compute_as_known(*, customer: Customer, period: Period, known_through: int) -> ComputedInvoice:
     """Rate the charges of a whole period with its usage as it was known through a number, from raw events.
 

@@ -20,6 +20,7 @@ from invoicing.invoices.sealing import correction_digest, line_digest
 from invoicing.invoices.taxes import is_payment, tax_added_by_line, tax_differences, tax_row_document, taxes_of
 from invoicing.workflows.compute_invoice import usage_of_charge
 from invoicing.workflows.told_tax_faults import told_differences
+from invoicing.workflows.usage_so_far import usage_so_far
 from metering.archiving.absent import EventsArchived
 from metering.archiving.files import UNREADABLE
 from metering.queries import MeterUsage, usage_as_known
@@ -215,6 +216,8 @@ def _not_ratable(problem: BaseException) -> str:
 
 def _recounted(line: InvoiceLine, known: InvoiceLine | UsageCorrection, *, quantity: Decimal) -> Recount:
     """Count the raw events of a line's time as the line, or a correction of it, knew them."""
+    if line.kind == LineKind.PROGRESSIVE:
+        return _recounted_so_far(line)
     if not line.meter_key:
         return Recount(None, "", [], ())
     span = span_of_line(line=line, known_through=known.known_through, customer_key=line.invoice.customer.key)
@@ -247,6 +250,16 @@ def _recounted(line: InvoiceLine, known: InvoiceLine | UsageCorrection, *, quant
         if which := _first_changed(span):
             differences.append(which)
     return Recount(recounted, found.root, differences, ())
+
+
+def _recounted_so_far(line: InvoiceLine) -> Recount:
+    try:
+        recounted, differences = usage_so_far(line=line)
+    except EventsArchived as absent:
+        return Recount(None, "", [], absent.months)
+    except NOT_RATABLE as problem:
+        return Recount(None, "", [f"its events cannot be counted again: {problem}"], ())
+    return Recount(recounted, "", differences, ())
 
 
 def _first_changed(span: EventSpan) -> str:

@@ -1,7 +1,7 @@
 """From the stored invoice to the document that is printed."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,7 +18,7 @@ from invoicing.e_invoices.statement import lines_with_taxes, stated, why_no_e_in
 from invoicing.invoices.document import DocumentSum, InvoiceDocument
 from invoicing.invoices.line_words import words_of_lines
 from invoicing.invoices.logo import logo_of
-from invoicing.invoices.models import Invoice, InvoiceLine
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, LineKind
 from invoicing.invoices.parties import printed_parties
 from invoicing.invoices.printed_page import DocumentLine, DocumentStep
 from invoicing.invoices.printed_text import money_text
@@ -51,7 +51,7 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         issue_date=invoice.issued_at.astimezone(zone).date() if invoice.issued_at else None,
         due_date=invoice.due_date,
         period_first_date=None if period is None else period.start.astimezone(zone).date(),
-        period_last_date=None if period is None else (period.end.astimezone(zone) - timedelta(microseconds=1)).date(),
+        period_last_date=None if period is None else _last_day(period.end, zone),
         time_zone=invoice.timezone,
         currency=invoice.currency,
         lines=tuple(_line(line, told[line.pk], language) for line in lines if line not in payments),
@@ -64,6 +64,7 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         proof_digest=invoice.seal or invoice.content_digest,
         events_root=invoice.events_root,
         event_count=sum(line.event_count for line in lines if line.events_root),
+        runs_until=_last_day(invoice.progressive.period_end, zone) if invoice.kind == InvoiceKind.PROGRESSIVE else None,
         taxes=tuple(
             DocumentSum(_taxed(row, language), row.amount, is_counted=not row.inclusive)
             for row in tax_sums(invoice=invoice, language=language)
@@ -78,6 +79,10 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
     )
 
 
+def _last_day(end: datetime, zone: ZoneInfo) -> date:
+    return (end.astimezone(zone) - timedelta(microseconds=1)).date()
+
+
 def _taxed(row: TaxRow, language: Language) -> str:
     """Say which tax, and on what."""
     amount = money_text(money=row.taxable, language=language)
@@ -86,15 +91,16 @@ def _taxed(row: TaxRow, language: Language) -> str:
 
 def _line(line: InvoiceLine, told: Mapping[str, Any], language: Language) -> DocumentLine:
     steps = tuple(_step(step, line.currency, language) for step in told["steps"])
+    # An adjustment is an amount, and so is what was used so far: it has neither a number of units nor a price for one.
+    is_amount = bool(line.adjustment) or line.kind == LineKind.PROGRESSIVE
     return DocumentLine(
         position=line.position,
         description=told["description"],
         explanation=told["explanation"],
-        # An adjustment is an amount: it has neither a number of units nor a price for one.
-        quantity=None if line.adjustment else line.quantity,
+        quantity=None if is_amount else line.quantity,
         unit=line.unit,
         free_quantity=Decimal(line.rated["free_quantity"]),
-        unit_amount="" if line.adjustment else _unit_price(line.rated["steps"], line.currency, language),
+        unit_amount="" if is_amount else _unit_price(line.rated["steps"], line.currency, language),
         amount=line.amount,
         # One tier says no more than its line, one cell says which.
         steps=steps if len(steps) > 1 or any(step["kind"] in SAYS_WHICH for step in line.rated["steps"]) else (),

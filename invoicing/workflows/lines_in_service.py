@@ -11,11 +11,11 @@ def lines_outside_service(*, lines: "QuerySet[InvoiceLine]") -> "QuerySet[Invoic
     """Return those of the lines whose plan version was not in force, or not charged, all the time of their service.
 
     A discount reduces, credit pays, and a commitment counts what a whole billing period is charged: they have no service of their own,
-    nor has what is stated once. What is taken in advance may change before it is served.
+    nor has what is stated once, or was invoiced before. What is taken in advance may change before it is served.
     """
     counted = (
         lines.exclude(invoice__status=InvoiceStatus.VOID)
-        .exclude(adjustment__in=("discount", "credit", *IN_ADVANCE))
+        .exclude(adjustment__in=("discount", "credit", "invoiced_progressively", *IN_ADVANCE))
         .filter(tranche=None)
         .exclude(kind__in=STATED)
     )

@@ -47,8 +47,8 @@ def told_differences(*, invoice: Invoice, lines: Sequence[InvoiceLine]) -> list[
     )
     found = []
     for line in lines:
-        # What corrects an issued line is taxed as that one was.
-        if line.kind == LineKind.CORRECTION or is_payment(line=line):
+        # What corrects an issued line, or takes off what was invoiced before, is taxed as that one was.
+        if line.kind == LineKind.CORRECTION or line.progressive_id is not None or is_payment(line=line):
             continue
         stored = [line_tax(row=row) for row in sorted(line.taxes.all(), key=lambda row: row.ordinal)]
         day = _day(invoice, line)

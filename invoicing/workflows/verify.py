@@ -37,6 +37,7 @@ from invoicing.workflows.document_faults import document_faults
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction
 from invoicing.workflows.guard_faults import guard_faults
 from invoicing.workflows.lines_in_service import lines_outside_service
+from invoicing.workflows.progressive_faults import progressive_faults
 from invoicing.workflows.rate_again import issued_lines, proved_again
 from invoicing.workflows.seal_faults import seal_faults
 from invoicing.workflows.seller_faults import seller_faults
@@ -254,6 +255,12 @@ def check_fees_in_advance_hold() -> Iterator[Finding]:
         yield Finding("fees in advance hold", subject, fault)
 
 
+def check_progressive_invoices_are_taken_off() -> Iterator[Finding]:
+    """What was invoiced while a period ran comes off the period's invoice, once, with its tax."""
+    for subject, fault in progressive_faults():
+        yield Finding("progressive invoices are taken off", subject, fault)
+
+
 def check_lines_are_within_service() -> Iterator[Finding]:
     """No issued line charges for a time in which its plan version was not in force, or was not charged."""
     for line in lines_outside_service(lines=issued_lines()).order_by("invoice_id", "position"):
@@ -351,6 +358,7 @@ CHECKS = (
     check_adjustments_hold,
     check_commitments_hold,
     check_fees_in_advance_hold,
+    check_progressive_invoices_are_taken_off,
     check_taxes_hold,
     check_lines_are_within_service,
     check_carried_places,

@@ -9,6 +9,7 @@ from billing_site.kernel.reasons import checked_reason
 from invoicing.core.posting import PostingLine, postings_for_reversal
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.invoices.operations import locked_invoice, void
+from invoicing.invoices.queries import taking_off
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.push import plan_withdrawal
@@ -16,19 +17,23 @@ from invoicing.payments.push import plan_withdrawal
 
 @transaction.atomic
 def void_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
-    """Declare an unpaid one-off invoice void and reverse its journal entry; a second time changes nothing.
+    """Declare an unpaid one-off or progressive invoice void and reverse its journal entry; a second time changes nothing.
 
-    A top-up is closed by it: its credit never comes. Raises Conflict for an invoice of a period, which is made
+    A top-up is closed by it: its credit never comes. A progressive invoice is not taken off by that of its period then; once an issued one takes it off,
+    it stays (code `built_on`): a credit note corrects it. Raises Conflict for an invoice of a period, which is made
     again (`reissue_invoice`), and for one that has received money.
     """
     checked_reason(reason=reason)
     invoice = locked_invoice(invoice_id=invoice_id)
     if invoice.status == InvoiceStatus.VOID:
         return invoice
-    if invoice.kind != InvoiceKind.ONE_OFF:
+    if invoice.kind == InvoiceKind.PERIOD:
         raise Conflict(
             f"invoice {invoice} bills a period: void and re-issue it, so that its period is billed", field="kind"
         )
+    if (final := taking_off(invoice=invoice).exclude(status=InvoiceStatus.DRAFT).first()) is not None:
+        message = f"invoice {final} takes {invoice} off: it stays as it is, and a credit note corrects it"
+        raise Conflict(message, field="invoice", code="built_on")
     return reverse_invoice(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)
 
 

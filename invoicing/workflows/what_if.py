@@ -280,11 +280,14 @@ def _compared_totals(
 
 
 def _charged(invoice: Invoice) -> tuple[list[InvoiceLine], Money, Period]:
-    """Return the charges and adjustments of an issued invoice, without fees in advance and credit, what they come to, and its period."""
+    """Return the charges and adjustments of an issued invoice, without what was invoiced before, fees in advance and credit, what they come to, and its period."""
     lines = [
         line
         for line in invoice.lines.all()
-        if line.kind != LineKind.CORRECTION and line.adjustment not in IN_ADVANCE and line.credit_grant_id is None
+        if line.kind != LineKind.CORRECTION
+        and line.adjustment not in IN_ADVANCE
+        and line.credit_grant_id is None
+        and line.progressive_id is None
     ]
     period = Period(as_utc(invoice.period_start), as_utc(invoice.period_end))
     return lines, total((line.amount for line in lines), invoice.currency), period

@@ -22,6 +22,7 @@ from invoicing.payments.refund import Refund
 from invoicing.spend.operations import set_budget
 from invoicing.tax.operations import set_customer_tax
 from invoicing.workflows.approve import decide
+from invoicing.workflows.bill_progressively import sweep_progressive
 from invoicing.workflows.credit_invoice import credit_invoice
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.pay_refund import settle_refund
@@ -44,6 +45,7 @@ from tests.factories import (
     use,
 )
 from tests.invoicing.disputing import decided, disputed, paid_by_card
+from tests.invoicing.progressive import threshold
 from tests.invoicing.selling import once, paid
 from tests.invoicing.test_credits import bill, grant
 from tests.invoicing.test_discounts import a_coupon, redeem
@@ -143,6 +145,9 @@ def a_busy_house() -> None:
     use("cust_two", "5", at=JULY + timedelta(days=5))
     settle_late_changes(at=AUGUST + timedelta(days=3))
     bill(SEPTEMBER)
+    threshold(second, "5")
+    use("cust_two", "40", at=SEPTEMBER + timedelta(days=1))
+    assert sweep_progressive(at=SEPTEMBER + timedelta(days=2)).made
     sweep_life_cycles(at=SEPTEMBER)
     set_check(check=Check.FIRST_BILL, is_on=True, threshold=None, at=SEPTEMBER, actor="test", reason="new house")
     set_limit(deed=ApprovedDeed.RELEASE, currency="USD", amount=None, at=SEPTEMBER, actor="test", reason="set up")

@@ -19,7 +19,7 @@ from tests.invoicing.selling import paid
 pytestmark = pytest.mark.django_db
 
 # What a live balance was seen to be is told, and asked of nobody.
-UNBOUNDED = {"invoicing_topuprule.seen_balance"}
+UNBOUNDED = {"invoicing_topuprule.seen_balance", "invoicing_progressivethreshold.seen_amount"}
 
 
 @pytest.mark.parametrize(

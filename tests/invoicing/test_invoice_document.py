@@ -412,6 +412,7 @@ CHANGES = {
     "payment_note": "Please pay by cheque.",
     "proof_digest": "0" * 64,
     "events_root": "1" * 64,
+    "runs_until": date(2026, 12, 31),
     "notes": ("Reverse charge.",),
     "e_invoice": "<xml/>",
     "logo": a_logo(),

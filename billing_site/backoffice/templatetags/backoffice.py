@@ -94,8 +94,9 @@ def negated(amount: Money) -> Money:
 
 @register.filter
 def period(row: object) -> SafeString:
-    """Write the billed or service period of an invoice in its own zone."""
-    return figures.period(start=row.period_start, end=row.period_end, timezone=row.timezone)  # type: ignore[attr-defined]
+    """Write the billed or service period of an invoice in its own zone, or the word for what bills none."""
+    start, end, timezone = row.period_start, row.period_end, row.timezone  # type: ignore[attr-defined]
+    return figures.billed(kind=getattr(row, "kind", ""), start=start, end=end, timezone=timezone)
 
 
 @register.simple_tag

@@ -22,6 +22,7 @@ from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.e_invoices.statement import why_no_e_invoice
 from invoicing.invoices.models import STATED, Invoice, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.invoices.queries import taken_off_by, taking_off
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import TaxRow, amount_before_tax, lines_paying, tax_notes, tax_sums
 from invoicing.payments.disputes import is_frozen
@@ -45,7 +46,10 @@ class Happening:
 
 @dataclass(frozen=True)
 class InvoicePage:
-    """Everything on the page; `counted_events` is how many raw events were counted again for it."""
+    """Everything on the page; `counted_events` is how many raw events were counted again for it.
+
+    `taken_off` are the progressive invoices that it takes off, `taking_off` the invoices that take it off.
+    """
 
     row: InvoiceRow
     zone: ZoneInfo
@@ -64,6 +68,8 @@ class InvoicePage:
     tax_notes: tuple[str, ...]
     payments: tuple[InvoiceLine, ...]
     tax_check: Check
+    taken_off: tuple[Invoice, ...] = ()
+    taking_off: tuple[Invoice, ...] = ()
 
     @property
     def check(self) -> Check:
@@ -113,6 +119,8 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         taxes=tuple(tax_sums(invoice=invoice)),
         tax_notes=tuple(tax_notes(invoice=invoice)),
         payments=tuple(payments),
+        taken_off=tuple(taken_off_by(invoice=invoice)) if any(line.progressive_id for line in lines) else (),
+        taking_off=tuple(taking_off(invoice=invoice).exclude(status=InvoiceStatus.DRAFT)) if row.is_progressive else (),
         tax_check=Check.DIFFERENT if prove_tax(invoice=invoice) else Check.EQUAL,
     )
 

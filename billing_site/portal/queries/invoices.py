@@ -40,6 +40,11 @@ class InvoiceRow:
         return self.invoice.kind == InvoiceKind.ONE_OFF
 
     @property
+    def is_progressive(self) -> bool:
+        """Say whether it charges what was used of a period that ran."""
+        return self.invoice.kind == InvoiceKind.PROGRESSIVE
+
+    @property
     def is_overdue(self) -> bool:
         """Say whether it should have been paid by now."""
         return self.state == OVERDUE
@@ -71,6 +76,7 @@ class InvoiceList:
 def issued_invoices(*, customer: Customer) -> QuerySet[Invoice]:
     """Return a customer's invoices, newest first; drafts are not the customer's yet."""
     invoices = customer.invoices.exclude(status=InvoiceStatus.DRAFT).order_by("-period_end", "-id")
+    invoices = invoices.select_related("progressive")
     return with_service(invoices=invoices)
 
 

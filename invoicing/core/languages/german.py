@@ -10,6 +10,11 @@ from invoicing.core.languages.language import Language
 PAGE: Final = {
     "Invoice": "Rechnung",
     "Draft invoice": "Rechnungsentwurf",
+    "Progressive invoice": "Abschlagsrechnung",
+    "Used in": "Genutzt im Zeitraum",
+    "The billing period runs until {day}. Its invoice charges all of it, and takes this invoice off.": (
+        "Der Abrechnungszeitraum läuft bis {day}. Seine Schlussrechnung berechnet ihn im Ganzen und zieht diese Abschlagsrechnung ab."
+    ),
     "Credit note": "Rechnungskorrektur",
     "not yet issued": "noch nicht ausgestellt",
     "Issued": "Ausgestellt",
@@ -222,6 +227,14 @@ TERMS: Final = {
     "Credit from fees invoiced in advance": "Gutschrift aus im Voraus berechneten Entgelten",
     "{taken} of this invoice are invoiced already": "{taken} dieser Rechnung sind bereits berechnet",
     "; {left} are left": "; {left} bleiben übrig",
+    "Already invoiced with {number}": "Bereits berechnet mit {number}",
+    "{taken} were invoiced with {number} while the period ran": "{taken} wurden während des Zeitraums mit {number} berechnet",
+    "Of {held} that were invoiced with {number}": "Von {held}, die mit {number} berechnet wurden",
+    "{quantity} were used so far, for {amount}": "{quantity} wurden bisher genutzt, für {amount}",
+    "{amount} so far": "{amount} bisher",
+    "Less {amount} that reductions and credit take off": "Abzüglich {amount} durch Minderungen und Guthaben",
+    "Less {amount} that were invoiced before": "Abzüglich {amount}, die bereits berechnet wurden",
+    "Less {amount} that are left for the end of the period": "Abzüglich {amount}, die bis zum Ende des Zeitraums offen bleiben",
     "Of {held} that were invoiced in advance": "Von {held}, die im Voraus berechnet wurden",
     "{fees} are owed for {span}, which is paid before it is served": "{fees} sind für {span} zu zahlen, bevor geleistet wird",
     "; {counted} of it are invoiced already": "; davon sind {counted} bereits berechnet",

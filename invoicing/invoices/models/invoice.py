@@ -14,6 +14,7 @@ from invoicing.invoices.models.held import is_not_held
 from invoicing.invoices.models.life import follows_its_lifecycle, life_constraints
 from invoicing.invoices.models.paid_ahead import paid_ahead_guards
 from invoicing.invoices.models.series import InvoiceSeries, numbered_guards
+from invoicing.invoices.models.taking_off import progressive_guards
 
 
 class InvoiceStatus(models.TextChoices):
@@ -27,10 +28,11 @@ class InvoiceStatus(models.TextChoices):
 
 
 class InvoiceKind(models.TextChoices):
-    """What an invoice bills: a period, or what somebody stated once."""
+    """What an invoice bills: a period, what somebody stated once, or what was used so far of a period that runs."""
 
     PERIOD = "period", "Billing period"
     ONE_OFF = "one_off", "One-off"
+    PROGRESSIVE = "progressive", "Progressive"
 
 
 # A root as it is stored.
@@ -65,7 +67,8 @@ class BillingRun(models.Model):
 class Invoice(models.Model):
     """What a customer owes for one period, or for what was stated once. From issue on only its settlement may change.
 
-    A one-off invoice bills no period: its period is the empty one `[t, t)` at the moment at which it was made.
+    A one-off invoice bills no period: its period is the empty one `[t, t)` at the moment at which it was made. So is that of a
+    progressive one: `ProgressiveInvoice` says of which period it is, and the invoice of that takes it off.
     """
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invoices")
@@ -75,7 +78,7 @@ class Invoice(models.Model):
     kind = models.CharField(
         max_length=20, choices=InvoiceKind, default=InvoiceKind.PERIOD, db_default=models.Value("period")
     )
-    key = models.CharField(max_length=100, null=True, blank=True, unique=True, help_text="Of a one-off invoice.")
+    key = models.CharField(max_length=100, null=True, blank=True, unique=True, help_text="Of an invoice of no period.")
     status = models.CharField(max_length=20, choices=InvoiceStatus, default=InvoiceStatus.DRAFT)
     currency = models.CharField(max_length=3)
     subtotal = money_field()
@@ -136,7 +139,7 @@ class Invoice(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(kind="period", key__isnull=True)
-                | models.Q(kind="one_off", key__isnull=False, billing_run__isnull=True),
+                | models.Q(kind__in=["one_off", "progressive"], key__isnull=False, billing_run__isnull=True),
                 name="invoice_is_of_a_period_or_has_a_key",
             ),
             models.CheckConstraint(condition=models.Q(status__in=InvoiceStatus.values), name="invoice_status_is_known"),
@@ -155,7 +158,7 @@ class Invoice(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(kind="period", period_end__gt=models.F("period_start"))
-                | models.Q(kind="one_off", period_end=models.F("period_start")),
+                | models.Q(kind__in=["one_off", "progressive"], period_end=models.F("period_start")),
                 name="invoice_period_lasts",
             ),
             models.CheckConstraint(
@@ -214,6 +217,7 @@ class Invoice(models.Model):
             follows_its_lifecycle(),
             *numbered_guards(),
             *paid_ahead_guards(),
+            *progressive_guards(),
             is_not_held(),
             Guard(
                 name="begins_as_a_draft",

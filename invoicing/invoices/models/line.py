@@ -9,6 +9,8 @@ from invoicing.catalog.models import Price
 from invoicing.core.contract import AdjustmentKind
 from invoicing.credits.models import CreditGrant
 from invoicing.invoices.models.invoice import ROOT, Invoice
+from invoicing.invoices.models.paid_ahead import keeps_to_its_commitment
+from invoicing.invoices.models.taking_off import takes_off_what_stands
 from invoicing.subscriptions.commitment import CommitmentTranche
 from invoicing.subscriptions.models import Subscription
 
@@ -21,10 +23,11 @@ class LineKind(models.TextChoices):
     CORRECTION = "correction", "Correction of an issued line"
     ONE_OFF = "one_off", "Stated once"
     TOP_UP = "top_up", "Prepaid credit that is sold"
+    PROGRESSIVE = "progressive", "Used so far"
 
 
-# What stands on one-off invoices, and there only.
-STATED = [LineKind.ONE_OFF.value, LineKind.TOP_UP.value]
+# What stands on invoices of no period, and there only.
+STATED = [LineKind.ONE_OFF.value, LineKind.TOP_UP.value, LineKind.PROGRESSIVE.value]
 
 
 class InvoiceLine(models.Model):
@@ -32,6 +35,7 @@ class InvoiceLine(models.Model):
 
     An adjustment has no price, no meter and the quantity 1. A correction has the service period, meter and price of the line that it corrects; its quantity is the signed
     difference, its evidence (windows, events, `known_through`) that of the usage as it is known now. What is stated once has no service: its time is the empty one of its invoice.
+    Nor has what was used so far of a running period, whose usage is told with its charge.
     """
 
     invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="lines")
@@ -76,6 +80,15 @@ class InvoiceLine(models.Model):
         on_delete=models.PROTECT,
         related_name="invoice_lines",
         help_text="What a credit is drawn on.",
+    )
+    progressive = models.ForeignKey(
+        "invoicing.ProgressiveInvoice",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="taken_off",
+        db_index=False,
+        help_text="What was invoiced while the period ran, and is taken off here.",
     )
     description = models.CharField(max_length=300)
     meter_key = models.CharField(max_length=100, blank=True)
@@ -132,7 +145,7 @@ class InvoiceLine(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(subscription__isnull=False) & ~models.Q(kind__in=STATED)
-                | models.Q(adjustment__in=["discount", "credit"])
+                | models.Q(adjustment__in=["discount", "credit", "invoiced_progressively"])
                 | models.Q(subscription__isnull=True, kind__in=STATED),
                 name="invoice_line_has_a_subscription_or_is_of_all",
             ),
@@ -191,6 +204,18 @@ class InvoiceLine(models.Model):
             ),
             models.UniqueConstraint(fields=["invoice", "credit_grant"], name="invoice_draws_once_on_a_grant"),
             models.CheckConstraint(
+                condition=models.Q(
+                    adjustment="invoiced_progressively", progressive__isnull=False, kind="adjustment", amount__lte=0
+                )
+                | ~models.Q(adjustment="invoiced_progressively") & models.Q(progressive__isnull=True),
+                name="invoice_line_takes_a_progressive_invoice_off",
+            ),
+            models.UniqueConstraint(
+                fields=["progressive", "invoice"],
+                condition=models.Q(progressive__isnull=False),
+                name="invoice_takes_a_progressive_invoice_off_once",
+            ),
+            models.CheckConstraint(
                 condition=models.Q(service_end__gt=models.F("service_start")) & ~models.Q(kind__in=STATED)
                 | models.Q(service_end=models.F("service_start"), kind__in=STATED),
                 name="invoice_line_service_lasts",
@@ -229,8 +254,9 @@ class InvoiceLine(models.Model):
                 operation=pgtrigger.Insert | pgtrigger.Update,
                 # The other way around is asked when the invoice is issued: lines of periods are many.
                 func="""
-                    IF NEW.kind IN ('one_off', 'top_up') AND NOT EXISTS (
-                        SELECT 1 FROM invoicing_invoice WHERE id = NEW.invoice_id AND kind = 'one_off'
+                    IF NEW.kind IN ('one_off', 'top_up', 'progressive') AND NOT EXISTS (
+                        SELECT 1 FROM invoicing_invoice WHERE id = NEW.invoice_id
+                           AND kind = CASE NEW.kind WHEN 'progressive' THEN 'progressive' ELSE 'one_off' END
                     ) THEN
                         RAISE EXCEPTION 'line % is stated once, and invoice % bills a period', NEW.position,
                             NEW.invoice_id USING ERRCODE = 'integrity_constraint_violation';
@@ -238,6 +264,7 @@ class InvoiceLine(models.Model):
                     RETURN NEW;
                 """,
             ),
+            takes_off_what_stands(),
             Guard(
                 name="names_its_customers_grant",
                 when=pgtrigger.Before,
@@ -310,42 +337,7 @@ class InvoiceLine(models.Model):
                     RETURN NULL;
                 """,
             ),
-            Guard(
-                name="keeps_to_its_commitment",
-                when=pgtrigger.Before,
-                operation=pgtrigger.Insert | pgtrigger.Update,
-                declare=[("held", "record"), ("promised", "record")],
-                # The commitment's row is locked, so that two invoices never draw the same money. Drafts of later periods do
-                # not count: they are made again after this one.
-                func="""
-                    IF NEW.kind <> 'adjustment' OR NEW.tranche_id IS NULL THEN RETURN NEW; END IF;
-                    SELECT tranche.*, commitment.payment INTO promised FROM invoicing_commitmenttranche tranche
-                      JOIN invoicing_commitment commitment ON commitment.id = tranche.commitment_id
-                     WHERE tranche.id = NEW.tranche_id FOR NO KEY UPDATE OF commitment;
-                    SELECT count(*) FILTER (WHERE line.adjustment = NEW.adjustment AND line.tranche_id = NEW.tranche_id)
-                               AS same,
-                           coalesce(sum(line.amount) FILTER (
-                               WHERE line.adjustment IN ('commitment_base', 'commitment_drawdown')), 0) AS paid
-                      INTO held FROM invoicing_invoiceline line
-                      JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
-                      JOIN invoicing_invoice own ON own.id = NEW.invoice_id
-                      JOIN invoicing_commitmenttranche tranche ON tranche.id = line.tranche_id
-                     WHERE tranche.commitment_id = promised.commitment_id AND line.kind = 'adjustment'
-                       AND line.id IS DISTINCT FROM NEW.id
-                       AND (invoice.status <> 'draft' OR invoice.period_start <= own.period_start);
-                    IF (promised.subscription_id, promised.currency) <> (NEW.subscription_id, NEW.currency)
-                       OR NEW.adjustment IN ('commitment_base', 'commitment_true_up', 'commitment_expiry')
-                          AND held.same > 0
-                       OR NEW.adjustment = 'commitment_base' AND NEW.amount <> promised.amount
-                       OR NEW.adjustment = 'commitment_true_up' AND NEW.amount > promised.amount
-                       OR NEW.adjustment = 'commitment_drawdown' AND held.paid + NEW.amount < 0
-                    THEN
-                        RAISE EXCEPTION '% % is more than tranche % promised, or has left', NEW.adjustment, NEW.amount,
-                            NEW.tranche_id USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
-                    RETURN NEW;
-                """,
-            ),
+            keeps_to_its_commitment(),
             Guard(
                 name="carries_its_correction",
                 when=pgtrigger.Before,

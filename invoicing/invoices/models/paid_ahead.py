@@ -139,3 +139,43 @@ def paid_ahead_guards() -> list[Guard]:
             """,
         ),
     ]
+
+
+def keeps_to_its_commitment() -> Guard:
+    """Return the trigger on lines by which a commitment is paid, drawn, trued up and ended as it was promised, and no further."""
+    return Guard(
+        name="keeps_to_its_commitment",
+        when=pgtrigger.Before,
+        operation=pgtrigger.Insert | pgtrigger.Update,
+        declare=[("held", "record"), ("promised", "record")],
+        # The commitment's row is locked, so that two invoices never draw the same money. Drafts of later periods do
+        # not count: they are made again after this one.
+        func="""
+            IF NEW.kind <> 'adjustment' OR NEW.tranche_id IS NULL THEN RETURN NEW; END IF;
+            SELECT tranche.*, commitment.payment INTO promised FROM invoicing_commitmenttranche tranche
+              JOIN invoicing_commitment commitment ON commitment.id = tranche.commitment_id
+             WHERE tranche.id = NEW.tranche_id FOR NO KEY UPDATE OF commitment;
+            SELECT count(*) FILTER (WHERE line.adjustment = NEW.adjustment AND line.tranche_id = NEW.tranche_id)
+                       AS same,
+                   coalesce(sum(line.amount) FILTER (
+                       WHERE line.adjustment IN ('commitment_base', 'commitment_drawdown')), 0) AS paid
+              INTO held FROM invoicing_invoiceline line
+              JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
+              JOIN invoicing_invoice own ON own.id = NEW.invoice_id
+              JOIN invoicing_commitmenttranche tranche ON tranche.id = line.tranche_id
+             WHERE tranche.commitment_id = promised.commitment_id AND line.kind = 'adjustment'
+               AND line.id IS DISTINCT FROM NEW.id
+               AND (invoice.status <> 'draft' OR invoice.period_start <= own.period_start);
+            IF (promised.subscription_id, promised.currency) <> (NEW.subscription_id, NEW.currency)
+               OR NEW.adjustment IN ('commitment_base', 'commitment_true_up', 'commitment_expiry')
+                  AND held.same > 0
+               OR NEW.adjustment = 'commitment_base' AND NEW.amount <> promised.amount
+               OR NEW.adjustment = 'commitment_true_up' AND NEW.amount > promised.amount
+               OR NEW.adjustment = 'commitment_drawdown' AND held.paid + NEW.amount < 0
+            THEN
+                RAISE EXCEPTION '% % is more than tranche % promised, or has left', NEW.adjustment, NEW.amount,
+                    NEW.tranche_id USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            RETURN NEW;
+        """,
+    )

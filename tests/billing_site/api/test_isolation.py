@@ -143,6 +143,13 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "max_per_month": 1,
         "reason": "malice",
     },
+    ("POST", "/api/v1/progressive-thresholds"): {
+        "key": "mine",
+        "customer_id": SECRET,
+        "amount": {"amount": "1.00", "currency": "USD"},
+        "reason": "malice",
+    },
+    ("POST", "/api/v1/progressive-thresholds/<str:key>/retire"): {"reason": "malice"},
     ("POST", "/api/v1/billing-runs"): {"as_of": "2026-08-01T00:00:00Z", "reason": "malice"},
     ("POST", "/api/v1/billing-runs/<str:number>/issue"): {"digest": "x"},
     ("POST", "/api/v1/held-invoices/<str:number>/release"): {"digest": "x", "reason": "malice"},
@@ -210,6 +217,7 @@ QUERIES = {
     "/api/v1/top-ups": f"?customer_id={SECRET}",
     "/api/v1/credit-notes": f"?customer_id={SECRET}",
     "/api/v1/top-up-rules": f"?customer_id={SECRET}",
+    "/api/v1/progressive-thresholds": f"?customer_id={SECRET}",
     "/api/v1/tax/exemptions": f"?customer_id={SECRET}",
     "/api/v1/spend-notices": f"?customer_id={SECRET}",
     "/api/v1/anomalies": f"?customer_id={SECRET}",
@@ -219,7 +227,7 @@ OF_NOBODY = {("POST", "/api/v1/prices/preview"), ("GET", "/api/v1/plans"), ("GET
 OF_NOBODY |= {("GET", "/api/v1/meters"), ("GET", "/api/v1/meters/<str:key>")}
 LISTS = {("GET", "/api/v1/customers"), ("GET", "/api/v1/subscriptions"), ("GET", "/api/v1/invoices")}
 LISTS |= {("GET", "/api/v1/budgets"), ("GET", "/api/v1/spend-notices"), ("GET", "/api/v1/discounts")}
-LISTS |= {("GET", "/api/v1/anomalies")}
+LISTS |= {("GET", "/api/v1/anomalies"), ("GET", "/api/v1/progressive-thresholds")}
 LISTS |= {("GET", "/api/v1/credit-grants"), ("GET", "/api/v1/top-ups")}
 LISTS |= {("GET", "/api/v1/top-up-rules"), ("GET", "/api/v1/credit-notes"), ("GET", "/api/v1/tax/exemptions")}
 LISTS |= {("GET", "/api/v1/events/conflicts"), ("GET", "/api/v1/events/unapplied")}

@@ -66,6 +66,8 @@ def test_an_invoice_is_read_with_its_lines(july):
         "settlement_channel": "manual",
         "seal": july.seal,
         "events_root": july.events_root,
+        "takes_off": [],
+        "taken_off_by": [],
     }
     assert [(line["position"], line["meter"], line["quantity"], line["amount"]) for line in lines] == [
         (1, "", lines[0]["quantity"], usd("29.00")),
