@@ -36,7 +36,7 @@ class DemoCustomer:
     """One customer; `events_per_day` is its usage on an ordinary working day at the end.
 
     `starts_on_day` counts from the first day of the demo, `ends_on_day` likewise (None: never).
-    `bad_card` replaces the card before the last closed month is billed. `size` scales quantities.
+    `bad_card` replaces the card before the last closed month is billed. `size` scales quantities. `billed_to` is the key of who pays for it.
     """
 
     slug: str
@@ -53,6 +53,7 @@ class DemoCustomer:
     channel: str = "stripe"
     bad_card: str = ""
     seller: str = "main"
+    billed_to: str = ""
 
     @property
     def key(self) -> str:
@@ -138,4 +139,7 @@ CUSTOMERS: Sequence[DemoCustomer] = (
     _c("agora", "Agora Agents", "USD America/New_York", "agent-partner", 40, 2),
     _c("lisboa_labs", "Lisboa Labs Lda.", "EUR Europe/Lisbon", "agent-partner", 28, 1, starts_on_day=14),
     _c("bazaar", "Bazaar of Bots", "USD Asia/Kolkata", "agent-partner-plus", 60, 2),
+    _c("tessera_energia", "Tessera Energia S.r.l.", "EUR Europe/Rome", "workflow-team", 45, 600,
+       billed_to="cust_tessera"),
+    _c("tessera_moda", "Tessera Moda S.r.l.", "EUR Europe/Rome", "search-starter", 20, 30, billed_to="cust_tessera"),
 )  # fmt: skip

@@ -39,17 +39,21 @@ def sign_up(*, number: int, first_day: datetime) -> None:
             key=wanted.key,
             name=wanted.name,
             legal_entity=wanted.seller,
+            billed_to=wanted.billed_to,
             email=wanted.email,
             currency=wanted.currency,
             timezone=wanted.timezone,
             address=wanted.address,
             settlement_channel=wanted.channel,
             net_terms_days=30 if wanted.channel == "manual" else 14,
-            payment_method="" if wanted.channel == "manual" else GOOD_CARDS[number % len(GOOD_CARDS)],
+            payment_method=""
+            if wanted.channel == "manual" or wanted.billed_to
+            else GOOD_CARDS[number % len(GOOD_CARDS)],
             actor=ACTOR,
             reason=REASON,
         )
-    place_customer(number=number, customer=customer)
+    if not wanted.billed_to:
+        place_customer(number=number, customer=customer)
     subscription = start_subscription(
         key=f"sub_{wanted.slug}",
         customer=customer,

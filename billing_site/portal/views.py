@@ -22,6 +22,7 @@ from billing_site.portal.queries.evidence import event_page
 from billing_site.portal.queries.home import home_page
 from billing_site.portal.queries.invoice_page import invoice_of, invoice_page
 from billing_site.portal.queries.invoices import invoice_list, invoice_row
+from billing_site.portal.queries.parts import part_page, part_rows
 from invoicing.checker import CHECKER
 from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
@@ -151,7 +152,10 @@ def saving(request: HttpRequest, customer: Customer) -> HttpResponse:
 @require_safe
 @_for_customer
 def invoices(request: HttpRequest, customer: Customer) -> HttpResponse:
-    """List all invoices, newest first, page by page."""
+    """List all invoices, newest first, page by page; for an account what those of who pays charge for it."""
+    if customer.billed_to_id is not None:
+        parts = part_rows(account=customer)
+        return _page(request, "parts.html", {"customer": customer, "parts": parts, "here": "invoices"})
     found = invoice_list(customer=customer, page_number=request.GET.get("page", "1"), at=clock.now())
     notes = customer.credit_notes.select_related("invoice").order_by("-id")[:CREDIT_NOTES_SHOWN]
     context = {"customer": customer, "list": found, "notes": notes, "zone": ZoneInfo(customer.timezone)}
@@ -161,7 +165,10 @@ def invoices(request: HttpRequest, customer: Customer) -> HttpResponse:
 @require_safe
 @_for_customer
 def invoice(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
-    """Show one invoice: its lines down to the usage of each day, checked again, and what happened to it."""
+    """Show one invoice: its lines down to the usage of each day, checked again, and what happened to it; an account sees its own lines."""
+    if customer.billed_to_id is not None:
+        part = part_page(account=customer, number=number, at=clock.now())
+        return _page(request, "part.html", {"customer": customer, "page": part, "here": "invoices"})
     page = invoice_page(customer=customer, number=number, at=clock.now())
     return _page(request, "invoice.html", {"customer": customer, "page": page, "here": "invoices"})
 

@@ -10,7 +10,7 @@ from moneyed import Money
 from billing_site.display.admin import history_of
 from billing_site.display.figures import moment_text, period_text
 from billing_site.display.pills import invoice_state
-from billing_site.kernel.errors import BillingError
+from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.money import round_money
 from invoicing.admin.spend_words import notice_text, usual_text
 from invoicing.admin.tax_words import answer_words
@@ -19,6 +19,7 @@ from invoicing.core.access import AccessReason
 from invoicing.core.assembly import amount_before_payment, amount_to_come, lines_before_payment
 from invoicing.core.tax_document import standing_text
 from invoicing.customers.models import Customer
+from invoicing.invoices.consumers import AccountPart, parts_of_account
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import AMOUNT_DUE
 from invoicing.payments.models import Payment, PaymentFailure
@@ -28,7 +29,7 @@ from invoicing.spend.queries import budgets_of
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import held_in_advance, phase_shown, state_of
-from invoicing.subscriptions.snapshot import with_phases
+from invoicing.subscriptions.snapshot import periods_running, with_phases
 from invoicing.tax.inquiries import TaxAnswer
 from invoicing.tax.models import CustomerTax, TaxExemption, VatIdCheck
 from invoicing.tax.queries import last_check
@@ -37,6 +38,7 @@ from invoicing.tax.stripe_tax import last_answers
 from invoicing.top_ups.models import TopUp, TopUpStatus
 from invoicing.top_ups.rules import TopUpRule
 from invoicing.workflows.answer_access import Access, answer_access
+from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
 from invoicing.workflows.credit_balance import CreditBalance, credit_balance
 from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.read_spend import PeriodSpend, spend_of_period
@@ -112,6 +114,8 @@ class CustomerPage:
     charges_tax: bool
     asks_stripe: bool
     tax_answers: list[tuple[TaxAnswer, str]]
+    accounts: list[Customer]
+    parts: list[AccountPart]
 
 
 def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
@@ -171,6 +175,8 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         charges_tax=seller_charges_tax(customer=customer),
         asks_stripe=asks_stripe_for(seller=customer.seller_key),
         tax_answers=_tax_answers(customer),
+        accounts=list(customer.accounts.order_by("name", "key")),
+        parts=parts_of_account(account=customer)[:ROWS],
     )
 
 
@@ -205,7 +211,7 @@ def _access_why(access: Access, *, timezone: str) -> str:
 
 def _running(customer: Customer, *, at: datetime) -> RunningPeriod:
     try:
-        computed = preview_invoice(customer_key=customer.key, as_of=at)
+        computed = _computed(customer, at)
     except BillingError as problem:
         return RunningPeriod(problem=problem.message)
     assembled = computed.assembled
@@ -221,6 +227,16 @@ def _running(customer: Customer, *, at: datetime) -> RunningPeriod:
         period=period,
         spend=spend,
     )
+
+
+def _computed(customer: Customer, at: datetime) -> ComputedInvoice:
+    """Return the invoice of the running period; of an account what it adds to that of who pays."""
+    if customer.billed_to is None:
+        return preview_invoice(customer_key=customer.key, as_of=at)
+    periods = periods_running(customer=customer, moment=at)
+    if not periods:
+        raise NotFound(f"no subscription of {customer.key} runs", field="as_of")
+    return compute_invoice(customer=customer, period=periods[0], until=at)
 
 
 def _bare(amount: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import Model, OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -20,7 +21,8 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.customer_page import customer_page
 from invoicing.admin.life_cycle import MOVE, LifeCyclePages, life_cycle_card, state_words
-from invoicing.admin.seller_field import SellerField, with_seller_key
+from invoicing.admin.payer_field import with_keys
+from invoicing.admin.seller_field import SellerField
 from invoicing.core.life_cycle import State
 from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer
@@ -55,14 +57,26 @@ class CustomerForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         """Ask the operation's own check, so that form and API refuse the same things in the same words."""
         cleaned = super().clean() or {}
-        given = with_seller_key({name: cleaned[name] for name in (*FIXED, *CHANGEABLE) if name in cleaned})
-        if self.instance.pk:
-            given["currency"] = self.instance.currency
+        given = with_keys({name: cleaned[name] for name in (*FIXED, *CHANGEABLE) if name in cleaned})
+        known = given | ({"currency": self.instance.currency} if self.instance.pk else {})
         try:
-            check_customer_fields(given)
+            check_customer_fields(known)
+            if {"billed_to", "legal_entity"} & set(self.changed_data) and not self.errors:
+                self._try(given)
         except BillingError as problem:
             add_field_errors(self, problem)
         return cleaned
+
+    def _try(self, given: dict[str, Any]) -> None:
+        """Do what is asked for, and take it back: who is billed depends on what there is of both."""
+        told: dict[str, Any] = {"actor": "form", "reason": "tried"}
+        with transaction.atomic():
+            if self.instance.pk:
+                changes = {name: value for name, value in given.items() if name in CHANGEABLE}
+                change_customer(customer=self.instance, changes=changes, **told)
+            else:
+                create_customer(**given, **told)
+            transaction.set_rollback(True)
 
 
 class OwesFilter(admin.SimpleListFilter):
@@ -122,6 +136,7 @@ class CustomerAdmin(LifeCyclePages):
     list_display_links = ("key", "name")
     list_filter = (StateFilter, "settlement_channel", "currency", "legal_entity", OwesFilter, TaxDataFilter)
     search_fields = ("key", "name", "email", "stripe_customer__stripe_id")
+    autocomplete_fields = ("billed_to",)
     ordering = ("name", "id")
     fieldsets = (
         ("Who", {"fields": ("key", "name", "email", "address", "tax_id", "language")}),
@@ -129,6 +144,7 @@ class CustomerAdmin(LifeCyclePages):
             "Terms",
             {
                 "fields": (
+                    "billed_to",
                     "legal_entity",
                     "currency",
                     "timezone",
@@ -157,7 +173,7 @@ class CustomerAdmin(LifeCyclePages):
             .annotate(sum=Sum(AMOUNT_DUE, output_field=Invoice._meta.get_field("total")))
         )
         newest = mine.exclude(status=InvoiceStatus.DRAFT).order_by("-issued_at", "-id")
-        queryset: QuerySet[Any] = with_state(super().get_queryset(request)).select_related("legal_entity")
+        queryset: QuerySet[Any] = with_state(super().get_queryset(request)).select_related("legal_entity", "billed_to")
         return queryset.annotate(
             open_balance=Subquery(owed.values("sum")),
             last_number=Subquery(newest.values("number")[:1]),
@@ -227,7 +243,7 @@ class CustomerAdmin(LifeCyclePages):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Create or change through the operation, with actor and reason."""
         cleaned = form.cleaned_data
-        fields = with_seller_key({name: cleaned[name] for name in (*FIXED, *CHANGEABLE) if name in cleaned})
+        fields = with_keys({name: cleaned[name] for name in (*FIXED, *CHANGEABLE) if name in cleaned})
         reason, actor = form.cleaned_data["reason"], actor_of(request)
         if change:
             changes = {name: value for name, value in fields.items() if name in CHANGEABLE}

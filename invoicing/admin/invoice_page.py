@@ -23,7 +23,8 @@ from invoicing.customers.models import SettlementChannel
 from invoicing.e_invoices.statement import why_no_e_invoice
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.queries import hold_in_force
-from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.invoices.consumers import Section, sections_of, with_consumers
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus, LineKind
 from invoicing.invoices.queries import billed_progressively, taken_off_by, taking_off
 from invoicing.invoices.taxes import TaxRow, missing_tax, tax_sums
 from invoicing.ledger.models import JournalEntry
@@ -83,7 +84,8 @@ class InvoicePage:
     question: str
     advice: str
     due: Money
-    lines: list[InvoiceLine]
+    sections: list[Section]
+    has_accounts: bool
     taxes: list[TaxRow]
     timeline: list[Moment]
     payments: list[Payment]
@@ -146,8 +148,9 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
     state = invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at)
     held = hold_in_force(invoice=invoice) if invoice.status == InvoiceStatus.DRAFT else None
     is_open = invoice.status == InvoiceStatus.ISSUED
-    with_rows = invoice.lines.select_related("price__plan_version__plan", "subscription").prefetch_related("taxes")
+    with_rows = with_consumers(invoice.lines.select_related("price__plan_version__plan")).prefetch_related("taxes")
     lines = list(with_rows.order_by("position"))
+    sections = sections_of(invoice=invoice, lines=lines)
     return InvoicePage(
         at=at,
         state=held.state if held else state,
@@ -155,7 +158,8 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         question=disputed_words(disputes) or _question(invoice, state, push, failures, at=at),
         advice=_advice(invoice, push, failures),
         due=amount_due(invoice),
-        lines=lines,
+        sections=sections or [Section("", "", tuple(lines), invoice.subtotal)],
+        has_accounts=bool(sections),
         taxes=tax_sums(invoice=invoice),
         timeline=_timeline(invoice, changes, push, payments, failures, notes, write_offs, disputes),
         payments=payments,

@@ -13,6 +13,7 @@ from billing_site.display.figures import moment_text
 from billing_site.kernel.clock import now
 from invoicing.core.life_cycle import FROM_EACH_STATE, Driver, State, Transition, trial_timer
 from invoicing.customers.models import Customer, LifeCycleMove
+from invoicing.subscriptions.agreements import billed_to
 from invoicing.workflows.customer_standing import CustomerStanding, standings
 from invoicing.workflows.move_life_cycle import move_customer
 from invoicing.workflows.offboarding import Offboarding, offboarding_of
@@ -75,7 +76,7 @@ class LifeCyclePages(TrackedAdmin):
         row = next((row for row in _moves_of_a_person(standing.state) if row.to.value == to), None)
         if row is None:
             raise Http404(f"a customer that is {state_words(standing.state)} is not moved to {to} by a person")
-        running = customer.subscriptions.filter(started_at__lte=at).exclude(ended_at__lte=at).count()
+        running = billed_to(customers=[customer.pk]).filter(started_at__lte=at).exclude(ended_at__lte=at).count()
         subscriptions = {0: "No subscription runs.", 1: "One subscription runs."}
         return confirm_with_reason(
             request,

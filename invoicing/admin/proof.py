@@ -13,6 +13,7 @@ from billing_site.display.figures import quantity
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period, hours_in
+from invoicing.invoices.consumers import consumer_of
 from invoicing.invoices.models import Invoice, InvoiceLine, UsageCorrection
 from invoicing.workflows.explain_invoice import LineProof, prove_line
 from metering.queries import KnownEvent, KnownWindow, LateUsage, events_as_known, late_usage, windows_as_known
@@ -46,7 +47,11 @@ def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> 
     """Return the ladder of one line; `after` continues the list of events ("<RFC 3339>/<number>")."""
     lines = list(
         invoice.lines.select_related(
-            "invoice__customer", "price__plan_version__plan", "subscription", "correction__original__invoice__customer"
+            "invoice__customer",
+            "price__plan_version__plan",
+            "subscription__customer",
+            "correction__original__invoice__customer",
+            "correction__original__subscription__customer",
         ).order_by("position")
     )
     line = next((one for one in lines if one.position == position), None) or (lines[0] if lines else None)
@@ -59,7 +64,7 @@ def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> 
     step, chart = "", SafeString()
     if line.meter_key and not proof.archived:
         span = Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC))
-        known = {"meter_key": line.meter_key, "customer_id": invoice.customer.key, "period": span}
+        known = {"meter_key": line.meter_key, "customer_id": consumer_of(line=line), "period": span}
         windows = windows_as_known(**known, known_through=line.known_through)  # type: ignore[arg-type]
         events = events_as_known(
             **known,  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ def _lines(event: UsageEvent, meter_keys: Sequence[str]) -> list[InvoiceLine]:
     """Return the lines of the event's customer, meters and time, whether or not they knew it."""
     return list(
         InvoiceLine.objects.filter(
-            invoice__customer__key=event.customer_id,
+            subscription__customer__key=event.customer_id,
             meter_key__in=meter_keys,
             kind=LineKind.CHARGE,
             service_start__lte=event.timestamp,

@@ -164,7 +164,9 @@ def invoice_changes(*, asked: WhatIf, customer_id: int) -> list[InvoiceChange]:
     in_place = cards_in_place(asked=asked)
     rows = asked.rows.filter(customer_id=customer_id).select_related("invoice__customer")
     changes = []
-    for row in rows.prefetch_related("invoice__lines").order_by("invoice__period_start", "invoice_id"):
+    for row in rows.prefetch_related("invoice__lines__subscription__customer").order_by(
+        "invoice__period_start", "invoice_id"
+    ):
         compared = compare_invoice(invoice=row.invoice, in_place=in_place)
         changes.append(InvoiceChange(row, compared, list(_lines(compared))))
     return changes

@@ -3,7 +3,13 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_field, extend_schema_view
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_field,
+    extend_schema_view,
+)
 from rest_framework import generics, serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
@@ -23,6 +29,7 @@ REQUEST_EXAMPLE = {
     "key": "cust_acme",
     "name": "Acme GmbH",
     "legal_entity": "main",
+    "billed_to": "",
     "email": "billing@acme.example",
     "currency": "EUR",
     "timezone": "Europe/Berlin",
@@ -46,6 +53,12 @@ class CustomerTerms(StrictSerializer):
         required=False,
         max_length=30,
         help_text="The key of who sells to it; left out of a new customer it is the first, main. It stays once there is an invoice or credit.",
+    )
+    billed_to = TextField(
+        required=False,
+        allow_blank=True,
+        max_length=100,
+        help_text="The key of the customer who gets one invoice for it and pays it; empty: it is billed itself. It stays once it is invoiced.",
     )
     email = TextField(required=False, allow_blank=True)
     address = TextField(required=False, allow_blank=True, help_text="Lines separated by line feeds.")
@@ -90,6 +103,9 @@ class CustomerSerializer(serializers.ModelSerializer[Customer]):
     """A customer as it is."""
 
     legal_entity = serializers.CharField(source="legal_entity_id", help_text="The key of who sells to it.")
+    billed_to = serializers.SerializerMethodField(
+        help_text="The key of who gets one invoice for it; empty: it is billed itself."
+    )
     late_materiality = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField(
         help_text="trial, active, past_due, suspended or churned, as it was last recorded; the access answer is of this moment."
@@ -102,6 +118,7 @@ class CustomerSerializer(serializers.ModelSerializer[Customer]):
             "key",
             "name",
             "legal_entity",
+            "billed_to",
             "email",
             "currency",
             "timezone",
@@ -118,6 +135,10 @@ class CustomerSerializer(serializers.ModelSerializer[Customer]):
             "created_at",
         )
 
+    def get_billed_to(self, customer: Customer) -> str:
+        """Return the key of who pays."""
+        return "" if customer.billed_to is None else customer.billed_to.key
+
     def get_state(self, customer: Customer) -> str:
         """Return where the customer stands in its life."""
         read: str | None = getattr(customer, "state", None)
@@ -129,7 +150,13 @@ class CustomerSerializer(serializers.ModelSerializer[Customer]):
         return wire(round_money(customer.late_materiality, customer.currency))
 
 
-@extend_schema_view(get=extend_schema(operation_id="list_customers", summary="List customers, newest first"))
+@extend_schema_view(
+    get=extend_schema(
+        operation_id="list_customers",
+        summary="List customers, newest first",
+        parameters=[OpenApiParameter("billed_to", str, description="Only the accounts that are billed to this one.")],
+    )
+)
 class CustomersView(generics.ListAPIView[Customer]):
     """All customers."""
 
@@ -139,10 +166,11 @@ class CustomersView(generics.ListAPIView[Customer]):
 
     def get_queryset(self) -> QuerySet[Customer]:
         """Return the customers that the caller may see."""
-        filters_of(self.request, known=())
-        customers = with_state(Customer.objects.all())
-        bound = bound_customer(self.request)
-        return customers.filter(key=bound) if bound else customers
+        filters = filters_of(self.request, known=("billed_to",))
+        customers = with_state(Customer.objects.select_related("billed_to"))
+        if bound := bound_customer(self.request):
+            customers = customers.filter(key=bound)
+        return customers.filter(billed_to__key=filters["billed_to"]) if "billed_to" in filters else customers
 
     @extend_schema(
         operation_id="create_customer",

@@ -5,7 +5,6 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from billing_site.kernel.money import plain, wire
 from invoicing.api.fields import MomentField, MoneyField, PeriodSerializer, QuantityField
 from invoicing.api.invoice_taxes import (
     INVOICE_ONCE_TAX_EXAMPLE,
@@ -15,18 +14,9 @@ from invoicing.api.invoice_taxes import (
     InvoiceTaxSerializer,
     LineTaxSerializer,
 )
-from invoicing.core.contract import (
-    AdjustmentKind,
-    AdjustmentLine,
-    AssembledInvoice,
-    CorrectionLine,
-    DecidedAdjustment,
-    DocumentLine,
-)
 from invoicing.core.invoice_life import InvoiceStage, stage_words
-from invoicing.core.tax import LineTax
-from invoicing.core.tax_document import tax_document
-from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.invoices.consumers import account_of
+from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.queries import billed_progressively, taken_off_by, taking_off
 
 MONTH_EXAMPLE = {"start": "2026-07-31T22:00:00Z", "end": "2026-08-31T22:00:00Z"}
@@ -45,6 +35,7 @@ LINE_EXAMPLE = {
     "description": "Tokens",
     "explanation": "1,000,000 × EUR 0.00002",
     "subscription": "sub_acme_pro",
+    "customer_id": None,
     "meter": "tokens",
     "unit": "token",
     "quantity": "1000000",
@@ -162,6 +153,9 @@ class LineSerializer(serializers.ModelSerializer[InvoiceLine]):
         allow_null=True,
         help_text="null where a line is about all of the customer's.",
     )
+    customer_id = serializers.SerializerMethodField(
+        help_text="The account whose subscription it is, where it is billed to the invoice's customer; null of the customer's own."
+    )
     meter = serializers.CharField(source="meter_key", allow_blank=True, help_text="Empty: a fixed fee.")
     quantity = QuantityField()
     amount = MoneyField()
@@ -178,6 +172,7 @@ class LineSerializer(serializers.ModelSerializer[InvoiceLine]):
             "description",
             "explanation",
             "subscription",
+            "customer_id",
             "meter",
             "unit",
             "quantity",
@@ -186,6 +181,10 @@ class LineSerializer(serializers.ModelSerializer[InvoiceLine]):
             "service_period",
             "steps",
         )
+
+    def get_customer_id(self, line: InvoiceLine) -> str | None:
+        """Return the key of the account."""
+        return account_of(line=line) or None
 
     @extend_schema_field(PeriodSerializer(allow_null=True))
     def get_service_period(self, line: InvoiceLine) -> Any:
@@ -293,107 +292,3 @@ class InvoiceWithLines(InvoiceSerializer):
         if invoice.kind != InvoiceKind.PROGRESSIVE:
             return []
         return [str(one.number) for one in taking_off(invoice=invoice) if one.number is not None]
-
-
-class PreviewLineSerializer(serializers.Serializer[DocumentLine]):
-    """A line as it would be."""
-
-    position = serializers.SerializerMethodField()
-    kind = serializers.SerializerMethodField(
-        help_text="A charge, an adjustment of the bill, or a correction of an earlier invoice's line."
-    )
-    adjustment = serializers.SerializerMethodField(help_text="What an adjustment is about; empty: a charge.")
-    description = serializers.CharField()
-    explanation = serializers.CharField()
-    subscription = serializers.SerializerMethodField(help_text="null where a line is about all of the customer's.")
-    meter = serializers.SerializerMethodField(help_text="Empty: a fixed fee.")
-    unit = serializers.CharField(allow_blank=True)
-    quantity = QuantityField()
-    amount = MoneyField()
-    taxes = serializers.SerializerMethodField()
-    service_period = PeriodSerializer()
-    steps = serializers.SerializerMethodField()
-
-    @extend_schema_field(LineTaxSerializer(many=True))
-    def get_taxes(self, line: DocumentLine) -> Any:
-        """Return its taxes."""
-        return LineTaxSerializer(self.context["taxes"].get(line.reference, ()), many=True).data
-
-    def get_position(self, line: DocumentLine) -> int:
-        """Return the place on the document."""
-        return int(self.context["positions"][line.reference])
-
-    @extend_schema_field(serializers.ChoiceField(choices=LineKind.choices))
-    def get_kind(self, line: DocumentLine) -> str:
-        """Return what the line is about."""
-        kinds = {CorrectionLine: LineKind.CORRECTION, AdjustmentLine: LineKind.ADJUSTMENT}
-        return str(kinds.get(type(line), LineKind.CHARGE))
-
-    @extend_schema_field(serializers.ChoiceField(choices=[(kind.value, kind.value) for kind in AdjustmentKind]))
-    def get_adjustment(self, line: DocumentLine) -> str:
-        """Return the kind of an adjustment, or of the one that a correction is about."""
-        if isinstance(line, CorrectionLine) and isinstance(line.correction, DecidedAdjustment):
-            return line.correction.after.kind.value
-        return line.kind.value if isinstance(line, AdjustmentLine) else ""
-
-    def get_subscription(self, line: DocumentLine) -> str | None:
-        """Return the subscription's key."""
-        return line.subscription or None
-
-    def get_meter(self, line: DocumentLine) -> str:
-        """Return the meter's key."""
-        return line.meter or ""
-
-    @extend_schema_field(StepSerializer(many=True))
-    def get_steps(self, line: DocumentLine) -> list[dict[str, str]]:
-        """Return the written-out arithmetic."""
-        return [
-            {
-                "text": step.text,
-                "quantity": plain(step.quantity),
-                "unit_amount": plain(step.unit_amount),
-                "flat_amount": plain(step.flat_amount),
-                "rate": plain(step.rate),
-                "amount": plain(step.amount),
-            }
-            for step in line.steps
-        ]
-
-
-class PreviewSerializer(serializers.Serializer[AssembledInvoice]):
-    """An invoice as it would be."""
-
-    customer_id = serializers.CharField(source="customer")
-    as_of = serializers.SerializerMethodField()
-    currency = serializers.CharField()
-    period = PeriodSerializer()
-    subtotal = MoneyField()
-    tax_amount = serializers.SerializerMethodField(help_text="null: no tax is charged, or it is not known yet.")
-    tax = serializers.SerializerMethodField()
-    total = MoneyField()
-    lines = serializers.SerializerMethodField()
-
-    @extend_schema_field(MoneyField(allow_null=True))
-    def get_tax_amount(self, invoice: AssembledInvoice) -> dict[str, str] | None:
-        """Return all tax of the lines."""
-        return None if invoice.tax is None or invoice.tax.missing else wire(invoice.tax.amount)
-
-    @extend_schema_field(InvoiceTaxSerializer(allow_null=True))
-    def get_tax(self, invoice: AssembledInvoice) -> dict[str, Any] | None:
-        """Return what was decided."""
-        return None if invoice.tax is None else tax_document(tax=invoice.tax)
-
-    @extend_schema_field(MomentField)
-    def get_as_of(self, invoice: AssembledInvoice) -> str:
-        """Return the moment of knowledge."""
-        return MomentField().to_representation(self.context["as_of"])
-
-    @extend_schema_field(PreviewLineSerializer(many=True))
-    def get_lines(self, invoice: AssembledInvoice) -> Any:
-        """Return the lines in the order of the document."""
-        positions = {line.reference: place for place, line in enumerate(invoice.document_lines, start=1)}
-        taxes: dict[str, list[LineTax]] = {}
-        for tax in invoice.tax.lines if invoice.tax else ():
-            taxes.setdefault(tax.reference, []).append(tax)
-        context = {"positions": positions, "taxes": taxes}
-        return [PreviewLineSerializer(line, context=context).data for line in invoice.document_lines]

@@ -20,10 +20,11 @@ from invoicing.api.invoice_documents import (
     PREVIEW_EXAMPLE,
     InvoiceSerializer,
     InvoiceWithLines,
-    PreviewSerializer,
 )
+from invoicing.api.invoice_previews import PreviewSerializer
 from invoicing.customers.queries import customer_by_key
 from invoicing.gate.queries import with_gate_state
+from invoicing.invoices.consumers import with_consumers
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.one_off import NewItem
 from invoicing.invoices.queries import invoice_by_number
@@ -222,12 +223,13 @@ class InvoicePreviewView(generics.GenericAPIView[Invoice]):
         check_customer_visible(request, key=question["customer_id"], field="customer_id")
         as_of = question.get("as_of") or now()
         computed = preview_invoice(customer_key=question["customer_id"], as_of=as_of)
-        return Response(PreviewSerializer(computed.assembled, context={"as_of": as_of}).data)
+        context = {"as_of": as_of, "consumers": computed.contract.snapshot.consumers}
+        return Response(PreviewSerializer(computed.assembled, context=context).data)
 
 
 def with_lines(invoice: Invoice) -> Invoice:
     """Return an invoice as it is now, read with its lines."""
-    lines = InvoiceLine.objects.select_related("subscription").prefetch_related("taxes").order_by("position")
+    lines = with_consumers(InvoiceLine.objects.all()).prefetch_related("taxes").order_by("position")
     return (
         Invoice.objects.select_related("customer", "progressive")
         .prefetch_related(Prefetch("lines", lines))

@@ -247,7 +247,9 @@ def check_events(invoice: Any, line: Any, lines: Iterable[bytes]) -> Counter:
             raise Different(
                 f"event {number} was not known then: the invoice knows events up to {events['known_through']}"
             )
-        for name, wanted in (("customer_id", invoice["customer_id"]), ("event_type", events["meter"]["event_type"])):
+        # A line of an account that is billed to another names it.
+        consumer = line.get("customer_id", invoice["customer_id"])
+        for name, wanted in (("customer_id", consumer), ("event_type", events["meter"]["event_type"])):
             if event[name] != wanted:
                 raise Different(f"event {number} has {name} {event[name]!r}, not {wanted!r}")
         if not events["start"] <= event["timestamp"] < events["end"]:

@@ -16,13 +16,13 @@ from invoicing.core.adjusting import adjust, take_off
 from invoicing.core.adjustments.advance import settled_parts
 from invoicing.core.adjustments.credits import CreditKind, Draw, Lot, draw_lots
 from invoicing.core.adjustments.progressive import InvoicedProgressively, take_tax_off, taken_parts
+from invoicing.core.consumers import consumer_of
 from invoicing.core.contract import (
     ENGINE_VERSION,
     AdjustmentKind,
     AdjustmentLine,
     AssembledInvoice,
     BaseLine,
-    Charge,
     ContractSnapshot,
     DocumentLine,
     OpenCorrection,
@@ -59,7 +59,7 @@ def assemble(
     """
     ordered = _in_contract_order(snapshot, lines)
     _check_complete(snapshot, ordered)
-    check_rated_once(charged=ordered)
+    check_rated_once(snapshot=snapshot)
 
     adjusted = adjust(terms=snapshot.terms, lines=ordered, currency=snapshot.currency)
     rated = total((line.amount for line in ordered), snapshot.currency)
@@ -243,12 +243,14 @@ def _check_complete(snapshot: ContractSnapshot, lines: Sequence[RatedLine]) -> N
         assert line.usage is None or line.quantity == line.usage.quantity, "all that was counted is rated"
 
 
-def check_rated_once(*, charged: Sequence[Charge] | Sequence[RatedLine]) -> None:
-    """Raise RatedTwice where two subscriptions charge one meter at the same time."""
-    for one, other in combinations((each for each in charged if each.meter is not None), 2):
+def check_rated_once(*, snapshot: ContractSnapshot) -> None:
+    """Raise RatedTwice where two subscriptions charge one meter's usage of one customer at the same time."""
+    for one, other in combinations((each for each in snapshot.charges if each.meter is not None), 2):
         if (
             one.meter == other.meter
             and one.subscription != other.subscription
+            and consumer_of(snapshot=snapshot, subscription=one.subscription)
+            == consumer_of(snapshot=snapshot, subscription=other.subscription)
             and one.service_period.overlaps(other.service_period)
         ):
             raise RatedTwice(

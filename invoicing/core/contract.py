@@ -213,13 +213,14 @@ class Term:
 
 @dataclass(frozen=True)
 class ContractSnapshot:
-    """All charges of a customer for one billing period, in the order of the document, and the terms beyond them."""
+    """All charges of a customer for one billing period, in the order of the document, the terms beyond them, and whose the accounts' subscriptions are."""
 
     customer: str
     currency: str
     period: Period
     charges: tuple[Charge, ...]
     terms: tuple[Term, ...] = ()
+    consumers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

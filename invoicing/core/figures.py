@@ -84,7 +84,7 @@ def figures_of(
         for charge in snapshot.charges
     }
     assert len(amounts) == len(snapshot.charges), "a reference names one charge of a snapshot"
-    check_rated_once(charged=snapshot.charges)
+    check_rated_once(snapshot=snapshot)
     if snapshot.terms:
         charges = {reference: round_money(amount, currency) for reference, amount in amounts.items()}
         for line in adjust_amounts(terms=snapshot.terms, amounts=charges, currency=currency):

@@ -95,12 +95,12 @@ def project_spend(
 ) -> SpendForecast:
     """Rate the contract with what each meter will have counted at the end of its service, low, expected and high.
 
-    `histories` are by meter; `days` the first and last day of each charge's service, by its reference, where the
+    `histories` are those of the charges for usage, by reference; `days` the first and last day of each charge's service, by its reference, where the
     customer is. The range is that of the rated figures: with volume prices less usage may cost more.
     Raises NotEnoughHistory.
     """
     outlooks = {
-        charge.reference: _outlook(charge, histories[charge.meter], *days[charge.reference], today)
+        charge.reference: _outlook(charge, histories[charge.reference], *days[charge.reference], today)
         for charge in snapshot.charges
         if charge.meter is not None
     }

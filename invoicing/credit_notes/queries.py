@@ -27,5 +27,5 @@ def credited_alone(*, invoice: Invoice) -> Money:
 
 def with_lines(*, notes: "QuerySet[CreditNote]") -> "QuerySet[CreditNote]":
     """Read credit notes with their invoices, customers, credit and lines, these in the order of the invoice's."""
-    lines = CreditNoteLine.objects.select_related("line").order_by("line__position")
+    lines = CreditNoteLine.objects.select_related("line__subscription__customer").order_by("line__position")
     return notes.select_related("customer", "invoice", "grant").prefetch_related(Prefetch("lines", lines), "refunds")

@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import append_only, fits_currency, money_field
 from invoicing.core.adjustments.credits import CreditKind
+from invoicing.customers.accounts import is_of_who_pays
 from invoicing.customers.models import Customer
 
 PRIORITY_DEFAULT, PRIORITY_MAX = 50, 1000
@@ -69,6 +70,7 @@ class CreditGrant(models.Model):
         indexes = [models.Index(fields=["customer", "currency"], name="credit_grant_by_customer")]
         triggers = [
             *append_only(noun="credit grants"),
+            is_of_who_pays(noun="credit"),
             Guard(
                 name="begins_its_entries",
                 when=pgtrigger.After,

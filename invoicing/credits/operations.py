@@ -18,7 +18,7 @@ from invoicing.core.posting import postings_for_breakage, postings_for_credit_sa
 from invoicing.credits.models import PRIORITY_DEFAULT, PRIORITY_MAX, CreditEntry, CreditGrant, EntryKind
 from invoicing.credits.queries import last_entry
 from invoicing.customers.models import Customer
-from invoicing.customers.operations import KEY_PATTERN, lock_customer
+from invoicing.customers.operations import KEY_PATTERN, lock_who_pays
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from metering.models import Meter
@@ -49,7 +49,7 @@ def grant_credit(*, customer: Customer, terms: GrantTerms, at: datetime, actor: 
     The same key with the same terms a second time is the grant that exists; with others it is a Conflict. Raises InvalidFields naming each
     field that cannot be accepted.
     """
-    customer = lock_customer(customer_id=customer.pk)
+    customer = lock_who_pays(customer_id=customer.pk)
     if errors := _mistakes(customer, terms):
         raise InvalidFields(tuple(errors))
     grant = _unsaved(customer, terms, at=at, actor=actor, reason=reason)

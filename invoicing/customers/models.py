@@ -11,6 +11,7 @@ from billing_site.kernel.history import tracked
 from billing_site.kernel.model import amount_field, append_only, fits_currency, stays
 from invoicing.core.languages import LANGUAGES
 from invoicing.core.life_cycle import TRANSITIONS, State, Trigger
+from invoicing.customers.accounts import is_billed_within_its_company
 from invoicing.entities.models import FIRST, LegalEntity
 
 
@@ -72,6 +73,14 @@ class Customer(models.Model):
         on_delete=models.PROTECT,
         related_name="customers",
         help_text="Who sells to it, and issues its invoices. It stays as soon as there is one.",
+    )
+    billed_to = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="accounts",
+        help_text="Who gets one invoice for it and pays it, with a section of its own. Empty: it is billed itself.",
     )
     email = models.EmailField(blank=True)
     currency = models.CharField(max_length=3)
@@ -140,7 +149,21 @@ class Customer(models.Model):
             fits_currency("late_materiality", name="customer_late_materiality_fits_its_currency"),
         ]
         # Events name the key; currency and zone decide the prices and the bounds of periods already billed.
-        triggers = [stays(noun="customer", columns=["key", "currency", "timezone"]), _stays_with_its_seller()]
+        triggers = [
+            stays(noun="customer", columns=["key", "currency", "timezone"]),
+            _stays_with_its_seller(),
+            is_billed_within_its_company(),
+        ]
+
+    @property
+    def payer_id(self) -> int:
+        """The number of who is billed for it: itself, or the customer that it is billed to."""
+        return self.pk if self.billed_to_id is None else self.billed_to_id
+
+    @property
+    def payer(self) -> "Customer":
+        """Who is billed for it: itself, or the customer that it is billed to."""
+        return self.billed_to or self
 
     @property
     def seller_key(self) -> str:

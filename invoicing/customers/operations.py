@@ -9,14 +9,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, connection, transaction
+from django.db.models import F
 
-from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
+from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, InvalidInput
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import exponent, plain, round_money
 from billing_site.kernel.text import is_storable
 from invoicing.core.languages import LANGUAGES
 from invoicing.core.numbers import Mistake, read_number
+from invoicing.customers.billed_to import payer_errors, payer_of_key, refused_by_database
 from invoicing.customers.models import GRACE_HOURS_MAX, Customer, LateUsagePolicy, SettlementChannel
 from invoicing.entities.models import FIRST
 from invoicing.entities.operations import entity_errors
@@ -26,6 +28,7 @@ KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
 CHANGEABLE = (
     "name",
     "legal_entity",
+    "billed_to",
     "email",
     "address",
     "tax_id",
@@ -39,6 +42,8 @@ CHANGEABLE = (
 )
 # Fields that are numbers, and the greatest number of days or hours that they may be.
 WHOLE_LIMITS = {"net_terms_days": (365, "days"), "grace_hours": (GRACE_HOURS_MAX, "hours")}
+# What is given as a key, and the column that keeps it.
+NAMED_BY_KEY = {"legal_entity": "legal_entity_id", "billed_to": "billed_to_id"}
 TEXT_LIMITS = {"name": 300, "email": 254, "address": 2000, "tax_id": 50, "payment_method": 100}
 
 
@@ -50,6 +55,7 @@ def create_customer(
     email: str,
     currency: str,
     legal_entity: str = FIRST,
+    billed_to: str = "",
     timezone: str = "UTC",
     address: str = "",
     tax_id: str = "",
@@ -67,7 +73,8 @@ def create_customer(
 
     `late_materiality` is an amount in the customer's currency; together with `late_usage_policy` it says what
     becomes of usage that is late for its invoice, `grace_hours` for how long it is not (S0-060..062). `language` is that of
-    its documents, "" the one of the house; `legal_entity` the key of who sells to it.
+    its documents, "" the one of the house; `legal_entity` the key of who sells to it; `billed_to` the key of the customer who gets one
+    invoice for it, "" for a customer who is billed itself.
     The same key with the same content a second time returns the customer that exists; with other
     content it is a Conflict. Raises InvalidFields naming each field that is wrong.
     """
@@ -75,6 +82,7 @@ def create_customer(
         "key": key,
         "name": name,
         "legal_entity": legal_entity,
+        "billed_to": billed_to,
         "email": email,
         "currency": currency,
         "timezone": timezone,
@@ -91,6 +99,10 @@ def create_customer(
     check_customer_fields(fields)
     columns = _columns(fields)
     customer = Customer(**columns)
+    if columns["billed_to_id"] is not None:
+        customer.billed_to = lock_customer(customer_id=columns["billed_to_id"])
+        if errors := payer_errors(customer=customer):
+            raise InvalidFields(tuple(errors))
     try:
         with transaction.atomic():
             save_with_reason(customer, actor=actor, reason=reason)
@@ -103,7 +115,7 @@ def create_customer(
 def change_customer(*, customer: Customer, changes: Mapping[str, Any], actor: str, reason: str) -> Customer:
     """Change a customer's fields (never key, currency or time zone); raises InvalidFields naming each field that is wrong.
 
-    The legal entity stays once there is an invoice, a draft or credit: another one sells to another customer.
+    The legal entity stays once there is an invoice, a draft or credit: another one sells to another customer. So does who is billed for it.
     """
     unknown = [
         FieldError(name, "not_changeable", f"cannot be changed; changeable are {', '.join(CHANGEABLE)}")
@@ -113,16 +125,24 @@ def change_customer(*, customer: Customer, changes: Mapping[str, Any], actor: st
     if unknown:
         raise InvalidFields(tuple(unknown))
     check_customer_fields({"currency": customer.currency, **changes})
-    locked = lock_customer(customer_id=customer.pk)
     columns = _columns(changes)
+    payer_id = columns.get("billed_to_id")
+    several = lock_customers(customer_ids={customer.pk} if payer_id is None else {customer.pk, payer_id})
+    locked = several[customer.pk]
     if all(getattr(locked, name) == value for name, value in columns.items()):
         return locked
+    was_billed_to = locked.billed_to_id
     for name, value in columns.items():
         setattr(locked, name, value)
+    if locked.billed_to_id is not None and (errors := payer_errors(customer=locked)):
+        raise InvalidFields(tuple(errors))
     try:
         with transaction.atomic():
             save_with_reason(locked, actor=actor, reason=reason)
     except IntegrityError as problem:
+        field = "legal_entity" if locked.billed_to_id == was_billed_to else "billed_to"
+        if (refused := refused_by_database(problem=problem, field=field)) is not None:
+            raise InvalidFields((refused,)) from problem
         if "stays with its seller" not in str(problem):
             raise
         message = "stays: there are invoices, drafts or credit of the customer. What another sells is sold to another customer"
@@ -131,25 +151,55 @@ def change_customer(*, customer: Customer, changes: Mapping[str, Any], actor: st
 
 
 def _columns(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields as the row keeps them: a legal entity is named by its key."""
-    return {{"legal_entity": "legal_entity_id"}.get(name, name): value for name, value in fields.items()}
+    """Return fields as the row keeps them: a legal entity, and who is billed, are named by their keys."""
+    columns = {NAMED_BY_KEY.get(name, name): value for name, value in fields.items()}
+    if "billed_to_id" in columns:
+        payer = payer_of_key(key=columns["billed_to_id"])
+        columns["billed_to_id"] = None if payer is None else payer.pk
+    return columns
 
 
 def lock_customer(*, customer_id: int) -> Customer:
     """Return the customer as it is now, its row locked until the transaction ends.
 
     Whatever decides what a customer is billed takes this lock first, before subscriptions and invoices:
-    billing, starting and ending a subscription, issuing a draft.
+    billing, starting and ending a subscription, issuing a draft. With an account who is billed for it is locked: its lock is enough to bill all its accounts.
     """
-    assert connection.in_atomic_block, "a lock lasts as long as its transaction"
-    return Customer.objects.select_for_update(no_key=True).get(pk=customer_id)
+    found = lock_customers(customer_ids=[customer_id])
+    if customer_id not in found:
+        raise Customer.DoesNotExist(f"there is no customer {customer_id}")
+    return found[customer_id]
 
 
 def lock_customers(*, customer_ids: Collection[int]) -> dict[int, Customer]:
-    """Return customers as `lock_customer` does, by number; locked in the order of their numbers, as everybody does who locks several."""
+    """Return customers as `lock_customer` does, by number; locked in one order, as everybody does who locks several.
+
+    Who is billed comes before its accounts, each in the order of their numbers.
+    """
     assert connection.in_atomic_block, "a lock lasts as long as its transaction"
-    rows = Customer.objects.select_for_update(no_key=True).filter(pk__in=customer_ids).order_by("pk")
-    return {row.pk: row for row in rows}
+    payers = Customer.objects.filter(pk__in=customer_ids, billed_to__isnull=False).values_list("billed_to", flat=True)
+    rows = Customer.objects.select_for_update(no_key=True).filter(pk__in={*customer_ids, *payers})
+    locked = {row.pk: row for row in rows.order_by(F("billed_to").asc(nulls_first=True), "pk")}
+    found = {number: locked[number] for number in customer_ids if number in locked}
+    if any(row.payer_id not in locked for row in found.values()):
+        # It was billed to another a moment ago.
+        return lock_customers(customer_ids=customer_ids)
+    for row in found.values():
+        if row.billed_to_id is not None:
+            row.billed_to = locked[row.billed_to_id]
+    return found
+
+
+def lock_who_pays(*, customer_id: int) -> Customer:
+    """Return a customer who is billed itself, locked; raises InvalidInput (field `customer_id`) for one that is billed to another.
+
+    Invoices, credit and coupons belong to who pays.
+    """
+    customer = lock_customer(customer_id=customer_id)
+    if customer.billed_to is not None:
+        message = f"{customer.key} is billed to {customer.billed_to.key}, who gets invoices, credit and coupons for it: name that one"
+        raise InvalidInput(message, field="customer_id", code="billed_to_another")
+    return customer
 
 
 def check_customer_fields(fields: Mapping[str, Any]) -> None:
@@ -161,10 +211,16 @@ def check_customer_fields(fields: Mapping[str, Any]) -> None:
     ]
     if "legal_entity" in fields:
         errors += entity_errors(key=fields["legal_entity"])
+    if fields.get("billed_to") and "billed_to" not in {error.field for error in errors}:
+        errors += [] if payer_of_key(key=fields["billed_to"]) else [_unknown_payer(fields["billed_to"])]
     if "late_materiality" in fields and not {"late_materiality", "currency"} & {error.field for error in errors}:
         errors += _check_materiality(fields["late_materiality"], str(fields.get("currency", "")))
     if errors:
         raise InvalidFields(tuple(errors))
+
+
+def _unknown_payer(key: str) -> FieldError:
+    return FieldError("billed_to", "unknown", f"there is no customer {key!r}")
 
 
 def _check_text(name: str, value: Any) -> FieldError | None:
@@ -230,11 +286,8 @@ def _check_materiality(value: Any, currency: str) -> list[FieldError]:
 
 def _existing_customer(fields: Mapping[str, Any]) -> Customer:
     customer = Customer.objects.get(key=fields["key"])
-    different = sorted(
-        "legal_entity" if name == "legal_entity_id" else name
-        for name, value in fields.items()
-        if getattr(customer, name) != value
-    )
+    given = {column: name for name, column in NAMED_BY_KEY.items()}
+    different = sorted(given.get(name, name) for name, value in fields.items() if getattr(customer, name) != value)
     if different:
         raise Conflict(
             f"customer {customer.key} exists already with another {', '.join(different)}: change it instead",

@@ -24,6 +24,7 @@ from invoicing.e_invoices.statement import (
     vat_of_tax,
     why_no_e_invoice,
 )
+from invoicing.invoices.consumers import account_of
 from invoicing.invoices.line_words import words_of_lines
 from invoicing.invoices.queries import period_shown
 
@@ -89,6 +90,8 @@ def _lines(note: CreditNote, taxes: dict[int, CreditNoteTax], language: Language
             amount=net,
             vat=_vat(row, language),
             days=None,
+            account=(account := account_of(line=line.line)),
+            account_name=(line.line.invoice.accounts or {}).get(account, account),
         )
 
 

@@ -16,6 +16,8 @@ PROFILE: Final = "en16931"
 COMMERCIAL_INVOICE, CREDIT_NOTE, PARTIAL_INVOICE = "380", "381", "326"
 PIECE: Final = "C62"
 EMAIL: Final = "EM"
+# UNTDID 1153: the number by which a seller knows a customer.
+INTERNAL_CUSTOMER: Final = "IT"
 TRANSFER, UNDEFINED_MEANS = "58", "1"
 EXEMPTION_CODES: Final = {
     VatCategory.REVERSE_CHARGE: "VATEX-EU-AE",
@@ -127,6 +129,9 @@ def _line(line: StatedLine) -> dict[str, Any]:
         found["BG-27"] = [{"amount": _money(one.amount.amount), "reason": one.reason} for one in line.allowances]
     if line.days is not None:
         found |= {"BT-134": line.days[0], "BT-135": line.days[1]}
+    if line.account:
+        # The object on which the line is based, as its seller identifies it; its name is a note for people.
+        found |= {"BT-128": {INTERNAL_CUSTOMER: line.account}, "BT-127-00": [{"BT-127": line.account_name}]}
     return found
 
 

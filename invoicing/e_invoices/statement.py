@@ -18,6 +18,7 @@ from billing_site.kernel.money import from_minor_units, round_money, total
 from invoicing.core.languages import Language, language_of
 from invoicing.core.tax import TaxKind
 from invoicing.core.tax_rules import EUROPEAN_UNION
+from invoicing.invoices.consumers import account_of, with_consumers
 from invoicing.invoices.line_words import LineWords, words_of_lines
 from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, TaxLine, TaxState
 from invoicing.invoices.queries import period_shown, taken_off_by
@@ -78,7 +79,10 @@ class Allowance:
 
 @dataclass(frozen=True)
 class StatedLine:
-    """A line: `quantity` × `price`, less its allowances, is its net `amount`. A price is never negative, a quantity may be."""
+    """A line: `quantity` × `price`, less its allowances, is its net `amount`. A price is never negative, a quantity may be.
+
+    `account` is the key of the account that is billed to the buyer, `account_name` what it was called; "" of the buyer's own.
+    """
 
     number: int
     name: str
@@ -89,6 +93,8 @@ class StatedLine:
     amount: Money
     vat: Vat
     days: tuple[date, date] | None
+    account: str = ""
+    account_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,8 +155,8 @@ class EInvoice:
 
 
 def lines_with_taxes(*, invoice: Invoice) -> list[InvoiceLine]:
-    """Read the lines of an invoice in their order, each with its taxes."""
-    return list(invoice.lines.order_by("position").prefetch_related("taxes"))
+    """Read the lines of an invoice in their order, each with its taxes and whose it is."""
+    return list(with_consumers(invoice.lines.order_by("position")).prefetch_related("taxes"))
 
 
 def why_no_e_invoice(*, invoice: Invoice) -> str:
@@ -236,6 +242,8 @@ def _stated(
             amount=net,
             vat=vat_of_tax(tax, language),
             days=None if line.kind in STATED else days_of(line.service_start, line.service_end, zone),
+            account=(account := account_of(line=line)),
+            account_name=(line.invoice.accounts or {}).get(account, account),
         )
 
 

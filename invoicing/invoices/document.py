@@ -18,6 +18,7 @@ from invoicing.core.spans import date_text, period_text
 from invoicing.invoices.printed_page import (
     DocumentCustomer,
     DocumentLine,
+    DocumentSection,
     DocumentSeller,
     Fact,
     PaymentWords,
@@ -44,7 +45,7 @@ class InvoiceDocument:
     """All that is printed on an invoice, and nothing else.
 
     A draft has no number and no dates of its own. A one-off invoice has no period; any other runs from its first to its last day, both included,
-    in the customer's `time_zone`. `status` is the word of the invoice's state ("issued", "paid", "void", ...). `e_invoice` is the XML that stands in the PDF.
+    in the customer's `time_zone`. `sections` divide the lines by account where several are billed together. `status` is the word of the invoice's state ("issued", "paid", "void", ...). `e_invoice` is the XML that stands in the PDF.
     """
 
     seller: DocumentSeller
@@ -76,6 +77,7 @@ class InvoiceDocument:
     notes: tuple[str, ...] = ()
     e_invoice: str = ""
     logo: bytes = b""
+    sections: tuple[DocumentSection, ...] = ()
 
     def __post_init__(self) -> None:
         first, last = self.period_first_date, self.period_last_date
@@ -89,6 +91,9 @@ class InvoiceDocument:
         )
         assert total((line.amount for line in self.lines), self.currency) == self.subtotal, (
             "the lines must add up to the subtotal"
+        )
+        assert not self.sections or sum(one.line_count for one in self.sections) == len(self.lines), (
+            "each line stands in a section"
         )
         between = [row.amount for row in (*self.taxes, *self.payments) if row.is_counted]
         adds_up = not between or total(between, self.currency) + self.subtotal == self.total
@@ -141,6 +146,7 @@ def invoice_page(*, document: InvoiceDocument) -> PrintedPage:
         notes=(*_about_the_rest(document), *document.notes),
         e_invoice=document.e_invoice,
         logo=document.logo,
+        sections=document.sections,
     )
 
 

@@ -14,6 +14,7 @@ from invoicing.core.assembly import AssembledInvoice
 from invoicing.core.proof import line_document
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
+from invoicing.customers.queries import names_of_accounts
 from invoicing.invoices.adjustments import lines_of_adjustments
 from invoicing.invoices.corrections import lines_of_corrections
 from invoicing.invoices.event_roots import drafts_lacking_roots, root_over_lines, set_event_roots
@@ -21,6 +22,7 @@ from invoicing.invoices.models import BillingRun, Invoice, InvoiceKind, InvoiceL
 from invoicing.invoices.parties import copy_parties, sellers_of
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import note_tax, rows_of_tax
+from invoicing.subscriptions.agreements import billed_to
 from invoicing.subscriptions.snapshot import ContractSource
 
 
@@ -67,7 +69,8 @@ def save_drafts(
     lines_of = {_place(draft): _lines(invoice, draft.assembled, draft.sources) for draft, invoice in changing}
     # The events of all of them are hashed by one query.
     set_event_roots(lines=[line for lines in lines_of.values() for line in lines])
-    sellers = sellers_of(customers=[draft.customer for draft, _ in changing])
+    customers = [draft.customer for draft, _ in changing]
+    sellers, accounts = sellers_of(customers=customers), names_of_accounts(customers=customers)
     for draft, invoice in changing:
         lines = lines_of[_place(draft)]
         for line in lines:
@@ -77,7 +80,7 @@ def save_drafts(
         invoice.total = draft.assembled.total
         invoice.content_digest = draft.assembled.digest
         note_tax(invoice=invoice, tax=draft.assembled.tax)
-        copy_parties(invoice=invoice, customer=draft.customer, sellers=sellers)
+        copy_parties(invoice=invoice, customer=draft.customer, sellers=sellers, accounts=accounts)
         invoice.events_root = root_over_lines(lines=lines)
     for _, invoice in changing:
         if invoice.pk is not None:
@@ -199,7 +202,8 @@ def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, Con
     subscriptions = {source.subscription.key: source.subscription for source in sources.values()}
     # What takes fees in advance, or gives them back, is about a subscription that may have no charge here.
     if others := {line.subscription for line in assembled.adjustments if line.subscription} - set(subscriptions):
-        subscriptions |= {row.key: row for row in invoice.customer.subscriptions.filter(key__in=others)}
+        theirs = billed_to(customers=[invoice.customer.pk]).filter(key__in=others).select_related("customer")
+        subscriptions |= {row.key: row for row in theirs}
     lines += lines_of_adjustments(
         invoice=invoice,
         lines=assembled.adjustments,

@@ -7,6 +7,7 @@ from billing_site.kernel.digest import canonical
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.merkle import root_of
 from billing_site.kernel.period import Period, as_utc
+from invoicing.invoices.consumers import consumer_of
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
 from metering.archiving.absent import EventsArchived, purged_months_of
 from metering.queries.roots import EventRoot, EventSpan, event_roots_for_billing
@@ -33,7 +34,7 @@ def set_event_roots(*, lines: Iterable[InvoiceLine]) -> None:
     """
     metered = [line for line in lines if line.kind == LineKind.CHARGE and line.meter_key]
     spans = [
-        span_of_line(line=line, known_through=line.known_through, customer_key=line.invoice.customer.key)
+        span_of_line(line=line, known_through=line.known_through, customer_key=consumer_of(line=line))
         for line in metered
     ]
     roots = checked_roots(spans=spans, counts=[line.event_count for line in metered])

@@ -9,6 +9,7 @@ from django.db.models import prefetch_related_objects
 
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.history import update_all_with_reason
+from invoicing.customers.queries import names_of_accounts
 from invoicing.invoices.event_roots import lacks_roots, root_over_lines
 from invoicing.invoices.lifecycle import move
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceSeries, InvoiceStatus, TaxState
@@ -35,9 +36,10 @@ def issue_all(
         _refuse_unready(invoice, at=at)
     series_of = _locked_series(invoices, at=at)
     # Read again now that nobody can change them: the database refuses an invoice that names its seller otherwise.
-    sellers = sellers_of(customers=[invoice.customer for invoice in invoices])
+    customers = [invoice.customer for invoice in invoices]
+    sellers, accounts = sellers_of(customers=customers), names_of_accounts(customers=customers)
     for invoice in invoices:
-        copy_parties(invoice=invoice, customer=invoice.customer, sellers=sellers)
+        copy_parties(invoice=invoice, customer=invoice.customer, sellers=sellers, accounts=accounts)
         series = series_of[invoice.customer.seller_key, invoice.timezone]
         move(invoice=invoice, to=InvoiceStatus.ISSUED)
         invoice.series = series

@@ -151,7 +151,7 @@ def save_without_period(
         content_digest=assembled.digest,
     )
     note_tax(invoice=invoice, tax=assembled.tax)
-    copy_parties(invoice=invoice, customer=customer, sellers=sellers_of(customers=[customer]))
+    copy_parties(invoice=invoice, customer=customer, sellers=sellers_of(customers=[customer]), accounts={})
     try:
         with transaction.atomic():
             save_with_reason(invoice, actor=actor, reason=reason)

@@ -6,7 +6,7 @@ from django.conf import settings
 
 from invoicing.customers.models import Customer
 from invoicing.entities.models import LegalEntity
-from invoicing.invoices.models import Invoice
+from invoicing.invoices.models import Invoice, InvoiceKind
 from invoicing.invoices.printed_page import DocumentCustomer, DocumentSeller
 from invoicing.invoices.taxes import decided_number, seller_number
 
@@ -18,6 +18,7 @@ PARTY_FIELDS = (
     "customer_email",
     "customer_address",
     "customer_tax_id",
+    "accounts",
     "settlement_channel",
     "seller",
 )
@@ -29,8 +30,14 @@ def sellers_of(*, customers: Iterable[Customer]) -> dict[str, LegalEntity]:
     return {entity.key: entity for entity in LegalEntity.objects.filter(key__in=keys)}
 
 
-def copy_parties(*, invoice: Invoice, customer: Customer, sellers: Mapping[str, LegalEntity]) -> None:
-    """Copy the parties onto an invoice that is not issued yet, unsaved; `sellers` are those of its customer and others."""
+def copy_parties(
+    *,
+    invoice: Invoice,
+    customer: Customer,
+    sellers: Mapping[str, LegalEntity],
+    accounts: Mapping[int, Mapping[str, str]],
+) -> None:
+    """Copy the parties onto an invoice that is not issued yet, unsaved; `sellers` and `accounts` are those of its customer and others."""
     invoice.timezone = customer.timezone
     invoice.language = customer.language or settings.DOCUMENT_LANGUAGE
     invoice.customer_name = customer.name
@@ -38,6 +45,7 @@ def copy_parties(*, invoice: Invoice, customer: Customer, sellers: Mapping[str, 
     invoice.customer_address = customer.address
     # The number that tax was decided by, where there is one.
     invoice.customer_tax_id = decided_number(invoice=invoice) or customer.tax_id
+    invoice.accounts = accounts.get(customer.pk) if invoice.kind != InvoiceKind.ONE_OFF else None
     invoice.settlement_channel = customer.settlement_channel
     invoice.seller = _seller(sellers[customer.seller_key])
 

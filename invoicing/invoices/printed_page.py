@@ -92,6 +92,15 @@ class DocumentLine:
 
 
 @dataclass(frozen=True)
+class DocumentSection:
+    """Lines that follow each other, under the name of whose they are, and what they come to."""
+
+    name: str
+    line_count: int
+    subtotal: Money
+
+
+@dataclass(frozen=True)
 class Fact:
     """A date or a name that the reader looks for, in the box over the lines; `label` is a phrase, `text` final."""
 
@@ -122,6 +131,7 @@ class PaymentWords:
 class PrintedPage:
     """All that is printed on a document, and nothing else; `headline` is the one figure that is looked for, and the phrase over it.
 
+    `sections` divide the lines, or there are none.
     Title, status and watermark are phrases, notes and rows final text. `number` is "" where it has none, `e_invoice` the XML that stands in the PDF, `evidence` what says which events were counted, and their root.
     """
 
@@ -143,6 +153,7 @@ class PrintedPage:
     evidence: tuple[str, str] | None = None
     e_invoice: str = ""
     logo: bytes = b""
+    sections: tuple[DocumentSection, ...] = ()
 
     def pdf(self) -> bytes:
         """Print it as PDF/A-3b; the same page gives the same bytes, on every machine and at any time."""
@@ -186,8 +197,8 @@ class PrintedPage:
                 ["strong" if fact.is_strong else "plain", say(fact.label), line_of(fact.text)] for fact in self.facts
             ],
             "lines": [
-                _line(line, language) | {"carried": say("carried over {amount}", amount=carried)}
-                for line, carried in zip(self.lines, self._carried(), strict=True)
+                _line(line, language) | {"carried": say("carried over {amount}", amount=carried)} | section
+                for line, carried, section in zip(self.lines, self._carried(), self._sections(), strict=True)
             ],
             "totals": [
                 [row.kind, line_of(row.text), money_text(money=row.amount, language=language)] for row in self.sums
@@ -212,6 +223,18 @@ class PrintedPage:
         for line in self.lines:
             amount = EXACT.add(amount, line.amount.amount)
             yield money_text(money=Money(amount, line.amount.currency), language=self.language)
+
+    def _sections(self) -> Iterator[dict[str, Any]]:
+        """Yield for each line the head of the section that it begins, and the sum of the one that it ends."""
+        if not self.sections:
+            yield from ({} for _ in self.lines)
+        for section in self.sections:
+            places = range(section.line_count)
+            for place in places:
+                head = {"section": line_of(section.name)} if place == 0 else {}
+                amount = money_text(money=section.subtotal, language=self.language)
+                words = self.language.say("Subtotal {name}", name=section.name)
+                yield head | ({"section_sum": [line_of(words), amount]} if place == places[-1] else {})
 
     def _tax_id(self, number: str) -> str:
         return self.language.say("Tax ID {number}", number=number) if number else ""

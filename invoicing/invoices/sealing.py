@@ -113,6 +113,9 @@ def invoice_seal(*, invoice: Invoice, line_digests: list[str], taxes: Sequence[T
     # Said only where it is another: the seals of before there were languages stay the same.
     if invoice.language != ENGLISH.code:
         document["language"] = invoice.language
+    # Named only where there are some: the seals of before customers were billed together stay the same.
+    if invoice.accounts:
+        document["accounts"] = invoice.accounts
     # Named only where it is set: seals of before there was tax stay the same.
     if invoice.tax is not None:
         assert invoice.tax_amount is not None and invoice.tax_added is not None, "only what is taxed is sealed"

@@ -26,7 +26,8 @@ from billing_site.kernel.jobs import queue, queue_each
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.invoice_life import stage_words
 from invoicing.customers.models import Customer, SettlementChannel
-from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceStatus
+from invoicing.invoices.consumers import account_of, with_consumers
+from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.taxes import tax_sums
 from invoicing.payments import gateway
 from invoicing.payments.disputes import is_frozen
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 JOB = "invoicing.tasks.push_invoice"
 WITHDRAWAL_JOB = "invoicing.tasks.withdraw_invoice"
 # The metadata by which an invoice at Stripe is known to be ours, and which one.
+# Of a line at Stripe.
+DESCRIPTION_MAX = 500
 INTENT_METADATA = "push_intent"
 # Whose payment is disputed is not charged by itself (S0-047); that it is over is heard of at once, `wake_pushes`.
 FROZEN = "A payment of this customer is disputed: its card is not charged until that is decided, or somebody lifts it."
@@ -285,10 +288,10 @@ def _new_lines(invoice: Invoice) -> list[NewLine]:
     lines = [
         NewLine(
             amount=line.amount,
-            description=line.description,
+            description=_described(line),
             period=None if line.kind in STATED else Period(as_utc(line.service_start), as_utc(line.service_end)),
         )
-        for line in invoice.lines.order_by("position")
+        for line in with_consumers(invoice.lines.order_by("position"))
         if line.amount.amount
     ]
     # A one-off invoice bills no period.
@@ -299,6 +302,14 @@ def _new_lines(invoice: Invoice) -> list[NewLine]:
         for row in tax_sums(invoice=invoice)
         if row.amount.amount and not row.inclusive
     ]
+
+
+def _described(line: InvoiceLine) -> str:
+    """Return what a line is called at Stripe, which knows no sections: one of an account begins with its name."""
+    account = account_of(line=line)
+    if not account:
+        return line.description
+    return f"{(line.invoice.accounts or {}).get(account, account)}: {line.description}"[:DESCRIPTION_MAX]
 
 
 def _collect(intent: PushIntent, remote: RemoteInvoice, *, at: datetime) -> None:

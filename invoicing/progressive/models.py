@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import amount_field, fits_currency, money_field, never_truncated, stays
+from invoicing.customers.accounts import is_of_who_pays
 from invoicing.customers.models import Customer
 
 
@@ -65,6 +66,7 @@ class ProgressiveThreshold(models.Model):
                 columns=["key", "customer_id", "currency", "amount", "step", "set_at", "actor", "reason"],
             ),
             never_truncated(noun="progressive thresholds"),
+            is_of_who_pays(noun="a progressive threshold"),
             Guard(
                 name="is_in_the_customers_currency",
                 when=pgtrigger.Before,

@@ -10,7 +10,7 @@ from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import is_rounded
 from billing_site.kernel.reasons import checked_reason, reason_mistake
 from invoicing.customers.models import Customer
-from invoicing.customers.operations import KEY_PATTERN, lock_customer
+from invoicing.customers.operations import KEY_PATTERN, lock_customer, lock_who_pays
 from invoicing.progressive.models import ProgressiveThreshold
 
 
@@ -23,7 +23,7 @@ def set_threshold(
     The same key again is the threshold that exists. Raises InvalidFields naming each field that cannot be accepted, Conflict where the key
     stands for another threshold.
     """
-    customer = lock_customer(customer_id=customer.pk)
+    customer = lock_who_pays(customer_id=customer.pk)
     errors = _mistakes("amount", amount, customer) + ([] if step is None else _mistakes("step", step, customer))
     if not KEY_PATTERN.fullmatch(key):
         message = "use 1 to 100 letters, digits and _ . : -, beginning with a letter or digit"

@@ -118,8 +118,8 @@ def _report(question: Question, name: str, title: str, columns: Sequence[Column]
 
 def _books(question: Question, months: list[date], span: Period) -> Iterator[_Book]:
     customers = Customer.objects.order_by("name", "key")
-    if question.customer:
-        customers = customers.filter(pk=question.customer.pk)
+    # Who is billed for accounts owes what they agreed to; an account is looked at by itself where it is asked for.
+    customers = customers.filter(pk=question.customer.pk) if question.customer else customers.filter(billed_to=None)
     by_currency: dict[str, dict[int, Customer]] = {code: {} for code in currencies_invoiced(span=span)}
     for customer in customers:
         by_currency.setdefault(customer.currency, {})[customer.pk] = customer

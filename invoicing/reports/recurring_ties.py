@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
-from django.db.models import QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.db.models.fields.json import KeyTextTransform
 from moneyed import Money
 
@@ -70,7 +70,7 @@ def _fees_again(
         invoice__in=_invoices(span), currency=currency, kind=LineKind.CHARGE, price__model=PriceModel.FLAT.value
     )
     if customer is not None:
-        lines = lines.filter(invoice__customer=customer)
+        lines = lines.filter(Q(invoice__customer=customer) | Q(subscription__customer=customer))
     share = KeyTextTransform("share", "rated__inputs")
     rows = lines.annotate(share=share).values_list("subscription_id", "price__key", "service_start", "share", "amount")
     again, invoiced = [], []

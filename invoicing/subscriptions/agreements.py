@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
-from django.db.models import Prefetch
+from django.db.models import Prefetch, Q, QuerySet
 
 from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period, as_utc
@@ -49,6 +49,7 @@ class TakenInAdvance:
 class Agreements:
     """The subscriptions of some customers, in the order of their contracts, with phases and plan versions.
 
+    To those of a customer belong those of the accounts that are billed to it, after its own. An account that is asked for has its own.
     Rows that several customers share are one object: a plan's price is read, and compiled, once for all of them.
     """
 
@@ -114,8 +115,8 @@ class Agreements:
         return max(sum(held, Decimal(0)), Decimal(0))
 
     def is_issued(self, *, customer: Customer, period: Period) -> bool:
-        """Say whether a period of a customer who has fees in advance, or progressive invoices, has an issued invoice."""
-        return period in self.issued.get(customer.pk, frozenset())
+        """Say whether a period of a customer who has fees in advance, or progressive invoices, has an issued invoice, its own or that of who pays."""
+        return period in self.issued.get(customer.payer_id, frozenset())
 
     def took_in_advance(self, *, subscription: Subscription, period: Period) -> bool:
         """Say whether the issued invoice of a period has lines about fees of a subscription in advance."""
@@ -171,20 +172,25 @@ class Agreements:
 
 
 def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
-    """Read what these customers agreed to, for all times: twelve queries, however many they are; two more where fees in advance were taken, three for progressive invoices."""
-    by_id = {customer.pk: customer for customer in customers}
+    """Read what these customers agreed to, for all times: thirteen queries, however many they are; two more where fees in advance were taken, three for progressive invoices."""
+    asked = {customer.pk: customer for customer in customers}
+    # Who is billed for itself alone or with accounts: these are read with it, and are asked for beside it at times.
+    by_id = _with_accounts(asked)
     currencies = {customer.currency for customer in by_id.values()}
     prices = with_rates(Price.objects.filter(currency__in=currencies))
     offered = Prefetch("prices", prices.order_by("position", "id"), to_attr="prices_offered")
     versions = PlanVersion.objects.select_related("plan").prefetch_related(offered, "spend")
     phases = SubscriptionPhase.objects.order_by("starts_at").prefetch_related(Prefetch("plan_version", versions))
     rows = Subscription.objects.filter(customer__in=by_id).prefetch_related(Prefetch("phases", phases))
-    found: dict[int, list[Subscription]] = {number: [] for number in by_id}
+    found: dict[int, list[Subscription]] = {number: [] for number in asked}
     by_number: dict[int, Subscription] = {}
     for row in rows.order_by("started_at", "id"):
         row.customer = by_id[row.customer_id]
         by_number[row.pk] = row
-        found[row.customer_id].append(row)
+        for number in {row.customer_id, row.customer.payer_id} & asked.keys():
+            found[number].append(row)
+    for number, those in found.items():
+        those.sort(key=lambda row: (row.customer_id != number, row.customer_id))
     for row in by_number.values():
         row.parent = by_number[row.parent_id] if row.parent_id is not None else None
     overrides: dict[tuple[int, int | None, int, str], tuple[Override, ...]] = {}
@@ -192,7 +198,7 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
         place = (own.customer_id, own.subscription_id, own.plan_id, own.price_key)
         overrides[place] = (*overrides.get(place, ()), core_override(row=own))
     discounts: dict[int, tuple[Discount, ...]] = {}
-    for discount in Discount.objects.filter(customer__in=by_id).select_related("coupon", "subscription").order_by("id"):
+    for discount in Discount.objects.filter(customer__in=asked).select_related("coupon", "subscription").order_by("id"):
         discounts[discount.customer_id] = (*discounts.get(discount.customer_id, ()), discount)
     tranches: dict[int, tuple[CommitmentTranche, ...]] = {}
     committed = CommitmentTranche.objects.filter(subscription__customer__in=by_id).select_related("commitment")
@@ -200,13 +206,30 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
         tranche.subscription = by_number[tranche.subscription_id]
         tranches[tranche.subscription_id] = (*tranches.get(tranche.subscription_id, ()), tranche)
     subscriptions = {number: tuple(those) for number, those in found.items()}
-    progressive = invoiced_so_far(customers=by_id)
+    progressive = invoiced_so_far(customers=asked)
     agreements = Agreements(
         subscriptions, discounts, tranches, _taken_in_advance(by_id), {}, {}, progressive, overrides
     )
-    in_advance = {row.customer_id for row in by_number.values() if agreements.has_fees_in_advance(subscription=row)}
-    asked = in_advance | set(progressive)
-    return replace(agreements, issued=_issued(asked)) if asked else agreements
+    in_advance = {
+        row.customer.payer_id for row in by_number.values() if agreements.has_fees_in_advance(subscription=row)
+    }
+    looked_at = in_advance | set(progressive)
+    return replace(agreements, issued=_issued(looked_at)) if looked_at else agreements
+
+
+def billed_to(*, customers: Iterable[int]) -> "QuerySet[Subscription]":
+    """Return the subscriptions that customers (ids) are billed for: their own, and those of the accounts that are billed to them."""
+    numbers = list(customers)
+    return Subscription.objects.filter(Q(customer__in=numbers) | Q(customer__billed_to__in=numbers))
+
+
+def _with_accounts(asked: Mapping[int, Customer]) -> dict[int, Customer]:
+    """Return the customers that are asked for and the accounts that are billed to them, each once."""
+    found = dict(asked)
+    for account in Customer.objects.filter(billed_to__in=asked):
+        account = found.setdefault(account.pk, account)
+        account.billed_to = asked[account.payer_id]
+    return found
 
 
 def _issued(customers: Iterable[int]) -> dict[int, frozenset[Period]]:

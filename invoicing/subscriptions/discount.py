@@ -9,6 +9,7 @@ from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import carved
 from invoicing.catalog.coupon import Coupon
+from invoicing.customers.accounts import is_of_who_pays
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.models import Subscription
 
@@ -50,6 +51,7 @@ class Discount(models.Model):
         indexes = [models.Index(fields=["customer"], name="discount_by_customer")]
         triggers = [
             *carved(noun="discount", while_open="FALSE", free_columns=["ended_at"]),
+            is_of_who_pays(noun="a discount"),
             Guard(
                 name="keeps_to_its_coupon",
                 when=pgtrigger.Before,

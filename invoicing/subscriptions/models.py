@@ -251,10 +251,12 @@ class PriceOverride(models.Model):
                     ("since", "timestamptz"),
                     ("until", "timestamptz"),
                 ],
-                # The customer is locked as billing locks it: nobody invoices it at the same moment.
+                # Who is billed for it is locked as billing locks it: nobody invoices it at the same moment.
                 func="""
                     IF TG_OP = 'DELETE' THEN own := OLD; ELSE own := NEW; END IF;
-                    PERFORM 1 FROM invoicing_customer WHERE id = own.customer_id FOR NO KEY UPDATE;
+                    PERFORM 1 FROM invoicing_customer WHERE id = (
+                        SELECT coalesce(billed_to_id, id) FROM invoicing_customer WHERE id = own.customer_id
+                    ) FOR NO KEY UPDATE;
                     PERFORM 1 FROM invoicing_subscription
                      WHERE id = own.subscription_id AND customer_id <> own.customer_id;
                     IF FOUND THEN
@@ -270,7 +272,8 @@ class PriceOverride(models.Model):
                       JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id
                       JOIN invoicing_price price ON price.id = line.price_id
                       JOIN invoicing_planversion version ON version.id = price.plan_version_id
-                     WHERE invoice.customer_id = own.customer_id AND invoice.status NOT IN ('draft', 'void')
+                      JOIN invoicing_subscription subscription ON subscription.id = line.subscription_id
+                     WHERE subscription.customer_id = own.customer_id AND invoice.status NOT IN ('draft', 'void')
                        AND line.kind = 'charge' AND version.plan_id = own.plan_id AND price.key = own.price_key
                        AND line.subscription_id = coalesce(own.subscription_id, line.subscription_id);
                     IF until > since THEN

@@ -132,7 +132,7 @@ def _refuse_invoiced(subscription: Subscription, plan: Plan, own: OwnPrice, *, a
         plan_version__plan=plan,
         key=own.price_key,
         invoice_lines__kind="charge",
-        invoice_lines__invoice__customer=subscription.customer_id,
+        invoice_lines__subscription__customer=subscription.customer_id,
         invoice_lines__invoice__status__in=STANDING,
         **({"invoice_lines__subscription": subscription.pk} if own.scope is Scope.SUBSCRIPTION else {}),
     )

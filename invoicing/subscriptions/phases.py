@@ -160,7 +160,8 @@ def invoiced_until(*, subscription: Subscription) -> datetime | None:
 
 def issued_period_end(*, customer: Customer, timeline: Timeline, at: datetime) -> datetime | None:
     """Return the end of the last issued invoice whose period bills something of this timeline from `at` on, or None."""
-    issued = customer.invoices.exclude(status__in=("draft", "void")).filter(kind="period", period_end__gt=at)
+    # Those of who is billed for it.
+    issued = customer.payer.invoices.exclude(status__in=("draft", "void")).filter(kind="period", period_end__gt=at)
     for start, end in issued.order_by("-period_end").values_list("period_start", "period_end"):
         first = max(as_utc(start), at, timeline.phases[0].starts_at)
         if period_at(timeline=timeline, moment=first) == Period(as_utc(start), as_utc(end)):

@@ -3,13 +3,15 @@
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 from moneyed import Money
 
 from billing_site.kernel.money import EXACT, round_money
 from invoicing.core.phases import PhaseKind
-from invoicing.customers.models import SettlementChannel
+from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 
@@ -47,18 +49,31 @@ def phases_in_force(*, at: datetime) -> "QuerySet[SubscriptionPhase]":
     return SubscriptionPhase.objects.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=at), starts_at__lte=at)
 
 
+def payers_in_force(*, at: datetime) -> "QuerySet[Any, Any]":
+    """Return the numbers (`payer`) of who is billed for the subscriptions that run at a moment: whose tax data, for one, is needed."""
+    payer = Coalesce("subscription__customer__billed_to", "subscription__customer")
+    return phases_in_force(at=at).values(payer=payer)
+
+
+def who_is_billed() -> "QuerySet[Customer]":
+    """Return the customers who are billed for a subscription: their own, or one of an account that is billed to them."""
+    subscribed = Subscription.objects.filter(customer=OuterRef("pk"))
+    of_accounts = Subscription.objects.filter(customer__billed_to=OuterRef("pk"))
+    return Customer.objects.filter(Exists(subscribed) | Exists(of_accounts), billed_to=None)
+
+
 def incomplete(*, at: datetime) -> "QuerySet[Subscription]":
-    """Return the running subscriptions whose trial is over and whose customer has no means of payment though one is needed.
+    """Return the running subscriptions whose trial is over and for which who pays has no means of payment though one is needed.
 
     They are charged like any other, so that nothing is free by accident; but nothing can be collected (S1-040..043).
     """
     charged = phases_in_force(at=at).filter(kind=PhaseKind.ACTIVE.value).values("subscription")
     tried = SubscriptionPhase.objects.filter(kind=PhaseKind.TRIAL.value, ends_at__lte=at).values("subscription")
-    return Subscription.objects.filter(
-        pk__in=charged,
-        customer__settlement_channel=SettlementChannel.STRIPE,
-        customer__payment_method="",
-    ).filter(pk__in=tried)
+    paying = Subscription.objects.annotate(
+        channel=Coalesce("customer__billed_to__settlement_channel", "customer__settlement_channel"),
+        method=Coalesce("customer__billed_to__payment_method", "customer__payment_method"),
+    )
+    return paying.filter(pk__in=charged, channel=SettlementChannel.STRIPE, method="").filter(pk__in=tried)
 
 
 def state_of(*, subscription: Subscription, at: datetime) -> str:
@@ -71,6 +86,6 @@ def state_of(*, subscription: Subscription, at: datetime) -> str:
     if kind != PhaseKind.ACTIVE.value:
         return kind
     tried = any(phase.kind == PhaseKind.TRIAL.value and phase.ends_at <= at for phase in subscription.phases.all())  # type: ignore[operator]
-    customer = subscription.customer
-    cannot_pay = customer.settlement_channel == SettlementChannel.STRIPE and not customer.payment_method
+    payer = subscription.customer.payer
+    cannot_pay = payer.settlement_channel == SettlementChannel.STRIPE and not payer.payment_method
     return "incomplete" if tried and cannot_pay else "running"

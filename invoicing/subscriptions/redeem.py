@@ -10,7 +10,7 @@ from billing_site.kernel.history import save_with_reason
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.coupons import locked_coupon
 from invoicing.customers.models import Customer
-from invoicing.customers.operations import lock_customer
+from invoicing.customers.operations import lock_customer, lock_who_pays
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import Subscription
 
@@ -25,7 +25,7 @@ def redeem_coupon(
     where it is closed, too late, used up, in another currency, or `at` lies in a period whose invoice is issued.
     """
     # The customer first: a billing run that computes this customer must not see a discount halfway.
-    customer = lock_customer(customer_id=customer.pk)
+    customer = lock_who_pays(customer_id=customer.pk)
     coupon = locked_coupon(code=code, field="code")
     assert subscription is None or subscription.customer_id == customer.pk, "a discount is for the customer's own"
     existing = Discount.objects.filter(coupon=coupon, customer=customer, subscription=subscription).first()

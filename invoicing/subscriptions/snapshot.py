@@ -16,7 +16,7 @@ from invoicing.core.contract import AdjustmentKind, Cadence, Charge, ContractSna
 from invoicing.core.phases import PlanService, TiersOnChange, services_in
 from invoicing.customers.models import Customer
 from invoicing.subscriptions.advance import advance_terms, opening_periods
-from invoicing.subscriptions.agreements import IN_ADVANCE, Agreements, agreements_of
+from invoicing.subscriptions.agreements import IN_ADVANCE, Agreements, agreements_of, billed_to
 from invoicing.subscriptions.charges import charges_of_price, priced_parts, reference_of
 from invoicing.subscriptions.committed import commitment_terms
 from invoicing.subscriptions.discounts import Reducible, discount_terms
@@ -45,7 +45,7 @@ class Contract:
 def with_phases(subscriptions: "QuerySet[Subscription]") -> "QuerySet[Subscription]":
     """Return the subscriptions with their customer, phases and plan versions: two queries, however many there are."""
     phases = SubscriptionPhase.objects.select_related("plan_version__plan").order_by("starts_at")
-    found = subscriptions.select_related("customer", "parent__customer")
+    found = subscriptions.select_related("customer__billed_to", "parent__customer")
     return found.prefetch_related(Prefetch("phases", phases), Prefetch("parent__phases", phases))
 
 
@@ -81,10 +81,11 @@ def periods_agreed(*, agreements: Agreements, customer: Customer, until: datetim
 
 def opening_periods_of(*, subscription: Subscription, until: datetime) -> list[Period]:
     """Return the periods, ended by `until`, of the invoices that only take the first fees in advance of a subscription and its add-ons."""
-    agreements = agreements_of(customers=[subscription.customer])
+    payer = subscription.customer.payer
+    agreements = agreements_of(customers=[payer])
     return [
         period
-        for row in agreements.of_customer(customer=subscription.customer)
+        for row in agreements.of_customer(customer=payer)
         if subscription.pk in (row.pk, row.parent_id)
         for period in opening_periods(
             agreements=agreements, subscription=row, timeline=timeline_of(subscription=row), until=until
@@ -234,7 +235,16 @@ def contract_agreed(
             ),
         )
     snapshot = ContractSnapshot(
-        customer=customer.key, currency=customer.currency, period=period, charges=tuple(charges), terms=tuple(terms)
+        customer=customer.key,
+        currency=customer.currency,
+        period=period,
+        charges=tuple(charges),
+        terms=tuple(terms),
+        consumers={
+            row.key: row.customer.key
+            for row in agreements.of_customer(customer=customer)
+            if row.customer_id != customer.pk
+        },
     )
     return Contract(snapshot, sources, plans)
 
@@ -279,7 +289,7 @@ def _carried_on(charge: Charge, tiers_on_change: TiersOnChange, earlier: Sequenc
 
 
 def _subscriptions(customer: Customer) -> list[Subscription]:
-    return list(with_phases(customer.subscriptions.all()).order_by("started_at", "id"))
+    return list(with_phases(billed_to(customers=[customer.pk])).order_by("started_at", "id"))
 
 
 def _timeline_in_place(subscription: Subscription, in_place: InPlace) -> core.Timeline:

@@ -15,7 +15,7 @@ from billing_site.kernel.text import is_storable
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.credits.operations import GrantTerms, grant_sold_credit
 from invoicing.customers.models import Customer
-from invoicing.customers.operations import KEY_PATTERN, lock_customer
+from invoicing.customers.operations import KEY_PATTERN, lock_who_pays
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.one_off import KEY_MISTAKE
 from invoicing.payments.models import Payment
@@ -71,7 +71,7 @@ def set_rule(*, customer: Customer, key: str, terms: RuleTerms, at: datetime, ac
 
     Raises InvalidFields naming each field that cannot be accepted, Conflict where the key stands for another rule.
     """
-    customer = lock_customer(customer_id=customer.pk)
+    customer = lock_who_pays(customer_id=customer.pk)
     if errors := _mistakes_of_rule(customer, key, terms, reason):
         raise InvalidFields(tuple(errors))
     existing = TopUpRule.objects.filter(key=key).first()

@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import amount_field, fits_currency, money_field, never_truncated, stays
+from invoicing.customers.accounts import is_of_who_pays
 from invoicing.customers.models import Customer
 
 VALID_DAYS_MAX = 3650
@@ -103,6 +104,7 @@ class TopUpRule(models.Model):
                 ],
             ),
             never_truncated(noun="top-up rules"),
+            is_of_who_pays(noun="a top-up rule"),
             Guard(
                 name="is_in_the_customers_currency",
                 when=pgtrigger.Before,

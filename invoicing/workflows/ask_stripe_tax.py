@@ -17,7 +17,7 @@ from invoicing.invoices.taxes import tax_question
 from invoicing.payments import gateway
 from invoicing.payments.locks import only_worker
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable
-from invoicing.subscriptions.queries import phases_in_force
+from invoicing.subscriptions.queries import payers_in_force
 from invoicing.tax.asking import begin_inquiry, record_answer, record_refusal
 from invoicing.tax.inquiries import TaxAnswer
 from invoicing.tax.models import CustomerTax, SellerTax
@@ -171,7 +171,7 @@ def _of_periods(
 
 def _of_today(at: datetime) -> Iterator[tuple[int, Inquiry]]:
     """Yield what has to be asked so that of customers with a subscription in force an answer is fresh."""
-    in_force = phases_in_force(at=at).values("subscription__customer")
+    in_force = payers_in_force(at=at)
     taxed = SellerTax.objects.values("legal_entity")
     numbers = list(
         CustomerTax.objects.filter(customer__in=in_force, customer__legal_entity__in=taxed)

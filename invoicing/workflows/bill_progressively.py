@@ -20,6 +20,7 @@ from invoicing.core.one_off import assemble_progressive
 from invoicing.core.progressive import ProgressiveLine, amount_of_lines, progressive_lines
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
+from invoicing.customers.queries import names_of_accounts
 from invoicing.invoices.models import Invoice, InvoiceStatus, ProgressiveInvoice
 from invoicing.invoices.one_off import day_of
 from invoicing.invoices.progressive import is_invoiced, progressive_of_period, save_progressive
@@ -176,9 +177,11 @@ def _issued(
 def _to_look_at(thresholds: list[ProgressiveThreshold], *, mark: int, at: datetime) -> Iterator[ProgressiveThreshold]:
     since = min((one.seen_through for one in thresholds if one.seen_at is not None), default=mark)
     touched = customers_touched(after=since, through=mark) if since < mark else None
+    accounts = names_of_accounts(customers=[one.customer for one in thresholds])
     for one in thresholds:
         patience = TRY_AGAIN_AFTER if one.problem else LOOK_AGAIN_AFTER
         is_old = one.seen_at is None or one.seen_at <= at - patience
-        moved = touched is not None and touched.number_of(customer_id=one.customer.key) > one.seen_through
+        used = (one.customer.key, *accounts.get(one.customer_id, ()))
+        moved = touched is not None and any(touched.number_of(customer_id=key) > one.seen_through for key in used)
         if is_old or moved:
             yield one

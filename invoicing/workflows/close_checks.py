@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, InvalidInput
@@ -22,7 +22,6 @@ from invoicing.closing.queries import Month
 from invoicing.core.dispute_life import dispute_words
 from invoicing.core.gate_states import GateState
 from invoicing.core.spans import period_text
-from invoicing.customers.models import Customer
 from invoicing.gate.queries import with_gate_state
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.printed_text import money_text
@@ -34,7 +33,7 @@ from invoicing.reports.report import Report
 from invoicing.rerating.operations import open_findings
 from invoicing.spend.anomalies import open_anomalies
 from invoicing.subscriptions.agreements import agreements_of
-from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.queries import who_is_billed
 from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.dispute_faults import dispute_faults
@@ -136,8 +135,7 @@ def _unbilled(asked: Asked) -> Iterator[str]:
     report = RunReport()
     drafts = Invoice.objects.filter(status=InvoiceStatus.DRAFT)
     drafted = set(drafts.values_list("customer_id", "period_start", "period_end"))
-    subscribed = Exists(Subscription.objects.filter(customer=OuterRef("pk")))
-    customers = Customer.objects.filter(subscribed).order_by("id").iterator(chunk_size=CUSTOMERS_AT_ONCE)
+    customers = who_is_billed().order_by("id").iterator(chunk_size=CUSTOMERS_AT_ONCE)
     while batch := list(islice(customers, CUSTOMERS_AT_ONCE)):
         agreements = agreements_of(customers=batch)
         for customer, period in due_of(customers=batch, agreements=agreements, as_of=asked.end, report=report):

@@ -14,6 +14,7 @@ from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period
 from invoicing.core.adjustments.credits import Lot
 from invoicing.core.assembly import AssembledInvoice, assemble
+from invoicing.core.consumers import consumer_of
 from invoicing.core.contract import AdjustmentLine, Charge, CorrectionLine, OpenCorrection, Usage
 from invoicing.core.correction import corrections_after
 from invoicing.core.detail import BySize, SizeUsage, groups_needed
@@ -31,10 +32,12 @@ from invoicing.tax.queries import TaxBook, tax_book
 from metering.queries import Asked, MeterUsage, billing_usage, billing_usages, sizes_as_known, usage_as_known
 from metering.queries.billing import no_usage
 
-# What each of some meters counted in a service period.
-Measure = Callable[[list[str], Period], dict[str, MeterUsage]]
+# What each of some meters counted for a customer, named by its key, in a service period.
+Measure = Callable[[str, list[str], Period], dict[str, MeterUsage]]
 # What metering measured, as the price of a charge needs it.
 AsNeeded = Callable[[Charge, MeterUsage], Usage]
+# What was measured, by whose usage it is and in which service period, of each meter.
+Measured = Mapping[tuple[str, Period], Mapping[str, MeterUsage]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ class Ground:
     def tax(
         self, *, customer: Customer, contract: Contract, corrections: Sequence[OpenCorrection]
     ) -> TaxTerms | TaxMissing | None:
-        """Return how the invoice of a contract is taxed."""
+        """Return how the invoice of a contract is taxed; what an account uses is taxed with the invoice of who pays."""
+        if customer.billed_to_id is not None:
+            return None
         return tax_terms(
             book=self.book,
             provider=self.provider,
@@ -115,29 +120,26 @@ def compute_invoice(
         amounts = {line.reference: line.amount.amount for line in invoice.bill_lines}
         ground.agreements.note_computed(customer=customer, period=invoice.period, amounts=amounts)
     contract = ground.contract(customer=customer, period=period)
-    measure = measure_for_billing(customer=customer, until=until)
-    return _computed_on(ground, customer, contract, measure, computed=computed)
+    return _computed_on(ground, customer, contract, measure_for_billing(until=until), computed=computed)
 
 
 def compute_invoices(*, ground: Ground, due: Sequence[tuple[Customer, Period]]) -> list[ComputedInvoice]:
     """Compute the invoices of whole periods, of customers of whom a ground was read: their usage is read at once, too."""
     contracts = [ground.contract(customer=customer, period=period) for customer, period in due]
     asked = {
-        Asked(customer.key, meter, replace(service, end=min(service.end, period.end)))
-        for (customer, period), contract in zip(due, contracts, strict=True)
-        for service, meters in _meters_of(contract.snapshot.charges).items()
+        Asked(consumer, meter, replace(service, end=min(service.end, period.end)))
+        for (_, period), contract in zip(due, contracts, strict=True)
+        for (consumer, service), meters in _meters_of(contract).items()
         for meter in meters
         if service.start < period.end
     }
     usages = billing_usages(asked=asked)
 
-    def read(customer: Customer, until: datetime) -> Measure:
-        return lambda keys, service: _counted(
-            keys, service, until, lambda keys, span: {key: usages[Asked(customer.key, key, span)] for key in keys}
-        )
+    def read(until: datetime) -> Measure:
+        return _up_to(until, lambda consumer, keys, span: {key: usages[Asked(consumer, key, span)] for key in keys})
 
     return [
-        _computed_on(ground, customer, contract, read(customer, period.end))
+        _computed_on(ground, customer, contract, read(period.end))
         for (customer, period), contract in zip(due, contracts, strict=True)
     ]
 
@@ -183,8 +185,7 @@ def compute_so_far(*, customer: Customer, period: Period, until: datetime) -> Co
     """
     ground = ground_of(customers=[customer])
     contract = ground.contract(customer=customer, period=period)
-    measure = measure_for_billing(customer=customer, until=until)
-    return _computed(contract, measure, lots=ground.lots(customer=customer, contract=contract))
+    return _computed(contract, measure_for_billing(until=until), lots=ground.lots(customer=customer, contract=contract))
 
 
 def compute_as_known(*, customer: Customer, period: Period, known_through: int) -> ComputedInvoice:
@@ -193,9 +194,9 @@ def compute_as_known(*, customer: Customer, period: Period, known_through: int) 
     Corrections, tax and credit are left out: they are what was learnt later, and who pays. The money effect of late usage is the difference of two of these.
     """
 
-    def measured(keys: list[str], service: Period) -> dict[str, MeterUsage]:
+    def measured(consumer: str, keys: list[str], service: Period) -> dict[str, MeterUsage]:
         return {
-            key: usage_as_known(meter_key=key, customer_id=customer.key, period=service, known_through=known_through)
+            key: usage_as_known(meter_key=key, customer_id=consumer, period=service, known_through=known_through)
             for key in keys
         }
 
@@ -224,10 +225,10 @@ def compute_figures(
     tax: TaxTerms | TaxMissing | None = None,
 ) -> InvoiceFigures:
     """Return what a contract, open corrections, tax and credit come to, to the cent as their lines would, without making these."""
-    measured = _measured_of(contract.snapshot.charges, measure)
+    measured = _measured_of(contract, measure)
     return figures_of(
         snapshot=contract.snapshot,
-        usage_of=lambda charge: _usage(charge, measured, as_needed or usage_of_charge),
+        usage_of=lambda charge: _usage(contract, charge, measured, as_needed or usage_of_charge),
         prices=prices,
         corrections=corrections,
         lots=lots,
@@ -240,7 +241,7 @@ def compute_total(*, ground: Ground, customer: Customer, period: Period, until: 
     contract = ground.contract(customer=customer, period=period)
     figures = compute_figures(
         contract=contract,
-        measure=measure_for_billing(customer=customer, until=until),
+        measure=measure_for_billing(until=until),
         prices=CompiledPrices(),
         corrections=ground.corrections(customer=customer, period=period),
         lots=ground.lots(customer=customer, contract=contract),
@@ -248,11 +249,9 @@ def compute_total(*, ground: Ground, customer: Customer, period: Period, until: 
     return figures.total
 
 
-def measure_for_billing(*, customer: Customer, until: datetime) -> Measure:
-    """Return how the meters of a customer are read for billing, up to `until` (exclusive): from the rolled-up windows."""
-    return lambda keys, service: _counted(
-        keys, service, until, lambda keys, span: billing_usage(customer_id=customer.key, meter_keys=keys, period=span)
-    )
+def measure_for_billing(*, until: datetime) -> Measure:
+    """Return how the meters of customers are read for billing, up to `until` (exclusive): from the rolled-up windows."""
+    return _up_to(until, lambda consumer, keys, span: billing_usage(customer_id=consumer, meter_keys=keys, period=span))
 
 
 def _computed(
@@ -263,28 +262,27 @@ def _computed(
     as_needed: AsNeeded | None = None,
     tax: TaxTerms | TaxMissing | None = None,
 ) -> ComputedInvoice:
-    charges = contract.snapshot.charges
-    measured = _measured_of(charges, measure)
+    measured = _measured_of(contract, measure)
     lines = tuple(
         rate_charge(
             charge=charge,
-            usage=_usage(charge, measured, as_needed or usage_of_charge),
+            usage=_usage(contract, charge, measured, as_needed or usage_of_charge),
             currency=contract.snapshot.currency,
         )
-        for charge in charges
+        for charge in contract.snapshot.charges
     )
     assembled = assemble(snapshot=contract.snapshot, lines=lines, corrections=corrections, lots=lots, tax=tax)
     return ComputedInvoice(assembled=assembled, contract=contract)
 
 
-def _usage(charge: Charge, measured: Mapping[Period, Mapping[str, MeterUsage]], as_needed: AsNeeded) -> Usage | None:
+def _usage(contract: Contract, charge: Charge, measured: Measured, as_needed: AsNeeded) -> Usage | None:
     """Return the usage of a charge, with what was used before in the services that it carries on from."""
     if charge.meter is None:
         return None
-    carried = Decimal(0)
+    consumer, carried = consumer_of(snapshot=contract.snapshot, subscription=charge.subscription), Decimal(0)
     for span in charge.carries:
-        carried = EXACT.add(carried, measured[span][charge.meter].quantity)
-    return replace(as_needed(charge, measured[charge.service_period][charge.meter]), carried=carried)
+        carried = EXACT.add(carried, measured[consumer, span][charge.meter].quantity)
+    return replace(as_needed(charge, measured[consumer, charge.service_period][charge.meter]), carried=carried)
 
 
 def usage_of_charge(charge: Charge, measured: MeterUsage) -> Usage:
@@ -329,21 +327,33 @@ def _by_size(need: BySize, measured: MeterUsage) -> SizeUsage:
     return by_size
 
 
-def _measured_of(charges: Sequence[Charge], measure: Measure) -> dict[Period, Mapping[str, MeterUsage]]:
-    """Return what each meter counted in each service period: one query a service period, not a charge."""
-    return {service: measure(sorted(keys), service) for service, keys in _meters_of(charges).items()}
+def _measured_of(contract: Contract, measure: Measure) -> Measured:
+    """Return what each meter counted in each service period: one query a customer and service period, not a charge."""
+    meters = _meters_of(contract)
+    return {
+        (consumer, service): measure(consumer, sorted(keys), service) for (consumer, service), keys in meters.items()
+    }
 
 
-def _meters_of(charges: Sequence[Charge]) -> dict[Period, set[str]]:
-    meters: dict[Period, set[str]] = {}
-    for charge in charges:
+def _meters_of(contract: Contract) -> dict[tuple[str, Period], set[str]]:
+    """Return the meters that are charged, by whose usage they count and in which service period."""
+    meters: dict[tuple[str, Period], set[str]] = {}
+    for charge in contract.snapshot.charges:
         if charge.meter is not None:
-            meters.setdefault(charge.service_period, set()).add(charge.meter)
+            meters.setdefault(
+                (consumer_of(snapshot=contract.snapshot, subscription=charge.subscription), charge.service_period),
+                set(),
+            ).add(charge.meter)
     return meters
 
 
-def _counted(keys: list[str], service: Period, until: datetime, read: Measure) -> dict[str, MeterUsage]:
-    if until <= service.start:
-        # A preview at the first moment of a service, or before it: nothing can have been used yet.
-        return dict.fromkeys(keys, no_usage())
-    return read(keys, replace(service, end=min(service.end, until)))
+def _up_to(until: datetime, read: Measure) -> Measure:
+    """Return a measure that reads nothing from a moment on."""
+
+    def measure(consumer: str, keys: list[str], service: Period) -> dict[str, MeterUsage]:
+        if until <= service.start:
+            # A preview at the first moment of a service, or before it: nothing can have been used yet.
+            return dict.fromkeys(keys, no_usage())
+        return read(consumer, keys, replace(service, end=min(service.end, until)))
+
+    return measure

@@ -1,12 +1,13 @@
 """What decides about customers now: their state, phases, means of payment and unpaid invoices, read for one or all in one query."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from billing_site.kernel.written_query import WrittenQuery
 from invoicing.core.access import Stretch
@@ -19,15 +20,20 @@ from invoicing.invoices.queries import not_paid
 from invoicing.payments.disputes import freezing_disputes
 from invoicing.payments.models import PaymentFailure
 from invoicing.spend.queries import stopped_until
+from invoicing.subscriptions.models import SubscriptionPhase
 
 _PHASE = "subscriptions__phases__"
 _COLUMNS = ("kind", "starts_at", "ends_at", "subscription__key", "plan_version__plan__key")
+# So many columns of a row are the customer's own, the rest those of a phase.
+_HEAD = 12
 
 
 @dataclass(frozen=True)
 class CustomerStanding:
     """A customer's recorded state and the circumstances at a moment.
 
+    `stretches` are its own phases, `circumstances` know those of the accounts that are billed to it, too: whoever pays for somebody is a customer.
+    `billed_to` is the number of who pays for it, and owes in its place; None: itself.
     `overdue_since` is the oldest due date that has passed, `stopped_until` when a spend limit that is reached ends, `disputed_since` when
     the oldest open chargeback was opened that freezes the customer.
     """
@@ -36,6 +42,8 @@ class CustomerStanding:
     recorded: State
     since: datetime | None
     circumstances: Circumstances
+    stretches: list[Stretch]
+    billed_to: int | None
     overdue_since: date | None
     stopped_until: datetime | None
     disputed_since: datetime | None
@@ -54,7 +62,7 @@ class CustomerStanding:
 
 
 def standings(*, customers: "QuerySet[Customer]", at: datetime) -> Iterator[CustomerStanding]:
-    """Yield where each of the customers stands at a moment; one query."""
+    """Yield where each of the customers stands at a moment; one query, and one more where accounts are billed to some."""
     yield from _standings(_rows(customers, at), at)
 
 
@@ -76,6 +84,10 @@ def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, 
             was_refused=Exists(refused),
             stopped_until=stopped_until(customer="pk", at=at),
             disputed_since=Subquery(disputed.values("opened_at")[:1]),
+            has_accounts=Exists(Customer.objects.filter(billed_to=OuterRef("pk"))),
+            # Who pays has the means, or not.
+            channel=Coalesce("billed_to__settlement_channel", "settlement_channel"),
+            method=Coalesce("billed_to__payment_method", "payment_method"),
         )
         .values_list(
             "pk",
@@ -86,8 +98,10 @@ def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, 
             "was_refused",
             "stopped_until",
             "disputed_since",
-            "settlement_channel",
-            "payment_method",
+            "channel",
+            "method",
+            "billed_to_id",
+            "has_accounts",
             *(_PHASE + column for column in _COLUMNS),
         )
         .order_by("pk")
@@ -98,22 +112,47 @@ _BY_KEY = WrittenQuery(lambda key, at: _rows(Customer.objects.filter(key=key), a
 
 
 def _standings(rows: Iterable[tuple[Any, ...]], at: datetime) -> Iterator[CustomerStanding]:
-    for head, of_customer in groupby(rows, key=lambda row: row[:10]):
-        yield _standing(head, [row[10:] for row in of_customer], at)
+    read = [
+        (head, _stretches(row[_HEAD:] for row in of_customer))
+        for head, of_customer in groupby(rows, key=lambda row: row[:_HEAD])
+    ]
+    of_accounts = _stretches_of_accounts([head[0] for head, _ in read if head[_HEAD - 1]])
+    for head, stretches in read:
+        yield _standing(head, stretches, of_accounts.get(head[0], []), at)
 
 
-def _standing(head: tuple[Any, ...], phases: list[tuple[Any, ...]], at: datetime) -> CustomerStanding:
-    pk, created_at, state, since, overdue_since, was_refused, stopped, disputed, channel, payment_method = head
-    stretches = [
+def _stretches_of_accounts(payers: Collection[int]) -> dict[int, list[Stretch]]:
+    """Return the phases of the accounts that are billed to customers, by these; no query where there are none."""
+    if not payers:
+        return {}
+    phases = SubscriptionPhase.objects.filter(subscription__customer__billed_to__in=payers)
+    rows = phases.order_by("subscription__customer__billed_to").values_list(
+        "subscription__customer__billed_to", *_COLUMNS
+    )
+    return {payer: _stretches(row[1:] for row in those) for payer, those in groupby(rows, key=lambda row: row[0])}
+
+
+def _stretches(rows: Iterable[tuple[Any, ...]]) -> list[Stretch]:
+    return [
         Stretch(kind=PhaseKind(kind), starts_at=starts_at, ends_at=ends_at, subscription=subscription, plan=plan)
-        for kind, starts_at, ends_at, subscription, plan in phases
+        for kind, starts_at, ends_at, subscription, plan in rows
         # A customer without a subscription is one row without a phase.
         if kind is not None
     ]
+
+
+def _standing(
+    head: tuple[Any, ...], stretches: list[Stretch], of_accounts: list[Stretch], at: datetime
+) -> CustomerStanding:
+    pk, created_at, state, since, overdue_since, was_refused, stopped, disputed, channel, payment_method, payer, _ = (
+        head
+    )
     circumstances = Circumstances(
         registered_at=created_at,
-        stretches=stretches,
+        stretches=[*stretches, *of_accounts],
         can_pay=channel != SettlementChannel.STRIPE or bool(payment_method),
         owes=overdue_since is not None or bool(was_refused),
     )
-    return CustomerStanding(pk, State(state), since, circumstances, overdue_since, stopped, disputed, at)
+    return CustomerStanding(
+        pk, State(state), since, circumstances, stretches, payer, overdue_since, stopped, disputed, at
+    )

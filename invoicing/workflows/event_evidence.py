@@ -9,6 +9,7 @@ from typing import Any
 from billing_site.kernel.digest import canonical
 from billing_site.kernel.errors import Conflict, NotFound
 from billing_site.kernel.money import exponent, plain, wire
+from invoicing.invoices.consumers import account_of, consumer_of, with_consumers
 from invoicing.invoices.event_roots import span_of_line
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
 from metering.models import Meter
@@ -42,6 +43,8 @@ def proof_document(*, invoice: Invoice) -> dict[str, Any]:
         "lines": [
             {
                 "position": line.position,
+                # Whose events it counts, where that is another than who is billed.
+                **({"customer_id": account} if (account := account_of(line=line)) else {}),
                 "kind": line.kind,
                 "adjustment": line.adjustment or None,
                 "description": line.description,
@@ -62,7 +65,7 @@ def event_file(*, invoice: Invoice) -> Iterator[bytes]:
     An event that several lines count stands with each of them. What is purged comes out of the archive.
     """
     _issued_at(invoice)
-    return _sections([line for line in _lines(invoice) if line.meter_key], invoice.customer.key)
+    return _sections([line for line in _lines(invoice) if line.meter_key])
 
 
 def windows_document(*, invoice: Invoice, position: int) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def windows_document(*, invoice: Invoice, position: int) -> dict[str, Any]:
     line = next((one for one in _lines(invoice) if one.position == position and one.meter_key), None)
     if line is None:
         raise NotFound(f"the invoice has no line {position} that counts usage", field="line")
-    span = _span(line, invoice.customer.key)
+    span = _span(line)
     windows = windows_as_known(
         meter_key=span.meter_key,
         customer_id=span.customer_id,
@@ -106,7 +109,7 @@ def inclusion_document(*, invoice: Invoice, position: int, number: int) -> dict[
             f"line {position} counts {line.event_count} events, too many to hash while you wait: download the event file and check it as a whole",
             code="too_many_events",
         )
-    event, inclusion = event_inclusion(span=_span(line, invoice.customer.key), count=line.event_count, number=number)
+    event, inclusion = event_inclusion(span=_span(line), count=line.event_count, number=number)
     return {
         "number": invoice.number,
         "line": position,
@@ -119,7 +122,7 @@ def inclusion_document(*, invoice: Invoice, position: int, number: int) -> dict[
     }
 
 
-def _sections(lines: list[InvoiceLine], customer_key: str) -> Iterator[bytes]:
+def _sections(lines: list[InvoiceLine]) -> Iterator[bytes]:
     for line in lines:
         heading = {"line": line.position, "meter": line.meter_key, "events": line.event_count}
         # The heading begins with the line: so a reader tells it from an event.
@@ -130,16 +133,16 @@ def _sections(lines: list[InvoiceLine], customer_key: str) -> Iterator[bytes]:
             + canonical({name: value for name, value in heading.items() if name != "line"})[1:]
             + b"\n"
         )
-        for event in event_lines(span=_span(line, customer_key)):
+        for event in event_lines(span=_span(line)):
             yield event + b"\n"
 
 
 def _lines(invoice: Invoice) -> list[InvoiceLine]:
-    return list(invoice.lines.select_related("correction").order_by("position"))
+    return list(with_consumers(invoice.lines.all()).select_related("correction").order_by("position"))
 
 
-def _span(line: InvoiceLine, customer_key: str) -> EventSpan:
-    return span_of_line(line=line, known_through=line.known_through, customer_key=customer_key)
+def _span(line: InvoiceLine) -> EventSpan:
+    return span_of_line(line=line, known_through=line.known_through, customer_key=consumer_of(line=line))
 
 
 def _events(line: InvoiceLine, meter: Meter) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.money import plain, total, wire
 from invoicing.core.proof import charge_from_inputs, rated_again, usage_from_document
 from invoicing.invoices.adjustments import amounts_seen, ended_tranches
+from invoicing.invoices.consumers import account_of, consumer_of, with_origins
 from invoicing.invoices.corrections import link_before
 from invoicing.invoices.event_roots import span_of_line
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, TaxLine, UsageCorrection
@@ -220,7 +221,7 @@ def _recounted(line: InvoiceLine, known: InvoiceLine | UsageCorrection, *, quant
         return _recounted_so_far(line)
     if not line.meter_key:
         return Recount(None, "", [], ())
-    span = span_of_line(line=line, known_through=known.known_through, customer_key=line.invoice.customer.key)
+    span = span_of_line(line=line, known_through=known.known_through, customer_key=consumer_of(line=line))
     try:
         recounted = usage_as_known(
             meter_key=span.meter_key,
@@ -296,9 +297,7 @@ def _differences_of_rating(line: InvoiceLine, rated: dict[str, Any]) -> list[str
 
 def prove_invoice(*, invoice: Invoice) -> list[LineProof]:
     """Prove each line of an invoice or draft, in the order of the document."""
-    lines = invoice.lines.select_related(
-        "invoice__customer", "price__plan_version__plan", "subscription", "correction__original__invoice__customer"
-    )
+    lines = with_origins(invoice.lines.select_related("price__plan_version__plan"))
     return [prove_line(line=line) for line in lines.prefetch_related("taxes").order_by("position")]
 
 
@@ -344,6 +343,8 @@ def _line_document(proof: LineProof) -> dict[str, Any]:
         "corrects": _correction_document(line.correction) if line.correction else None,
         "description": line.description,
         "subscription": line.subscription.key if line.subscription else None,
+        # Whose it is, where that is another than who is billed.
+        **({"customer_id": account} if (account := account_of(line=line)) else {}),
         "plan": version.plan.key if version else None,
         "plan_version": version.number if version else None,
         "service_period": _span(line.service_start, line.service_end),

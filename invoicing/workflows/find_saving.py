@@ -58,7 +58,7 @@ def find_saving(*, customer: Customer, at: datetime) -> Saving:
     newest = list(
         customer.invoices.filter(kind=InvoiceKind.PERIOD, status__in=OWED)
         .select_related("customer")
-        .prefetch_related("lines__price__plan_version__plan")
+        .prefetch_related("lines__price__plan_version__plan", "lines__subscription__customer")
         .order_by("-period_end", "-id")[:INVOICES]
     )
     versions = [_version_of(invoice) for invoice in newest]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
-from django.db.models import F, Sum, Window
+from django.db.models import F, Q, Sum, Window
 from django.db.models.functions import RowNumber
 from moneyed import Money
 
@@ -14,6 +14,7 @@ from billing_site.kernel.period import Period, as_utc
 from invoicing.core.anomaly import Direction
 from invoicing.core.gate import USUAL_INVOICES, EarlierInvoice, GateFacts, UnmatchedEvents
 from invoicing.customers.models import Customer, SettlementChannel
+from invoicing.customers.queries import names_of_accounts
 from invoicing.gate.models import InvoiceHold
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, LineKind
 from invoicing.invoices.queries import OWED
@@ -88,27 +89,36 @@ def _earlier(customers: Sequence[Customer]) -> dict[int, list[EarlierInvoice]]:
 def _unmatched(due: Sequence[Due]) -> dict[tuple[str, Period], list[UnmatchedEvents]]:
     """Return the events of each period that no meter counts, and those for which no plan charges."""
     found: dict[tuple[str, Period], list[UnmatchedEvents]] = defaultdict(list)
-    asked = {customer.key: period for customer, period in due}
-    periods = [(key, period.start, period.end) for key, period in asked.items()]
+    accounts = names_of_accounts(customers=[customer for customer, _ in due])
+    # Events name an account; the invoice is that of who pays for it.
+    asked = {
+        key: (customer.key, period)
+        for customer, period in due
+        for key in (customer.key, *accounts.get(customer.pk, ()))
+    }
+    periods = [(key, period.start, period.end) for key, (_, period) in asked.items()]
     for one in unapplied_in_periods(periods=periods):
         what = UnmatchedEvents(one.event_type, str(one.reason.label), one.event_count)
-        found[one.customer_id, asked[one.customer_id]].append(what)
+        found[asked[one.customer_id]].append(what)
     for row in uncharged_in_periods(periods=periods):
         if row.reason in CHARGED_BY_NO_PLAN:
             what = UnmatchedEvents(row.meter, row.reason.value, row.event_count)
-            found[row.customer_id, asked[row.customer_id]].append(what)
+            found[asked[row.customer_id]].append(what)
     return found
 
 
 def _unusual(due: Sequence[Due]) -> dict[tuple[int, Period], list[str]]:
     """Return the unusual days of each period that nobody has looked into."""
     first, last = min(period.start for _, period in due), max(period.end for _, period in due)
+    customers = [customer for customer, _ in due]
     waiting = open_anomalies().filter(
-        customer__in=[customer for customer, _ in due], day__gte=(first - DAY).date(), day__lte=(last + DAY).date()
+        Q(customer__in=customers) | Q(customer__billed_to__in=customers),
+        day__gte=(first - DAY).date(),
+        day__lte=(last + DAY).date(),
     )
     days = defaultdict(list)
-    for row in waiting.order_by("day", "meter"):
-        days[row.customer_id].append(row)
+    for row in waiting.select_related("customer").order_by("day", "meter"):
+        days[row.customer.payer_id].append(row)
     found: dict[tuple[int, Period], list[str]] = {}
     for customer, period in due:
         zone = ZoneInfo(customer.timezone)

@@ -15,12 +15,13 @@ from invoicing.core.wording import percent_text
 from invoicing.customers.models import SettlementChannel
 from invoicing.e_invoices.files import cii_file
 from invoicing.e_invoices.statement import lines_with_taxes, stated, why_no_e_invoice
+from invoicing.invoices.consumers import sections_of
 from invoicing.invoices.document import DocumentSum, InvoiceDocument
 from invoicing.invoices.line_words import words_of_lines
 from invoicing.invoices.logo import logo_of
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, LineKind
 from invoicing.invoices.parties import printed_parties
-from invoicing.invoices.printed_page import DocumentLine, DocumentStep
+from invoicing.invoices.printed_page import DocumentLine, DocumentSection, DocumentStep
 from invoicing.invoices.printed_text import money_text
 from invoicing.invoices.queries import period_shown
 from invoicing.invoices.taxes import TaxRow, lines_paying, tax_notes, tax_sums
@@ -43,6 +44,10 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
     # Where tax is charged, credit that was bought pays what is owed with it: no line of the document, but a payment.
     payments = lines_paying(invoice=invoice, lines=lines)
     paid = total((line.amount for line in payments), invoice.currency)
+    charged = [line for line in lines if line not in payments]
+    sections = sections_of(invoice=invoice, lines=charged)
+    if sections:
+        charged = [line for section in sections for line in section.lines]
     return InvoiceDocument(
         seller=seller,
         customer=customer,
@@ -54,7 +59,7 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         period_last_date=None if period is None else _last_day(period.end, zone),
         time_zone=invoice.timezone,
         currency=invoice.currency,
-        lines=tuple(_line(line, told[line.pk], language) for line in lines if line not in payments),
+        lines=tuple(_line(line, told[line.pk], language) for line in charged),
         subtotal=invoice.subtotal - paid,
         total=invoice.total,
         amount_paid=invoice.amount_paid,
@@ -76,6 +81,9 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         else cii_file(e_invoice=stated(invoice=invoice, lines=lines, words=told)).decode(),
         language=language,
         logo=logo_of(invoice=invoice),
+        sections=tuple(
+            DocumentSection(one.name or language.say("All accounts"), len(one.lines), one.subtotal) for one in sections
+        ),
     )
 
 

@@ -54,7 +54,7 @@ def _due(customer: Customer, *, until: datetime) -> list[Period]:
 
 
 def _issued(customer: Customer) -> set[Period]:
-    rows = customer.invoices.filter(kind=InvoiceKind.PERIOD).exclude(
+    rows = customer.payer.invoices.filter(kind=InvoiceKind.PERIOD).exclude(
         status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID)
     )
     return {Period(as_utc(start), as_utc(end)) for start, end in rows.values_list("period_start", "period_end")}

@@ -24,6 +24,7 @@ from invoicing.core.correction import Reconsidered, reconsider
 from invoicing.core.proof import carries_of, charge_from_inputs, usage_from_document
 from invoicing.customers.models import Customer, LateUsagePolicy
 from invoicing.invoices.adjustments import true_up_after
+from invoicing.invoices.consumers import consumer_of, with_consumers
 from invoicing.invoices.crediting import CREDITING
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
 from invoicing.subscriptions.committed import SPEND_KINDS
@@ -119,6 +120,7 @@ class _Candidate:
 def late_changes(*, at: datetime, customer_key: str = "") -> LateChanges:
     """Return what changed about the lines issued by `at`, with its money effect and what policy would do (S0-061).
 
+    Of a customer, where one is named: with the accounts that are billed to it.
     Includes every event accepted before the call; writes nothing but usage windows.
     """
     roll_up()
@@ -131,7 +133,7 @@ def counted_late_changes(
     """Return the late changes as far as events are rolled up; at most `lines_max` lines are looked at."""
     candidates = _candidates(at=at, customer_key=customer_key, line_ids=line_ids)
     looked_at = candidates[:lines_max] if lines_max is not None else candidates
-    lines = InvoiceLine.objects.select_related("invoice__customer", "subscription", "price__plan_version__plan")
+    lines = with_consumers(InvoiceLine.objects.all()).select_related("price__plan_version__plan")
     by_id = lines.prefetch_related("corrections__consequences").in_bulk([candidate.line_id for candidate in looked_at])
     adjusted = lines_with_adjustments(invoice_ids={line.invoice_id for line in by_id.values()})
     usages, failures = _present_usage(list(by_id.values()))
@@ -205,7 +207,7 @@ def _present_usage(lines: Sequence[InvoiceLine]) -> tuple[dict[int, Usage], list
     groups: dict[tuple[str, Period], list[InvoiceLine]] = {}
     for line in lines:
         span = Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC))
-        groups.setdefault((line.invoice.customer.key, span), []).append(line)
+        groups.setdefault((consumer_of(line=line), span), []).append(line)
     usages: dict[int, Usage] = {}
     failures: list[LateFailure] = []
     for (customer, span), of_span in groups.items():
@@ -229,7 +231,7 @@ def _carried(line: InvoiceLine) -> Decimal:
     """Return what a line's meter counts today in the services that it carries on from."""
     carried = Decimal(0)
     for span in carries_of(inputs=line.rated["inputs"]):
-        measured = billing_usage(customer_id=line.invoice.customer.key, meter_keys=[line.meter_key], period=span)
+        measured = billing_usage(customer_id=consumer_of(line=line), meter_keys=[line.meter_key], period=span)
         carried = EXACT.add(carried, measured[line.meter_key].quantity)
     return carried
 
@@ -305,6 +307,7 @@ def missing_quantity(changes: Sequence[LateChange]) -> Decimal:
     return reduce(EXACT.add, (change.quantity for change in changes), Decimal(0))
 
 
+# Whose usage a line counts is the customer of its subscription, whoever is billed for it.
 # A line that carries on from earlier services of its invoice is touched by what touches them.
 # A level that a time-weighted sum carries into a period may come from long before it: its bound is open below.
 _TOUCHED = """
@@ -316,7 +319,8 @@ _TOUCHED = """
 _CHARGES = """
     invoicing_invoiceline l
     JOIN invoicing_invoice i ON i.id = l.invoice_id
-    JOIN invoicing_customer c ON c.id = i.customer_id
+    JOIN invoicing_subscription s ON s.id = l.subscription_id
+    JOIN invoicing_customer c ON c.id = s.customer_id
     JOIN metering_meter m ON m.key = l.meter_key
     CROSS JOIN LATERAL (
         SELECT CASE WHEN min(earlier.service_start) < l.service_start AND l.rated #> '{inputs,carries}' IS NOT NULL
@@ -336,7 +340,8 @@ _CANDIDATES = f"""
     CROSS JOIN LATERAL (SELECT min(w.start) AS first_hour FROM {_TOUCHED} AND w.last_event > known.through) AS touched
     WHERE l.kind = 'charge' AND i.status NOT IN ('draft', 'void') AND i.issued_at <= %(at)s
       AND touched.first_hour IS NOT NULL
-      AND (%(customer)s = '' OR c.key = %(customer)s) AND (%(lines)s::bigint[] IS NULL OR l.id = ANY(%(lines)s))
+      AND (%(customer)s = '' OR c.key = %(customer)s
+           OR c.billed_to_id = (SELECT id FROM invoicing_customer WHERE key = %(customer)s)) AND (%(lines)s::bigint[] IS NULL OR l.id = ANY(%(lines)s))
     ORDER BY touched.first_hour, l.id
 """
 # A row for each event that counts now and did not when the line was rated, or the other way round.

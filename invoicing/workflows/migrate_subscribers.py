@@ -187,7 +187,7 @@ def _document(row: _Row) -> dict[str, Any]:
 def _last_invoices(rows: list[_Row], migration: PlanMigration, in_place: InPlace) -> list[dict[str, Any]]:
     """Return each mover's last invoice with a charge of the plan, as it was and as it would have been."""
     charged = Q(lines__kind=LineKind.CHARGE, lines__price__plan_version__plan=migration.target.plan)
-    customers = sorted({row.subscription.customer_id for row in rows})
+    customers = sorted({row.subscription.customer.payer_id for row in rows})
     newest = (
         Invoice.objects.filter(charged, customer__in=customers, status__in=OWED)
         .order_by("customer_id", "-period_end")
@@ -195,7 +195,10 @@ def _last_invoices(rows: list[_Row], migration: PlanMigration, in_place: InPlace
         .values("pk")
     )
     invoices = list(
-        Invoice.objects.filter(pk__in=newest).select_related("customer").prefetch_related("lines").order_by("pk")
+        Invoice.objects.filter(pk__in=newest)
+        .select_related("customer")
+        .prefetch_related("lines__subscription__customer")
+        .order_by("pk")
     )
     return [
         {

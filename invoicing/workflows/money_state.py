@@ -11,6 +11,7 @@ from billing_site.kernel.errors import BillingError
 from billing_site.kernel.period import Period
 from invoicing.core.contract import AssembledInvoice
 from invoicing.customers.models import Customer
+from invoicing.invoices.consumers import consumer_of
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.subscriptions.snapshot import periods_due, periods_running
 from invoicing.workflows.backfill_figures import MoneyEffect
@@ -34,7 +35,7 @@ class State:
 def state_of(*, spans: Mapping[str, Period], meters: Sequence[str], at: datetime) -> State:
     """Return what the meters count for each customer in a span of time, and every amount that it touches."""
     state = State({}, {}, {}, {}, {})
-    customers = Customer.objects.in_bulk(list(spans), field_name="key")
+    customers = {row.key: row for row in Customer.objects.filter(key__in=spans).select_related("billed_to")}
     for key, span in spans.items():
         for meter, measured in billing_usage(customer_id=key, meter_keys=list(meters), period=span).items():
             state.quantities[key, meter] = measured.quantity
@@ -49,12 +50,14 @@ def state_of(*, spans: Mapping[str, Period], meters: Sequence[str], at: datetime
 def _open_periods(state: State, customer: Customer, span: Period, *, at: datetime) -> None:
     """Compute the periods of a customer that are not issued and that the events may touch."""
     issued = set(
-        Invoice.objects.filter(customer=customer)
+        Invoice.objects.filter(customer=customer.payer_id)
         .exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
         .values_list("period_start", "period_end")
     )
     drafted = set(
-        Invoice.objects.filter(customer=customer, status=InvoiceStatus.DRAFT).values_list("period_start", "period_end")
+        Invoice.objects.filter(customer=customer.payer_id, status=InvoiceStatus.DRAFT).values_list(
+            "period_start", "period_end"
+        )
     )
     running = periods_running(customer=customer, moment=at)
     due = sorted(periods_due(customer=customer, until=at), key=lambda period: (period.end, period.start))
@@ -92,7 +95,7 @@ def _on_issued_lines(key: str, before: State, after: State) -> Iterator[MoneyEff
         change = now or was
         assert change is not None, "a line is late on one of the sides"
         line = change.line
-        if line.invoice.customer.key != key:
+        if consumer_of(line=line) != key:
             continue
         amounts = [one.reconsidered.after.amount if one else change.reconsidered.before.amount for one in (was, now)]
         quantities = [one.after.quantity if one else change.before.quantity for one in (was, now)]

@@ -12,6 +12,7 @@ from invoicing.core.life_cycle import Driver, State, Transition
 from invoicing.customers.life_cycle import last_move, record_move, transition_for
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.customers.operations import lock_customer
+from invoicing.subscriptions.agreements import billed_to
 from invoicing.subscriptions.cancel import end_subscription, reactivate_subscription
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.workflows.customer_standing import standings
@@ -90,8 +91,11 @@ def _move(customer: Customer, transition: Transition, *, at: datetime, actor: st
 
 
 def _end_subscriptions(customer: Customer, *, at: datetime, actor: str, reason: str) -> None:
-    """End what runs; an end that was planned for later is drawn nearer. Add-ons end with what they are added to."""
-    for subscription in with_phases(customer.subscriptions.filter(parent=None)).order_by("id"):
+    """End what runs, of the accounts that are billed to it, too: nobody else pays for them; an end that was planned for later is drawn nearer.
+
+    Add-ons end with what they are added to.
+    """
+    for subscription in with_phases(billed_to(customers=[customer.pk]).filter(parent=None)).order_by("id"):
         if subscription.ended_at is not None and subscription.ended_at <= at:
             continue
         if subscription.started_at >= at:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Coalesce
 
 from billing_site.kernel.period import Period
 from invoicing.core.life_cycle import State
@@ -12,6 +13,7 @@ from invoicing.core.phases import PhaseKind
 from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.subscriptions.agreements import billed_to
 from invoicing.subscriptions.models import SubscriptionPhase
 from invoicing.subscriptions.snapshot import periods_due
 
@@ -43,7 +45,8 @@ def customers_to_close() -> QuerySet[Any]:
     That is: an invoice that is a draft or unpaid, or a subscription whose last charged time no invoice has reached yet.
     """
     left = Invoice.objects.filter(customer=OuterRef("pk"), status__in=(InvoiceStatus.DRAFT, InvoiceStatus.ISSUED))
-    reached = Invoice.objects.filter(customer=OuterRef("subscription__customer"), period_end__gte=OuterRef("ends_at"))
+    payer = Coalesce(OuterRef("subscription__customer__billed_to"), OuterRef("subscription__customer"))
+    reached = Invoice.objects.filter(customer=payer, period_end__gte=OuterRef("ends_at"))
     charged = SubscriptionPhase.objects.filter(kind=PhaseKind.ACTIVE.value, subscription__customer=OuterRef("pk"))
     customers: QuerySet[Any] = with_state(Customer.objects.all())
     churned = customers.filter(state=State.CHURNED.value)
@@ -51,16 +54,20 @@ def customers_to_close() -> QuerySet[Any]:
 
 
 def offboarding_of(*, customer: Customer) -> Offboarding:
-    """Return what is left to do once all subscriptions of a customer have ended; raises AssertionError where one has no end."""
-    all_ends = list(customer.subscriptions.values_list("ended_at", flat=True))
+    """Return what is left to do once all subscriptions of a customer, and of its accounts, have ended; raises AssertionError where one has no end.
+
+    An account owes nothing itself: left is only that who pays for it is invoiced for its last periods.
+    """
+    all_ends = list(billed_to(customers=[customer.pk]).values_list("ended_at", flat=True))
     ends = [ended_at for ended_at in all_ends if ended_at is not None]
     assert len(ends) == len(all_ends), "a customer is off-boarded once its subscriptions have an end"
     periods = periods_due(customer=customer, until=max(ends) + LONGEST) if ends else []
-    invoices = list(customer.invoices.exclude(status=InvoiceStatus.VOID).order_by("period_end", "id"))
+    invoices = list(customer.payer.invoices.exclude(status=InvoiceStatus.VOID).order_by("period_end", "id"))
     known = {(invoice.period_start, invoice.period_end): invoice for invoice in invoices}
+    own = [invoice for invoice in invoices if invoice.customer_id == customer.pk]
     return Offboarding(
         to_invoice=tuple(period for period in periods if (period.start, period.end) not in known),
-        drafts=tuple(invoice for invoice in invoices if invoice.status == InvoiceStatus.DRAFT),
-        unpaid=tuple(invoice for invoice in invoices if invoice.status == InvoiceStatus.ISSUED),
+        drafts=tuple(invoice for invoice in own if invoice.status == InvoiceStatus.DRAFT),
+        unpaid=tuple(invoice for invoice in own if invoice.status == InvoiceStatus.ISSUED),
         final=known.get((periods[-1].start, periods[-1].end)) if periods else None,
     )

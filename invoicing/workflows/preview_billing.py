@@ -78,11 +78,11 @@ def preview_batch(*, batch: DueBatch, report: RunReport, as_of: datetime, measur
 
 
 def _as_billed(customer: Customer, period: Period) -> Measure:
-    measure = measure_for_billing(customer=customer, until=period.end)
+    measure = measure_for_billing(until=period.end)
 
-    def measured(keys: list[str], service: Period) -> dict[str, MeterUsage]:
+    def measured(consumer: str, keys: list[str], service: Period) -> dict[str, MeterUsage]:
         # What the database refuses to read of one customer does not end the transaction of all.
         with transaction.atomic():
-            return measure(keys, service)
+            return measure(consumer, keys, service)
 
     return measured

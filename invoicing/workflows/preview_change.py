@@ -131,7 +131,7 @@ def make_change(
 
 def _changed(subscription: Subscription, change: Change, *, at: datetime, actor: str, reason: str) -> ChangePreview:
     locked = locked_subscription(subscription=subscription)
-    customer, before = locked.customer, timeline_of(subscription=locked)
+    customer, before = locked.customer.payer, timeline_of(subscription=locked)
     touched = {*_periods(locked, before, change, at=at)}
     # Made once and taken back, to know which periods it touches; then they are computed without it and with it.
     with transaction.atomic():

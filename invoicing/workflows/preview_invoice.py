@@ -3,7 +3,7 @@
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from billing_site.kernel.errors import NotFound
+from billing_site.kernel.errors import Conflict, NotFound
 from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
 from invoicing.subscriptions.snapshot import periods_running
@@ -16,9 +16,12 @@ def preview_invoice(*, customer_key: str, as_of: datetime) -> ComputedInvoice:
     """Compute the invoice of the period that runs at `as_of`, with the usage before that moment.
 
     It is the same computation as the billing run's, without writing the result; what is due before and not issued yet comes first. Raises NotFound
-    for an unknown customer or one without a subscription at that moment.
+    for an unknown customer or one without a subscription at that moment, Conflict (code `billed_to_another`) for an account, which gets no invoice.
     """
     customer = customer_by_key(key=customer_key)
+    if customer.billed_to is not None:
+        message = f"{customer.key} gets no invoice of its own: it is billed to {customer.billed_to.key}"
+        raise Conflict(message, field="customer_id", code="billed_to_another")
     periods = periods_running(customer=customer, moment=as_of)
     if not periods:
         raise NotFound(_why_not(customer, as_of), field="as_of")

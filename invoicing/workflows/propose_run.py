@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
 
 from billing_site.kernel.errors import BillingError, Conflict, InvalidInput
 from billing_site.kernel.jobs import queue
@@ -17,11 +16,10 @@ from billing_site.kernel.reasons import checked_reason
 from billing_site.kernel.words import counted
 from invoicing.approvals.models import ApprovedDeed, Decision
 from invoicing.approvals.operations import request_approval
-from invoicing.customers.models import Customer
 from invoicing.invoices.models import BillingRun
 from invoicing.invoices.printed_text import money_text
 from invoicing.run_proposals.models import RunProposal
-from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.queries import who_is_billed
 from invoicing.workflows.run_billing import draft_billing, issue_due
 from invoicing.workflows.run_figures import (
     HELD,
@@ -148,8 +146,7 @@ def run_summary(*, figures: dict[str, Any]) -> str:
 def _made(proposal: RunProposal, *, at: datetime, actor: str) -> tuple[BillingRun, dict[str, Any]]:
     """Make the run, within the caller's transaction, which keeps it or takes it back."""
     # Everybody who may be billed, in one order and before any number is taken: no figure moves from here on, and nobody waits for whom we wait for.
-    subscribed = Customer.objects.filter(Exists(Subscription.objects.filter(customer=OuterRef("pk"))))
-    list(subscribed.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
+    list(who_is_billed().select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
     report = RunReport()
     run = issue_due(report=report, as_of=proposal.as_of, at=at, actor=actor, reason=f"{proposal.reason} ({proposal})")
     return run, run_figures(report=report)

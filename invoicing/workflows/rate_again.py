@@ -27,7 +27,10 @@ class Chosen:
 def issued_lines() -> "QuerySet[InvoiceLine]":
     """Return the lines of all invoices that are no drafts, with what a proof of them reads."""
     return InvoiceLine.objects.exclude(invoice__status=InvoiceStatus.DRAFT).select_related(
-        "invoice__customer", "correction__original__invoice__customer"
+        "invoice__customer",
+        "subscription__customer",
+        "correction__original__invoice__customer",
+        "correction__original__subscription__customer",
     )
 
 

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Q
 
 from billing_site.kernel.period import Period
 from invoicing.customers.models import Customer
@@ -35,7 +36,8 @@ def unfinished_billing(*, span: Period, at: datetime) -> list[str]:
 
 def _customers_not_billed(span: Period, at: datetime) -> list[str]:
     """Return the customers with a period that touches the span, has ended, and has no issued invoice."""
-    customers = list(Customer.objects.filter(subscriptions__started_at__lt=span.end).distinct().order_by("key"))
+    began = Q(subscriptions__started_at__lt=span.end) | Q(accounts__subscriptions__started_at__lt=span.end)
+    customers = list(Customer.objects.filter(began, billed_to=None).distinct().order_by("key"))
     issued = set(
         Invoice.objects.filter(customer__in=customers)
         .exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))

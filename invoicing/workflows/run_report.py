@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from django.db import DataError, IntegrityError
-from django.db.models import Exists, OuterRef
 from moneyed import Money
 
 from billing_site.kernel.errors import BillingError
@@ -18,7 +17,7 @@ from invoicing.customers.queries import customer_by_key
 from invoicing.invoices.drafting import drop_drafts
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.subscriptions.agreements import Agreements, agreements_of
-from invoicing.subscriptions.models import Subscription
+from invoicing.subscriptions.queries import who_is_billed
 from invoicing.subscriptions.snapshot import periods_agreed
 from invoicing.workflows.settle_late_usage import settle_counted_changes
 
@@ -115,11 +114,10 @@ def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> 
     Drafts of periods in which nothing is charged any more, since the contract has changed, are deleted: they would hold what
     nobody will pay.
     """
-    subscribed = Customer.objects.filter(Exists(Subscription.objects.filter(customer=OuterRef("pk"))))
     numbers = (
-        [customer_by_key(key=customer_key, field="customer").pk]
+        [customer_by_key(key=customer_key, field="customer").payer_id]
         if customer_key
-        else list(subscribed.order_by("id").values_list("pk", flat=True))
+        else list(who_is_billed().order_by("id").values_list("pk", flat=True))
     )
     for first in range(0, len(numbers), BATCH_CUSTOMERS):
         batch = list(Customer.objects.filter(pk__in=numbers[first : first + BATCH_CUSTOMERS]).order_by("id"))

@@ -10,7 +10,7 @@ from billing_site.kernel.reasons import checked_reason
 from invoicing.core.one_off import assemble_once
 from invoicing.core.stated import StatedItem, StatedKind
 from invoicing.customers.models import Customer
-from invoicing.customers.operations import lock_customer
+from invoicing.customers.operations import lock_who_pays
 from invoicing.invoices.one_off import day_of, invoice_of_key, save_once
 from invoicing.invoices.taxes import tax_terms_of_credit
 from invoicing.top_ups.models import TopUp
@@ -35,7 +35,7 @@ def sell_credit(
     The issue books it as owed to the customer, never as revenue, and without tax; the credit is granted when the invoice is paid in full. Raises
     InvalidFields naming each field that cannot be accepted, Conflict where the key stands for something else.
     """
-    customer = lock_customer(customer_id=customer.pk)
+    customer = lock_who_pays(customer_id=customer.pk)
     if errors := mistakes_of_terms(terms=terms, customer=customer):
         raise InvalidFields(tuple(errors))
     checked_reason(reason=reason)

@@ -11,6 +11,7 @@ from billing_site.kernel.errors import BillingError, Conflict, InvalidInput, Not
 from invoicing.core.proof import adjustment_document, line_document
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
+from invoicing.invoices.consumers import consumer_of
 from invoicing.invoices.event_roots import set_root_of_correction
 from invoicing.invoices.models import CorrectionDecision, CorrectionRule, InvoiceLine, UsageCorrection
 from invoicing.invoices.sealing import correction_digest
@@ -147,7 +148,7 @@ def _append(
         rated=line_document(line=rated.after),
         previous_digest=change.last.digest if change.last else line.digest,
     )
-    set_root_of_correction(correction=correction, customer_key=line.invoice.customer.key)
+    set_root_of_correction(correction=correction, customer_key=consumer_of(line=line))
     correction.digest = correction_digest(correction=correction)
     correction.save(force_insert=True)
     for consequence in change.adjustments:

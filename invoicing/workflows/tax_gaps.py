@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from invoicing.customers.models import Customer
-from invoicing.subscriptions.queries import phases_in_force
+from invoicing.subscriptions.queries import payers_in_force
 from invoicing.tax.inquiries import TaxAnswer
 from invoicing.tax.models import CustomerTax, SellerTax
 from invoicing.tax.stripe_questions import asks_stripe
@@ -29,7 +29,7 @@ def without_tax_data(*, at: datetime) -> "QuerySet[Customer]":
     """
     if not charges_tax():
         return Customer.objects.none()
-    in_force = phases_in_force(at=at).values("subscription__customer")
+    in_force = payers_in_force(at=at)
     known = CustomerTax.objects.values("customer")
     taxed = SellerTax.objects.values("legal_entity")
     found = Customer.objects.filter(pk__in=in_force, legal_entity__in=taxed)

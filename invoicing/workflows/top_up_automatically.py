@@ -14,6 +14,7 @@ from moneyed import Money
 from billing_site.kernel.money import wire
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
+from invoicing.customers.queries import names_of_accounts
 from invoicing.payments.disputes import is_frozen
 from invoicing.payments.models import PaymentFailure
 from invoicing.top_ups.models import TopUp, TopUpStatus
@@ -154,8 +155,10 @@ def _to_look_at(rules: list[TopUpRule], *, mark: int, at: datetime) -> Iterator[
     calm = [rule for rule in rules if rule.state == RuleState.ENOUGH]
     since = min((rule.seen_through for rule in calm), default=mark)
     touched = customers_touched(after=since, through=mark) if since < mark else None
+    accounts = names_of_accounts(customers=[rule.customer for rule in rules])
     for rule in rules:
         is_old = rule.seen_at is None or rule.seen_at <= at - LOOK_AGAIN_AFTER
-        moved = touched is not None and touched.number_of(customer_id=rule.customer.key) > rule.seen_through
+        used = (rule.customer.key, *accounts.get(rule.customer_id, ()))
+        moved = touched is not None and any(touched.number_of(customer_id=key) > rule.seen_through for key in used)
         if rule.state != RuleState.ENOUGH or is_old or moved:
             yield rule

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import connection
 
+from invoicing.invoices.consumers import consumer_of
 from invoicing.workflows.late_changes import LateChange, counted_late_changes, missing_quantity
 from metering.counting import COUNTED_VALUE, IS_COUNTED
 
@@ -76,7 +77,7 @@ def _late(at: datetime) -> list[UnbilledUsage]:
     """Return the late changes that nobody has settled; the quantity is the difference of two counts, so it may be negative."""
     groups: dict[tuple[str, str], list[LateChange]] = {}
     for change in counted_late_changes(at=at).changes:
-        groups.setdefault((change.line.invoice.customer.key, change.line.meter_key), []).append(change)
+        groups.setdefault((consumer_of(line=change.line), change.line.meter_key), []).append(change)
     return [
         UnbilledUsage(
             customer_id=customer,

@@ -37,7 +37,7 @@ def unsettled_commitments(*, at: datetime) -> list[CommitmentTranche]:
     known = {row.pk: row for customer in customers for row in read.of_customer(customer=customer)}
     issued = {
         (customer, Period(as_utc(start), as_utc(end)))
-        for customer, start, end in Invoice.objects.filter(customer__in=customers)
+        for customer, start, end in Invoice.objects.filter(customer__in={customer.payer_id for customer in customers})
         .exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
         .values_list("customer_id", "period_start", "period_end")
     }
@@ -45,6 +45,6 @@ def unsettled_commitments(*, at: datetime) -> list[CommitmentTranche]:
     def invoice_follows(tranche: CommitmentTranche) -> bool:
         subscription = known[tranche.subscription_id]
         begun = periods_begun(timeline=timeline_of(subscription=subscription), until=at)
-        return any((subscription.customer_id, period) not in issued for _, period in begun)
+        return any((subscription.customer.payer_id, period) not in issued for _, period in begun)
 
     return [tranche for tranche in over if not invoice_follows(tranche)]

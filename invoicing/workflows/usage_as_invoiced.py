@@ -6,6 +6,7 @@ from datetime import datetime
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.contract import Charge, Usage
 from invoicing.core.proof import charge_from_inputs, usage_from_document
+from invoicing.invoices.consumers import consumer_of
 from invoicing.invoices.models import Invoice, InvoiceLine
 from invoicing.workflows.compute_invoice import AsNeeded, Measure, usage_of_charge
 from metering.models import UsageEvent
@@ -17,55 +18,59 @@ def usage_as_invoiced(*, invoice: Invoice, lines: Sequence[InvoiceLine], known_u
 
     `known_until` keeps what was looked up for other invoices.
     """
-    usages = {(line.meter_key, _service(line)): line.rated["inputs"]["usage"] for line in lines if line.meter_key}
+    usages = {
+        (consumer_of(line=line), line.meter_key, _service(line)): line.rated["inputs"]["usage"]
+        for line in lines
+        if line.meter_key
+    }
 
-    def measure(keys: list[str], service: Period) -> dict[str, MeterUsage]:
-        return {key: measured(key, service) for key in keys}
+    def measure(consumer: str, keys: list[str], service: Period) -> dict[str, MeterUsage]:
+        return {key: measured(consumer, key, service) for key in keys}
 
-    def measured(key: str, service: Period) -> MeterUsage:
-        if (key, service) in usages:
-            return _measured(usage_from_document(usages[key, service]))
+    def measured(consumer: str, key: str, service: Period) -> MeterUsage:
+        if (consumer, key, service) in usages:
+            return _measured(usage_from_document(usages[consumer, key, service]), consumer)
         through = max((line.known_through for line in lines if line.meter_key), default=None)
         if through is None:
             if invoice.drafted_at not in known_until:
                 known_until[invoice.drafted_at] = _known_at(invoice.drafted_at)
             through = known_until[invoice.drafted_at]
-        return usage_as_known(meter_key=key, customer_id=invoice.customer.key, period=service, known_through=through)
+        return usage_as_known(meter_key=key, customer_id=consumer, period=service, known_through=through)
 
     return measure
 
 
-def divided_as_invoiced(*, invoice: Invoice, lines: Sequence[InvoiceLine]) -> AsNeeded:
+def divided_as_invoiced(*, lines: Sequence[InvoiceLine]) -> AsNeeded:
     """Return what divides usage as prices need it: as a line tells it, or counted again as it was known then."""
     told = {}
     for line in lines:
         usage = line.rated["inputs"]["usage"] if line.meter_key else {}
         if "groups" in usage or "by_size" in usage:
             need = charge_from_inputs(line.rated["inputs"]).price.need
-            told[line.meter_key, _service(line), need] = usage_from_document(usage)
+            told[consumer_of(line=line), line.meter_key, _service(line), need] = usage_from_document(usage)
 
     def as_needed(charge: Charge, measured: MeterUsage) -> Usage:
         need, key, service = charge.price.need, charge.meter, charge.service_period
         if need is None or key is None or measured.groups is not None:
             return usage_of_charge(charge, measured)
-        if (key, service, need) in told:
-            return told[key, service, need]
+        consumer = measured.customer_id
+        if (consumer, key, service, need) in told:
+            return told[consumer, key, service, need]
         through = measured.known_through
-        recounted = usage_as_known(
-            meter_key=key, customer_id=invoice.customer.key, period=service, known_through=through
-        )
+        recounted = usage_as_known(meter_key=key, customer_id=consumer, period=service, known_through=through)
         return usage_of_charge(charge, recounted)
 
     return as_needed
 
 
-def _measured(usage: Usage) -> MeterUsage:
+def _measured(usage: Usage, consumer: str) -> MeterUsage:
     return MeterUsage(
         quantity=usage.quantity,
         window_count=usage.window_count,
         event_count=usage.event_count,
         windows_digest=usage.windows_digest,
         known_through=usage.known_through,
+        customer_id=consumer,
     )
 
 

@@ -3,6 +3,7 @@
 from billing_site.kernel.money import plain
 from invoicing.core.progressive import usage_span
 from invoicing.core.proof import usage_from_document
+from invoicing.invoices.consumers import consumer_of
 from invoicing.invoices.models import InvoiceLine
 from metering.queries import MeterUsage, usage_as_known
 
@@ -16,7 +17,7 @@ def usage_so_far(*, line: InvoiceLine) -> tuple[MeterUsage, list[str]]:
     told = usage_from_document(inputs["charge"]["usage"])
     recounted = usage_as_known(
         meter_key=told.meter,
-        customer_id=line.invoice.customer.key,
+        customer_id=consumer_of(line=line),
         period=usage_span(inputs=inputs),
         known_through=told.known_through,
     )

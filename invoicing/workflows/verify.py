@@ -26,6 +26,7 @@ from invoicing.invoices.models import (
 from invoicing.invoices.numbering import number_of
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.reports.faults import report_faults
+from invoicing.workflows.account_faults import account_faults
 from invoicing.workflows.advance_faults import advance_faults
 from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.close_faults import close_faults, closed_report_faults
@@ -171,6 +172,12 @@ def check_numbers_are_gapless() -> Iterator[Finding]:
         yield Finding("numbers are gapless", subject, fault)
 
 
+def check_accounts_are_billed_to_who_pays() -> Iterator[Finding]:
+    """Each line stands with whoever pays for its subscription, and who pays is billed itself."""
+    for subject, fault in account_faults():
+        yield Finding("accounts are billed to who pays", subject, fault)
+
+
 def check_seals_hold() -> Iterator[Finding]:
     """Each invoice is what was sealed at issue, and carries the seal of the one before it."""
     for subject, fault in seal_faults():
@@ -204,7 +211,9 @@ def check_lines_rate_again() -> Iterator[Finding]:
 
 def check_corrections_hold() -> Iterator[Finding]:
     """Each correction continues its line's chain, and rated again its effect is the same; invoices take no more of it."""
-    corrections = UsageCorrection.objects.select_related("original__invoice__customer")
+    corrections = UsageCorrection.objects.select_related(
+        "original__invoice__customer", "original__subscription__customer"
+    )
     for correction in corrections.prefetch_related("original__corrections").order_by("id").iterator(chunk_size=CHUNK):
         subject = f"correction {correction.pk} of {_subject(correction.original)}"
         for difference in prove_correction(correction=correction).differences:
@@ -349,6 +358,7 @@ CHECKS = (
     check_closed_months_hold,
     check_reports_of_closed_months_hold,
     check_numbers_are_gapless,
+    check_accounts_are_billed_to_who_pays,
     check_seals_hold,
     check_credit_notes_hold,
     check_write_offs_hold,
@@ -373,6 +383,7 @@ CHAIN_CHECKS = (
     check_invoices_are_booked,
     check_closed_months_hold,
     check_numbers_are_gapless,
+    check_accounts_are_billed_to_who_pays,
     check_seals_hold,
     check_credit_notes_hold,
     check_write_offs_hold,

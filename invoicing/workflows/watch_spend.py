@@ -17,6 +17,7 @@ from billing_site.kernel.period import Period
 from invoicing.core.projecting import SpendForecast
 from invoicing.core.spend import Basis, reached, spend_of
 from invoicing.customers.models import Customer
+from invoicing.customers.queries import names_of_accounts, with_payers
 from invoicing.spend.models import AtLimit, Budget, NoticeKind, SpendNotice, SpendProgress, SpendWatch
 from invoicing.spend.operations import change_budget, set_budget
 from invoicing.spend.queries import budgets_of, customers_with_budgets, watched_spend
@@ -124,20 +125,25 @@ def _look_now(budget: Budget, *, at: datetime) -> None:
 
 
 def _moved(touched: Touched, *, at: datetime) -> Iterator[Customer]:
-    keys = None if touched.everybody else list(touched.customers)
+    keys = None if touched.everybody else with_payers(keys=touched.customers)
     known: dict[int, int] = {}
     for number, through in watched_spend(at=at).values_list("customer_id", "known_through"):
         known[number] = min(known.get(number, through), through)
-    for customer in customers_with_budgets(keys=keys).order_by("pk"):
-        if known.get(customer.pk, -1) < touched.number_of(customer_id=customer.key):
+    customers = list(customers_with_budgets(keys=keys).order_by("pk"))
+    accounts = names_of_accounts(customers=customers)
+    for customer in customers:
+        used = (customer.key, *accounts.get(customer.pk, ()))
+        if known.get(customer.pk, -1) < max(touched.number_of(customer_id=key) for key in used):
             yield customer
 
 
 def _unseen(*, at: datetime) -> Iterator[Customer]:
     """Yield the customers with a subscription in force of whom nothing was seen for a day, or nothing of this period."""
     seen = watched_spend(at=at).filter(looked_at__gt=at - LOOK_AGAIN_AFTER).values("customer")
-    in_force = phases_in_force(at=at).values("subscription__customer")
-    yield from Customer.objects.filter(pk__in=in_force).exclude(pk__in=seen).order_by("pk")
+    in_force = phases_in_force(at=at)
+    own, of_accounts = (in_force.values(f"subscription__{one}") for one in ("customer", "customer__billed_to"))
+    found = Customer.objects.filter(Q(pk__in=own) | Q(pk__in=of_accounts))
+    yield from found.exclude(pk__in=seen).order_by("pk")
 
 
 def _forget_others(customer: Customer, periods: Sequence[Period], *, at: datetime) -> None:

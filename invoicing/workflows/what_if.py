@@ -184,7 +184,7 @@ def invoices_of(*, asked: WhatIf) -> "QuerySet[Invoice]":
         invoices_in_months(asked=asked)
         .filter(Exists(charged))
         .select_related("customer")
-        .prefetch_related("lines")
+        .prefetch_related("lines__subscription__customer")
         .order_by("pk")
     )
 
@@ -228,7 +228,7 @@ def compare_invoice(*, invoice: Invoice, in_place: InPlace) -> Comparison:
             customer=invoice.customer,
             period=period,
             measure=usage_as_invoiced(invoice=invoice, lines=lines, known_until={}),
-            as_needed=divided_as_invoiced(invoice=invoice, lines=lines),
+            as_needed=divided_as_invoiced(lines=lines),
         )
         was = compute(in_place=AS_AGREED).assembled
         if problem := _difference(
@@ -271,7 +271,7 @@ def _compared_totals(
 
     try:
         measure = usage_as_invoiced(invoice=invoice, lines=lines, known_until=known_until)
-        as_needed = divided_as_invoiced(invoice=invoice, lines=lines)
+        as_needed = divided_as_invoiced(lines=lines)
         if problem := _difference(lines, figures(AS_AGREED).amounts, invoice.currency):
             return TotalComparison(before, None, problem)
         return TotalComparison(before, figures(in_place).total)

@@ -96,7 +96,7 @@ def preview() -> tuple[RunReport, float, float]:
 def made_up(customer: Customer) -> Measure:
     """Usage that differs by customer and meter."""
 
-    def measure(keys: list[str], service: Period) -> dict[str, MeterUsage]:
+    def measure(consumer: str, keys: list[str], service: Period) -> dict[str, MeterUsage]:
         return {
             key: MeterUsage(Decimal(customer.pk * 7919 % 1_000_003 + place).scaleb(-1), 1, 1, "", 1)
             for place, key in enumerate(keys)

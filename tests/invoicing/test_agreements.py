@@ -22,7 +22,7 @@ def test_contracts_of_many_customers_take_as_many_queries_as_of_one_and_say_the_
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     customers = customers_of_all_kinds()
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(13):
         agreements = agreements_of(customers=customers)
 
     with django_assert_num_queries(0):

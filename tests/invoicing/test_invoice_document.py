@@ -14,7 +14,13 @@ from moneyed import Money
 
 from invoicing.core.spans import period_text
 from invoicing.invoices.document import DocumentSum, InvoiceDocument, document_etag, render_pdf
-from invoicing.invoices.printed_page import DocumentCustomer, DocumentLine, DocumentSeller, DocumentStep
+from invoicing.invoices.printed_page import (
+    DocumentCustomer,
+    DocumentLine,
+    DocumentSection,
+    DocumentSeller,
+    DocumentStep,
+)
 from invoicing.invoices.printed_text import money_text, quantity_text
 
 
@@ -406,6 +412,7 @@ CHANGES = {
     "time_zone": "Europe/Berlin",
     "lines": (line(description="Another plan"),),
     "total": money("58.31"),
+    "sections": (DocumentSection("Another account", 1, money("29.00")),),
     "amount_paid": money("1.00"),
     "amount_credited": money("1.00"),
     "amount_due": money("48.00"),

@@ -6,6 +6,7 @@ from typing import Any
 from billing_site.kernel.errors import Conflict, NotFound
 from billing_site.portal.queries.invoice_page import invoice_of
 from invoicing.customers.models import Customer
+from invoicing.invoices.consumers import consumer_of, with_consumers
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.event_evidence import inclusion_document
 from metering.ingest import number_of_key
@@ -37,18 +38,26 @@ class EventPage:
 
 
 def event_page(*, customer: Customer, number: str, key: str) -> EventPage:
-    """Return where the event with an idempotency key stands on an invoice of the customer's; raises NotFound for another's invoice."""
+    """Return where the event with an idempotency key stands on an invoice of the customer's; raises NotFound for another's invoice.
+
+    The key is one of the customer itself, or of an account that the invoice bills.
+    """
     invoice = invoice_of(customer=customer, number=number)
-    event = number_of_key(customer_id=customer.key, idempotency_key=key)
-    lines = invoice.lines.exclude(events_root="").order_by("position") if event is not None else []
+    lines = list(with_consumers(invoice.lines.exclude(events_root="")).order_by("position"))
+    consumers = {customer.key, *(consumer_of(line=line) for line in lines)}
+    numbers = {one: number_of_key(customer_id=one, idempotency_key=key) for one in sorted(consumers)}
     found = []
     for line in lines:
+        event = numbers[consumer_of(line=line)]
+        if event is None:
+            continue
         try:
-            proof = inclusion_document(invoice=invoice, position=line.position, number=event or 0)
+            proof = inclusion_document(invoice=invoice, position=line.position, number=event)
         except NotFound:
             continue
         except Conflict as problem:
             found.append(EventOnLine(line.position, line.description, None, problem.message))
         else:
             found.append(EventOnLine(line.position, line.description, proof))
-    return EventPage(invoice=invoice, key=key, number=event, found=tuple(found))
+    known = next((one for one in numbers.values() if one is not None), None)
+    return EventPage(invoice=invoice, key=key, number=known, found=tuple(found))

@@ -1,5 +1,6 @@
 """The portal's home page: usage so far, what it will cost at this pace, and the newest invoices."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fractions import Fraction
@@ -12,15 +13,18 @@ from billing_site.kernel.period import Period
 from billing_site.portal.queries.advance import HeldInAdvance, held_fees
 from billing_site.portal.queries.commitments import CommittedSpend, committed_spend
 from billing_site.portal.queries.invoices import InvoiceRow, OpenInvoices, invoice_row, issued_invoices, open_invoices
-from billing_site.portal.queries.lines import LineView, running_line, with_shared_days
+from billing_site.portal.queries.lines import LineSection, LineView, running_line, with_shared_days
+from billing_site.portal.queries.parts import PartRow, part_rows
 from billing_site.portal.queries.usage import DAY, MICROSECOND, DailyUsage, days_of, usage_by_day
 from invoicing.core.adjusting import adjust
 from invoicing.core.assembly import amount_before_payment, amount_to_come, lines_before_payment
+from invoicing.core.consumers import consumer_of
 from invoicing.core.contract import DocumentLine
 from invoicing.core.projecting import usage_grown
 from invoicing.core.rating import rate_charge
 from invoicing.core.tax_document import standing_text
 from invoicing.customers.models import Customer
+from invoicing.customers.queries import names_of_accounts
 from invoicing.invoices.queries import OWED
 from invoicing.invoices.taxes import amount_before_tax
 from invoicing.payments.disputes import is_frozen
@@ -46,6 +50,7 @@ class RunningPeriod:
     days_left: int
     service_days: tuple[date, date] | None
     lines: tuple[LineView, ...]
+    sections: tuple[LineSection, ...]
     so_far: Money
     to_come: Money
     at_this_pace: Money | None
@@ -71,6 +76,7 @@ class HomePage:
     held: tuple[HeldInAdvance, ...]
     credit: CreditBalance
     invoices: tuple[InvoiceRow, ...]
+    parts: tuple[PartRow, ...]
     invoice_count: int
     open: OpenInvoices
     stopped_until: datetime | None
@@ -100,6 +106,7 @@ def home_page(*, customer: Customer, at: datetime) -> HomePage:
         held=held_fees(customer=customer, at=at),
         credit=credit_balance(customer=customer, at=at),
         invoices=tuple(invoice_row(invoice=invoice, at=at) for invoice in issued[:INVOICES_SHOWN_MAX]),
+        parts=part_rows(account=customer)[:INVOICES_SHOWN_MAX],
         invoice_count=issued.count(),
         open=open_invoices(customer=customer, at=at),
         stopped_until=Customer.objects.filter(pk=customer.pk)
@@ -127,6 +134,7 @@ def _running(customer: Customer, period: Period, *, ground: Ground, at: datetime
         days_left=(last_day - at.astimezone(zone).date()).days,
         service_days=service_days,
         lines=lines,
+        sections=_sections(customer, computed, lines),
         tax_words=standing_text(tax=computed.assembled.tax),
         so_far=amount_before_payment(invoice=computed.assembled) - to_come,
         to_come=to_come,
@@ -134,6 +142,27 @@ def _running(customer: Customer, period: Period, *, ground: Ground, at: datetime
         before_at_this_point=_before(customer, period, ground=ground, at=at),
         usage=_usage_by_day(customer, computed, at=at),
         spend=spend_of_period(customer=customer, computed=computed, budgets=budgets_of(customer=customer), at=at),
+    )
+
+
+def _sections(customer: Customer, computed: ComputedInvoice, views: Sequence[LineView]) -> tuple[LineSection, ...]:
+    """Return the lines by account, those of the customer first; none where it is billed for itself alone."""
+    consumers = computed.contract.snapshot.consumers
+    if not consumers:
+        return ()
+    lines = list(zip(lines_before_payment(invoice=computed.assembled), views, strict=True))
+    names = {customer.key: customer.name, **names_of_accounts(customers=[customer])[customer.pk], "": ""}
+    groups: dict[str, list[tuple[DocumentLine, LineView]]] = {key: [] for key in names}
+    for line, view in lines:
+        groups[consumers.get(line.subscription, customer.key) if line.subscription else ""].append((line, view))
+    return tuple(
+        LineSection(
+            names[key],
+            tuple(view for _, view in those),
+            total((line.amount for line, _ in those), computed.assembled.currency),
+        )
+        for key, those in groups.items()
+        if those
     )
 
 
@@ -165,6 +194,7 @@ def _before(customer: Customer, period: Period, *, ground: Ground, at: datetime)
         return None
     until = min(earlier.start + (at - period.start), earlier.end)
     if until == earlier.end:
+        # An account has none: what it used is on an invoice beside what others used.
         invoice = (
             customer.invoices.filter(period_start=earlier.start, period_end=earlier.end).filter(status__in=OWED).first()
         )
@@ -174,20 +204,22 @@ def _before(customer: Customer, period: Period, *, ground: Ground, at: datetime)
 
 
 def _usage_by_day(customer: Customer, computed: ComputedInvoice, *, at: datetime) -> tuple[DailyUsage, ...]:
-    found: dict[str, DailyUsage] = {}
+    found: dict[tuple[str, str], DailyUsage] = {}
+    names = names_of_accounts(customers=[customer]).get(customer.pk, {}) if computed.contract.snapshot.consumers else {}
     for charge in computed.contract.snapshot.charges:
         service = charge.service_period
-        if charge.meter is None or charge.meter in found or service.start >= at:
+        consumer = consumer_of(snapshot=computed.contract.snapshot, subscription=charge.subscription)
+        if charge.meter is None or (consumer, charge.meter) in found or service.start >= at:
             continue
         zone = ZoneInfo(customer.timezone)
         counted = usage_by_date(
             meter_key=charge.meter,
-            customer_id=customer.key,
+            customer_id=consumer,
             period=replace(service, end=min(service.end, at)),
             zone=zone,
         )
-        found[charge.meter] = usage_by_day(
-            name=charge.name,
+        found[consumer, charge.meter] = usage_by_day(
+            name=f"{charge.name}, {names[consumer]}" if consumer in names else charge.name,
             unit=charge.unit,
             counted=counted,
             service=service,

@@ -1,6 +1,6 @@
 """The page of one invoice: its lines with usage by day, checked again this moment, and what happened to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -13,7 +13,14 @@ from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import EXACT, wire
 from billing_site.kernel.period import Period
 from billing_site.portal.queries.invoices import InvoiceRow, invoice_row, issued_invoices
-from billing_site.portal.queries.lines import Check, LineView, part_of_period, steps_of, with_shared_days
+from billing_site.portal.queries.lines import (
+    Check,
+    LineSection,
+    LineView,
+    part_of_period,
+    steps_of,
+    with_shared_days,
+)
 from billing_site.portal.queries.usage import DailyUsage, usage_by_day, utc_period
 from billing_site.portal.words import channel_text, refusal_text, situation_text
 from invoicing.core.contract import ENGINE_VERSION
@@ -21,6 +28,7 @@ from invoicing.core.proof import rated_again
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.e_invoices.statement import why_no_e_invoice
+from invoicing.invoices.consumers import consumer_of, sections_of
 from invoicing.invoices.models import STATED, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.invoices.queries import taken_off_by, taking_off
 from invoicing.invoices.sealing import line_digest
@@ -58,6 +66,7 @@ class InvoicePage:
     bank: str
     service_days: tuple[date, date] | None
     lines: tuple[LineView, ...]
+    sections: tuple[LineSection, ...]
     happenings: tuple[Happening, ...]
     counted_events: int
     event_count: int
@@ -90,14 +99,20 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
     automatic = _is_charged_automatically(invoice)
     lines = list(
         invoice.lines.select_related(
-            "invoice__customer", "price__plan_version__plan", "subscription", "correction__original__invoice__customer"
+            "invoice__customer",
+            "price__plan_version__plan",
+            "subscription__customer",
+            "correction__original__invoice__customer",
+            "correction__original__subscription__customer",
         ).order_by("position")
     )
     event_count = sum(line.event_count for line in lines)
     few_events = event_count <= EVENTS_COUNTED_MAX
     payments = lines_paying(invoice=invoice, lines=lines)
     charged = [line for line in lines if line not in payments]
-    service_days, views = with_shared_days(lines=[_line(line, counted_again=few_events, zone=zone) for line in charged])
+    service_days, views = with_shared_days(
+        lines=[line_view(line, counted_again=few_events, zone=zone) for line in charged]
+    )
     return InvoicePage(
         row=row,
         zone=zone,
@@ -110,6 +125,7 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         bank="" if automatic or not row.open.amount else str(invoice.seller.get("bank", "")),
         service_days=service_days,
         lines=views,
+        sections=_sections(invoice, charged, views),
         happenings=_happenings(invoice, [(refusal.occurred_at, refusal.code) for refusal in refusals]),
         counted_events=event_count if few_events else 0,
         event_count=sum(line.event_count for line in lines if line.events_root),
@@ -122,6 +138,15 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         taken_off=tuple(taken_off_by(invoice=invoice)) if any(line.progressive_id for line in lines) else (),
         taking_off=tuple(taking_off(invoice=invoice).exclude(status=InvoiceStatus.DRAFT)) if row.is_progressive else (),
         tax_check=Check.DIFFERENT if prove_tax(invoice=invoice) else Check.EQUAL,
+    )
+
+
+def _sections(invoice: Invoice, lines: Sequence[InvoiceLine], views: Sequence[LineView]) -> tuple[LineSection, ...]:
+    """Return the lines by account; none where the invoice is of one customer alone."""
+    view_of = {line.pk: view for line, view in zip(lines, views, strict=True)}
+    return tuple(
+        LineSection(one.name, tuple(view_of[line.pk] for line in one.lines), one.subtotal)
+        for one in sections_of(invoice=invoice, lines=lines)
     )
 
 
@@ -146,7 +171,8 @@ def _is_charged_automatically(invoice: Invoice) -> bool:
         return bool(invoice.customer.payment_method)
 
 
-def _line(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> LineView:
+def line_view(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> LineView:
+    """Return an issued line as its customer reads it, checked again: with its raw events where they are to be counted."""
     invoice = line.invoice
     if line.kind in STATED:
         return _stated_line(line)
@@ -199,7 +225,7 @@ def _usage(line: InvoiceLine, service: Period, *, as_known: bool, zone: ZoneInfo
     try:
         counted = usage_by_date(
             meter_key=line.meter_key,
-            customer_id=line.invoice.customer.key,
+            customer_id=consumer_of(line=line),
             period=service,
             zone=zone,
             known_through=line.known_through if as_known else None,

@@ -56,6 +56,15 @@ class LineView:
     events_root: str = ""
 
 
+@dataclass(frozen=True)
+class LineSection:
+    """The lines of one account that is billed together with others, and what they come to; `name` is "" of what is about all of them."""
+
+    name: str
+    lines: tuple[LineView, ...]
+    subtotal: Money
+
+
 def running_line(*, line: DocumentLine, period: Period, zone: ZoneInfo) -> LineView:
     """Return a line of the period that runs."""
     return LineView(

@@ -63,6 +63,8 @@ SUMS: Final = {
     "Paid in full, nothing is due": "Vollständig bezahlt, nichts ist zu zahlen",
     "Nothing is due": "Nichts ist zu zahlen",
     "Subtotal": "Zwischensumme",
+    "Subtotal {name}": "Zwischensumme {name}",
+    "All accounts": "Alle Kundenkonten",
     "Total with tax": "Gesamtbetrag mit Steuer",
     "Total": "Gesamtbetrag",
     "Credited": "Gutgeschrieben",

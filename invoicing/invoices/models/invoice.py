@@ -9,6 +9,7 @@ from billing_site.kernel.history import tracked
 from billing_site.kernel.model import carved, fits_currency, money_field, stays
 from invoicing.core.invoice_life import InvoiceStage, stage_of
 from invoicing.core.languages import ENGLISH, LANGUAGES
+from invoicing.customers.accounts import is_of_who_pays
 from invoicing.customers.models import Customer
 from invoicing.invoices.models.held import is_not_held
 from invoicing.invoices.models.life import follows_its_lifecycle, life_constraints
@@ -110,6 +111,9 @@ class Invoice(models.Model):
     customer_email = models.EmailField(blank=True)
     customer_address = models.TextField(blank=True)
     customer_tax_id = models.CharField(max_length=50, blank=True)
+    accounts = models.JSONField(
+        null=True, blank=True, help_text="Names of the accounts that are billed to the customer, by their keys."
+    )
     seller = models.JSONField(default=dict)
     settlement_channel = models.CharField(max_length=20)
     content_digest = models.CharField(max_length=64, help_text="SHA-256 of the assembled invoice.")
@@ -219,6 +223,7 @@ class Invoice(models.Model):
             *paid_ahead_guards(),
             *progressive_guards(),
             is_not_held(),
+            is_of_who_pays(noun="an invoice"),
             Guard(
                 name="begins_as_a_draft",
                 when=pgtrigger.Before,

@@ -8,6 +8,7 @@ from billing_site.kernel.model import exact_field, fits_currency, frozen_with_pa
 from invoicing.catalog.models import Price
 from invoicing.core.contract import AdjustmentKind
 from invoicing.credits.models import CreditGrant
+from invoicing.invoices.models.consumer import stands_with_who_pays_for_it
 from invoicing.invoices.models.invoice import ROOT, Invoice
 from invoicing.invoices.models.paid_ahead import keeps_to_its_commitment
 from invoicing.invoices.models.taking_off import takes_off_what_stands
@@ -265,6 +266,7 @@ class InvoiceLine(models.Model):
                 """,
             ),
             takes_off_what_stands(),
+            stands_with_who_pays_for_it(),
             Guard(
                 name="names_its_customers_grant",
                 when=pgtrigger.Before,

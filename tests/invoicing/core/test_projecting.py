@@ -35,7 +35,7 @@ def projected(
     return project_spend(
         snapshot=ContractSnapshot(customer="c", currency="USD", period=AUGUST, charges=(charge,)),
         lines=[rate_charge(charge=charge, usage=usage, currency="USD")],
-        histories={"actions": MeterHistory(known, Fraction(today), adds_up)},
+        histories={"sub/actions": MeterHistory(known, Fraction(today), adds_up)},
         days={charge.reference: (date(2026, 8, 1), date(2026, 8, last_day))},
         today=TODAY,
     )
