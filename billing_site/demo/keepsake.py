@@ -12,7 +12,7 @@ from django.contrib.contenttypes.models import ContentType
 
 from billing_site.api.models import ApiKey
 from billing_site.api.operations import create_api_key, digest_of_key
-from billing_site.backoffice.roles import FINANCE, ensure_roles
+from billing_site.backoffice.roles import APPROVERS, FINANCE, ensure_roles
 from billing_site.demo.company import CUSTOMERS
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
@@ -20,6 +20,8 @@ from invoicing.invoices.models import Invoice
 LOGIN = "admin"
 # A member of Finance: may do what the group may, and nothing else.
 FINANCE_LOGIN = "fiona"
+# The second person, of Finance and Approvers.
+APPROVER_LOGIN = "anton"
 PASSWORD = "demo"  # noqa: S105 - made by the demo only, on loopback, and printed
 KEY_NAME = "Demo company"
 KEY_SCOPES = (
@@ -58,13 +60,13 @@ def ensure_login() -> User:
     return user or User.objects.create_superuser(username=LOGIN, password=PASSWORD)
 
 
-def ensure_finance_login() -> User:
-    """Return the demo's member of Finance, made on the first run."""
+def ensure_staff_logins() -> None:
+    """Make the demo's member of Finance, and the one who approves what Finance asks for, on the first run."""
     ensure_roles()
-    user = User.objects.filter(username=FINANCE_LOGIN).first()
-    user = user or User.objects.create_user(username=FINANCE_LOGIN, password=PASSWORD, is_staff=True)
-    user.groups.add(Group.objects.get(name=FINANCE))
-    return user
+    for login, groups in ((FINANCE_LOGIN, (FINANCE,)), (APPROVER_LOGIN, (FINANCE, APPROVERS))):
+        user = User.objects.filter(username=login).first()
+        user = user or User.objects.create_user(username=login, password=PASSWORD, is_staff=True)
+        user.groups.add(*Group.objects.filter(name__in=groups))
 
 
 def ensure_api_key() -> str:

@@ -21,8 +21,8 @@ from billing_site.demo.keepsake import (
     Completion,
     demo_created_at,
     ensure_api_key,
-    ensure_finance_login,
     ensure_login,
+    ensure_staff_logins,
     note_completion,
 )
 from billing_site.demo.months import Leg, legs_until, openings_at
@@ -49,7 +49,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
     Raises DemoFailed.
     """
     user = ensure_login()
-    ensure_finance_login()
+    ensure_staff_logins()
     key = ensure_api_key()
     columns = TextColumn("{task.description:<34}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:

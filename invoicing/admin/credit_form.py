@@ -148,23 +148,28 @@ def _asked(invoice: Invoice, form: CreditNoteForm, lines: Any) -> Sequence[Credi
             quantity=row["quantity"],
             amount=None if row["amount"] is None else Money(row["amount"], invoice.currency),
         )
-        for row in (each.cleaned_data for each in lines)
-        if row.get("quantity") is not None or row.get("amount") is not None
+        for row in (each.cleaned_data for each in lines if _is_filled(each))
     ]
+
+
+def _is_filled(line: Any) -> bool:
+    return any(line.cleaned_data.get(name) is not None for name in ("quantity", "amount"))
 
 
 def _shown(invoice: Invoice, form: CreditNoteForm, lines: Any) -> AssembledCredit | None:
     """Return the note as it would be; what cannot be accepted is told at its field."""
     asked = _asked(invoice, form, lines)
+    entered = [each.cleaned_data["position"] for each in lines if _is_filled(each)]
+    if entered and form.cleaned_data["what"] == WHOLE:
+        form.add_error("what", f"Something is entered at line {entered[0]}: choose the lines below, or clear it.")
+        return None
     if not asked and form.cleaned_data["what"] == LINES:
         form.add_error("what", "Enter a quantity or an amount at a line.")
         return None
     try:
         return preview_credit(invoice=invoice, asked=asked, disposition=form.cleaned_data["disposition"], at=now())
     except BillingError as problem:
-        filled = [
-            each for each in lines if any(each.cleaned_data.get(name) is not None for name in ("quantity", "amount"))
-        ]
+        filled = [each for each in lines if _is_filled(each)]
         told = False
         for error in problem.field_errors:
             place, _, field = error.field.removeprefix("lines[").partition("]")

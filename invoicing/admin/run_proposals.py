@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
@@ -36,10 +36,12 @@ from invoicing.approvals.models import ApprovedDeed, Decision
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.run_proposals.models import RunProposal
 from invoicing.workflows.approve import decide
-from invoicing.workflows.propose_run import ask_to_issue, propose_run, run_summary, show_run_again
+from invoicing.workflows.propose_run import ask_to_issue, issued_since, propose_run, run_summary, show_run_again
 from invoicing.workflows.run_figures import HELD, ISSUED, run_sums
 
 PAGE_INVOICES = 100
+# What the worker does, and the page waits for.
+UNDER_WAY = ("counting", "issuing")
 
 
 class ProposeForm(ReasonForm):
@@ -64,15 +66,17 @@ def proposal_state(*, proposal: RunProposal) -> tuple[str, str, str]:
     if proposal.committed_at is not None:
         return "issued", GREEN, "Issued as it was signed: nothing to do."
     if proposal.figures is None:
-        return "counting", BLUE, "The worker is making the run on trial: reload in a moment."
+        return "counting", BLUE, "The worker is making the run on trial: this page shows it in a moment."
     if proposal.refusal:
         return "refused", RED, f"{proposal.refusal}. Make the figures again, and have them signed."
+    if stale := issued_since(proposal=proposal):
+        return "outdated", RED, f"{stale} since. Make the figures again, and have them signed."
     if approval is None or approval.digest != proposal.figures_digest or not approval.decision:
         return "to sign", AMBER, f"Somebody other than {proposal.proposed_by} looks at the figures and signs them."
     if approval.decision != Decision.APPROVED:
         return "not signed", RED, f"{approval.decided_by} has {approval.decision} it: {approval.decision_reason}"
     if proposal.asked_at is not None and approval.decided_at is not None and proposal.asked_at >= approval.decided_at:
-        return "issuing", BLUE, "The worker is issuing it, all at once: reload in a moment."
+        return "issuing", BLUE, "The worker is issuing it, all at once: this page shows it in a moment."
     return "signed", GREEN, "Signed: it can be issued, as long as no figure differs."
 
 
@@ -85,6 +89,7 @@ class RunProposalAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     search_fields = ("proposed_by", "reason")
     actions_detail = ("sign", "refuse", "issue", "again")
+    add_title = "Propose a run"
     empty_message = "Propose a run to see every invoice that it would issue, what it holds, and what changed; somebody else signs it."
 
     @admin.display(description="Run")
@@ -127,8 +132,8 @@ class RunProposalAdmin(ReadOnlyAdmin):
             request,
             admin=self,
             title="Propose a billing run",
-            effect="The run is made on trial and taken back: the next page shows each invoice, what is held and why, and what changed"
-            " against the last period. Nothing is issued before somebody else has signed it there.",
+            effect="The run is made on trial: the next page shows each invoice, what is held and why, and what changed against the last"
+            " period. Its drafts are kept, so that you can look at each. The run itself is issued when somebody else has signed it there.",
             form=form,
             submit="See what it would do",
             back=reverse("admin:invoicing_runproposal_changelist"),
@@ -150,6 +155,7 @@ class RunProposalAdmin(ReadOnlyAdmin):
             row=proposal,
             state=pill(word, tone=tone),
             todo=todo,
+            is_under_way=word in UNDER_WAY,
             summary=run_summary(figures=figures) if proposal.figures else "",
             approval=approval,
             decided=decided_words(approval) if approval else "",
@@ -180,6 +186,9 @@ class RunProposalAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         approval = proposal.approval
         if approval is None or proposal.figures is None:
+            return go(_page(proposal))
+        if decision is Decision.APPROVED and (stale := issued_since(proposal=proposal)):
+            messages.error(request, f"Not signed: {stale} since. Make the figures again.")
             return go(_page(proposal))
         form = ReasonForm(request.POST if "digest" in request.POST else None)
         signs = decision is Decision.APPROVED
@@ -225,7 +234,7 @@ class RunProposalAdmin(ReadOnlyAdmin):
                     at=now(),
                     actor=actor_of(request),
                 ),
-                done=lambda _: "The worker issues it now, all at once: reload in a moment.",
+                done=lambda _: "The worker issues it now, all at once.",
             )
         return go(_page(proposal))
 
@@ -256,6 +265,11 @@ def _change(row: dict[str, Any]) -> Decimal:
     return Decimal(row["total"]) - Decimal(row["before"] or 0)
 
 
+def _change_words(row: dict[str, Any]) -> str:
+    change = _change(row)
+    return f"{'+' if change > 0 else ''}{money_text(Money(change, row['currency']))}"
+
+
 def _in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what is held first, then by currency what changed most."""
     return sorted(
@@ -269,19 +283,22 @@ def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = Invoice.objects.filter(
         customer__key__in=[row["customer"] for row in rows], period_start__in=starts, kind="period"
     ).exclude(status=InvoiceStatus.VOID)
-    pages = {(key, start): pk for key, start, pk in found.values_list("customer__key", "period_start", "pk")}
+    places = found.values_list("customer__key", "period_start", "pk", "number")
+    pages = {(key, start): (pk, number) for key, start, pk, number in places}
     shown = []
     for row in rows:
         start, end = (datetime.fromisoformat(row[name]) for name in ("period_start", "period_end"))
         currency = row["currency"]
+        page, number = pages.get((row["customer"], start), (None, None))
         shown.append(
             {
                 **row,
-                "page": pages.get((row["customer"], start)),
+                "page": page,
+                "number": number,
                 "period": period_text(start=start, end=end, timezone=row["timezone"]),
                 "total": Money(row["total"], currency),
                 "before": Money(row["before"], currency) if row["before"] else None,
-                "change": money_text(Money(_change(row), currency)) if row["before"] else "new",
+                "change": _change_words(row) if row["before"] else "new",
             }
         )
     return shown

@@ -18,7 +18,17 @@ from invoicing.invoices.parties import PARTY_FIELDS, copy_parties, sellers_of
 from invoicing.invoices.sealing import invoice_seal, line_digest
 from invoicing.invoices.taxes import missing_tax, taxes_of
 
-ISSUED_FIELDS = ("status", "series", "number", "issued_at", "due_date", "previous_seal", "seal", *PARTY_FIELDS)
+ISSUED_FIELDS = (
+    "status",
+    "billing_run",
+    "series",
+    "number",
+    "issued_at",
+    "due_date",
+    "previous_seal",
+    "seal",
+    *PARTY_FIELDS,
+)
 
 
 def issue_all(

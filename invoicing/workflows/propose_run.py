@@ -16,7 +16,8 @@ from billing_site.kernel.reasons import checked_reason
 from billing_site.kernel.words import counted
 from invoicing.approvals.models import ApprovedDeed, Decision
 from invoicing.approvals.operations import request_approval
-from invoicing.invoices.models import BillingRun
+from invoicing.core.invoice_life import STANDING
+from invoicing.invoices.models import BillingRun, Invoice, InvoiceKind
 from invoicing.invoices.printed_text import money_text
 from invoicing.run_proposals.models import RunProposal
 from invoicing.subscriptions.queries import who_is_billed
@@ -127,6 +128,29 @@ def commit_run(*, proposal_id: int, at: datetime) -> RunProposal:
         proposal.committed_at, proposal.run, proposal.refusal = at, run, ""
         proposal.save(update_fields=["committed_at", "run", "refusal"])
     return proposal
+
+
+def issued_since(*, proposal: RunProposal) -> str:
+    """Say how many of the invoices that an open proposal would issue have been issued otherwise meanwhile; "" where none was."""
+    if proposal.committed_at is not None or proposal.figures is None:
+        return ""
+    due = {
+        (row["customer"], datetime.fromisoformat(row["period_start"]))
+        for row in proposal.figures["rows"]
+        if row["state"] == ISSUED
+    }
+    rows = Invoice.objects.filter(
+        kind=InvoiceKind.PERIOD,
+        status__in=STANDING,
+        customer__key__in={key for key, _ in due},
+        period_start__in={start for _, start in due},
+    )
+    number = len(due & set(rows.values_list("customer__key", "period_start")))
+    return (
+        f"{number:,} of {len(due):,} {counted('invoice', len(due))} {'has' if number == 1 else 'have'} been issued"
+        if number
+        else ""
+    )
 
 
 def run_summary(*, figures: dict[str, Any]) -> str:

@@ -274,6 +274,9 @@ def _billed(batch: Sequence[_Due], deed: _Deed) -> RunReport:
         note_missing_tax(told, customer, period, missing=missing)
         if invoice.status == InvoiceStatus.DRAFT and not (waits or held or missing):
             ready.append(invoice)
+    for invoice in ready:
+        # It belongs to the run that issues it, whichever drafted it.
+        invoice.billing_run = deed.run
     if deed.finish is not None:
         deed.finish(invoices=ready, at=deed.at, actor=deed.actor, reason=deed.reason)
     told.invoice_keys = [invoice.pk for invoice in invoices]

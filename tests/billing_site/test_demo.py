@@ -16,7 +16,7 @@ from moneyed import Money
 
 from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.founding import found_company, let_cards_go_bad, sign_up
-from billing_site.demo.keepsake import FINANCE_LOGIN, ensure_finance_login
+from billing_site.demo.keepsake import FINANCE_LOGIN, ensure_staff_logins
 from billing_site.demo.months import legs_until, openings_at
 from billing_site.demo.settling import NEVER_PAID, record_transfers
 from billing_site.demo.tidying import CREDITED, tidy_up
@@ -177,7 +177,7 @@ def test_what_finance_tidies_up_is_done_once_however_often_the_demo_starts() -> 
     settle_payment(
         invoice_id=invoice.pk, channel="stripe", reference="ch_1", amount=invoice.total, received_at=legs[0].end
     )
-    ensure_finance_login()
+    ensure_staff_logins()
 
     for _time in range(2):
         tidy_up(first_day=legs[0].start, at=CREATED_AT)

@@ -77,7 +77,7 @@
       if (row.parentElement === table.tHead) { return; }
       Array.prototype.forEach.call(row.cells, function (cell, index) {
         if (index && cell.colSpan === 1 && titles[index]) { cell.dataset.label = titles[index]; }
-        if (!cell.textContent.trim()) { cell.dataset.empty = "yes"; }
+        if (!cell.textContent.trim() && !cell.querySelector("input, select, textarea, button, img")) { cell.dataset.empty = "yes"; }
       });
     });
   }

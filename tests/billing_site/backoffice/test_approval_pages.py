@@ -99,6 +99,43 @@ def test_a_figure_that_moved_is_named_on_the_page_and_the_run_is_refused(
     assert "anna has refused it: no" in finance.get(page_of(proposal)).content.decode()
 
 
+def test_nobody_signs_a_run_of_which_an_invoice_was_issued_singly_meanwhile(
+    proposal: RunProposal, finance: Client, approver: Client
+) -> None:
+    draft = Invoice.objects.get(customer__key="cust_beta", status="draft")
+    finance.post(reverse("admin:invoicing_invoice_issue", args=[draft.pk]), {"reason": "asked for by the customer"})
+
+    shown = approver.get(page_of(proposal)).content.decode()
+    assert "1 of 1 invoice has been issued since. Make the figures again" in shown
+    assert page_of(proposal, "sign") not in shown
+    signed = {"digest": proposal.figures_digest, "reason": "compared with June"}
+    refused = approver.post(page_of(proposal, "sign"), signed, follow=True).content.decode()
+    assert "Not signed: 1 of 1 invoice has been issued since." in refused
+    assert RunProposal.objects.get().approval.decision == ""
+
+
+def test_an_issued_run_leads_to_the_invoices_that_it_issued(
+    proposal: RunProposal, finance: Client, approver: Client
+) -> None:
+    approver.post(page_of(proposal, "sign"), {"digest": proposal.figures_digest, "reason": "compared with June"})
+    finance.post(page_of(proposal, "issue"), {"digest": proposal.figures_digest})
+    issue_proposed_run(proposal.pk)
+
+    issued = Invoice.objects.get(customer__key="cust_beta")
+    assert issued.billing_run == RunProposal.objects.get().run
+    listed = reverse("admin:invoicing_invoice_changelist") + f"?billing_run__id__exact={issued.billing_run_id}"
+    assert listed in finance.get(page_of(proposal)).content.decode()
+    assert str(issued.number) in finance.get(listed).content.decode()
+
+
+def test_who_may_not_approve_is_told_so_in_a_page_with_a_way_back(proposal: RunProposal, finance: Client) -> None:
+    refused = finance.post(page_of(proposal, "sign"), {"digest": proposal.figures_digest, "reason": "me myself"})
+
+    assert refused.status_code == 403
+    assert "Approving takes the group Approvers, and never who asked" in refused.content.decode()
+    assert reverse("admin:index") in refused.content.decode()
+
+
 def test_a_run_of_a_day_to_come_is_refused_at_its_field(finance: Client) -> None:
     ahead = finance.post(reverse("admin:invoicing_runproposal_add"), {"until": "2099-01-01", "reason": "early"})
 

@@ -68,9 +68,13 @@ def test_what_cannot_be_credited_is_told_at_its_field(finance: Client) -> None:
 
     too_much = finance.post(page, form | {"lines-0-quantity": "11"})
     nothing = finance.post(page, form)
+    either = finance.post(page, form | {"what": "whole", "lines-0-quantity": "1"})
 
     assert set(too_much.context["lines"].forms[0].errors) == {"quantity"}
     assert set(nothing.context["form"].errors) == {"what"}
+    assert either.context["form"].errors["what"] == [
+        "Something is entered at line 1: choose the lines below, or clear it."
+    ]
     assert CreditNote.objects.count() == 0
 
 
