@@ -213,7 +213,7 @@ class SpendNotice(models.Model):
 
     def __str__(self) -> str:
         if self.kind == NoticeKind.PENDING:
-            return f"Pending charges of {self.customer}"
+            return f"pending charges of {self.customer}"
         return f"{self.threshold} % of {self.budget}"
 
 

@@ -33,6 +33,13 @@ def quantity(amount: Decimal | int | str, unit: str = "") -> str:
 
 
 @register.filter
+def headed(title: object) -> str:
+    """Write a title with a capital, but an id or a key as it is: dp_1 is not Dp_1."""
+    text = str(title)
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+
+
+@register.filter
 def bare(amount: Decimal) -> str:
     """Write a number without separators and trailing zeros."""
     return plain(amount)
