@@ -231,10 +231,13 @@ def test_the_whole_demo_is_loaded_billed_paid_and_verified_and_a_second_start_ch
     shown = first[first.index("Invoices    ") :] if "Invoices    " in first else first
     unpaid = [line for line in shown.splitlines() if "INV-" in line]
     assert len(unpaid) == 5
-    assert invoices_shown(shown) == (122, 117, 4, 1)
+    # One progressive invoice in the last month that is billed, and one in the running month where that is long enough.
+    progressive = invoices_shown(shown)[0] - 122
+    assert progressive in (1, 2)
+    assert invoices_shown(shown) == (122 + progressive, 117 + progressive, 4, 1)
     assert sum("Kino Lab" in line for line in unpaid) == 2
     assert "given up" in shown
-    assert "key bbk_" in shown and "password demo" in shown and "Finance, who closed" in shown
+    assert "key bbk_" in shown and "password demo" in shown and "Finance, who closed" in shown and "anton, same password: approves" in shown
     assert _without_links(second) in _without_links(first)
     assert "all equal" in manage("verify")
     assert "wrong" not in manage("doctor")
