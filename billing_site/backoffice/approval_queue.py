@@ -1,17 +1,61 @@
-"""What waits for a second person."""
+"""What waits for a second person: what the reader could approve, and what he asks others for."""
 
-from billing_site.backoffice.work_queue import WorkQueue, admin_list, first_named
-from invoicing.approvals.queries import open_approvals
+from collections.abc import Callable, Iterable
+
+from django.db.models import F
+from moneyed import Money
+
+from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency
+from invoicing.approvals.models import Approval, ApprovedDeed
+from invoicing.approvals.queries import approvals_to_give, own_requests
+from invoicing.gate.models import InvoiceHold
+from invoicing.invoices.models import Invoice
+from invoicing.workflows.ask_first import asked_amount
+
+OF_INVOICES = (ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF)
 
 
-def approval_queue() -> WorkQueue:
-    """Return the deeds that somebody has asked for and that somebody else must decide about."""
-    waiting = list(open_approvals().values_list("summary", "requested_at"))
+def approval_queues(*, name: str, allowed: Callable[[str], bool]) -> list[WorkQueue]:
+    """Return what this person could approve, and what he asks for and others decide; `allowed` says what he may."""
+    return [
+        _queue(
+            "Approvals to give",
+            link="state=mine",
+            empty="A billing run that somebody proposes, a large release, or a month to be opened again stands here until somebody else signs or refuses it.",
+            waiting=list(approvals_to_give(name=name, allowed=allowed)),
+        ),
+        _queue(
+            "Your requests that wait for others",
+            link="state=asked",
+            empty="What takes two people and you have asked for stands here until somebody else approves or refuses it.",
+            waiting=list(own_requests(name=name)),
+        ),
+    ]
+
+
+def _queue(title: str, *, link: str, empty: str, waiting: list[Approval]) -> WorkQueue:
+    more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
     return WorkQueue(
-        name="Approvals to give",
-        link=admin_list("approval", "state=open"),
-        empty="A billing run that somebody proposes, a large release, or a month to be opened again stands here until somebody else signs or refuses it.",
+        name=title,
+        link=admin_list("approval", link),
+        empty=empty,
         count=len(waiting),
-        oldest=waiting[0][1] if waiting else None,
-        why=first_named([summary for summary, _ in waiting]),
+        oldest=waiting[0].requested_at if waiting else None,
+        money=_money_of(waiting),
+        why=f"{waiting[0]}{more}" if waiting else "",
+    )
+
+
+def _money_of(waiting: Iterable[Approval]) -> tuple[Money, ...]:
+    """Add up what is asked for, by currency: credit notes, write-offs and releases, which are over an amount."""
+    numbers = [(ApprovedDeed(one.deed), int(one.subject.rpartition(" ")[2]), one) for one in waiting]
+    credited = [(number, one) for deed, number, one in numbers if deed in OF_INVOICES]
+    released = [number for deed, number, _ in numbers if deed is ApprovedDeed.RELEASE]
+    invoices = Invoice.objects.in_bulk([number for number, _ in credited])
+    amounts = [asked_amount(one, currency=invoices[number].currency) for number, one in credited]
+    return amounts_by_currency(
+        [
+            *({"currency": amount.currency.code, "amount": amount.amount} for amount in amounts),
+            *InvoiceHold.objects.filter(pk__in=released).values("currency", amount=F("total")),
+        ]
     )

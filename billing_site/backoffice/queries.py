@@ -1,6 +1,6 @@
 """The data of the index: what needs someone, how the month stands, whether everything flows. A bounded number of queries."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -95,9 +95,15 @@ class IndexPage:
         return not self.waiting
 
 
-def index_page(*, at: datetime) -> IndexPage:
-    """Return the index as of `at`; the number of queries does not depend on the number of rows."""
-    return IndexPage(at=at, queues=work_queues(at=at), months=_months(at=at), days=_days(at=at), flows=_flows(at=at))
+def anybody(_: str) -> bool:
+    """Allow everything: what waits for whoever may."""
+    return True
+
+
+def index_page(*, at: datetime, name: str = "", allowed: Callable[[str], bool] = anybody) -> IndexPage:
+    """Return the index as of `at`, as one person sees it, or with all that waits; the number of queries does not depend on the number of rows."""
+    queues = work_queues(at=at, name=name, allowed=allowed)
+    return IndexPage(at=at, queues=queues, months=_months(at=at), days=_days(at=at), flows=_flows(at=at))
 
 
 def _months(*, at: datetime) -> list[MonthFigures]:

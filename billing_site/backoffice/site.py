@@ -28,7 +28,9 @@ class BackofficeSite(UnfoldAdminSite):
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """Show what waits for people, how the month stands and whether everything flows."""
         at = now()
-        page = index_page(at=at) if request.user.has_perm("invoicing.view_invoice") else None
+        may = request.user.has_perm
+        name = request.user.get_username()
+        page = index_page(at=at, name=name, allowed=may) if may("invoicing.view_invoice") else None
         charts = [
             {"currency": currency, "days": days, "svg": _chart(currency, days)}
             for currency, days in (page.days if page else {}).items()

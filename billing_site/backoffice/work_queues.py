@@ -1,6 +1,6 @@
 """The work that waits for people: each kind with its number, its oldest, its money by currency, and why it waits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.db.models import Count, DecimalField, F, Max, Min, OuterRef, Q, Quer
 from django.urls import reverse
 from moneyed import Money
 
-from billing_site.backoffice.approval_queue import approval_queue
+from billing_site.backoffice.approval_queue import approval_queues
 from billing_site.backoffice.credit_queue import refund_queue, top_up_queue
 from billing_site.backoffice.dispute_queue import dispute_queue
 from billing_site.backoffice.document_queue import document_queue
@@ -45,10 +45,10 @@ LATE_LINES_COUNTED_MAX = 20
 DUE = DecimalField(max_digits=19, decimal_places=3)
 
 
-def work_queues(*, at: datetime) -> list[WorkQueue]:
-    """Return every kind of work, in the order in which it should be looked at."""
+def work_queues(*, at: datetime, name: str, allowed: Callable[[str], bool]) -> list[WorkQueue]:
+    """Return every kind of work, in the order in which this person should look at it; `allowed` says what he may."""
     return [
-        approval_queue(),
+        *approval_queues(name=name, allowed=allowed),
         held_queue(),
         draft_queue(),
         *push_queues(),

@@ -40,19 +40,21 @@ from invoicing.approvals.models import (
     Decision,
 )
 from invoicing.approvals.operations import set_limit
+from invoicing.approvals.queries import approvals_to_give, decidable_deeds, own_requests
+from invoicing.credit_notes.models import CreditNote
 from invoicing.workflows.approve import decide
+from invoicing.write_offs.models import WriteOff
 
-DECIDE = "invoicing.decide_approval"
 SET_LIMIT = "invoicing.set_approvallimit"
 TONES = {"": AMBER, Decision.APPROVED: GREEN, Decision.REFUSED: RED, Decision.WITHDRAWN: GREY}
-# Where the subject of each deed is looked at; its number stands last in the subject.
+# Where the subject of each deed is looked at (its number stands last in the subject), what is seen there, and what came of an approval.
 PAGES = {
-    ApprovedDeed.BILLING_RUN: "admin:invoicing_runproposal_change",
-    ApprovedDeed.RELEASE: "admin:invoicing_invoicehold_change",
-    ApprovedDeed.CREDIT_NOTE: "admin:invoicing_invoice_change",
-    ApprovedDeed.WRITE_OFF: "admin:invoicing_invoice_change",
-    ApprovedDeed.PRICE_VERSION: "admin:invoicing_planversion_change",
-    ApprovedDeed.REOPENING: "admin:invoicing_monthclose_change",
+    ApprovedDeed.BILLING_RUN: ("runproposal", "the run, invoice by invoice", "Signed: it is issued there"),
+    ApprovedDeed.RELEASE: ("invoicehold", "the held invoice, with what the checks found", "Released"),
+    ApprovedDeed.CREDIT_NOTE: ("invoice", "the invoice it credits", "Issued as"),
+    ApprovedDeed.WRITE_OFF: ("invoice", "the invoice that is given up", "Written off as"),
+    ApprovedDeed.PRICE_VERSION: ("planversion", "the prices, beside those before", "Published"),
+    ApprovedDeed.REOPENING: ("monthclose", "the month, with its certificate", "Opened again"),
 }
 
 
@@ -64,12 +66,23 @@ class DecidedFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the states."""
-        return [("open", "Waits for a second person"), *Decision.choices]
+        return [
+            ("open", "Waits for a second person"),
+            ("mine", "You could approve"),
+            ("asked", "You ask for, and waits for others"),
+            *Decision.choices,
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Keep those in the chosen state."""
-        if self.value() == "open":
-            return queryset.filter(decision="")
+        name = actor_of(request)
+        match self.value():
+            case "open":
+                return queryset.filter(decision="")
+            case "mine":
+                return queryset.filter(pk__in=approvals_to_give(name=name, allowed=request.user.has_perm).values("pk"))
+            case "asked":
+                return queryset.filter(pk__in=own_requests(name=name).values("pk"))
         return queryset.filter(decision=self.value()) if self.value() in Decision.values else queryset
 
 
@@ -82,22 +95,33 @@ def decided_words(approval: Approval) -> str | SafeString:
 
 def may_decide_deed(request: HttpRequest, deed: str) -> bool:
     """Say whether this person approves deeds of this kind: all of them, or these."""
-    return bool(request.user.has_perm(DECIDE) or request.user.has_perm(f"invoicing.decide_{deed}"))
+    return deed in decidable_deeds(allowed=request.user.has_perm)
+
+
+def is_own(request: HttpRequest, approval: Approval) -> bool:
+    """Say whether this person asks for it."""
+    return approval.requested_by.lower() == actor_of(request).lower()
 
 
 def may_decide(request: HttpRequest, approval: Approval) -> bool:
     """Say whether this person may approve or refuse what another asks for."""
-    is_other = approval.requested_by.lower() != actor_of(request).lower()
-    return not approval.decision and is_other and may_decide_deed(request, approval.deed)
+    return not approval.decision and not is_own(request, approval) and may_decide_deed(request, approval.deed)
+
+
+def subject_page(approval: Approval) -> str:
+    """Return where what is decided about is looked at."""
+    page = PAGES[ApprovedDeed(approval.deed)][0]
+    return reverse(f"admin:invoicing_{page}_change", args=[approval.subject.rpartition(" ")[2]])
+
+
+def sentence(text: str) -> str:
+    """End a text that may end on an abbreviation (Lda.) with one full stop."""
+    return text if text.endswith(".") else f"{text}."
 
 
 def waits_words(done: object) -> str:
     """Say that a deed waits for a second person, where it does; "" where it is done."""
-    return (
-        f"It takes two people: “{done.summary}” waits for somebody else to approve."
-        if isinstance(done, Approval)
-        else ""
-    )
+    return f"It takes two people: “{done}” waits for somebody else to approve." if isinstance(done, Approval) else ""
 
 
 @admin.register(Approval)
@@ -110,7 +134,8 @@ class ApprovalAdmin(ReadOnlyAdmin):
     search_fields = ("summary", "reason", "requested_by", "decided_by")
     ordering = ("-id",)
     actions_detail = ("approve", "refuse", "withdraw")
-    fields = ("what", "subject_link", "state", "figures", "asked_for", "decided", "digest")
+    fields = ("what", "subject_link", "state", "figures", "asked_for", "decided", "outcome", "exactly")
+    change_form_after_template = "backoffice/approval_decision.html"
     empty_message = "What takes two people (a billing run, a large release, credit note or write-off, new prices, a month to be opened again) stands here from when somebody asks for it."
 
     @admin.display(description="What", ordering="summary")
@@ -121,8 +146,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     @admin.display(description="Look at it")
     def subject_link(self, approval: Approval) -> SafeString:
         """Link to what is decided about."""
-        page = PAGES[ApprovedDeed(approval.deed)]
-        return link(reverse(page, args=[approval.subject.rpartition(" ")[2]]), "every figure, before you decide")
+        return link(subject_page(approval), PAGES[ApprovedDeed(approval.deed)][1])
 
     @admin.display(description="State", ordering="decision")
     def state(self, approval: Approval) -> SafeString:
@@ -148,9 +172,49 @@ class ApprovalAdmin(ReadOnlyAdmin):
         """Show by whom, when and why."""
         return decided_words(approval)
 
+    @admin.display(description="What came of it")
+    def outcome(self, approval: Approval) -> str | SafeString:
+        """Link to what was done once it was approved."""
+        if approval.decision != Decision.APPROVED:
+            return "nothing is done" if approval.decision else "nothing yet"
+        words = PAGES[ApprovedDeed(approval.deed)][2]
+        note = CreditNote.objects.filter(approval=approval).first()
+        if note is not None:
+            return link(reverse("admin:invoicing_creditnote_change", args=[note.pk]), f"{words} {note}")
+        given_up = WriteOff.objects.filter(approval=approval).first()
+        if given_up is not None:
+            return link(reverse("admin:invoicing_writeoff_change", args=[given_up.pk]), f"{words} {given_up}")
+        return link(subject_page(approval), words)
+
+    @admin.display(description="Only exactly this is approved")
+    def exactly(self, approval: Approval) -> SafeString:
+        """Show the digest of what is approved."""
+        return format_html('<span class="bo-hash">{}</span>', approval.digest)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         """Show it all."""
         return self.fields
+
+    def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
+        """Offer no tabs: the buttons stand under the text, while there is something to decide."""
+        return []
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the request, with the buttons that this person can press."""
+        approval: Approval = self.row_or_404(request, object_id)
+        return super().change_view(
+            request,
+            object_id,
+            form_url,
+            {
+                "approval": approval,
+                "may_decide": may_decide(request, approval),
+                "may_withdraw": is_own(request, approval) and not approval.decision,
+                **(extra_context or {}),
+            },
+        )
 
     @action(description="Approve", url_path="approve")
     def approve(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -169,11 +233,13 @@ class ApprovalAdmin(ReadOnlyAdmin):
 
     def _decide(self, request: HttpRequest, object_id: str, decision: Decision) -> HttpResponse:
         approval: Approval = self.row_or_404(request, object_id)
-        is_own = approval.requested_by.lower() == actor_of(request).lower()
-        if not (may_decide_deed(request, approval.deed) or (is_own and decision is Decision.WITHDRAWN)):
+        own = is_own(request, approval)
+        if not (own if decision is Decision.WITHDRAWN else not own and may_decide_deed(request, approval.deed)):
             raise PermissionDenied
         verb = {Decision.APPROVED: "Approve", Decision.REFUSED: "Refuse", Decision.WITHDRAWN: "Withdraw"}[decision]
         page = reverse("admin:invoicing_approval_change", args=[approval.pk])
+        if approval.decision and request.method != "POST":
+            return go(page)
         form = ReasonForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             attempt(
@@ -186,16 +252,14 @@ class ApprovalAdmin(ReadOnlyAdmin):
                     actor=actor_of(request),
                     reason=form.cleaned_data["reason"],
                 ),
-                done=lambda decided: f"{decided.get_decision_display()}: {decided.summary}.",
+                done=lambda decided: f"{decided.get_decision_display()}: {sentence(decided.summary)}",
             )
             return go(page)
-        own = "You have asked for this yourself: somebody else decides."
         return confirmation(
             request,
             admin=self,
             title=f"{verb}: {approval.get_deed_display().lower()}",
-            effect=f"{approval.summary}. {approval.requested_by} asks for it: {approval.reason}",
-            warnings=[own] if is_own and decision is not Decision.WITHDRAWN else [],
+            effect=f"{sentence(approval.summary)} {approval.requested_by} asks for it: {approval.reason}",
             form=form,
             submit=verb,
             hidden=[("digest", approval.digest)],
@@ -214,7 +278,8 @@ class LimitForm(ReasonForm):
     amount = forms.DecimalField(
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="This amount or more takes two people; empty: one person is enough for any. Prices are over no amount: 0 takes two people always.",
+        help_text="This amount or more takes two people; empty: one person is enough for any amount. For the publication of prices there is no amount: enter 0 and two people publish each time, leave it empty and one is enough.",
+        error_messages={"invalid": "Enter an amount with a point: 50.00."},
     )
     field_order = ("deed", "currency", "amount", "reason")
 
@@ -226,6 +291,7 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
     list_display = ("limit", "deed", "currency", "actor", moment_column("set_at", "Set"), "reason")
     list_filter = ("deed", "currency")
     ordering = ("-id",)
+    fields = ("deed", "currency", "limit", "in_force_since", "actor", "reason")
     empty_message = "Without a limit one person is enough to release a held invoice, to credit, to write off or to publish new prices. Set one for each deed and currency that you bill in; for new prices one says always or never."
 
     @admin.display(description="From", ordering="amount")
@@ -234,6 +300,15 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
         if limit.amount is None:
             return "no limit"
         return "always" if limit.currency == NO_CURRENCY else money(Money(limit.amount, limit.currency))
+
+    @admin.display(description="Set")
+    def in_force_since(self, limit: ApprovalLimit) -> SafeString:
+        """Show since when it holds."""
+        return moment(limit.set_at)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """Show it all."""
+        return self.fields
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever may set limits sets new ones."""

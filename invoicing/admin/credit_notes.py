@@ -81,7 +81,7 @@ class CreditNoteAdmin(ReadOnlyAdmin):
         "customer_link",
         "amount",
         "became",
-        "reason",
+        "why",
         "actor",
         moment_column("issued_at", "Issued"),
     )
@@ -119,6 +119,11 @@ class CreditNoteAdmin(ReadOnlyAdmin):
             if amount.amount
         )
         return format_html('<span class="bo-small">{}</span>', told)
+
+    @admin.display(description="Reason", ordering="reason")
+    def why(self, note: CreditNote) -> SafeString:
+        """Show the reason on two lines, the whole of it on hover."""
+        return format_html('<span class="bo-clamp" title="{}">{}</span>', note.reason, note.reason)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

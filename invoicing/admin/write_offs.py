@@ -17,9 +17,10 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.money import round_money, total
 from invoicing.admin.approvals import waits_words
 from invoicing.admin.invoice_page import WRITE_OFF
+from invoicing.approvals.models import ApprovedDeed
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import InvoiceStatus
-from invoicing.workflows.ask_first import write_off_or_ask
+from invoicing.workflows.ask_first import takes_second_person, write_off_or_ask
 from invoicing.workflows.write_off_invoice import take_back_write_off
 from invoicing.write_offs.models import WriteOff
 from invoicing.write_offs.queries import with_recoveries
@@ -42,6 +43,13 @@ class WriteOffPages(ReadOnlyAdmin):
             if invoice.tax_amount
             else ""
         )
+        over = money_text(invoice.amount_due)
+        large_from = takes_second_person(invoice=invoice, deed=ApprovedDeed.WRITE_OFF, amount=invoice.amount_due)
+        two = (
+            f" From {money_text(large_from)} on two people decide: it is asked for, and done once another approves."
+            if large_from
+            else ""
+        )
         return confirm_with_reason(
             request,
             admin=self,
@@ -50,10 +58,10 @@ class WriteOffPages(ReadOnlyAdmin):
             deed=lambda **who: write_off_or_ask(invoice_id=invoice.pk, at=now(), **who),
             done=lambda done: waits_words(done) or f"{money_text(done.amount)} of {invoice.number} are written off.",
             title=f"Write {invoice} off",
-            effect=f"{money_text(invoice.amount_due)} are open and become a loss in the books.{tax} The debt stays: money that comes after"
-            " all is recorded as ever.",
+            effect=f"{over} are open and become a loss in the books.{tax} The debt stays: money that comes after"
+            f" all is recorded as ever.{two}",
             warnings=[AT_STRIPE] if invoice.settlement_channel == SettlementChannel.STRIPE else [],
-            submit=f"Write {money_text(invoice.amount_due)} off",
+            submit=f"Ask to write {over} off" if large_from else f"Write {over} off",
             dangerous=True,
         )
 

@@ -1,15 +1,33 @@
 """What may be asked about deeds that take two people."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from django.db.models import QuerySet
 
 from invoicing.approvals.models import NO_CURRENCY, SWITCHED, Approval, ApprovalLimit, ApprovedDeed
 
+DECIDE = "invoicing.decide_approval"
+
 
 def open_approvals() -> "QuerySet[Approval]":
     """Return what waits for somebody to decide, oldest first."""
     return Approval.objects.filter(decision="").order_by("requested_at", "id")
+
+
+def decidable_deeds(*, allowed: Callable[[str], bool]) -> list[ApprovedDeed]:
+    """Return the deeds that somebody approves when another asks for them; `allowed` says of a permission whether he has it."""
+    return [deed for deed in ApprovedDeed if allowed(DECIDE) or allowed(f"invoicing.decide_{deed.value}")]
+
+
+def approvals_to_give(*, name: str, allowed: Callable[[str], bool]) -> "QuerySet[Approval]":
+    """Return what waits for this person, or another who may, to decide: what he asks for himself waits for others."""
+    return open_approvals().filter(deed__in=decidable_deeds(allowed=allowed)).exclude(requested_by__iexact=name)
+
+
+def own_requests(*, name: str) -> "QuerySet[Approval]":
+    """Return what this person asks for and others have not decided yet."""
+    return open_approvals().filter(requested_by__iexact=name)
 
 
 def last_approval(*, deed: ApprovedDeed, subject: str) -> Approval | None:

@@ -385,13 +385,13 @@ def _held(creditable: CreditableInvoice, *, at: datetime) -> dict[int, Money]:
 
 
 def _check_disposition(creditable: CreditableInvoice, disposition: str, rest: Money) -> None:
-    open_, currency = plain(creditable.open.amount), creditable.invoice.currency
+    open_, currency = creditable.open.amount, creditable.invoice.currency
     if disposition not in Disposition.values:
-        message = f"must be one of {', '.join(Disposition.values)}"
-        raise InvalidFields((FieldError("disposition", "unknown", message),))
+        raise InvalidFields((FieldError("disposition", "unknown", f"must be one of {', '.join(Disposition.values)}"),))
     if disposition == Disposition.OFFSET and rest.amount:
-        message = f"only {currency} {open_} are open: say whether the rest is a balance or a refund"
-        raise InvalidFields((FieldError("disposition", "exceeds_open", message),))
+        told = f"only {currency} {plain(open_)} are open" if open_ else "nothing is open"
+        told += ": keep the rest as credit for later invoices (balance) or pay it back (refund)"
+        raise InvalidFields((FieldError("disposition", "exceeds_open", told),))
     if disposition == Disposition.REFUND and rest > creditable.refundable:
         message = (
             f"only {currency} {plain(creditable.refundable.amount)} were paid in money and not given back: what credit"

@@ -10,11 +10,13 @@ from moneyed import Money
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict
-from billing_site.kernel.money import plain, wire
+from billing_site.kernel.money import plain, round_money, wire
 from invoicing.approvals.models import Approval, ApprovedDeed
 from invoicing.approvals.operations import NeedsApproval, request_approval
+from invoicing.approvals.queries import limit_of
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credit_notes.operations import AssembledCredit, CreditAsked, asked_digest
+from invoicing.credit_notes.queries import credited_alone
 from invoicing.invoices.models import Invoice
 from invoicing.invoices.operations import locked_invoice
 from invoicing.invoices.printed_text import money_text
@@ -51,7 +53,7 @@ def credit_or_ask(
         deed=ApprovedDeed.CREDIT_NOTE,
         subject=subject_of_invoice(invoice=invoice),
         digest=shown.digest,
-        summary=f"Credit {money_text(money=shown.total)} of invoice {invoice.number}, {invoice.customer_name[:150]}",
+        summary=f"{money_text(money=shown.total)} of invoice {invoice.number} for {invoice.customer_name[:150]}",
         at=at,
         actor=actor,
         reason=reason,
@@ -74,12 +76,12 @@ def write_off_or_ask(*, invoice_id: int, at: datetime, actor: str, reason: str) 
     try:
         return write_off_invoice(invoice_id=invoice_id, at=at, actor=actor, reason=reason)
     except NeedsApproval:
-        tax = [["Tax in its total", money_text(money=invoice.tax_amount)]] if invoice.tax_amount else []
+        tax = [["Tax in it", money_text(money=invoice.tax_amount)]] if invoice.tax_amount else []
     return request_approval(
         deed=ApprovedDeed.WRITE_OFF,
         subject=subject_of_invoice(invoice=invoice),
         digest=_digest_of_write_off(invoice),
-        summary=f"Write {money_text(money=invoice.amount_due)} of invoice {invoice.number} off, {invoice.customer_name[:150]}",
+        summary=f"{money_text(money=invoice.amount_due)} of invoice {invoice.number} for {invoice.customer_name[:150]}",
         at=at,
         actor=actor,
         reason=reason,
@@ -87,10 +89,10 @@ def write_off_or_ask(*, invoice_id: int, at: datetime, actor: str, reason: str) 
             "amount": plain(invoice.amount_due.amount),
             "figures": [
                 ["Invoice", f"{invoice.number}, due {invoice.due_date}"],
+                *tax,
                 ["Total", money_text(money=invoice.total)],
                 ["Paid or credited", money_text(money=invoice.amount_paid + invoice.amount_credited)],
                 ["Open, and given up", money_text(money=invoice.amount_due)],
-                *tax,
             ],
         },
     )
@@ -99,6 +101,19 @@ def write_off_or_ask(*, invoice_id: int, at: datetime, actor: str, reason: str) 
 def subject_of_invoice(*, invoice: Invoice) -> str:
     """Return what an approval calls an invoice."""
     return f"invoice {invoice.pk}"
+
+
+def asked_amount(approval: Approval, *, currency: str) -> Money:
+    """Return over how much of an invoice of this currency a credit note or write-off is asked for."""
+    return round_money(Decimal(approval.asked.get("total") or approval.asked["amount"]), currency)
+
+
+def takes_second_person(*, invoice: Invoice, deed: ApprovedDeed, amount: Money) -> Money | None:
+    """Return the limit from which on a credit note or write-off takes two people, where one over this amount reaches it; None: one is enough."""
+    limit = limit_of(deed=deed, currency=invoice.currency)
+    alone = credited_alone(invoice=invoice) if deed == ApprovedDeed.CREDIT_NOTE else None
+    reached = amount if alone is None else amount + alone
+    return None if limit is None or reached.amount < limit else round_money(limit, invoice.currency)
 
 
 def lock_invoice_of(approval: Approval) -> None:
@@ -163,13 +178,13 @@ def _line_asked(line: dict[str, Any], currency: str) -> CreditAsked:
 
 
 def _figures_of_credit(shown: AssembledCredit) -> list[list[str]]:
-    """Return what the second person sees: each line, and what becomes of the whole."""
+    """Return what the second person sees: each line, tax, the total, and what becomes of it."""
     parts = (
+        ("Tax in it", shown.tax_amount),
+        ("Credited", shown.total),
         ("Off what is open", shown.offset),
         ("Kept as credit", shown.balance),
         ("Paid back", shown.refund),
-        ("Tax in it", shown.tax_amount),
-        ("Credited", shown.total),
     )
     lines = [[f"Line {one.line.position}: {one.line.description}", money_text(money=one.amount)] for one in shown.lines]
     return [*lines, *([words, money_text(money=amount)] for words, amount in parts if amount.amount)]

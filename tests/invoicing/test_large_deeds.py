@@ -143,7 +143,7 @@ def test_a_write_off_takes_two_from_the_limit_on_and_what_is_open_then(workshop:
     limit(ApprovedDeed.WRITE_OFF, "100")
     asked = write_off(workshop)
     assert isinstance(asked, Approval)
-    assert asked.summary == f"Write USD 100.00 of invoice {workshop.number} off, {workshop.customer_name}"
+    assert asked.summary == f"USD 100.00 of invoice {workshop.number} for {workshop.customer_name}"
     with pytest.raises(NeedsApproval):
         write_off_invoice(invoice_id=workshop.pk, at=LATER, **WHO)
     decided(asked)

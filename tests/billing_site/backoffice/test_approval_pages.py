@@ -62,7 +62,7 @@ def test_a_run_is_proposed_signed_by_another_and_issued_as_signed(
     assert support.get(page_of(proposal)).status_code == 200
     assert support.post(page_of(proposal, "issue")).status_code == 403
     [queue] = [one for one in index_page(at=month(8)).queues if one.name == "Approvals to give"]
-    assert (queue.count, queue.why) == (1, "Issue 1 invoice, USD 12.00; 1 held stay drafts")
+    assert (queue.count, queue.why) == (1, "Billing run: Issue 1 invoice, USD 12.00; 1 held stay drafts")
 
     finance.post(page_of(proposal, "issue"), {"digest": proposal.figures_digest})
     assert RunProposal.objects.get().asked_at is None
@@ -176,7 +176,7 @@ def test_a_large_release_waits_for_an_approver_and_limits_are_set_by_approvers(
     decide = reverse("admin:invoicing_approval_approve", args=[asked.pk])
     assert finance.post(decide, {"digest": asked.digest, "reason": "me too"}).status_code == 403
     assert (
-        "every figure, before you decide"
+        "the held invoice, with what the checks found"
         in approver.get(reverse("admin:invoicing_approval_change", args=[asked.pk])).content.decode()
     )
     approver.post(decide, {"digest": asked.digest, "reason": "seen the mail"})
