@@ -82,7 +82,6 @@ class CreditNoteAdmin(ReadOnlyAdmin):
         "amount",
         "became",
         "why",
-        "actor",
         moment_column("issued_at", "Issued"),
     )
     list_filter = (RefundFilter, "disposition", "currency", ("issued_at", admin.DateFieldListFilter))
@@ -106,7 +105,7 @@ class CreditNoteAdmin(ReadOnlyAdmin):
         """Show what it is over."""
         return money(note.total)
 
-    @admin.display(description="What became of it")
+    @admin.display(description="Became")
     def became(self, note: CreditNote) -> SafeString:
         """Show the parts."""
         told = ", ".join(
@@ -122,8 +121,9 @@ class CreditNoteAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Reason", ordering="reason")
     def why(self, note: CreditNote) -> SafeString:
-        """Show the reason on two lines, the whole of it on hover."""
-        return format_html('<span class="bo-clamp" title="{}">{}</span>', note.reason, note.reason)
+        """Show the reason on two lines, the whole of it on hover, and whose it is."""
+        clipped = format_html('<span class="bo-clamp" title="{}">{}</span>', note.reason, note.reason)
+        return format_html('{}<span class="bo-line bo-small bo-faint">{}</span>', clipped, note.actor)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
