@@ -17,7 +17,6 @@ from billing_site.kernel.period import Period
 from invoicing.admin.customer_page import amount_due
 from invoicing.admin.dispute_words import dispute_entries, dispute_moments, disputed_words
 from invoicing.approvals.models import Approval
-from invoicing.approvals.queries import open_approvals
 from invoicing.core.gate_states import GateState
 from invoicing.core.invoice_life import COLLECTABLE, STANDING, InvoiceStage
 from invoicing.credit_notes.creditable import creditable_of
@@ -34,7 +33,7 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.payments.dispute import Dispute
 from invoicing.payments.disputes import disputes_of
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus
-from invoicing.workflows.ask_first import asked_amount, subject_of_invoice
+from invoicing.workflows.ask_first import asked_of_invoice
 from invoicing.write_offs.models import WriteOff
 from invoicing.write_offs.queries import write_offs_of
 
@@ -150,7 +149,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
     notes = list(invoice.credit_notes.order_by("id"))
     write_offs = write_offs_of(invoice=invoice)
     disputes = disputes_of(invoice=invoice)
-    requests = list(open_approvals().filter(subject=subject_of_invoice(invoice=invoice)))
+    settled = disputed_words(disputes) or _credited_words(invoice, notes)
     changes = history_of(invoice)
     state = invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at)
     held = hold_in_force(invoice=invoice) if invoice.status == InvoiceStatus.DRAFT else None
@@ -162,9 +161,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         at=at,
         state=held.state if held else state,
         held=held,
-        question=disputed_words(disputes)
-        or _credited_words(invoice, notes)
-        or _question(invoice, state, push, failures, at=at),
+        question=settled or _question(invoice, state, push, failures, at=at),
         advice=_advice(invoice, push, failures),
         due=amount_due(invoice),
         sections=sections or [Section("", "", tuple(lines), invoice.subtotal)],
@@ -189,7 +186,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         may_credit=can_be_credited(invoice) and allowed(CREDIT),
         credit_notes=notes,
         credited=total((note.total for note in notes), invoice.currency),
-        asked=[(one, asked_amount(one, currency=invoice.currency)) for one in requests],
+        asked=asked_of_invoice(invoice=invoice),
         may_write_off=can_be_written_off(invoice) and allowed(WRITE_OFF),
         may_expect_again=invoice.status == InvoiceStatus.WRITTEN_OFF and allowed(WRITE_OFF),
         write_offs=write_offs,

@@ -13,7 +13,7 @@ from billing_site.kernel.errors import Conflict
 from billing_site.kernel.money import plain, round_money, wire
 from invoicing.approvals.models import Approval, ApprovedDeed
 from invoicing.approvals.operations import NeedsApproval, request_approval
-from invoicing.approvals.queries import limit_of
+from invoicing.approvals.queries import limit_of, open_approvals
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credit_notes.operations import AssembledCredit, CreditAsked, asked_digest
 from invoicing.credit_notes.queries import credited_alone
@@ -106,6 +106,12 @@ def subject_of_invoice(*, invoice: Invoice) -> str:
 def asked_amount(approval: Approval, *, currency: str) -> Money:
     """Return over how much of an invoice of this currency a credit note or write-off is asked for."""
     return round_money(Decimal(approval.asked.get("total") or approval.asked["amount"]), currency)
+
+
+def asked_of_invoice(*, invoice: Invoice) -> list[tuple[Approval, Money]]:
+    """Return the credit note and the write-off of an invoice that wait for a second person, each with its amount."""
+    waiting = open_approvals().filter(subject=subject_of_invoice(invoice=invoice))
+    return [(approval, asked_amount(approval, currency=invoice.currency)) for approval in waiting]
 
 
 def takes_second_person(*, invoice: Invoice, deed: ApprovedDeed, amount: Money) -> Money | None:
