@@ -45,7 +45,7 @@ def test_a_customer_is_created_read_listed_and_changed_with_the_key_as_its_autho
     changed = caller.patch("/api/v1/customers/cust_acme", {"name": "Acme AG", "net_terms_days": 0})
 
     assert created.status_code == 201
-    assert created.json() == ACME | {"state": "trial", "created_at": created.json()["created_at"]}
+    assert created.json() == ACME | {"billed_to": "", "state": "trial", "created_at": created.json()["created_at"]}
     assert created.json()["created_at"].endswith("Z")
     assert changed.status_code == 200
     assert changed.json() == created.json() | {"name": "Acme AG", "net_terms_days": 0}
