@@ -237,7 +237,12 @@ def test_the_whole_demo_is_loaded_billed_paid_and_verified_and_a_second_start_ch
     assert invoices_shown(shown) == (122 + progressive, 117 + progressive, 4, 1)
     assert sum("Kino Lab" in line for line in unpaid) == 2
     assert "given up" in shown
-    assert "key bbk_" in shown and "password demo" in shown and "Finance, who closed" in shown and "anton, same password: approves" in shown
+    assert (
+        "key bbk_" in shown
+        and "password demo" in shown
+        and "Finance, who closed" in shown
+        and "anton, same password: approves" in shown
+    )
     assert _without_links(second) in _without_links(first)
     assert "all equal" in manage("verify")
     assert "wrong" not in manage("doctor")
