@@ -35,6 +35,8 @@ from invoicing.payments.remote import (
 
 # A caller's attempt is one job, which is itself repeated; more retries here would only hold a worker.
 NETWORK_RETRIES = 1
+# From this status on the fault is Stripe's own.
+SERVER_FAULT = 500
 # The deepest expansion that Stripe allows; it leads from an invoice to the charge that paid it.
 PAYMENT = "payments.data.payment.payment_intent"
 
@@ -326,7 +328,11 @@ def stripe_errors() -> Iterator[None]:
     except stripe.StripeError as error:
         retry_after = (error.headers or {}).get("retry-after", "")
         seconds = int(retry_after) if str(retry_after).isdecimal() else None
-        raise GatewayUnavailable(f"Stripe cannot answer now: {_message(error)}", retry_after_seconds=seconds) from error
+        raise GatewayUnavailable(
+            f"Stripe cannot answer now: {_message(error)}",
+            retry_after_seconds=seconds,
+            is_of_request=(error.http_status or 0) >= SERVER_FAULT,
+        ) from error
 
 
 def _client() -> stripe.StripeClient:

@@ -13,14 +13,18 @@ from invoicing.payments.minor_units import from_stripe_minor_units
 
 
 class GatewayUnavailable(BillingError):
-    """Stripe cannot answer now (connection, 5xx, 429, a wrong key): try again later with the same idempotency key."""
+    """Stripe cannot answer now (connection, 5xx, 429, a wrong key): try again later with the same idempotency key.
+
+    `is_of_request` says that it failed at this one request, as far as is known: another may fare better.
+    """
 
     status = 503
     code = "gateway_unavailable"
 
-    def __init__(self, message: str, *, retry_after_seconds: int | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_seconds: int | None = None, is_of_request: bool = False) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.is_of_request = is_of_request
 
 
 class CardDeclined(BillingError):

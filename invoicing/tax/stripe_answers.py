@@ -64,7 +64,7 @@ def read_answer(*, body: dict[str, Any]) -> ToldTax:
     try:
         [line] = body["line_items"]["data"]
         entries = [_read(entry, amount=line["amount"]) for entry in line["tax_breakdown"]]
-    except (KeyError, TypeError, ValueError, ArithmeticError, AssertionError) as problem:
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, AssertionError) as problem:
         raise NotReadable(f"its answer cannot be read: {type(problem).__name__} {problem}".rstrip()) from problem
     if not entries:
         raise NotReadable("its answer names no place and no reason")

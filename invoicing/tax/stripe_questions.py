@@ -34,6 +34,7 @@ ID_TYPES = {
 NEEDED = "Stripe Tax needs it to tell the taxes of an address"
 # docs.stripe.com/tax/customer-locations: a state alone is not enough in the United States, a province is in Canada.
 POSTAL_CODE, REGION = "postal_code", "region"
+LOCATION_INVALID = "customer_tax_location_invalid"
 
 
 def asks_stripe() -> bool:
@@ -44,6 +45,13 @@ def asks_stripe() -> bool:
 def asks_stripe_for(*, seller: str) -> bool:
     """Say whether Stripe Tax decides about what a legal entity sells: one account at Stripe has one company's registrations."""
     return asks_stripe() and seller == settings.STRIPE_TAX_LEGAL_ENTITY
+
+
+def mode_asked() -> str:
+    """Return who answers by the key in use: our sandbox, or Stripe in test or live mode."""
+    if settings.STRIPE_IS_SANDBOX:
+        return "sandbox"
+    return "live" if settings.STRIPE_LIVE_MODE else "test"
 
 
 def address_errors(*, country: str, region: str, postal_code: str) -> list[FieldError]:
@@ -75,7 +83,10 @@ def days_asked(*, question: TaxQuestion) -> dict[date, date]:
 
 
 def inquiry_document(*, question: TaxQuestion, day: date) -> dict[str, Any]:
-    """Return what Stripe is asked about a customer, beside the day: where it is, its VAT id, an exemption from everything."""
+    """Return what Stripe is asked about a customer, beside the day: where it is, its VAT id, an exemption from everything.
+
+    For whom and in which mode is not sent: it keeps apart what the sandbox, a test key or another company's account told.
+    """
     customer = question.customer
     address = {
         "country": customer.country,
@@ -85,6 +96,8 @@ def inquiry_document(*, question: TaxQuestion, day: date) -> dict[str, Any]:
         "line1": customer.line1,
     }
     document: dict[str, Any] = {
+        "legal_entity": question.seller.key,
+        "mode": mode_asked(),
         "currency": question.currency,
         "amount": REFERENCE_AMOUNT,
         "tax_code": settings.STRIPE_TAX_CODE,
@@ -95,6 +108,11 @@ def inquiry_document(*, question: TaxQuestion, day: date) -> dict[str, Any]:
     if customer.number and customer.country in ID_TYPES:
         document["tax_ids"] = [{"type": ID_TYPES[customer.country], "value": customer.number}]
     return document
+
+
+def is_of_customer(*, param: str, code: str) -> bool:
+    """Say whether a refusal of Stripe's is about the customer's own data; otherwise the account, or our question, is at fault."""
+    return code == LOCATION_INVALID or param.startswith("customer_details")
 
 
 def field_in_words(*, param: str) -> str:

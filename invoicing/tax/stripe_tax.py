@@ -91,25 +91,26 @@ class StripeTax:
         return [
             inquiry
             for inquiry in self.inquiries(question=question)
-            if not any(one.kind or at - one.told_at < REFUSED_FOR for one in self._candidates(question, inquiry.day))
+            if (known := self._nearest(question, inquiry.day)) is None
+            or (not known.kind and at - known.told_at >= REFUSED_FOR)
         ]
 
     def _told(self, question: TaxQuestion, day: date) -> TaxAnswer | str:
-        """Return the answer that tells about a day, the nearest one, of several the newest; or why there is none, in words."""
-        candidates = self._candidates(question, day)
-        if told := [one for one in candidates if one.kind]:
-            return min(told, key=lambda one: (abs(one.inquiry.day - day), -one.pk))
+        """Return the answer that tells about a day; or why there is none, in words."""
         name = question.customer.name
-        if not candidates:
+        found = self._nearest(question, day)
+        if found is None:
             return NOT_ASKED.format(day=day.isoformat(), name=name)
-        last = max(candidates, key=lambda one: one.pk)
-        return REFUSED.format(what=field_named(last.refused_field), name=name, refusal=last.refusal)
+        if not found.kind:
+            return REFUSED.format(what=field_named(found.refused_field), name=name, refusal=found.refusal)
+        return found
 
-    def _candidates(self, question: TaxQuestion, day: date) -> list[TaxAnswer]:
-        """Return the answers to the same question that hold on a day."""
+    def _nearest(self, question: TaxQuestion, day: date) -> TaxAnswer | None:
+        """Return the answer to the same question that holds on a day: about the nearest day, of several the newest, a refusal like any other."""
         self._read(since=day)
         digest = digest_of(inquiry_document(question=question, day=day))
-        return [one for one in self._answers.get((question.customer_key, digest), ()) if holds(one.inquiry.day, day)]
+        known = [one for one in self._answers.get((question.customer_key, digest), ()) if holds(one.inquiry.day, day)]
+        return min(known, key=lambda one: (abs(one.inquiry.day - day), -one.pk), default=None)
 
     def _read(self, *, since: date) -> None:
         """Read what was told of all customers about a day and later ones, once: most questions are about the same days."""
@@ -131,7 +132,12 @@ def answer_days() -> timedelta:
 
 def holds(asked: date, day: date) -> bool:
     """Say whether what was told about one day holds on another."""
-    return (asked.year, asked.month) == (day.year, day.month) and abs(asked - day) <= answer_days()
+    return is_same_month(asked, day) and abs(asked - day) <= answer_days()
+
+
+def is_same_month(one: date, other: date) -> bool:
+    """Say whether two days share their month, beyond which no answer holds whatever the settings say."""
+    return (one.year, one.month) == (other.year, other.month)
 
 
 def field_named(field: str) -> str:

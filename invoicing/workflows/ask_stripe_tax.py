@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
+from time import monotonic
 
 from django.db import transaction
 
@@ -26,6 +27,7 @@ from invoicing.tax.stripe_questions import (
     asks_stripe,
     asks_stripe_for,
     field_in_words,
+    is_of_customer,
     missing_for_stripe,
 )
 from invoicing.tax.stripe_tax import Inquiry, StripeTax
@@ -42,8 +44,13 @@ BATCH_CUSTOMERS = 200
 # Stripe knows the rates of the last and next 31 days; a day is asked about at its noon.
 REACH = timedelta(days=31)
 NOON = time(12, tzinfo=UTC)
-# The same call is still on its way: no answer to the question.
-STILL_ASKED = "idempotency_key_in_use"
+# Refusals of one question that say nothing about its customer: the same call is still on its way, the currency or the day is none of Stripe's.
+STILL_ASKED, OF_QUESTION = "idempotency_key_in_use", ("currency", "tax_date")
+# So many questions in a row at which Stripe fails are no longer their own fault.
+FAULTS_MAX = 3
+# How long somebody who has other things to do asks; what is left is missing, and asked next time.
+BUDGET = timedelta(seconds=30)
+OUT_OF_TIME = "there was no time for more: the rest is asked next time"
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,16 @@ class AskingReport:
     problem: str = ""
 
 
-def ask_for_periods(*, as_of: datetime, at: datetime, customer_key: str = "") -> AskingReport:
+def ask_for_periods(
+    *, as_of: datetime, at: datetime, customer_key: str = "", budget: timedelta | None = BUDGET
+) -> AskingReport:
     """Ask what the periods that ended by `as_of` need to be taxed and Stripe has not told yet; nothing where it does not decide.
 
-    Whoever bills names what Stripe could not be asked, or did not tell, as missing.
+    Whoever bills names what Stripe could not be asked, or did not tell, as missing. `at` is the moment at which it is asked, the present one.
     """
-    return _ask_all(_of_periods(as_of, at, customer_key), at=at) if asks_stripe() else AskingReport()
+    if not asks_stripe():
+        return AskingReport()
+    return _ask_all(_of_periods(as_of, at, customer_key), at=at, budget=budget)
 
 
 def keep_answers_fresh(*, at: datetime) -> AskingReport:
@@ -72,7 +83,7 @@ def keep_answers_fresh(*, at: datetime) -> AskingReport:
         yield from _of_periods(at, at, "")
         yield from _of_today(at)
 
-    return _ask_all(islice(questions(), AT_ONCE_MAX), at=at)
+    return _ask_all(islice(questions(), AT_ONCE_MAX), at=at, budget=BUDGET)
 
 
 def ask_about(*, customer: Customer, at: datetime) -> AskingReport:
@@ -100,7 +111,7 @@ def ask_again(*, customer: Customer, at: datetime) -> AskingReport:
     question = _question_of_today(customer, at)
     today = [] if question is None else StripeTax(customers=[customer.pk]).inquiries(question=question)
     due = [inquiry for _, inquiry in _of_periods(at, at, customer.key, _every) if inquiry not in today]
-    return _ask_all(((customer.pk, inquiry) for inquiry in (*today, *due)), at=at)
+    return _ask_all(((customer.pk, inquiry) for inquiry in (*today, *due)), at=at, afresh=True)
 
 
 def _question_of_today(customer: Customer, at: datetime) -> TaxQuestion | None:
@@ -108,32 +119,44 @@ def _question_of_today(customer: Customer, at: datetime) -> TaxQuestion | None:
     return book.question(customer=customer, on=day_of(customer=customer, at=at), days=())
 
 
-def _ask_all(questions: Iterator[tuple[int, Inquiry]], *, at: datetime) -> AskingReport:
-    told = refused = 0
+def _ask_all(
+    questions: Iterator[tuple[int, Inquiry]], *, at: datetime, budget: timedelta | None = None, afresh: bool = False
+) -> AskingReport:
+    told = refused = faults = 0
+    found = ""
+    begun = monotonic()
     for customer_id, inquiry in questions:
+        if budget is not None and monotonic() - begun >= budget.total_seconds():
+            return AskingReport(told, refused, found or OUT_OF_TIME)
         try:
-            answer = _ask(customer_id, inquiry, at=at)
+            answer = _ask(customer_id, inquiry, at=at, afresh=afresh)
         except GatewayUnavailable as problem:
-            # The next one would fare no better; what was begun goes on with its key.
-            logger.warning("Stripe Tax cannot be asked now: %s", problem)
-            return AskingReport(told, refused, problem.message)
+            logger.warning("Stripe Tax cannot be asked about %s now: %s", inquiry.customer_key, problem)
+            found = problem.message
+            faults += 1
+            if problem.is_of_request and faults < FAULTS_MAX:
+                continue
+            # The next one would fare no better.
+            break
+        faults = 0
         told += answer is not None and bool(answer.kind)
         refused += answer is not None and not answer.kind
-    return AskingReport(told, refused)
+    return AskingReport(told, refused, found)
 
 
-def _ask(customer_id: int, inquiry: Inquiry, *, at: datetime) -> TaxAnswer | None:
+def _ask(customer_id: int, inquiry: Inquiry, *, at: datetime, afresh: bool) -> TaxAnswer | None:
     """Ask one question and keep what comes back; None where another worker asks about the customer at this moment."""
     with only_worker(f"tax of customer {customer_id}") as alone:
         if not alone:
             return None
-        begun = begin_inquiry(customer_id=customer_id, inquiry=inquiry, at=at)
+        begun = begin_inquiry(customer_id=customer_id, inquiry=inquiry, at=at, afresh=afresh)
         try:
             moment = datetime.combine(inquiry.day, NOON)
             remote = gateway.calculate_tax(asked=inquiry.document, at=moment, idempotency_key=str(begun.key))
         except GatewayRefused as refused:
-            if refused.code == STILL_ASKED:
-                raise GatewayUnavailable(refused.message) from refused
+            if not is_of_customer(param=refused.param, code=refused.code):
+                is_of_question = refused.code == STILL_ASKED or refused.param in OF_QUESTION
+                raise GatewayUnavailable(refused.message, is_of_request=is_of_question) from refused
             field = field_in_words(param=refused.param)
             logger.warning("Stripe Tax refused the question about %s: %s", inquiry.customer_key, refused)
             return record_refusal(inquiry=begun, message=refused.message, field=field, at=at)

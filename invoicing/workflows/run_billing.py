@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import connection, transaction
 
+from billing_site.kernel import clock
 from billing_site.kernel.garbage import uncollected
 from billing_site.kernel.period import Period
 from billing_site.kernel.processes import done_beside_each_other
@@ -15,7 +16,7 @@ from invoicing.invoices.drafting import NewDraft, save_drafts
 from invoicing.invoices.issuing import refuse_unended
 from invoicing.invoices.models import BillingRun, InvoiceStatus
 from invoicing.invoices.taxes import missing_tax
-from invoicing.workflows.ask_stripe_tax import ask_for_periods
+from invoicing.workflows.ask_stripe_tax import BUDGET, ask_for_periods
 from invoicing.workflows.compute_invoice import compute_invoices, ground_of
 from invoicing.workflows.hash_events import hashing_ahead
 from invoicing.workflows.issue_invoice import issue_all_computed
@@ -40,9 +41,16 @@ Finish = Callable[..., object] | None
 BATCH_INVOICES = 200
 
 
-def draft_billing(*, as_of: datetime, at: datetime, customer_key: str = "", actor: str = "billing run") -> RunReport:
-    """Make or refresh the draft of every period that ended by `as_of` and is not issued yet."""
-    return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=None)
+def draft_billing(
+    *,
+    as_of: datetime,
+    at: datetime,
+    customer_key: str = "",
+    actor: str = "billing run",
+    asking: timedelta | None = BUDGET,
+) -> RunReport:
+    """Make or refresh the draft of every period that ended by `as_of` and is not issued yet; `asking` is how long Stripe Tax may be asked before, None as long as it takes."""
+    return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=None, asking=asking)
 
 
 def issue_billing(
@@ -53,6 +61,7 @@ def issue_billing(
     actor: str = "billing run",
     progress: Progress | None = None,
     processes: int = 1,
+    asking: timedelta | None = BUDGET,
 ) -> RunReport:
     """Draft and issue every period that ended by `as_of`; running it again makes nothing new.
 
@@ -69,6 +78,7 @@ def issue_billing(
         finish=issue_all_computed,
         progress=progress,
         processes=processes,
+        asking=asking,
     )
 
 
@@ -79,13 +89,15 @@ def _run(
     customer_key: str,
     actor: str,
     finish: Finish,
+    asking: timedelta | None,
     progress: Progress | None = None,
     processes: int = 1,
 ) -> RunReport:
     roll_up()
     report = RunReport()
     settle_first(report, at=at, customer_key=customer_key)
-    ask_for_periods(as_of=as_of, at=at, customer_key=customer_key)
+    # Stripe is asked now, whatever moment the invoices are issued at.
+    ask_for_periods(as_of=as_of, at=clock.now(), customer_key=customer_key, budget=asking)
     _bill_all(
         report,
         as_of=as_of,

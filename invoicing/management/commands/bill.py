@@ -86,7 +86,7 @@ class Command(BaseCommand):
         if options["dry_run"]:
             return preview_billing(as_of=as_of, customer_key=customer)
         if not options["issue"]:
-            return draft_billing(as_of=as_of, at=at, customer_key=customer)
+            return draft_billing(as_of=as_of, at=at, customer_key=customer, asking=None)
         columns = TextColumn("billing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("billing", total=None)
@@ -96,6 +96,7 @@ class Command(BaseCommand):
                 customer_key=customer,
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
                 processes=options["processes"],
+                asking=None,
             )
 
 
