@@ -21,8 +21,11 @@ def insert_rows(rows: Sequence[models.Model]) -> None:
     meta = type(rows[0])._meta
     key: Any = meta.pk
     table = _quoted(meta.db_table)
+    # What all of them leave to the database; one that some rows set is asked of every row.
     columns: list[Any] = [
-        one for one in meta.concrete_fields if not isinstance(getattr(rows[0], one.attname), DatabaseDefault)
+        one
+        for one in meta.concrete_fields
+        if not all(isinstance(getattr(row, one.attname), DatabaseDefault) for row in rows)
     ]
     names = ", ".join(_quoted(column.column) for column in columns)
     with connection.cursor() as cursor, connection.wrap_database_errors:

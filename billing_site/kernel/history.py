@@ -60,6 +60,7 @@ def _note_all(rows: Sequence[models.Model], *, actor: str, reason: str, are_new:
             " WHERE id = ANY(%s) ORDER BY id",
             [timezone.now(), f"{actor}: {reason}", "+" if are_new else "~", user and user.pk, [row.pk for row in rows]],
         )
+        assert cursor.rowcount == len(rows), "each row is there, once"
 
 
 def delete_with_reason(row: models.Model, *, actor: str, reason: str) -> None:

@@ -190,6 +190,11 @@ class RunProposalAdmin(ReadOnlyAdmin):
         if decision is Decision.APPROVED and (stale := issued_since(proposal=proposal)):
             messages.error(request, f"Not signed: {stale} since. Make the figures again.")
             return go(_page(proposal))
+        # Of the page that led here: who signs has looked at these figures, not at those that were made meanwhile.
+        looked_at = request.POST.get("digest") or request.GET.get("digest", "")
+        if looked_at != proposal.figures_digest:
+            messages.error(request, "The figures were made again: look at them first.")
+            return go(_page(proposal))
         form = ReasonForm(request.POST if "digest" in request.POST else None)
         signs = decision is Decision.APPROVED
         if form.is_valid():
@@ -216,7 +221,7 @@ class RunProposalAdmin(ReadOnlyAdmin):
             else f"{run_summary(figures=proposal.figures)}: nothing of it is issued.",
             form=form,
             submit="Sign it" if signs else "Refuse it",
-            hidden=[("digest", proposal.figures_digest)],
+            hidden=[("digest", looked_at)],
             back=_page(proposal),
             row=proposal,
         )

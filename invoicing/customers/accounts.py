@@ -90,8 +90,9 @@ def is_of_who_pays(*, noun: str) -> Guard:
             IF TG_OP = 'UPDATE' THEN
                 IF OLD.customer_id = NEW.customer_id THEN RETURN NEW; END IF;
             END IF;
-            PERFORM 1 FROM invoicing_customer WHERE id = NEW.customer_id AND billed_to_id IS NOT NULL FOR KEY SHARE;
-            IF FOUND THEN
+            -- Locked whoever it is, then asked again: what somebody else has changed meanwhile is seen.
+            PERFORM 1 FROM invoicing_customer WHERE id = NEW.customer_id FOR KEY SHARE;
+            IF EXISTS (SELECT 1 FROM invoicing_customer WHERE id = NEW.customer_id AND billed_to_id IS NOT NULL) THEN
                 RAISE EXCEPTION '{noun} belongs to who is billed: customer % is billed to another', NEW.customer_id
                     USING ERRCODE = 'integrity_constraint_violation';
             END IF;

@@ -21,7 +21,7 @@ def set_threshold(
     """Invoice the usage of a customer's running periods from an amount on, and again after each further `step`; the threshold before it is retired.
 
     The same key again is the threshold that exists. Raises InvalidFields naming each field that cannot be accepted, Conflict where the key
-    stands for another threshold.
+    stands for another threshold, and for whoever pays for other accounts (code `pays_for_accounts`).
     """
     customer = lock_who_pays(customer_id=customer.pk)
     errors = _mistakes("amount", amount, customer) + ([] if step is None else _mistakes("step", step, customer))
@@ -32,6 +32,9 @@ def set_threshold(
         errors.append(mistake)
     if errors:
         raise InvalidFields(tuple(errors))
+    if customer.accounts.exists():
+        message = "it pays for other accounts: what they use is invoiced when the period ends"
+        raise Conflict(message, field="customer", code="pays_for_accounts")
     existing = ProgressiveThreshold.objects.filter(key=key).first()
     if existing is not None:
         return _the_same(existing, customer, amount, step)

@@ -20,9 +20,10 @@ def alert_of_dispute(*, dispute_id: int) -> str:
     if not settings.ALERT_EMAIL:
         return "nobody is told: ALERT_EMAIL names nobody"
     about = f"{money_text(money=dispute.amount)} of invoice {dispute.invoice}, {dispute.payment.customer}"
+    # The name of a customer may hold anything: it ends neither the header nor a line.
+    about = " ".join(about.split())
     EmailMessage(
-        # The name of a customer may hold anything but the end of a header.
-        subject=" ".join(f"Payment disputed ({dispute.words}): {about}".split()),
+        subject=f"Payment disputed ({dispute.words}): {about}",
         body="\n".join([f"Dispute {dispute}: {about}.", *_what_to_do(dispute), "", _page(dispute), ""]),
         to=settings.ALERT_EMAIL,
     ).send()

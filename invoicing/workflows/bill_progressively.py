@@ -42,6 +42,7 @@ LOOK_AGAIN_AFTER = timedelta(days=1)
 TRY_AGAIN_AFTER = timedelta(hours=1)
 ACTOR = "progressive threshold"
 STOPPED = "its last invoice was declared void: set the threshold again to go on"
+PAYS_FOR_OTHERS = "it pays for other accounts: what they use is invoiced when the period ends"
 FROZEN = "nothing is charged by itself while a payment is disputed"
 
 
@@ -93,15 +94,15 @@ def bill_progressively(*, threshold_id: int, at: datetime) -> list[Invoice]:
 
     What is charged is the usage so far, after all that reduces it and less what progressive invoices of the period took, never more than the
     invoice of the period would ask for if it ended now. Nothing is while tax data is missing (raises Conflict), while a payment of the customer is
-    disputed, or after the last one was declared void: the threshold says so.
+    disputed, after the last one was declared void, or for whoever pays for other accounts: the threshold says so.
     """
     found = ProgressiveThreshold.objects.values_list("customer_id", flat=True).get(pk=threshold_id)
     customer = lock_customer(customer_id=found)
     threshold = ProgressiveThreshold.objects.select_for_update(no_key=True).get(pk=threshold_id)
     if threshold.retired_at is not None:
         return []
-    seen = _Seen()
-    for period in periods_running(customer=customer, moment=at):
+    seen = _Seen(problem=PAYS_FOR_OTHERS if customer.accounts.exists() else "")
+    for period in () if seen.problem else periods_running(customer=customer, moment=at):
         rest = _bill_period(threshold, customer, period, seen, at=at)
         seen.open = rest if seen.open is None else max(seen.open, rest)
     changes: dict[str, object] = {"seen_at": at, "problem": seen.problem}

@@ -10,11 +10,13 @@ from moneyed import Money
 from billing_site.kernel.errors import Conflict, InvalidFields
 from invoicing.catalog.queries import published_version
 from invoicing.customers.models import Customer
+from invoicing.customers.operations import change_customer
 from invoicing.invoices.models import Invoice, InvoiceLine, ProgressiveInvoice
 from invoicing.progressive.models import ProgressiveThreshold
 from invoicing.progressive.operations import retire_threshold
 from invoicing.subscriptions.amend import change_plan
-from invoicing.workflows.bill_progressively import bill_progressively, sweep_progressive
+from invoicing.subscriptions.snapshot import periods_running
+from invoicing.workflows.bill_progressively import _bill_period, _Seen, bill_progressively, sweep_progressive
 from invoicing.workflows.explain_invoice import explain_invoice
 from invoicing.workflows.preview_billing import preview_billing
 from invoicing.workflows.preview_invoice import preview_invoice
@@ -407,6 +409,24 @@ def test_whose_payment_is_disputed_is_not_charged_by_itself(acme: Customer, monk
 
     assert used("150", day=3) == []
     assert ProgressiveThreshold.objects.get().problem == "nothing is charged by itself while a payment is disputed"
+
+
+def test_who_pays_for_other_accounts_is_invoiced_when_the_period_ends(acme: Customer) -> None:
+    known = threshold(acme, "100")
+    change_customer(
+        customer=a_customer("cust_east"), changes={"billed_to": "cust_acme"}, actor="test", reason="one company"
+    )
+
+    assert used("150", day=3) == []
+    assert ProgressiveThreshold.objects.get().problem.startswith("it pays for other accounts")
+    with pytest.raises(Conflict, match="pays for other accounts"):
+        threshold(acme, "90", key="another")
+
+    at = JULY + 3 * DAY
+    [july] = periods_running(customer=acme, moment=at)
+    with pytest.raises(DatabaseError, match="is of no period that runs"), transaction.atomic():
+        _bill_period(known, acme, july, _Seen(), at=at)
+    assert subtotals(billed()) == ["179.00"]
 
 
 def test_who_did_not_move_is_not_computed(acme: Customer) -> None:

@@ -1,8 +1,10 @@
 """Tax and documents of progressive invoices: each states its own tax, and the invoice of the period gives back just that."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,7 @@ from tests.factories import (
     usd_per_action,
     use,
 )
+from tests.invoicing.crediting import credited
 from tests.invoicing.progressive import DAY, billed, swept, taken_off, threshold, used
 from tests.invoicing.selling import books
 from tests.invoicing.test_credits import grant
@@ -39,10 +42,12 @@ from tests.invoicing.test_taxes import BY, figures, germany
 pytestmark = pytest.mark.django_db
 
 
-def taxed(*, language: str = "en", **settings: object) -> Customer:
-    """Pays USD 29 a month and USD 1 an action, with German VAT."""
+def taxed(
+    *, language: str = "en", prices: Sequence[dict[str, Any]] = (usd_fee("29"), usd_per_action("1")), **settings: object
+) -> Customer:
+    """Pays USD 29 a month and USD 1 an action, or other prices, with German VAT."""
     germany(**settings)
-    a_plan("pro", usd_fee("29"), usd_per_action("1"))
+    a_plan("pro", *prices)
     customer = a_customer(language=language)
     set_customer_tax(customer=customer, country="DE", **BY)
     a_subscription(customer)
@@ -78,6 +83,21 @@ def test_what_was_taxed_at_another_rate_goes_back_at_that_rate() -> None:
 
     # 129 at 16 %, less 100 at 19 %.
     assert figures(july) == ("29.00", "1.64", "30.64")
+    assert verify() == []
+
+
+def test_tax_of_a_rate_that_has_fallen_is_never_kept_in_silence() -> None:
+    taxed(prices=(usd_per_action("1"),))
+    [invoice] = used("100", day=3)
+    end_dated(row=TaxRate.objects.get(), valid_to=date(2026, 7, 20), **BY)
+    add_rate(jurisdiction="DE", name="VAT", rate=Decimal("0.16"), valid_from=date(2026, 7, 20), **BY)
+
+    [failure] = issue_billing(as_of=AUGUST, at=AUGUST + DAY).failures
+    assert failure.message.startswith(f"{invoice.number} was taxed by more than is owed by now: credit it")
+
+    credited(invoice)
+    july = billed()
+    assert (figures(july), taken_off(july)) == (("100.00", "16.00", "116.00"), {})
     assert verify() == []
 
 

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 from moneyed import Money
 
-from billing_site.kernel.money import plain, round_money, total, wire
+from billing_site.kernel.money import minor_unit, plain, round_money, total, wire
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, BaseLine, DocumentLine, Step, StepKind, Term
 from invoicing.core.languages import ENGLISH, Language
-from invoicing.core.tax import LineTax, TaxKind, TaxSum
+from invoicing.core.tax import LineTax, TaxGivenBack, TaxKind, TaxSum
 from invoicing.core.tax_document import sum_document, sum_from_document
 from invoicing.core.wording import amount_text, money_words
 
@@ -101,31 +101,42 @@ def take_tax_off(
     """Return the taxes of an invoice, in the order of its lines, with those that go back for what progressive invoices charged.
 
     `taxed` are the taxes of the other lines, `owed` is what the invoice asks for before tax. The share of what is taken off goes back, with all of
-    it all tax. Where nothing is left to pay, as much of it as the invoice owes: several invoices may each have rounded up.
+    it all tax. Where nothing is left to pay, as much of it as the invoice owes: several invoices may each have rounded up, by a minor unit
+    each. Raises TaxGivenBack where more than that would be kept, as after a rate that has fallen.
     """
     by_line: dict[str, list[LineTax]] = {}
     room = owed
+    kept, rounded = owed * 0, 0
     for one in taxed:
         by_line.setdefault(one.reference, []).append(one)
         if not one.inclusive:
             room += one.amount
     for line in lines:
         if isinstance(line, AdjustmentLine) and isinstance(line.term, InvoicedProgressively):
-            off = list(_taxes_off(line, line.term, room, country))
+            off, short = _taxes_off(line, line.term, room, country)
             room += total((one.amount for one in off if not one.inclusive), owed.currency.code)
             by_line[line.reference] = off
+            kept, rounded = kept + short, rounded + len(off)
+            if kept.amount > rounded * minor_unit(owed.currency.code):
+                message = f"{line.term.invoice} was taxed by more than is owed by now: credit it, its tax goes back with the credit note"
+                raise TaxGivenBack(message, field="tax")
     return tuple(one for line in lines for one in by_line.get(line.reference, ()))
 
 
-def _taxes_off(line: AdjustmentLine, term: InvoicedProgressively, room: Money, country: str) -> list[LineTax]:
+def _taxes_off(
+    line: AdjustmentLine, term: InvoicedProgressively, room: Money, country: str
+) -> tuple[list[LineTax], Money]:
+    """Return the taxes that go back with a line, and what of them does not, since nothing is left that it could come off."""
     currency = line.amount.currency.code
     share = -Fraction(line.amount.amount) / Fraction(term.held)
     nothing = total((), currency)
     taxes = term.taxes or (_untaxed(term, country, currency),)
     found = []
+    short = nothing
     for one in taxes:
         amount = round_money(Fraction(one.amount.amount) * share, currency)
         if not one.inclusive:
+            short += amount - min(amount, max(room, nothing))
             amount = min(amount, max(room, nothing))
             room -= amount
         found.append(
@@ -142,7 +153,7 @@ def _taxes_off(line: AdjustmentLine, term: InvoicedProgressively, room: Money, c
                 evidence=one.evidence,
             )
         )
-    return found
+    return found, short
 
 
 def _untaxed(term: InvoicedProgressively, country: str, currency: str) -> TaxSum:

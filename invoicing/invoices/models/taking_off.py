@@ -61,7 +61,8 @@ def progressive_guards() -> list[Guard]:
                                AND final.status IN ({STANDING_IN_SQL}))
                 ) OR NOT EXISTS (
                     SELECT 1 FROM invoicing_invoiceline WHERE invoice_id = NEW.id HAVING bool_and(kind = 'progressive')
-                ) THEN
+                -- Whose usage a line is about could not be told, and an account may go on to pay for itself.
+                ) OR EXISTS (SELECT 1 FROM invoicing_customer account WHERE account.billed_to_id = NEW.customer_id) THEN
                     RAISE EXCEPTION 'progressive invoice % is of no period that runs, or charges something else than its usage',
                         NEW.number USING ERRCODE = 'integrity_constraint_violation';
                 END IF;

@@ -47,6 +47,8 @@ class Command(BaseCommand):
         """Run the billing and print its invoices."""
         if options["dry_run"] and options["issue"]:
             raise CommandError("--dry-run and --issue contradict each other: choose one")
+        if options["processes"] > 1 and not options["issue"]:
+            raise CommandError("--processes goes with --issue: drafts and dry runs are made by one process")
         if options["issue"] and settings.BILLING_RUNS_NEED_APPROVAL:
             raise CommandError(
                 "runs need a signature (BILLING_RUNS_NEED_APPROVAL): propose one in the back office or over the API"

@@ -66,7 +66,10 @@ def test_a_run_is_proposed_signed_by_another_and_issued_as_signed(
 
     finance.post(page_of(proposal, "issue"), {"digest": proposal.figures_digest})
     assert RunProposal.objects.get().asked_at is None
-    asked = approver.get(page_of(proposal, "sign")).content.decode()
+    unseen = approver.get(page_of(proposal, "sign") + "?digest=" + "0" * 64, follow=True).content.decode()
+    assert "The figures were made again: look at them first." in unseen
+    assert page_of(proposal, "sign") + f"?digest={proposal.figures_digest}" in unseen
+    asked = approver.get(page_of(proposal, "sign"), {"digest": proposal.figures_digest}).content.decode()
     assert "You sign the digest of every figure" in asked
     approver.post(page_of(proposal, "sign"), {"digest": proposal.figures_digest, "reason": "compared with June"})
     assert Approval.objects.get().decided_by == "anna"
