@@ -14,6 +14,7 @@ from billing_site.kernel.money import from_minor_units
 from billing_site.kernel.period import Period, as_utc
 from billing_site.kernel.reasons import checked_reason
 from invoicing.core.assembly import AssembledInvoice
+from invoicing.credit_notes.models import CreditNote
 from invoicing.invoices.drafting import save_draft
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.operations import locked_invoice
@@ -111,7 +112,7 @@ def _voided(invoice_id: int, *, at: datetime, actor: str, reason: str) -> tuple[
     if invoice.kind != InvoiceKind.PERIOD:
         raise Conflict(f"invoice {invoice} bills no period: declare it void and invoice it once more", field="kind")
     for built in _built_on(invoice):
-        message = f"invoice {built} builds on {invoice}: it stays as it is, and a credit note corrects it"
+        message = f"{built} builds on {invoice}: it stays as it is, and a credit note corrects it"
         raise Conflict(message, field="invoice", code="built_on")
     lines = tuple(
         StoredLine(line.rated["inputs"]["reference"], line.description, line.amount)
@@ -128,7 +129,7 @@ def _voided(invoice_id: int, *, at: datetime, actor: str, reason: str) -> tuple[
 
 
 def _built_on(invoice: Invoice) -> Iterator[str]:
-    """Yield the numbers of issued invoices that hold something which follows from this one: they would be wrong without it."""
+    """Yield the issued invoices and credit notes that hold something which follows from this one: they would be wrong without it."""
     others = InvoiceLine.objects.filter(invoice__customer=invoice.customer_id, invoice__status__in=OWED)
     others = others.exclude(invoice=invoice.pk).order_by("invoice__issued_at", "invoice_id")
     own = invoice.lines.all()
@@ -150,4 +151,9 @@ def _built_on(invoice: Invoice) -> Iterator[str]:
     for found in (carrying, settling, promised):
         number = found.values_list("invoice__number", flat=True).first()
         if number is not None:
-            yield number
+            yield f"invoice {number}"
+    # What was given back for good of a progressive invoice that it takes off: made again, it would charge that once more.
+    taken_off = own.exclude(progressive=None).values("progressive__invoice")
+    given = CreditNote.objects.filter(invoice__in=taken_off, issued_at__gte=invoice.issued_at).order_by("id").first()
+    if given is not None:
+        yield f"credit note {given.number}"

@@ -259,6 +259,10 @@ def test_a_credit_note_of_after_the_end_gives_back_what_was_charged_for_good(acm
     invoice.refresh_from_db()
     assert f"{invoice.amount_credited.amount:.2f}" == "20.00"
     assert verify() == []
+    # Made again, the invoice of the period would charge the 20 once more.
+    with pytest.raises(Conflict, match="credit note CN-2026-00001 builds on INV-2026-00002") as refused:
+        reissue_invoice(invoice_id=july.pk, at=AUGUST + DAY, actor="test", reason="wrong address")
+    assert refused.value.code == "built_on"
 
 
 def test_late_usage_is_the_matter_of_the_periods_invoice(acme: Customer) -> None:
