@@ -223,11 +223,13 @@ def _correct(books: Books, account: Account, kept: Kept, charges: Sequence[Line]
 
 
 def _make_up_again(kept: Kept) -> None:
-    """What was made up for at the end of a promise becomes less by what is spent late in any of its bills."""
-    for tranche in kept.closed:
-        for number, line in enumerate(kept.sheet.lines):
-            if line.price == "commitment_true_up" and line.agreement == tranche.promise.agreement:
-                kept.sheet.lines[number] = replace(line, amount=tranche.made_up)
+    """What was made up for at the end of a promise becomes less by what is spent late in any of its bills; two may end on one bill."""
+    made_up = [number for number, line in enumerate(kept.sheet.lines) if line.price == "commitment_true_up"]
+    for number, tranche in zip(made_up, kept.closed, strict=True):
+        assert kept.sheet.lines[number].agreement == tranche.promise.agreement, (
+            "in the order in which they were written"
+        )
+        kept.sheet.lines[number] = replace(kept.sheet.lines[number], amount=tranche.made_up)
 
 
 def _which(line: Line) -> tuple[object, ...]:
