@@ -54,6 +54,7 @@ PAGES = {
     ApprovedDeed.CREDIT_NOTE: ("invoice", "the invoice it credits", "Issued as"),
     ApprovedDeed.WRITE_OFF: ("invoice", "the invoice that is given up", "Written off as"),
     ApprovedDeed.PRICE_VERSION: ("planversion", "the prices, beside those before", "Published"),
+    ApprovedDeed.OWN_PRICE: ("subscription", "the subscription, with the prices of its own", "Agreed"),
     ApprovedDeed.REOPENING: ("monthclose", "the month, with its certificate", "Opened again"),
 }
 
@@ -136,7 +137,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     actions_detail = ("approve", "refuse", "withdraw")
     fields = ("what", "subject_link", "state", "figures", "asked_for", "decided", "outcome", "exactly")
     change_form_after_template = "backoffice/approval_decision.html"
-    empty_message = "What takes two people (a billing run, a large release, credit note or write-off, new prices, a month to be opened again) stands here from when somebody asks for it."
+    empty_message = "What takes two people (a billing run, a large release, credit note or write-off, new prices, a price of a customer's own, a month to be opened again) stands here from when somebody asks for it."
 
     @admin.display(description="What", ordering="summary")
     def what(self, approval: Approval) -> str:
@@ -278,7 +279,7 @@ class LimitForm(ReasonForm):
     amount = forms.DecimalField(
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="This amount or more takes two people; empty: one person is enough for any amount. For the publication of prices there is no amount: enter 0 and two people publish each time, leave it empty and one is enough.",
+        help_text="This amount or more takes two people; empty: one person is enough for any amount. For the publication of prices and for prices of a customer's own there is no amount: enter 0 and it takes two people each time, leave it empty and one is enough.",
         error_messages={"invalid": "Enter an amount with a point: 50.00."},
     )
     field_order = ("deed", "currency", "amount", "reason")
@@ -292,7 +293,7 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
     list_filter = ("deed", "currency")
     ordering = ("-id",)
     fields = ("deed", "currency", "limit", "in_force_since", "actor", "reason")
-    empty_message = "Without a limit one person is enough to release a held invoice, to credit, to write off or to publish new prices. Set one for each deed and currency that you bill in; for new prices one says always or never."
+    empty_message = "Without a limit one person is enough to release a held invoice, to credit, to write off, to publish new prices or to agree a customer's own. Set one for each deed and currency that you bill in; for prices one says always or never."
 
     @admin.display(description="From", ordering="amount")
     def limit(self, limit: ApprovalLimit) -> str | SafeString:
@@ -328,7 +329,7 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
             request,
             admin=self,
             title="Set a limit",
-            effect="From this amount on the deed is done only when a second person approves: the release of a held invoice, a credit note (with what one person credited of the same invoice before), a write-off. New prices are published by two people always, or never. It holds from now on.",
+            effect="From this amount on the deed is done only when a second person approves: the release of a held invoice, a credit note (with what one person credited of the same invoice before), a write-off. New prices are published, and prices of a customer's own agreed, by two people always, or never. It holds from now on.",
             form=form,
             submit="Set the limit",
             back=back,

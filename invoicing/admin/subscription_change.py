@@ -24,6 +24,7 @@ from billing_site.display.figures import moment_text, money_text, period_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.period import Period
+from invoicing.admin.approvals import waits_words
 from invoicing.admin.own_price import definition_text, fields_of, own_price_of, words_of
 from invoicing.admin.price_words import price_in_words
 from invoicing.admin.subscription_change_form import (
@@ -33,17 +34,15 @@ from invoicing.admin.subscription_change_form import (
     kinds_offered,
     prices_of_plan,
 )
+from invoicing.approvals.models import Approval, ApprovedDeed
+from invoicing.approvals.queries import takes_two
 from invoicing.catalog.models import PlanVersion
 from invoicing.subscriptions.change import Change, ChangeKind
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.queries import phase_shown
+from invoicing.workflows.agree_price import change_or_ask
 from invoicing.workflows.line_effects import LineEffect
-from invoicing.workflows.preview_change import (
-    ChangePreview,
-    PeriodEffect,
-    make_change,
-    preview_change,
-)
+from invoicing.workflows.preview_change import ChangePreview, PeriodEffect, preview_change
 
 
 class ConfirmForm(ReasonForm):
@@ -125,7 +124,7 @@ class ChangePages(TrackedAdmin):
         form = ConfirmForm(request.POST)
         if form.is_valid():
             try:
-                done = make_change(
+                done = change_or_ask(
                     subscription=subscription,
                     change=form.change(),
                     at=now(),
@@ -136,6 +135,9 @@ class ChangePages(TrackedAdmin):
             except BillingError as problem:
                 self.message_user(request, f"Nothing has changed: {readable(problem.message)}", level="error")
                 return go(request.path)
+            if isinstance(done, Approval):
+                self.message_user(request, waits_words(done), level="warning")
+                return go(reverse("admin:invoicing_approval_change", args=[done.pk]))
             self.message_user(request, f"Subscription {subscription.key}: {_words(done, subscription)}")
             return go(_page(subscription))
         if set(form.errors) == {"reason"}:
@@ -148,15 +150,17 @@ class ChangePages(TrackedAdmin):
     def _confirm(
         self, request: HttpRequest, subscription: Subscription, preview: ChangePreview, form: ConfirmForm
     ) -> HttpResponse:
+        takes_second = preview.change.kind is ChangeKind.PRICE and takes_two(deed=ApprovedDeed.OWN_PRICE)
+        warnings = ["It takes two people: somebody else has to approve it before it holds."] if takes_second else []
         return confirmation(
             request,
             admin=self,
             title=f"Change subscription {subscription.key}",
             effect=f"{_words(preview, subscription)} {_money_words(preview)}",
             form=form,
-            submit="Make the change",
+            submit="Ask a second person" if takes_second else "Make the change",
             back=reverse("admin:invoicing_subscription_change_terms", args=[subscription.pk]),
-            warnings=["It is so already: nothing would change."] if preview.changes_nothing else [],
+            warnings=["It is so already: nothing would change."] if preview.changes_nothing else warnings,
             dangerous=preview.change.kind is ChangeKind.CANCEL,
             row=subscription,
             table=_table(subscription, preview),

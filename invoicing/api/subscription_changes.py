@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from billing_site.kernel import clock
 from billing_site.kernel.errors import FieldError, InvalidFields
+from invoicing.api.approvals import ApprovalSerializer
 from invoicing.api.base import actor_of, read
 from invoicing.api.fields import (
     MomentField,
@@ -21,13 +22,15 @@ from invoicing.api.fields import (
     WholeField,
 )
 from invoicing.api.subscriptions import VERSION_LAST, SubscriptionSerializer, subscription_of
+from invoicing.approvals.models import Approval
 from invoicing.catalog.queries import version_to_start
 from invoicing.core.definition import price_from_definition
 from invoicing.subscriptions.amend import QUANTITY_MAX
 from invoicing.subscriptions.change import Change, ChangeKind, Timing, moment_of
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.override import OwnPrice, Scope
-from invoicing.workflows.preview_change import ChangePreview, make_change, preview_change
+from invoicing.workflows.agree_price import change_or_ask
+from invoicing.workflows.preview_change import ChangePreview, preview_change
 
 # What a kind of change needs beside its moment; the others refuse it.
 MEMBERS = {
@@ -131,9 +134,10 @@ class SubscriptionChangesView(generics.GenericAPIView[Subscription]):
         operation_id="change_subscription",
         summary="Change a subscription, or see what a change would do",
         description="Plan, seats, pause, trial, end. With `preview` nothing is kept: the answer holds the invoices of the"
-        " running and the next periods before and after. The same change again changes nothing.",
+        " running and the next periods before and after. The same change again changes nothing. Where prices of a customer's own take two"
+        " people, somebody else has to approve one (202).",
         request=NewChange,
-        responses=ChangeSerializer,
+        responses={200: ChangeSerializer, 202: ApprovalSerializer},
         examples=[OpenApiExample("To another plan at renewal", value=EXAMPLE, request_only=True)],
     )
     def post(self, request: Request, key: str) -> Response:
@@ -142,19 +146,20 @@ class SubscriptionChangesView(generics.GenericAPIView[Subscription]):
         subscription = subscription_of(request, key)
         now = clock.now()
         change = _change(subscription, wanted, now=now)
-        is_preview = wanted.get("preview", False)
-        if is_preview:
-            done = preview_change(subscription=subscription, change=change, at=now)
-        else:
-            done = make_change(
-                subscription=subscription,
-                change=change,
-                at=now,
-                digest=wanted.get("digest", ""),
-                actor=actor_of(request),
-                reason=wanted["reason"],
-            )
-        return Response(ChangeSerializer(_answer(request, key, done, is_preview=is_preview)).data)
+        if wanted.get("preview", False):
+            shown = preview_change(subscription=subscription, change=change, at=now)
+            return Response(ChangeSerializer(_answer(request, key, shown, is_preview=True)).data)
+        done = change_or_ask(
+            subscription=subscription,
+            change=change,
+            at=now,
+            digest=wanted.get("digest", ""),
+            actor=actor_of(request),
+            reason=wanted["reason"],
+        )
+        if isinstance(done, Approval):
+            return Response(ApprovalSerializer(done).data, status=202)
+        return Response(ChangeSerializer(_answer(request, key, done, is_preview=False)).data)
 
 
 def _change(subscription: Subscription, wanted: dict[str, Any], *, now: datetime) -> Change:

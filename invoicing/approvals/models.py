@@ -26,12 +26,13 @@ class ApprovedDeed(models.TextChoices):
     WRITE_OFF = "write_off", "Write-off"
     PRICE_VERSION = "price_version", "Publication of prices"
     REOPENING = "reopening", "Reopening of a closed month"
+    OWN_PRICE = "own_price", "Price of a customer's own"
 
 
 # Deeds over an amount, which take a second person from a limit on.
 LIMITED = (ApprovedDeed.RELEASE, ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF)
 # Deeds over no amount, which always take a second person or never: their limit is 0 or none, of the code for no currency (ISO 4217).
-SWITCHED = (ApprovedDeed.PRICE_VERSION,)
+SWITCHED = (ApprovedDeed.PRICE_VERSION, ApprovedDeed.OWN_PRICE)
 NO_CURRENCY = "XXX"
 
 

@@ -284,6 +284,39 @@ class PriceOverride(models.Model):
                     RETURN NEW;
                 """,
             ),
+            Guard(
+                name="is_agreed_by_two",  # deed and code are those of a slice above
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+                timing=pgtrigger.Deferred,
+                declare=[("own", "invoicing_priceoverride%ROWTYPE"), ("agreed", "jsonb"), ("stored", "jsonb")],
+                # The newest approval of a place says what holds in it, whole: an older one is no leave to go back.
+                func="""
+                    IF (SELECT amount FROM invoicing_approvallimit WHERE deed = 'own_price' AND currency = 'XXX'
+                         ORDER BY number DESC LIMIT 1) IS NULL THEN
+                        RETURN NULL;
+                    END IF;
+                    IF TG_OP = 'DELETE' THEN own := OLD; ELSE own := NEW; END IF;
+                    SELECT asked -> 'after' INTO agreed FROM invoicing_approval
+                     WHERE deed = 'own_price' AND decision = 'approved' AND asked -> 'place' = jsonb_build_object(
+                           'customer', own.customer_id, 'subscription', own.subscription_id,
+                           'plan', own.plan_id, 'price', own.price_key)
+                     ORDER BY decided_at DESC, id DESC LIMIT 1;
+                    SELECT coalesce(jsonb_agg(jsonb_build_object(
+                               'definition', definition,
+                               'starts_at', to_char(starts_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                               'ends_at', to_char(ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                           ) ORDER BY starts_at), '[]') INTO stored
+                      FROM invoicing_priceoverride
+                     WHERE customer_id = own.customer_id AND plan_id = own.plan_id AND price_key = own.price_key
+                       AND subscription_id IS NOT DISTINCT FROM own.subscription_id;
+                    IF stored IS DISTINCT FROM agreed THEN
+                        RAISE EXCEPTION 'own prices are agreed by two people: nobody else has approved those of % of customer %',
+                            own.price_key, own.customer_id USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
             never_truncated(noun="price overrides"),
         ]
 

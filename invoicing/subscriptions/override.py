@@ -52,6 +52,54 @@ class OwnPrice:
         }
 
 
+@dataclass(frozen=True)
+class Place:
+    """Whose prices follow each other in time: a customer's or one subscription's, for one price of a plan."""
+
+    customer: int
+    subscription: int | None
+    plan: int
+    price_key: str
+
+    def document(self) -> dict[str, Any]:
+        """Return it as the database writes it (`is_agreed_by_two`)."""
+        return {
+            "customer": self.customer,
+            "subscription": self.subscription,
+            "plan": self.plan,
+            "price": self.price_key,
+        }
+
+    def rows(self) -> list[PriceOverride]:
+        """Return what is stored of it, in the order of time."""
+        rows = PriceOverride.objects.filter(
+            customer=self.customer, subscription=self.subscription, plan=self.plan, price_key=self.price_key
+        )
+        return list(rows.order_by("starts_at"))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What would hold in a place once a price is agreed, and what holds until then."""
+
+    place: Place
+    before: tuple[Override, ...]
+    after: tuple[Override, ...]
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Say whether it is so already."""
+        return self.before == self.after
+
+    def document(self) -> dict[str, Any]:
+        """Return it as a canonical document; the database compares what is stored with `after`."""
+        return {
+            "place": self.place.document(),
+            "before": [_document(one) for one in self.before],
+            "after": [_document(one) for one in self.after],
+        }
+
+
 @transaction.atomic
 def override_price(*, subscription: Subscription, own: OwnPrice, at: datetime, actor: str, reason: str) -> Subscription:
     """Let another price hold from `at` on, in place of the one in the plan that is in force then, in all its versions.
@@ -60,25 +108,33 @@ def override_price(*, subscription: Subscription, own: OwnPrice, at: datetime, a
     InvalidInput or Conflict naming `price`, `definition`, `until` or `at`.
     """
     locked = locked_subscription(subscription=subscription)
-    check_moment(subscription=locked, at=at)
+    agreement = agreement_on(subscription=locked, own=own, at=at)
+    if not agreement.changes_nothing:
+        _write(agreement, actor=actor, reason=reason)
+    return locked
+
+
+def agreement_on(*, subscription: Subscription, own: OwnPrice, at: datetime) -> Agreement:
+    """Return what `override_price` would store for a subscription that the caller has locked; raises what it raises."""
+    check_moment(subscription=subscription, at=at)
     at, until = as_utc(at), None
     if own.until is not None:
-        check_within(since=locked.started_at, at=own.until, field="until")
+        check_within(since=subscription.started_at, at=own.until, field="until")
         until = as_utc(own.until)
         if until <= at:
             raise InvalidInput("must be after the moment from which it holds", field="until", code="not_after")
-    plan = _plan_at(locked, at)
-    _check_price(locked, plan, own, at=at)
-    rows = _rows(locked, plan, own)
-    before = tuple(core_override(row=row) for row in rows)
+    plan = _plan_at(subscription, at)
+    _check_price(subscription, plan, own, at=at)
+    alone = subscription.pk if own.scope is Scope.SUBSCRIPTION else None
+    place = Place(subscription.customer_id, alone, plan.pk, own.price_key)
+    before = tuple(core_override(row=row) for row in place.rows())
     after = laid_over(overrides=before, since=at, until=until)
     if own.price is not None:
         after = _joined((*after, Override(own.price, at, until)))
     if after == _joined(before):
-        return locked
-    _refuse_invoiced(locked, plan, own, at=at)
-    _write(locked, plan, own, rows=rows, after=after, actor=actor, reason=reason)
-    return locked
+        return Agreement(place, before, before)
+    _refuse_invoiced(subscription, plan, own, at=at)
+    return Agreement(place, before, after)
 
 
 def _plan_at(subscription: Subscription, at: datetime) -> Plan:
@@ -106,14 +162,17 @@ def _check_price(subscription: Subscription, plan: Plan, own: OwnPrice, *, at: d
             raise InvalidFields(tuple(mistakes))
 
 
-def _rows(subscription: Subscription, plan: Plan, own: OwnPrice) -> list[PriceOverride]:
-    rows = PriceOverride.objects.filter(
-        customer=subscription.customer_id,
-        subscription=subscription if own.scope is Scope.SUBSCRIPTION else None,
-        plan=plan,
-        price_key=own.price_key,
-    )
-    return list(rows.order_by("starts_at"))
+def _document(one: Override) -> dict[str, Any]:
+    return {
+        "definition": definition_of(one.price),
+        "starts_at": _moment(one.starts_at),
+        "ends_at": None if one.ends_at is None else _moment(one.ends_at),
+    }
+
+
+def _moment(at: datetime) -> str:
+    """Write a moment as the database does: in UTC, to the microsecond."""
+    return f"{as_utc(at):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def _joined(overrides: tuple[Override, ...]) -> tuple[Override, ...]:
@@ -142,34 +201,25 @@ def _refuse_invoiced(subscription: Subscription, plan: Plan, own: OwnPrice, *, a
         raise Conflict(message, field="at", code="invoiced_already")
 
 
-def _write(
-    subscription: Subscription,
-    plan: Plan,
-    own: OwnPrice,
-    *,
-    rows: list[PriceOverride],
-    after: tuple[Override, ...],
-    actor: str,
-    reason: str,
-) -> None:
+def _write(agreement: Agreement, *, actor: str, reason: str) -> None:
     """Put overrides in place of those that are stored: what goes makes room first, what stays is cut or lengthened."""
-    kept = {one.starts_at: one for one in after}
+    place, kept = agreement.place, {one.starts_at: one for one in agreement.after}
     left: dict[datetime, PriceOverride] = {}
-    for row in rows:
+    for row in place.rows():
         stays = kept.get(as_utc(row.starts_at))
         if stays is not None and core_override(row=row).price == stays.price:
             left[stays.starts_at] = row
         else:
             row._change_reason = f"{actor}: {reason}"  # type: ignore[attr-defined]
             row.delete()
-    for one in after:
+    for one in agreement.after:
         stored = left.get(one.starts_at)
         if stored is None:
             stored = PriceOverride(
-                customer_id=subscription.customer_id,
-                subscription=subscription if own.scope is Scope.SUBSCRIPTION else None,
-                plan=plan,
-                price_key=own.price_key,
+                customer_id=place.customer,
+                subscription_id=place.subscription,
+                plan_id=place.plan,
+                price_key=place.price_key,
                 definition=definition_of(one.price),
                 starts_at=one.starts_at,
             )

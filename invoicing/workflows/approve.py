@@ -13,6 +13,7 @@ from invoicing.gate.models import InvoiceHold
 from invoicing.gate.operations import checked_release, release_hold, subject_of
 from invoicing.invoices.operations import locked_invoice
 from invoicing.invoices.printed_text import money_text
+from invoicing.workflows.agree_price import agree_as_approved, lock_subscription_of
 from invoicing.workflows.ask_first import credit_as_approved, lock_invoice_of, write_off_as_approved
 from invoicing.workflows.publish_prices import lock_version_of, publish_as_approved
 
@@ -90,6 +91,7 @@ FOLLOWS: dict[ApprovedDeed, tuple[Callable[[Approval], None], Callable[[Approval
     ApprovedDeed.CREDIT_NOTE: (lock_invoice_of, credit_as_approved),
     ApprovedDeed.WRITE_OFF: (lock_invoice_of, write_off_as_approved),
     ApprovedDeed.PRICE_VERSION: (lock_version_of, publish_as_approved),
+    ApprovedDeed.OWN_PRICE: (lock_subscription_of, agree_as_approved),
     ApprovedDeed.REOPENING: (lock_for_reopening, reopen_as_approved),
 }
 assert set(FOLLOWS) == set(ApprovedDeed), "each deed says what follows"
