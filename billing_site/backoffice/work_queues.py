@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Count, DecimalField, F, Max, Min, OuterRef, Q, QuerySet, Subquery, Sum
 from django.urls import reverse
 from moneyed import Money
@@ -14,6 +15,7 @@ from billing_site.backoffice.dispute_queue import dispute_queue
 from billing_site.backoffice.document_queue import document_queue
 from billing_site.backoffice.held_queue import held_queue
 from billing_site.backoffice.month_queue import month_queue
+from billing_site.backoffice.progressive_queues import progressive_queues
 from billing_site.backoffice.rerating_queue import rerating_queue
 from billing_site.backoffice.tax_queues import tax_queues
 from billing_site.backoffice.usage_problems import uncharged_usage
@@ -59,6 +61,7 @@ def work_queues(*, at: datetime, name: str, allowed: Callable[[str], bool]) -> l
         *tax_queues(at=at),
         incomplete_queue(at=at),
         unsettled_queue(at=at),
+        *progressive_queues(),
         stopped_queue(at=at),
         suspended_queue(),
         closing_queue(),
@@ -74,20 +77,21 @@ def work_queues(*, at: datetime, name: str, allowed: Callable[[str], bool]) -> l
 
 
 def draft_queue() -> WorkQueue:
-    """Return the drafts that nothing holds."""
+    """Return the drafts that nothing holds; where runs are signed, they lead to the next one."""
     rows = list(
         drafts_not_held()
         .values("currency")
         .annotate(number_of=Count("id"), oldest=Min("drafted_at"), amount=Sum("total"))
     )
+    signed = settings.BILLING_RUNS_NEED_APPROVAL
     return WorkQueue(
         name="Drafts to issue",
-        link=admin_list("invoice", "state=unheld"),
+        link=reverse("admin:invoicing_runproposal_changelist") if signed else admin_list("invoice", "state=unheld"),
         empty="Billing runs put drafts here for review before they are issued.",
         count=sum(row["number_of"] for row in rows),
         oldest=min((row["oldest"] for row in rows), default=None),
         money=amounts_by_currency(rows),
-        why="nobody has issued them yet",
+        why="a billing run is due: propose it, and somebody else signs" if signed else "nobody has issued them yet",
     )
 
 

@@ -12,6 +12,7 @@ from invoicing.gate.models import InvoiceHold
 from invoicing.gate.queries import drafts_not_held
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.payments.models import PaymentFailure
+from invoicing.workflows.progressive_rest import left_of_progressive
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -30,6 +31,7 @@ class StateFilter(admin.SimpleListFilter):
             ("overdue", "Overdue"),
             ("failed", "Payment failed"),
             ("part_paid", "Part-paid"),
+            ("to_credit", "Charged progressively, to be credited"),
             ("paid", "Paid"),
             ("written_off", "Written off"),
             ("void", "Void"),
@@ -51,6 +53,8 @@ class StateFilter(admin.SimpleListFilter):
             case "part_paid":
                 touched = Q(amount_paid__gt=0) | Q(amount_credited__gt=0)
                 return queryset.filter(touched, status=InvoiceStatus.ISSUED)
+            case "to_credit":
+                return queryset.filter(pk__in=left_of_progressive().order_by().values("invoice"))
             case "draft" | "issued" | "paid" | "written_off" | "void" as status:
                 return queryset.filter(status=status)
         return queryset

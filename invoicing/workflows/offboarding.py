@@ -6,7 +6,9 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Coalesce
+from moneyed import Money
 
+from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period
 from invoicing.core.life_cycle import State
 from invoicing.core.phases import PhaseKind
@@ -16,6 +18,7 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.subscriptions.agreements import billed_to
 from invoicing.subscriptions.models import SubscriptionPhase
 from invoicing.subscriptions.snapshot import periods_due
+from invoicing.workflows.progressive_rest import left_of_progressive
 
 # The longest billing period is a year: whatever has ended is due by then.
 LONGEST = timedelta(days=400)
@@ -25,24 +28,26 @@ LONGEST = timedelta(days=400)
 class Offboarding:
     """What closes a customer: periods that are still to be invoiced, drafts that wait for their issue, invoices that are unpaid.
 
-    `final` is the invoice of the last period, None until it is drafted or where nothing was ever charged.
+    `held` are progressive invoices with what of them, before tax, nothing takes off any more. `final` is the invoice of the last period, None until it is drafted or where nothing was ever charged.
     """
 
     to_invoice: tuple[Period, ...]
     drafts: tuple[Invoice, ...]
     unpaid: tuple[Invoice, ...]
+    held: tuple[tuple[Invoice, Money], ...]
     final: Invoice | None
 
     @property
     def is_complete(self) -> bool:
         """Say whether nothing is left to do."""
-        return not (self.to_invoice or self.drafts or self.unpaid)
+        return not (self.to_invoice or self.drafts or self.unpaid or self.held)
 
 
 def customers_to_close() -> QuerySet[Any]:
     """Return the customers recorded as churned for whom something is left to do, with `state` and `state_since`.
 
-    That is: an invoice that is a draft or unpaid, or a subscription whose last charged time no invoice has reached yet.
+    That is: an invoice that is a draft or unpaid, a subscription whose last charged time no invoice has reached yet, or something that is
+    left of a progressive invoice.
     """
     left = Invoice.objects.filter(customer=OuterRef("pk"), status__in=(InvoiceStatus.DRAFT, InvoiceStatus.ISSUED))
     payer = Coalesce(OuterRef("subscription__customer__billed_to"), OuterRef("subscription__customer"))
@@ -50,7 +55,9 @@ def customers_to_close() -> QuerySet[Any]:
     charged = SubscriptionPhase.objects.filter(kind=PhaseKind.ACTIVE.value, subscription__customer=OuterRef("pk"))
     customers: QuerySet[Any] = with_state(Customer.objects.all())
     churned = customers.filter(state=State.CHURNED.value)
-    return churned.filter(Exists(left) | Exists(charged.exclude(Exists(reached.exclude(status=InvoiceStatus.VOID)))))
+    to_come = charged.exclude(Exists(reached.exclude(status=InvoiceStatus.VOID)))
+    held = left_of_progressive().order_by().filter(customer=OuterRef("pk"))
+    return churned.filter(Exists(left) | Exists(to_come) | Exists(held))
 
 
 def offboarding_of(*, customer: Customer) -> Offboarding:
@@ -69,5 +76,9 @@ def offboarding_of(*, customer: Customer) -> Offboarding:
         to_invoice=tuple(period for period in periods if (period.start, period.end) not in known),
         drafts=tuple(invoice for invoice in own if invoice.status == InvoiceStatus.DRAFT),
         unpaid=tuple(invoice for invoice in own if invoice.status == InvoiceStatus.ISSUED),
+        held=tuple(
+            (one.invoice, round_money(one.left, one.currency))
+            for one in left_of_progressive().filter(customer=customer)
+        ),
         final=known.get((periods[-1].start, periods[-1].end)) if periods else None,
     )

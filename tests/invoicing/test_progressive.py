@@ -7,6 +7,7 @@ import pytest
 from django.db import DatabaseError, transaction
 from moneyed import Money
 
+from billing_site.backoffice.progressive_queues import progressive_queues
 from billing_site.kernel.errors import Conflict, InvalidFields
 from invoicing.catalog.queries import published_version
 from invoicing.customers.models import Customer
@@ -15,11 +16,15 @@ from invoicing.invoices.models import Invoice, InvoiceLine, ProgressiveInvoice
 from invoicing.progressive.models import ProgressiveThreshold
 from invoicing.progressive.operations import retire_threshold
 from invoicing.subscriptions.amend import change_plan
+from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.snapshot import periods_running
 from invoicing.workflows.bill_progressively import _bill_period, _Seen, bill_progressively, sweep_progressive
 from invoicing.workflows.explain_invoice import explain_invoice
+from invoicing.workflows.move_life_cycle import sweep_life_cycles
+from invoicing.workflows.offboarding import customers_to_close, offboarding_of
 from invoicing.workflows.preview_billing import preview_billing
 from invoicing.workflows.preview_invoice import preview_invoice
+from invoicing.workflows.progressive_rest import left_of_progressive
 from invoicing.workflows.reissue_invoice import reissue_invoice
 from invoicing.workflows.run_billing import draft_billing
 from invoicing.workflows.verify import verify
@@ -168,6 +173,36 @@ def test_what_is_cancelled_later_comes_off_the_next_invoices(acme: Customer) -> 
     assert (taken_off(july), taken_off(august)) == ({number: "-29.00"}, {number: "-121.00"})
     assert subtotals(july, august) == ["0.00", "108.00"]
     assert verify() == []
+
+
+def test_what_no_invoice_takes_off_any_more_stands_in_a_queue_until_it_is_credited(acme: Customer) -> None:
+    """Usage that was charged is cancelled before its customer's last invoice: 121 of it are owed to nobody."""
+    Customer.objects.update(created_at=JULY)
+    sweep_life_cycles(at=JULY)
+    threshold(acme, "100")
+    use("cust_acme", "150", at=JULY + DAY, key="wrong")
+    [invoice] = swept(JULY + 2 * DAY)
+    cancel_event(customer_id="cust_acme", idempotency_key="wrong", actor="test", reason="counted twice")
+    before_the_end = left_of_progressive().exists()
+    billed()
+    paid(invoice)
+    still_runs = left_of_progressive().exists()
+    end_subscription(subscription=acme.subscriptions.get(), ended_at=AUGUST, actor="test", reason="cancelled")
+    sweep_life_cycles(at=AUGUST + DAY)
+
+    [row] = left_of_progressive()
+    queue = {one.name: one for one in progressive_queues()}["Charged progressively, to be credited"]
+    offboarding = offboarding_of(customer=acme)
+    to_close = list(customers_to_close())
+    credited(invoice, of_line(1, amount="121"), disposition="balance", at=AUGUST + 2 * DAY)
+
+    assert (before_the_end, still_runs) == (False, False)
+    assert (row.invoice, row.left) == (invoice, 121)
+    assert (queue.count, queue.money, queue.why) == (1, (Money("121", "USD"),), acme.name)
+    assert (offboarding.held, to_close) == (((invoice, Money("121", "USD")),), [acme])
+    assert not left_of_progressive().exists()
+    assert not offboarding_of(customer=acme).held
+    settle_constraints()
 
 
 def test_of_several_the_oldest_is_taken_off_first_and_each_keeps_its_rest(acme: Customer) -> None:

@@ -21,7 +21,7 @@ from tests.billing_site.backoffice.conftest import AT
 from tests.factories import JULY, a_customer, a_plan, a_subscription, use
 
 pytestmark = pytest.mark.django_db
-QUERIES_MAX = 41
+QUERIES_MAX = 43
 
 
 def queue_named(page: Any, name: str) -> Any:
@@ -44,6 +44,18 @@ def test_drafts_stand_in_their_queue_with_money_by_currency_never_added_up(draft
     assert queue.count == 2
     assert queue.money == (Money(4000, "JPY"), Money("31.50", "USD"))
     assert queue.oldest == AT
+
+
+def test_where_runs_are_signed_drafts_say_that_a_run_is_due_and_lead_to_it(
+    drafts: list[Invoice], settings: Any
+) -> None:
+    settings.BILLING_RUNS_NEED_APPROVAL = True
+
+    queue = queue_named(index_page(at=AT), "Drafts to issue")
+
+    assert queue.count == len(drafts)
+    assert "a billing run is due" in queue.why
+    assert queue.link == "/admin/invoicing/runproposal/"
 
 
 def test_an_invoice_past_its_due_date_is_overdue_and_one_due_today_is_not(drafts: list[Invoice]) -> None:
