@@ -214,6 +214,12 @@ STRIPE_TEST_SECRET_KEY = "" if STRIPE_LIVE_MODE else STRIPE_SECRET_KEY
 STRIPE_LIVE_SECRET_KEY = STRIPE_SECRET_KEY if STRIPE_LIVE_MODE else ""
 STRIPE_API_HOST = f"http://{SANDBOX_BIND}" if STRIPE_IS_SANDBOX else "https://api.stripe.com"
 STRIPE_TIMEOUT_SECONDS = env.int("STRIPE_TIMEOUT_SECONDS", default=20)
+# So many calls Stripe takes in any second, of all our processes together and to one endpoint; 0: no limit, as our sandbox has none
+# unless one is ordered there. What an account may is at docs.stripe.com/rate-limits.
+STRIPE_CALLS_PER_SECOND = env.int("STRIPE_CALLS_PER_SECOND", default=0 if STRIPE_IS_SANDBOX else 100)
+STRIPE_CALLS_PER_SECOND_AND_ENDPOINT = env.int(
+    "STRIPE_CALLS_PER_SECOND_AND_ENDPOINT", default=0 if STRIPE_IS_SANDBOX else 25
+)
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 
 # Jobs: the ORM broker on the same database, so that a job queued in a transaction commits or vanishes with it.

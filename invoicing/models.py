@@ -26,6 +26,7 @@ from invoicing.invoices.models import (
 from invoicing.ledger.models import Account, Books, JournalEntry, Posting
 from invoicing.payments.dispute import Dispute, DisputeDecision, DisputeMovement
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
+from invoicing.payments.rail import CallBucket
 from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.progressive.models import ProgressiveThreshold
@@ -54,6 +55,7 @@ __all__ = [
     "BillingRun",
     "Books",
     "Budget",
+    "CallBucket",
     "CheckSignOff",
     "ClosedReport",
     "Commitment",

@@ -6,11 +6,13 @@ from django.db import transaction
 from django.db.models import Count
 
 from billing_site.sandbox import faults
+from billing_site.sandbox.limiter import limiter
 from billing_site.sandbox.models import SandboxDelivery, SandboxFault, SandboxObject, SandboxRequest
 from billing_site.sandbox.stripe.errors import invalid
 from billing_site.sandbox.stripe.forms import Params
 
 TIMES_MAX = 10_000
+LEVEL_MAX = 100_000
 
 
 def state(params: Params) -> dict[str, Any]:
@@ -24,17 +26,34 @@ def state(params: Params) -> dict[str, Any]:
         "deliveries": deliveries,
         "pending_deliveries": deliveries.get(SandboxDelivery.State.PENDING, 0),
         "faults": faults.outstanding(),
+        "rates": faults.rates(),
+        "calls": {"accepted": limiter.accepted, "refused": limiter.refused},
     }
 
 
 def order_fault(params: Params) -> dict[str, Any]:
-    """POST /_sandbox/faults with `kind` and `times`."""
+    """POST /_sandbox/faults with `kind` and `times`, or `percent`, which strikes until it is 0 again."""
     kind, times = params.required("kind"), params.integer("times", low=0, high=TIMES_MAX)
+    percent = params.integer("percent", low=0, high=100)
     params.refuse_the_rest()
     if kind not in faults.KINDS:
         raise invalid(f"Invalid kind: must be one of {', '.join(faults.KINDS)}", param="kind")
-    faults.order(kind=kind, times=1 if times is None else times)
-    return {"faults": faults.outstanding()}
+    if percent is not None:
+        faults.order_percent(kind=kind, percent=percent)
+    if times is not None or percent is None:
+        faults.order(kind=kind, times=1 if times is None else times)
+    return {"faults": faults.outstanding(), "rates": faults.rates()}
+
+
+def set_level(params: Params) -> dict[str, Any]:
+    """POST /_sandbox/levels with `kind` and `level`: how many calls in a second, how many seconds its clock is wrong."""
+    kind, level = params.required("kind"), params.integer("level", low=-LEVEL_MAX, high=LEVEL_MAX)
+    params.refuse_the_rest()
+    if kind not in faults.LEVELS:
+        raise invalid(f"Invalid kind: must be one of {', '.join(faults.LEVELS)}", param="kind")
+    faults.set_level(kind=kind, level=level or 0)
+    limiter.forget()
+    return {"rates": faults.rates()}
 
 
 def reset(params: Params) -> dict[str, Any]:
@@ -49,5 +68,6 @@ def reset(params: Params) -> dict[str, Any]:
 ROUTES = {
     ("GET", "/_sandbox/state"): state,
     ("POST", "/_sandbox/faults"): order_fault,
+    ("POST", "/_sandbox/levels"): set_level,
     ("POST", "/_sandbox/reset"): reset,
 }

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 GAPS_SECONDS = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0)
 DELAY_SECONDS = 3.0
+# So long one waits that others are to overtake.
+OVERTAKEN_SECONDS = 0.7
+HELD_BACK = "held back on demand"
 IDLE_SECONDS = 0.5
 TIMEOUT_SECONDS = 10
 ROUND_MAX = 100
@@ -92,17 +95,20 @@ class Deliverer(threading.Thread):
 
     def _try(self, delivery: SandboxDelivery) -> bool:
         """Try one delivery; False where nobody listens at the address."""
-        ordered = faults.outstanding()
+        ordered = faults.ordered()
         if faults.strikes(faults.DROP_WEBHOOKS, ordered):
             self._note(delivery, SandboxDelivery.State.DROPPED, "dropped on demand")
             return True
-        if faults.strikes(faults.DELAY_WEBHOOKS, ordered):
-            delivery.next_attempt_at = now() + timedelta(seconds=DELAY_SECONDS)
-            delivery.save(update_fields=["next_attempt_at"])
-            return True
+        for kind, seconds in ((faults.DELAY_WEBHOOKS, DELAY_SECONDS), (faults.REORDER_WEBHOOKS, OVERTAKEN_SECONDS)):
+            # Whatever was held back once goes out: a share of all would otherwise hold some back for ever.
+            if delivery.last_outcome != HELD_BACK and faults.strikes(kind, ordered):
+                delivery.next_attempt_at, delivery.last_outcome = now() + timedelta(seconds=seconds), HELD_BACK
+                delivery.save(update_fields=["next_attempt_at", "last_outcome"])
+                return True
         copies = 2 if faults.strikes(faults.DUPLICATE_WEBHOOKS, ordered) else 1
         try:
-            outcome = [self._send(delivery) for _ in range(copies)][-1]
+            skew = faults.level_of(faults.CLOCK_SKEW_SECONDS, ordered)
+            outcome = [self._send(delivery, skew_seconds=skew) for _ in range(copies)][-1]
         except requests.ConnectionError:
             self._postpone(delivery, "nobody listens")
             return False
@@ -115,12 +121,12 @@ class Deliverer(threading.Thread):
             self._postpone(delivery, f"HTTP {outcome}")
         return True
 
-    def _send(self, delivery: SandboxDelivery) -> int:
+    def _send(self, delivery: SandboxDelivery, *, skew_seconds: int) -> int:
         payload = json.dumps(store.retrieve("event", delivery.event), indent=2).encode()
         secret = secret_of(delivery.endpoint) if delivery.endpoint else settings.SANDBOX_WEBHOOK_SECRET
         headers = {
             "Content-Type": "application/json; charset=utf-8",
-            "Stripe-Signature": signature_of(payload, secret=secret, at_seconds=int(now().timestamp())),
+            "Stripe-Signature": signature_of(payload, secret=secret, at_seconds=int(now().timestamp()) + skew_seconds),
             "User-Agent": "Stripe/1.0 (sandbox)",
         }
         response = self._session.post(

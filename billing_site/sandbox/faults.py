@@ -1,6 +1,8 @@
-"""Faults on demand: each kind is ordered for a number of times and strikes until they are used up."""
+"""Faults on demand: each kind is ordered for a number of times, or for so many of a hundred, and strikes until it is called off."""
 
-from django.db.models import F
+import secrets
+
+from django.db.models import F, Q
 
 from billing_site.sandbox.models import SandboxFault
 
@@ -10,7 +12,22 @@ TIMEOUT_AFTER_EFFECT = "timeout_after_effect"
 DROP_WEBHOOKS = "drop_webhooks"
 DUPLICATE_WEBHOOKS = "duplicate_webhooks"
 DELAY_WEBHOOKS = "delay_webhooks"
-KINDS = (HTTP_500, RATE_LIMIT, TIMEOUT_AFTER_EFFECT, DROP_WEBHOOKS, DUPLICATE_WEBHOOKS, DELAY_WEBHOOKS)
+REORDER_WEBHOOKS = "reorder_webhooks"
+KINDS = (
+    HTTP_500,
+    RATE_LIMIT,
+    TIMEOUT_AFTER_EFFECT,
+    DROP_WEBHOOKS,
+    DUPLICATE_WEBHOOKS,
+    DELAY_WEBHOOKS,
+    REORDER_WEBHOOKS,
+)
+# Numbers that stand until they are changed: how many calls it takes in any second, and by how much its clock is wrong.
+CALLS_PER_SECOND = "calls_per_second"
+CLOCK_SKEW_SECONDS = "clock_skew_seconds"
+LEVELS = (CALLS_PER_SECOND, CLOCK_SKEW_SECONDS)
+
+Ordered = dict[str, SandboxFault]
 
 
 def order(*, kind: str, times: int) -> None:
@@ -19,13 +36,49 @@ def order(*, kind: str, times: int) -> None:
     SandboxFault.objects.update_or_create(kind=kind, defaults={"times_left": times})
 
 
-def strikes(kind: str, among: dict[str, int]) -> bool:
-    """Use up one strike of a kind, if it is among the outstanding ones; False where none is left."""
-    if kind not in among:
+def order_percent(*, kind: str, percent: int) -> None:
+    """Let a kind of fault strike so many of a hundred; 0 calls it off."""
+    assert kind in KINDS, kind
+    SandboxFault.objects.update_or_create(kind=kind, defaults={"percent": percent})
+
+
+def set_level(*, kind: str, level: int) -> None:
+    """Set one of the standing numbers; 0 is what a sound Stripe has."""
+    assert kind in LEVELS, kind
+    SandboxFault.objects.update_or_create(kind=kind, defaults={"level": level})
+
+
+def call_off() -> None:
+    """Call everything off that is ordered."""
+    SandboxFault.objects.update(times_left=0, percent=0, level=0)
+
+
+def strikes(kind: str, among: Ordered) -> bool:
+    """Say whether a kind strikes now, using up one of the times that are left; by chance otherwise."""
+    fault = among.get(kind)
+    if fault is None:
         return False
+    if fault.percent and secrets.randbelow(100) < fault.percent:
+        return True
     return SandboxFault.objects.filter(kind=kind, times_left__gt=0).update(times_left=F("times_left") - 1) == 1
+
+
+def level_of(kind: str, among: Ordered) -> int:
+    """Return one of the standing numbers; 0 where nothing was said."""
+    return among[kind].level if kind in among else 0
+
+
+def ordered() -> Ordered:
+    """Return what is ordered at this moment, by kind."""
+    standing = SandboxFault.objects.filter(Q(times_left__gt=0) | Q(percent__gt=0) | ~Q(level=0))
+    return {fault.kind: fault for fault in standing}
 
 
 def outstanding() -> dict[str, int]:
     """Return the strikes that are left, by kind."""
-    return dict(SandboxFault.objects.filter(times_left__gt=0).values_list("kind", "times_left"))
+    return {kind: fault.times_left for kind, fault in ordered().items() if fault.times_left}
+
+
+def rates() -> dict[str, int]:
+    """Return of what is ordered by the hundred how much, and the standing numbers."""
+    return {kind: fault.percent or fault.level for kind, fault in ordered().items() if fault.percent or fault.level}

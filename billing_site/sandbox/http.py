@@ -15,6 +15,7 @@ from django.utils.html import escape
 from billing_site.kernel.clock import now
 from billing_site.kernel.digest import digest_of
 from billing_site.sandbox import control, faults
+from billing_site.sandbox.limiter import limiter
 from billing_site.sandbox.models import SandboxRequest
 from billing_site.sandbox.stripe import store
 from billing_site.sandbox.stripe.call import Call
@@ -83,18 +84,23 @@ def _dispatch(request: Request, request_id: str) -> Answer:
     ours = control.ROUTES.get((request.method, request.path))
     if ours:
         return Answer(200, ours(Params(tree)))
-    ordered = faults.outstanding()
+    ordered = faults.ordered()
+    if not limiter.takes(per_second=faults.level_of(faults.CALLS_PER_SECOND, ordered)):
+        return _too_many("Request rate limit exceeded: more calls in a second than were ordered.")
     if faults.strikes(faults.HTTP_500, ordered):
         raise Refusal(500, type="api_error", message="A fault that was ordered: http_500.")
     if faults.strikes(faults.RATE_LIMIT, ordered):
-        message = "A fault that was ordered: rate_limit."
-        refusal = Refusal(429, type="invalid_request_error", code="rate_limit", message=message)
-        return Answer(429, refusal.body, {"Retry-After": "1"})
+        return _too_many("A fault that was ordered: rate_limit.")
     given = _carry_out(request, tree, request_id)
     had_effect = request.method == "POST" and given.status < 400
     if had_effect and faults.strikes(faults.TIMEOUT_AFTER_EFFECT, ordered):
         return Answer(given.status, given.body, given.headers, lost=True)
     return given
+
+
+def _too_many(message: str) -> Answer:
+    refusal = Refusal(429, type="invalid_request_error", code="rate_limit", message=message)
+    return Answer(429, refusal.body, {"Retry-After": "1"})
 
 
 def _carry_out(request: Request, tree: dict[str, Any], request_id: str) -> Answer:

@@ -81,10 +81,12 @@ class SandboxDelivery(models.Model):
 
 
 class SandboxFault(models.Model):
-    """A fault that tests have ordered: it strikes `times_left` more times."""
+    """A fault that was ordered: it strikes `times_left` more times, and besides `percent` of what it could strike; or a standing `level`."""
 
     kind = models.CharField(max_length=32, unique=True)
-    times_left = models.PositiveIntegerField()
+    times_left = models.PositiveIntegerField(default=0)
+    percent = models.PositiveSmallIntegerField(default=0)
+    level = models.IntegerField(default=0, help_text="Of what is a number, not a strike: calls in a second.")
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.times_left}"
+        return f"{self.kind}: {self.times_left or self.percent or self.level}"

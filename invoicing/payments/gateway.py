@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypedDict
+from urllib.parse import urlsplit
 
 import stripe
 from django.conf import settings
@@ -14,9 +15,11 @@ from stripe.params import InvoiceAddLinesParamsLine, InvoiceCreateParams
 from stripe.params.tax import CalculationCreateParamsLineItem
 
 from billing_site.kernel.errors import Malformed
+from invoicing.payments import pace
 from invoicing.payments.minor_units import NotRepresentable, stripe_minor_units
 from invoicing.payments.remote import (
     CardDeclined,
+    GatewayBusy,
     GatewayRefused,
     GatewayUnavailable,
     NewLine,
@@ -39,6 +42,21 @@ NETWORK_RETRIES = 1
 SERVER_FAULT = 500
 # The deepest expansion that Stripe allows; it leads from an invoice to the charge that paid it.
 PAYMENT = "payments.data.payment.payment_intent"
+
+
+class PacedClient(stripe.RequestsClient):
+    """Sends what the SDK wants to send when it is its turn, and keeps quiet when Stripe asks for it."""
+
+    def request(  # type: ignore[override]  # as the SDK's own one does
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Send one request, a repetition by the SDK included, each in a turn of its own."""
+        endpoint = pace.endpoint_of(method=method, path=urlsplit(url).path)
+        pace.wait_for_turn(endpoint=endpoint)
+        body, status, told = super().request(method, url, headers, post_data)
+        if status == pace.TOO_MANY_REQUESTS:
+            pace.keep_quiet(endpoint=endpoint, headers=told)
+        return body, status, told
 
 
 class RefundSource(TypedDict, total=False):
@@ -328,7 +346,8 @@ def stripe_errors() -> Iterator[None]:
     except stripe.StripeError as error:
         retry_after = (error.headers or {}).get("retry-after", "")
         seconds = int(retry_after) if str(retry_after).isdecimal() else None
-        raise GatewayUnavailable(
+        is_busy = error.http_status == pace.TOO_MANY_REQUESTS
+        raise (GatewayBusy if is_busy else GatewayUnavailable)(
             f"Stripe cannot answer now: {_message(error)}",
             retry_after_seconds=seconds,
             is_of_request=(error.http_status or 0) >= SERVER_FAULT,
@@ -347,8 +366,15 @@ def _client_for(secret_key: str, host: str, timeout_seconds: int) -> stripe.Stri
         secret_key,
         base_addresses={"api": host},
         max_network_retries=NETWORK_RETRIES,
-        http_client=stripe.RequestsClient(timeout=timeout_seconds),
+        http_client=PacedClient(timeout=timeout_seconds),
     )
+
+
+def pace_other_callers() -> None:
+    """Let dj-stripe, which calls by the SDK's own client, take its turns too, and wait no longer for an answer than we do."""
+    if not isinstance(stripe.default_http_client, PacedClient):
+        stripe.default_http_client = PacedClient(timeout=settings.STRIPE_TIMEOUT_SECONDS)
+        stripe.max_network_retries = NETWORK_RETRIES
 
 
 def _message(error: stripe.StripeError) -> str:

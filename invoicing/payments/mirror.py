@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection
 from djstripe import models as djstripe_models
 
-from invoicing.payments.gateway import stripe_errors
+from invoicing.payments.gateway import pace_other_callers, stripe_errors
 
 ATTEMPTS = 3
 MODELS = {
@@ -38,6 +38,7 @@ def mirror(*, object_kind: str, object_id: str) -> None:
     Call it outside of a transaction: it talks to Stripe.
     """
     model = MODELS[object_kind]
+    pace_other_callers()
     with stripe_errors():
         _ensure_account()
         owner = _owner_of(model, object_id)

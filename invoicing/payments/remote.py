@@ -27,6 +27,12 @@ class GatewayUnavailable(BillingError):
         self.is_of_request = is_of_request
 
 
+class GatewayBusy(GatewayUnavailable):
+    """Nothing is wrong: Stripe takes so many calls in a second and no more. It comes again, and that is no failure (S3-036)."""
+
+    code = "gateway_busy"
+
+
 class CardDeclined(BillingError):
     """The bank said no, or wants the customer to confirm; another attempt needs another idempotency key."""
 

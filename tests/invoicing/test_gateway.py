@@ -169,7 +169,7 @@ def test_a_passing_failure_asks_to_try_again_later(sandbox, fault, seconds):
     assert caught.value.retry_after_seconds == seconds
 
 
-def test_a_sandbox_that_is_not_there_asks_to_try_again_later(settings):
+def test_a_sandbox_that_is_not_there_asks_to_try_again_later(settings, transactional_db):
     settings.STRIPE_API_HOST = "http://127.0.0.1:9"
 
     with pytest.raises(GatewayUnavailable):
