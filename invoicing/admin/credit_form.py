@@ -21,12 +21,12 @@ from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, EXACT_DIGITS
 from invoicing.admin.approvals import waits_words
 from invoicing.admin.invoice_page import CREDIT, can_be_credited
 from invoicing.admin.one_off import KeyedForm
-from invoicing.approvals.models import Approval
+from invoicing.approvals.models import Approval, ApprovedDeed
 from invoicing.credit_notes.creditable import CreditableInvoice, creditable_of
 from invoicing.credit_notes.models import CreditNote, Disposition
 from invoicing.credit_notes.operations import AssembledCredit, CreditAsked
 from invoicing.invoices.models import Invoice
-from invoicing.workflows.ask_first import credit_or_ask
+from invoicing.workflows.ask_first import credit_or_ask, takes_second_person
 from invoicing.workflows.credit_invoice import preview_credit
 
 WHOLE, LINES = "whole", "lines"
@@ -53,6 +53,11 @@ class CreditNoteForm(KeyedForm):
         help_text="What is open of the invoice is taken off first. Credit pays for the next invoices by itself; money goes back through Stripe where"
         " it came from there, the rest is transferred by hand.",
     )
+
+    def offer(self, *, creditable: CreditableInvoice) -> None:
+        """Leave out what cannot be: of an invoice with nothing open, something is left over whatever is credited."""
+        if not creditable.open.amount:
+            self.fields["disposition"].choices = DISPOSITIONS[1:]  # type: ignore[attr-defined]
 
 
 class LineForm(forms.Form):
@@ -97,6 +102,7 @@ class CreditPages(ReadOnlyAdmin):
         creditable = creditable_of(invoice=invoice)
         asked = request.POST if request.method == "POST" else None
         form = CreditNoteForm(asked, initial={"key": f"credit-{uuid4().hex}", "disposition": _usual(creditable)})
+        form.offer(creditable=creditable)
         rows = [one for one in creditable.lines if one.left.amount and not one.refusal]
         lines = LineForms(asked, prefix="lines", initial=[{"position": one.line.position} for one in rows])
         shown = _shown(invoice, form, lines) if asked is not None and form.is_valid() and lines.is_valid() else None
@@ -130,6 +136,9 @@ class CreditPages(ReadOnlyAdmin):
             refused=[one for one in creditable.lines if one.left.amount and one.refusal],
             shown=shown,
             total="" if shown is None else money_text(shown.total),
+            large_from=None
+            if shown is None
+            else takes_second_person(invoice=invoice, deed=ApprovedDeed.CREDIT_NOTE, amount=shown.total),
             back=page,
         )
         return TemplateResponse(request, "backoffice/credit_invoice.html", context)

@@ -281,7 +281,7 @@ CHECKS: tuple[CloseCheck, ...] = (
     CloseCheck(
         "late_usage",
         "Late usage is decided",
-        "Usage that came after its invoice waits for somebody: next invoice, or absorbed.",
+        "Usage that came after its invoice waits for somebody: next invoice, or absorbed. Of service that went on after midnight (UTC) at the month's end the next month asks.",
         _late_usage,
     ),
     CloseCheck(

@@ -9,10 +9,7 @@ from moneyed import Money
 
 from billing_site.display import figures, pills
 from billing_site.kernel.money import plain
-from invoicing.approvals.models import ApprovedDeed
 from invoicing.core.tax_document import percent_text
-from invoicing.invoices.models import Invoice
-from invoicing.workflows.ask_first import takes_second_person
 
 register = template.Library()
 
@@ -21,12 +18,6 @@ register = template.Library()
 def money(amount: Money | None) -> SafeString:
     """Write money: EUR 1,234.50."""
     return figures.NOTHING if amount is None else figures.money(amount)
-
-
-@register.simple_tag
-def credit_takes_two_from(invoice: Invoice, amount: Money) -> Money | None:
-    """Return from which amount on a credit of this invoice takes two people, where one over this amount does."""
-    return takes_second_person(invoice=invoice, deed=ApprovedDeed.CREDIT_NOTE, amount=amount)
 
 
 @register.filter

@@ -61,6 +61,19 @@ def test_a_credit_note_is_shown_first_issued_once_listed_and_paid_back(finance: 
     assert (refund.status, refund.reference) == ("paid", "SEPA 1")
 
 
+def test_with_nothing_open_nobody_is_asked_to_leave_nothing_over(finance: Client) -> None:
+    invoice = once(a_customer(settlement_channel="manual"), item("10", "10"))
+    page = f"/admin/invoicing/invoice/{invoice.pk}/credit/"
+    unpaid = text_of(finance.get(page))
+    paid(invoice)
+
+    settled = text_of(finance.get(page))
+
+    assert "Nothing is left over" in unpaid
+    assert "Nothing is left over" not in settled
+    assert "Pay it back" in settled
+
+
 def test_what_cannot_be_credited_is_told_at_its_field(finance: Client) -> None:
     invoice = once(a_customer(settlement_channel="manual"), item("10", "10"))
     page = f"/admin/invoicing/invoice/{invoice.pk}/credit/"
