@@ -60,6 +60,7 @@ INSTALLED_APPS = [
     "djmoney",
     "djstripe",
     "django_q",
+    "anymail",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -249,7 +250,28 @@ Q_CLUSTER = {
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
+# Mail: to the console, as files, over SMTP, or by a mail provider through anymail.
 EMAIL_BACKEND = env.str("EMAIL_BACKEND", default="django.core.mail.backends.console.EmailBackend")
+EMAIL_FILE_PATH = env.str("EMAIL_FILE_PATH", default=str(DATA_DIR / "mail"))
+EMAIL_HOST = env.str("EMAIL_HOST", default="localhost")
+EMAIL_PORT = env.int("EMAIL_PORT", default=587)
+EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", default="")
+EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
+EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=True)
+# Shorter than a job may take: a mail server that says nothing leaves a notice of which nobody knows whether it was sent.
+EMAIL_TIMEOUT = 30
+# The address that customers are written from; empty: that of the legal entity that sells to them.
+MAIL_FROM = env.str("MAIL_FROM", default="")
+# For so many days the link to pay in a notice opens the customer's portal.
+NOTICE_LINK_DAYS = env.int("NOTICE_LINK_DAYS", default=30)
+# "user:password" by which a mail provider's webhooks at /webhooks/mail/ identify themselves; empty: there are none.
+MAIL_WEBHOOK_SECRET = env.str("MAIL_WEBHOOK_SECRET", default="")
+# Keys of mail providers, as anymail names them (https://anymail.dev/en/stable/esps/).
+ANYMAIL = {
+    **env.dict("ANYMAIL", default={}),
+    "REQUESTS_TIMEOUT": EMAIL_TIMEOUT,
+    **({"WEBHOOK_SECRET": MAIL_WEBHOOK_SECRET} if MAIL_WEBHOOK_SECRET else {}),
+}
 # Who of the staff is told at once of what cannot wait for the next look at the back office: a disputed payment.
 ALERT_EMAIL = env.list("ALERT_EMAIL", default=[])
 # Who gets the day's anchor, to keep it where nobody of this house can change it.

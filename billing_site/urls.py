@@ -15,3 +15,6 @@ urlpatterns = [
     path("portal/", include("billing_site.portal.urls")),
     path("", include("billing_site.api.urls")),
 ]
+# Anymail's views take what anybody says where no secret is set: then there are none.
+if settings.MAIL_WEBHOOK_SECRET:
+    urlpatterns.append(path("webhooks/mail/", include("anymail.urls")))

@@ -9,3 +9,11 @@ class DunningConfig(AppConfig):
     name = "dunning"
     label = "dunning"
     verbose_name = "Dunning"
+
+    def ready(self) -> None:
+        """Listen to what mail providers tell of mails."""
+        from anymail.signals import tracking as told
+
+        from dunning.notices.tracking import hear
+
+        told.connect(hear, dispatch_uid="dunning.notices.tracking.hear")

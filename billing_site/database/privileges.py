@@ -28,6 +28,7 @@ LOCKED = {"invoicing_usagecorrection": "id", "invoicing_creditgrant": "id"}
 READ_ONLY = ("django_migrations",)
 # Tables of ours without a carved row: their own guards and constraints decide.
 ORDINARY = (
+    "dunning_noticetemplate",
     "invoicing_account",
     "invoicing_accountmapping",
     "invoicing_billingrun",

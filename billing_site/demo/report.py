@@ -15,8 +15,8 @@ from rich.table import Table
 
 from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.keepsake import APPROVER_LOGIN, FINANCE_LOGIN, LOGIN, PASSWORD, Completion
-from billing_site.portal.access import link_for
 from invoicing.closing.queries import closes_in_force
+from invoicing.customers.portal_links import link_for
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.printed_text import money_text
 from invoicing.payments.models import PaymentFailure

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from billing_site.display.downloads import document_file, lines_file, program_file
 from billing_site.kernel import clock
 from billing_site.kernel.errors import BillingError, Conflict, NotFound
-from billing_site.portal.access import close_session, customer_of_link, open_session, signed_in_customer
+from billing_site.portal.access import close_session, open_session, signed_in_customer
 from billing_site.portal.forms import BudgetForm
 from billing_site.portal.queries.alerts import alerts_page
 from billing_site.portal.queries.credit import credit_page
@@ -25,6 +25,7 @@ from billing_site.portal.queries.invoices import invoice_list, invoice_row
 from billing_site.portal.queries.parts import part_page, part_rows
 from invoicing.checker import CHECKER
 from invoicing.customers.models import Customer
+from invoicing.customers.portal_links import opened_link
 from invoicing.customers.queries import customer_by_key
 from invoicing.entities.operations import first_entity
 from invoicing.spend.models import SetBy
@@ -78,13 +79,13 @@ def _for_customer(view: Callable[..., HttpResponseBase]) -> Any:
 @require_safe
 @_private
 def enter(request: HttpRequest, token: str) -> HttpResponse:
-    """Open the session that a signed link stands for."""
+    """Open the session that a signed link stands for, and go where it leads."""
     try:
-        customer_key = customer_of_link(token=token)
+        opened = opened_link(token=token)
     except NotFound as problem:
         return _page(request, "no_access.html", {"message": problem.message}, status=404)
-    open_session(request=request, customer_key=customer_key)
-    return redirect("portal:home")
+    open_session(request=request, customer_key=opened.customer_key)
+    return redirect(opened.path)
 
 
 @require_POST

@@ -13,7 +13,10 @@ from billing_site.api.tasks import REGULAR_JOBS as API_JOBS
 from billing_site.backoffice.roles import ensure_roles
 from billing_site.database.fast_migrations import migrating_alone
 from billing_site.database.privileges import grant_privileges
+from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob, ensure_schedules
+from dunning.notices.template_operations import install_built_ins
+from dunning.tasks import REGULAR_JOBS as DUNNING_JOBS
 from invoicing.entities.operations import first_entity
 from invoicing.tasks import REGULAR_JOBS as INVOICING_JOBS
 from metering.tasks import REGULAR_JOBS as METERING_JOBS
@@ -26,7 +29,7 @@ ANSWER_TIMEOUT_SECONDS = 5
 
 def regular_jobs() -> list[RegularJob]:
     """Return what the scheduler queues again and again, of every app."""
-    return [*METERING_JOBS, *INVOICING_JOBS, *API_JOBS]
+    return [*METERING_JOBS, *INVOICING_JOBS, *DUNNING_JOBS, *API_JOBS]
 
 
 def migrate_if_needed(*, say: Callable[[str], None]) -> None:
@@ -52,10 +55,11 @@ def is_for_want_of_migrations(*, error: ProgrammingError) -> bool:
 
 
 def install_schedules_and_roles() -> None:
-    """Let the scheduler run exactly our regular jobs, and the roles exist that staff are given, and somebody who sells."""
+    """Let the scheduler run exactly our regular jobs, and the roles exist that staff are given, somebody who sells, and words to tell customers."""
     ensure_schedules(regular_jobs())
     ensure_roles()
     first_entity()
+    install_built_ins(at=now())
 
 
 def wait_until_healthy(*, url: str, seconds: float, go_on: Callable[[], bool]) -> bool:

@@ -10,7 +10,6 @@ from django.db.models import Model, OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
@@ -27,6 +26,7 @@ from invoicing.core.life_cycle import State
 from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import CHANGEABLE, change_customer, check_customer_fields, create_customer
+from invoicing.customers.portal_links import link_for
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import AMOUNT_DUE
 from invoicing.workflows.find_saving import find_saving
@@ -35,7 +35,6 @@ from invoicing.workflows.tax_gaps import without_tax_data
 
 FIXED = ("key", "currency", "timezone")
 TO_CLOSE = "closing"
-PORTAL_LINK = "billing_site.portal.access.link_for"
 
 
 class CustomerForm(forms.ModelForm):
@@ -266,7 +265,7 @@ class CustomerAdmin(LifeCyclePages):
             page=customer_page(customer=customer, at=at),
             life=life_cycle_card(customer=customer, at=at, may_move=request.user.has_perm(MOVE)),
             may_change=self.has_change_permission(request, customer),
-            portal_link=portal_link(customer_key=customer.key),
+            portal_link=link_for(customer_key=customer.key),
         )
         return TemplateResponse(request, "backoffice/customer.html", context)
 
@@ -275,12 +274,3 @@ class CustomerAdmin(LifeCyclePages):
         return go(reverse("admin:invoicing_customer_change", args=[obj.pk]))
 
     response_post_save_add = response_post_save_change
-
-
-def portal_link(*, customer_key: str) -> str:
-    """Return a link into the customer's portal, or "" where no portal is installed."""
-    try:
-        link_for = import_string(PORTAL_LINK)
-    except ImportError:
-        return ""
-    return str(link_for(customer_key=customer_key))

@@ -47,7 +47,11 @@ def evidence_faults() -> Iterator[Fault]:
 def history_faults() -> Iterator[Fault]:
     """Yield the rows with a history that are not what its newest entry says: somebody changed them without a trace."""
     for model in apps.get_models():
-        if hasattr(model, "history") and hasattr(model, "_meta") and model._meta.app_label in ("invoicing", "metering"):
+        if (
+            hasattr(model, "history")
+            and hasattr(model, "_meta")
+            and model._meta.app_label in ("invoicing", "metering", "dunning")
+        ):
             yield from _unlike_history(model)
 
 

@@ -8,7 +8,7 @@ from django.db import connection
 
 from billing_site.kernel.guard import Guard
 
-GUARDED_APPS = ("invoicing", "metering")
+GUARDED_APPS = ("invoicing", "metering", "dunning")
 
 
 def guard_faults() -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from billing_site.kernel import clock
-from billing_site.portal.access import link_for
+from invoicing.customers.portal_links import link_for
 from invoicing.workflows.run_billing import issue_billing
 from metering.ingest import accept_events
 from tests.browser.conftest import DESKTOP, PHONE, WALL

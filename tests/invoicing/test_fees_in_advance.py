@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from moneyed import Money
 
 from billing_site.kernel.errors import BillingError, Conflict, InvalidFields
-from billing_site.portal.access import link_for
 from invoicing.catalog.coupon_document import read_coupon
 from invoicing.catalog.coupons import create_coupon
 from invoicing.catalog.draft import draft_next_version
 from invoicing.catalog.queries import published_version
+from invoicing.customers.portal_links import link_for
 from invoicing.invoices.models import Invoice
 from invoicing.ledger.queries import trial_balance
 from invoicing.subscriptions.amend import change_plan

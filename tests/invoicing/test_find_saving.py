@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 from moneyed import Money
 
-from billing_site.portal.access import link_for
 from invoicing.customers.models import Customer
+from invoicing.customers.portal_links import link_for
 from invoicing.workflows.find_saving import find_saving
 from invoicing.workflows.run_billing import issue_billing
 from tests.billing_site.api.caller import Caller

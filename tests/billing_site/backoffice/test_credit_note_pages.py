@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 
-from billing_site.portal.access import link_for
 from invoicing.credit_notes.models import CreditNote
+from invoicing.customers.portal_links import link_for
 from invoicing.invoices.models import Invoice
 from invoicing.payments.refund import Refund
 from invoicing.workflows.run_billing import issue_billing

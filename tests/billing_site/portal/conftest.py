@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from billing_site.kernel import clock
-from billing_site.portal.access import link_for
+from invoicing.customers.portal_links import link_for
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.run_billing import issue_billing
 from tests.factories import MILLION_TIERS, a_customer, a_plan, a_subscription, usd_fee, usd_per_action, use

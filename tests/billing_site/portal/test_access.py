@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import get_resolver
 
-from billing_site.portal.access import link_for
+from invoicing.customers.portal_links import link_for
 from invoicing.workflows.run_billing import draft_billing
 from tests.billing_site.portal.conftest import AUGUST_BERLIN
 from tests.factories import a_customer

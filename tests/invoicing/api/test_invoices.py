@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from billing_site.portal.access import link_for
+from invoicing.customers.portal_links import link_for
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.issue_invoice import issue_invoice
 from invoicing.workflows.run_billing import draft_billing, issue_billing

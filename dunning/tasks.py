@@ -1,0 +1,17 @@
+"""Background jobs of dunning: each reads the clock and makes one call; all may run twice, at once, or after a crash."""
+
+from billing_site.kernel.clock import now
+from billing_site.kernel.jobs import RegularJob
+from dunning.notices import outbox, sending
+
+REGULAR_JOBS = (RegularJob(name="Sweep notices", task="dunning.tasks.sweep_notices", cron="* * * * *"),)
+
+
+def send_notice(notice_id: int) -> str:
+    """Send one notice to its customer, or keep why not."""
+    return sending.send_notice(notice_id=notice_id, at=now()).state
+
+
+def sweep_notices() -> str:
+    """Queue again the notices that a refusal, a crash or a lost job has left behind."""
+    return f"{outbox.sweep_notices(at=now())} notices"
