@@ -130,6 +130,8 @@ STORAGES = {
 # How long raw events stay in the database, and how long an invoice can be disputed.
 RETENTION_MONTHS = env.int("RETENTION_MONTHS", default=14)
 DISPUTE_DAYS = env.int("DISPUTE_DAYS", default=120)
+# Whether a line of a bank statement that names one invoice, and is exactly what is open of it, settles it by itself.
+BANK_SETTLES_EXACT = env.bool("BANK_SETTLES_EXACT", default=True)
 # What the weekly job does with months that may go: "dry-run" looks, "apply" purges. People confirm.
 RETENTION_PURGE = env.str("RETENTION_PURGE", default="dry-run")
 # Who is asked whether events of a time are still needed.

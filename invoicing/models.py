@@ -3,6 +3,15 @@
 from billing_site.kernel.history import guard_history
 from invoicing.approvals.models import Approval, ApprovalLimit
 from invoicing.backfills.models import Backfill
+from invoicing.bank.models import (
+    AccountUse,
+    AllocationReversal,
+    BankAccount,
+    BankAllocation,
+    BankFile,
+    BankLine,
+    BankStatement,
+)
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceCell, PriceTier, Product
 from invoicing.closing.models import CheckSignOff, ClosedReport, MonthClose, MonthReopening
@@ -47,11 +56,18 @@ from invoicing.write_offs.models import Recovery, WriteOff
 __all__ = [
     "Account",
     "AccountMapping",
+    "AccountUse",
+    "AllocationReversal",
     "Anchor",
     "AnomalyReview",
     "Approval",
     "ApprovalLimit",
     "Backfill",
+    "BankAccount",
+    "BankAllocation",
+    "BankFile",
+    "BankLine",
+    "BankStatement",
     "BillingRun",
     "Books",
     "Budget",

@@ -19,6 +19,7 @@ from invoicing.workflows import follow_dispute as disputes
 from invoicing.workflows.bill_progressively import sweep_progressive
 from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.find_anomalies import sweep_anomalies
+from invoicing.workflows.match_bank_lines import settle_certain_lines
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.pay_refund import push_refund
 from invoicing.workflows.rate_again import rate_again_at_night
@@ -36,6 +37,7 @@ REGULAR_JOBS = (
     RegularJob(name="Sweep pushes, notices and refunds", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
     RegularJob(name="Look at disputes", task="invoicing.tasks.look_at_disputes", cron="12 * * * *"),
+    RegularJob(name="Match bank lines", task="invoicing.tasks.match_bank_lines", cron="32 * * * *"),
     RegularJob(name="Bill what is due", task="invoicing.tasks.bill_what_is_due", cron="7 * * * *"),
     RegularJob(name="Follow the life of customers", task="invoicing.tasks.follow_life_cycles", cron="52 * * * *"),
     RegularJob(name="Expire credit", task="invoicing.tasks.expire_credit_that_is_over", cron="17 * * * *"),
@@ -237,3 +239,13 @@ def ask_stripe_tax_again(customer_id: int) -> str:
 
 def _told(report: stripe_tax.AskingReport) -> str:
     return f"{report.told} told, {report.refused} refused{f'; {report.problem}' if report.problem else ''}"
+
+
+def match_bank_file(file_id: int) -> str:
+    """Settle the lines of an imported bank statement that are beyond doubt."""
+    return f"{settle_certain_lines(file_id=file_id, at=now())} settled"
+
+
+def match_bank_lines() -> str:
+    """Settle what is beyond doubt of all lines that are open: their invoice may have come later, or a worker was killed."""
+    return f"{settle_certain_lines(file_id=None, at=now())} settled"

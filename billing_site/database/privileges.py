@@ -23,7 +23,12 @@ EVERYTHING = (READ, ADD, CHANGE, REMOVE)
 NEVER = "FALSE"
 # Of append-only tables these are locked row by row (`FOR NO KEY UPDATE`), which takes the right to update one column at
 # least; what the guard `append_only` refuses all the same.
-LOCKED = {"invoicing_usagecorrection": "id", "invoicing_creditgrant": "id"}
+LOCKED = {
+    "invoicing_usagecorrection": "id",
+    "invoicing_creditgrant": "id",
+    "invoicing_bankaccount": "id",
+    "invoicing_bankline": "id",
+}
 # Written by migrations and asked by everybody.
 READ_ONLY = ("django_migrations",)
 # Tables of ours without a carved row: their own guards and constraints decide.

@@ -11,12 +11,15 @@ from billing_site.kernel.money import total as sum_of
 BANK = "1000"
 STRIPE_CLEARING = "1100"
 DISPUTED = "1150"
+ELSEWHERE = "1900"
 RECEIVABLE = "1200"
 PREPAID = "2100"
 PREPAID_CREDIT = "2110"
+ON_ACCOUNT = "2120"
 DEFERRED = "2200"
 TAX_PAYABLE = "2300"
 REFUNDS_PAYABLE = "2400"
+UNIDENTIFIED = "2500"
 REVENUE = "4000"
 BREAKAGE = "4100"
 CREDIT_BREAKAGE = "4110"
@@ -24,17 +27,21 @@ PROMOTIONAL_CREDIT = "4200"
 BAD_DEBT = "6000"
 DISPUTE_LOSSES = "6100"
 DISPUTE_FEES = "6110"
+BANK_FEES = "6200"
 
 ACCOUNT_NAMES = {
     BANK: "Bank",
     STRIPE_CLEARING: "Stripe clearing",
     DISPUTED: "Disputed payments",
     RECEIVABLE: "Receivable",
+    ELSEWHERE: "Bank movements booked elsewhere",
     PREPAID: "Prepaid commitments",
     PREPAID_CREDIT: "Prepaid credit",
+    ON_ACCOUNT: "Customers' money on account",
     DEFERRED: "Deferred revenue",
     TAX_PAYABLE: "Tax payable",
     REFUNDS_PAYABLE: "Refunds payable",
+    UNIDENTIFIED: "Unidentified bank movements",
     REVENUE: "Revenue",
     PROMOTIONAL_CREDIT: "Promotional credit",
     CREDIT_BREAKAGE: "Breakage of credit",
@@ -42,9 +49,12 @@ ACCOUNT_NAMES = {
     BAD_DEBT: "Bad debt",
     DISPUTE_LOSSES: "Dispute losses",
     DISPUTE_FEES: "Dispute fees",
+    BANK_FEES: "Bank fees",
 }
 # Where the money of a settlement channel arrives: card payments at Stripe first, transfers at the bank.
 CASH_ACCOUNTS = {"stripe": STRIPE_CLEARING, "manual": BANK}
+# What an unidentified bank line becomes, beside a payment.
+IDENTIFIED = (BANK, ON_ACCOUNT, ELSEWHERE, BANK_FEES)
 
 
 @dataclass(frozen=True)
@@ -152,12 +162,39 @@ def postings_for_returned_fee(*, amount: Money) -> tuple[PostingLine, ...]:
     return _transfer(amount, amount.currency.code, debit=STRIPE_CLEARING, credit=DISPUTE_FEES)
 
 
+def postings_for_bank_line(*, amount: Money) -> tuple[PostingLine, ...]:
+    """A bank statement says that money came in (positive) or went out: what it is, is not known yet."""
+    return _moved(amount, to=BANK, out_of=UNIDENTIFIED)
+
+
+def postings_for_identified(*, amount: Money, account: str) -> tuple[PostingLine, ...]:
+    """A bank line, signed as it is, is known: the bank itself where the same money is in the books already, else its account."""
+    assert account in IDENTIFIED, f"a bank line becomes one of {IDENTIFIED}, not {account}"
+    return _moved(amount, to=UNIDENTIFIED, out_of=account)
+
+
+def postings_for_held_payment(*, amount: Money, held_on: str) -> tuple[PostingLine, ...]:
+    """Money that came before settles what a customer owes: from an unidentified bank line, or from what he has on account."""
+    assert held_on in (UNIDENTIFIED, ON_ACCOUNT), f"no customer's money is held on {held_on}"
+    return _transfer(amount, amount.currency.code, debit=held_on, credit=RECEIVABLE)
+
+
+def postings_for_paying_back(*, amount: Money) -> tuple[PostingLine, ...]:
+    """Money that a customer had on account leaves by bank transfer."""
+    return _transfer(amount, amount.currency.code, debit=ON_ACCOUNT, credit=BANK)
+
+
 def postings_for_reversal(*, postings: Sequence[PostingLine]) -> tuple[PostingLine, ...]:
     """An entry is taken back: the same accounts with every sign turned."""
     assert postings, "an entry without postings cannot be reversed"
     return _balanced(
         tuple(PostingLine(line.account, line.amount * -1) for line in postings), postings[0].amount.currency.code
     )
+
+
+def _moved(amount: Money, *, to: str, out_of: str) -> tuple[PostingLine, ...]:
+    """Debit one account and credit another, or the other way round where the amount is negative."""
+    return _balanced((PostingLine(to, amount), PostingLine(out_of, amount * -1)), amount.currency.code)
 
 
 def _transfer(amount: Money, currency: str, *, debit: str, credit: str) -> tuple[PostingLine, ...]:

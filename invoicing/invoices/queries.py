@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
-from django.db.models import Count, F, Max, Min, QuerySet, Sum
+from django.db.models import Count, DecimalField, ExpressionWrapper, F, Max, Min, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.errors import NotFound
+from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.invoice_life import COLLECTABLE, STANDING
@@ -15,6 +16,11 @@ from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, Invoice
 OWED = STANDING
 # What is still to pay of an issued invoice; `Invoice.amount_due` says the same of one.
 AMOUNT_DUE = F("total") - F("amount_paid") - F("amount_credited") - F("amount_written_off")
+# What money may still arrive for, what was given up included, as `Invoice.amount_unpaid`; a number of the invoice's currency.
+AMOUNT_UNPAID = ExpressionWrapper(
+    F("total") - F("amount_paid") - F("amount_credited"),
+    output_field=DecimalField(max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES),
+)
 
 
 def invoice_by_number(*, number: str) -> Invoice:

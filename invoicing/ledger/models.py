@@ -120,6 +120,10 @@ class JournalEntry(models.Model):
         DISPUTE_RETURN = "dispute_return", "Disputed payment given back"
         DISPUTE_LOSS = "dispute_loss", "Dispute lost"
         DISPUTE_FEE = "dispute_fee", "Dispute fee"
+        BANK_LINE = "bank_line", "Line of a bank statement"
+        BANK_ALLOCATION = "bank_allocation", "Bank line identified"
+        BANK_REVERSAL = "bank_reversal", "Bank line unidentified again"
+        PAID_BACK = "paid_back", "Money on account paid back"
 
     kind = models.CharField(max_length=20, choices=Kind)
     reference = models.CharField(

@@ -14,12 +14,15 @@ from invoicing.core.posting import (
     ACCOUNT_NAMES,
     BAD_DEBT,
     BANK,
+    BANK_FEES,
     BREAKAGE,
     CREDIT_BREAKAGE,
     DEFERRED,
     DISPUTE_FEES,
     DISPUTE_LOSSES,
     DISPUTED,
+    ELSEWHERE,
+    ON_ACCOUNT,
     PREPAID,
     PREPAID_CREDIT,
     PROMOTIONAL_CREDIT,
@@ -28,6 +31,7 @@ from invoicing.core.posting import (
     REVENUE,
     STRIPE_CLEARING,
     TAX_PAYABLE,
+    UNIDENTIFIED,
     PostingLine,
 )
 from invoicing.ledger.models import Account, Books, JournalEntry, Posting
@@ -39,11 +43,14 @@ CHART_OF_ACCOUNTS = {
         (STRIPE_CLEARING, Account.Kind.ASSET),
         (DISPUTED, Account.Kind.ASSET),
         (RECEIVABLE, Account.Kind.ASSET),
+        (ELSEWHERE, Account.Kind.ASSET),
         (PREPAID, Account.Kind.LIABILITY),
         (PREPAID_CREDIT, Account.Kind.LIABILITY),
+        (ON_ACCOUNT, Account.Kind.LIABILITY),
         (DEFERRED, Account.Kind.LIABILITY),
         (TAX_PAYABLE, Account.Kind.LIABILITY),
         (REFUNDS_PAYABLE, Account.Kind.LIABILITY),
+        (UNIDENTIFIED, Account.Kind.LIABILITY),
         (REVENUE, Account.Kind.REVENUE),
         (PROMOTIONAL_CREDIT, Account.Kind.REVENUE),
         (BREAKAGE, Account.Kind.REVENUE),
@@ -51,6 +58,7 @@ CHART_OF_ACCOUNTS = {
         (BAD_DEBT, Account.Kind.EXPENSE),
         (DISPUTE_LOSSES, Account.Kind.EXPENSE),
         (DISPUTE_FEES, Account.Kind.EXPENSE),
+        (BANK_FEES, Account.Kind.EXPENSE),
     )
 }
 

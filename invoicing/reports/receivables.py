@@ -57,6 +57,10 @@ NOT_RECEIVABLE = frozenset(
         JournalEntry.Kind.DISPUTE_RETURN,
         JournalEntry.Kind.DISPUTE_LOSS,
         JournalEntry.Kind.DISPUTE_FEE,
+        JournalEntry.Kind.BANK_LINE,
+        JournalEntry.Kind.BANK_ALLOCATION,
+        JournalEntry.Kind.BANK_REVERSAL,
+        JournalEntry.Kind.PAID_BACK,
     )
 )
 

@@ -34,6 +34,7 @@ from invoicing.rerating.operations import open_findings
 from invoicing.spend.anomalies import open_anomalies
 from invoicing.subscriptions.agreements import agreements_of
 from invoicing.subscriptions.queries import who_is_billed
+from invoicing.workflows.bank_faults import bank_faults
 from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.dispute_faults import dispute_faults
@@ -236,7 +237,7 @@ def _approvals(asked: Asked) -> Iterator[str]:
 def _books(asked: Asked) -> Iterator[str]:
     for entry in unbalanced_entries():
         yield f"journal entry {entry}: its debits and credits differ"
-    for faults in (booking_faults, credit_faults, dispute_faults, chain_faults):
+    for faults in (booking_faults, credit_faults, dispute_faults, bank_faults, chain_faults):
         for subject, fault in faults():
             yield f"{subject}: {fault}"
     for finding in check_numbers_are_gapless():

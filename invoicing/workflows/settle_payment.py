@@ -7,7 +7,7 @@ from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
 from billing_site.kernel.money import is_rounded
-from invoicing.core.posting import postings_for_payment
+from invoicing.core.posting import postings_for_held_payment, postings_for_payment
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.operations import apply_payment
@@ -33,12 +33,14 @@ def settle_payment(
     received_at: datetime,
     reason: str = "",
     actor: str = "",
+    held_on: str = "",
 ) -> Payment:
     """Record money that arrived for an issued invoice, post it and apply it; a second time changes nothing (S0-101).
 
     Where the invoice sold prepaid credit, the payment that completes it grants it. Of one that is written off, the payment recovers its amount first.
 
-    `reference` is unique in its channel: Stripe's charge, or the reference of a bank transfer. Raises
+    `reference` is unique in its channel: Stripe's charge, or the reference of a bank transfer. `held_on` is the account on which the money
+    stands in the books already (a line of a bank statement, money on account); else it arrives now over its channel. Raises
     InvalidInput for an amount that is no payment, NotFound for an unknown invoice, and Conflict for a
     draft or void invoice, another currency, more than is unpaid, or a reference that stands for another payment.
     """
@@ -54,10 +56,14 @@ def settle_payment(
     )
     if not created:
         return payment
+    if held_on:
+        postings = postings_for_held_payment(amount=amount, held_on=held_on)
+    else:
+        postings = postings_for_payment(amount=amount, channel=channel)
     post_entry(
         kind=JournalEntry.Kind.PAYMENT,
         reference=f"{channel}:{reference}",
-        postings=postings_for_payment(amount=amount, channel=channel),
+        postings=postings,
         description=f"Payment {reference} for invoice {invoice.number}"[:300],
         occurred_at=received_at,
     )

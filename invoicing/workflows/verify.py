@@ -28,6 +28,7 @@ from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.reports.faults import report_faults
 from invoicing.workflows.account_faults import account_faults
 from invoicing.workflows.advance_faults import advance_faults
+from invoicing.workflows.bank_faults import bank_faults
 from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.close_faults import close_faults, closed_report_faults
 from invoicing.workflows.commitment_faults import commitment_faults
@@ -202,6 +203,12 @@ def check_disputes_hold() -> Iterator[Finding]:
         yield Finding("disputes hold", subject, fault)
 
 
+def check_bank_lines_hold() -> Iterator[Finding]:
+    """Each line of a bank statement is as its file says and allocated no further than it goes; what is left, or on account, is in the books."""
+    for subject, fault in bank_faults():
+        yield Finding("bank lines hold", subject, fault)
+
+
 def check_lines_rate_again() -> Iterator[Finding]:
     """Each issued line, counted from raw events and rated again, is the same to the last digit."""
     for proof in proved_again(lines=issued_lines()):
@@ -363,6 +370,7 @@ CHECKS = (
     check_credit_notes_hold,
     check_write_offs_hold,
     check_disputes_hold,
+    check_bank_lines_hold,
     check_lines_rate_again,
     check_corrections_hold,
     check_adjustments_hold,
@@ -388,4 +396,5 @@ CHAIN_CHECKS = (
     check_credit_notes_hold,
     check_write_offs_hold,
     check_disputes_hold,
+    check_bank_lines_hold,
 )

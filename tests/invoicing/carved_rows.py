@@ -13,6 +13,7 @@ from invoicing.approvals.models import Approval, ApprovedDeed, Decision
 from invoicing.approvals.operations import set_limit
 from invoicing.core.gate import Check
 from invoicing.credit_notes.operations import CreditAsked
+from invoicing.customers.models import Customer
 from invoicing.evidence.tables import PROVEN_ELSEWHERE
 from invoicing.gate.operations import set_check
 from invoicing.payments.dispute import DecisionKind
@@ -21,6 +22,7 @@ from invoicing.payments.models import Payment
 from invoicing.payments.refund import Refund
 from invoicing.spend.operations import set_budget
 from invoicing.tax.operations import set_customer_tax
+from invoicing.workflows.allocate_bank_line import Share, take_back_allocation
 from invoicing.workflows.approve import decide
 from invoicing.workflows.bill_progressively import sweep_progressive
 from invoicing.workflows.credit_invoice import credit_invoice
@@ -29,6 +31,7 @@ from invoicing.workflows.pay_refund import settle_refund
 from invoicing.workflows.propose_run import ask_to_issue, issue_proposed, propose_run, show_run
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.settle_payment import settle_payment
+from invoicing.workflows.use_money_on_account import pay_money_back
 from invoicing.workflows.watch_spend import sweep_spend
 from invoicing.workflows.write_off_invoice import write_off_invoice
 from metering.correcting import cancel_event
@@ -44,6 +47,7 @@ from tests.factories import (
     usd_per_action,
     use,
 )
+from tests.invoicing.bank.statements import Entry, allocate, one_line
 from tests.invoicing.disputing import decided, disputed, paid_by_card
 from tests.invoicing.progressive import threshold
 from tests.invoicing.selling import once, paid
@@ -145,6 +149,7 @@ def a_busy_house() -> None:
     use("cust_two", "5", at=JULY + timedelta(days=5))
     settle_late_changes(at=AUGUST + timedelta(days=3))
     bill(SEPTEMBER)
+    bank_lines_of(second)
     threshold(second, "5")
     use("cust_two", "40", at=SEPTEMBER + timedelta(days=1))
     assert sweep_progressive(at=SEPTEMBER + timedelta(days=2)).made
@@ -155,6 +160,22 @@ def a_busy_house() -> None:
     ask(cards=in_place(usd_fee("20"), usd_per_action("0.02")))
     settle_constraints()
     assert Payment.objects.count() >= 1
+
+
+def bank_lines_of(customer: Customer) -> None:
+    """A statement whose lines pay an invoice, stand on account, are paid back from there, and are taken for something else by mistake."""
+    invoice = once(customer, key="by-bank", at=AUGUST)
+    line = one_line(Entry("500.00"))
+    over = Money("50", "USD")
+    *_, lot, wrong = allocate(
+        line,
+        Share("payment", Money("120", "USD"), invoice_id=invoice.pk),
+        Share("on_account", over, customer_id=customer.pk),
+        Share("set_aside", over),
+        at=SEPTEMBER,
+    )
+    pay_money_back(lot_id=lot.pk, amount=over / 2, rest=over, at=SEPTEMBER, actor="ann", reason="asked for it")
+    take_back_allocation(allocation_id=wrong.pk, at=SEPTEMBER, actor="ann", reason="not what it is")
 
 
 def a_signed_run() -> None:

@@ -1,0 +1,108 @@
+"""What may be asked of the bank: what is left of each line, what customers have on account, what is in the books and on no statement."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import DecimalField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+from moneyed import Money
+
+from billing_site.kernel.money import round_money
+from invoicing.bank.models import OWN_ENTRIES, AccountUse, AllocationKind, AllocationReversal, BankAllocation, BankLine
+from invoicing.core.posting import BANK
+from invoicing.ledger.models import JournalEntry, Posting
+
+AMOUNT: "DecimalField[Decimal, Decimal]" = DecimalField(max_digits=20, decimal_places=4)
+NOTHING = Decimal(0)
+
+
+def allocations_in_force() -> QuerySet[BankAllocation]:
+    """Return the allocations that nobody has taken back."""
+    return BankAllocation.objects.filter(~Exists(AllocationReversal.objects.filter(allocation=OuterRef("pk"))))
+
+
+def _sum_of(rows: "QuerySet[BankAllocation] | QuerySet[AccountUse] | QuerySet[Posting]", by: str) -> Coalesce:
+    summed = rows.order_by().values(by).annotate(of_it=Sum("amount", output_field=AMOUNT)).values("of_it")
+    return Coalesce(Subquery(summed, output_field=AMOUNT), NOTHING, output_field=AMOUNT)
+
+
+def with_left(lines: QuerySet[BankLine]) -> QuerySet[Any]:
+    """Return lines with `left_amount`: what no allocation names, signed as the line."""
+    taken = _sum_of(allocations_in_force().filter(line=OuterRef("pk")), "line")
+    return lines.annotate(left_amount=ExpressionWrapper(F("amount") - taken, output_field=AMOUNT))
+
+
+def open_lines() -> QuerySet[Any]:
+    """Return the lines of which something is left, oldest first."""
+    return with_left(BankLine.objects.all()).exclude(left_amount=0).order_by("booked_on", "id")
+
+
+def left_of(*, line: BankLine) -> Money:
+    """Return what is left of a line, signed as it is."""
+    taken = allocations_in_force().filter(line=line).aggregate(amount=Sum("amount"))["amount"] or NOTHING
+    return line.amount - round_money(taken, line.currency)
+
+
+def with_rest(lots: QuerySet[BankAllocation]) -> QuerySet[Any]:
+    """Return lots of money on account with `rest`: what of each is neither applied nor paid back."""
+    used = _sum_of(AccountUse.objects.filter(allocation=OuterRef("pk")), "allocation")
+    return lots.annotate(rest=ExpressionWrapper(F("amount") - used, output_field=AMOUNT))
+
+
+def money_on_account() -> QuerySet[Any]:
+    """Return the lots of customers' money on account of which something is there, oldest first."""
+    lots = allocations_in_force().filter(kind=AllocationKind.ON_ACCOUNT)
+    return with_rest(lots).filter(rest__gt=0).order_by("allocated_at", "id")
+
+
+def rest_of(*, lot: BankAllocation) -> Money:
+    """Return what of a lot is neither applied nor paid back."""
+    used = lot.uses.aggregate(amount=Sum("amount"))["amount"] or NOTHING
+    return lot.amount - round_money(used, lot.currency)
+
+
+def on_account_of(*, customer_id: int) -> dict[str, Money]:
+    """Return what a customer has on account, by currency."""
+    found: dict[str, Money] = {}
+    for lot in money_on_account().filter(customer=customer_id):
+        rest = round_money(lot.rest, lot.currency)
+        found[lot.currency] = found[lot.currency] + rest if lot.currency in found else rest
+    return found
+
+
+def payers_of(*, ibans: Collection[str]) -> dict[str, frozenset[int]]:
+    """Return for which customers each of these accounts has paid before, as somebody or an exact match has confirmed."""
+    rows = (
+        allocations_in_force()
+        .filter(Q(payment__isnull=False) | Q(customer__isnull=False), line__iban__in=[one for one in ibans if one])
+        .annotate(payer=Coalesce("payment__customer", "customer"))
+        .values_list("line__iban", "payer")
+        .distinct()
+    )
+    found: dict[str, set[int]] = {}
+    for iban, payer in rows:
+        found.setdefault(iban, set()).add(payer)
+    return {iban: frozenset(payers) for iban, payers in found.items()}
+
+
+@dataclass(frozen=True)
+class BookedMovement:
+    """An entry that moved money at the bank otherwise than by a statement, and what of it no line stands for yet; signed."""
+
+    entry: JournalEntry
+    left: Money
+
+
+def movements_on_no_statement(*, currency: str = "") -> list[BookedMovement]:
+    """Return the entries on the bank account that were recorded by hand and are on no statement, or not wholly; oldest first."""
+    moved = _sum_of(Posting.objects.filter(entry=OuterRef("pk"), account__code=BANK), "entry")
+    matched = _sum_of(allocations_in_force().filter(entry=OuterRef("pk")), "entry")
+    entries = JournalEntry.objects.filter(postings__account__code=BANK).exclude(kind__in=OWN_ENTRIES)
+    if currency:
+        entries = entries.filter(currency=currency)
+    rows: QuerySet[Any] = (
+        entries.distinct().annotate(of_bank=moved - matched).exclude(of_bank=0).order_by("occurred_at", "id")
+    )
+    return [BookedMovement(row, round_money(row.of_bank, row.currency)) for row in rows]

@@ -1,0 +1,1 @@
+"""Bank statements as text: read, checked and told apart, without a database."""

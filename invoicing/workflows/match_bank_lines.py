@@ -1,0 +1,131 @@
+"""Match lines of bank statements: candidates with their reasons for people, and what is beyond doubt by itself."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Q
+
+from billing_site.kernel.errors import BillingError
+from invoicing.bank.models import AllocationKind, BankLine
+from invoicing.bank.queries import BookedMovement, left_of, movements_on_no_statement, open_lines, payers_of
+from invoicing.core.bank_matching import Candidate, LineFacts, OpenInvoice, candidates, numbers_named
+from invoicing.core.invoice_life import COLLECTABLE
+from invoicing.invoices.models import Invoice, InvoiceSeries
+from invoicing.invoices.queries import AMOUNT_UNPAID
+from invoicing.workflows.allocate_bank_line import Share, allocate_bank_line
+
+logger = logging.getLogger(__name__)
+
+ACTOR = "bank matching"
+# So many invoices of an amount, or of one payer, are looked at.
+INVOICES_MAX = 40
+# A transfer that was recorded by hand is looked for so long before and after the line.
+DAYS_APART = timedelta(days=10)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a line may be: invoices that it pays, and movements that are in the books already."""
+
+    candidates: tuple[Candidate, ...]
+    known: tuple[BookedMovement, ...]
+
+
+def propose(*, line: BankLine) -> Proposal:
+    """Return how what is left of a line can be understood, the best first."""
+    left = left_of(line=line)
+    known = tuple(
+        one
+        for one in movements_on_no_statement(currency=line.currency)
+        if one.left == left and abs(one.entry.occurred_at - line.booked_at) <= DAYS_APART
+    )
+    if left.amount <= 0 or line.is_reversal:
+        return Proposal((), known)
+    named = numbers_named(texts=texts_of(line), prefixes=invoice_prefixes())
+    facts = LineFacts(left, texts_of(line), line.name, payers_of(ibans=[line.iban]).get(line.iban, frozenset()))
+    invoices = _open_invoices(facts, list(named))
+    settled = set(named) - {one.number for one in invoices}
+    return Proposal(candidates(line=facts, invoices=invoices, named=named, settled=settled), known)
+
+
+def texts_of(line: BankLine) -> tuple[str, ...]:
+    """Return what of a line may name an invoice."""
+    return tuple(filter(None, (line.text, line.structured_reference, line.end_to_end_id)))
+
+
+def invoice_prefixes() -> list[str]:
+    """Return the prefixes under which numbers were issued."""
+    return list(InvoiceSeries.objects.order_by("id").values_list("prefix", flat=True))
+
+
+def _open_invoices(facts: LineFacts, numbers: Sequence[str]) -> list[OpenInvoice]:
+    """Return the open invoices that a line may mean: named, of a known payer, of somebody of its name, or of its amount."""
+    currency = facts.amount.currency.code
+    rows = Invoice.objects.filter(status__in=COLLECTABLE, currency=currency).select_related("customer")
+    rows = rows.annotate(unpaid=AMOUNT_UNPAID).filter(unpaid__gt=0).order_by("due_date", "id")
+    longest = max(facts.name.split(), key=len, default="")
+    by_name = Q(customer__name__icontains=longest) if len(longest) >= 4 else Q(pk__in=())
+    found: dict[int, Invoice] = {}
+    for wanted in (
+        Q(number__in=numbers),
+        Q(customer__in=facts.paid_before),
+        by_name,
+        Q(unpaid=facts.amount.amount),
+    ):
+        found |= {row.pk: row for row in rows.filter(wanted)[:INVOICES_MAX]}
+    return [_as_core(row) for row in found.values()]
+
+
+def _as_core(invoice: Invoice) -> OpenInvoice:
+    return OpenInvoice(
+        id=invoice.pk,
+        number=str(invoice.number),
+        customer_id=invoice.customer_id,
+        customer_name=invoice.customer.name,
+        due_date=invoice.due_date,
+        open=invoice.amount_unpaid,
+    )
+
+
+def settle_certain_lines(*, file_id: int | None, at: datetime) -> int:
+    """Settle the lines of a file, or all that are open, that name one open invoice and are exactly what is open of it; returns how many.
+
+    Each in a transaction of its own: killed between, the next run goes on. BANK_SETTLES_EXACT switches it off.
+    """
+    if not settings.BANK_SETTLES_EXACT:
+        return 0
+    prefixes = invoice_prefixes()
+    lines = open_lines().filter(left_amount__gt=0, is_reversal=False)
+    if file_id is not None:
+        lines = lines.filter(statement__file=file_id)
+    settled = 0
+    for line in lines.iterator(chunk_size=500):
+        if any(numbers_named(texts=texts_of(line), prefixes=prefixes).values()):
+            settled += settle_if_certain(line=line, at=at)
+    return settled
+
+
+def settle_if_certain(*, line: BankLine, at: datetime) -> bool:
+    """Settle a line where what it pays is beyond doubt; what somebody does to line or invoice meanwhile comes first."""
+    found = propose(line=line)
+    certain = [one for one in found.candidates if one.is_certain]
+    # The same money may be recorded by hand already: then somebody looks.
+    if len(certain) != 1 or found.known:
+        return False
+    [(invoice, amount)] = certain[0].parts
+    try:
+        allocate_bank_line(
+            line_id=line.pk,
+            shares=[Share(AllocationKind.PAYMENT, amount, invoice_id=invoice.id)],
+            left=amount,
+            at=at,
+            actor=ACTOR,
+            reason=", ".join(certain[0].reasons)[:300],
+        )
+    except BillingError as problem:
+        logger.warning("bank line %s was not settled by itself: %s", line, problem)
+        return False
+    return True
