@@ -217,6 +217,8 @@ STRIPE_TEST_SECRET_KEY = "" if STRIPE_LIVE_MODE else STRIPE_SECRET_KEY
 STRIPE_LIVE_SECRET_KEY = STRIPE_SECRET_KEY if STRIPE_LIVE_MODE else ""
 STRIPE_API_HOST = f"http://{SANDBOX_BIND}" if STRIPE_IS_SANDBOX else "https://api.stripe.com"
 STRIPE_TIMEOUT_SECONDS = env.int("STRIPE_TIMEOUT_SECONDS", default=20)
+# Whether a subscription of somebody who is charged through Stripe begins only once there is a card; otherwise it begins, and is listed where it ends up without one.
+STRIPE_CARD_FIRST = env.bool("STRIPE_CARD_FIRST", default=False)
 # So many calls Stripe takes in any second, of all our processes together and to one endpoint; 0: no limit, as our sandbox has none
 # unless one is ordered there. What an account may is at docs.stripe.com/rate-limits.
 STRIPE_CALLS_PER_SECOND = env.int("STRIPE_CALLS_PER_SECOND", default=0 if STRIPE_IS_SANDBOX else 100)

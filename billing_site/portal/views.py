@@ -5,9 +5,11 @@ from functools import wraps
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -17,6 +19,7 @@ from billing_site.kernel.errors import BillingError, Conflict, NotFound
 from billing_site.portal.access import close_session, open_session, signed_in_customer
 from billing_site.portal.forms import BudgetForm
 from billing_site.portal.queries.alerts import alerts_page
+from billing_site.portal.queries.card import card_page
 from billing_site.portal.queries.credit import credit_page
 from billing_site.portal.queries.evidence import event_page
 from billing_site.portal.queries.home import home_page
@@ -28,11 +31,15 @@ from invoicing.customers.models import Customer
 from invoicing.customers.portal_links import opened_link
 from invoicing.customers.queries import customer_by_key
 from invoicing.entities.operations import first_entity
+from invoicing.payments.checkout import SESSION_ID
+from invoicing.payments.hosted_page import hosted_page
+from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable
 from invoicing.spend.models import SetBy
 from invoicing.spend.operations import retire_budget
 from invoicing.spend.queries import own_budget
 from invoicing.workflows.event_evidence import event_file, inclusion_document, proof_document
 from invoicing.workflows.find_saving import find_saving
+from invoicing.workflows.leave_card import begin_to_leave_card, follow_card
 from invoicing.workflows.watch_spend import set_watched_budget
 
 # The pages need nothing but our own stylesheet and icon: no script at all, and nobody may frame them.
@@ -172,6 +179,52 @@ def invoice(request: HttpRequest, customer: Customer, number: str) -> HttpRespon
         return _page(request, "part.html", {"customer": customer, "page": part, "here": "invoices"})
     page = invoice_page(customer=customer, number=number, at=clock.now())
     return _page(request, "invoice.html", {"customer": customer, "page": page, "here": "invoices"})
+
+
+@require_safe
+@_for_customer
+def pay(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
+    """Go on to Stripe's page of an invoice, where it is paid, or a payment confirmed that the bank asks about."""
+    owed = invoice_of(customer=customer, number=number)
+    try:
+        hosted = hosted_page(invoice=owed)
+    except (GatewayUnavailable, GatewayRefused):
+        return _page(request, "no_stripe.html", {"customer": customer, "invoice": owed, "here": "invoices"}, status=503)
+    if hosted.is_paid:
+        raise Conflict(f"Invoice {number} is paid: it takes a moment until this is told here.")
+    if not hosted.url:
+        raise Conflict(f"Invoice {number} cannot be paid by card. Its page says what to do.")
+    return redirect(hosted.url)
+
+
+@require_safe
+@_for_customer
+def card(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Show which card is charged; whoever comes back from Stripe's page sees the one that was left there."""
+    told = ""
+    if session := request.GET.get("session", "")[:255]:
+        try:
+            follow_card(session=session, at=clock.now())
+        except (GatewayUnavailable, GatewayRefused):
+            told = "Stripe has your card. It takes a moment until it is shown here."
+        except CardDeclined as declined:
+            told = f"Your bank does not let us keep this card: {declined.message}"
+        customer.refresh_from_db()
+    context = {"customer": customer, "card": card_page(customer=customer), "told": told, "here": "card"}
+    return _page(request, "card.html", context)
+
+
+@require_safe
+@_for_customer
+def leave_card(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Go on to Stripe's page on which a card is left; it changes nothing before the customer does."""
+    page = f"{settings.PUBLIC_URL.rstrip('/')}{reverse('portal:card')}"
+    try:
+        return redirect(
+            begin_to_leave_card(customer=customer, return_url=f"{page}?session={SESSION_ID}", cancel_url=page)
+        )
+    except (GatewayUnavailable, GatewayRefused):
+        return _page(request, "no_stripe.html", {"customer": customer, "here": "card"}, status=503)
 
 
 @require_safe

@@ -32,6 +32,7 @@ REFUSALS = {
     "reenter_transaction": "the bank had a technical problem",
 }
 REFUSED_WITHOUT_REASON = "the bank declined it"
+PAY_HERE = "Please pay it here, with this card or another one, or ask your bank."
 ASK_THE_BANK = "Please ask your bank, or write to us to pay another way."
 CHANNELS = {
     SettlementChannel.STRIPE: "charged to your payment method",
@@ -49,8 +50,10 @@ def channel_text(*, channel: str) -> str:
     return CHANNELS.get(channel, "another way")  # type: ignore[call-overload, no-any-return]
 
 
-def situation_text(*, row: InvoiceRow, charged_automatically: bool, refused_because: str) -> str:
-    """Say whether an invoice is all right and what the customer has to do about it."""
+def situation_text(
+    *, row: InvoiceRow, charged_automatically: bool, refused_because: str, payable_online: bool = False
+) -> str:
+    """Say whether an invoice is all right and what the customer has to do about it; `payable_online` where Stripe has a page for it."""
     invoice = row.invoice
     if invoice.status == InvoiceStatus.VOID:
         return "This invoice is cancelled. Nothing is owed for it."
@@ -60,9 +63,12 @@ def situation_text(*, row: InvoiceRow, charged_automatically: bool, refused_beca
     amount, due = money_text(money=row.open), date_text(day=invoice.due_date)
     was_due = f"{amount} was due on {due}." if row.is_overdue else f"{amount} is due on {due}."
     if refused_because:
-        return f"{was_due} The last charge did not go through: {refused_because}. {ASK_THE_BANK}"
+        what_to_do = PAY_HERE if payable_online else ASK_THE_BANK
+        return f"{was_due} The last charge did not go through: {refused_because}. {what_to_do}"
     if charged_automatically and invoice.status == InvoiceStatus.ISSUED:
         return f"{was_due} We charge your payment method. There is nothing you need to do."
+    if payable_online:
+        return f"{was_due} Please pay it here, or transfer it and name the invoice number."
     return f"{was_due} Please transfer it and name the invoice number."
 
 

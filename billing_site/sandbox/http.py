@@ -10,14 +10,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.utils.html import escape
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.digest import digest_of
-from billing_site.sandbox import control, faults
+from billing_site.sandbox import control, faults, hosted
 from billing_site.sandbox.limiter import limiter
 from billing_site.sandbox.models import SandboxRequest
-from billing_site.sandbox.stripe import store
 from billing_site.sandbox.stripe.call import Call
 from billing_site.sandbox.stripe.errors import Refusal, invalid
 from billing_site.sandbox.stripe.events import API_VERSION, record_news
@@ -77,8 +75,8 @@ def answer(request: Request) -> Answer:
 
 
 def _dispatch(request: Request, request_id: str) -> Answer:
-    if request.method == "GET" and request.path.startswith("/i/"):
-        return _hosted_page(request.path.split("/")[2])
+    if hosted.is_page(request.path):
+        return _page(request)
     _check_key(request.headers.get("authorization", ""))
     tree = decode_form(request.query if request.method == "GET" else _form(request))
     ours = control.ROUTES.get((request.method, request.path))
@@ -115,8 +113,7 @@ def _carry_out(request: Request, tree: dict[str, Any], request_id: str) -> Answe
     key = request.headers.get("idempotency-key") if request.method == "POST" else None
     if key is not None and not 0 < len(key) <= KEY_LENGTH_MAX:
         raise invalid(f"Idempotency keys have 1 to {KEY_LENGTH_MAX} characters.", param="Idempotency-Key")
-    base_url = f"http://{request.headers.get('host') or settings.SANDBOX_BIND}"
-    call = Call(Params(tree), request.path, request_id, key, base_url)
+    call = Call(Params(tree), request.path, request_id, key, _base_url(request))
 
     def run() -> tuple[int, Any]:
         try:
@@ -210,15 +207,12 @@ def _refused(refusal: Refusal) -> Answer:
     return Answer(refusal.status, refusal.body)
 
 
-def _hosted_page(invoice_id: str) -> Answer:
-    """Answer the hosted page of an invoice: a plain note, since nobody can pay here by hand."""
-    invoice = store.find("invoice", invoice_id)
-    if invoice is None:
-        return Answer(404, "No such invoice.", content_type="text/plain; charset=utf-8")
-    due = f"{invoice['amount_remaining']} minor units of {invoice['currency'].upper()}"
-    page = (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Sandbox invoice</title>"
-        f"<h1>{escape(invoice['number'] or invoice_id)}</h1>"
-        f"<p>This is the sandbox, not Stripe. Status: {escape(invoice['status'])}; still due: {escape(due)}.</p></html>"
-    )
-    return Answer(200, page, content_type="text/html; charset=utf-8")
+def _page(request: Request) -> Answer:
+    """Answer a browser that opens a page which Stripe would host; no key is asked for."""
+    chosen = decode_form(_form(request)).get("card", "") if request.method == "POST" else ""
+    shown = hosted.page(method=request.method, path=request.path, card=str(chosen), base_url=_base_url(request))
+    return Answer(shown.status, shown.body, shown.headers, content_type="text/html; charset=utf-8")
+
+
+def _base_url(request: Request) -> str:
+    return f"http://{request.headers.get('host') or settings.SANDBOX_BIND}"

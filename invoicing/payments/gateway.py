@@ -78,7 +78,7 @@ def ensure_customer(
     A given payment method is attached and becomes the default one for invoices.
     """
     with stripe_errors():
-        customers = _client().v1.customers
+        customers = client().v1.customers
         found = [known_as] if known_as else _customers_with(reference=reference, email=email)
         if found:
             customer = found[0]
@@ -90,7 +90,7 @@ def ensure_customer(
             )
             customer = created.id
         if payment_method:
-            attached = _client().v1.payment_methods.attach(
+            attached = client().v1.payment_methods.attach(
                 payment_method, {"customer": customer}, {"idempotency_key": f"{idempotency_key}:attach"}
             )
             customers.update(customer, {"invoice_settings": {"default_payment_method": attached.id}})
@@ -123,14 +123,14 @@ def create_invoice(
     if due_at is not None:
         draft |= {"collection_method": "send_invoice", "due_date": int(due_at.timestamp())}
     with stripe_errors():
-        created = _client().v1.invoices.create(draft, {"idempotency_key": idempotency_key})
+        created = client().v1.invoices.create(draft, {"idempotency_key": idempotency_key})
     return remote_invoice(created)
 
 
 def add_invoice_lines(*, invoice: str, lines: Sequence[NewLine], idempotency_key: str) -> RemoteInvoice:
     """Add lines of rounded amounts to a draft in one request: all of them are there afterwards, or none."""
     with stripe_errors():
-        changed = _client().v1.invoices.add_lines(
+        changed = client().v1.invoices.add_lines(
             invoice,
             {
                 "lines": [_line(line) for line in lines],
@@ -166,7 +166,7 @@ def finalize_invoice(*, invoice: str, expected_total: Money, idempotency_key: st
     if present.status != "draft":
         return present
     with stripe_errors():
-        finalized = _client().v1.invoices.finalize_invoice(
+        finalized = client().v1.invoices.finalize_invoice(
             invoice, {"auto_advance": False, "expand": [PAYMENT]}, {"idempotency_key": idempotency_key}
         )
     return remote_invoice(finalized)
@@ -181,23 +181,21 @@ def pay_invoice(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
     if present.status in FINISHED:
         return present
     with stripe_errors():
-        paid = _client().v1.invoices.pay(invoice, {"expand": [PAYMENT]}, {"idempotency_key": idempotency_key})
+        paid = client().v1.invoices.pay(invoice, {"expand": [PAYMENT]}, {"idempotency_key": idempotency_key})
     return remote_invoice(paid)
 
 
 def void_invoice(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
     """Void an open or uncollectible invoice for good: nobody can pay it any more."""
     with stripe_errors():
-        voided = _client().v1.invoices.void_invoice(
-            invoice, {"expand": [PAYMENT]}, {"idempotency_key": idempotency_key}
-        )
+        voided = client().v1.invoices.void_invoice(invoice, {"expand": [PAYMENT]}, {"idempotency_key": idempotency_key})
     return remote_invoice(voided)
 
 
 def mark_uncollectible(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
     """Give an open invoice up: it is charged no more by itself, and can still be paid or voided (docs.stripe.com/api/invoices/mark_uncollectible)."""
     with stripe_errors():
-        marked = _client().v1.invoices.mark_uncollectible(
+        marked = client().v1.invoices.mark_uncollectible(
             invoice, {"expand": [PAYMENT]}, {"idempotency_key": idempotency_key}
         )
     return remote_invoice(marked)
@@ -206,7 +204,7 @@ def mark_uncollectible(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
 def retrieve_invoice(invoice: str) -> RemoteInvoice:
     """Return the present state of one invoice."""
     with stripe_errors():
-        return remote_invoice(_client().v1.invoices.retrieve(invoice, {"expand": [PAYMENT]}))
+        return remote_invoice(client().v1.invoices.retrieve(invoice, {"expand": [PAYMENT]}))
 
 
 def find_invoices_by_metadata(*, customer: str, key: str, value: str) -> list[RemoteInvoice]:
@@ -214,7 +212,7 @@ def find_invoices_by_metadata(*, customer: str, key: str, value: str) -> list[Re
     with stripe_errors():
         found = [
             known.id
-            for known in _client().v1.invoices.list({"customer": customer, "limit": 100}).auto_paging_iter()
+            for known in client().v1.invoices.list({"customer": customer, "limit": 100}).auto_paging_iter()
             if member_of(known.metadata, key) == value
         ]
     return [retrieve_invoice(invoice) for invoice in found]
@@ -223,7 +221,7 @@ def find_invoices_by_metadata(*, customer: str, key: str, value: str) -> list[Re
 def create_refund(*, payment: str, amount: Money, metadata: Mapping[str, str], idempotency_key: str) -> RemoteRefund:
     """Pay an amount of a charge, or of a payment intent, back; the money goes where it came from."""
     with stripe_errors():
-        created = _client().v1.refunds.create(
+        created = client().v1.refunds.create(
             {
                 **_source(payment),
                 "amount": stripe_minor_units(amount),
@@ -238,13 +236,13 @@ def create_refund(*, payment: str, amount: Money, metadata: Mapping[str, str], i
 def retrieve_refund(refund: str) -> RemoteRefund:
     """Return the present state of one refund."""
     with stripe_errors():
-        return remote_refund(_client().v1.refunds.retrieve(refund))
+        return remote_refund(client().v1.refunds.retrieve(refund))
 
 
 def find_refund(*, payment: str, key: str, value: str) -> RemoteRefund | None:
     """Return the refund of a payment whose metadata say `key: value`, or None: recovery after a lost answer."""
     with stripe_errors():
-        known = _client().v1.refunds.list({**_source(payment), "limit": 100}).auto_paging_iter()
+        known = client().v1.refunds.list({**_source(payment), "limit": 100}).auto_paging_iter()
         found = next((one for one in known if member_of(one.metadata, key) == value), None)
     return None if found is None else remote_refund(found)
 
@@ -252,20 +250,20 @@ def find_refund(*, payment: str, key: str, value: str) -> RemoteRefund | None:
 def retrieve_dispute(dispute: str) -> RemoteDispute:
     """Return the present state of one dispute, with the customer of its charge and what it moved."""
     with stripe_errors():
-        return remote_dispute(_client().v1.disputes.retrieve(dispute, {"expand": ["charge"]}))
+        return remote_dispute(client().v1.disputes.retrieve(dispute, {"expand": ["charge"]}))
 
 
 def disputes_since(*, opened_at: datetime) -> list[str]:
     """Return the ids of the disputes that were opened since a moment, newest first."""
     with stripe_errors():
-        known = _client().v1.disputes.list({"created": {"gte": int(opened_at.timestamp())}, "limit": 100})
+        known = client().v1.disputes.list({"created": {"gte": int(opened_at.timestamp())}, "limit": 100})
         return [one.id for one in known.auto_paging_iter()]
 
 
 def close_dispute(*, dispute: str, idempotency_key: str) -> RemoteDispute:
     """Give a dispute up: it is lost at once, for good (docs.stripe.com/api/disputes/close)."""
     with stripe_errors():
-        closed = _client().v1.disputes.close(dispute, {"expand": ["charge"]}, {"idempotency_key": idempotency_key})
+        closed = client().v1.disputes.close(dispute, {"expand": ["charge"]}, {"idempotency_key": idempotency_key})
     return remote_dispute(closed)
 
 
@@ -278,7 +276,7 @@ def calculate_tax(*, asked: Mapping[str, Any], at: datetime, idempotency_key: st
     if asked["tax_code"]:
         line["tax_code"] = asked["tax_code"]
     with stripe_errors():
-        calculation = _client().v1.tax.calculations.create(
+        calculation = client().v1.tax.calculations.create(
             {
                 "currency": asked["currency"].lower(),
                 "customer_details": {
@@ -303,7 +301,7 @@ def _source(payment: str) -> RefundSource:
 def retrieve_event(event: str) -> RemoteEvent:
     """Return one of the last thirty days' events by its id."""
     with stripe_errors():
-        return remote_event(_client().v1.events.retrieve(event).to_dict(for_json=True))
+        return remote_event(client().v1.events.retrieve(event).to_dict(for_json=True))
 
 
 def verified_event(*, payload: bytes, signature: str) -> RemoteEvent:
@@ -325,7 +323,7 @@ def _customers_with(*, reference: str, email: str) -> list[str]:
     """Return the ids of the customers made for our reference; Stripe can look for them by e-mail only."""
     if not email:
         return []
-    found = _client().v1.customers.list({"email": email, "limit": 100}).auto_paging_iter()
+    found = client().v1.customers.list({"email": email, "limit": 100}).auto_paging_iter()
     return [known.id for known in found if member_of(known.metadata, "reference") == reference]
 
 
@@ -354,7 +352,8 @@ def stripe_errors() -> Iterator[None]:
         ) from error
 
 
-def _client() -> stripe.StripeClient:
+def client() -> stripe.StripeClient:
+    """Return what talks to the Stripe that the settings name; its callers stand within `stripe_errors`."""
     return _client_for(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_HOST, settings.STRIPE_TIMEOUT_SECONDS)
 
 

@@ -21,6 +21,9 @@ class StripeCustomer(models.Model):
     payment_method = models.CharField(
         max_length=100, blank=True, help_text="What Stripe charges; empty if there is none or the bank refused it."
     )
+    card_asked_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the page was opened on which the customer left its card last."
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     objects = models.Manager["StripeCustomer"]()

@@ -41,7 +41,26 @@ TOO_MANY_REQUESTS = 429
 REASON_HEADER = "stripe-rate-limited-reason"
 # What the ids in its paths begin with; all other words of a path are an endpoint's.
 ID_PREFIXES = frozenset(
-    {"acct", "ch", "cus", "dp", "du", "evt", "ii", "il", "in", "inpay", "pi", "pm", "po", "py", "re", "seti", "txn"}
+    {
+        "acct",
+        "ch",
+        "cs",
+        "cus",
+        "dp",
+        "du",
+        "evt",
+        "ii",
+        "il",
+        "in",
+        "inpay",
+        "pi",
+        "pm",
+        "po",
+        "py",
+        "re",
+        "seti",
+        "txn",
+    }
 )
 
 Turn = TypeVar("Turn", timedelta, None)

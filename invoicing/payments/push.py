@@ -200,6 +200,12 @@ def _refuse_unless_owed(invoice_id: int) -> None:
         raise GatewayRefused(f"{invoice.amount_credited} was credited: Stripe would collect the whole total.")
 
 
+def told_digest(*, customer: Customer) -> str:
+    """Return a digest of what Stripe is told about a customer: another one is told again."""
+    told = {"name": customer.name, "email": customer.email, "payment_method": customer.payment_method}
+    return digest_of({**told, "key": customer.key, "since": customer.created_at.astimezone(UTC).isoformat()})
+
+
 def _told_customer(intent: PushIntent, *, at: datetime) -> StripeCustomer:
     """Return Stripe's customer, told what has changed here since the last time.
 
@@ -207,8 +213,7 @@ def _told_customer(intent: PushIntent, *, at: datetime) -> StripeCustomer:
     """
     customer = intent.invoice.customer
     known = StripeCustomer.objects.filter(customer=customer).first()
-    told = {"name": customer.name, "email": customer.email, "payment_method": customer.payment_method}
-    digest = digest_of({**told, "key": customer.key, "since": customer.created_at.astimezone(UTC).isoformat()})
+    digest = told_digest(customer=customer)
     if known and known.told_digest == digest:
         return known
     # Not the intent's key: two invoices of a new customer may be pushed at the same time.

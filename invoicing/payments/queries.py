@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from django.db.models import Count, Q, QuerySet
+from djstripe.models import PaymentMethod
 
 from invoicing.customers.models import Customer, SettlementChannel
+from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus, StripeNotice
 from invoicing.payments.refund import Refund, RefundStatus
 
@@ -87,3 +89,21 @@ def refunds_to_transfer() -> QuerySet[Refund]:
     unpaid = Refund.objects.exclude(status=RefundStatus.PAID)
     by_people = unpaid.exclude(status=RefundStatus.PENDING, channel=SettlementChannel.STRIPE)
     return by_people.select_related("note__customer").order_by("planned_at", "id")
+
+
+def card_words(*, payment_method: str) -> str:
+    """Say which card stands behind a payment method, as far as Stripe's news of it has been kept; "" where it has not."""
+    kept = PaymentMethod.objects.filter(id=payment_method).values_list("stripe_data", flat=True).first()
+    card = (kept or {}).get("card") or {}
+    if not card:
+        return ""
+    return f"{card['brand'].replace('_', ' ').title()} ending in {card['last4']}, valid until {card['exp_month']:02d}/{card['exp_year']}"
+
+
+def is_payable_online(*, invoice: Invoice) -> bool:
+    """Say whether Stripe has a page on which the whole of an invoice can be paid; it asks for the total and nothing less."""
+    return (
+        invoice.status == InvoiceStatus.ISSUED
+        and invoice.amount_unpaid == invoice.total
+        and PushIntent.objects.filter(invoice=invoice, status=PushStatus.PUSHED).exists()
+    )

@@ -160,13 +160,13 @@ def remote_invoice(invoice: Any) -> RemoteInvoice:
     failure = intent.last_payment_error if intent else None
     return RemoteInvoice(
         id=invoice.id,
-        customer=_id(invoice.customer),
+        customer=id_of(invoice.customer),
         number=invoice.number or "",
         status=invoice.status or "draft",
         currency=currency,
         total=from_stripe_minor_units(invoice.total, currency),
         amount_paid=from_stripe_minor_units(invoice.amount_paid, currency),
-        payment_reference=(_id(intent.latest_charge) or intent.id) if intent else "",
+        payment_reference=(id_of(intent.latest_charge) or intent.id) if intent else "",
         failure_code=member_of(failure, "decline_code") or member_of(failure, "code"),
         failure_message=member_of(failure, "message"),
         hosted_url=invoice.hosted_invoice_url or "",
@@ -191,9 +191,9 @@ def remote_dispute(dispute: Any) -> RemoteDispute:
     details = dispute.evidence_details
     return RemoteDispute(
         id=dispute.id,
-        charge=_id(dispute.charge),
-        payment_intent=_id(dispute.payment_intent),
-        customer=_id(getattr(dispute.charge, "customer", None)),
+        charge=id_of(dispute.charge),
+        payment_intent=id_of(dispute.payment_intent),
+        customer=id_of(getattr(dispute.charge, "customer", None)),
         status=dispute.status,
         reason=dispute.reason,
         network_reason_code=member_of(dispute, "network_reason_code") or _network_code(dispute),
@@ -244,7 +244,8 @@ def remote_event(body: dict[str, Any]) -> RemoteEvent:
     )
 
 
-def _id(reference: Any) -> str:
+def id_of(reference: Any) -> str:
+    """Return the id of what a member of the SDK's objects names, expanded or not; "" where it is null."""
     return reference if isinstance(reference, str) else getattr(reference, "id", "") or ""
 
 

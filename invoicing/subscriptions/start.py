@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
@@ -11,7 +12,7 @@ from billing_site.kernel.period import as_utc
 from invoicing.catalog.models import PlanVersion
 from invoicing.core.add_ons import following
 from invoicing.core.phases import PhaseKind, Timeline, counted_from
-from invoicing.customers.models import Customer
+from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.customers.operations import KEY_PATTERN, lock_customer
 from invoicing.subscriptions.amend import QUANTITY_MAX
 from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
@@ -46,7 +47,8 @@ def start_subscription(
     With a `parent` it is an add-on: it follows that one's periods (so `anchor` is its), trial and pauses, and ends with it.
 
     The same key with the same content a second time returns the subscription that exists; with
-    other content it is a Conflict. Raises InvalidFields naming what cannot be accepted.
+    other content it is a Conflict, and so (code `payment_method_missing`) is one without a card where STRIPE_CARD_FIRST asks for it. Raises
+    InvalidFields naming what cannot be accepted.
     """
     # The customer's row serialises starts, ends and billing of one customer.
     customer = lock_customer(customer_id=customer.pk)
@@ -59,6 +61,7 @@ def start_subscription(
         return _same_or_conflict(existing, subscription, phases)
     if errors := _mistakes(subscription, phases):
         raise InvalidFields(tuple(errors))
+    _refuse_without_card(customer.payer)
     try:
         with transaction.atomic():
             if parent is not None:
@@ -74,6 +77,16 @@ def start_subscription(
         assert existing is not None, "only the key can be taken"
         return _same_or_conflict(existing, subscription, phases)
     return with_phases(Subscription.objects.all()).get(pk=subscription.pk)
+
+
+def _refuse_without_card(payer: Customer) -> None:
+    """Refuse who will be charged through Stripe and cannot be, where the house asks for a card first (S1-042)."""
+    pays_by_card = payer.settlement_channel == SettlementChannel.STRIPE
+    if settings.STRIPE_CARD_FIRST and pays_by_card and not payer.payment_method:
+        message = (
+            f"{payer.key} has no payment method yet: it leaves a card in the portal first, or gets one over the API"
+        )
+        raise Conflict(message, field="customer", code="payment_method_missing")
 
 
 def _first_phases(

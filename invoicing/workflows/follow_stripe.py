@@ -25,8 +25,9 @@ from invoicing.payments.models import PushIntent, PushStatus, StripeCustomer, St
 from invoicing.payments.operations import record_failure
 from invoicing.payments.patience import next_attempt_after
 from invoicing.payments.push import INTENT_METADATA
-from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RemoteInvoice
+from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable, RemoteInvoice
 from invoicing.workflows.follow_dispute import follow_dispute
+from invoicing.workflows.leave_card import follow_card
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.write_offs.models import WriteOff
 
@@ -60,7 +61,7 @@ def follow_notice(*, notice_id: int, at: datetime) -> StripeNotice:
         )
     try:
         return _follow(notice, at=at)
-    except (GatewayUnavailable, GatewayRefused, Conflict) as error:
+    except (GatewayUnavailable, GatewayRefused, CardDeclined, Conflict) as error:
         logger.warning("notice %s has to wait: %s", notice.event_id, error)
         notice.last_error = error.message
         StripeNotice.objects.filter(pk=notice_id, processed_at__isnull=True).update(last_error=notice.last_error)
@@ -97,6 +98,8 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
         # Its end is when Stripe says so; of a dispute that other news finds closed, now.
         heard_at = happened_at if notice.event_type == DISPUTE_CLOSED else at
         return _close(notice, at=at, outcome=follow_dispute(stripe_id=notice.object_id, at=heard_at))
+    if kind == "checkout.session":
+        return _close(notice, at=at, outcome=follow_card(session=notice.object_id, at=at))
     if kind != "invoice":
         return _close(notice, at=at, outcome=_other_outcome(notice, kind, subject))
     intent = _intent_of(subject)

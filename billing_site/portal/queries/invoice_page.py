@@ -34,6 +34,7 @@ from invoicing.invoices.queries import taken_off_by, taking_off
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import TaxRow, amount_before_tax, lines_paying, tax_notes, tax_sums
 from invoicing.payments.disputes import is_frozen
+from invoicing.payments.queries import is_payable_online
 from invoicing.payments.refund import RefundStatus
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line, prove_tax
 from metering.archiving.absent import EventsArchived
@@ -77,6 +78,7 @@ class InvoicePage:
     tax_notes: tuple[str, ...]
     payments: tuple[InvoiceLine, ...]
     tax_check: Check
+    is_payable_online: bool
     taken_off: tuple[Invoice, ...] = ()
     taking_off: tuple[Invoice, ...] = ()
 
@@ -106,6 +108,7 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
             "correction__original__subscription__customer",
         ).order_by("position")
     )
+    payable_online = is_payable_online(invoice=invoice)
     event_count = sum(line.event_count for line in lines)
     few_events = event_count <= EVENTS_COUNTED_MAX
     payments = lines_paying(invoice=invoice, lines=lines)
@@ -121,6 +124,7 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
             row=row,
             charged_automatically=automatic,
             refused_because=refusal_text(code=refusals[-1].code) if refusals else "",
+            payable_online=payable_online,
         ),
         bank="" if automatic or not row.open.amount else str(invoice.seller.get("bank", "")),
         service_days=service_days,
@@ -137,6 +141,7 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         payments=tuple(payments),
         taken_off=tuple(taken_off_by(invoice=invoice)) if any(line.progressive_id for line in lines) else (),
         taking_off=tuple(taking_off(invoice=invoice).exclude(status=InvoiceStatus.DRAFT)) if row.is_progressive else (),
+        is_payable_online=payable_online,
         tax_check=Check.DIFFERENT if prove_tax(invoice=invoice) else Check.EQUAL,
     )
 

@@ -20,6 +20,7 @@ SUBSCRIBED = frozenset(
         "charge.dispute.funds_reinstated",
         "charge.dispute.funds_withdrawn",
         "charge.dispute.updated",
+        "checkout.session.completed",
         "customer.subscription.deleted",
         "customer.subscription.updated",
         "invoice.marked_uncollectible",

@@ -19,6 +19,8 @@ PREFIXES = {
     "line_item": "il",
     "invoice_payment": "inpay",
     "payment_intent": "pi",
+    "setup_intent": "seti",
+    "checkout.session": "cs",
     "charge": "ch",
     "refund": "re",
     "dispute": "dp",
