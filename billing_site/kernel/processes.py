@@ -21,26 +21,35 @@ def done_beside_each_other(
     """Do tasks in so many processes and yield each with what it returned, as they end; two that touch the same are done one after the other, in order.
 
     `deed` is a function of a module, tasks and results can be pickled; each process has its own connection to the database, so nothing of a
-    transaction that is open here is seen there. They end with this process, however it ends. Raises what a task raised.
+    transaction that is open here is seen there. They end with this process, however it ends. Raises what a task raised, once those that had begun
+    beside it have ended and are told; none is begun after it.
     """
     assert not connection.in_atomic_block, "other processes do not see what is not committed"
     name = str(connection.settings_dict["NAME"])
     running: dict[Future[Result], tuple[Task, frozenset[int]]] = {}
+    problems: list[BaseException] = []
 
     def ended() -> Iterator[tuple[Task, Result]]:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             task, _ = running.pop(future)
-            yield task, future.result()
+            if (problem := future.exception()) is None:
+                yield task, future.result()
+            else:
+                problems.append(problem)
 
     # Not forked: a connection cannot be shared.
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin, initargs=(name,)) as pool:
         for task in tasks:
             touched = touches(task)
-            while len(running) == processes or any(touched & other for _, other in running.values()):
+            while not problems and (len(running) == processes or any(touched & other for _, other in running.values())):
                 yield from ended()
+            if problems:
+                break
             running[pool.submit(deed, task)] = task, touched
         while running:
             yield from ended()
+    if problems:
+        raise problems[0]
 
 
 def _begin(database: str) -> None:

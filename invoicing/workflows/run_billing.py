@@ -152,12 +152,23 @@ def _bill_all(
     reason = reason or f"billing run {run.pk} as of {as_of:%Y-%m-%d %H:%M} UTC"
     deed = _Deed(run, at, actor, reason, finish)
     done = 0
-    for batch, told in _all_billed((_Batch(batch, deed) for batch in _each_customer_once(due)), processes=processes):
-        report.add(told)
-        done += len(batch.due)
-        if progress is not None:
-            progress(done, len(due))
-    run.finished_at = at
+    try:
+        for batch, told in _all_billed(
+            (_Batch(batch, deed) for batch in _each_customer_once(due)), processes=processes
+        ):
+            report.add(told)
+            done += len(batch.due)
+            if progress is not None:
+                progress(done, len(due))
+        run.finished_at = at
+    finally:
+        # A run that breaks off says what it has done until then, and has not ended; one within a transaction is taken back whole.
+        if run.finished_at is not None or not connection.in_atomic_block:
+            _tell_run(run, report)
+    return run
+
+
+def _tell_run(run: BillingRun, report: RunReport) -> None:
     run.held_count = len(report.held)
     run.drafted_count = report.draft_count
     run.issued_count = len(report.invoice_keys) - report.draft_count
@@ -170,7 +181,6 @@ def _bill_all(
         for failure in report.failures
     ]
     run.save()
-    return run
 
 
 def _all_billed(batches: Iterable["_Batch"], *, processes: int) -> Iterator[tuple["_Batch", RunReport]]:

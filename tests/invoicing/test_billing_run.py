@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -434,3 +435,26 @@ def test_four_runs_at_once_issue_each_invoice_once_without_a_gap_in_the_numbers(
     assert numbers == [f"INV-2026-{ordinal:05d}" for ordinal in range(1, 17)]
     assert JournalEntry.objects.count() == 16
     assert verify() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_breaks_off_says_what_it_did_until_then_and_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_plan()
+    for number in (1, 2):
+        a_subscription(a_customer(f"cust_{number}"))
+    monkeypatch.setattr(run_billing, "BATCH_INVOICES", 1)
+    billed = run_billing._billed
+
+    def broken(batch: Any, deed: Any) -> Any:
+        if batch[0].customer_key == "cust_2":
+            raise OSError("the disk is full")
+        return billed(batch, deed)
+
+    monkeypatch.setattr(run_billing, "_billed", broken)
+
+    with pytest.raises(OSError, match="disk is full"):
+        issue_billing(as_of=AUGUST, at=AUGUST + timedelta(hours=1))
+
+    run = BillingRun.objects.get()
+    assert (run.issued_count, run.finished_at) == (1, None)
+    assert Invoice.objects.get().billing_run == run

@@ -34,6 +34,13 @@ def refused(number: int) -> None:
     raise ValueError(f"task {number}")
 
 
+def slow_or_refused(number: int) -> int:
+    if number == 1:
+        raise ValueError("task 1")
+    time.sleep(1)
+    return number
+
+
 def touches(task: Task) -> frozenset[int]:
     return frozenset({task[0]})
 
@@ -64,6 +71,20 @@ def test_each_process_sees_what_is_committed_in_the_same_database() -> None:
 def test_what_a_task_raises_is_raised_here() -> None:
     with pytest.raises(ValueError, match="task 7"):
         list(done_beside_each_other(refused, [7], processes=2, touches=lambda number: frozenset()))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_under_way_beside_a_task_that_failed_is_told_and_nothing_is_begun_after_it() -> None:
+    told = []
+
+    with pytest.raises(ValueError, match="task 1"):
+        for _, number in done_beside_each_other(
+            slow_or_refused, [0, 1, 2, 3, 4], processes=2, touches=lambda number: frozenset()
+        ):
+            told.append(number)
+
+    # However late the second process begins: what runs beside the failure is told, and what comes after that is not begun.
+    assert told in ([0], [0, 2])
 
 
 @pytest.mark.django_db
