@@ -3,8 +3,17 @@
 from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob
 from dunning.notices import outbox, sending
+from dunning.sweep import sweep_dunning
 
-REGULAR_JOBS = (RegularJob(name="Sweep notices", task="dunning.tasks.sweep_notices", cron="* * * * *"),)
+REGULAR_JOBS = (
+    RegularJob(name="Chase what is overdue", task="dunning.tasks.chase", cron="*/5 * * * *"),
+    RegularJob(name="Sweep notices", task="dunning.tasks.sweep_notices", cron="* * * * *"),
+)
+
+
+def chase() -> str:
+    """Open, advance and close dunning cases; running twice takes no step twice."""
+    return str(sweep_dunning(at=now()))
 
 
 def send_notice(notice_id: int) -> str:

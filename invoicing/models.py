@@ -18,6 +18,7 @@ from invoicing.closing.models import CheckSignOff, ClosedReport, MonthClose, Mon
 from invoicing.credit_notes.models import CreditNote, CreditNoteLine, CreditNoteTax
 from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.customers.models import Customer, LifeCycleMove
+from invoicing.customers.restriction import ServiceRestriction
 from invoicing.documents.models import RenderedDocument, RenderingFailure
 from invoicing.entities.logo import SellerLogo
 from invoicing.entities.models import LegalEntity
@@ -33,6 +34,7 @@ from invoicing.invoices.models import (
     UsageCorrection,
 )
 from invoicing.ledger.models import Account, Books, JournalEntry, Posting
+from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.dispute import Dispute, DisputeDecision, DisputeMovement
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.payments.rail import CallBucket
@@ -72,6 +74,7 @@ __all__ = [
     "Books",
     "Budget",
     "CallBucket",
+    "ChargeAttempt",
     "CheckSignOff",
     "ClosedReport",
     "Commitment",
@@ -126,6 +129,7 @@ __all__ = [
     "RunProposal",
     "SellerLogo",
     "SellerTax",
+    "ServiceRestriction",
     "SpendNotice",
     "SpendProgress",
     "SpendWatch",

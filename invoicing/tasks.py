@@ -11,7 +11,7 @@ from invoicing.customers.models import Customer
 from invoicing.documents.operations import forget_rendered
 from invoicing.evidence.anchors import anchor_of_day
 from invoicing.evidence.chain import extend_chain
-from invoicing.payments import intake, mirror, push, refunds
+from invoicing.payments import charging, intake, mirror, push, refunds
 from invoicing.tax.vat_id_checks import check_vat_ids
 from invoicing.workflows import alert_staff, follow_stripe, propose_run
 from invoicing.workflows import ask_stripe_tax as stripe_tax
@@ -66,6 +66,11 @@ def withdraw_invoice(intent_id: int) -> str:
     return push.withdraw_invoice(intent_id=intent_id).status
 
 
+def charge_again(attempt_id: int) -> str:
+    """Charge an open invoice once more."""
+    return charging.charge_again(attempt_id=attempt_id, at=now()).status
+
+
 def pay_refund(refund_id: int) -> str:
     """Let Stripe pay a refund back."""
     return push_refund(refund_id=refund_id, at=now()).status
@@ -109,8 +114,13 @@ def mirror_object(object_kind: str, object_id: str) -> None:
 def sweep_payments() -> str:
     """Queue again what a failure or a crash has left behind."""
     at = now()
-    swept = (push.sweep_pushes(at=at), intake.sweep_notices(at=at), refunds.sweep_refunds(at=at))
-    return "{} pushes, {} notices, {} refunds".format(*swept)
+    swept = (
+        push.sweep_pushes(at=at),
+        intake.sweep_notices(at=at),
+        refunds.sweep_refunds(at=at),
+        charging.sweep_charges(at=at),
+    )
+    return "{} pushes, {} notices, {} refunds, {} charges".format(*swept)
 
 
 def sweep_open_invoices() -> str:

@@ -33,12 +33,18 @@ LOCKED = {
 READ_ONLY = ("django_migrations",)
 # Tables of ours without a carved row: their own guards and constraints decide.
 ORDINARY = (
+    "dunning_dunningcase",
+    "dunning_hold",
     "dunning_noticetemplate",
+    "dunning_objection",
+    "dunning_policyassignment",
+    "dunning_promise",
     "invoicing_account",
     "invoicing_accountmapping",
     "invoicing_billingrun",
     "invoicing_books",
     "invoicing_budget",
+    "invoicing_chargeattempt",
     "invoicing_commitment",
     "invoicing_commitmenttranche",
     "invoicing_customer",
@@ -54,6 +60,7 @@ ORDINARY = (
     "invoicing_pushintent",
     "invoicing_rendereddocument",
     "invoicing_renderingfailure",
+    "invoicing_servicerestriction",
     "invoicing_spendprogress",
     "invoicing_spendwatch",
     "invoicing_stripecustomer",

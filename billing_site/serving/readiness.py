@@ -16,6 +16,7 @@ from billing_site.database.privileges import grant_privileges
 from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob, ensure_schedules
 from dunning.notices.template_operations import install_built_ins
+from dunning.policies.operations import ensure_presets
 from dunning.tasks import REGULAR_JOBS as DUNNING_JOBS
 from invoicing.entities.operations import first_entity
 from invoicing.tasks import REGULAR_JOBS as INVOICING_JOBS
@@ -55,11 +56,12 @@ def is_for_want_of_migrations(*, error: ProgrammingError) -> bool:
 
 
 def install_schedules_and_roles() -> None:
-    """Let the scheduler run exactly our regular jobs, and the roles exist that staff are given, somebody who sells, and words to tell customers."""
+    """Let the scheduler run exactly our regular jobs, and the roles exist that staff are given, somebody who sells, words to tell customers and policies to chase them by."""
     ensure_schedules(regular_jobs())
     ensure_roles()
     first_entity()
     install_built_ins(at=now())
+    ensure_presets()
 
 
 def wait_until_healthy(*, url: str, seconds: float, go_on: Callable[[], bool]) -> bool:

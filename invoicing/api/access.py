@@ -24,6 +24,7 @@ ANSWER_EXAMPLE = {
     "changes_at": "2026-08-15T00:00:00Z",
     "overdue_since": None,
     "disputed_since": None,
+    "restricted_since": None,
 }
 
 
@@ -50,6 +51,10 @@ class AccessSerializer(serializers.Serializer[Any]):
     disputed_since = MomentField(
         allow_null=True,
         help_text="When the bank of the customer took a payment back (a chargeback): neither served nor charged until that is decided.",
+    )
+    restricted_since = MomentField(
+        allow_null=True,
+        help_text="Since when service is restricted because of what is overdue; what that takes away your product decides. Paid, it is null.",
     )
 
 
@@ -83,5 +88,6 @@ class AccessView(generics.GenericAPIView[Any]):
             "changes_at": verdict.changes_at,
             "overdue_since": access.overdue_since,
             "disputed_since": access.disputed_since,
+            "restricted_since": access.restricted_since,
         }
         return Response(AccessSerializer(answer).data)

@@ -13,6 +13,7 @@ class AccessReason(StrEnum):
 
     Spend limit: what the customer spent in the running period has reached an amount at which it is stopped (S0-141).
     Payment disputed: the bank of the customer has taken a payment back, and has not decided (S0-047).
+    Restricted: it is served, with what the product takes away for that, until nothing is overdue (S1-023).
     Incomplete: the trial is over and there is no means of payment though one is needed (S1-040).
     """
 
@@ -27,11 +28,12 @@ class AccessReason(StrEnum):
     NO_SUBSCRIPTION = "no_subscription"
     # By the customer's state (life_cycle.py), whatever its subscriptions say.
     PAST_DUE = "past_due"
+    RESTRICTED = "restricted"
     SUSPENDED = "suspended"
     CHURNED = "churned"
 
 
-ALLOWED = frozenset({AccessReason.ACTIVE, AccessReason.TRIAL, AccessReason.PAST_DUE})
+ALLOWED = frozenset({AccessReason.ACTIVE, AccessReason.TRIAL, AccessReason.PAST_DUE, AccessReason.RESTRICTED})
 _ORDER = tuple(AccessReason)
 
 

@@ -190,15 +190,15 @@ def moves_due(
     return tuple(moves)
 
 
-def access_in_state(*, state: State, verdict: Verdict) -> Verdict:
-    """Return what the phases say about access as the customer's state has it: suspended and churned are refused."""
+def access_in_state(*, state: State, verdict: Verdict, is_restricted: bool = False) -> Verdict:
+    """Return what the phases say about access as the customer's state has it: suspended and churned are refused, restricted is only said."""
     match state:
         case State.SUSPENDED:
             return replace(verdict, reason=AccessReason.SUSPENDED, changes_at=None)
         case State.CHURNED:
             return replace(verdict, reason=AccessReason.CHURNED)
         case State.PAST_DUE if verdict.reason is AccessReason.ACTIVE:
-            return replace(verdict, reason=AccessReason.PAST_DUE)
+            return replace(verdict, reason=AccessReason.RESTRICTED if is_restricted else AccessReason.PAST_DUE)
     return verdict
 
 

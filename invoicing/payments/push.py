@@ -165,10 +165,10 @@ def withdraw_invoice(*, intent_id: int) -> RemoteInvoice:
 
 
 def _push(intent: PushIntent, *, at: datetime) -> None:
-    customer = _told_customer(intent, at=at)
+    customer = told_customer(intent, at=at)
     remote = _begun_invoice(intent, customer, at=at)
     if remote.status == "draft":
-        _refuse_unless_owed(intent.invoice_id)
+        refuse_unless_owed(intent.invoice_id)
         if remote.total == Money(0, remote.currency):
             lines = _new_lines(intent.invoice)
             gateway.add_invoice_lines(invoice=remote.id, lines=lines, idempotency_key=_key(intent, "lines"))
@@ -189,7 +189,7 @@ def _push(intent: PushIntent, *, at: datetime) -> None:
     _record(intent, status=PushStatus.PUSHED, pushed_at=at, last_error="")
 
 
-def _refuse_unless_owed(invoice_id: int) -> None:
+def refuse_unless_owed(invoice_id: int) -> None:
     """Refuse where the total is not, or no longer, what the customer owes: it would be charged all the same."""
     invoice = Invoice.objects.get(pk=invoice_id)
     if invoice.status != InvoiceStatus.ISSUED:
@@ -206,7 +206,7 @@ def told_digest(*, customer: Customer) -> str:
     return digest_of({**told, "key": customer.key, "since": customer.created_at.astimezone(UTC).isoformat()})
 
 
-def _told_customer(intent: PushIntent, *, at: datetime) -> StripeCustomer:
+def told_customer(intent: PushIntent, *, at: datetime) -> StripeCustomer:
     """Return Stripe's customer, told what has changed here since the last time.
 
     Where the bank refuses the payment method the refusal is recorded and the customer goes without one.
@@ -266,7 +266,7 @@ def _begun_invoice(intent: PushIntent, customer: StripeCustomer, *, at: datetime
 def _new_invoice(intent: PushIntent, customer: StripeCustomer, *, at: datetime) -> RemoteInvoice:
     invoice = intent.invoice
     assert invoice.number, "an issued invoice has a number"
-    _refuse_unless_owed(invoice.pk)
+    refuse_unless_owed(invoice.pk)
     return gateway.create_invoice(
         customer=customer.stripe_id,
         currency=invoice.currency,
@@ -319,7 +319,7 @@ def _described(line: InvoiceLine) -> str:
 
 def _collect(intent: PushIntent, remote: RemoteInvoice, *, at: datetime) -> None:
     """Charge the customer's payment method; a refusal is recorded under the attempt that the webhook will name too."""
-    _refuse_unless_owed(intent.invoice_id)
+    refuse_unless_owed(intent.invoice_id)
     try:
         gateway.pay_invoice(invoice=remote.id, idempotency_key=_key(intent, "pay"))
     except CardDeclined as declined:

@@ -15,12 +15,13 @@ OF_WHO_PAYS = (State.PAST_DUE, State.SUSPENDED, State.CHURNED)
 
 @dataclass(frozen=True)
 class Access:
-    """The verdict, the customer's state, since when an invoice is overdue (which by itself takes nothing from the customer) and a payment disputed."""
+    """The verdict, the customer's state, since when an invoice is overdue (which by itself takes nothing from the customer) a payment disputed, and service restricted."""
 
     verdict: Verdict
     state: State
     overdue_since: date | None
     disputed_since: datetime | None
+    restricted_since: datetime | None
 
 
 def answer_access(*, customer_key: str, at: datetime) -> Access:
@@ -45,9 +46,12 @@ def answer_access(*, customer_key: str, at: datetime) -> Access:
         stopped_until=max(stops, default=None),
         is_frozen=payer.disputed_since is not None,
     )
+    # What is paid is restricted no more, whether or not dunning has come by to lift it.
+    restricted_since = payer.restricted_since if payer.state is State.PAST_DUE else None
     return Access(
-        verdict=access_in_state(state=state, verdict=verdict),
+        verdict=access_in_state(state=state, verdict=verdict, is_restricted=restricted_since is not None),
         state=state,
         overdue_since=payer.overdue_since,
         disputed_since=payer.disputed_since,
+        restricted_since=restricted_since,
     )

@@ -15,6 +15,7 @@ from invoicing.core.life_cycle import Circumstances, State, Transition, moves_du
 from invoicing.core.phases import PhaseKind
 from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer, SettlementChannel
+from invoicing.customers.restriction import ServiceRestriction
 from invoicing.invoices.models import InvoiceStatus
 from invoicing.invoices.queries import not_paid
 from invoicing.payments.disputes import freezing_disputes
@@ -25,7 +26,7 @@ from invoicing.subscriptions.models import SubscriptionPhase
 _PHASE = "subscriptions__phases__"
 _COLUMNS = ("kind", "starts_at", "ends_at", "subscription__key", "plan_version__plan__key")
 # So many columns of a row are the customer's own, the rest those of a phase.
-_HEAD = 12
+_HEAD = 13
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class CustomerStanding:
     `stretches` are its own phases, `circumstances` know those of the accounts that are billed to it, too: whoever pays for somebody is a customer.
     `billed_to` is the number of who pays for it, and owes in its place; None: itself.
     `overdue_since` is the oldest due date that has passed, `stopped_until` when a spend limit that is reached ends, `disputed_since` when
-    the oldest open chargeback was opened that freezes the customer.
+    the oldest open chargeback was opened that freezes the customer, `restricted_since` since when dunning restricts its service.
     """
 
     customer_id: int
@@ -47,6 +48,7 @@ class CustomerStanding:
     overdue_since: date | None
     stopped_until: datetime | None
     disputed_since: datetime | None
+    restricted_since: datetime | None
     at: datetime
 
     @property
@@ -76,6 +78,7 @@ def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, 
     refused = PaymentFailure.objects.filter(
         invoice__customer=OuterRef("pk"), invoice__status=InvoiceStatus.ISSUED, occurred_at__lte=at
     )
+    restricted = ServiceRestriction.objects.filter(customer=OuterRef("pk"), lifted_at=None, restricted_at__lte=at)
     disputed = freezing_disputes().filter(payment__customer=OuterRef("pk")).order_by("opened_at")
     return (
         with_state(customers)
@@ -84,6 +87,7 @@ def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, 
             was_refused=Exists(refused),
             stopped_until=stopped_until(customer="pk", at=at),
             disputed_since=Subquery(disputed.values("opened_at")[:1]),
+            restricted_since=Subquery(restricted.values("restricted_at")[:1]),
             has_accounts=Exists(Customer.objects.filter(billed_to=OuterRef("pk"))),
             # Who pays has the means, or not.
             channel=Coalesce("billed_to__settlement_channel", "settlement_channel"),
@@ -98,6 +102,7 @@ def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, 
             "was_refused",
             "stopped_until",
             "disputed_since",
+            "restricted_since",
             "channel",
             "method",
             "billed_to_id",
@@ -144,9 +149,8 @@ def _stretches(rows: Iterable[tuple[Any, ...]]) -> list[Stretch]:
 def _standing(
     head: tuple[Any, ...], stretches: list[Stretch], of_accounts: list[Stretch], at: datetime
 ) -> CustomerStanding:
-    pk, created_at, state, since, overdue_since, was_refused, stopped, disputed, channel, payment_method, payer, _ = (
-        head
-    )
+    pk, created_at, state, since, overdue_since, was_refused, stopped, disputed, restricted, *who_pays = head
+    channel, payment_method, payer, _ = who_pays
     circumstances = Circumstances(
         registered_at=created_at,
         stretches=[*stretches, *of_accounts],
@@ -154,5 +158,5 @@ def _standing(
         owes=overdue_since is not None or bool(was_refused),
     )
     return CustomerStanding(
-        pk, State(state), since, circumstances, stretches, payer, overdue_since, stopped, disputed, at
+        pk, State(state), since, circumstances, stretches, payer, overdue_since, stopped, disputed, restricted, at
     )

@@ -1,0 +1,246 @@
+"""Take the step of a case that is due: ask Stripe, lock, read again, act, write down; whoever has paid by then is left alone (S1-044)."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from django.db import transaction
+
+from billing_site.kernel.errors import BillingError, Conflict
+from billing_site.kernel.reasons import checked_reason
+from dunning.arrangements.queries import hold_of, open_promise
+from dunning.cases.arrears import Debt, debts_of, figures_of, locked_debts, owed
+from dunning.cases.models import CaseStep, DunningCase, Outcome
+from dunning.cases.operations import SWEEP, is_chased, lock_case, move_case, replan, steps_to_come, wait
+from dunning.core.calendar import Planned, days_late, is_allowed, local_day
+from dunning.core.case_life import CaseState
+from dunning.core.notice_kinds import NoticeKind
+from dunning.core.policy import Act
+from dunning.core.retries import DeclineKind, decline_kind
+from dunning.telling import tell
+from invoicing.core.life_cycle import Driver, State
+from invoicing.customers.life_cycle import state_of
+from invoicing.customers.restrictions import restrict_service
+from invoicing.invoices.models import Invoice
+from invoicing.invoices.printed_text import money_text
+from invoicing.payments.charging import plan_charge
+from invoicing.payments.models import PushIntent
+from invoicing.workflows.follow_stripe import follow_invoice
+from invoicing.workflows.move_life_cycle import move_customer
+
+logger = logging.getLogger(__name__)
+
+
+class Waits(Exception):
+    """The step that is due is not taken now; the words say why."""
+
+
+@dataclass(frozen=True)
+class Acting:
+    """A step about to be taken: of which case, over which debts, when, and who takes it."""
+
+    case: DunningCase
+    planned: Planned
+    debts: Sequence[Debt]
+    at: datetime
+    actor: str
+    reason: str
+
+
+def advance_case(*, case_id: int, at: datetime) -> CaseStep | None:
+    """Take the next step of a case if it is due and nothing is against it; returns it, or None with the reason kept on the case.
+
+    Stripe is asked first, outside of any transaction; then the customer and its invoices are locked and read again.
+    """
+    case = DunningCase.objects.select_related("customer", "policy").get(pk=case_id)
+    try:
+        _wait_unless_due(case, at=at)
+        _ask_stripe(case, at=at)
+        return _take_due(case_id, at=at)
+    except Waits as waits:
+        wait(case=case, because=str(waits))
+    except BillingError as problem:
+        logger.warning("the next step of case %s has to wait: %s", case_id, problem)
+        wait(case=case, because=problem.message)
+    return None
+
+
+def take_step_by_hand(*, case_id: int, at: datetime, actor: str, reason: str) -> CaseStep:
+    """Take the next step of a case now, before its day or in spite of a hold, as somebody decides.
+
+    Raises Conflict where nothing is to come, or nothing is owed any more, and what the step itself raises.
+    """
+    said = checked_reason(reason=reason)
+    _ask_stripe(DunningCase.objects.select_related("customer").get(pk=case_id), at=at)
+    with transaction.atomic():
+        case = lock_case(case_id=case_id)
+        try:
+            return _take(case, at=at, actor=actor, reason=said)
+        except Waits as waits:
+            raise Conflict(str(waits), field="case") from waits
+
+
+def _wait_unless_due(case: DunningCase, *, at: datetime) -> None:
+    """Raise Waits where the step that is due is not taken now."""
+    if case.state != CaseState.OPEN or case.next_due_at is None or case.next_due_at > at:
+        raise Waits("")
+    hold = hold_of(customer_id=case.customer_id, at=at)
+    if hold is not None:
+        raise Waits(f"held: {hold}")
+    if open_promise(case_id=case.pk) is not None:
+        raise Waits("the customer has promised to pay")
+    if not is_allowed(at=at, terms=case.policy.read, zone=ZoneInfo(case.customer.timezone)):
+        raise Waits("quiet hours, or a day off, where the customer is")
+
+
+def _ask_stripe(case: DunningCase, *, at: datetime) -> None:
+    """Bring the customer's late invoices to their present state at Stripe; raises GatewayUnavailable: nothing is done without its word."""
+    late = [debt.invoice_id for debt in debts_of(customers=[case.customer_id], at=at).get(case.customer_id, [])]
+    for intent in PushIntent.objects.filter(invoice__in=late, stripe_invoice_id__isnull=False).order_by("id"):
+        follow_invoice(intent_id=intent.pk, at=at)
+
+
+@transaction.atomic
+def _take_due(case_id: int, *, at: datetime) -> CaseStep | None:
+    case = lock_case(case_id=case_id)
+    _wait_unless_due(case, at=at)
+    return _take(case, at=at, actor=SWEEP, reason="")
+
+
+def _take(case: DunningCase, *, at: datetime, actor: str, reason: str) -> CaseStep:
+    """Take the next step of a locked case; raises Waits where it is not to be taken now."""
+    ahead = steps_to_come(case=case)
+    if not ahead:
+        raise Waits("no step is to come")
+    terms = case.policy.read
+    debts = [debt for debt in locked_debts(customer_id=case.customer_id, at=at) if debt.counts(terms=terms)]
+    if not is_chased(debts=debts, case=case):
+        raise Waits("the invoice that it began with is not late any more")
+    amount = owed(debts, currency=case.customer.currency)
+    if amount.amount < terms.minimum(case.customer.currency):
+        raise Waits(f"{money_text(money=amount)} are less than what is chased")
+    acting = Acting(case, ahead[0], debts, at, actor, reason)
+    skipped = _act(acting)
+    notice = "" if skipped else _tell(acting, later=ahead[1:])
+    zone = ZoneInfo(case.customer.timezone)
+    before = case.steps.order_by("-number").values_list("delay_days", flat=True).first() or 0
+    step = CaseStep.objects.create(
+        case=case,
+        number=ahead[0].number,
+        day=ahead[0].step.day,
+        act=ahead[0].step.act.value,
+        notice=notice,
+        due_at=ahead[0].due_at,
+        done_at=at,
+        delay_days=before + days_late(due=ahead[0].due_at, done=at, zone=zone),
+        outcome=Outcome.SKIPPED if skipped else Outcome.DONE,
+        why=(skipped or reason)[:500],
+        currency=case.customer.currency,
+        amount=amount,
+        figures=figures_of(debts),
+        actor=actor,
+    )
+    _go_on(acting, is_last=len(ahead) == 1)
+    return step
+
+
+def _act(acting: Acting) -> str:
+    """Do what a step says; returns why nothing was done, "" where it was."""
+    match acting.planned.step.act:
+        case Act.RETRY:
+            return _charge(acting)
+        case Act.RESTRICT:
+            restrict_service(customer=acting.case.customer, at=acting.at, actor=acting.actor, reason=_because(acting))
+        case Act.SUSPEND:
+            return _move(acting, to=State.SUSPENDED)
+        case Act.CLOSE:
+            return _move(acting, to=State.CHURNED)
+    return ""
+
+
+def _move(acting: Acting, *, to: State) -> str:
+    customer = acting.case.customer
+    if state_of(customer=customer) is to:
+        return f"the customer is {to.value} already"
+    try:
+        with transaction.atomic():
+            move_customer(
+                customer=customer,
+                to=to,
+                driver=Driver.DUNNING,
+                at=acting.at,
+                actor=acting.actor,
+                reason=_because(acting),
+            )
+    except Conflict as conflict:
+        # An active customer is past due as soon as the due date is over in UTC, too.
+        if conflict.code != "no_such_move" or (
+            state_of(customer=customer) in (State.ACTIVE, State.PAST_DUE) and to is State.SUSPENDED
+        ):
+            raise Waits(conflict.message) from conflict
+        return conflict.message
+    return ""
+
+
+def _charge(acting: Acting) -> str:
+    planned = [
+        plan_charge(
+            invoice=Invoice.objects.get(pk=debt.invoice_id),
+            reference=f"dunning:{acting.case.pk}:{acting.planned.number}:{debt.invoice_id}",
+            at=acting.at,
+            actor=acting.actor,
+            reason=_because(acting),
+        )
+        for debt in acting.debts
+        if decline_kind(debt.refusal) is not DeclineKind.NEVER
+    ]
+    return "" if any(planned) else "there is no card that may be charged again"
+
+
+def _tell(acting: Acting, *, later: Sequence[Planned]) -> str:
+    """Plan the notice of a step; returns its kind, "" for none."""
+    kind = kind_told(step_notice=acting.planned.step.notice, debts=acting.debts)
+    if kind is None:
+        return ""
+    tell(
+        customer=acting.case.customer,
+        kind=kind,
+        reference=f"{acting.case.pk}:{acting.planned.number}",
+        invoice_ids=[debt.invoice_id for debt in acting.debts],
+        acts_on=next_grave_day(later=later, zone=ZoneInfo(acting.case.customer.timezone)),
+        at=acting.at,
+    )
+    return kind.value
+
+
+def kind_told(*, step_notice: NoticeKind | None, debts: Sequence[Debt]) -> NoticeKind | None:
+    """Return what is told of a step: that a payment failed is told of one that did, or that it is to be confirmed; of no other."""
+    if step_notice is not NoticeKind.PAYMENT_FAILED:
+        return step_notice
+    refusals = [debt.refusal for debt in debts if debt.refusal]
+    if not refusals:
+        return NoticeKind.REMINDER
+    return NoticeKind.ACTION_REQUIRED if "authentication_required" in refusals else NoticeKind.PAYMENT_FAILED
+
+
+def next_grave_day(*, later: Sequence[Planned], zone: ZoneInfo) -> date | None:
+    """Return the day of the next step that takes something from the customer, where it is; None: none is to come."""
+    return next((local_day(at=one.due_at, zone=zone) for one in later if one.step.is_grave), None)
+
+
+def _go_on(acting: Acting, *, is_last: bool) -> None:
+    case, at, actor = acting.case, acting.at, acting.actor
+    if acting.planned.step.act is Act.HAND_OVER:
+        move_case(case=case, to=CaseState.HANDED_OVER, at=at, actor=actor, reason=_because(acting))
+    elif is_last:
+        move_case(case=case, to=CaseState.EXHAUSTED, at=at, actor=actor, reason="all steps of its policy are done")
+    else:
+        replan(case=case)
+
+
+def _because(acting: Acting) -> str:
+    late = money_text(money=owed(acting.debts, currency=acting.case.customer.currency))
+    why = f"day {acting.planned.step.day} of {acting.case.policy}: {late} late since {acting.case.anchor_day}"
+    return f"{why}; {acting.reason}"[:300] if acting.reason else why[:300]

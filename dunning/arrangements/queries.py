@@ -1,0 +1,37 @@
+"""What keeps dunning of a customer from going on at a moment."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django.db.models import Q, QuerySet, Sum
+from moneyed import Money
+
+from billing_site.kernel.money import round_money
+from dunning.arrangements.models import Hold, Promise
+from invoicing.payments.models import Payment
+
+
+def holds_at(*, at: datetime) -> "QuerySet[Hold]":
+    """Return the holds that are in force at a moment."""
+    return Hold.objects.filter(Q(until=None) | Q(until__gt=at), starts_at__lte=at, ended_at=None)
+
+
+def hold_of(*, customer_id: int, at: datetime) -> Hold | None:
+    """Return a hold of a customer at a moment, or None."""
+    return holds_at(at=at).filter(customer=customer_id).order_by("starts_at", "id").first()
+
+
+def open_promises() -> "QuerySet[Promise]":
+    """Return the promises of which nobody knows yet whether they are kept."""
+    return Promise.objects.filter(ended_at=None).order_by("id")
+
+
+def open_promise(*, case_id: int) -> Promise | None:
+    """Return the promise that a case waits for, or None."""
+    return open_promises().filter(case=case_id).first()
+
+
+def paid_since(*, promise: Promise, currency: str) -> Money:
+    """Return what was paid for the invoices of a promise since it was made."""
+    paid = Payment.objects.filter(invoice__in=promise.invoices, received_at__gte=promise.made_at, currency=currency)
+    return round_money(paid.aggregate(amount=Sum("amount"))["amount"] or Decimal(0), currency)

@@ -1,0 +1,109 @@
+"""What may happen to a case: opened where somebody is late, moved as its table says, planned as its policy and its steps say."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from django.db import connection, transaction
+
+from billing_site.kernel.history import save_with_reason
+from dunning.cases.arrears import Debt, locked_debts, oldest, owed
+from dunning.cases.models import CaseStep, DunningCase
+from dunning.core.calendar import Planned, local_day, plan
+from dunning.core.case_life import LIVE, CaseState, is_case_move
+from dunning.policies.queries import policy_for
+from invoicing.customers.operations import lock_customer
+
+SWEEP = "dunning sweep"
+
+
+@transaction.atomic
+def open_case(*, customer_id: int, at: datetime) -> DunningCase | None:
+    """Open the case of a customer who is late, under the policy that is in force for it; None where it has one, or is not late enough.
+
+    Whoever owes less than the minimum of the policy is left alone.
+    """
+    customer = lock_customer(customer_id=customer_id)
+    if DunningCase.objects.filter(customer=customer, state__in=LIVE).exists():
+        return None
+    policy = policy_for(customer=customer, at=at)
+    terms, zone = policy.read, ZoneInfo(customer.timezone)
+    debts = [debt for debt in locked_debts(customer_id=customer_id, at=at) if debt.counts(terms=terms)]
+    if not debts or owed(debts, currency=customer.currency).amount < terms.minimum(customer.currency):
+        return None
+    debt, anchor = oldest(debts, terms=terms, zone=zone)
+    case = DunningCase(
+        customer=customer,
+        policy=policy,
+        state=CaseState.OPEN.value,
+        state_since=at,
+        anchor_invoice_id=debt.invoice_id,
+        anchor_day=anchor.day,
+        refused_at=anchor.refused_at,
+        opened_at=at,
+    )
+    why = f"the charge of {debt.number} was refused" if anchor.refused_at else f"{debt.number} is overdue"
+    save_with_reason(case, actor=SWEEP, reason=why)
+    replan(case=case)
+    return case
+
+
+def lock_case(*, case_id: int) -> DunningCase:
+    """Return a case as it is now, with its customer, both locked until the transaction ends: the customer first, as everybody does."""
+    assert connection.in_atomic_block, "a lock lasts as long as its transaction"
+    customer = lock_customer(customer_id=DunningCase.objects.values_list("customer", flat=True).get(pk=case_id))
+    case = DunningCase.objects.select_for_update(no_key=True, of=("self",)).select_related("policy").get(pk=case_id)
+    case.customer = customer
+    return case
+
+
+def move_case(*, case: DunningCase, to: CaseState, at: datetime, actor: str, reason: str) -> DunningCase:
+    """Move a locked case as its table says."""
+    assert is_case_move(start=CaseState(case.state), to=to), f"a case does not go from {case.state} to {to}"
+    case.state, case.state_since = to.value, at
+    case.next_number = case.next_due_at = None
+    case.waits_because = ""
+    save_with_reason(case, actor=actor, reason=reason[:300])
+    return case
+
+
+def steps_to_come(*, case: DunningCase) -> Sequence[Planned]:
+    """Return what is still to come of a case, as its terms and the steps that were taken say; nothing where it is not open."""
+    if case.state != CaseState.OPEN:
+        return []
+    last, zone = last_step(case=case), ZoneInfo(case.customer.timezone)
+    return plan(
+        terms=case.policy.read,
+        anchor=case.anchor,
+        zone=zone,
+        done=last.number if last else 0,
+        done_on=local_day(at=last.done_at, zone=zone) if last else None,
+        delay_days=last.delay_days if last else 0,
+    )
+
+
+def last_step(*, case: DunningCase) -> CaseStep | None:
+    """Return the step that was taken last."""
+    return case.steps.order_by("-number").first()
+
+
+def replan(*, case: DunningCase) -> None:
+    """Write down what comes next of an open case, for lists and for the sweep."""
+    ahead = steps_to_come(case=case)
+    case.next_number, case.next_due_at = (ahead[0].number, ahead[0].due_at) if ahead else (None, None)
+    case.waits_because = ""
+    DunningCase.objects.filter(pk=case.pk).update(
+        next_number=case.next_number, next_due_at=case.next_due_at, waits_because=""
+    )
+
+
+def wait(*, case: DunningCase, because: str) -> None:
+    """Write down why the step that is due is not taken now."""
+    if case.waits_because != because[:500]:
+        case.waits_because = because[:500]
+        DunningCase.objects.filter(pk=case.pk).update(waits_because=case.waits_because)
+
+
+def is_chased(*, debts: Sequence[Debt], case: DunningCase) -> bool:
+    """Say whether the invoice that a case began with is late still."""
+    return any(debt.invoice_id == case.anchor_invoice_id for debt in debts)

@@ -1,0 +1,128 @@
+"""Charge an invoice that is open at Stripe once more: planned in a transaction, done by a job, each attempt with a key of its own."""
+
+import logging
+from datetime import datetime
+
+from django.db import connection, transaction
+
+from billing_site.kernel.jobs import queue, queue_each
+from invoicing.invoices.models import Invoice
+from invoicing.payments import gateway
+from invoicing.payments.charge_attempt import ChargeAttempt, ChargeStatus
+from invoicing.payments.disputes import is_frozen
+from invoicing.payments.locks import only_worker
+from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus
+from invoicing.payments.operations import record_failure
+from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, next_attempt_after
+from invoicing.payments.push import refuse_unless_owed, told_customer
+from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable
+
+logger = logging.getLogger(__name__)
+
+JOB = "invoicing.tasks.charge_again"
+LOOK_JOB = "invoicing.tasks.follow_invoice"
+
+
+def plan_charge(*, invoice: Invoice, reference: str, at: datetime, actor: str, reason: str) -> ChargeAttempt | None:
+    """Plan to charge an invoice again and queue that, in the caller's transaction; once per reference: the same again is the first.
+
+    None where the invoice is not at Stripe, or is not charged there.
+    """
+    assert connection.in_atomic_block, "the attempt commits with what asks for it, or not at all"
+    if not PushIntent.objects.filter(invoice=invoice, status=PushStatus.PUSHED).exists():
+        return None
+    attempt, created = ChargeAttempt.objects.get_or_create(
+        reference=reference,
+        defaults={
+            "invoice": invoice,
+            "planned_at": at,
+            "next_attempt_at": at + QUEUE_PATIENCE,
+            "actor": actor,
+            "reason": reason[:300],
+        },
+    )
+    if created:
+        queue(JOB, attempt.pk)
+    return attempt
+
+
+def charge_again(*, attempt_id: int, at: datetime) -> ChargeAttempt:
+    """Charge what was planned, unless it is paid, withdrawn, disputed or cannot be charged by now; returns the attempt as it is then.
+
+    The invoice is read again here and at Stripe right before. Raises GatewayUnavailable while a worker is pushing it.
+    """
+    attempt = ChargeAttempt.objects.select_related("invoice__customer").get(pk=attempt_id)
+    intent = PushIntent.objects.select_related("invoice__customer").get(invoice=attempt.invoice_id)
+    # Whoever pushes the invoice, or withdraws it, holds the same lock.
+    with only_worker(f"push of intent {intent.pk}") as alone:
+        if not alone:
+            raise GatewayUnavailable("The invoice is being pushed at this moment.")
+        attempt.refresh_from_db(fields=["status", "attempt_count"])
+        if attempt.status != ChargeStatus.PLANNED:
+            return attempt
+        count = attempt.attempt_count + 1
+        _record(attempt, attempt_count=count, next_attempt_at=next_attempt_after(attempt_count=count, at=at))
+        try:
+            status, outcome = _charge(attempt, intent, at=at)
+        except GatewayUnavailable as error:
+            logger.warning("charge %s has to wait: %s", attempt.reference, error)
+            _record(attempt, outcome=error.message[:500])
+            return attempt
+        except GatewayRefused as error:
+            status, outcome = ChargeStatus.DROPPED, error.message
+        _record(attempt, status=status, outcome=outcome[:500], done_at=at)
+    return attempt
+
+
+@transaction.atomic
+def sweep_charges(*, at: datetime) -> int:
+    """Queue the attempts whose next try is due: after a failure, a killed worker, a lost job; returns how many."""
+    waiting = ChargeAttempt.objects.select_for_update(skip_locked=True).filter(status=ChargeStatus.PLANNED)
+    due = list(
+        waiting.filter(next_attempt_at__lte=at)
+        .order_by("next_attempt_at", "id")
+        .values_list("id", flat=True)[:SWEEP_MAX]
+    )
+    queue_each(JOB, due)
+    ChargeAttempt.objects.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
+    return len(due)
+
+
+def _charge(attempt: ChargeAttempt, intent: PushIntent, *, at: datetime) -> tuple[str, str]:
+    assert intent.stripe_invoice_id, "what was pushed is at Stripe"
+    present = gateway.retrieve_invoice(intent.stripe_invoice_id)
+    if present.status == "paid":
+        queue(LOOK_JOB, intent.pk)
+        return ChargeStatus.DROPPED, "it is paid at Stripe already"
+    refuse_unless_owed(attempt.invoice_id)
+    if present.status != "open":
+        return ChargeStatus.DROPPED, f"it is {present.status} at Stripe"
+    if is_frozen(customer_id=attempt.invoice.customer_id):
+        return ChargeStatus.DROPPED, "a payment of this customer is disputed: its card is not charged"
+    if not told_customer(intent, at=at).payment_method:
+        return ChargeStatus.DROPPED, "there is no means of payment that could be charged"
+    try:
+        gateway.pay_invoice(invoice=present.id, idempotency_key=f"{attempt.key}:pay")
+    except CardDeclined as declined:
+        code = declined.decline_code or declined.code
+        reference = gateway.retrieve_invoice(present.id).payment_reference
+        if (
+            not reference
+            or PaymentFailure.objects.filter(reference=reference, occurred_at__lt=attempt.planned_at).exists()
+        ):
+            # Stripe tells no charge of its own for this attempt.
+            reference = f"{attempt.key}:pay"
+        record_failure(
+            invoice_id=attempt.invoice_id, reference=reference, code=code, message=declined.message, occurred_at=at
+        )
+        return ChargeStatus.REFUSED, f"{code}: {declined.message}"
+    queue(LOOK_JOB, intent.pk)
+    return ChargeStatus.PAID, "the bank has accepted the charge"
+
+
+def _record(attempt: ChargeAttempt, **changes: object) -> None:
+    """Commit what is known by now: we may be killed at the next call."""
+    with transaction.atomic(durable=True):
+        ChargeAttempt.objects.filter(pk=attempt.pk, status=ChargeStatus.PLANNED).update(**changes)
+    for name, value in changes.items():
+        setattr(attempt, name, value)

@@ -1,0 +1,134 @@
+"""An open invoice is charged once more for each reason to, with an idempotency key of its own, and never when it is paid by then."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+
+from billing_site.kernel.clock import now
+from invoicing.customers.operations import change_customer
+from invoicing.payments import gateway
+from invoicing.payments.charge_attempt import ChargeAttempt
+from invoicing.payments.charging import charge_again, plan_charge, sweep_charges
+from invoicing.payments.models import Payment, PaymentFailure, PushIntent
+from invoicing.workflows.settle_payment import settle_payment
+from tests.invoicing.payments.building import a_card_customer, an_issued_invoice, queued_jobs, run_queued_jobs
+from tests.invoicing.test_attack_races import at_once, unexpected
+
+REFUSING = "pm_card_chargeCustomerFail"
+
+
+def planned(invoice, reference="retry:1"):
+    with transaction.atomic():
+        return plan_charge(invoice=invoice, reference=reference, at=now(), actor="test", reason="the bank was asleep")
+
+
+@pytest.fixture
+def refused(sandbox):
+    """An invoice at Stripe whose charge was refused once."""
+    invoice = an_issued_invoice(a_card_customer(card=REFUSING))
+    run_queued_jobs()
+    assert PaymentFailure.objects.filter(invoice=invoice).count() == 1
+    return invoice
+
+
+@pytest.mark.requirement("S1-005")
+def test_another_attempt_is_refused_again_and_recorded_as_another_refusal(refused):
+    attempt = planned(refused)
+    run_queued_jobs()
+
+    attempt.refresh_from_db()
+    assert (attempt.status, attempt.outcome.split(":")[0]) == ("refused", "generic_decline")
+    assert PaymentFailure.objects.filter(invoice=refused).count() == 2
+    assert not Payment.objects.exists()
+
+
+def test_another_card_is_told_to_stripe_charged_and_settles_the_invoice(refused):
+    change_customer(
+        customer=refused.customer, changes={"payment_method": "pm_card_visa"}, actor="test", reason="a new card"
+    )
+    attempt = planned(refused)
+    run_queued_jobs()
+
+    attempt.refresh_from_db()
+    refused.refresh_from_db()
+    assert (attempt.status, refused.status, Payment.objects.get().amount) == ("paid", "paid", refused.total)
+
+
+@pytest.mark.requirement("S0-115")
+def test_one_reference_is_one_attempt_and_its_job_twice_is_one_charge(refused):
+    first, second = planned(refused), planned(refused)
+    run_queued_jobs()
+
+    charge_again(attempt_id=first.pk, at=now())
+
+    assert first == second
+    assert PaymentFailure.objects.filter(invoice=refused).count() == 2, "one from the push, one from the attempt"
+
+
+def test_four_workers_at_once_charge_once(refused):
+    attempt = planned(refused)
+
+    outcomes = at_once(*[lambda: charge_again(attempt_id=attempt.pk, at=now())] * 4)
+
+    assert unexpected(outcomes) == []
+    assert PaymentFailure.objects.filter(invoice=refused).count() == 2
+
+
+@pytest.mark.requirement("S1-044")
+def test_what_was_paid_in_another_way_meanwhile_is_not_charged(refused):
+    attempt = planned(refused)
+    settle_payment(
+        invoice_id=refused.pk, channel="manual", reference="transfer", amount=refused.total, received_at=now()
+    )
+
+    assert charge_again(attempt_id=attempt.pk, at=now()).status == "dropped"
+
+
+def test_what_is_paid_at_stripe_is_not_charged_and_is_settled_here(refused):
+    attempt = planned(refused)
+    change_customer(customer=refused.customer, changes={"payment_method": "pm_card_visa"}, actor="t", reason="a card")
+    other = planned(refused, "retry:2")
+    charge_again(attempt_id=other.pk, at=now())
+
+    assert charge_again(attempt_id=attempt.pk, at=now()).outcome == "it is paid at Stripe already"
+    run_queued_jobs()
+    refused.refresh_from_db()
+    assert (refused.status, Payment.objects.count()) == ("paid", 1)
+
+
+def test_while_stripe_is_down_the_attempt_waits_and_the_sweep_brings_it_back(refused, monkeypatch):
+    attempt = planned(refused)
+
+    def down(*arguments, **options):
+        raise gateway.GatewayUnavailable("Stripe cannot answer now.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway, "retrieve_invoice", down)
+        waiting = charge_again(attempt_id=attempt.pk, at=now())
+    assert (waiting.status, waiting.outcome) == ("planned", "Stripe cannot answer now.")
+
+    assert sweep_charges(at=waiting.next_attempt_at - timedelta(seconds=1)) == 0
+    assert sweep_charges(at=waiting.next_attempt_at) == 1
+    assert ("invoicing.tasks.charge_again", (attempt.pk,)) in queued_jobs()
+
+
+def test_an_invoice_that_is_not_at_stripe_is_not_charged(sandbox):
+    invoice = an_issued_invoice()
+
+    assert planned(invoice) is None
+    assert PushIntent.objects.get(invoice=invoice).status == "pending"
+
+
+def test_what_an_attempt_is_made_for_stays(refused):
+    attempt = planned(refused)
+
+    for statement in (
+        f"UPDATE invoicing_chargeattempt SET reference = 'x' WHERE id = {attempt.pk}",
+        f"UPDATE invoicing_chargeattempt SET key = gen_random_uuid() WHERE id = {attempt.pk}",
+        f"UPDATE invoicing_chargeattempt SET status = 'paid' WHERE id = {attempt.pk}",
+        "DELETE FROM invoicing_chargeattempt",
+    ):
+        with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(statement)
+    assert ChargeAttempt.objects.count() == 1
