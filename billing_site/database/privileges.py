@@ -44,6 +44,7 @@ ORDINARY = (
     "invoicing_billingrun",
     "invoicing_books",
     "invoicing_budget",
+    "invoicing_callbucket",
     "invoicing_chargeattempt",
     "invoicing_commitment",
     "invoicing_commitmenttranche",

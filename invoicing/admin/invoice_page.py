@@ -249,7 +249,7 @@ def _advice(invoice: Invoice, push: PushIntent | None, failures: list[PaymentFai
     """Say what can be done about an open invoice that Stripe could not collect; nothing more than is true today."""
     if invoice.status != InvoiceStatus.ISSUED or not failures:
         return ""
-    told = "It is not charged again by itself: that comes with dunning, which is not there yet."
+    told = "It is charged again as its reason says, and at once when the customer gives another card; see its dunning case."
     if push is not None and push.status == PushStatus.PUSHED:
         return (
             f"{told} The payment method can be changed on the customer's page. Where the money arrives by bank"

@@ -9,6 +9,10 @@ from django.db import connection
 from moneyed import Money
 
 from billing_site.kernel.guard import Guard
+from dunning.acting import advance_case
+from dunning.arrangements.operations import NewInstalment, promise_to_pay
+from dunning.cases.operations import open_case
+from dunning.notices.template_operations import install_built_ins
 from invoicing.approvals.models import Approval, ApprovedDeed, Decision
 from invoicing.approvals.operations import set_limit
 from invoicing.core.gate import Check
@@ -157,6 +161,7 @@ def a_busy_house() -> None:
     set_check(check=Check.FIRST_BILL, is_on=True, threshold=None, at=SEPTEMBER, actor="test", reason="new house")
     set_limit(deed=ApprovedDeed.RELEASE, currency="USD", amount=None, at=SEPTEMBER, actor="test", reason="set up")
     a_signed_run()
+    a_chased_customer()
     ask(cards=in_place(usd_fee("20"), usd_per_action("0.02")))
     settle_constraints()
     assert Payment.objects.count() >= 1
@@ -176,6 +181,19 @@ def bank_lines_of(customer: Customer) -> None:
     )
     pay_money_back(lot_id=lot.pk, amount=over / 2, rest=over, at=SEPTEMBER, actor="ann", reason="asked for it")
     take_back_allocation(allocation_id=wrong.pk, at=SEPTEMBER, actor="ann", reason="not what it is")
+
+
+def a_chased_customer() -> None:
+    """Somebody who was late, was reminded, and has promised to pay."""
+    customer = a_customer("cust_late")
+    set_customer_tax(customer=customer, country="FR", vat_id="FR40303265045", **BY)
+    late = once(customer, key="late", at=JULY)
+    at = AUGUST + timedelta(hours=12)
+    install_built_ins(at=at)
+    case = open_case(customer_id=late.customer_id, at=at)
+    assert case is not None and advance_case(case_id=case.pk, at=at) is not None
+    instalments = [NewInstalment(AUGUST.date() + timedelta(days=90), late.total)]
+    promise_to_pay(case_id=case.pk, instalments=instalments, at=at, actor="test", reason="called")
 
 
 def a_signed_run() -> None:

@@ -82,7 +82,7 @@ def test_a_declined_invoice_offers_a_bank_transfer_and_says_what_happens_next(
     asked = finance.get(address("record_transfer", declined)).content.decode()
 
     assert address("record_transfer", declined) in page
-    assert "not charged again by itself" in page
+    assert "charged again as its reason says" in page
     assert "withdraws the invoice at Stripe" in page
     assert "it is withdrawn there" in asked
 

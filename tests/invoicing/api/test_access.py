@@ -45,6 +45,7 @@ def test_a_trial_is_served_until_its_end_and_the_answer_says_when_that_is(asked_
         "changes_at": "2026-07-21T00:00:00Z",
         "overdue_since": None,
         "disputed_since": None,
+        "restricted_since": None,
     }
 
 

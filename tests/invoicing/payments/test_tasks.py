@@ -24,7 +24,7 @@ def test_every_name_in_the_queue_is_a_job():
 
 
 def test_with_nothing_to_do_the_regular_jobs_say_so():
-    assert tasks.sweep_payments() == "0 pushes, 0 notices, 0 refunds"
+    assert tasks.sweep_payments() == "0 pushes, 0 notices, 0 refunds, 0 charges"
     assert tasks.sweep_open_invoices() == "0 invoices"
     assert tasks.bill_what_is_due() == "0 invoices, 0 held, 0 failures"
 
