@@ -10,6 +10,7 @@ from django.urls import reverse
 from moneyed import Money
 
 from billing_site.backoffice.approval_queue import approval_queues
+from billing_site.backoffice.bank_queue import bank_queues
 from billing_site.backoffice.credit_queue import refund_queue, top_up_queue
 from billing_site.backoffice.dispute_queue import dispute_queue
 from billing_site.backoffice.document_queue import document_queue
@@ -55,6 +56,7 @@ def work_queues(*, at: datetime, name: str, allowed: Callable[[str], bool]) -> l
         draft_queue(),
         *push_queues(),
         failed_payments_queue(),
+        *bank_queues(),
         dispute_queue(),
         overdue_queue(at=at),
         refund_queue(),

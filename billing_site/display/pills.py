@@ -86,6 +86,14 @@ TONES = {
     "given back": GREEN,
     "fee": GREY,
     "fee given back": GREEN,
+    "to look at": AMBER,
+    "settled": GREEN,
+    "follows": GREEN,
+    "gap": RED,
+    "first": GREY,
+    "no balance": GREY,
+    "explained": GREEN,
+    "unexplained": RED,
 }
 
 

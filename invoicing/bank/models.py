@@ -34,6 +34,7 @@ class AllocationKind(models.TextChoices):
     PAYMENT = "payment", "Payment of an invoice"
     ON_ACCOUNT = "on_account", "Customer's money on account"
     KNOWN = "known", "Recorded already"
+    PAYOUT = "payout", "Payout of Stripe"
     FEE = "fee", "Fee of the bank"
     SET_ASIDE = "set_aside", "Not a customer's payment"
 
@@ -87,7 +88,12 @@ class BankAllocation(models.Model):
                 )
                 | Q(kind="on_account", payment__isnull=True, customer__isnull=False, entry__isnull=True, amount__gt=0)
                 | Q(kind="known", payment__isnull=True, customer__isnull=True, entry__isnull=False)
-                | Q(kind__in=["fee", "set_aside"], payment__isnull=True, customer__isnull=True, entry__isnull=True),
+                | Q(
+                    kind__in=["payout", "fee", "set_aside"],
+                    payment__isnull=True,
+                    customer__isnull=True,
+                    entry__isnull=True,
+                ),
                 name="allocation_says_what_it_is",
             ),
             models.CheckConstraint(

@@ -90,6 +90,7 @@ class BankStatement(models.Model):
             models.CheckConstraint(
                 condition=Q(known_count__lte=models.F("line_count")), name="bank_statement_counts_its_lines"
             ),
+            fits_currency("opening", "closing", name="bank_statement_balances_fit_their_currency"),
         ]
         triggers = append_only(noun="bank statements")
 

@@ -26,6 +26,8 @@ NAMED, MISREAD, EXACT, PART, BEYOND, SUM, PAID_BEFORE, SAME_NAME, LIKE_NAME, ONL
     10,
 )
 POINTS_MAX = 100
+# A line that names another invoice too says that it is not only about these.
+ALSO_NAMED = 25
 CANDIDATES_MAX = 8
 # Invoice numbers are a prefix with its year and five digits or more.
 DIGITS = 5
@@ -196,7 +198,7 @@ def _of_customer(
             customer_id=owed[0].customer_id,
             parts=spread,
             beyond=line.amount - total((part for _, part in spread), line.amount.currency.code),
-            points=min(score + fit, POINTS_MAX),
+            points=max(min(score + fit, POINTS_MAX) - (ALSO_NAMED if others else 0), 0),
             reasons=(*reasons, said, *known),
             is_certain=len(group) == 1
             and not others

@@ -54,7 +54,7 @@ ACCOUNT_NAMES = {
 # Where the money of a settlement channel arrives: card payments at Stripe first, transfers at the bank.
 CASH_ACCOUNTS = {"stripe": STRIPE_CLEARING, "manual": BANK}
 # What an unidentified bank line becomes, beside a payment.
-IDENTIFIED = (BANK, ON_ACCOUNT, ELSEWHERE, BANK_FEES)
+IDENTIFIED = (BANK, ON_ACCOUNT, STRIPE_CLEARING, ELSEWHERE, BANK_FEES)
 
 
 @dataclass(frozen=True)

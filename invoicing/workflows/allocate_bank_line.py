@@ -19,6 +19,7 @@ from invoicing.core.posting import (
     BANK_FEES,
     ELSEWHERE,
     ON_ACCOUNT,
+    STRIPE_CLEARING,
     UNIDENTIFIED,
     PostingLine,
     postings_for_identified,
@@ -35,6 +36,7 @@ from invoicing.workflows.settle_payment import settle_payment
 ACCOUNTS = {
     AllocationKind.ON_ACCOUNT.value: ON_ACCOUNT,
     AllocationKind.KNOWN.value: BANK,
+    AllocationKind.PAYOUT.value: STRIPE_CLEARING,
     AllocationKind.FEE.value: BANK_FEES,
     AllocationKind.SET_ASIDE.value: ELSEWHERE,
 }

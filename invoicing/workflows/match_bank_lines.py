@@ -11,11 +11,13 @@ from django.db.models import Q
 from billing_site.kernel.errors import BillingError
 from invoicing.bank.models import AllocationKind, BankLine
 from invoicing.bank.queries import BookedMovement, left_of, movements_on_no_statement, open_lines, payers_of
+from invoicing.core.bank.statement import StatementLine
 from invoicing.core.bank_matching import Candidate, LineFacts, OpenInvoice, candidates, numbers_named
 from invoicing.core.invoice_life import COLLECTABLE
 from invoicing.invoices.models import Invoice, InvoiceSeries
 from invoicing.invoices.queries import AMOUNT_UNPAID
 from invoicing.workflows.allocate_bank_line import Share, allocate_bank_line
+from invoicing.workflows.import_bank_statement import Looked
 
 logger = logging.getLogger(__name__)
 
@@ -129,3 +131,37 @@ def settle_if_certain(*, line: BankLine, at: datetime) -> bool:
         logger.warning("bank line %s was not settled by itself: %s", line, problem)
         return False
     return True
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What would become of the new lines of a statement: settled by themselves, with the invoices, or to be looked at."""
+
+    settled: tuple[tuple[StatementLine, OpenInvoice], ...]
+    to_look_at: int
+
+
+def foresee(*, looked: Looked) -> Foreseen:
+    """Say which new lines of a statement would settle an invoice by themselves, and change nothing.
+
+    It is what the import would find at this moment: an invoice that two lines name is settled by the first.
+    """
+    prefixes = invoice_prefixes() if settings.BANK_SETTLES_EXACT else []
+    settled: list[tuple[StatementLine, OpenInvoice]] = []
+    by_hand = {one.left.amount for one in movements_on_no_statement(currency=looked.statement.currency)}
+    for line in looked.new:
+        texts = tuple(filter(None, (line.text, line.structured_reference, line.end_to_end_id)))
+        named = numbers_named(texts=texts, prefixes=prefixes)
+        if line.amount.amount <= 0 or line.is_reversal or len(named) != 1 or not all(named.values()):
+            continue
+        taken = {one.id for _, one in settled}
+        facts = LineFacts(line.amount, texts, line.name, frozenset())
+        for one in _open_invoices(facts, list(named)):
+            if (
+                one.number in named
+                and one.open == line.amount
+                and one.id not in taken
+                and line.amount.amount not in by_hand
+            ):
+                settled.append((line, one))
+    return Foreseen(tuple(settled), len(looked.new) - len(settled))

@@ -1,0 +1,58 @@
+"""Lines of bank statements that nobody has identified, and customers' money that waits on account."""
+
+from datetime import UTC, datetime, time
+from decimal import Decimal
+
+from django.db.models import Count, DecimalField, Min, Q, Sum
+
+from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency
+from invoicing.bank.queries import money_on_account, open_lines
+
+NUMBER: "DecimalField[Decimal, Decimal]" = DecimalField(max_digits=20, decimal_places=4)
+
+
+def bank_queues() -> list[WorkQueue]:
+    """Return what came in or went out and is not identified, and what customers have on account."""
+    lines = list(
+        open_lines()
+        .order_by()
+        .values("currency")
+        .annotate(
+            number_of=Count("id"),
+            oldest=Min("booked_on"),
+            came_in=Count("id", filter=Q(amount__gt=0)),
+            reversals=Count("id", filter=Q(is_reversal=True)),
+            # Last: what comes after it would read it for the column.
+            amount=Sum("left_amount", output_field=NUMBER),
+        )
+    )
+    lots = list(
+        money_on_account()
+        .order_by()
+        .values("currency")
+        .annotate(number_of=Count("id"), oldest=Min("allocated_at"), amount=Sum("rest", output_field=NUMBER))
+    )
+    count, came_in = sum(row["number_of"] for row in lines), sum(row["came_in"] for row in lines)
+    reversals = sum(row["reversals"] for row in lines)
+    oldest = min((row["oldest"] for row in lines), default=None)
+    returned = f", {reversals} reversals" if reversals else ""
+    return [
+        WorkQueue(
+            name="Bank lines to look at",
+            link=admin_list("bankline", "state=open"),
+            empty="A line of a bank statement stands here until it is a payment, money on account, or something else.",
+            count=count,
+            oldest=datetime.combine(oldest, time(12), UTC) if oldest else None,
+            money=amounts_by_currency(lines),
+            why=f"{came_in} came in, {count - came_in} went out{returned}" if count else "",
+        ),
+        WorkQueue(
+            name="Customers' money on account",
+            link=admin_list("bankallocation", "state=on_account"),
+            empty="What a customer paid beyond his invoices stands here until it is applied or paid back.",
+            count=sum(row["number_of"] for row in lots),
+            oldest=min((row["oldest"] for row in lots), default=None),
+            money=amounts_by_currency(lots),
+            why="to be applied to an invoice, or paid back",
+        ),
+    ]
