@@ -205,12 +205,14 @@ def card(request: HttpRequest, customer: Customer) -> HttpResponse:
     if session := request.GET.get("session", "")[:255]:
         try:
             follow_card(session=session, at=clock.now())
+            told = "Thank you. Your next invoices are charged to this card."
         except (GatewayUnavailable, GatewayRefused):
             told = "Stripe has your card. It takes a moment until it is shown here."
         except CardDeclined as declined:
             told = f"Your bank does not let us keep this card: {declined.message}"
         customer.refresh_from_db()
-    context = {"customer": customer, "card": card_page(customer=customer), "told": told, "here": "card"}
+    page = card_page(customer=customer)
+    context = {"customer": customer, "card": page, "told": told if page.is_there else "", "here": "card"}
     return _page(request, "card.html", context)
 
 

@@ -175,7 +175,7 @@ def test_in_the_portal_a_card_is_left_replaced_and_named(sandbox, listener):
 
     assert "There is no card" in empty and "Add a card" in empty
     assert begun.status_code == 302
-    assert "charged to your card" in back and "Replace the card" in back
+    assert "Thank you" in back and "charged to your card" in back and "Replace the card" in back
     assert "Visa ending in 4242" in named
 
 
