@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import django_stubs_ext
@@ -225,6 +226,16 @@ STRIPE_CALLS_PER_SECOND = env.int("STRIPE_CALLS_PER_SECOND", default=0 if STRIPE
 STRIPE_CALLS_PER_SECOND_AND_ENDPOINT = env.int(
     "STRIPE_CALLS_PER_SECOND_AND_ENDPOINT", default=0 if STRIPE_IS_SANDBOX else 25
 )
+# After so many failed calls in a row, of all processes and within this time, Stripe is called no more until it answers a probe; 0: never.
+STRIPE_OUTAGE_AFTER_FAILURES = env.int("STRIPE_OUTAGE_AFTER_FAILURES", default=6)
+STRIPE_OUTAGE_WINDOW_SECONDS = env.int("STRIPE_OUTAGE_WINDOW_SECONDS", default=120)
+# Invoices of at least so much go to Stripe before all others; currencies that are not named have none.
+STRIPE_URGENT_AMOUNTS = {
+    currency: Decimal(amount)
+    for currency, amount in env.dict(
+        "STRIPE_URGENT_AMOUNTS", default={"EUR": "10000", "USD": "10000", "GBP": "10000"}
+    ).items()
+}
 DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 
 # Jobs: the ORM broker on the same database, so that a job queued in a transaction commits or vanishes with it.

@@ -34,9 +34,11 @@ from invoicing.invoices.models import (
     UsageCorrection,
 )
 from invoicing.ledger.models import Account, Books, JournalEntry, Posting
+from invoicing.payments.attempts import PushAttempt
 from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.dispute import Dispute, DisputeDecision, DisputeMovement
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
+from invoicing.payments.outage import FailureStreak, Outage
 from invoicing.payments.rail import CallBucket
 from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
@@ -94,6 +96,7 @@ __all__ = [
     "EvidenceBlock",
     "EvidenceRow",
     "EvidenceShape",
+    "FailureStreak",
     "GateSetting",
     "Invoice",
     "InvoiceHold",
@@ -104,6 +107,7 @@ __all__ = [
     "LifeCycleMove",
     "MonthClose",
     "MonthReopening",
+    "Outage",
     "Payment",
     "PaymentFailure",
     "Plan",
@@ -118,6 +122,7 @@ __all__ = [
     "Product",
     "ProgressiveInvoice",
     "ProgressiveThreshold",
+    "PushAttempt",
     "PushIntent",
     "Recovery",
     "Refund",

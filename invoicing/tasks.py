@@ -1,17 +1,20 @@
 """Background jobs of invoicing: each reads the clock and makes one call; all may run twice, at once, or after a crash."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from functools import wraps
 
 from django.conf import settings
 
 from billing_site.kernel.clock import now
-from billing_site.kernel.jobs import RegularJob
+from billing_site.kernel.jobs import RegularJob, queue_later
 from invoicing.customers.models import Customer
 from invoicing.documents.operations import forget_rendered
 from invoicing.evidence.anchors import anchor_of_day
 from invoicing.evidence.chain import extend_chain
-from invoicing.payments import charging, intake, mirror, push, refunds
+from invoicing.payments import breaker, charging, intake, mirror, probe, push, refunds
+from invoicing.payments.remote import RailClosed
 from invoicing.tax.vat_id_checks import check_vat_ids
 from invoicing.workflows import alert_staff, follow_stripe, propose_run
 from invoicing.workflows import ask_stripe_tax as stripe_tax
@@ -35,6 +38,7 @@ from metering.trees import forget_trees
 PRINTING = timedelta(seconds=45)
 REGULAR_JOBS = (
     RegularJob(name="Sweep pushes, notices and refunds", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
+    RegularJob(name="Probe Stripe in an outage", task="invoicing.tasks.probe_stripe", cron="* * * * *"),
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
     RegularJob(name="Look at disputes", task="invoicing.tasks.look_at_disputes", cron="12 * * * *"),
     RegularJob(name="Match bank lines", task="invoicing.tasks.match_bank_lines", cron="32 * * * *"),
@@ -57,10 +61,29 @@ REGULAR_JOBS = (
 
 
 def push_invoice(intent_id: int) -> str:
-    """Push one issued invoice to Stripe."""
+    """Push one issued invoice to Stripe, and before it one that goes before all others."""
+    urgent = push.next_urgent_push(besides=intent_id)
+    if urgent is not None:
+        push.push_invoice(intent_id=urgent, at=now())
     return push.push_invoice(intent_id=intent_id, at=now()).status
 
 
+def after_an_outage(job: Callable[..., str]) -> Callable[..., str]:
+    """Let a job that meets an outage of Stripe come again, however long that lasts: the queue would give it up in the end."""
+
+    @wraps(job)
+    def waiting(*arguments: int | str) -> str:
+        try:
+            return job(*arguments)
+        except RailClosed as closed:
+            due_at = now() + timedelta(seconds=closed.retry_after_seconds or 60)
+            queue_later(f"invoicing.tasks.{job.__name__}", *arguments, due_at=due_at)
+            return "waits for the end of an outage"
+
+    return waiting
+
+
+@after_an_outage
 def withdraw_invoice(intent_id: int) -> str:
     """Void at Stripe what was paid another way."""
     return push.withdraw_invoice(intent_id=intent_id).status
@@ -81,16 +104,19 @@ def follow_notice(notice_id: int) -> str:
     return follow_stripe.follow_notice(notice_id=notice_id, at=now()).outcome
 
 
+@after_an_outage
 def follow_invoice(intent_id: int) -> str:
     """Compare one pushed invoice with Stripe."""
     return follow_stripe.follow_invoice(intent_id=intent_id, at=now())
 
 
+@after_an_outage
 def follow_dispute(stripe_id: str) -> str:
     """Compare one disputed payment with Stripe."""
     return disputes.follow_dispute(stripe_id=stripe_id, at=now())
 
 
+@after_an_outage
 def close_dispute(dispute_id: int) -> str:
     """Tell Stripe that the loss of a disputed payment is accepted."""
     return disputes.close_dispute(dispute_id=dispute_id, at=now())
@@ -101,19 +127,33 @@ def alert_of_dispute(dispute_id: int) -> str:
     return alert_staff.alert_of_dispute(dispute_id=dispute_id)
 
 
+def alert_of_outage(outage_id: int) -> str:
+    """Mail staff that Stripe is not called any more, or again."""
+    return alert_staff.alert_of_outage(outage_id=outage_id, at=now())
+
+
+def probe_stripe() -> str:
+    """Find out whether Stripe answers again, if it is time for that."""
+    return probe.probe_stripe(at=now())
+
+
 def look_at_disputes() -> str:
     """Queue a comparison with Stripe for every dispute that is not over, and for those that nobody told of."""
     return f"{disputes.look_at_disputes(at=now())} disputes"
 
 
-def mirror_object(object_kind: str, object_id: str) -> None:
+@after_an_outage
+def mirror_object(object_kind: str, object_id: str) -> str:
     """Store an object of Stripe's in dj-stripe's tables."""
     mirror.mirror(object_kind=object_kind, object_id=object_id)
+    return "mirrored"
 
 
 def sweep_payments() -> str:
-    """Queue again what a failure or a crash has left behind."""
+    """Queue again what a failure or a crash has left behind; in an outage of Stripe it waits."""
     at = now()
+    if breaker.outage_now() is not None:
+        return "Stripe is not called for now"
     swept = (
         push.sweep_pushes(at=at),
         intake.sweep_notices(at=at),

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 
 from billing_site.kernel import clock, jobs
 from billing_site.kernel.errors import BillingError
+from invoicing.payments.breaker import outage_now
 from metering.queries import backlog
 
 UNKNOWN = "unknown"
@@ -43,6 +44,7 @@ def _database_state() -> dict[str, Any]:
         "queue": None,
         "worker": UNKNOWN,
         "rollup": None,
+        "stripe": None,
     }
     try:
         with connection.cursor() as cursor:
@@ -55,6 +57,7 @@ def _database_state() -> dict[str, Any]:
             state["worker"] = "ok" if queue.worker_is_alive else "absent"
             # A rollup that lags is no reason to take the web out of service: what is accepted is safe, and usage complete.
             state["rollup"] = _rollup_state()
+            state["stripe"] = _stripe_state()
     # An embedded server that cannot be started is a foreseen failure of ours, not of the driver.
     except (DatabaseError, InterfaceError, BillingError, OSError):
         connection.close()
@@ -66,6 +69,15 @@ def _rollup_state() -> dict[str, Any]:
     lag_seconds = int(waiting.lag(at=clock.now()).total_seconds())
     state = "late" if lag_seconds > settings.ROLLUP_LAG_ALARM_SECONDS else "ok"
     return {"state": state, "waiting": waiting.events, "lag_seconds": lag_seconds}
+
+
+def _stripe_state() -> dict[str, Any]:
+    """Return whether Stripe is called; that it is not keeps nobody from reading, and what is to be sent waits (S2-030)."""
+    outage = outage_now()
+    if outage is None:
+        return {"state": "ok", "since": None}
+    # The address is open to all; why it is so is told in the back office.
+    return {"state": "stopped" if outage.is_by_hand else "out", "since": outage.opened_at.isoformat()}
 
 
 class _Migrated:

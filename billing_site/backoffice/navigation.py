@@ -91,6 +91,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             _list("Disputed payments", "gavel", "invoicing", "dispute"),
             _list("Payment failures", "credit_card_off", "invoicing", "paymentfailure"),
             _list("Pushes to Stripe", "upload", "invoicing", "pushintent"),
+            Item("Stripe", "cell_tower", "invoicing_stripe_status", "invoicing.view_outage"),
             _list("Proposed runs", "draw", "invoicing", "runproposal"),
             _list("Billing runs", "playlist_play", "invoicing", "billingrun"),
         ),

@@ -22,6 +22,7 @@ from invoicing.gate.models import GateSetting, InvoiceHold
 from invoicing.invoices.models import Invoice, UsageCorrection
 from invoicing.payments.dispute import Dispute
 from invoicing.payments.models import PushIntent
+from invoicing.payments.outage import Outage
 from invoicing.payments.refund import Refund
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.progressive.models import ProgressiveThreshold
@@ -48,6 +49,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (Invoice, "write_off_invoice", "Can write invoices off, and take that back"),
     (Refund, "record_refund", "Can record refunds that were transferred"),
     (Dispute, "settle_dispute", "Can accept the loss of disputes, and serve their customers again"),
+    (Outage, "stop_stripe", "Can stop the calls to Stripe, and begin again"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
     (PlanMigration, "migrate_subscribers", "Can move the subscribers of a plan to another version"),

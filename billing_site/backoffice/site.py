@@ -17,6 +17,7 @@ from billing_site.backoffice.usage_problems import usage_problems
 from billing_site.display.charts import Series, bar_chart
 from billing_site.display.figures import figure_text
 from billing_site.kernel.clock import now
+from invoicing.payments.breaker import outage_now
 
 
 class BackofficeSite(UnfoldAdminSite):
@@ -24,6 +25,11 @@ class BackofficeSite(UnfoldAdminSite):
 
     index_title = "Needs you"
     index_template = "backoffice/index.html"
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Add to what every page needs whether Stripe is called: templates/admin/base_site.html says so where it is not (S2-032)."""
+        outage = outage_now() if request.user.is_active and request.user.is_staff else None
+        return {**super().each_context(request), "stripe_outage": outage}
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """Show what waits for people, how the month stands and whether everything flows."""

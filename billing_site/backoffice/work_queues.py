@@ -28,7 +28,7 @@ from invoicing.customers.models import Customer
 from invoicing.gate.queries import drafts_not_held
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import AMOUNT_DUE, overdue
-from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus, StripeNotice
+from invoicing.payments.models import FAILED_STATUSES, PaymentFailure, PushIntent, PushStatus, StripeNotice
 from invoicing.spend.anomalies import open_anomalies
 from invoicing.spend.queries import stopped_watches
 from invoicing.subscriptions.queries import incomplete
@@ -98,7 +98,7 @@ def draft_queue() -> WorkQueue:
 
 
 def push_queues() -> list[WorkQueue]:
-    """Return the invoices that did not reach Stripe: refused for good, and failing again and again."""
+    """Return the invoices that did not reach Stripe: those that wait for people, and those that are tried again by themselves."""
     rows = list(
         PushIntent.objects.exclude(status=PushStatus.PUSHED)
         .exclude(invoice__status=InvoiceStatus.VOID)
@@ -111,22 +111,22 @@ def push_queues() -> list[WorkQueue]:
             error=Max("last_error"),
         )
     )
-    refused = [row for row in rows if row["status"] == PushStatus.REFUSED]
+    failed = [row for row in rows if row["status"] in FAILED_STATUSES]
     failing = [row for row in rows if row["status"] == PushStatus.PENDING and row["failing"]]
     return [
         WorkQueue(
-            name="Pushes that Stripe refused",
-            link=admin_list("pushintent", "status__exact=refused"),
-            empty="An invoice that Stripe refuses for good stands here until someone mends it and retries.",
-            count=sum(row["number_of"] for row in refused),
-            oldest=min((row["oldest"] for row in refused), default=None),
-            money=amounts_by_currency(refused),
-            why=_first_error(refused),
+            name="Pushes that failed",
+            link=admin_list("pushintent", "state=failed"),
+            empty="An invoice that Stripe refuses, or could not take for hours, stands here until someone mends it and tries it again.",
+            count=sum(row["number_of"] for row in failed),
+            oldest=min((row["oldest"] for row in failed), default=None),
+            money=amounts_by_currency(failed),
+            why=_first_error(failed),
         ),
         WorkQueue(
-            name="Pushes that keep failing",
+            name="Pushes that are tried again",
             link=admin_list("pushintent", "state=failing"),
-            empty="A push that failed and is tried again stands here.",
+            empty="A push that failed and is tried again by itself stands here.",
             count=sum(row["failing"] for row in failing),
             oldest=min((row["oldest"] for row in failing), default=None),
             money=amounts_by_currency(failing),

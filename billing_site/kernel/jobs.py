@@ -43,6 +43,13 @@ def queue(task: str, *arguments: int | str) -> None:
     async_task(task, *arguments)
 
 
+def queue_later(task: str, *arguments: int | str, due_at: datetime) -> None:
+    """Queue a task that no worker takes before a moment."""
+    gathered = _Gathering()
+    async_task(task, *arguments, broker=gathered)
+    OrmQ.objects.create(key=gathered.list_key, payload=gathered.payloads[0], lock=due_at)
+
+
 def queue_each(task: str, ids: Iterable[int]) -> None:
     """Queue a task once for each id, in this order, with one statement for all of them."""
     gathered = _Gathering()

@@ -31,6 +31,7 @@ from invoicing.customers.models import Customer
 from invoicing.customers.portal_links import opened_link
 from invoicing.customers.queries import customer_by_key
 from invoicing.entities.operations import first_entity
+from invoicing.payments.breaker import outage_now
 from invoicing.payments.checkout import SESSION_ID
 from invoicing.payments.hosted_page import hosted_page
 from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable
@@ -281,4 +282,6 @@ def _page(
     told = context or {}
     # Whose page it is nobody knows before a link is opened: the house's first legal entity answers then.
     seller = told["customer"].legal_entity if "customer" in told else first_entity()
-    return render(request, f"portal/{template}", {"seller": seller, **told}, status=status)
+    # Only who is signed in is told: to others nothing of it is of use.
+    outage = outage_now() if "customer" in told else None
+    return render(request, f"portal/{template}", {"seller": seller, "outage": outage, **told}, status=status)

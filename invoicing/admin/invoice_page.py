@@ -10,7 +10,7 @@ from moneyed import Money
 
 from billing_site.display.admin import history_of
 from billing_site.display.changes import Change
-from billing_site.display.figures import moment_text, money_text, period_text
+from billing_site.display.figures import moment_text, money_text
 from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import total
 from billing_site.kernel.period import Period
@@ -30,9 +30,10 @@ from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus, LineK
 from invoicing.invoices.queries import billed_progressively, taken_off_by, taking_off
 from invoicing.invoices.taxes import TaxRow, missing_tax, tax_sums
 from invoicing.ledger.models import JournalEntry
+from invoicing.payments.attempts import PushAttempt, attempts_of
 from invoicing.payments.dispute import Dispute
 from invoicing.payments.disputes import disputes_of
-from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus
+from invoicing.payments.models import FAILED_STATUSES, Payment, PaymentFailure, PushIntent, PushStatus
 from invoicing.workflows.ask_first import asked_of_invoice
 from invoicing.write_offs.models import WriteOff
 from invoicing.write_offs.queries import write_offs_of
@@ -94,6 +95,7 @@ class InvoicePage:
     payments: list[Payment]
     failures: list[PaymentFailure]
     push: PushIntent | None
+    attempts: Sequence[PushAttempt]
     entries: list[JournalEntry]
     changes: list[Change]
     may_issue: bool
@@ -114,31 +116,6 @@ class InvoicePage:
     taken_off: list[Invoice]
     taking_off: list[Invoice]
     runs: Period | None
-
-
-@dataclass(frozen=True)
-class InvoiceToIssue:
-    """A draft in the confirmation."""
-
-    what: str
-    money: Money
-    note: str
-
-    @classmethod
-    def of(cls, draft: Invoice) -> "InvoiceToIssue":
-        """Return the draft as the confirmation lists it."""
-        period = period_text(start=draft.period_start, end=draft.period_end, timezone=draft.timezone)
-        return cls(what=draft.customer_name, money=draft.total, note=period)
-
-
-def issue_effect(drafts: Sequence[Invoice]) -> str:
-    """Say in numbers what issuing will do: Issue 3 invoices, EUR 183.10, USD 12.00."""
-    currencies = sorted({draft.currency for draft in drafts})
-    sums = [total((d.total for d in drafts if d.currency == currency), currency) for currency in currencies]
-    pushed = sum(d.settlement_channel == SettlementChannel.STRIPE and d.total.amount > 0 for d in drafts)
-    noun = "invoice" if len(drafts) == 1 else "invoices"
-    told = f"Issue {len(drafts)} {noun}, {', '.join(money_text(amount) for amount in sums)}."
-    return f"{told} Each gets its number and can never change again; {pushed} {'goes' if pushed == 1 else 'go'} to Stripe to be collected."
 
 
 def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], bool]) -> InvoicePage:
@@ -171,6 +148,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         payments=payments,
         failures=failures,
         push=push,
+        attempts=attempts_of(intent_id=push.pk) if push else (),
         entries=_entries(invoice, payments, notes, write_offs, disputes),
         changes=changes,
         may_issue=can_be_issued(invoice, at=at)
@@ -178,7 +156,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         and allowed(ISSUE)
         and (held is None or held.state == GateState.READY),
         may_refresh=invoice.status == InvoiceStatus.DRAFT and allowed(ISSUE),
-        may_retry=push is not None and push.status == PushStatus.REFUSED and is_open and allowed(RETRY),
+        may_retry=push is not None and push.status in FAILED_STATUSES and is_open and allowed(RETRY),
         may_settle=invoice.status in COLLECTABLE and allowed(SETTLE),
         may_void=can_be_void(invoice) and allowed(ISSUE),
         has_e_invoice=not why_no_e_invoice(invoice=invoice),
@@ -231,6 +209,8 @@ def _question(
         return "Paid in full: nothing to do."
     if push is not None and push.status == PushStatus.REFUSED:
         return f"Stripe refused it: {push.last_error}"
+    if push is not None and push.status == PushStatus.FAILED:
+        return push.last_error
     if failures:
         return f"The last charge failed: {failures[-1].message}"
     if state == "overdue" and invoice.due_date is not None:
@@ -314,7 +294,7 @@ def _timeline(
     if push is not None and push.pushed_at is not None:
         moments.append(Moment(push.pushed_at, "pushed", f"Accepted by Stripe as {push.stripe_invoice_id}"))
     elif push is not None:
-        word = "refused" if push.status == PushStatus.REFUSED else "pending"
+        word = push.status if push.status in FAILED_STATUSES else "pending"
         moments.append(Moment(invoice.issued_at or push.created_at, word, push.last_error or "Push to Stripe planned"))
     moments += [Moment(f.occurred_at, "failed", f.message, "Stripe", f.code.replace("_", " ")) for f in failures]
     moments += [

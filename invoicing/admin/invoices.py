@@ -28,17 +28,10 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.credit_form import CreditPages
 from invoicing.admin.customer_page import amount_due
+from invoicing.admin.deeds_in_numbers import InvoiceToIssue, issue_effect
 from invoicing.admin.invoice_files import FilesOfInvoices
 from invoicing.admin.invoice_filters import PeriodFilter, StateFilter
-from invoicing.admin.invoice_page import (
-    ISSUE,
-    RETRY,
-    SETTLE,
-    InvoiceToIssue,
-    can_be_issued,
-    invoice_page,
-    issue_effect,
-)
+from invoicing.admin.invoice_page import ISSUE, RETRY, SETTLE, can_be_issued, invoice_page
 from invoicing.admin.one_off import OneOffPages
 from invoicing.admin.proof import proof_page
 from invoicing.admin.reissue import ReissuePages
@@ -48,7 +41,7 @@ from invoicing.customers.models import SettlementChannel
 from invoicing.gate.queries import with_gate_state
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import OWED, totals_by_currency
-from invoicing.payments.models import PushStatus
+from invoicing.payments.models import FAILED_STATUSES
 from invoicing.payments.push import retry_push
 from invoicing.workflows.explain_invoice import prove_invoice, prove_tax
 from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
@@ -289,8 +282,8 @@ class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages, Writ
         """Push a refused invoice to Stripe again."""
         invoice = self.row_or_404(request, object_id)
         intent = getattr(invoice, "push", None)
-        if intent is None or intent.status != PushStatus.REFUSED:
-            messages.warning(request, "This invoice has no refused push.")
+        if intent is None or intent.status not in FAILED_STATUSES:
+            messages.warning(request, "This invoice has no push that failed.")
             return go(reverse("admin:invoicing_invoice_change", args=[invoice.pk]))
         return confirm_with_reason(
             request,
@@ -302,7 +295,7 @@ class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages, Writ
             title=f"Send {invoice.number} to Stripe again",
             effect=f"{money_text(amount_due(invoice))} is sent to Stripe and collected there.",
             submit="Send it again",
-            warnings=[f"Stripe refused it: {intent.last_error}"],
+            warnings=[intent.last_error],
         )
 
     @action(description="Record a bank transfer", url_path="record-transfer")

@@ -5,16 +5,43 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
+from unfold.decorators import action
 
-from billing_site.display.admin import ReadOnlyAdmin, moment_column
-from billing_site.display.figures import NOTHING, link, money
+from billing_site.display.admin import (
+    ReadOnlyAdmin,
+    ReasonForm,
+    actor_of,
+    attempt,
+    confirm_with_reason,
+    confirmation,
+    go,
+    moment_column,
+    show_selected,
+)
+from billing_site.display.figures import NOTHING, link, money, money_text
 from billing_site.display.pills import pill
-from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus, StripeNotice
+from billing_site.kernel.clock import now
+from invoicing.admin.deeds_in_numbers import InvoiceToPush, in_numbers
+from invoicing.payments.attempts import attempts_of
+from invoicing.payments.intake import dismiss_notice, replay_notices
+from invoicing.payments.models import (
+    FAILED_STATUSES,
+    Payment,
+    PaymentFailure,
+    PushIntent,
+    PushStatus,
+    StripeNotice,
+)
+from invoicing.payments.push import retry_push, retry_pushes
 
+RETRY = "invoicing.retry_push"
+# A confirmation lists so many; the sum is over all.
+LISTED_MAX = 100
 RECEIVED = moment_column("received_at", "Received")
 
 
@@ -91,19 +118,21 @@ class PaymentFailureAdmin(ReadOnlyAdmin):
 
 
 class TroubleFilter(admin.SimpleListFilter):
-    """Pushes that failed and are tried again."""
+    """Pushes that failed: for good, or until they are tried again."""
 
     title = "trouble"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the one choice."""
-        return [("failing", "Pending with an error")]
+        """Return the choices."""
+        return [("failed", "Waits for people"), ("failing", "Pending with an error")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Keep those."""
         if self.value() == "failing":
             return queryset.filter(status=PushStatus.PENDING).exclude(last_error="")
+        if self.value() == "failed":
+            return queryset.filter(status__in=FAILED_STATUSES)
         return queryset
 
 
@@ -121,7 +150,9 @@ class PushIntentAdmin(ReadOnlyAdmin):
         moment_column("pushed_at", "Pushed"),
     )
     list_display_links = ("state",)
-    list_filter = ("status", TroubleFilter)
+    list_filter = ("status", TroubleFilter, "is_urgent")
+    actions = ("retry_selected",)
+    actions_detail = ("retry",)
     search_fields = ("stripe_invoice_id", "invoice__number", "invoice__customer__key", "last_error")
     list_select_related = ("invoice",)
     ordering = ("-id",)
@@ -131,11 +162,14 @@ class PushIntentAdmin(ReadOnlyAdmin):
         "invoice_total",
         "key",
         "stripe_invoice_id",
+        "is_urgent",
         "attempt_count",
+        "failure_count",
         "last_error",
         "created_at",
         "next_attempt_at",
         "pushed_at",
+        "attempts_so_far",
     )
     readonly_fields = fields
     empty_message = "Issuing an invoice of a customer who pays through Stripe writes a row here."
@@ -155,6 +189,68 @@ class PushIntentAdmin(ReadOnlyAdmin):
         """Show what is pushed."""
         return money(push.invoice.total)
 
+    @admin.display(description="Attempts")
+    def attempts_so_far(self, push: PushIntent) -> SafeString:
+        """Show what became of each attempt, and who sent it again."""
+        return mark_safe(  # noqa: S308  # the template escapes
+            render_to_string("backoffice/push_attempts.html", {"attempts": attempts_of(intent_id=push.pk)})
+        )
+
+    def has_retry_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Say whether this person may send pushes again."""
+        return bool(request.user.has_perm(RETRY))
+
+    @admin.action(description="Try the selected again", permissions=["retry"])
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet[PushIntent]) -> HttpResponse:
+        """Send all again that wait for people among the selected."""
+        waiting = queryset.filter(status__in=FAILED_STATUSES).select_related("invoice__customer")
+        pushes = list(waiting.order_by("-is_urgent", "id"))
+        form = ReasonForm(request.POST if "confirmed" in request.POST else None)
+        back = reverse("admin:invoicing_pushintent_changelist") + "?state=failed"
+        if form.is_valid():
+            attempt(
+                request,
+                lambda: retry_pushes(
+                    intent_ids=[push.pk for push in pushes],
+                    at=now(),
+                    actor=actor_of(request),
+                    reason=form.cleaned_data["reason"],
+                ),
+                done=lambda sent: f"Queued for Stripe again: {in_numbers([push.invoice for push in sent])}.",
+            )
+            return go(back)
+        told = in_numbers([push.invoice for push in pushes])
+        return confirmation(
+            request,
+            admin=self,
+            title="Send invoices to Stripe again",
+            effect=f"{told}: each is sent to Stripe and collected there, once."
+            " Those that others have sent again meanwhile are left as they are.",
+            items=[InvoiceToPush.of(push) for push in pushes[:LISTED_MAX]],
+            warnings=[] if pushes else ["None of the selected waits for people."],
+            form=form,
+            submit="Send them again",
+            hidden=show_selected(request, queryset, action="retry_selected"),
+            back=back,
+        )
+
+    @action(description="Try again", url_path="retry", permissions=["retry"])
+    def retry(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Send one again, also before its time has come."""
+        push: PushIntent = self.row_or_404(request, object_id)
+        return confirm_with_reason(
+            request,
+            admin=self,
+            row=push,
+            permission=RETRY,
+            deed=lambda **who: retry_push(intent_id=push.pk, at=now(), **who),
+            done=lambda _: f"{push.invoice} is queued for Stripe again.",
+            title=f"Send {push.invoice} to Stripe again",
+            effect=f"{money_text(push.invoice.total)} is sent to Stripe and collected there, once.",
+            submit="Send it again",
+            warnings=[push.last_error] if push.last_error else [],
+        )
+
 
 class WaitingFilter(admin.SimpleListFilter):
     """Notices by whether something was done about them."""
@@ -164,7 +260,12 @@ class WaitingFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the states."""
-        return [("waiting", "Waiting"), ("failing", "Waiting with an error"), ("processed", "Processed")]
+        return [
+            ("waiting", "Waiting"),
+            ("failing", "Waiting with an error"),
+            ("parked", "Parked: waits for people"),
+            ("processed", "Processed"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Keep the notices in the chosen state."""
@@ -173,6 +274,8 @@ class WaitingFilter(admin.SimpleListFilter):
                 return queryset.filter(processed_at__isnull=True)
             case "failing":
                 return queryset.filter(processed_at__isnull=True).exclude(last_error="")
+            case "parked":
+                return queryset.filter(processed_at__isnull=True, parked_at__isnull=False)
             case "processed":
                 return queryset.filter(processed_at__isnull=False)
         return queryset
@@ -185,6 +288,8 @@ class StripeNoticeAdmin(ReadOnlyAdmin):
     list_display = (RECEIVED, "event_type", "object_id", "state", "outcome", "delivery_count", "event_id")
     list_display_links = (RECEIVED,)
     list_filter = (WaitingFilter, "event_type")
+    actions = ("replay_selected",)
+    actions_detail = ("replay", "dismiss")
     search_fields = ("event_id", "object_id", "event_type")
     ordering = ("-received_at", "-id")
     fields = (
@@ -195,6 +300,7 @@ class StripeNoticeAdmin(ReadOnlyAdmin):
         "outcome",
         "received_at",
         "processed_at",
+        "parked_at",
         "delivery_count",
         "attempt_count",
         "last_error",
@@ -208,7 +314,48 @@ class StripeNoticeAdmin(ReadOnlyAdmin):
         """Show whether it was acted on."""
         if notice.processed_at is not None:
             return pill("processed")
+        if notice.parked_at is not None:
+            return pill("failed", why="parked")
         return pill("failed", why="tried again") if notice.last_error else pill("waiting")
+
+    def has_replay_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Say whether this person may replay notices."""
+        return bool(request.user.has_perm(RETRY))
+
+    @admin.action(description="Replay the selected", permissions=["replay"])
+    def replay_selected(self, request: HttpRequest, queryset: QuerySet[StripeNotice]) -> None:
+        """Queue the selected again, as if they came now: each reads what is true at Stripe at that moment."""
+        waiting = list(queryset.filter(processed_at__isnull=True).values_list("pk", flat=True))
+        attempt(
+            request,
+            lambda: replay_notices(notice_ids=waiting, at=now()),
+            done=lambda number: f"Queued again: {number}.",
+        )
+
+    @action(description="Replay", url_path="replay", permissions=["replay"])
+    def replay(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Queue one again."""
+        notice: StripeNotice = self.row_or_404(request, object_id)
+        self.replay_selected(request, StripeNotice.objects.filter(pk=notice.pk))
+        return go(reverse("admin:invoicing_stripenotice_change", args=[notice.pk]))
+
+    @action(description="Dismiss", url_path="dismiss", permissions=["replay"])
+    def dismiss(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Close one that was dealt with by hand."""
+        notice: StripeNotice = self.row_or_404(request, object_id)
+        return confirm_with_reason(
+            request,
+            admin=self,
+            row=notice,
+            permission=RETRY,
+            deed=lambda **who: dismiss_notice(notice_id=notice.pk, at=now(), **who),
+            done=lambda _: "It is closed; nothing follows from it.",
+            title=f"Dismiss the notice {notice.event_type}",
+            effect="It is closed as it is, and nothing follows from it: what it was about was dealt with by hand.",
+            submit="Dismiss it",
+            warnings=[notice.last_error] if notice.last_error else [],
+            dangerous=True,
+        )
 
     @admin.display(description="Body")
     def body_text(self, notice: StripeNotice) -> SafeString:

@@ -9,9 +9,10 @@ from invoicing.credit_notes.models import CreditNote
 from invoicing.documents.models import RenderedDocument, RenderingFailure
 from invoicing.documents.queries import of_document, rendered_of, standing_of
 from invoicing.invoices.models import Invoice
-from invoicing.payments.patience import next_attempt_after
 
 ERROR_LENGTH_MAX = 500
+# When what could not be printed is tried again; the last gap stays.
+GAPS = tuple(timedelta(seconds=seconds) for seconds in (10, 30, 120, 600, 3600, 6 * 3600))
 
 
 @transaction.atomic
@@ -46,7 +47,7 @@ def note_failure(*, document: Invoice | CreditNote, error: str, at: datetime) ->
             "attempt_count": count,
             "last_error": error[:ERROR_LENGTH_MAX],
             "failed_at": at,
-            "next_attempt_at": next_attempt_after(attempt_count=count, at=at),
+            "next_attempt_at": at + GAPS[min(count, len(GAPS)) - 1],
         },
     )
     return failure

@@ -8,14 +8,16 @@ from django.db import connection, transaction
 from billing_site.kernel.jobs import queue, queue_each
 from invoicing.invoices.models import Invoice
 from invoicing.payments import gateway
+from invoicing.payments.breaker import outage_now
 from invoicing.payments.charge_attempt import ChargeAttempt, ChargeStatus
 from invoicing.payments.disputes import is_frozen
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus
 from invoicing.payments.operations import record_failure
 from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, next_attempt_after
-from invoicing.payments.push import refuse_unless_owed, told_customer
+from invoicing.payments.push import refuse_unless_owed
 from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable
+from invoicing.payments.told import told_customer
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ def charge_again(*, attempt_id: int, at: datetime) -> ChargeAttempt:
         if not alone:
             raise GatewayUnavailable("The invoice is being pushed at this moment.")
         attempt.refresh_from_db(fields=["status", "attempt_count"])
-        if attempt.status != ChargeStatus.PLANNED:
+        if attempt.status != ChargeStatus.PLANNED or outage_now() is not None:
             return attempt
         count = attempt.attempt_count + 1
         _record(attempt, attempt_count=count, next_attempt_at=next_attempt_after(attempt_count=count, at=at))

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypedDict
-from urllib.parse import urlsplit
 
 import stripe
 from django.conf import settings
@@ -35,28 +34,23 @@ from invoicing.payments.remote import (
     remote_invoice,
     remote_refund,
 )
+from invoicing.payments.sending import SERVER_FAULT, Answer, send
 
 # A caller's attempt is one job, which is itself repeated; more retries here would only hold a worker.
 NETWORK_RETRIES = 1
-# From this status on the fault is Stripe's own.
-SERVER_FAULT = 500
 # The deepest expansion that Stripe allows; it leads from an invoice to the charge that paid it.
 PAYMENT = "payments.data.payment.payment_intent"
 
 
 class PacedClient(stripe.RequestsClient):
-    """Sends what the SDK wants to send when it is its turn, and keeps quiet when Stripe asks for it."""
+    """Sends what the SDK wants to send, its repetitions too, each in a turn of its own, and nothing in an outage."""
 
     def request(  # type: ignore[override]  # as the SDK's own one does
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
-    ) -> tuple[bytes, int, Mapping[str, str]]:
-        """Send one request, a repetition by the SDK included, each in a turn of its own."""
-        endpoint = pace.endpoint_of(method=method, path=urlsplit(url).path)
-        pace.wait_for_turn(endpoint=endpoint)
-        body, status, told = super().request(method, url, headers, post_data)
-        if status == pace.TOO_MANY_REQUESTS:
-            pace.keep_quiet(endpoint=endpoint, headers=told)
-        return body, status, told
+    ) -> Answer:
+        """Send one request."""
+        request = super().request
+        return send(method=method, url=url, call=lambda: request(method, url, headers, post_data))
 
 
 class RefundSource(TypedDict, total=False):
@@ -296,6 +290,12 @@ def calculate_tax(*, asked: Mapping[str, Any], at: datetime, idempotency_key: st
 
 def _source(payment: str) -> RefundSource:
     return {"payment_intent": payment} if payment.startswith("pi_") else {"charge": payment}
+
+
+def reach() -> None:
+    """Ask whose account our key is: a call that only finds out whether Stripe answers."""
+    with stripe_errors():
+        client().v1.accounts.retrieve_current()
 
 
 def retrieve_event(event: str) -> RemoteEvent:

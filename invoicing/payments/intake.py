@@ -1,13 +1,14 @@
 """Intake of Stripe's news: verified, stored once, a job queued, all before the answer; what it means is found out later."""
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
 from django.db.models import F
 
 from billing_site.kernel.errors import Conflict, Malformed, NotFound
-from billing_site.kernel.jobs import queue
+from billing_site.kernel.jobs import queue, queue_each
 from invoicing.payments import gateway
 from invoicing.payments.models import StripeNotice
 from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX
@@ -51,7 +52,7 @@ def sweep_notices(*, at: datetime) -> int:
     """Queue the notices whose next attempt is due: after a failure, a killed worker, a lost job; returns how many."""
     due = list(
         StripeNotice.objects.select_for_update(skip_locked=True)
-        .filter(processed_at__isnull=True, next_attempt_at__lte=at)
+        .filter(processed_at__isnull=True, parked_at__isnull=True, next_attempt_at__lte=at)
         .order_by("next_attempt_at", "id")
         .values_list("id", flat=True)[:SWEEP_MAX]
     )
@@ -59,6 +60,18 @@ def sweep_notices(*, at: datetime) -> int:
         queue(JOB, notice_id)
     StripeNotice.objects.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
     return len(due)
+
+
+@transaction.atomic
+def replay_notices(*, notice_ids: Sequence[int], at: datetime) -> int:
+    """Queue notices again that nobody could follow, as if they came now; returns how many. Who replays them knows what has changed since."""
+    waiting = StripeNotice.objects.select_for_update().filter(pk__in=notice_ids, processed_at__isnull=True)
+    keys = list(waiting.order_by("id").values_list("id", flat=True))
+    StripeNotice.objects.filter(pk__in=keys).update(
+        parked_at=None, attempt_count=0, next_attempt_at=at + QUEUE_PATIENCE
+    )
+    queue_each(JOB, keys)
+    return len(keys)
 
 
 @transaction.atomic

@@ -38,6 +38,11 @@ class PushStatus(models.TextChoices):
     PENDING = "pending", "Pending"
     PUSHED = "pushed", "Pushed"
     REFUSED = "refused", "Refused"
+    FAILED = "failed", "Failed"
+
+
+# What waits for people: Stripe will never take it, or could not for so long that somebody should look.
+FAILED_STATUSES = (PushStatus.REFUSED, PushStatus.FAILED)
 
 
 class PushIntent(models.Model):
@@ -47,7 +52,12 @@ class PushIntent(models.Model):
     key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     status = models.CharField(max_length=20, choices=PushStatus, default=PushStatus.PENDING)
     stripe_invoice_id = models.CharField(max_length=100, null=True, blank=True, unique=True)
+    is_urgent = models.BooleanField(default=False, help_text="So large that it goes before all others.")
     attempt_count = models.PositiveIntegerField(default=0)
+    began_at = models.DateTimeField("last attempt", null=True, blank=True)
+    failure_count = models.PositiveIntegerField(
+        default=0, help_text="How often in a row Stripe could not take it; waiting for a turn does not count."
+    )
     retry_count = models.PositiveIntegerField(
         default=0, help_text="How often people sent it again after a refusal; part of every idempotency key."
     )
@@ -68,7 +78,14 @@ class PushIntent(models.Model):
                 name="push_is_done_with_its_stripe_invoice",
             ),
         ]
-        indexes = [models.Index(fields=["status", "next_attempt_at"], name="push_by_status")]
+        indexes = [
+            models.Index(fields=["status", "next_attempt_at"], name="push_by_status"),
+            models.Index(
+                fields=["id"],
+                condition=models.Q(status="pending", is_urgent=True, attempt_count=0),
+                name="push_urgent_and_new",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"push of {self.invoice_id}"
@@ -89,6 +106,9 @@ class StripeNotice(models.Model):
     last_error = models.TextField(blank=True)
     next_attempt_at = models.DateTimeField(
         db_default=Now(), help_text="When the sweep queues it again if it is still unprocessed."
+    )
+    parked_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when it is tried no more: it failed so often that somebody should look."
     )
 
     objects = models.Manager["StripeNotice"]()

@@ -87,7 +87,7 @@ def urgently(is_urgent: bool = True) -> Iterator[None]:
 def wait_for_turn(*, endpoint: str) -> None:
     """Return when a call to an endpoint may go out at once; raises GatewayBusy where that lasts too long."""
     waited = NOTHING
-    while wait := _apart(lambda: _taken(endpoint)):
+    while wait := apart(lambda: _taken(endpoint)):
         waited += wait
         if waited > PATIENCE:
             raise GatewayBusy(
@@ -102,7 +102,7 @@ def keep_quiet(*, endpoint: str, headers: Mapping[str, str]) -> None:
     asked = str(headers.get("retry-after", ""))
     seconds = int(asked) if asked.isdecimal() else QUIET_SECONDS
     is_of_endpoint = str(headers.get(REASON_HEADER, "")).startswith("endpoint")
-    _apart(lambda: _close(endpoint if is_of_endpoint else ALL, seconds=seconds))
+    apart(lambda: _close(endpoint if is_of_endpoint else ALL, seconds=seconds))
 
 
 def _taken(endpoint: str) -> timedelta:
@@ -147,7 +147,7 @@ def _held(names: list[str], *, for_update: bool) -> tuple[list[CallBucket], date
         )
         if len(held) == len(names):
             return held, max(bucket.at for bucket in held)  # type: ignore[attr-defined]
-        moment = _server_moment()
+        moment = server_moment()
         CallBucket.objects.bulk_create(
             [CallBucket(name=name, next_at=moment) for name in sorted(names)], ignore_conflicts=True
         )
@@ -155,14 +155,14 @@ def _held(names: list[str], *, for_update: bool) -> tuple[list[CallBucket], date
 
 
 def _close(name: str, *, seconds: int) -> None:
-    until = _server_moment() + timedelta(seconds=seconds)
+    until = server_moment() + timedelta(seconds=seconds)
     with transaction.atomic(durable=True):
         bucket = CallBucket.objects.select_for_update().get(name=name)
         bucket.closed_until = max(until, bucket.closed_until or until)
         bucket.save(update_fields=["closed_until"])
 
 
-def _apart(work: Callable[[], Turn]) -> Turn:
+def apart(work: Callable[[], Turn]) -> Turn:
     """Do it in a transaction of its own: inside of another one it would hold everybody up until that ends.
 
     Ours never are in one when they call; dj-stripe is, while it stores what it fetches, and has this done on another connection.
@@ -180,7 +180,8 @@ def _apart(work: Callable[[], Turn]) -> Turn:
         return other.submit(copy_context().run, work_and_hang_up).result()
 
 
-def _server_moment() -> datetime:
+def server_moment() -> datetime:
+    """Return PostgreSQL's present moment: the clock that all processes share."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         moment: datetime = cursor.fetchone()[0]

@@ -1,15 +1,21 @@
-"""How long to wait before trying again: gaps that grow, then stay (S3-027, S3-030)."""
+"""How long to wait before trying again: seconds at first, then gaps that grow, then people (S2-011, S3-027, S3-030)."""
 
+import secrets
 from datetime import datetime, timedelta
 
-GAPS = (
-    timedelta(seconds=10),
-    timedelta(seconds=30),
-    timedelta(minutes=2),
-    timedelta(minutes=10),
+# Most trouble is over in seconds: the job comes again by itself.
+QUICK = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16))
+# What is not is parked: the sweep takes it when its time has come.
+PARKED = (
+    timedelta(minutes=1),
+    timedelta(minutes=5),
+    timedelta(minutes=15),
     timedelta(hours=1),
     timedelta(hours=6),
 )
+GAPS = QUICK + PARKED
+# A gap is longer by up to so much of a hundred, by chance: what failed together does not come back together.
+JITTER_PERCENT = 25
 # A queued job may wait this long for a worker before the sweep queues it once more.
 QUEUE_PATIENCE = timedelta(minutes=2)
 # So many rows a sweep; what is left over has its turn a minute later.
@@ -17,7 +23,22 @@ SWEEP_MAX = 500
 
 
 def next_attempt_after(*, attempt_count: int, at: datetime, asked_seconds: int | None = None) -> datetime:
-    """Return when to try again after so many attempts; never earlier than the other side asked for."""
+    """Return when to try again after so many failures, the last gap again and again; never earlier than the other side asked for."""
     assert attempt_count >= 1, "only what was tried can be tried again"
     gap = GAPS[min(attempt_count, len(GAPS)) - 1]
-    return at + max(gap, timedelta(seconds=asked_seconds or 0))
+    return at + with_jitter(max(gap, timedelta(seconds=asked_seconds or 0)))
+
+
+def with_jitter(gap: timedelta) -> timedelta:
+    """Return a gap that is a little longer, by chance."""
+    return gap + gap * secrets.randbelow(JITTER_PERCENT * 100 + 1) / 10_000
+
+
+def is_given_up(*, attempt_count: int) -> bool:
+    """Say whether so many failures are enough: from then on people decide."""
+    return attempt_count > len(GAPS)
+
+
+def is_quick(*, at: datetime, next_at: datetime) -> bool:
+    """Say whether a gap is so short that the job waits in the queue; of a longer one the sweep, which comes once a minute, takes care."""
+    return next_at - at < PARKED[0]

@@ -12,42 +12,62 @@ Behind a connection pooler that is a pooler of sessions, not of transactions.
 """
 
 import logging
+import time as clock
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.db import connection, transaction
 from moneyed import Money
 
-from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, NotFound
-from billing_site.kernel.jobs import queue, queue_each
-from billing_site.kernel.period import Period, as_utc
+from billing_site.kernel.jobs import queue, queue_each, queue_later
 from invoicing.core.invoice_life import stage_words
-from invoicing.customers.models import Customer, SettlementChannel
-from invoicing.invoices.consumers import account_of, with_consumers
-from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
-from invoicing.invoices.taxes import tax_sums
+from invoicing.customers.models import SettlementChannel
+from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments import gateway
+from invoicing.payments.attempts import (
+    Outcome,
+    Step,
+    record_attempt,
+    record_decision,
+    record_interruption,
+)
+from invoicing.payments.breaker import outage_now
+from invoicing.payments.calls import CallLog, logged_calls
 from invoicing.payments.disputes import is_frozen
 from invoicing.payments.locks import only_worker
-from invoicing.payments.models import PushIntent, PushStatus, StripeCustomer
+from invoicing.payments.models import FAILED_STATUSES, PushIntent, PushStatus, StripeCustomer
 from invoicing.payments.operations import record_failure
-from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, next_attempt_after
-from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable, NewLine, RemoteInvoice
+from invoicing.payments.pace import urgently
+from invoicing.payments.patience import (
+    QUEUE_PATIENCE,
+    SWEEP_MAX,
+    is_given_up,
+    is_quick,
+    next_attempt_after,
+    with_jitter,
+)
+from invoicing.payments.remote import (
+    CardDeclined,
+    GatewayRefused,
+    GatewayUnavailable,
+    NotNow,
+    RemoteInvoice,
+)
+from invoicing.payments.told import due_at_stripe, new_lines, told_customer
 
 logger = logging.getLogger(__name__)
 
 JOB = "invoicing.tasks.push_invoice"
 WITHDRAWAL_JOB = "invoicing.tasks.withdraw_invoice"
 # The metadata by which an invoice at Stripe is known to be ours, and which one.
-# Of a line at Stripe.
-DESCRIPTION_MAX = 500
 INTENT_METADATA = "push_intent"
 # Whose payment is disputed is not charged by itself (S0-047); that it is over is heard of at once, `wake_pushes`.
 FROZEN = "A payment of this customer is disputed: its card is not charged until that is decided, or somebody lifts it."
 FROZEN_SECONDS = 6 * 3600
+GIVEN_UP = "Given up after {} failures in a row; somebody has to look and send it again. The last one: {}"
 # What people can do about the refusals that they will meet, by Stripe's error code.
 HINTS = {
     "amount_not_representable": "Stripe cannot charge this amount; settle the invoice by bank transfer.",
@@ -68,9 +88,22 @@ def plan_pushes(*, invoices: Sequence[Invoice]) -> None:
         assert invoice.status == InvoiceStatus.ISSUED and invoice.issued_at, "only an issued invoice is pushed"
         assert invoice.settlement_channel == SettlementChannel.STRIPE, "the customer does not pay through Stripe"
         assert invoice.total.amount > 0, "there is nothing to collect"
-        intents.append(PushIntent(invoice=invoice, next_attempt_at=invoice.issued_at + QUEUE_PATIENCE))
+        due_at = invoice.issued_at + QUEUE_PATIENCE
+        intents.append(PushIntent(invoice=invoice, is_urgent=is_urgent(invoice.total), next_attempt_at=due_at))
     planned = PushIntent.objects.bulk_create(intents)
-    queue_each(JOB, [intent.pk for intent in planned])
+    queue_each(JOB, [intent.pk for intent in sorted(planned, key=lambda intent: not intent.is_urgent)])
+
+
+def is_urgent(amount: Money) -> bool:
+    """Say whether so much goes to Stripe before all others (S3-058)."""
+    least = settings.STRIPE_URGENT_AMOUNTS.get(amount.currency.code)
+    return least is not None and amount.amount >= least
+
+
+def next_urgent_push(*, besides: int) -> int | None:
+    """Return the oldest push that nobody has begun although it goes before all others: its job waits behind theirs."""
+    new = PushIntent.objects.filter(status=PushStatus.PENDING, is_urgent=True, attempt_count=0)
+    return new.exclude(pk=besides).order_by("id").values_list("id", flat=True).first()
 
 
 def push_invoice(*, intent_id: int, at: datetime) -> PushIntent:
@@ -84,40 +117,107 @@ def push_invoice(*, intent_id: int, at: datetime) -> PushIntent:
         intent = PushIntent.objects.select_related("invoice__customer").get(pk=intent_id)
         if not alone or intent.status != PushStatus.PENDING:
             return intent
-        attempt = intent.attempt_count + 1
-        _record(intent, attempt_count=attempt, next_attempt_at=next_attempt_after(attempt_count=attempt, at=at))
-        try:
-            _push(intent, at=at)
-        except GatewayUnavailable as error:
-            later = next_attempt_after(attempt_count=attempt, at=at, asked_seconds=error.retry_after_seconds)
-            logger.warning("push of %s has to wait until %s: %s", intent.invoice.number, later, error)
-            _record(intent, last_error=error.message, next_attempt_at=later)
-        except GatewayRefused as error:
-            logger.error("push of %s was refused: %s", intent.invoice.number, error)
-            _record(intent, status=PushStatus.REFUSED, last_error=_in_words(error))
+        if outage_now() is not None:
+            # It has not begun: it is no attempt, and the end of the outage lets it have its turn.
+            return intent
+        record_interruption(intent=intent)
+        _record(intent, attempt_count=intent.attempt_count + 1, began_at=at, next_attempt_at=at + QUEUE_PATIENCE)
+        with urgently(intent.is_urgent), logged_calls() as log:
+            _attempt(intent, log, at=at)
     return intent
+
+
+def _attempt(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
+    """Try once, and keep what became of it in one transaction with when it comes again."""
+    began = clock.monotonic()
+
+    def ended() -> timedelta:
+        return timedelta(seconds=clock.monotonic() - began)
+
+    try:
+        _push(intent, log, at=at)
+    except NotNow as error:
+        later = at + ended() + with_jitter(timedelta(seconds=error.retry_after_seconds or 1))
+        changes = {"last_error": error.message, "next_attempt_at": later}
+        _end(intent, log, at=at, duration=ended(), outcome=Outcome.NOT_NOW, cause=error.message, **changes)
+    except GatewayUnavailable as error:
+        failures = intent.failure_count + 1
+        changes = {"last_error": error.message, "failure_count": failures}
+        outcome = Outcome.FAILED
+        if is_given_up(attempt_count=failures):
+            outcome = Outcome.GIVEN_UP
+            changes |= {"status": PushStatus.FAILED, "last_error": GIVEN_UP.format(failures, error.message)}
+            logger.error("push of %s is given up: %s", intent.invoice.number, error)
+        else:
+            asked = error.retry_after_seconds
+            later = next_attempt_after(attempt_count=failures, at=at + ended(), asked_seconds=asked)
+            changes["next_attempt_at"] = later
+            logger.warning("push of %s has to wait until %s: %s", intent.invoice.number, later, error)
+        _end(intent, log, at=at, duration=ended(), outcome=outcome, cause=error.message, **changes)
+    except GatewayRefused as error:
+        logger.error("push of %s was refused: %s", intent.invoice.number, error)
+        changes = {"status": PushStatus.REFUSED, "last_error": _in_words(error)}
+        _end(intent, log, at=at, duration=ended(), outcome=Outcome.REFUSED, cause=_in_words(error), **changes)
+    else:
+        log.step = Step.DONE
+        changes = {"status": PushStatus.PUSHED, "pushed_at": at, "last_error": "", "failure_count": 0}
+        _end(intent, log, at=at, duration=ended(), outcome=Outcome.PUSHED, cause="", **changes)
+
+
+def _end(
+    intent: PushIntent,
+    log: CallLog,
+    *,
+    at: datetime,
+    duration: timedelta,
+    outcome: Outcome,
+    cause: str,
+    **changes: Any,
+) -> None:
+    with transaction.atomic(durable=True):
+        record_attempt(intent=intent, at=at, duration=duration, log=log, outcome=outcome, cause=cause)
+        _change(intent, **changes)
+        later = intent.next_attempt_at
+        if intent.status == PushStatus.PENDING and is_quick(at=at + duration, next_at=later):
+            queue_later(JOB, intent.pk, due_at=later)
 
 
 @transaction.atomic
 def retry_push(*, intent_id: int, at: datetime, actor: str, reason: str) -> PushIntent:
-    """Queue a refused push again with fresh idempotency keys; raises NotFound, and Conflict for one that is not refused."""
+    """Queue a push again that failed, or waits after a failure; raises NotFound, and Conflict for any other.
+
+    One that was refused gets fresh idempotency keys; one that Stripe could not take keeps them: an answer may have been lost.
+    """
     assert actor and reason, "who sends it again, and why, is told beside it"
     intent = PushIntent.objects.select_for_update().filter(pk=intent_id).first()
     if intent is None:
         raise NotFound("there is no such push", field="push")
-    if intent.status != PushStatus.REFUSED:
+    if intent.status not in FAILED_STATUSES and not (intent.status == PushStatus.PENDING and intent.last_error):
         raise Conflict(
-            f"the push of {intent.invoice} is {intent.status}: only a refused one is sent again", field="status"
+            f"the push of {intent.invoice} is {intent.status}: only a refused one, or one that failed, is sent again",
+            field="status",
         )
-    intent.status = PushStatus.PENDING
-    # The keys of the round before would get the same refusal again; the draft may have been deleted since.
-    intent.retry_count += 1
-    intent.stripe_invoice_id = None
+    if intent.status == PushStatus.REFUSED:
+        # The keys of the round before would get the same refusal again; the draft may have been deleted since.
+        intent.retry_count += 1
+        intent.stripe_invoice_id = None
+    record_decision(intent=intent, at=at, actor=actor, reason=reason)
+    intent.status, intent.failure_count = PushStatus.PENDING, 0
     intent.next_attempt_at = at + QUEUE_PATIENCE
     intent.last_error = f"Sent again by {actor}: {reason}. Before that: {intent.last_error}"
-    intent.save(update_fields=["status", "retry_count", "stripe_invoice_id", "next_attempt_at", "last_error"])
+    intent.save(
+        update_fields=["status", "retry_count", "failure_count", "stripe_invoice_id", "next_attempt_at", "last_error"]
+    )
     queue(JOB, intent.pk)
     return intent
+
+
+@transaction.atomic
+def retry_pushes(*, intent_ids: Sequence[int], at: datetime, actor: str, reason: str) -> list[PushIntent]:
+    """Queue many again, the urgent ones first; who was sent again meanwhile is left as it is."""
+    waiting = PushIntent.objects.select_for_update().filter(pk__in=intent_ids, status__in=FAILED_STATUSES)
+    keys = list(waiting.order_by("-is_urgent", "id").values_list("id", flat=True))
+    return [retry_push(intent_id=key, at=at, actor=actor, reason=reason) for key in keys]
 
 
 @transaction.atomic
@@ -126,7 +226,7 @@ def sweep_pushes(*, at: datetime) -> int:
     due = list(
         PushIntent.objects.select_for_update(skip_locked=True)
         .filter(status=PushStatus.PENDING, next_attempt_at__lte=at)
-        .order_by("next_attempt_at", "id")
+        .order_by("-is_urgent", "next_attempt_at", "id")
         .values_list("id", flat=True)[:SWEEP_MAX]
     )
     queue_each(JOB, due)
@@ -164,14 +264,18 @@ def withdraw_invoice(*, intent_id: int) -> RemoteInvoice:
         return gateway.void_invoice(invoice=present.id, idempotency_key=_key(intent, "void"))
 
 
-def _push(intent: PushIntent, *, at: datetime) -> None:
+def _push(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
+    log.step = Step.CUSTOMER
     customer = told_customer(intent, at=at)
+    log.step = Step.INVOICE
     remote = _begun_invoice(intent, customer, at=at)
     if remote.status == "draft":
         refuse_unless_owed(intent.invoice_id)
         if remote.total == Money(0, remote.currency):
-            lines = _new_lines(intent.invoice)
+            log.step = Step.LINES
+            lines = new_lines(intent.invoice)
             gateway.add_invoice_lines(invoice=remote.id, lines=lines, idempotency_key=_key(intent, "lines"))
+        log.step = Step.FINALIZE
         # The gateway compares totals and currency first, and finalises nothing that differs (see peers.md 25).
         remote = gateway.finalize_invoice(
             invoice=remote.id, expected_total=intent.invoice.total, idempotency_key=_key(intent, "finalize")
@@ -181,12 +285,12 @@ def _push(intent: PushIntent, *, at: datetime) -> None:
     if remote.total != intent.invoice.total:
         message = f"Stripe's invoice says {remote.total}, ours {intent.invoice.total}; nothing was charged."
         raise GatewayRefused(message, param="total", code="total_differs")
+    log.step = Step.PAY
     if remote.status == "open" and customer.payment_method:
         if is_frozen(customer_id=intent.invoice.customer_id):
             # It is there to be paid by whoever wants to; the next attempt charges it, unless it was paid by then.
-            raise GatewayUnavailable(FROZEN, retry_after_seconds=FROZEN_SECONDS)
+            raise NotNow(FROZEN, retry_after_seconds=FROZEN_SECONDS)
         _collect(intent, remote, at=at)
-    _record(intent, status=PushStatus.PUSHED, pushed_at=at, last_error="")
 
 
 def refuse_unless_owed(invoice_id: int) -> None:
@@ -198,55 +302,6 @@ def refuse_unless_owed(invoice_id: int) -> None:
         raise GatewayRefused(f"{invoice.amount_paid} was paid already: Stripe would collect the whole total again.")
     if invoice.amount_credited.amount > 0:
         raise GatewayRefused(f"{invoice.amount_credited} was credited: Stripe would collect the whole total.")
-
-
-def told_digest(*, customer: Customer) -> str:
-    """Return a digest of what Stripe is told about a customer: another one is told again."""
-    told = {"name": customer.name, "email": customer.email, "payment_method": customer.payment_method}
-    return digest_of({**told, "key": customer.key, "since": customer.created_at.astimezone(UTC).isoformat()})
-
-
-def told_customer(intent: PushIntent, *, at: datetime) -> StripeCustomer:
-    """Return Stripe's customer, told what has changed here since the last time.
-
-    Where the bank refuses the payment method the refusal is recorded and the customer goes without one.
-    """
-    customer = intent.invoice.customer
-    known = StripeCustomer.objects.filter(customer=customer).first()
-    digest = told_digest(customer=customer)
-    if known and known.told_digest == digest:
-        return known
-    # Not the intent's key: two invoices of a new customer may be pushed at the same time.
-    key = f"customer:{digest}:{intent.retry_count}"
-    stripe_id = known.stripe_id if known else ""
-    payment_method = customer.payment_method
-    try:
-        stripe_id = _ensure_customer(customer, payment_method, known_as=stripe_id, key=key)
-    except CardDeclined as declined:
-        stripe_id = _ensure_customer(customer, "", known_as=stripe_id, key=key)
-        payment_method = ""
-        record_failure(
-            invoice_id=intent.invoice_id,
-            reference=f"{intent.key}:payment_method",
-            code=declined.decline_code or declined.code,
-            message=declined.message,
-            occurred_at=at,
-        )
-    return StripeCustomer.objects.update_or_create(
-        customer=customer,
-        defaults={"stripe_id": stripe_id, "told_digest": digest, "payment_method": payment_method},
-    )[0]
-
-
-def _ensure_customer(customer: Customer, payment_method: str, *, known_as: str, key: str) -> str:
-    return gateway.ensure_customer(
-        reference=customer.key,
-        name=customer.name,
-        email=customer.email,
-        payment_method=payment_method,
-        known_as=known_as,
-        idempotency_key=key,
-    )
 
 
 def _begun_invoice(intent: PushIntent, customer: StripeCustomer, *, at: datetime) -> RemoteInvoice:
@@ -272,49 +327,9 @@ def _new_invoice(intent: PushIntent, customer: StripeCustomer, *, at: datetime) 
         currency=invoice.currency,
         number=invoice.number,
         metadata={INTENT_METADATA: str(intent.key), "customer": invoice.customer.key},
-        due_at=None if customer.payment_method else _due_at(invoice, at=at),
+        due_at=None if customer.payment_method else due_at_stripe(invoice, at=at),
         idempotency_key=_key(intent, "invoice"),
     )
-
-
-def _due_at(invoice: Invoice, *, at: datetime) -> datetime:
-    """Return the end of the due date where the customer is; Stripe takes no past one, so not before tomorrow's end.
-
-    It is the same for attempts of one day: an idempotency key admits no other parameters.
-    """
-    assert invoice.due_date, "an issued invoice has a due date"
-    zone = ZoneInfo(invoice.timezone)
-    last_day = max(invoice.due_date, at.astimezone(zone).date() + timedelta(days=1))
-    return datetime.combine(last_day + timedelta(days=1), time(), zone)
-
-
-def _new_lines(invoice: Invoice) -> list[NewLine]:
-    """Return the invoice's lines in their order, then the tax of each rate that comes on top; those over nothing stay here."""
-    lines = [
-        NewLine(
-            amount=line.amount,
-            description=_described(line),
-            period=None if line.kind in STATED else Period(as_utc(line.service_start), as_utc(line.service_end)),
-        )
-        for line in with_consumers(invoice.lines.order_by("position"))
-        if line.amount.amount
-    ]
-    # A one-off invoice bills no period.
-    is_of_period = invoice.kind == InvoiceKind.PERIOD
-    period = Period(as_utc(invoice.period_start), as_utc(invoice.period_end)) if is_of_period else None
-    return lines + [
-        NewLine(amount=row.amount, description=row.text, period=period)
-        for row in tax_sums(invoice=invoice)
-        if row.amount.amount and not row.inclusive
-    ]
-
-
-def _described(line: InvoiceLine) -> str:
-    """Return what a line is called at Stripe, which knows no sections: one of an account begins with its name."""
-    account = account_of(line=line)
-    if not account:
-        return line.description
-    return f"{(line.invoice.accounts or {}).get(account, account)}: {line.description}"[:DESCRIPTION_MAX]
 
 
 def _collect(intent: PushIntent, remote: RemoteInvoice, *, at: datetime) -> None:
@@ -344,7 +359,11 @@ def _in_words(error: GatewayRefused) -> str:
 def _record(intent: PushIntent, **changes: Any) -> None:
     """Commit what is known by now; inside of somebody else's transaction it would not be on record when we are killed."""
     with transaction.atomic(durable=True):
-        changed = PushIntent.objects.filter(pk=intent.pk, status=PushStatus.PENDING).update(**changes)
+        _change(intent, **changes)
+
+
+def _change(intent: PushIntent, **changes: Any) -> None:
+    changed = PushIntent.objects.filter(pk=intent.pk, status=PushStatus.PENDING).update(**changes)
     assert changed == 1, "only the worker with the lock changes a pending push"
     for name, changed_to in changes.items():
         setattr(intent, name, changed_to)

@@ -1,7 +1,7 @@
 """Pay back what credit notes promised: planned over the payments that came through Stripe, the rest by hand; sent to Stripe once however often it is tried."""
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection, transaction
@@ -9,18 +9,19 @@ from django.db.models import OuterRef, Subquery, Sum
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, NotFound
-from billing_site.kernel.jobs import queue
+from billing_site.kernel.jobs import queue, queue_later
 from billing_site.kernel.money import round_money
 from invoicing.core.dispute_life import HELD_BACK
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import SettlementChannel
 from invoicing.payments import gateway
+from invoicing.payments.breaker import outage_now
 from invoicing.payments.dispute import Dispute
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import Payment
-from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, next_attempt_after
+from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, is_quick, next_attempt_after, with_jitter
 from invoicing.payments.refund import Refund, RefundStatus
-from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RemoteRefund
+from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, NotNow, RemoteRefund
 
 logger = logging.getLogger(__name__)
 
@@ -79,14 +80,21 @@ def attempt_refund(*, refund_id: int, at: datetime) -> RemoteRefund | None:
         refund = Refund.objects.select_related("payment").get(pk=refund_id)
         if refund.status != RefundStatus.PENDING or refund.channel != SettlementChannel.STRIPE:
             return None
+        if outage_now() is not None:
+            return None
         refund.attempt_count += 1
         refund.next_attempt_at = next_attempt_after(attempt_count=refund.attempt_count, at=at)
         _record(refund)
         try:
             remote = _at_stripe(refund)
         except GatewayUnavailable as error:
+            if isinstance(error, NotNow):
+                refund.next_attempt_at = at + with_jitter(timedelta(seconds=error.retry_after_seconds or 1))
             refund.last_error = error.message
-            _record(refund)
+            with transaction.atomic(durable=True):
+                _save(refund)
+                if is_quick(at=at, next_at=refund.next_attempt_at):
+                    queue_later(JOB, refund.pk, due_at=refund.next_attempt_at)
             return None
         except GatewayRefused as error:
             _refused(refund, error.message)
@@ -173,4 +181,8 @@ def _refused(refund: Refund, why: str) -> None:
 def _record(refund: Refund) -> None:
     """Commit what is known by now: we may be killed at the next call."""
     with transaction.atomic(durable=True):
-        refund.save(update_fields=["status", "attempt_count", "next_attempt_at", "last_error", "stripe_refund_id"])
+        _save(refund)
+
+
+def _save(refund: Refund) -> None:
+    refund.save(update_fields=["status", "attempt_count", "next_attempt_at", "last_error", "stripe_refund_id"])

@@ -27,10 +27,22 @@ class GatewayUnavailable(BillingError):
         self.is_of_request = is_of_request
 
 
-class GatewayBusy(GatewayUnavailable):
-    """Nothing is wrong: Stripe takes so many calls in a second and no more. It comes again, and that is no failure (S3-036)."""
+class NotNow(GatewayUnavailable):
+    """Nothing has failed, it only is not the time: it comes again after `retry_after_seconds`, however often."""
+
+    code = "not_now"
+
+
+class GatewayBusy(NotNow):
+    """Stripe takes so many calls in a second and no more (S3-036)."""
 
     code = "gateway_busy"
+
+
+class RailClosed(NotNow):
+    """Stripe is not called for now: it was found failing, or somebody stopped it. Nothing was sent."""
+
+    code = "rail_closed"
 
 
 class CardDeclined(BillingError):

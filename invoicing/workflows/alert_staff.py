@@ -1,4 +1,6 @@
-"""Tell staff at once, by e-mail to whom ALERT_EMAIL names, of what cannot wait for the next look at the back office (S0-047)."""
+"""Tell staff at once, by e-mail to whom ALERT_EMAIL names, of what cannot wait for the next look at the back office (S0-047, S2-032)."""
+
+from datetime import datetime
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -7,6 +9,8 @@ from django.urls import reverse
 from invoicing.core.dispute_life import CLOSED, FREEZES, NEEDS_ANSWER
 from invoicing.invoices.printed_text import money_text
 from invoicing.payments.dispute import Dispute
+from invoicing.payments.outage import Outage
+from invoicing.payments.waiting import what_waits
 
 ALERT_JOB = "invoicing.tasks.alert_of_dispute"
 
@@ -28,6 +32,37 @@ def alert_of_dispute(*, dispute_id: int) -> str:
         to=settings.ALERT_EMAIL,
     ).send()
     return f"told {len(settings.ALERT_EMAIL)}"
+
+
+def alert_of_outage(*, outage_id: int, at: datetime) -> str:
+    """Mail that Stripe is not called any more, or is again, with what waits; returns the outcome in words. Sent at least once."""
+    outage = Outage.objects.get(pk=outage_id)
+    if not settings.ALERT_EMAIL:
+        return "nobody is told: ALERT_EMAIL names nobody"
+    began = f"{outage.opened_at:%Y-%m-%d %H:%M} UTC"
+    if outage.closed_at is None:
+        subject = "Stripe is not called: what is to be collected waits"
+        told = [f"Since {began}, by {outage.opened_by}: {outage.cause}", _what_ends(outage)]
+    else:
+        subject = "Stripe is called again: what has waited is being sent"
+        told = [f"Since {outage.closed_at:%Y-%m-%d %H:%M} UTC, by {outage.closed_by}: {outage.closed_reason}"]
+        told.append(f"It was not called since {began}: {outage.cause}")
+    told += [
+        f"{one.what}: {one.count} {', '.join(money_text(money=amount) for amount in one.money)}".rstrip()
+        for one in what_waits()
+        if one.count
+    ]
+    page = settings.PUBLIC_URL.rstrip("/") + reverse("admin:invoicing_stripe_status")
+    EmailMessage(subject=subject, body="\n".join([*told, "", page, ""]), to=settings.ALERT_EMAIL).send()
+    return f"told {len(settings.ALERT_EMAIL)}"
+
+
+def _what_ends(outage: Outage) -> str:
+    if outage.is_by_hand:
+        return (
+            "It lasts until somebody ends it on the page below. Nothing is lost meanwhile, and nobody is charged twice."
+        )
+    return "It ends by itself as soon as Stripe answers. Nothing is lost meanwhile, and nobody is charged twice."
 
 
 def _what_to_do(dispute: Dispute) -> list[str]:

@@ -15,17 +15,19 @@ from django.db.models import F
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict
-from billing_site.kernel.jobs import queue
+from billing_site.kernel.jobs import queue, queue_later
 from billing_site.kernel.money import wire
 from invoicing.core.invoice_life import COLLECTABLE
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments import gateway
+from invoicing.payments.breaker import outage_now
+from invoicing.payments.intake import JOB as FOLLOW_JOB
 from invoicing.payments.models import PushIntent, PushStatus, StripeCustomer, StripeNotice
 from invoicing.payments.operations import record_failure
-from invoicing.payments.patience import next_attempt_after
+from invoicing.payments.patience import is_given_up, is_quick, next_attempt_after, with_jitter
 from invoicing.payments.push import INTENT_METADATA
-from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable, RemoteInvoice
+from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable, NotNow, RemoteInvoice
 from invoicing.workflows.follow_dispute import follow_dispute
 from invoicing.workflows.leave_card import follow_card
 from invoicing.workflows.settle_payment import settle_payment
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 MIRROR_JOB = "invoicing.tasks.mirror_object"
 LOOK_JOB = "invoicing.tasks.follow_invoice"
+UNTOLD = "It failed again and again without a foreseen reason: the log of the worker says why."
 # What else of a customer of ours is kept in dj-stripe's tables.
 MIRRORED_KINDS = ("customer", "payment_intent", "payment_method", "charge")
 DISPUTE_CLOSED = "charge.dispute.closed"
@@ -53,6 +56,10 @@ def follow_notice(*, notice_id: int, at: datetime) -> StripeNotice:
     notice = StripeNotice.objects.get(pk=notice_id)
     if notice.processed_at is not None:
         return notice
+    if outage_now() is not None:
+        return notice
+    if is_given_up(attempt_count=notice.attempt_count + 1):
+        return _park(notice, at=at)
     notice.attempt_count += 1
     notice.next_attempt_at = next_attempt_after(attempt_count=notice.attempt_count, at=at)
     with transaction.atomic(durable=True):
@@ -61,11 +68,38 @@ def follow_notice(*, notice_id: int, at: datetime) -> StripeNotice:
         )
     try:
         return _follow(notice, at=at)
+    except NotNow as error:
+        _put_off(notice, error.message, at=at, seconds=error.retry_after_seconds or 1)
     except (GatewayUnavailable, GatewayRefused, CardDeclined, Conflict) as error:
         logger.warning("notice %s has to wait: %s", notice.event_id, error)
         notice.last_error = error.message
-        StripeNotice.objects.filter(pk=notice_id, processed_at__isnull=True).update(last_error=notice.last_error)
-        return notice
+        with transaction.atomic(durable=True):
+            StripeNotice.objects.filter(pk=notice_id, processed_at__isnull=True).update(last_error=notice.last_error)
+            if is_quick(at=at, next_at=notice.next_attempt_at):
+                queue_later(FOLLOW_JOB, notice_id, due_at=notice.next_attempt_at)
+    return notice
+
+
+def _put_off(notice: StripeNotice, why: str, *, at: datetime, seconds: int) -> None:
+    """Let a notice come again when there is time for it; it has not failed."""
+    notice.attempt_count -= 1
+    notice.next_attempt_at, notice.last_error = at + with_jitter(timedelta(seconds=seconds)), why
+    with transaction.atomic(durable=True):
+        StripeNotice.objects.filter(pk=notice.pk, processed_at__isnull=True).update(
+            attempt_count=F("attempt_count") - 1, next_attempt_at=notice.next_attempt_at, last_error=why
+        )
+        if is_quick(at=at, next_at=notice.next_attempt_at):
+            queue_later(FOLLOW_JOB, notice.pk, due_at=notice.next_attempt_at)
+
+
+def _park(notice: StripeNotice, *, at: datetime) -> StripeNotice:
+    """Try a notice no more that failed again and again: people look at it, mend the cause and replay it, or dismiss it."""
+    logger.error("notice %s is parked: %s", notice.event_id, notice.last_error or UNTOLD)
+    notice.parked_at, notice.last_error = at, notice.last_error or UNTOLD
+    StripeNotice.objects.filter(pk=notice.pk, processed_at__isnull=True).update(
+        parked_at=at, last_error=notice.last_error
+    )
+    return notice
 
 
 def follow_invoice(*, intent_id: int, at: datetime) -> str:

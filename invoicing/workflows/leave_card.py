@@ -12,8 +12,8 @@ from invoicing.payments import gateway
 from invoicing.payments.checkout import RemoteSetup, begin_setup, retrieve_setup
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import StripeCustomer
-from invoicing.payments.push import told_digest
 from invoicing.payments.remote import GatewayUnavailable
+from invoicing.payments.told import told_digest
 
 MIRROR_JOB = "invoicing.tasks.mirror_object"
 BUSY = "Stripe is being told of this customer at this moment; try again in some seconds."

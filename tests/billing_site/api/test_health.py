@@ -31,6 +31,7 @@ def test_a_house_in_order_answers_200():
         "queue": {"waiting": 0, "oldest_seconds": 0},
         "worker": "",
         "rollup": {"state": "ok", "waiting": 0, "lag_seconds": 0},
+        "stripe": {"state": "ok", "since": None},
     }
     assert "no-store" in response.headers["Cache-Control"]
 
@@ -64,6 +65,7 @@ def test_without_a_database_the_answer_is_a_503_and_no_trace(monkeypatch):
         "queue": None,
         "worker": "unknown",
         "rollup": None,
+        "stripe": None,
     }
 
 

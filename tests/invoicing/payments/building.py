@@ -64,8 +64,8 @@ def queued_jobs() -> list[tuple[str, tuple[Any, ...]]]:
 
 
 def run_queued_jobs(*, mirrors: bool = False) -> None:
-    """Do what a worker would do until the queue is empty; copies for dj-stripe only where asked for."""
-    while rows := list(OrmQ.objects.order_by("id")):
+    """Do what a worker would do until nothing is due; copies for dj-stripe only where asked for."""
+    while rows := list(OrmQ.objects.filter(lock__lte=now()).order_by("id")):
         for row in rows:
             task = row.task
             row.delete()

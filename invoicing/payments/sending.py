@@ -1,0 +1,38 @@
+"""What surrounds each single call to Stripe, whoever makes it: whether it may go out, its turn, and what its answer says of Stripe's health."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from invoicing.payments import breaker, calls, pace
+
+# From this status on the fault is Stripe's own.
+SERVER_FAULT = 500
+# With these Stripe does not take our key: nobody gets through with it.
+FAULTS_OF_KEY = (401, 403)
+
+Answer = tuple[Any, int, Mapping[str, str]]
+
+
+def send(*, method: str, url: str, call: Callable[[], Answer]) -> Answer:
+    """Make one call in its turn and return its answer: body, status, headers; raises RailClosed, GatewayBusy, and what the call does.
+
+    A call that raises had no answer.
+    """
+    endpoint = pace.endpoint_of(method=method, path=urlsplit(url).path)
+    streak = breaker.refuse_while_closed()
+    pace.wait_for_turn(endpoint=endpoint)
+    calls.note_call()
+    try:
+        body, status, headers = call()
+    except Exception:
+        breaker.note_failure(cause=f"no answer to {endpoint}")
+        raise
+    calls.note_answer(headers=headers)
+    if status == pace.TOO_MANY_REQUESTS:
+        pace.keep_quiet(endpoint=endpoint, headers=headers)
+    elif status >= SERVER_FAULT or status in FAULTS_OF_KEY:
+        breaker.note_failure(cause=f"HTTP {status} to {endpoint}")
+    else:
+        breaker.note_answer(streak=streak)
+    return body, status, headers

@@ -1,0 +1,86 @@
+"""What failed on its way to Stripe is listed with its cause, and tried again by one click for one or for many."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django_q.models import OrmQ
+
+from invoicing.payments.attempts import PushAttempt
+from invoicing.payments.models import PushIntent, StripeNotice
+from tests.invoicing.payments.building import a_card_customer, an_issued_invoice, receive
+
+LIST = "/admin/invoicing/pushintent/"
+
+
+@pytest.fixture
+def failed(db: Any) -> list[PushIntent]:
+    for name, fee in (("one", "280"), ("two", "300")):
+        an_issued_invoice(a_card_customer(f"cust_{name}"), fee=fee)
+    PushIntent.objects.update(status="failed", last_error="Given up after 11 failures in a row.", attempt_count=11)
+    OrmQ.objects.all().delete()
+    return list(PushIntent.objects.order_by("id"))
+
+
+def test_what_waits_for_people_is_listed_with_its_cause(administrator: Client, failed: list[PushIntent]) -> None:
+    page = administrator.get(f"{LIST}?state=failed").content.decode()
+
+    assert page.count("Given up after 11 failures in a row.") == 2
+    assert "Try the selected again" in page
+
+
+@pytest.mark.requirement("S2-013")
+def test_many_are_tried_again_with_their_number_and_money_told_before(
+    administrator: Client, failed: list[PushIntent]
+) -> None:
+    chosen = {"action": "retry_selected", "_selected_action": [intent.pk for intent in failed]}
+
+    asked = administrator.post(LIST, chosen).content.decode()
+    without_reason = administrator.post(LIST, {**chosen, "confirmed": "1", "reason": " "}).content.decode()
+    before = OrmQ.objects.count()
+    administrator.post(LIST, {**chosen, "confirmed": "1", "reason": "Stripe is back"})
+
+    assert "2 invoices, USD 580.00" in asked
+    assert "This field is required." in without_reason
+    assert (before, OrmQ.objects.count()) == (0, 2)
+    assert {intent.status for intent in PushIntent.objects.all()} == {"pending"}
+    assert set(PushAttempt.objects.values_list("cause", "outcome")) == {("Stripe is back", "sent again")}
+
+
+def test_the_pages_of_push_and_invoice_show_every_attempt(administrator: Client, failed: list[PushIntent]) -> None:
+    intent = failed[0]
+    administrator.post(reverse("admin:invoicing_pushintent_retry", args=[intent.pk]), {"reason": "once more"})
+
+    push = administrator.get(reverse("admin:invoicing_pushintent_change", args=[intent.pk])).content.decode()
+    invoice = administrator.get(reverse("admin:invoicing_invoice_change", args=[intent.invoice_id])).content.decode()
+
+    assert "once more" in push and "sent again" in push
+    assert "once more" in invoice and "Every attempt" in invoice
+
+
+def test_whoever_may_not_send_again_is_offered_nothing(support: Client, failed: list[PushIntent]) -> None:
+    page = support.get(f"{LIST}?state=failed").content.decode()
+    refused = support.post(reverse("admin:invoicing_pushintent_retry", args=[failed[0].pk]), {"reason": "mine"})
+
+    assert "Try the selected again" not in page
+    assert refused.status_code == 403
+    assert {intent.status for intent in PushIntent.objects.all()} == {"failed"}
+
+
+def test_a_parked_notice_is_replayed_and_one_dealt_with_by_hand_dismissed(administrator: Client, db: Any) -> None:
+    first, second = (
+        receive("charge.refunded", {"object": "charge", "id": name}, event_id=f"evt_{name}") for name in ("a", "b")
+    )
+    StripeNotice.objects.update(parked_at=first.received_at, attempt_count=11, last_error="broken")
+    OrmQ.objects.all().delete()
+
+    listed = administrator.get("/admin/invoicing/stripenotice/?state=parked").content.decode()
+    administrator.post(reverse("admin:invoicing_stripenotice_replay", args=[first.pk]))
+    administrator.post(reverse("admin:invoicing_stripenotice_dismiss", args=[second.pk]), {"reason": "by hand"})
+
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert "evt_a" in listed and "evt_b" in listed
+    assert (first.parked_at, first.attempt_count, OrmQ.objects.count()) == (None, 0, 1)
+    assert second.outcome == "dismissed by root: by hand"
