@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0065_attempts_to_push'),
+        ('invoicing', '0066_attempts_to_push'),
     ]
 
     operations = [

@@ -12,7 +12,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0064_restrict_service_and_charge_again'),
+        ('invoicing', '0065_bound_bank_balances'),
     ]
 
     operations = [
