@@ -97,6 +97,14 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         ),
     ),
     (
+        "Dunning",
+        (
+            _list("Notices", "outgoing_mail", "dunning", "notice"),
+            _list("Templates of notices", "edit_note", "dunning", "noticetemplate"),
+            _list("Addresses not written to", "unsubscribe", "dunning", "blockedaddress"),
+        ),
+    ),
+    (
         "Sellers and tax",
         (
             _list("Legal entities", "domain", "invoicing", "legalentity"),

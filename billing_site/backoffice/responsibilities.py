@@ -1,7 +1,7 @@
 """Who does what: the groups of staff and the processes that they share, as one table for their permissions, docs/roles.md and tests.
 
 Of each process somebody is responsible (may do its deeds), somebody accountable (approves what is asked for in it, never their own); who is consulted or
-informed sees what it is about. Deeds are codenames of permissions with their app; `edited` says that whoever is responsible also keeps
+informed sees what it is about. Deeds are codenames of permissions with their app, `seconded` those of who is accountable beside approvals; `edited` says that whoever is responsible also keeps
 customers, contracts, catalog and tax data.
 """
 
@@ -40,6 +40,7 @@ class Process:
     approved: tuple[ApprovedDeed, ...]
     seen: tuple[str, ...]
     edited: bool = False
+    seconded: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -105,8 +106,21 @@ PROCESSES = (
         seen=(*BUSINESS, "django_q"),
     ),
     Process(
+        name="Dunning templates and process",
+        requirement="S2-029",
+        what="What customers are told about what they owe is drafted by one and approved by another; what could not be told is mended.",
+        responsible=Role.FINANCE,
+        accountable=Role.LEGAL,
+        consulted=(Role.PLATFORM,),
+        informed=(),
+        deeds=("dunning.draft_templateversion", "dunning.decide_notice", "dunning.lift_blockedaddress"),
+        approved=(),
+        seen=("dunning",),
+        seconded=("dunning.approve_templateversion",),
+    ),
+    Process(
         name="Keys of services",
-        requirement="",
+        requirement="S2-028",
         what="Keys of the API are made and revoked; that of Stripe is a setting of the installation, and is rotated there.",
         responsible=Role.PLATFORM,
         accountable=Role.SECURITY,
@@ -143,7 +157,7 @@ def roles_page() -> str:
         "|---|---|---|---|---|---|",
         *(
             f"| **{one.name}** {one.what} | {one.requirement or '–'} | {one.responsible}: {_listed(one.deeds) or 'nothing here'}"
-            f" | {one.accountable}: {', '.join(deed.label.lower() for deed in one.approved) or 'nothing here'}"
+            f" | {one.accountable}: {_approves(one) or 'nothing here'}"
             f" | {', '.join(one.consulted) or '–'} | {', '.join(one.informed) or '–'} |"
             for one in PROCESSES
         ),
@@ -163,3 +177,7 @@ def roles_page() -> str:
 
 def _listed(deeds: tuple[str, ...]) -> str:
     return ", ".join(f"`{deed}`" for deed in deeds)
+
+
+def _approves(process: Process) -> str:
+    return ", ".join([*(deed.label.lower() for deed in process.approved), *(f"`{deed}`" for deed in process.seconded)])

@@ -10,6 +10,8 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 
 from billing_site.backoffice.responsibilities import PROCESSES, Role, decides
+from dunning.notices.models import BlockedAddress, Notice
+from dunning.notices.templates import TemplateVersion
 from invoicing.approvals.models import Approval, ApprovalLimit, ApprovedDeed
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
@@ -62,6 +64,10 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (UsageCorrection, "decide_late_usage", "Can decide about late usage"),
     (UsageCorrection, "backfill_usage", "Can backfill and replay usage events"),
     (DeadLetter, "replay_deadletter", "Can replay and dismiss dead letters"),
+    (TemplateVersion, "draft_templateversion", "Can draft what notices say, and ask for its approval"),
+    (TemplateVersion, "approve_templateversion", "Can approve and refuse what others draft for notices"),
+    (Notice, "decide_notice", "Can send notices again, or drop them, that were not delivered"),
+    (BlockedAddress, "lift_blockedaddress", "Can let addresses be written to again that bounced or complained"),
 )
 # Deeds of the second person: whoever may ask for something is not thereby one who may approve it.
 SECOND_DEEDS: tuple[tuple[type[Model], str, str], ...] = (
@@ -107,6 +113,7 @@ def ensure_roles() -> None:
         for role in process.roles:
             groups[role].permissions.add(*seen)
         groups[process.responsible].permissions.add(*map(_permission, process.deeds))
+        groups[process.accountable].permissions.add(*map(_permission, process.seconded))
         groups[process.accountable].permissions.add(*(_permission(decides(deed)) for deed in process.approved))
         if process.edited:
             groups[process.responsible].permissions.add(*_edited())

@@ -16,6 +16,7 @@ from billing_site.backoffice.dispute_queue import dispute_queue
 from billing_site.backoffice.document_queue import document_queue
 from billing_site.backoffice.held_queue import held_queue
 from billing_site.backoffice.month_queue import month_queue
+from billing_site.backoffice.notice_queues import notice_queues
 from billing_site.backoffice.progressive_queues import progressive_queues
 from billing_site.backoffice.rerating_queue import rerating_queue
 from billing_site.backoffice.tax_queues import tax_queues
@@ -59,6 +60,7 @@ def work_queues(*, at: datetime, name: str, allowed: Callable[[str], bool]) -> l
         *bank_queues(),
         dispute_queue(),
         overdue_queue(at=at),
+        *notice_queues(at=at),
         refund_queue(),
         *tax_queues(at=at),
         incomplete_queue(at=at),

@@ -25,6 +25,7 @@ from billing_site.portal.queries.evidence import event_page
 from billing_site.portal.queries.home import home_page
 from billing_site.portal.queries.invoice_page import invoice_of, invoice_page
 from billing_site.portal.queries.invoices import invoice_list, invoice_row
+from billing_site.portal.queries.notices import notice_list, notice_of, overdue_bar
 from billing_site.portal.queries.parts import part_page, part_rows
 from invoicing.checker import CHECKER
 from invoicing.customers.models import Customer
@@ -232,6 +233,22 @@ def leave_card(request: HttpRequest, customer: Customer) -> HttpResponse:
 
 @require_safe
 @_for_customer
+def notices(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """List what was written to the customer about its invoices, newest first."""
+    found, zone = notice_list(customer=customer, page_number=request.GET.get("page", "1")), ZoneInfo(customer.timezone)
+    return _page(request, "notices.html", {"customer": customer, "list": found, "zone": zone, "here": "notices"})
+
+
+@require_safe
+@_for_customer
+def notice(request: HttpRequest, customer: Customer, number: int) -> HttpResponse:
+    """Show one notice as it was sent."""
+    found, zone = notice_of(customer=customer, number=number), ZoneInfo(customer.timezone)
+    return _page(request, "notice.html", {"customer": customer, "notice": found, "zone": zone, "here": "notices"})
+
+
+@require_safe
+@_for_customer
 def proof(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
     """Hand out what the checker reads of an invoice."""
     document = proof_document(invoice=invoice_of(customer=customer, number=number))
@@ -281,7 +298,8 @@ def _page(
 ) -> HttpResponse:
     told = context or {}
     # Whose page it is nobody knows before a link is opened: the house's first legal entity answers then.
-    seller = told["customer"].legal_entity if "customer" in told else first_entity()
+    customer = told.get("customer")
+    seller = customer.legal_entity if customer else first_entity()
     # Only who is signed in is told: to others nothing of it is of use.
-    outage = outage_now() if "customer" in told else None
-    return render(request, f"portal/{template}", {"seller": seller, "outage": outage, **told}, status=status)
+    beside = {"outage": outage_now(), "overdue": overdue_bar(customer=customer, at=clock.now())} if customer else {}
+    return render(request, f"portal/{template}", {"seller": seller, **beside, **told}, status=status)

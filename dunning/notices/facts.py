@@ -50,6 +50,8 @@ class Facts:
 
 def facts_of(*, kind: NoticeKind, invoices: Sequence[Invoice]) -> Facts:
     """Return what a notice of this kind says about these invoices, as they were read just now."""
+    if not invoices:
+        return Facts(why_not="there is no invoice")
     if not is_demanding(kind):
         return _facts([(invoice, invoice.total) for invoice in invoices])
     owed = [(invoice, amount) for invoice in invoices if (amount := _open(invoice, kind)).amount > 0]

@@ -29,10 +29,12 @@ def test_the_page_of_the_table_is_what_the_code_says() -> None:
 def test_every_deed_is_somebodys() -> None:
     known = {f"{model._meta.app_label}.{codename}" for model, codename, _ in DEEDS}
 
-    assert known <= {deed for process in PROCESSES for deed in process.deeds}
+    assert known <= {deed for process in PROCESSES for deed in (*process.deeds, *process.seconded)}
 
 
 @pytest.mark.requirement("S2-027")
+@pytest.mark.requirement("S2-028")
+@pytest.mark.requirement("S2-029")
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
 def test_each_part_in_a_process_is_what_its_group_may(process: Process) -> None:
     ensure_roles()
@@ -40,13 +42,14 @@ def test_each_part_in_a_process_is_what_its_group_may(process: Process) -> None:
 
     assert all(may(process.responsible, deed) for deed in process.deeds)
     assert all(may(process.accountable, decides(deed)) for deed in process.approved)
+    assert all(may(process.accountable, deed) for deed in process.seconded)
     assert all(
         Group.objects.get(name=role.value)
         .permissions.filter(content_type__app_label=app, codename__startswith="view_")
         .exists()
         for role in process.roles
         for app in process.seen
-        if app not in ("dunning", "marketplaces")
+        if app != "marketplaces"
     )
     for role in others - {one.responsible for one in PROCESSES}:
         assert not any(may(role, deed) for deed in process.deeds), role
@@ -55,9 +58,18 @@ def test_each_part_in_a_process_is_what_its_group_may(process: Process) -> None:
 def test_who_only_sees_has_no_deed_at_all() -> None:
     ensure_roles()
 
-    for role in (Role.SUPPORT, Role.AUDITORS, Role.LEGAL, Role.BACKEND, Role.SECURITY):
+    for role in (Role.SUPPORT, Role.AUDITORS, Role.BACKEND, Role.SECURITY):
         own = Group.objects.get(name=role.value).permissions.exclude(codename__startswith="view_")
         assert list(own) == [], role
+
+
+def test_legal_approves_what_customers_are_told_and_does_nothing_else() -> None:
+    ensure_roles()
+
+    own = Group.objects.get(name=Role.LEGAL.value).permissions.exclude(codename__startswith="view_")
+
+    assert [permission.codename for permission in own] == ["approve_templateversion"]
+    assert not may(Role.FINANCE, "dunning.approve_templateversion")
 
 
 def test_who_is_accountable_for_jobs_signs_runs_and_nothing_else(db: Any) -> None:

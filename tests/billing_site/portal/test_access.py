@@ -27,7 +27,7 @@ def addresses(number: str) -> dict[str, str]:
     """Every address of the portal by its name, for one invoice; walked, so that a new one cannot be forgotten."""
     [portal] = [pattern for pattern in get_resolver().url_patterns if str(pattern.pattern) == "portal/"]
     named = {pattern.name: f"/portal/{pattern.pattern}" for pattern in portal.url_patterns}
-    filled = {name: path.replace("<str:number>", number) for name, path in named.items()}
+    filled = {name: path.replace("<str:number>", number).replace("<int:number>", "1") for name, path in named.items()}
     return filled | {"pdf": f"/billing/invoices/{number}/pdf"}
 
 
@@ -39,6 +39,8 @@ def test_the_walk_sees_every_page():
         "pay",
         "card",
         "leave-card",
+        "notices",
+        "notice",
         "proof",
         "events",
         "inclusion",
@@ -76,7 +78,7 @@ def test_no_page_shows_another_customers_name_number_or_amount(july, visit):
         # What was asked for may be repeated; nothing more about it may be known.
         assert "Acme" not in text and str(july.total.amount) not in text and july.seal not in text
         assert answer.status_code == (
-            404 if name in ("invoice", "pay", "pdf", "proof", "events", "inclusion", "event") else 200
+            404 if name in ("invoice", "pay", "notice", "pdf", "proof", "events", "inclusion", "event") else 200
         ), name
 
 

@@ -1,0 +1,72 @@
+"""What a customer is told beside the pages: what is overdue, on every page, and the notices that were sent to it."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
+from moneyed import Money
+
+from billing_site.kernel.errors import NotFound
+from billing_site.kernel.money import total
+from dunning.core.notice_life import NoticeState
+from dunning.notices.models import Notice
+from invoicing.core.invoice_life import COLLECTABLE
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import Invoice
+from invoicing.payments.queries import is_payable_online
+
+NOTICES_PER_PAGE = 24
+
+
+@dataclass(frozen=True)
+class OverdueBar:
+    """What should have been paid by now; `before` is the day of the next step, where a notice has told of one.
+
+    `is_payable_online` says of the only one that Stripe has a page for it.
+    """
+
+    amount: Money
+    invoices: tuple[Invoice, ...]
+    before: date | None
+    is_payable_online: bool = False
+
+    @property
+    def only(self) -> Invoice | None:
+        """The one invoice that is overdue; None where there are several."""
+        return self.invoices[0] if len(self.invoices) == 1 else None
+
+
+def overdue_bar(*, customer: Customer, at: datetime) -> OverdueBar | None:
+    """Return what is overdue of a customer; None where nothing is, and for an account that another pays for."""
+    if customer.billed_to_id is not None:
+        return None
+    today = at.astimezone(ZoneInfo(customer.timezone)).date()
+    owed = customer.invoices.filter(status__in=COLLECTABLE, due_date__lt=today)
+    overdue = tuple(owed.order_by("due_date", "id"))
+    if not overdue:
+        return None
+    told = sent_notices(customer=customer).filter(acts_on__gt=today, about__invoice__status__in=COLLECTABLE)
+    newest = told.order_by("-settled_at", "-id").values_list("acts_on", flat=True).first()
+    amount = total((invoice.amount_unpaid for invoice in overdue), customer.currency)
+    online = len(overdue) == 1 and is_payable_online(invoice=overdue[0])
+    return OverdueBar(amount=amount, invoices=overdue, before=newest, is_payable_online=online)
+
+
+def sent_notices(*, customer: Customer) -> QuerySet[Notice]:
+    """Return what was sent to a customer, newest first."""
+    return customer.notices.filter(state=NoticeState.SENT.value).order_by("-settled_at", "-id")
+
+
+def notice_list(*, customer: Customer, page_number: str) -> "Page[Notice]":
+    """Return a page of the notices that were sent; a number that is no page gives the nearest one."""
+    return Paginator(sent_notices(customer=customer), NOTICES_PER_PAGE).get_page(page_number)
+
+
+def notice_of(*, customer: Customer, number: int) -> Notice:
+    """Return one of the notices that were sent to a customer; raises NotFound for any other."""
+    found = sent_notices(customer=customer).filter(pk=number).first()
+    if found is None:
+        raise NotFound("there is no such notice", field="notice")
+    return found

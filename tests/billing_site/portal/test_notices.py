@@ -1,0 +1,85 @@
+"""What is overdue stands on every page of the portal, with until when and where to pay; notices that were sent can be read again."""
+
+from datetime import date
+
+import pytest
+
+from dunning.core.notice_kinds import NoticeKind
+from invoicing.payments.models import PushIntent
+from tests.billing_site.portal.conftest import NOW
+from tests.billing_site.portal.reading import text_of
+from tests.dunning.notices.telling import an_open_invoice, another_invoice, planned, sent
+from tests.invoicing.selling import paid
+
+pytestmark = [pytest.mark.django_db, pytest.mark.requirement("S2-021")]
+PAGES = ("/portal/", "/portal/invoices/", "/portal/credit/", "/portal/alerts/", "/portal/notices/")
+
+
+def pages(client) -> list[str]:
+    return [text_of(client.get(path).content.decode()) for path in PAGES]
+
+
+def test_what_is_overdue_stands_on_every_page_until_it_is_paid(visit):
+    invoice = an_open_invoice()
+    client = visit("cust_acme")
+    told = f"One invoice is overdue: USD 120.00 {invoice.number} (due 15 July 2026). Open it to see what to do. See how to pay"
+
+    assert all(told in page for page in pages(client))
+
+    paid(invoice, "100", at=NOW)
+    assert all("One invoice is overdue: USD 20.00" in page for page in pages(client))
+    paid(invoice, "20", reference="the rest", at=NOW)
+    assert not any("overdue" in page for page in pages(client))
+
+
+def test_the_day_of_the_next_step_is_the_one_that_was_told_last(visit):
+    invoice = an_open_invoice()
+    another_invoice(invoice.customer)
+    sent(planned(invoice, reference="one", acts_on=date(2026, 8, 12)), at=NOW)
+    sent(planned(invoice, reference="two", acts_on=date(2026, 8, 20)), at=NOW)
+    planned(invoice, reference="not sent yet", acts_on=date(2026, 8, 30), at=NOW)
+
+    [page, *_] = pages(visit("cust_acme"))
+
+    assert "2 invoices are overdue: USD 150.00" in page
+    assert "Please pay before 20 August 2026. See what is open" in page
+
+
+def test_a_day_that_is_over_is_not_told_any_more(visit):
+    sent(planned(an_open_invoice(), acts_on=date(2026, 8, 11)), at=NOW)
+
+    assert "Please pay before" not in pages(visit("cust_acme"))[0]
+
+
+def test_an_invoice_that_is_at_stripe_is_paid_there(visit):
+    invoice = an_open_invoice(settlement_channel="stripe")
+    PushIntent.objects.filter(invoice=invoice).update(status="pushed", stripe_invoice_id="in_1", pushed_at=NOW)
+
+    page = visit("cust_acme").get("/portal/invoices/").content.decode()
+
+    assert f'href="/portal/invoices/{invoice.number}/pay/"' in page
+
+
+def test_only_what_was_sent_is_listed_and_only_to_whom_it_was_sent(visit):
+    mine, theirs = an_open_invoice(), an_open_invoice("cust_other", name="Other Ltd")
+    notice = sent(planned(mine, kind=NoticeKind.REMINDER), at=NOW)
+    foreign = sent(planned(theirs, reference="theirs"), at=NOW)
+    waiting = planned(mine, reference="not sent yet", at=NOW)
+    client = visit("cust_acme")
+
+    listed = text_of(client.get("/portal/notices/").content.decode())
+    read = client.get(f"/portal/notices/{notice.pk}/").content.decode()
+
+    assert listed.count("Reminder: USD 120.00 is open since 15 July 2026") == 1
+    assert "Please pay USD 120.00, which was due on 15 July 2026." in text_of(read)
+    assert "Sent to ap@acme.example on 11 August 2026" in text_of(read)
+    for other in (foreign, waiting):
+        assert client.get(f"/portal/notices/{other.pk}/").status_code == 404
+
+
+def test_without_notices_the_page_says_what_will_stand_there(visit):
+    an_open_invoice()
+
+    page = text_of(visit("cust_acme").get("/portal/notices/").content.decode())
+
+    assert "Nothing yet. What we write to you about your invoices stands here, too." in page
