@@ -2,6 +2,7 @@
 
 import smtplib
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.django_db
 def api_error(status: int | None, cause: Exception | None = None) -> AnymailAPIError:
     error = AnymailAPIError("the provider says no")
     error.status_code = status
+    error.response = SimpleNamespace(reason="no", text="", json=dict)
     error.__cause__ = cause
     return error
 
