@@ -27,8 +27,8 @@ PLACEHOLDERS = {
     CUSTOMER: "the customer's name",
     SELLER: "the name of the legal entity that sells",
     TOTAL: "what is open of all invoices of the notice, with its currency; where all is paid, what was paid",
-    DUE_DATE: "the day on which the oldest of them was due",
-    ACTS_ON: "the day of the next step: a paragraph with it is left out where there is none",
+    DUE_DATE: "the day on which the first of them is, or was, due",
+    ACTS_ON: "the day of the next step, or of the instalment: a paragraph with it is left out where there is none",
     INVOICES: "the invoices as a table: number, due date, what is open; a paragraph of its own",
     PAYMENT_LINK: "the button with the link to pay; a paragraph of its own",
 }

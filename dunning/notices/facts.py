@@ -1,6 +1,6 @@
 """What a notice tells of, read right before it is sent: the invoices as they are now, or why there is nothing to tell any more."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from moneyed import Money
 
 from billing_site.kernel.money import round_money, total
+from dunning.arrangements.models import Objection
 from dunning.core.notice_kinds import TOLD_WHEN_GIVEN_UP, NoticeKind, is_demanding
 from invoicing.invoices.models import Invoice, InvoiceStatus
 
@@ -54,10 +55,20 @@ def facts_of(*, kind: NoticeKind, invoices: Sequence[Invoice]) -> Facts:
         return Facts(why_not="there is no invoice")
     if not is_demanding(kind):
         return _facts([(invoice, invoice.total) for invoice in invoices])
-    owed = [(invoice, amount) for invoice in invoices if (amount := _open(invoice, kind)).amount > 0]
+    objected = objected_of(invoices=invoices)
+    rest = [
+        (invoice, _open(invoice, kind) - objected.get(invoice.pk, Money(0, invoice.currency))) for invoice in invoices
+    ]
+    owed = [(invoice, amount) for invoice, amount in rest if amount.amount > 0]
     if not owed:
-        return Facts(why_not="; ".join(_why_not(invoice) for invoice in invoices)[:500])
+        return Facts(why_not="; ".join(_why_not(invoice, objected) for invoice in invoices)[:500])
     return _facts(owed)
+
+
+def objected_of(*, invoices: Sequence[Invoice]) -> dict[int, Money]:
+    """Return what customers object to of invoices, by number; it is not asked for until that is decided. One query."""
+    open_ones = Objection.objects.filter(invoice__in=[invoice.pk for invoice in invoices], ended_at=None)
+    return {objection.invoice_id: objection.amount for objection in open_ones}
 
 
 def _facts(told: Sequence[tuple[Invoice, Money]]) -> Facts:
@@ -75,7 +86,9 @@ def _open(invoice: Invoice, kind: NoticeKind) -> Money:
     return invoice.amount_unpaid if kind in TOLD_WHEN_GIVEN_UP else invoice.amount_due
 
 
-def _why_not(invoice: Invoice) -> str:
+def _why_not(invoice: Invoice, objected: Mapping[int, Money]) -> str:
+    if invoice.pk in objected and invoice.status == InvoiceStatus.ISSUED:
+        return f"what is open of {invoice} was objected to before it was sent"
     became = WHY_NOT.get(invoice.status, "settled")
     if invoice.status == InvoiceStatus.PAID and not invoice.amount_paid.amount:
         became = "credited"

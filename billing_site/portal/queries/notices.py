@@ -11,6 +11,7 @@ from moneyed import Money
 from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import total
 from dunning.core.notice_life import NoticeState
+from dunning.notices.facts import objected_of
 from dunning.notices.models import Notice
 from invoicing.core.invoice_life import COLLECTABLE
 from invoicing.customers.models import Customer
@@ -44,12 +45,17 @@ def overdue_bar(*, customer: Customer, at: datetime) -> OverdueBar | None:
         return None
     today = at.astimezone(ZoneInfo(customer.timezone)).date()
     owed = customer.invoices.filter(status__in=COLLECTABLE, due_date__lt=today)
-    overdue = tuple(owed.order_by("due_date", "id"))
+    late = list(owed.order_by("due_date", "id"))
+    objected = objected_of(invoices=late) if late else {}
+    nothing = Money(0, customer.currency)
+    # What the customer objects to is not asked for until that is decided.
+    rest = [(invoice, invoice.amount_unpaid - objected.get(invoice.pk, nothing)) for invoice in late]
+    overdue = tuple(invoice for invoice, amount in rest if amount.amount > 0)
     if not overdue:
         return None
     told = sent_notices(customer=customer).filter(acts_on__gt=today, about__invoice__status__in=COLLECTABLE)
     newest = told.order_by("-settled_at", "-id").values_list("acts_on", flat=True).first()
-    amount = total((invoice.amount_unpaid for invoice in overdue), customer.currency)
+    amount = total((amount for _, amount in rest if amount.amount > 0), customer.currency)
     online = len(overdue) == 1 and is_payable_online(invoice=overdue[0])
     return OverdueBar(amount=amount, invoices=overdue, before=newest, is_payable_online=online)
 

@@ -47,10 +47,10 @@ Kind regards
 {seller}""",
     ),
     NoticeKind.REMINDER: Words(
-        subject="Reminder: {total} is open since {due_date}",
+        subject="Reminder: {total} is open, due {due_date}",
         button="Pay {total}",
         body="""\
-Please pay {total}, which was due on {due_date}.
+Please pay {total}, due on {due_date}.
 
 {payment_link}
 
@@ -222,7 +222,7 @@ thank you for keeping to our agreement. This is what it is about:
 
 {invoices}
 
-Please see to it that the instalment reaches us before {acts_on}.
+The instalment is due on {acts_on}.
 
 If your payment is on its way, there is nothing you need to do.
 

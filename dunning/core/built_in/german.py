@@ -47,10 +47,10 @@ Mit freundlichen Grüßen
 {seller}""",
     ),
     NoticeKind.REMINDER: Words(
-        subject="Erinnerung: {total} sind seit dem {due_date} offen",
+        subject="Erinnerung: {total} sind offen, fällig am {due_date}",
         button="{total} bezahlen",
         body="""\
-Bitte bezahlen Sie {total}; fällig war der Betrag am {due_date}.
+Bitte bezahlen Sie {total}, fällig am {due_date}.
 
 {payment_link}
 
@@ -222,7 +222,7 @@ danke, dass Sie sich an unsere Vereinbarung halten. Es geht um:
 
 {invoices}
 
-Bitte sorgen Sie dafür, dass die Rate vor dem {acts_on} bei uns eingeht.
+Die Rate ist am {acts_on} fällig.
 
 Falls Ihre Zahlung unterwegs ist, müssen Sie nichts weiter tun.
 

@@ -70,8 +70,8 @@ def test_only_what_was_sent_is_listed_and_only_to_whom_it_was_sent(visit):
     listed = text_of(client.get("/portal/notices/").content.decode())
     read = client.get(f"/portal/notices/{notice.pk}/").content.decode()
 
-    assert listed.count("Reminder: USD 120.00 is open since 15 July 2026") == 1
-    assert "Please pay USD 120.00, which was due on 15 July 2026." in text_of(read)
+    assert listed.count("Reminder: USD 120.00 is open, due 15 July 2026") == 1
+    assert "Please pay USD 120.00, due on 15 July 2026." in text_of(read)
     assert "Sent to ap@acme.example on 11 August 2026" in text_of(read)
     for other in (foreign, waiting):
         assert client.get(f"/portal/notices/{other.pk}/").status_code == 404

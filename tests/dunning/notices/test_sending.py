@@ -10,15 +10,18 @@ from django.core import mail
 from django.core.mail.backends.locmem import EmailBackend
 from django.db import IntegrityError, transaction
 from django_q.models import OrmQ
+from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, InvalidInput
 from dunning import tasks
+from dunning.arrangements.models import Objection
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.wording import Words
 from dunning.notices.decisions import drop_notice, say_it_was_sent, send_again
 from dunning.notices.models import Notice, NoticeDecision
 from dunning.notices.outbox import plan_notice, sweep_notices
 from dunning.notices.queries import maybe_sent, undelivered
+from invoicing.invoices.models import Invoice
 from invoicing.payments.patience import GAPS
 from invoicing.workflows.verify import verify
 from tests.dunning.notices.telling import ACTS_ON, NOW, PLAIN, an_open_invoice, another_invoice, approved, planned, sent
@@ -58,7 +61,7 @@ def test_a_notice_is_sent_with_its_content_kept_as_it_was_sent() -> None:
 
     [message] = mail.outbox
     assert (notice.state, notice.settled_at) == ("sent", NOW)
-    assert message.subject == notice.subject == "Reminder: USD 120.00 is open since 15 July 2026"
+    assert message.subject == notice.subject == "Reminder: USD 120.00 is open, due 15 July 2026"
     assert message.body == notice.text
     assert message.alternatives[0][0] == notice.html
     assert message.to == [notice.to_address] == ["ap@acme.example"]
@@ -137,7 +140,7 @@ def test_who_pays_a_part_is_told_what_is_open() -> None:
 
     sent(notice)
 
-    assert mail.outbox[0].subject == "Reminder: USD 20.00 is open since 15 July 2026"
+    assert mail.outbox[0].subject == "Reminder: USD 20.00 is open, due 15 July 2026"
 
 
 def test_of_several_invoices_only_those_that_are_open_are_told() -> None:
@@ -151,6 +154,28 @@ def test_of_several_invoices_only_those_that_are_open_are_told() -> None:
     assert first.number not in mail.outbox[0].body
     assert notice.told is not None
     assert notice.told["total"] == "30.00"
+
+
+def an_objection(invoice: Invoice, amount: str) -> None:
+    Objection.objects.create(
+        invoice=invoice, amount=Money(amount, "USD"), currency="USD", opened_at=NOW, actor="test", reason="not ours"
+    )
+
+
+def test_what_the_customer_objects_to_is_not_asked_for() -> None:
+    invoice = an_open_invoice()
+    part, whole = planned(invoice), planned(invoice, reference="later")
+    an_objection(invoice, "100")
+
+    assert (told := sent(part).told) is not None
+    assert told["total"] == "20.00"
+    Objection.objects.update(ended_at=NOW, ended_by="test", ended_because="another amount")
+    an_objection(invoice, "120")
+    whole = sent(whole)
+    assert (whole.state, whole.why) == (
+        "not_needed",
+        f"what is open of {invoice.number} was objected to before it was sent",
+    )
 
 
 def test_that_service_is_restored_is_told_of_what_was_paid() -> None:
@@ -172,7 +197,7 @@ def test_words_come_in_the_customers_language_and_from_the_newest_approved_versi
 
     assert [message.subject for message in mail.outbox] == [
         "Nur 120,00 USD",
-        "Reminder: USD 120.00 is open since 15 July 2026",
+        "Reminder: USD 120.00 is open, due 15 July 2026",
     ]
     assert Notice.objects.get(reference="case 1, step 1").template_version == german
 
