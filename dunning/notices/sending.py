@@ -25,13 +25,11 @@ from invoicing.customers.portal_links import invoice_link_for
 from invoicing.entities.models import LegalEntity
 from invoicing.invoices.models import Invoice
 from invoicing.payments.hosted_page import NO_PAGE, HostedPage, hosted_page
-from invoicing.payments.patience import GAPS, next_attempt_after
+from invoicing.payments.patience import is_given_up, next_attempt_after
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable
 
 logger = logging.getLogger(__name__)
 
-# After so many refusals somebody looks at it.
-ATTEMPTS_MAX = len(GAPS) + 1
 WHY_MAX = 500
 PAID_AT_STRIPE = "Stripe says that {number} is paid: waiting for its payment to arrive here"
 
@@ -180,7 +178,7 @@ def _end(notice: Notice, state: NoticeState, why: str, *, at: datetime) -> bool:
 
 def _put_off(notice: Notice, why: str, *, at: datetime) -> bool:
     """Plan the next attempt; after many somebody has to look at it."""
-    if notice.attempt_count >= ATTEMPTS_MAX:
+    if is_given_up(attempt_count=notice.attempt_count):
         return _end(notice, NoticeState.UNDELIVERABLE, why, at=at)
     notice.state, notice.why = NoticeState.PLANNED.value, why[:WHY_MAX]
     notice.next_attempt_at = next_attempt_after(attempt_count=notice.attempt_count, at=at)

@@ -218,7 +218,7 @@ def test_the_number_of_queries_does_not_grow_with_windows_events_or_invoices(
 
     with django_assert_max_num_queries(68):
         assert "USD" in text_of(client.get("/portal/").content.decode())
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         client.get("/portal/invoices/")
     with django_assert_max_num_queries(21):
         client.get("/portal/invoices/INV-2026-00050/")
