@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from billing_site.demo.aftermath import send_aftermath
 from billing_site.demo.agreements import bill_while_the_month_runs, set_budgets
+from billing_site.demo.banking import bring_bank_statement
 from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.disputing import dispute_payments
 from billing_site.demo.errors import DemoFailed
@@ -70,6 +71,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
             record_transfers(last_leg_end=_last_billed(legs).end)
         roll_up()
         _collect(progress, sandbox_url=sandbox_url, look=look)
+        bring_bank_statement()
         dispute_payments(sandbox_url=sandbox_url)
         send_aftermath(legs=legs, created_at=created_at, url=url, key=key)
         roll_up()

@@ -27,6 +27,8 @@ SWEEP_EVERY_SECONDS = 5.0
 TRANSFER_TAKES = timedelta(days=9)
 # The customer whose last transfer has not arrived yet.
 LEFT_OPEN = "cust_kino_lab"
+# The customer whose last transfer the bank statement brings.
+BY_STATEMENT = "cust_isar_werke"
 # The customer whose first invoice, of its fees in advance, is never paid.
 NEVER_PAID = "cust_kino_lab"
 
@@ -75,14 +77,15 @@ def settled_count() -> int:
 
 
 def record_transfers(*, last_leg_end: datetime) -> None:
-    """Record the bank transfers of the customers who pay by hand; one leaves its last invoice open, and never pays its first."""
+    """Record the bank transfers of the customers who pay by hand; one leaves its last invoice open, and never pays its first, the last of another is on the statement."""
     never_paid = never_paid_invoice()
     keys = [customer.key for customer in CUSTOMERS if customer.channel == SettlementChannel.MANUAL]
     for invoice in Invoice.objects.filter(
         customer__key__in=keys, status=InvoiceStatus.ISSUED, settlement_channel=SettlementChannel.MANUAL
     ).select_related("customer"):
         assert invoice.issued_at is not None, "an issued invoice has a date"
-        if invoice == never_paid or (invoice.customer.key == LEFT_OPEN and invoice.issued_at >= last_leg_end):
+        is_last = invoice.issued_at >= last_leg_end
+        if invoice == never_paid or (invoice.customer.key in (LEFT_OPEN, BY_STATEMENT) and is_last):
             continue
         settle_payment(
             invoice_id=invoice.pk,

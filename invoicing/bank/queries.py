@@ -10,6 +10,7 @@ from django.db.models.functions import Coalesce
 from moneyed import Money
 
 from billing_site.kernel.money import round_money
+from billing_site.kernel.period import Period
 from invoicing.bank.models import OWN_ENTRIES, AccountUse, AllocationKind, AllocationReversal, BankAllocation, BankLine
 from invoicing.core.posting import BANK
 from invoicing.ledger.models import JournalEntry, Posting
@@ -95,14 +96,23 @@ class BookedMovement:
     left: Money
 
 
-def movements_on_no_statement(*, currency: str = "") -> list[BookedMovement]:
-    """Return the entries on the bank account that were recorded by hand and are on no statement, or not wholly; oldest first."""
+def movements_on_no_statement(
+    *, currency: str = "", left: Money | None = None, span: Period | None = None
+) -> list[BookedMovement]:
+    """Return the entries on the bank account that were recorded by hand and are on no statement, or not wholly; oldest first.
+
+    Of one currency, of which exactly so much is left, or that happened in a span, where these are given.
+    """
     moved = _sum_of(Posting.objects.filter(entry=OuterRef("pk"), account__code=BANK), "entry")
     matched = _sum_of(allocations_in_force().filter(entry=OuterRef("pk")), "entry")
     entries = JournalEntry.objects.filter(postings__account__code=BANK).exclude(kind__in=OWN_ENTRIES)
     if currency:
         entries = entries.filter(currency=currency)
+    if span is not None:
+        entries = entries.filter(occurred_at__gte=span.start, occurred_at__lt=span.end)
     rows: QuerySet[Any] = (
         entries.distinct().annotate(of_bank=moved - matched).exclude(of_bank=0).order_by("occurred_at", "id")
     )
+    if left is not None:
+        rows = rows.filter(currency=left.currency.code, of_bank=left.amount)
     return [BookedMovement(row, round_money(row.of_bank, row.currency)) for row in rows]

@@ -175,6 +175,7 @@ def _of_customer(
 ) -> list[Candidate]:
     """Return the candidates of one customer: the invoices named, one of them, one of the amount, or all that is open."""
     known, points = _known_by(line, owed[0])
+    currency = line.amount.currency.code
     names = [one for one in owed if one.number in named]
     if not names and not known:
         return []
@@ -193,7 +194,9 @@ def _of_customer(
         fit, said = _fitting(line.amount, group)
         spread = _spread(line.amount, group)
         for number in sorted(others):
-            reasons.append(f"it names {number} too{', of which nothing is open' if number in settled else ''}")
+            reasons.append(
+                f"it names {number} too{f', of which nothing is open in {currency}' if number in settled else ''}"
+            )
         made[tuple(one.id for one in group)] = Candidate(
             customer_id=owed[0].customer_id,
             parts=spread,

@@ -14,9 +14,11 @@ from django.db.models import QuerySet
 
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict, InvalidInput
+from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period
 from billing_site.kernel.words import counted
 from invoicing.approvals.queries import open_approvals
+from invoicing.bank.queries import open_lines
 from invoicing.closing.models import NEVER_SIGNED_OFF
 from invoicing.closing.queries import Month
 from invoicing.core.dispute_life import dispute_words
@@ -223,6 +225,12 @@ def _disputes(asked: Asked) -> Iterator[str]:
         yield f"{told}: {dispute_words(dispute.status)}"
 
 
+def _bank_lines(asked: Asked) -> Iterator[str]:
+    for line in open_lines().filter(booked_at__lt=asked.end):
+        left = money_text(money=round_money(line.left_amount, line.currency))
+        yield f"{left} of bank line {line}, {line.booked_on}: {line.name or 'nobody named'}"
+
+
 def _notices(asked: Asked) -> Iterator[str]:
     waiting = StripeNotice.objects.filter(processed_at__isnull=True, received_at__lt=asked.end).order_by("id")
     for notice in waiting:
@@ -314,6 +322,13 @@ CHECKS: tuple[CloseCheck, ...] = (
         "Disputed payments",
         "What the bank has taken back stands on account 1150 until it decides. It holds no close back: the books say it as it is.",
         _disputes,
+        blocks=False,
+    ),
+    CloseCheck(
+        "bank_lines",
+        "Every line of a bank statement is identified",
+        "What nobody has identified stands on account 2500. It holds no close back: the books say it as it is.",
+        _bank_lines,
         blocks=False,
     ),
     CloseCheck(

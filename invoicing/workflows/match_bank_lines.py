@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from billing_site.kernel.errors import BillingError
+from billing_site.kernel.period import Period
 from invoicing.bank.models import AllocationKind, BankLine
 from invoicing.bank.queries import BookedMovement, left_of, movements_on_no_statement, open_lines, payers_of
 from invoicing.core.bank.statement import StatementLine
@@ -39,11 +40,8 @@ class Proposal:
 def propose(*, line: BankLine) -> Proposal:
     """Return how what is left of a line can be understood, the best first."""
     left = left_of(line=line)
-    known = tuple(
-        one
-        for one in movements_on_no_statement(currency=line.currency)
-        if one.left == left and abs(one.entry.occurred_at - line.booked_at) <= DAYS_APART
-    )
+    near = Period(line.booked_at - DAYS_APART, line.booked_at + DAYS_APART)
+    known = tuple(movements_on_no_statement(left=left, span=near)) if left.amount else ()
     if left.amount <= 0 or line.is_reversal:
         return Proposal((), known)
     named = numbers_named(texts=texts_of(line), prefixes=invoice_prefixes())

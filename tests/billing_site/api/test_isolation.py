@@ -128,6 +128,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/invoices/<str:number>/write-off"): {"reason": "malice"},
     ("POST", "/api/v1/invoices/<str:number>/write-off/reversal"): {"reason": "malice"},
     ("POST", "/api/v1/invoices/<str:number>/reissue"): {"reason": "malice"},
+    ("POST", "/api/v1/bank-statements"): {"name": "x", "format": "camt053", "content": "eA=="},
     ("POST", "/api/v1/disputes/<str:stripe_id>/decision"): {"kind": "accept", "reason": "malice"},
     ("POST", "/api/v1/invoices/<str:number>/credit-notes"): {
         "key": "mine",
