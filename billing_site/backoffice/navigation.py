@@ -99,6 +99,10 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
     (
         "Dunning",
         (
+            _list("Cases", "notifications_active", "dunning", "dunningcase"),
+            Item("Who gets what tomorrow", "upcoming", "dunning_dunningcase_rehearsal", "dunning.view_dunningcase"),
+            _list("Policies", "stairs", "dunning", "policyversion"),
+            _list("Who by which policy", "rule", "dunning", "policyassignment"),
             _list("Notices", "outgoing_mail", "dunning", "notice"),
             _list("Templates of notices", "edit_note", "dunning", "noticetemplate"),
             _list("Addresses not written to", "unsubscribe", "dunning", "blockedaddress"),

@@ -73,6 +73,7 @@ MONEY_DEEDS = (
     "metering.correct_usageevent",
     "metering.backdate_meter",
     "metering.replay_deadletter",
+    "dunning.arrange_dunningcase",
 )
 PROCESSES = (
     Process(

@@ -10,8 +10,10 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 
 from billing_site.backoffice.responsibilities import PROCESSES, Role, decides
+from dunning.cases.models import DunningCase
 from dunning.notices.models import BlockedAddress, Notice
 from dunning.notices.templates import TemplateVersion
+from dunning.policies.models import PolicyAssignment, PolicyVersion
 from invoicing.approvals.models import Approval, ApprovalLimit, ApprovedDeed
 from invoicing.catalog.coupon import Coupon
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, PriceTier, Product
@@ -64,6 +66,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (UsageCorrection, "decide_late_usage", "Can decide about late usage"),
     (UsageCorrection, "backfill_usage", "Can backfill and replay usage events"),
     (DeadLetter, "replay_deadletter", "Can replay and dismiss dead letters"),
+    (DunningCase, "arrange_dunningcase", "Can hold dunning, note promises and objections, and take steps by hand"),
     (TemplateVersion, "draft_templateversion", "Can draft what notices say, and ask for its approval"),
     (TemplateVersion, "approve_templateversion", "Can approve and refuse what others draft for notices"),
     (Notice, "decide_notice", "Can send notices again, or drop them, that were not delivered"),
@@ -76,6 +79,8 @@ SECOND_DEEDS: tuple[tuple[type[Model], str, str], ...] = (
 )
 EDITED: tuple[type[Model], ...] = (
     AccountMapping,
+    PolicyAssignment,
+    PolicyVersion,
     Budget,
     Customer,
     Subscription,

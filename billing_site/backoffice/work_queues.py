@@ -14,6 +14,7 @@ from billing_site.backoffice.bank_queue import bank_queues
 from billing_site.backoffice.credit_queue import refund_queue, top_up_queue
 from billing_site.backoffice.dispute_queue import dispute_queue
 from billing_site.backoffice.document_queue import document_queue
+from billing_site.backoffice.dunning_queue import dunning_queues
 from billing_site.backoffice.held_queue import held_queue
 from billing_site.backoffice.month_queue import month_queue
 from billing_site.backoffice.notice_queues import notice_queues
@@ -60,6 +61,7 @@ def work_queues(*, at: datetime, name: str, allowed: Callable[[str], bool]) -> l
         *bank_queues(),
         dispute_queue(),
         overdue_queue(at=at),
+        *dunning_queues(at=at),
         *notice_queues(at=at),
         refund_queue(),
         *tax_queues(at=at),

@@ -100,6 +100,13 @@ TONES = {
     "no balance": GREY,
     "explained": GREEN,
     "unexplained": RED,
+    "open": BLUE,
+    "exhausted": AMBER,
+    "handed over": AMBER,
+    "superseded": GREY,
+    "promised": BLUE,
+    "broken": RED,
+    "skipped": GREY,
 }
 
 

@@ -6,11 +6,13 @@ from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
 
+from billing_site.kernel.errors import Conflict
 from billing_site.kernel.history import save_with_reason
+from billing_site.kernel.reasons import checked_reason
 from dunning.cases.arrears import Debt, locked_debts, oldest, owed
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.core.calendar import Planned, local_day, plan
-from dunning.core.case_life import LIVE, CaseState, is_case_move
+from dunning.core.case_life import LIVE, CaseState, is_case_move, state_words
 from dunning.policies.queries import policy_for
 from invoicing.customers.operations import lock_customer
 
@@ -107,3 +109,13 @@ def wait(*, case: DunningCase, because: str) -> None:
 def is_chased(*, debts: Sequence[Debt], case: DunningCase) -> bool:
     """Say whether the invoice that a case began with is late still."""
     return any(debt.invoice_id == case.anchor_invoice_id for debt in debts)
+
+
+@transaction.atomic
+def hand_over(*, case_id: int, at: datetime, actor: str, reason: str) -> DunningCase:
+    """Let people go on with a case: no step is taken any more. Raises Conflict where it is closed or handed over already."""
+    said = checked_reason(reason=reason)
+    case = lock_case(case_id=case_id)
+    if not is_case_move(start=CaseState(case.state), to=CaseState.HANDED_OVER):
+        raise Conflict(f"the case is {state_words(case.state)}: it is not handed over", field="case")
+    return move_case(case=case, to=CaseState.HANDED_OVER, at=at, actor=actor, reason=said)

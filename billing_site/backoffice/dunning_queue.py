@@ -1,0 +1,70 @@
+"""What dunning does tomorrow, and what of it waits for people: broken promises, cases handed over or at their end, steps that wait."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.urls import reverse
+from moneyed import Money
+
+from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency, first_named
+from dunning.cases.arrears import debts_of
+from dunning.cases.models import DunningCase
+from dunning.cases.queries import cases_with_broken_promises, ended_cases
+from dunning.rehearsal import grave_count, rehearse, tomorrow_ends
+
+
+def dunning_queues(*, at: datetime) -> list[WorkQueue]:
+    """Return the steps that are due until tomorrow's end, and the cases that people go on with."""
+    return [_tomorrow(at=at), _broken(at=at), _people(at=at)]
+
+
+def _tomorrow(*, at: datetime) -> WorkQueue:
+    rows = [row for row in rehearse(until=tomorrow_ends(at=at), at=at) if not row.against]
+    grave = grave_count(rows)
+    once = {row.customer.pk: row.amount for row in rows}
+    return WorkQueue(
+        name="Dunning steps tomorrow",
+        link=reverse("admin:dunning_dunningcase_rehearsal"),
+        empty="What dunning does until tomorrow's end stands here before it is done.",
+        count=len(rows),
+        oldest=None,
+        money=_summed(once.values()),
+        why=f"{grave} of them take something from a customer" if grave else "notices and attempts to charge",
+    )
+
+
+def _broken(*, at: datetime) -> WorkQueue:
+    return _queue(
+        list(cases_with_broken_promises()),
+        name="Broken promises",
+        link=admin_list("dunningcase", "state=broken", app="dunning"),
+        empty="Whoever has promised to pay and has not stands here while something is late.",
+        at=at,
+    )
+
+
+def _people(*, at: datetime) -> WorkQueue:
+    return _queue(
+        list(ended_cases()),
+        name="Dunning that people go on with",
+        link=admin_list("dunningcase", "state=live", app="dunning"),
+        empty="A case that is handed over, or whose steps are all done, stands here until it is paid or written off.",
+        at=at,
+    )
+
+
+def _queue(cases: list[DunningCase], *, name: str, link: str, empty: str, at: datetime) -> WorkQueue:
+    debts = debts_of(customers=[case.customer_id for case in cases], at=at)
+    return WorkQueue(
+        name=name,
+        link=link,
+        empty=empty,
+        count=len(cases),
+        oldest=min((case.state_since for case in cases), default=None),
+        money=_summed(debt.amount for late in debts.values() for debt in late),
+        why=first_named(sorted(case.customer.name for case in cases)),
+    )
+
+
+def _summed(amounts: Iterable[Money]) -> tuple[Money, ...]:
+    return amounts_by_currency([{"currency": one.currency.code, "amount": one.amount} for one in amounts])

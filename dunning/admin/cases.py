@@ -1,0 +1,358 @@
+"""Dunning cases in the admin: who is chased, what comes next and when; the story of one, and what people arrange."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from billing_site.display.admin import (
+    ReadOnlyAdmin,
+    ReasonForm,
+    actor_of,
+    attempt,
+    confirm_with_reason,
+    confirmation,
+    go,
+    moment_column,
+)
+from billing_site.display.figures import NOTHING, day, link, money, money_text
+from billing_site.display.pills import pill
+from billing_site.kernel.clock import now
+from dunning.acting import take_step_by_hand
+from dunning.admin.forms import HoldForm, ObjectionForm, PromiseForm
+from dunning.arrangements.models import Objection, Promise
+from dunning.arrangements.operations import (
+    decide_objection,
+    hold_dunning,
+    lift_hold,
+    object_to,
+    promise_to_pay,
+    withdraw_promise,
+)
+from dunning.arrangements.queries import hold_of, holds_at, open_promise, open_promises
+from dunning.cases.arrears import debts_of, owed
+from dunning.cases.models import DunningCase
+from dunning.cases.operations import hand_over, steps_to_come
+from dunning.core.case_life import LIVE, CaseState, state_words
+from dunning.core.notice_kinds import KIND_WORDS, NoticeKind
+from dunning.core.policy import ACT_WORDS
+from dunning.rehearsal import grave_count, rehearse, tomorrow_ends
+from dunning.timeline import timeline_of
+from invoicing.invoices.models import Invoice
+
+ARRANGE = "dunning.arrange_dunningcase"
+
+
+class StateFilter(admin.SimpleListFilter):
+    """By what is to be done."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the choices."""
+        return [
+            ("live", "Not closed"),
+            ("held", "Held"),
+            ("promised", "Promised"),
+            ("broken", "A promise was broken"),
+            *((state.value, state_words(state).capitalize()) for state in CaseState),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep those of the choice."""
+        match self.value():
+            case None:
+                return queryset
+            case "live":
+                return queryset.filter(state__in=LIVE)
+            case "held":
+                return queryset.filter(state__in=LIVE, customer__in=holds_at(at=now()).values("customer"))
+            case "promised":
+                return queryset.filter(pk__in=open_promises().values("case"))
+            case "broken":
+                return queryset.filter(state__in=LIVE, pk__in=Promise.objects.filter(outcome="broken").values("case"))
+        return queryset.filter(state=self.value())
+
+
+@admin.register(DunningCase)
+class DunningCaseAdmin(ReadOnlyAdmin):
+    """Who is chased."""
+
+    list_display = (
+        "customer_link",
+        "state_pill",
+        "late_with",
+        "since",
+        "next_step",
+        moment_column("next_due_at", "When"),
+    )
+    list_filter = (StateFilter, "policy__key", ("opened_at", admin.DateFieldListFilter))
+    list_select_related = ("customer", "policy")
+    search_fields = ("customer__key", "customer__name", "anchor_invoice__number")
+    ordering = ("next_due_at", "-id")
+    empty_message = (
+        "Whoever is late with an invoice, or whose charge was refused, has a case here until nothing is late any more."
+    )
+
+    @admin.display(description="Customer", ordering="customer__name")
+    def customer_link(self, case: DunningCase) -> SafeString:
+        """Link to the case by the customer's name."""
+        return link(reverse("admin:dunning_dunningcase_change", args=[case.pk]), case.customer)
+
+    @admin.display(description="State", ordering="state")
+    def state_pill(self, case: DunningCase) -> SafeString:
+        """Show where it stands, and what it waits for."""
+        return format_html('{}<span class="bo-line bo-small bo-faint">{}</span>', pill(_word(case)), case.waits_because)
+
+    @admin.display(description="Late")
+    def late_with(self, case: DunningCase) -> SafeString:
+        """Show what is late now."""
+        if not case.is_live:
+            return NOTHING
+        debts = debts_of(customers=[case.customer_id], at=now()).get(case.customer_id, [])
+        return money(owed(debts, currency=case.customer.currency))
+
+    @admin.display(description="Days from", ordering="anchor_day")
+    def since(self, case: DunningCase) -> SafeString:
+        """Show from which day on days are counted."""
+        return day(case.anchor_day)
+
+    @admin.display(description="Next step")
+    def next_step(self, case: DunningCase) -> str:
+        """Say what comes next."""
+        ahead = steps_to_come(case=case) if case.state == CaseState.OPEN else []
+        return f"Day {ahead[0].step.day}: {ACT_WORDS[ahead[0].step.act]}" if ahead else "–"
+
+    def get_urls(self) -> list[Any]:
+        """Add the rehearsal, and the pages of what may be arranged."""
+        deeds: dict[str, Callable[..., HttpResponse]] = {
+            "hold": self.hold,
+            "lift": self.lift,
+            "promise": self.promise,
+            "withdraw": self.withdraw,
+            "object": self.object_,
+            "decide": self.decide,
+            "step": self.step,
+            "hand_over": self.hand_over,
+        }
+        view = self.admin_site.admin_view
+        return [
+            path("rehearsal/", view(self.rehearsal), name="dunning_dunningcase_rehearsal"),
+            *(
+                path(f"<int:object_id>/{name}/", view(deed), name=f"dunning_dunningcase_{name}")
+                for name, deed in deeds.items()
+            ),
+            *super().get_urls(),
+        ]
+
+    def rehearsal(self, request: HttpRequest) -> HttpResponse:
+        """Show who gets what until the end of tomorrow."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        at = now()
+        rows = rehearse(until=tomorrow_ends(at=at), at=at)
+        context = self.page_context(
+            request,
+            title="Who gets what until tomorrow",
+            rows=[
+                (row, ACT_WORDS[row.planned.step.act], KIND_WORDS[NoticeKind(row.notice)] if row.notice else "")
+                for row in rows
+            ],
+            until=tomorrow_ends(at=at),
+            grave=grave_count(rows),
+            going=sum(not row.against for row in rows),
+        )
+        return TemplateResponse(request, "backoffice/dunning_rehearsal.html", context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the story of a case and what comes next."""
+        case = self.row_or_404(request, object_id)
+        at = now()
+        debts = debts_of(customers=[case.customer_id], at=at).get(case.customer_id, []) if case.is_live else []
+        context = self.page_context(
+            request,
+            title=f"Dunning of {case.customer}",
+            row=case,
+            word=_word(case),
+            late=owed(debts, currency=case.customer.currency),
+            debts=debts,
+            ahead=[
+                (one, ACT_WORDS[one.step.act], KIND_WORDS[one.step.notice] if one.step.notice else "")
+                for one in steps_to_come(case=case)
+            ],
+            story=timeline_of(case=case),
+            hold=hold_of(customer_id=case.customer_id, at=at),
+            promise=open_promise(case_id=case.pk),
+            objections=_open_objections(case),
+            may_arrange=case.is_live and request.user.has_perm(ARRANGE),
+            is_open=case.state == CaseState.OPEN,
+            may_hand_over=case.state in (CaseState.OPEN, CaseState.EXHAUSTED) and request.user.has_perm(ARRANGE),
+        )
+        return TemplateResponse(request, "backoffice/dunning_case.html", context)
+
+    def hold(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Do nothing about a customer for now."""
+        return self._arrange(
+            request,
+            object_id,
+            form=HoldForm(request.POST or None),
+            deed=lambda case, form, **who: hold_dunning(
+                customer=case.customer, kind=form["kind"], until=form["until"], at=now(), **who
+            ),
+            title="Hold",
+            effect="Nothing is sent, charged or suspended until the hold ends; what is due meanwhile comes later, at the same distances.",
+        )
+
+    def lift(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Lift the hold."""
+        hold = hold_of(customer_id=self.row_or_404(request, str(object_id)).customer_id, at=now())
+        return self._confirm(
+            request,
+            object_id,
+            title="Lift the hold",
+            effect="What is due is done from now on, at the distances of the policy.",
+            deed=lambda case, **who: hold and lift_hold(hold_id=hold.pk, at=now(), **who),
+        )
+
+    def promise(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Write down what a customer has promised."""
+        case = self.row_or_404(request, str(object_id))
+        late = owed(
+            debts_of(customers=[case.customer_id], at=now()).get(case.customer_id, []), currency=case.customer.currency
+        )
+        return self._arrange(
+            request,
+            object_id,
+            form=PromiseForm(request.POST or None, currency=case.customer.currency),
+            deed=lambda case, form, **who: promise_to_pay(
+                case_id=case.pk, instalments=form["instalments"], at=now(), **who
+            ),
+            title="Promise to pay",
+            effect=f"{money_text(late)} are late. Steps wait while the promise is kept; a day after an instalment that did not come they go on.",
+        )
+
+    def withdraw(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Wait for a promise no longer."""
+        promise = open_promise(case_id=object_id)
+        return self._confirm(
+            request,
+            object_id,
+            title="Wait for the promise no longer",
+            effect="The steps of the policy go on.",
+            deed=lambda case, **who: promise and withdraw_promise(promise_id=promise.pk, at=now(), **who),
+        )
+
+    def object_(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Leave a part of an invoice alone."""
+        case = self.row_or_404(request, str(object_id))
+        debts = debts_of(customers=[case.customer_id], at=now()).get(case.customer_id, [])
+        invoices = Invoice.objects.filter(pk__in=[debt.invoice_id for debt in debts]).order_by("due_date", "pk")
+        return self._arrange(
+            request,
+            object_id,
+            form=ObjectionForm(request.POST or None, invoices=invoices),
+            deed=lambda case, form, **who: object_to(
+                invoice_id=form["invoice"].pk, amount=form["money"], at=now(), **who
+            ),
+            title="Objection to a part",
+            effect="That part is not chased until it is decided; the rest is. A credit note says what it comes to.",
+        )
+
+    def decide(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """End the oldest open objection."""
+        objection = _open_objections(self.row_or_404(request, str(object_id))).first()
+        return self._confirm(
+            request,
+            object_id,
+            title="End the objection",
+            effect="What is still open of the invoice is chased again; what was right of the objection is credited before.",
+            deed=lambda case, **who: objection and decide_objection(objection_id=objection.pk, at=now(), **who),
+        )
+
+    def step(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Take the next step now."""
+        case = self.row_or_404(request, str(object_id))
+        ahead = steps_to_come(case=case)
+        what = ACT_WORDS[ahead[0].step.act] if ahead else "nothing is to come"
+        return self._confirm(
+            request,
+            object_id,
+            title=f"Take the next step now: {what}",
+            effect="It is taken before its day, and in spite of a hold or a promise; not if nothing is owed any more.",
+            deed=lambda case, **who: take_step_by_hand(case_id=case.pk, at=now(), **who),
+        )
+
+    def hand_over(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Let people go on."""
+        return self._confirm(
+            request,
+            object_id,
+            title="Hand over to people",
+            effect="No step of the policy is taken any more; the case stands in its queue until it is paid or written off.",
+            deed=lambda case, **who: hand_over(case_id=case.pk, at=now(), **who),
+        )
+
+    def _confirm(
+        self, request: HttpRequest, object_id: int, *, title: str, effect: str, deed: Callable[..., Any]
+    ) -> HttpResponse:
+        case = self.row_or_404(request, str(object_id))
+        return confirm_with_reason(
+            request,
+            admin=self,
+            row=case,
+            permission=ARRANGE,
+            deed=lambda **who: deed(case, **who),
+            done=lambda _: f"{title}: done.",
+            title=title,
+            effect=effect,
+            submit=title,
+        )
+
+    def _arrange(
+        self,
+        request: HttpRequest,
+        object_id: int,
+        *,
+        form: forms.Form,
+        deed: Callable[..., Any],
+        title: str,
+        effect: str,
+    ) -> HttpResponse:
+        """Ask what is to be arranged and why, then arrange it."""
+        if not request.user.has_perm(ARRANGE):
+            raise PermissionDenied
+        assert isinstance(form, ReasonForm), "whoever arranges something says why"
+        case = self.row_or_404(request, str(object_id))
+        page = reverse("admin:dunning_dunningcase_change", args=[case.pk])
+        if request.method == "POST" and form.is_valid():
+            who = {"actor": actor_of(request), "reason": form.cleaned_data["reason"]}
+            attempt(request, lambda: deed(case, form.cleaned_data, **who), done=lambda _: f"{title}: written down.")
+            return go(page)
+        return confirmation(
+            request, admin=self, title=title, effect=effect, form=form, submit=title, back=page, row=case
+        )
+
+
+def _word(case: DunningCase) -> str:
+    """Return the word of its pill: what keeps it from going on, or its state."""
+    if case.is_live and case.waits_because.startswith("held"):
+        return "held"
+    if case.is_live and open_promise(case_id=case.pk) is not None:
+        return "promised"
+    return state_words(case.state)
+
+
+def _open_objections(case: DunningCase) -> "QuerySet[Any]":
+    open_ones = Objection.objects.filter(invoice__customer=case.customer_id, ended_at=None)
+    return open_ones.select_related("invoice").order_by("id")

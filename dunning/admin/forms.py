@@ -1,0 +1,81 @@
+"""What people are asked when they arrange something with a customer."""
+
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+from moneyed import Money
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextareaWidget,
+)
+
+from billing_site.display.admin import ReasonForm
+from dunning.arrangements.models import HoldKind
+from dunning.arrangements.operations import NewInstalment
+from invoicing.invoices.models import Invoice
+
+
+class HoldForm(ReasonForm):
+    """Why nothing is done, and until when."""
+
+    kind = forms.ChoiceField(choices=HoldKind.choices, widget=UnfoldAdminSelectWidget())
+    until = forms.SplitDateTimeField(
+        required=False, widget=UnfoldAdminSplitDateTimeWidget(), help_text="UTC. Empty: until somebody lifts it."
+    )
+    field_order = ("kind", "until", "reason")
+
+
+class PromiseForm(ReasonForm):
+    """What is promised, a line for each day."""
+
+    instalments = forms.CharField(
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
+        help_text="A line for each: 2026-12-01 100.00. They come to what is late.",
+    )
+    field_order = ("instalments", "reason")
+
+    def __init__(self, *arguments: Any, currency: str, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.currency = currency
+
+    def clean_instalments(self) -> list[NewInstalment]:
+        """Read the lines."""
+        found = []
+        for line in str(self.cleaned_data["instalments"]).splitlines():
+            day, _, amount = line.strip().partition(" ")
+            if not day:
+                continue
+            try:
+                number = Decimal(amount.strip().replace(",", ""))
+                if not number.is_finite():
+                    raise InvalidOperation
+                found.append(NewInstalment(date.fromisoformat(day), Money(number, self.currency)))
+            except (ValueError, InvalidOperation):
+                raise forms.ValidationError(f"Write a day and an amount, not “{line.strip()}”.") from None
+        return found
+
+
+class ObjectionForm(ReasonForm):
+    """Which invoice, and how much of it."""
+
+    invoice = forms.ModelChoiceField(queryset=Invoice.objects.none(), widget=UnfoldAdminSelectWidget())
+    amount = forms.DecimalField(min_value=Decimal(0), widget=UnfoldAdminDecimalFieldWidget())
+    field_order = ("invoice", "amount", "reason")
+
+    def __init__(self, *arguments: Any, invoices: "QuerySet[Invoice]", **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        field = self.fields["invoice"]
+        assert isinstance(field, forms.ModelChoiceField), "as it is declared above"
+        field.queryset = invoices
+
+    def clean(self) -> dict[str, Any]:
+        """Give the amount the invoice's currency."""
+        cleaned = super().clean() or {}
+        if "invoice" in cleaned and "amount" in cleaned:
+            cleaned["money"] = Money(cleaned["amount"], cleaned["invoice"].currency)
+        return cleaned

@@ -1,0 +1,118 @@
+"""The story of a case: what was done, arranged, refused and paid, oldest first, and what is still to come."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q
+
+from dunning.arrangements.models import Hold, Objection
+from dunning.cases.models import DunningCase
+from dunning.core.case_life import CaseState, state_words
+from dunning.core.retries import DECLINE_WORDS, decline_kind
+from dunning.notices.models import Notice
+from invoicing.invoices.printed_text import money_text
+from invoicing.payments.charge_attempt import ChargeAttempt
+from invoicing.payments.models import Payment, PaymentFailure
+
+
+@dataclass(frozen=True)
+class Told:
+    """One entry: a word for its pill, when, what happened, who did it and why."""
+
+    at: datetime
+    word: str
+    text: str
+    actor: str = ""
+    reason: str = ""
+
+
+def timeline_of(*, case: DunningCase) -> list[Told]:
+    """Return what has happened in a case, oldest first."""
+    opened, *moves = _moves(case)
+    told = [opened, *_money(case), *_arrangements(case), *_steps(case), *_notices(case), *moves]
+    # Of one moment in this order: what was done, then what that made of the case.
+    return sorted(told, key=lambda one: one.at)
+
+
+def _moves(case: DunningCase) -> Iterator[Told]:
+    before = ""
+    for row in case.history.order_by("history_id"):
+        if row.state != before:
+            actor, _, reason = (row.history_change_reason or "").partition(": ")
+            word = "opened" if row.state == CaseState.OPEN else state_words(row.state)
+            yield Told(row.state_since, state_words(row.state), word.capitalize(), actor, reason)
+        before = row.state
+
+
+def _steps(case: DunningCase) -> Iterator[Told]:
+    for step in case.steps.order_by("number"):
+        text = f"Day {step.day}: {step.get_act_display()}, over {money_text(money=step.amount)}"
+        late = f"; {step.delay_days} days later than planned" if step.delay_days else ""
+        yield Told(step.done_at, step.outcome, text + late, step.actor, step.why)
+
+
+def _money(case: DunningCase) -> Iterator[Told]:
+    until = Q() if case.is_live else Q(occurred_at__lte=case.state_since)
+    failures = PaymentFailure.objects.filter(
+        until, invoice__customer=case.customer, occurred_at__gte=case.anchor.refused_at or case.opened_at
+    )
+    for failure in failures:
+        yield Told(
+            failure.occurred_at,
+            "refused",
+            f"{failure.code.replace('_', ' ')}: {DECLINE_WORDS[decline_kind(failure.code)]}",
+        )
+    attempts = ChargeAttempt.objects.filter(invoice__customer=case.customer, planned_at__gte=case.opened_at)
+    for attempt in attempts:
+        yield Told(
+            attempt.planned_at,
+            attempt.status,
+            f"Another attempt to charge: {attempt.outcome or 'waits'}",
+            attempt.actor,
+            attempt.reason,
+        )
+    for payment in Payment.objects.filter(customer=case.customer, received_at__gte=case.opened_at).select_related(
+        "invoice"
+    ):
+        yield Told(payment.received_at, "paid", f"{money_text(money=payment.amount)} came for {payment.invoice}")
+
+
+def _arrangements(case: DunningCase) -> Iterator[Told]:
+    for hold in Hold.objects.filter(customer=case.customer).filter(Q(ended_at=None) | Q(ended_at__gte=case.opened_at)):
+        until = f" until {hold.until:%Y-%m-%d %H:%M} UTC" if hold.until else ""
+        yield Told(hold.starts_at, "held", f"Held{until}: {hold.get_kind_display()}", hold.actor, hold.reason)
+        if hold.ended_at:
+            yield Told(hold.ended_at, "lifted", "The hold is lifted", hold.ended_by, hold.ended_because)
+    for promise in case.promises.prefetch_related("instalments"):
+        parts = ", ".join(f"{money_text(money=one.amount)} by {one.due_date}" for one in promise.instalments.all())
+        yield Told(promise.made_at, "promised", f"Promised: {parts}", promise.actor, promise.reason)
+        if promise.ended_at:
+            yield Told(
+                promise.ended_at,
+                promise.outcome,
+                f"The promise is {promise.outcome}",
+                promise.ended_by,
+                promise.ended_because,
+            )
+    objections = Objection.objects.filter(invoice__customer=case.customer).select_related("invoice")
+    for one in objections.filter(Q(ended_at=None) | Q(ended_at__gte=case.opened_at)):
+        yield Told(
+            one.opened_at,
+            "disputed",
+            f"{money_text(money=one.amount)} of {one.invoice} are objected to",
+            one.actor,
+            one.reason,
+        )
+        if one.ended_at:
+            yield Told(
+                one.ended_at, "decided", f"The objection to {one.invoice} is decided", one.ended_by, one.ended_because
+            )
+
+
+def _notices(case: DunningCase) -> Iterator[Told]:
+    notices = Notice.objects.filter(customer=case.customer, reference__startswith=f"dunning:{case.pk}:")
+    for notice in notices:
+        yield Told(
+            notice.settled_at or notice.planned_at, notice.state, f"Notice: {notice.get_kind_display()}", "", notice.why
+        )

@@ -1,0 +1,115 @@
+"""Dunning in the back office: the list, the story of a case, what people arrange, policies, and who gets what tomorrow."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+
+from billing_site.kernel import clock
+from dunning.arrangements.models import Hold, Objection, Promise
+from dunning.policies.models import PolicyAssignment, PolicyVersion
+from dunning.policies.operations import ensure_presets
+from dunning.sweep import sweep_dunning
+from tests.billing_site.backoffice.test_what_if_pages import text_of
+from tests.dunning.chasing import case_of, late_customer, local
+
+pytestmark = pytest.mark.django_db
+
+CASES = "/admin/dunning/dunningcase/"
+POLICIES = "/admin/dunning/policyversion/"
+WHY = {"reason": "as they asked"}
+
+
+@pytest.fixture
+def case(monkeypatch):
+    """Somebody who is late, a day after the first reminder."""
+    invoice = late_customer()
+    at = local("2026-08-16 09:00", invoice.customer)
+    monkeypatch.setattr("dunning.admin.cases.now", lambda: at + timedelta(days=1))
+    monkeypatch.setattr("dunning.admin.policies.now", lambda: at + timedelta(days=1))
+    monkeypatch.setattr(clock, "now", lambda: at + timedelta(days=1))
+    sweep_dunning(at=at)
+    return case_of(invoice.customer)
+
+
+def test_the_list_says_who_is_late_with_how_much_and_what_comes_next(finance: Client, support: Client, case) -> None:
+    listed = text_of(finance.get(CASES))
+
+    assert "Acme GmbH" in listed and "USD 31.00" in listed
+    assert "Day 3: write to the customer" in listed
+    assert text_of(support.get(CASES)) and support.get(f"{CASES}{case.pk}/hold/").status_code == 403
+
+
+def test_the_page_tells_the_story_and_what_comes_next(finance: Client, case) -> None:
+    page = text_of(finance.get(f"{CASES}{case.pk}/change/"))
+
+    assert "Day 1" not in page and "Day 0: write to the customer, over USD 31.00" in page
+    assert "suspend service" in page and "close the customer" in page
+    assert "2026-08-15" in page and "Standard: 14 and 28 days (version 1)" in page
+
+
+def test_people_hold_promise_object_and_take_a_step_by_hand(finance: Client, case) -> None:
+    page = f"{CASES}{case.pk}/"
+
+    held = finance.post(f"{page}hold/", WHY | {"kind": "vip", "until_0": "", "until_1": ""})
+    assert held.status_code == 302 and Hold.objects.get().reason == "as they asked"
+    assert finance.post(f"{page}lift/", WHY).status_code == 302
+    assert Hold.objects.get().ended_because == "as they asked"
+    wrong = text_of(finance.post(f"{page}promise/", WHY | {"instalments": "soon"}))
+    assert "Write a day and an amount" in wrong
+    less = finance.post(f"{page}promise/", WHY | {"instalments": "2026-09-01 30.00"}, follow=True)
+    assert "the amounts come to" in text_of(less) and not Promise.objects.exists()
+    assert finance.post(f"{page}promise/", WHY | {"instalments": "2026-09-01 31.00"}).status_code == 302
+    assert finance.post(f"{page}withdraw/", WHY).status_code == 302
+    assert Promise.objects.get().outcome == "withdrawn"
+    objected = WHY | {"invoice": str(case.anchor_invoice_id), "amount": "11"}
+    assert finance.post(f"{page}object/", objected).status_code == 302
+    assert finance.post(f"{page}decide/", WHY).status_code == 302
+    assert Objection.objects.get().ended_because == "as they asked"
+    assert finance.post(f"{page}step/", WHY).status_code == 302
+    assert [step.actor for step in case.steps.order_by("number")] == [
+        "dunning sweep",
+        "fred",
+    ] or case.steps.count() == 2
+    assert finance.post(f"{page}hand_over/", WHY).status_code == 302
+    case.refresh_from_db()
+    assert case.state == "handed_over"
+    story = text_of(finance.get(f"{page}change/"))
+    assert "The promise is withdrawn" in story and "Handed over" in story
+
+
+def test_the_rehearsal_says_who_gets_what_in_which_words(finance: Client, case) -> None:
+    rehearsed = text_of(finance.get(f"{CASES}rehearsal/"))
+
+    assert "Acme GmbH" in rehearsed and "USD 31.00" in rehearsed and "Reminder" in rehearsed
+    assert "2026-08-29" in rehearsed, "the day of the suspension, which the notice tells"
+
+
+def test_a_policy_is_published_as_the_next_version_and_assigned(finance: Client, case) -> None:
+    ensure_presets()
+    steps = '{"steps": [{"day": 1, "act": "notice", "notice": "reminder"}, {"day": 30, "act": "hand_over"}]}'
+    form = {
+        "key": "gentle",
+        "name": "Gentle",
+        "in_force_from_0": "2030-01-01",
+        "in_force_from_1": "00:00",
+        "why": "new",
+    }
+
+    refused = finance.post(f"{POLICIES}add/", form | {"terms": '{"steps": []}'})
+    assert "a policy has 1 to 40 steps" in text_of(refused)
+    assert finance.post(f"{POLICIES}add/", form | {"terms": steps}).status_code == 302
+    assert PolicyVersion.objects.get(key="gentle").number == 1
+    assigned = {"policy": "gentle", "customer": str(case.customer_id), "country": "", "why": "a friend"}
+    assert finance.post("/admin/dunning/policyassignment/add/", assigned).status_code == 302
+    row = PolicyAssignment.objects.get()
+    assert finance.post(f"/admin/dunning/policyassignment/{row.pk}/end/", WHY).status_code == 302
+    row.refresh_from_db()
+    assert row.ended_because == "as they asked"
+    assert "hand over to people" in text_of(finance.get(POLICIES))
+
+
+def test_the_index_says_what_is_done_tomorrow(finance: Client, case) -> None:
+    index = text_of(finance.get("/admin/"))
+
+    assert "Dunning steps tomorrow" in index and "Broken promises" in index
