@@ -10,21 +10,22 @@ from moneyed import Money
 from dunning.acting import kind_told, next_grave_day
 from dunning.arrangements.queries import holds_at, open_promises
 from dunning.cases.arrears import Debt, all_debts, oldest, owed
-from dunning.cases.models import DunningCase
-from dunning.cases.operations import steps_to_come
-from dunning.core.calendar import Planned, local_day, plan
+from dunning.cases.models import CaseStep, DunningCase
+from dunning.cases.operations import steps_after
+from dunning.core.calendar import Planned, plan
 from dunning.core.case_life import LIVE, CaseState
+from dunning.core.notice_kinds import NoticeKind
 from dunning.core.policy import PolicyTerms
 from dunning.notices.queries import language_for, words_for
 from dunning.notices.templates import TemplateVersion
 from dunning.policies.models import PolicyVersion
-from dunning.policies.queries import policy_for
+from dunning.policies.queries import policies_for
 from invoicing.customers.models import Customer
 
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """A step that is to come: for whom, when, over what, in which words; `against` says why it would not be taken, "" where it would."""
+    """A step that is to come: for whom, when, over what, in which language; `against` says why it would not be taken, "" where it would."""
 
     customer: Customer
     case: DunningCase | None
@@ -33,7 +34,6 @@ class Rehearsed:
     amount: Money
     notice: str
     language: str
-    words: TemplateVersion | None
     acts_on: date | None
     against: str
 
@@ -43,15 +43,18 @@ def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
     debts = all_debts(at=until)
     against = _against(until)
     rows: list[Rehearsed] = []
-    cases = DunningCase.objects.filter(state__in=LIVE).select_related("customer", "policy")
-    chased = set()
-    for case in cases.order_by("pk"):
-        chased.add(case.customer_id)
+    chased = set(DunningCase.objects.filter(state__in=LIVE).values_list("customer", flat=True))
+    due = DunningCase.objects.filter(state=CaseState.OPEN, next_due_at__lte=until).select_related("customer", "policy")
+    last_steps = CaseStep.objects.filter(case__in=due).order_by("case", "-number").distinct("case")
+    last = {step.case_id: step for step in last_steps}
+    for case in due.order_by("pk"):
+        ahead = steps_after(case=case, last=last.get(case.pk))
         late = debts.get(case.customer_id, [])
-        if case.state == CaseState.OPEN and case.next_due_at is not None and case.next_due_at <= until:
-            rows += _steps(case.customer, case, case.policy, steps_to_come(case=case), late, against, at, until)
-    for customer in Customer.objects.filter(pk__in=set(debts) - chased).order_by("pk"):
-        policy = policy_for(customer=customer, at=at)
+        rows += _steps(case.customer, case, case.policy, ahead, late, against, at, until)
+    customers = list(Customer.objects.filter(pk__in=set(debts) - chased).order_by("pk"))
+    policies = policies_for(customers=[customer.pk for customer in customers], at=at)
+    for customer in customers:
+        policy = policies[customer.pk]
         late = [debt for debt in debts[customer.pk] if debt.counts(terms=policy.read)]
         if late:
             rows += _steps(customer, None, policy, _planned(policy.read, customer, late), late, against, at, until)
@@ -94,11 +97,8 @@ def _steps(
         if one.due_at > until or (place and planned[0].due_at < at):
             return
         kind = kind_told(step_notice=one.step.notice, debts=chased)
-        words = words_for(kind=kind, language=language) if kind else None
         acts_on = next_grave_day(later=planned[place + 1 :], zone=zone)
-        yield Rehearsed(
-            customer, case, policy, one, amount, kind.value if kind else "", language, words, acts_on, why_not
-        )
+        yield Rehearsed(customer, case, policy, one, amount, kind.value if kind else "", language, acts_on, why_not)
 
 
 def _against(at: datetime) -> dict[int, str]:
@@ -108,11 +108,14 @@ def _against(at: datetime) -> dict[int, str]:
     return dict.fromkeys(promised, "has promised to pay") | found
 
 
+def words_of(rows: Sequence[Rehearsed]) -> dict[tuple[str, str], TemplateVersion | None]:
+    """Return the words that are in force for the notices of steps, by kind and language."""
+    return {
+        (kind, language): words_for(kind=NoticeKind(kind), language=language)
+        for kind, language in sorted({(row.notice, row.language) for row in rows if row.notice})
+    }
+
+
 def grave_count(rows: Sequence[Rehearsed]) -> int:
     """Return how many of the steps take something from a customer, and would be taken."""
     return sum(row.planned.step.is_grave and not row.against for row in rows)
-
-
-def day_of(row: Rehearsed) -> date:
-    """Return the day of a step where the customer is."""
-    return local_day(at=row.planned.due_at, zone=ZoneInfo(row.customer.timezone))

@@ -44,7 +44,7 @@ from dunning.cases.operations import hand_over, steps_to_come
 from dunning.core.case_life import LIVE, CaseState, state_words
 from dunning.core.notice_kinds import KIND_WORDS, NoticeKind
 from dunning.core.policy import ACT_WORDS
-from dunning.rehearsal import grave_count, rehearse, tomorrow_ends
+from dunning.rehearsal import grave_count, rehearse, tomorrow_ends, words_of
 from dunning.timeline import timeline_of
 from invoicing.invoices.models import Invoice
 
@@ -129,8 +129,10 @@ class DunningCaseAdmin(ReadOnlyAdmin):
     @admin.display(description="Next step")
     def next_step(self, case: DunningCase) -> str:
         """Say what comes next."""
-        ahead = steps_to_come(case=case) if case.state == CaseState.OPEN else []
-        return f"Day {ahead[0].step.day}: {ACT_WORDS[ahead[0].step.act]}" if ahead else "–"
+        if case.next_number is None:
+            return "–"
+        step = case.policy.read.steps[case.next_number - 1]
+        return f"Day {step.day}: {ACT_WORDS[step.act]}"
 
     def get_urls(self) -> list[Any]:
         """Add the rehearsal, and the pages of what may be arranged."""
@@ -160,11 +162,17 @@ class DunningCaseAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         at = now()
         rows = rehearse(until=tomorrow_ends(at=at), at=at)
+        words = words_of(rows)
         context = self.page_context(
             request,
             title="Who gets what until tomorrow",
             rows=[
-                (row, ACT_WORDS[row.planned.step.act], KIND_WORDS[NoticeKind(row.notice)] if row.notice else "")
+                (
+                    row,
+                    ACT_WORDS[row.planned.step.act],
+                    KIND_WORDS[NoticeKind(row.notice)] if row.notice else "",
+                    words.get((row.notice, row.language)),
+                )
                 for row in rows
             ],
             until=tomorrow_ends(at=at),

@@ -71,9 +71,14 @@ def move_case(*, case: DunningCase, to: CaseState, at: datetime, actor: str, rea
 
 def steps_to_come(*, case: DunningCase) -> Sequence[Planned]:
     """Return what is still to come of a case, as its terms and the steps that were taken say; nothing where it is not open."""
+    return steps_after(case=case, last=last_step(case=case))
+
+
+def steps_after(*, case: DunningCase, last: CaseStep | None) -> Sequence[Planned]:
+    """Return what is still to come of a case after the step that was taken last; nothing where it is not open."""
     if case.state != CaseState.OPEN:
         return []
-    last, zone = last_step(case=case), ZoneInfo(case.customer.timezone)
+    zone = ZoneInfo(case.customer.timezone)
     return plan(
         terms=case.policy.read,
         anchor=case.anchor,

@@ -1,8 +1,7 @@
-"""Which policy a customer is chased by."""
+"""Which policy customers are chased by."""
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-
-from django.db.models import Q
 
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import STANDARD_KEY, ensure_presets
@@ -12,19 +11,34 @@ from invoicing.tax.models import CustomerTax
 
 def policy_for(*, customer: Customer, at: datetime) -> PolicyVersion:
     """Return the version in force of the policy of a customer: its own, that of its country, that of everybody else."""
-    country = CustomerTax.objects.filter(customer=customer).values_list("country", flat=True).first()
-    ways = Q(customer=customer) | Q(customer=None, country__in={country or "", ""})
-    found = PolicyAssignment.objects.filter(ways, ended_at=None).values_list("customer", "country", "policy")
-    # Its own before its country's, that before the rest.
-    named = sorted(found, key=lambda row: (row[0] is None, row[1] == ""))
-    return version_in_force(key=named[0][2] if named else STANDARD_KEY, at=at)
+    return policies_for(customers=[customer.pk], at=at)[customer.pk]
 
 
-def version_in_force(*, key: str, at: datetime) -> PolicyVersion:
-    """Return the version of a policy that is in force at a moment; before its first one, that."""
-    versions = PolicyVersion.objects.filter(key=key)
-    if key == STANDARD_KEY and not versions.exists():
+def policies_for(*, customers: Sequence[int], at: datetime) -> dict[int, PolicyVersion]:
+    """Return the versions in force of the policies of customers, by their number; the number of queries does not grow with them."""
+    if not customers:
+        return {}
+    found = {(row.customer_id, row.country): row.policy for row in PolicyAssignment.objects.filter(ended_at=None)}
+    countries = dict(CustomerTax.objects.filter(customer__in=customers).values_list("customer", "country"))
+    versions: dict[str, list[PolicyVersion]] = {}
+    for version in _versions():
+        versions.setdefault(version.key, []).append(version)
+    rest = found.get((None, ""), STANDARD_KEY)
+    keys = {
+        number: found.get((number, "")) or found.get((None, countries.get(number, "")), rest) for number in customers
+    }
+    return {number: _in_force(versions[key], at=at) for number, key in keys.items()}
+
+
+def _versions() -> Iterable[PolicyVersion]:
+    versions = list(PolicyVersion.objects.order_by("key", "number"))
+    if not any(version.key == STANDARD_KEY for version in versions):
         ensure_presets()
-    found = versions.filter(in_force_from__lte=at).order_by("-number").first() or versions.order_by("number").first()
-    assert found is not None, "what is assigned is published"
-    return found
+        versions = list(PolicyVersion.objects.order_by("key", "number"))
+    return versions
+
+
+def _in_force(versions: Sequence[PolicyVersion], *, at: datetime) -> PolicyVersion:
+    """Return the newest of the versions of a policy that are in force at a moment; before its first one, that."""
+    begun = [version for version in versions if version.in_force_from <= at]
+    return begun[-1] if begun else versions[0]
