@@ -305,17 +305,27 @@ def retrieve_event(event: str) -> RemoteEvent:
 
 
 def verified_event(*, payload: bytes, signature: str) -> RemoteEvent:
-    """Return the event of a webhook whose signature is ours; raises SignatureInvalid, Malformed."""
-    if not settings.STRIPE_WEBHOOK_SECRET:
-        # An empty secret would let everybody sign.
+    """Return the event of a webhook that is signed with one of our secrets; raises SignatureInvalid, Malformed.
+
+    There are two while one is exchanged for another (S2-037).
+    """
+    # An empty secret would let everybody sign.
+    secrets = [secret for secret in (settings.STRIPE_WEBHOOK_SECRET, *settings.STRIPE_WEBHOOK_SECRETS_BESIDE) if secret]
+    if not secrets:
         raise SignatureInvalid("Webhooks cannot be verified: STRIPE_WEBHOOK_SECRET is not set.")
     try:
-        stripe.Webhook.construct_event(payload, signature, settings.STRIPE_WEBHOOK_SECRET)
+        for secret in secrets:
+            try:
+                stripe.Webhook.construct_event(payload, signature, secret)
+                break
+            except stripe.SignatureVerificationError:
+                if secret == secrets[-1]:
+                    raise
         # The words as they were sent: the SDK's object has turned some of them into decimals.
         return remote_event(json.loads(payload))
     except stripe.SignatureVerificationError as error:
         raise SignatureInvalid(f"The webhook is not signed by Stripe for us: {error.user_message}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, OSError) as error:
         raise Malformed("The webhook's body is not a Stripe event.") from error
 
 

@@ -1,5 +1,7 @@
 """What the gateway hands out: Stripe's objects and refusals in our own types."""
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +12,9 @@ from moneyed import Money
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.period import Period
 from invoicing.payments.minor_units import from_stripe_minor_units
+
+# As JSON writes it: an even number of backslashes before it are text.
+NULL_CHARACTER = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class GatewayUnavailable(BillingError):
@@ -246,11 +251,18 @@ def _payment_intent(invoice: Any) -> Any:
 
 
 def remote_event(body: dict[str, Any]) -> RemoteEvent:
-    """Read an event's JSON; raises KeyError, TypeError, AttributeError where it is none."""
+    """Read an event's JSON; raises KeyError, TypeError, AttributeError, ValueError where it is none, or none that can be kept."""
+    names = (body["id"], body["type"], body["data"]["object"].get("id", ""))
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("the names of an event are text")
+    # What PostgreSQL keeps as JSON: no NaN, no half of a character, no character zero.
+    written = json.dumps(body, allow_nan=False, ensure_ascii=False)
+    if NULL_CHARACTER.search(written.encode()):
+        raise ValueError("an event has no character zero")
     return RemoteEvent(
-        id=body["id"],
-        type=body["type"],
-        object_id=body["data"]["object"].get("id", ""),
+        id=names[0],
+        type=names[1],
+        object_id=names[2],
         created_at=datetime.fromtimestamp(body["created"], tz=UTC),
         body=body,
     )
