@@ -88,7 +88,9 @@ def _dispatch(request: Request, request_id: str) -> Answer:
     if faults.strikes(faults.HTTP_500, ordered):
         raise Refusal(500, type="api_error", message="A fault that was ordered: http_500.")
     if faults.strikes(faults.RATE_LIMIT, ordered):
-        return _too_many("A fault that was ordered: rate_limit.")
+        # By the hundred it is of one endpoint, as Stripe says it: others go on.
+        about = {"Stripe-Rate-Limited-Reason": "endpoint-rate"} if ordered[faults.RATE_LIMIT].percent else {}
+        return _too_many("A fault that was ordered: rate_limit.", **about)
     given = _carry_out(request, tree, request_id)
     had_effect = request.method == "POST" and given.status < 400
     if had_effect and faults.strikes(faults.TIMEOUT_AFTER_EFFECT, ordered):
@@ -96,9 +98,9 @@ def _dispatch(request: Request, request_id: str) -> Answer:
     return given
 
 
-def _too_many(message: str) -> Answer:
+def _too_many(message: str, **about: str) -> Answer:
     refusal = Refusal(429, type="invalid_request_error", code="rate_limit", message=message)
-    return Answer(429, refusal.body, {"Retry-After": "1"})
+    return Answer(429, refusal.body, {"Retry-After": "1", **about})
 
 
 def _carry_out(request: Request, tree: dict[str, Any], request_id: str) -> Answer:
