@@ -14,6 +14,10 @@ from invoicing.core.languages import LANGUAGES
 from invoicing.entities.logo_file import read_logo
 from invoicing.tax.stripe_questions import PROVIDER as STRIPE_TAX
 
+# They write mail down where it is; nobody gets it.
+LOCAL_MAIL = tuple(
+    f"django.core.mail.backends.{name}.EmailBackend" for name in ("console", "filebased", "locmem", "dummy")
+)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SECRET_KEY_LENGTH_MIN = 40
 STRIPE_TAX_ANSWER_DAYS_MAX = 31
@@ -22,7 +26,7 @@ STRIPE_TAX_ANSWER_DAYS_MAX = 31
 @register()
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Check what our own settings say, and whether they fit together."""
-    return [*_stripe(), *_addresses(), *_jobs(), *_billing(), *_tax(), *_money(), *_secrets()]
+    return [*_stripe(), *_addresses(), *_jobs(), *_billing(), *_tax(), *_money(), *_mail(), *_secrets()]
 
 
 def _stripe() -> Iterator[CheckMessage]:
@@ -157,6 +161,27 @@ def _money() -> Iterator[CheckMessage]:
             "RERATING_SAMPLE or RERATING_LARGE_AMOUNT is negative, or every line counts as large.",
             hint="Write a number of lines, and an amount above zero.",
             id="billing.E015",
+        )
+
+
+def _mail() -> Iterator[CheckMessage]:
+    if settings.STRIPE_LIVE_MODE and settings.EMAIL_BACKEND in LOCAL_MAIL:
+        yield Warning(
+            "A live key of Stripe's, but mail goes nowhere: customers are chased, and no notice reaches them.",
+            hint="Set EMAIL_BACKEND to django.core.mail.backends.smtp.EmailBackend, or to that of your mail provider.",
+            id="billing.W023",
+        )
+    if settings.MAIL_WEBHOOK_SECRET and not all(settings.MAIL_WEBHOOK_SECRET.partition(":")):
+        yield Error(
+            "MAIL_WEBHOOK_SECRET is not user:password: the mail provider's webhooks would be refused.",
+            hint="Write both, with a colon between them, and give the provider https://user:password@.../webhooks/mail/...",
+            id="billing.E024",
+        )
+    if settings.NOTICE_LINK_DAYS < 1:
+        yield Error(
+            "NOTICE_LINK_DAYS is not a number of days: no link in a notice would open anything.",
+            hint="Write for how many days they open the portal: 30.",
+            id="billing.E025",
         )
 
 

@@ -212,3 +212,20 @@ def test_every_setting_is_in_the_example_and_nothing_else() -> None:
     described = set(re.findall(r"^# ([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
     assert described == read
+
+
+def test_live_money_with_mail_that_goes_nowhere_is_told(settings: Any) -> None:
+    assert "billing.W023" not in problems()
+    settings.STRIPE_LIVE_MODE = True
+    settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+
+    assert "no notice reaches them" in problems()["billing.W023"]
+    settings.EMAIL_BACKEND = "anymail.backends.postmark.EmailBackend"
+    assert "billing.W023" not in problems()
+
+
+@pytest.mark.parametrize(("secret", "is_wrong"), [("", False), ("user:password", False), ("alone", True), (":x", True)])
+def test_the_secret_of_mail_webhooks_is_a_user_and_a_password(settings: Any, secret: str, is_wrong: bool) -> None:
+    settings.MAIL_WEBHOOK_SECRET = secret
+
+    assert ("billing.E024" in problems()) == is_wrong

@@ -105,6 +105,9 @@ def test_what_was_sent_is_looked_at_by_staff(
     expect(page.get_by_text("the customer has no e-mail address").first).to_be_visible()
     look(page, f"notices-{width}-{scheme}")
     page.goto(f"/admin/dunning/notice/{told.pk}/change/")
+    for theme in ("light", "dark"):
+        drawn = page.frame_locator(f"iframe[title='The mail in a {theme} theme']")
+        expect(drawn.get_by_text("so that your service goes on without a break")).to_be_visible()
     look(page, f"notice-{width}-{scheme}")
     page.goto(f"/admin/dunning/notice/{lost.pk}/change/")
     expect(page.get_by_role("link", name="Send it again")).to_be_visible()
