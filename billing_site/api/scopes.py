@@ -20,6 +20,7 @@ RESOURCES = {
     "write_offs": "what is given up of invoices, and what of that is recovered",
     "disputes": "card payments that banks question; write accepts a loss, and lets the customer be served again",
     "bank_statements": "statements of our banks, and what their lines are; write imports them",
+    "dunning": "failed payments that services report; write lets dunning take them up",
     "billing_runs": "billing runs that are looked at before they are issued, and what is held before issue",
     "approvals": "deeds that take two people: write decides what others ask for",
     "months": "closed months: checklists, certificates and packages; write closes them and asks that one is opened again",

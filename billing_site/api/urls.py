@@ -14,6 +14,7 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/v1/", include("metering.urls")),
     path("api/v1/", include("invoicing.api.urls")),
+    path("api/v1/", include("dunning.urls")),
     path("billing/invoices/<str:number>/pdf", InvoicePdfView.as_view(), name="invoice-pdf"),
     path("billing/invoices/<str:number>/e-invoice", EInvoiceView.as_view(), name="e-invoice"),
     path("billing/credit-notes/<str:number>/pdf", CreditNotePdfView.as_view(), name="credit-note-pdf"),

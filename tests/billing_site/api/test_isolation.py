@@ -150,6 +150,11 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "amount": {"amount": "1.00", "currency": "USD"},
         "reason": "malice",
     },
+    ("POST", "/api/v1/dunning/process"): {
+        "tenant_id": SECRET,
+        "failure_count": 1,
+        "invoice_amount": {"amount": "1.00", "currency": "USD"},
+    },
     ("POST", "/api/v1/progressive-thresholds/<str:key>/retire"): {"reason": "malice"},
     ("POST", "/api/v1/billing-runs"): {"as_of": "2026-08-01T00:00:00Z", "reason": "malice"},
     ("POST", "/api/v1/billing-runs/<str:number>/issue"): {"digest": "x"},
