@@ -14,6 +14,7 @@ from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.money import round_money
 from invoicing.admin.spend_words import notice_text, usual_text
 from invoicing.admin.tax_words import answer_words
+from invoicing.bank.queries import on_account_of
 from invoicing.catalog.coupons import terms_text
 from invoicing.core.access import AccessReason
 from invoicing.core.assembly import amount_before_payment, amount_to_come, lines_before_payment
@@ -114,6 +115,7 @@ class CustomerPage:
     charges_tax: bool
     asks_stripe: bool
     tax_answers: list[tuple[TaxAnswer, str]]
+    on_account: list[Money]
     accounts: list[Customer]
     parts: list[AccountPart]
 
@@ -175,6 +177,7 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
         charges_tax=seller_charges_tax(customer=customer),
         asks_stripe=asks_stripe_for(seller=customer.seller_key),
         tax_answers=_tax_answers(customer),
+        on_account=list(on_account_of(customer_id=customer.pk).values()),
         accounts=list(customer.accounts.order_by("name", "key")),
         parts=parts_of_account(account=customer)[:ROWS],
     )

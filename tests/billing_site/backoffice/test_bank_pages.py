@@ -143,6 +143,8 @@ def test_money_on_account_is_applied_paid_back_and_a_wrong_allocation_taken_back
     line = one_line(Entry("300.00"))
     accept(finance, line, f"on_account|{invoice.customer_id}|200.00", left="300.000")
     lot = BankAllocation.objects.get()
+    customer = finance.get(reverse("admin:invoicing_customer_change", args=[invoice.customer_id])).content.decode()
+    assert "came by bank and are" in customer
 
     def use(name: str, **posted: str) -> str:
         where = reverse(f"admin:invoicing_bankallocation_{name}", args=[lot.pk])
