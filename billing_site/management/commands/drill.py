@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from billing_site.drills import stripe
+from billing_site.drills.settings import DEFAULT_PERCENTS
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.tasks import sweep_payments
@@ -15,7 +16,6 @@ from invoicing.tasks import sweep_payments
 # How long nothing is looked at again while the worker works.
 PAUSE_SECONDS = 1.0
 LOOK_EVERY_SECONDS = 10.0
-DEFAULTS = {"rate_limit": 10, "http_500": 5, "timeout_after_effect": 5, "drop_webhooks": 7, "duplicate_webhooks": 7, "reorder_webhooks": 6}  # fmt: skip
 
 
 class Command(BaseCommand):
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("--clock-skew", type=int, default=0, help="seconds by which the sandbox's clock is wrong")
         for kind in stripe.FAULTS:
             parser.add_argument(
-                f"--{kind.replace('_', '-')}", type=int, default=DEFAULTS.get(kind, 0), metavar="PERCENT"
+                f"--{kind.replace('_', '-')}", type=int, default=DEFAULT_PERCENTS.get(kind, 0), metavar="PERCENT"
             )
 
     def handle(self, *args: Any, **options: Any) -> None:
