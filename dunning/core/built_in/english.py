@@ -81,7 +81,7 @@ we have not received a payment for this yet:
 
 {invoices}
 
-If it is still open on {acts_on}, we have to limit your service from that day on.
+If it is still open on {acts_on}, we have to limit or suspend your service on that day.
 
 If your payment is on its way, or if you need more time, just reply to this e-mail: we find a way.
 

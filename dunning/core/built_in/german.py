@@ -81,7 +81,7 @@ hierfür haben wir noch keine Zahlung erhalten:
 
 {invoices}
 
-Ist der Betrag am {acts_on} noch offen, müssen wir Ihren Dienst von diesem Tag an einschränken.
+Ist der Betrag am {acts_on} noch offen, müssen wir Ihren Dienst an diesem Tag einschränken oder aussetzen.
 
 Falls Ihre Zahlung unterwegs ist oder Sie mehr Zeit brauchen, antworten Sie einfach auf diese E-Mail: Wir finden einen Weg.
 

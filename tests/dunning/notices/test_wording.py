@@ -1,15 +1,19 @@
 """Staff's words are filled in, never run: unknown placeholders are named, what a notice needs is asked for."""
 
+from pathlib import Path
+
 import pytest
 
 from billing_site.kernel.errors import FieldError
 from dunning.core.built_in import BUILT_IN
+from dunning.core.built_in.page import notices_page
 from dunning.core.mail_words import MAIL_WORDS
 from dunning.core.notice_kinds import KIND_WORDS, NoticeKind
 from dunning.core.wording import BlockKind, Words, filled_blocks, filled_line, one_line, word_mistakes
 from invoicing.core.languages import LANGUAGES
 from tests.dunning.notices.telling import PLAIN
 
+ROOT = Path(__file__).parents[3]
 VALUES = {"customer": "Acme", "seller": "We", "total": "EUR 12.00", "due_date": "1 July 2026"}
 
 
@@ -25,6 +29,11 @@ def test_every_kind_has_built_in_words_in_every_language_that_can_be_used() -> N
         assert set(kinds) == set(NoticeKind) == set(KIND_WORDS), language
         assert {kind: word_mistakes(words) for kind, words in kinds.items() if word_mistakes(words)} == {}
     assert MAIL_WORDS["en"].keys() == MAIL_WORDS["de"].keys()
+
+
+@pytest.mark.requirement("S2-023")
+def test_the_page_of_templates_and_escalation_paths_is_what_the_code_says() -> None:
+    assert (ROOT / "docs/notices.md").read_text() == notices_page(), "manage.py notices > docs/notices.md"
 
 
 def test_the_first_sentence_of_built_in_words_says_what_to_do_and_how_much() -> None:
