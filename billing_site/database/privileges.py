@@ -50,6 +50,7 @@ ORDINARY = (
     "invoicing_commitmenttranche",
     "invoicing_customer",
     "invoicing_customertax",
+    "invoicing_failurestreak",
     "invoicing_invoicehold",
     "invoicing_invoiceseries",
     "invoicing_legalentity",
