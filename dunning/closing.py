@@ -14,11 +14,12 @@ from dunning.cases.arrears import Debt, locked_debts
 from dunning.cases.models import DunningCase
 from dunning.cases.operations import SWEEP, is_chased, lock_case, move_case
 from dunning.core.calendar import is_allowed, local_day
-from dunning.core.case_life import CaseState
+from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.telling import tell
 from invoicing.core.life_cycle import State, Trigger
 from invoicing.customers.life_cycle import state_of
+from invoicing.customers.operations import lock_customer
 from invoicing.customers.restrictions import lift_restriction
 from invoicing.invoices.models import InvoiceStatus
 from invoicing.invoices.printed_text import money_text
@@ -68,6 +69,19 @@ def close_if_settled(*, case_id: int, at: datetime) -> bool:
     if not debts and not is_given_up:
         _give_service_again(case, at=at)
     return True
+
+
+@transaction.atomic
+def lift_if_settled(*, customer_id: int, at: datetime) -> bool:
+    """Lift the restriction of a customer who has no case and is late with nothing any more; returns whether there was one.
+
+    What was too little for a case of its own, or written off, is settled without one.
+    """
+    customer = lock_customer(customer_id=customer_id)
+    is_chased_still = DunningCase.objects.filter(customer=customer, state__in=LIVE).exists()
+    if is_chased_still or locked_debts(customer_id=customer_id, at=at):
+        return False
+    return lift_restriction(customer=customer, at=at)
 
 
 def _came_back(case: DunningCase) -> bool:

@@ -11,11 +11,12 @@ from dunning.arrangements.queries import open_promises
 from dunning.cases.arrears import Debt, all_debts
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import open_case
-from dunning.closing import close_if_settled, look_at_promise
+from dunning.closing import close_if_settled, lift_if_settled, look_at_promise
 from dunning.core.case_life import LIVE, CaseState
 from dunning.recharging import plan_retries
 from invoicing.core.life_cycle import Trigger
 from invoicing.customers.models import LifeCycleMove
+from invoicing.customers.restrictions import restricted_customers
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,9 @@ def sweep_dunning(*, at: datetime) -> SweepReport:
     for case in _perhaps_settled(debts):
         with _told(report, f"case {case.pk}"):
             report.closed += close_if_settled(case_id=case.pk, at=at)
+    for customer_id in sorted(set(restricted_customers()) - set(debts)):
+        with _told(report, f"customer {customer_id}"):
+            lift_if_settled(customer_id=customer_id, at=at)
     chased = set(DunningCase.objects.filter(state__in=LIVE).values_list("customer", flat=True))
     for customer_id in sorted(set(debts) - chased):
         with _told(report, f"customer {customer_id}"):

@@ -21,6 +21,13 @@ def restrict_service(*, customer: Customer, at: datetime, actor: str, reason: st
     )
 
 
+def restricted_customers() -> list[int]:
+    """Return the numbers of the customers whose service is restricted."""
+    return list(
+        ServiceRestriction.objects.filter(lifted_at=None).order_by("customer").values_list("customer", flat=True)
+    )
+
+
 def lift_restriction(*, customer: Customer, at: datetime) -> bool:
     """Lift the restriction of a customer; returns whether there was one."""
     assert connection.in_atomic_block, "it is lifted together with what is written down about it"

@@ -74,6 +74,25 @@ def test_restricted_service_is_told_by_the_access_endpoint_and_ends_with_the_pay
     assert invoice.customer.restrictions.get().lifted_at == at
 
 
+def test_a_restriction_ends_with_the_last_debt_though_that_had_no_case() -> None:
+    invoice = late_customer()
+    customer = invoice.customer
+    terms = terms_stored(SHORT) | {"minimums": {"USD": "5"}}
+    publish_policy(key="gentle", name="Gentle", terms=terms, in_force_from=AUGUST, at=AUGUST, **WHO)
+    assign_policy(policy="gentle", customer=customer, country="", at=AUGUST, **WHO)
+    little = once(customer, item("2"), at=AUGUST + timedelta(hours=1))
+    for day in ("16", "19", "22"):
+        chase(local(f"2026-08-{day} 09:00", customer))
+    at = local("2026-08-22 12:00", customer)
+    pay(invoice, at)
+
+    assert (chase(at).closed, chase(at).opened) == (1, [])
+    assert access(customer, at) == (True, "restricted"), "two dollars are late still"
+    pay(little, at)
+    chase(at)
+    assert customer.restrictions.get().lifted_at == at
+
+
 @pytest.mark.requirement("S0-127")
 @pytest.mark.requirement("S0-129")
 @pytest.mark.requirement("S0-137")
