@@ -16,6 +16,7 @@ from dunning.cases.operations import SWEEP, is_chased, lock_case, move_case
 from dunning.core.calendar import is_allowed, local_day
 from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind
+from dunning.restoring import is_refused, tell_restored
 from dunning.telling import tell
 from invoicing.core.life_cycle import State, Trigger
 from invoicing.customers.life_cycle import state_of
@@ -92,15 +93,8 @@ def _give_service_again(case: DunningCase, *, at: datetime) -> None:
     was_restricted = lift_restriction(customer=case.customer, at=at)
     recovered = case.customer.moves.filter(trigger=Trigger.RECOVERED.value, moved_at__gte=case.opened_at)
     was_suspended = state_of(customer=case.customer) is State.SUSPENDED or recovered.exists()
-    if was_restricted or was_suspended:
-        tell(
-            customer=case.customer,
-            kind=NoticeKind.RESTORED,
-            reference=f"{case.pk}:restored",
-            invoice_ids=[case.anchor_invoice_id],
-            acts_on=None,
-            at=at,
-        )
+    if (was_restricted or was_suspended) and not is_refused(customer=case.customer, at=at):
+        tell_restored(case=case, at=at)
 
 
 @transaction.atomic

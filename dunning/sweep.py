@@ -14,6 +14,7 @@ from dunning.cases.operations import open_case
 from dunning.closing import close_if_settled, lift_if_settled, look_at_promise
 from dunning.core.case_life import LIVE, CaseState
 from dunning.recharging import plan_retries
+from dunning.restoring import restored_untold, tell_recovered
 from invoicing.core.life_cycle import Trigger
 from invoicing.customers.models import LifeCycleMove
 from invoicing.customers.restrictions import restricted_customers
@@ -58,6 +59,7 @@ def sweep_dunning(*, at: datetime) -> SweepReport:
             step = advance_case(case_id=case_id, at=at)
             report.steps += [step] if step else []
     _recharge(debts, report, at=at)
+    _restore(report, at=at)
     return report
 
 
@@ -80,6 +82,12 @@ def _recharge(debts: dict[int, list[Debt]], report: SweepReport, *, at: datetime
     for case in cases:
         with _told(report, f"case {case.pk}"):
             plan_retries(case_id=case.pk, invoice_ids=refused[case.customer_id], at=at)
+
+
+def _restore(report: SweepReport, *, at: datetime) -> None:
+    for case in restored_untold(at=at):
+        with _told(report, f"case {case.pk}"):
+            tell_recovered(case_id=case.pk, at=at)
 
 
 class _told:  # noqa: N801 - reads as a statement

@@ -7,6 +7,9 @@ from dunning.core.notice_kinds import NoticeKind
 from dunning.notices.outbox import plan_notice
 from invoicing.customers.models import Customer
 
+# What the references of dunning's notices begin with.
+REFERENCE = "dunning:"
+
 
 def tell(
     *,
@@ -21,7 +24,7 @@ def tell(
     plan_notice(
         customer=customer,
         kind=kind,
-        reference=f"dunning:{reference}",
+        reference=f"{REFERENCE}{reference}",
         invoice_ids=invoice_ids,
         acts_on=acts_on,
         at=at,
