@@ -34,6 +34,7 @@ from invoicing.invoices.models import (
     UsageCorrection,
 )
 from invoicing.ledger.models import Account, Books, JournalEntry, Posting
+from invoicing.meter_reports.models import MeterReport, RepairCase
 from invoicing.payments.attempts import PushAttempt
 from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.dispute import Dispute, DisputeDecision, DisputeMovement
@@ -49,6 +50,7 @@ from invoicing.run_proposals.models import RunProposal
 from invoicing.spend.models import AnomalyReview, Budget, SpendNotice, SpendProgress, SpendWatch, UsageAnomaly
 from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.discount import Discount
+from invoicing.subscriptions.metered_at_stripe import MeterReporting
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
 from invoicing.tax.inquiries import TaxAnswer, TaxInquiry
 from invoicing.tax.models import CustomerTax, SellerTax, TaxExemption, TaxRate, TaxRegistration, VatIdCheck
@@ -105,6 +107,8 @@ __all__ = [
     "JournalEntry",
     "LegalEntity",
     "LifeCycleMove",
+    "MeterReport",
+    "MeterReporting",
     "MonthClose",
     "MonthReopening",
     "Outage",
@@ -128,6 +132,7 @@ __all__ = [
     "Refund",
     "RenderedDocument",
     "RenderingFailure",
+    "RepairCase",
     "ReratingFinding",
     "ReratingReview",
     "ReratingRun",
@@ -170,6 +175,7 @@ guard_history(
     Subscription,
     SubscriptionPhase,
     PriceOverride,
+    MeterReporting,
     Discount,
     Invoice,
     TaxRegistration,

@@ -13,6 +13,8 @@ from invoicing.customers.models import Customer
 from invoicing.documents.operations import forget_rendered
 from invoicing.evidence.anchors import anchor_of_day
 from invoicing.evidence.chain import extend_chain
+from invoicing.meter_reports.plan import plan_reports
+from invoicing.meter_reports.send import send_report, sweep_reports
 from invoicing.payments import breaker, charging, intake, mirror, probe, push, refunds
 from invoicing.payments.remote import RailClosed
 from invoicing.tax.vat_id_checks import check_vat_ids
@@ -39,6 +41,7 @@ PRINTING = timedelta(seconds=45)
 REGULAR_JOBS = (
     RegularJob(name="Sweep pushes, notices and refunds", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
     RegularJob(name="Probe Stripe in an outage", task="invoicing.tasks.probe_stripe", cron="* * * * *"),
+    RegularJob(name="Report usage to Stripe", task="invoicing.tasks.report_usage", cron="* * * * *"),
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
     RegularJob(name="Look at disputes", task="invoicing.tasks.look_at_disputes", cron="12 * * * *"),
     RegularJob(name="Match bank lines", task="invoicing.tasks.match_bank_lines", cron="32 * * * *"),
@@ -161,6 +164,18 @@ def sweep_payments() -> str:
         charging.sweep_charges(at=at),
     )
     return "{} pushes, {} notices, {} refunds, {} charges".format(*swept)
+
+
+def report_usage() -> str:
+    """Write down what Stripe's meters have to hear, and queue it; again what a failure or a crash has left behind."""
+    at = now()
+    planned = plan_reports(at=at)
+    return f"{planned} reports planned, {sweep_reports(at=at)} queued again"
+
+
+def send_meter_report(report_id: int) -> str:
+    """Tell Stripe's meter of one row of the outbox."""
+    return send_report(report_id=report_id, at=now()).status
 
 
 def sweep_open_invoices() -> str:

@@ -14,7 +14,7 @@ from django.db import DatabaseError, connection
 from billing_site.kernel.clock import now
 from billing_site.sandbox import alarm, faults
 from billing_site.sandbox.models import SandboxDelivery
-from billing_site.sandbox.stripe import store
+from billing_site.sandbox.stripe import meter_events, store
 from billing_site.sandbox.stripe.webhook_endpoints import secret_of
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Deliverer(threading.Thread):
         return True
 
     def _send(self, delivery: SandboxDelivery, *, skew_seconds: int) -> int:
-        payload = json.dumps(store.retrieve("event", delivery.event), indent=2).encode()
+        payload = json.dumps(_told(delivery.event), indent=2).encode()
         secret = secret_of(delivery.endpoint) if delivery.endpoint else settings.SANDBOX_WEBHOOK_SECRET
         headers = {
             "Content-Type": "application/json; charset=utf-8",
@@ -145,3 +145,9 @@ class Deliverer(threading.Thread):
         delivery.state, delivery.last_outcome = state, outcome
         delivery.attempts += 1
         delivery.save(update_fields=["state", "last_outcome", "attempts", "next_attempt_at"])
+
+
+def _told(event: str) -> store.Body:
+    """Return what a webhook says: a whole event, or a thin notice of one that has to be fetched."""
+    thin = store.find("v2.core.event", event)
+    return store.retrieve("event", event) if thin is None else meter_events.notice_of(thin)

@@ -53,6 +53,7 @@ ID_PREFIXES = frozenset(
         "il",
         "in",
         "inpay",
+        "mtr",
         "pi",
         "pm",
         "po",

@@ -15,6 +15,8 @@ from invoicing.payments.minor_units import from_stripe_minor_units
 
 # As JSON writes it: an even number of backslashes before it are text.
 NULL_CHARACTER = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# What Stripe calls an event that names its subject, and whose content has to be fetched.
+THIN_EVENT = "v2.core.event"
 
 
 class GatewayUnavailable(BillingError):
@@ -259,6 +261,15 @@ def remote_event(body: dict[str, Any]) -> RemoteEvent:
     written = json.dumps(body, allow_nan=False, ensure_ascii=False)
     if NULL_CHARACTER.search(written.encode()):
         raise ValueError("an event has no character zero")
+    """Read an event's JSON, a thin one's too; raises KeyError, TypeError, AttributeError, ValueError where it is none."""
+    if body["object"] == THIN_EVENT:
+        return RemoteEvent(
+            id=body["id"],
+            type=body["type"],
+            object_id=(body.get("related_object") or {}).get("id", ""),
+            created_at=datetime.fromisoformat(body["created"]),
+            body=body,
+        )
     return RemoteEvent(
         id=names[0],
         type=names[1],

@@ -14,6 +14,7 @@ from invoicing.core.add_ons import following
 from invoicing.core.phases import Phase, Timeline, changed_from, period_at
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
+from invoicing.subscriptions.metered_at_stripe import refuse_settled_twice, reportings_of
 from invoicing.subscriptions.models import Subscription, SubscriptionPhase
 from invoicing.subscriptions.snapshot import with_phases
 from invoicing.subscriptions.timelines import timeline_of
@@ -91,6 +92,7 @@ def write_phases(
     for starts_at in rows.keys() - wanted.keys():
         rows[starts_at]._change_reason = f"{actor}: {reason}"  # type: ignore[attr-defined]
         rows[starts_at].delete()
+    reportings = reportings_of(customer_id=subscription.customer_id)
     for starts_at in sorted(wanted):
         phase, row = wanted[starts_at], rows.get(starts_at)
         if row is None:
@@ -99,6 +101,7 @@ def write_phases(
             continue
         row.plan_version_id, row.kind, row.quantity = phase.plan, phase.kind.value, phase.quantity
         row.ends_at = phase.ends_at
+        refuse_settled_twice(reportings=reportings, phases=[row], field=field)
         save_with_reason(row, actor=actor, reason=reason)
     if subscription.ended_at != phases[-1].ends_at:
         subscription.ended_at = phases[-1].ends_at

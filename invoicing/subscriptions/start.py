@@ -15,6 +15,7 @@ from invoicing.core.phases import PhaseKind, Timeline, counted_from
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.customers.operations import KEY_PATTERN, lock_customer
 from invoicing.subscriptions.amend import QUANTITY_MAX
+from invoicing.subscriptions.metered_at_stripe import refuse_settled_twice, reportings_of
 from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPhase
 from invoicing.subscriptions.phases import (
     EARLIEST_YEAR,
@@ -61,6 +62,7 @@ def start_subscription(
         return _same_or_conflict(existing, subscription, phases)
     if errors := _mistakes(subscription, phases):
         raise InvalidFields(tuple(errors))
+    refuse_settled_twice(reportings=reportings_of(customer_id=customer.pk), phases=phases, field="plan")
     _refuse_without_card(customer.payer)
     try:
         with transaction.atomic():

@@ -20,14 +20,23 @@ from billing_site.kernel.money import wire
 from invoicing.core.invoice_life import COLLECTABLE
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.meter_reports.repair import follow_error_report
 from invoicing.payments import gateway
 from invoicing.payments.breaker import outage_now
 from invoicing.payments.intake import JOB as FOLLOW_JOB
+from invoicing.payments.meters import retrieve_error_report
 from invoicing.payments.models import PushIntent, PushStatus, StripeCustomer, StripeNotice
 from invoicing.payments.operations import record_failure
 from invoicing.payments.patience import is_given_up, is_quick, next_attempt_after, with_jitter
 from invoicing.payments.push import INTENT_METADATA
-from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable, NotNow, RemoteInvoice
+from invoicing.payments.remote import (
+    THIN_EVENT,
+    CardDeclined,
+    GatewayRefused,
+    GatewayUnavailable,
+    NotNow,
+    RemoteInvoice,
+)
 from invoicing.workflows.follow_dispute import follow_dispute
 from invoicing.workflows.leave_card import follow_card
 from invoicing.workflows.settle_payment import settle_payment
@@ -40,6 +49,7 @@ LOOK_JOB = "invoicing.tasks.follow_invoice"
 UNTOLD = "It failed again and again without a foreseen reason: the log of the worker says why."
 # What else of a customer of ours is kept in dj-stripe's tables.
 MIRRORED_KINDS = ("customer", "payment_intent", "payment_method", "charge")
+METER_ERRORS = "v1.billing.meter.error_report_triggered"
 DISPUTE_CLOSED = "charge.dispute.closed"
 REFUSED_EVENTS = ("invoice.payment_failed", "invoice.payment_action_required")
 ACTION_REQUIRED = ("authentication_required", "The customer has to confirm this payment with the bank.")
@@ -125,6 +135,8 @@ def sweep_open_invoices(*, at: datetime) -> int:
 
 
 def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
+    if notice.body["object"] == THIN_EVENT:
+        return _follow_thin(notice, at=at)
     subject = notice.body["data"]["object"]
     kind = subject.get("object", "")
     happened_at = datetime.fromtimestamp(notice.body["created"], tz=UTC)
@@ -151,6 +163,17 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
         )
         queue(MIRROR_JOB, "invoice", present.id)
         return _close(notice, at=at, outcome=outcome)
+
+
+def _follow_thin(notice: StripeNotice, *, at: datetime) -> StripeNotice:
+    """Follow a notice that names its subject only; what is not about meters passes through (S4-037)."""
+    if notice.event_type != METER_ERRORS:
+        return _close(notice, at=at, outcome=f"ignored: nothing here depends on {notice.event_type}")
+    report = retrieve_error_report(event=notice.event_id)
+    with transaction.atomic(durable=True):
+        if not _lock_unprocessed(notice):
+            return notice
+        return _close(notice, at=at, outcome=follow_error_report(report=report, notice=notice.event_id, at=at))
 
 
 def _apply(

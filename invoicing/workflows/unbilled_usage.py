@@ -1,7 +1,7 @@
 """Usage that was accepted and counted, and that no invoice holds or will hold: who, how much, and why.
 
 Every counted event is on a line that knew it, in a period that a subscription prices and that is still
-to be billed, or here. A plan need not price every meter of an event: one that counts calls may stand
+to be billed, settled by Stripe, which hears of it, or here. A plan need not price every meter of an event: one that counts calls may stand
 beside one that charges their tokens. Events that no meter counts are metering's to list (`unmatched_events`).
 """
 
@@ -136,6 +136,10 @@ _UNBILLED = f"""
                COALESCE(trial, '{{}}') - COALESCE(active, '{{}}') AS trial,
                COALESCE(paused, '{{}}') - COALESCE(active, '{{}}') - COALESCE(trial, '{{}}') AS paused
         FROM priced_by_kind
+    ), settled AS (
+        SELECT r.customer_id, m.event_type, range_agg(tstzrange(r.starts_at, r.ends_at)) AS spans
+        FROM invoicing_meterreporting r JOIN metering_meter m ON m.id = r.meter_id
+        GROUP BY r.customer_id, m.event_type
     ), uncharged AS (
         SELECT pairs.meter_id, pairs.customer_id, gaps.reason, unnest(gaps.spans) AS span
         FROM pairs
@@ -143,6 +147,7 @@ _UNBILLED = f"""
         LEFT JOIN invoicing_customer c ON c.key = pairs.customer_id
         LEFT JOIN in_force ON in_force.customer_id = c.id
         LEFT JOIN priced ON priced.customer_id = c.id AND priced.event_type = m.event_type
+        LEFT JOIN settled ON settled.customer_id = c.id AND settled.event_type = m.event_type
         CROSS JOIN LATERAL (
             SELECT CASE WHEN c.id IS NULL THEN 'UNKNOWN_CUSTOMER' ELSE 'NO_SUBSCRIPTION' END AS reason,
                    pairs.asked - COALESCE(in_force.spans, '{{}}') AS spans
@@ -150,6 +155,7 @@ _UNBILLED = f"""
             SELECT 'NOT_PRICED',
                    pairs.asked * in_force.spans
                    - COALESCE(priced.active, '{{}}') - COALESCE(priced.trial, '{{}}') - COALESCE(priced.paused, '{{}}')
+                   - COALESCE(settled.spans, '{{}}')
             UNION ALL
             SELECT 'TRIAL', pairs.asked * priced.trial
             UNION ALL

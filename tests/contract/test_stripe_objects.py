@@ -83,6 +83,16 @@ def objects(sandbox):
         calculation = sandbox.post("/v1/tax/calculations", asked | whole)
         found.setdefault("tax.calculation", []).append(calculation)
         found.setdefault("tax.calculation_line_item", []).extend(calculation["line_items"]["data"])
+    meter = {"display_name": "Calls", "event_name": "calls", "default_aggregation[formula]": "sum"}
+    found["billing.meter"] = [sandbox.post("/v1/billing/meters", meter)]
+    event = {"event_name": "calls", "identifier": "one", "payload[stripe_customer_id]": payer, "payload[value]": "2.5"}
+    found["billing.meter_event"] = [sandbox.post("/v1/billing/meter_events", event)]
+    day = found["billing.meter_event"][0]["created"] // 86400 * 86400
+    of_day = {"customer": payer, "start_time": day, "end_time": day + 86400, "value_grouping_window": "day"}
+    path = f"/v1/billing/meters/{found['billing.meter'][0]['id']}/event_summaries"
+    found["billing.meter_event_summary"] = sandbox.get(path, **of_day)["data"]
+    cancel = {"event_name": "calls", "type": "cancel", "cancel[identifier]": "one"}
+    found["billing.meter_event_adjustment"] = [sandbox.post("/v1/billing/meter_event_adjustments", cancel)]
     found["line_item"] = [line for invoice in found["invoice"] for line in invoice["lines"]["data"]]
     return found
 

@@ -149,6 +149,10 @@ class Params:
             raise invalid(f"Metadata has more than {METADATA_KEYS_MAX} keys", param="metadata")
         return merged
 
+    def all_texts(self) -> dict[str, str]:
+        """Take every parameter that is left, each a string."""
+        return {name: self.required(name) for name in list(self._tree)}
+
     def refuse_the_rest(self) -> None:
         """Refuse parameters that nobody has taken."""
         for name in self._tree:
