@@ -5,7 +5,7 @@ outcome nobody knows, is not sent again: people look (S4-027).
 """
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -16,10 +16,11 @@ from invoicing.core.meter_reports import REPEATABLE, TAKEN, has_too_many_digits,
 from invoicing.meter_reports.models import CaseCode, MeterReport, RepairCase, ReportKind, ReportStatus
 from invoicing.meter_reports.plan import JOB, plan_again
 from invoicing.payments import meters
+from invoicing.payments.breaker import outage_now
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import StripeCustomer
-from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, next_attempt_after
-from invoicing.payments.remote import GatewayRefused, GatewayUnavailable
+from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, next_attempt_after, with_jitter
+from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, NotNow
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def send_report(*, report_id: int, at: datetime) -> MeterReport:
         report = MeterReport.objects.select_related(
             "cancels", "reporting__customer__billed_to", "reporting__meter", "reporting__subscription"
         ).get(pk=report_id)
-        if not alone or report.status != ReportStatus.PLANNED:
+        if not alone or report.status != ReportStatus.PLANNED or outage_now() is not None:
             return report
         if report.kind == ReportKind.CANCEL:
             assert report.cancels is not None, "a cancel names what it takes back"
@@ -74,6 +75,8 @@ def send_report(*, report_id: int, at: datetime) -> MeterReport:
             request_id = _tell(report, customer.stripe_id)
         except GatewayUnavailable as error:
             later = next_attempt_after(attempt_count=attempt, at=at, asked_seconds=error.retry_after_seconds)
+            if isinstance(error, NotNow):
+                later = at + with_jitter(timedelta(seconds=error.retry_after_seconds or 1))
             _record(report, last_error=error.message, next_attempt_at=later)
         except GatewayRefused as error:
             if report.kind == ReportKind.REPORT and attempt > 1 and meters.is_there_already(error):
@@ -88,7 +91,9 @@ def send_report(*, report_id: int, at: datetime) -> MeterReport:
 
 @transaction.atomic
 def sweep_reports(*, at: datetime) -> int:
-    """Queue the rows whose next attempt is due: after a failure, a killed worker, a lost job; returns how many."""
+    """Queue the rows whose next attempt is due: after a failure, a killed worker, a lost job, an outage; returns how many."""
+    if outage_now() is not None:
+        return 0
     due = list(
         MeterReport.objects.select_for_update(skip_locked=True)
         .filter(status=ReportStatus.PLANNED, next_attempt_at__lte=at)
