@@ -213,10 +213,8 @@ STRIPE_IS_SANDBOX = STRIPE_SECRET_KEY == SANDBOX_SECRET_KEY
 STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", default="") or (
     SANDBOX_WEBHOOK_SECRET if STRIPE_IS_SANDBOX else ""
 )
-# Further ones that are accepted while one is exchanged for another (S2-037).
+# Further ones that are accepted: while one is exchanged for another (S2-037), and that of the destination of thin events.
 STRIPE_WEBHOOK_SECRETS_BESIDE = env.list("STRIPE_WEBHOOK_SECRETS_BESIDE", default=[])
-# Of the event destination that sends thin events (error reports of meters); empty: the secret above.
-STRIPE_THIN_WEBHOOK_SECRET = env.str("STRIPE_THIN_WEBHOOK_SECRET", default="")
 STRIPE_LIVE_MODE = STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))
 STRIPE_TEST_SECRET_KEY = "" if STRIPE_LIVE_MODE else STRIPE_SECRET_KEY
 STRIPE_LIVE_SECRET_KEY = STRIPE_SECRET_KEY if STRIPE_LIVE_MODE else ""

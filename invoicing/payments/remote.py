@@ -253,28 +253,22 @@ def _payment_intent(invoice: Any) -> Any:
 
 
 def remote_event(body: dict[str, Any]) -> RemoteEvent:
-    """Read an event's JSON; raises KeyError, TypeError, AttributeError, ValueError where it is none, or none that can be kept."""
-    names = (body["id"], body["type"], body["data"]["object"].get("id", ""))
+    """Read an event's JSON, a thin one's too; raises KeyError, TypeError, AttributeError, ValueError where it is none, or none that can be kept."""
+    is_thin = body.get("object") == THIN_EVENT
+    subject = (body.get("related_object") or {}) if is_thin else body["data"]["object"]
+    names = (body["id"], body["type"], subject.get("id", ""))
     if not all(isinstance(name, str) for name in names):
         raise TypeError("the names of an event are text")
     # What PostgreSQL keeps as JSON: no NaN, no half of a character, no character zero.
     written = json.dumps(body, allow_nan=False, ensure_ascii=False)
     if NULL_CHARACTER.search(written.encode()):
         raise ValueError("an event has no character zero")
-    """Read an event's JSON, a thin one's too; raises KeyError, TypeError, AttributeError, ValueError where it is none."""
-    if body["object"] == THIN_EVENT:
-        return RemoteEvent(
-            id=body["id"],
-            type=body["type"],
-            object_id=(body.get("related_object") or {}).get("id", ""),
-            created_at=datetime.fromisoformat(body["created"]),
-            body=body,
-        )
+    created = body["created"]
     return RemoteEvent(
         id=names[0],
         type=names[1],
         object_id=names[2],
-        created_at=datetime.fromtimestamp(body["created"], tz=UTC),
+        created_at=datetime.fromisoformat(created) if is_thin else datetime.fromtimestamp(created, tz=UTC),
         body=body,
     )
 
