@@ -13,6 +13,7 @@ from invoicing.customers.models import Customer
 from invoicing.documents.operations import forget_rendered
 from invoicing.evidence.anchors import anchor_of_day
 from invoicing.evidence.chain import extend_chain
+from invoicing.meter_reports.compare import compare_sums
 from invoicing.meter_reports.plan import plan_reports
 from invoicing.meter_reports.send import send_report, sweep_reports
 from invoicing.payments import breaker, charging, intake, mirror, probe, push, refunds
@@ -42,6 +43,7 @@ REGULAR_JOBS = (
     RegularJob(name="Sweep pushes, notices and refunds", task="invoicing.tasks.sweep_payments", cron="* * * * *"),
     RegularJob(name="Probe Stripe in an outage", task="invoicing.tasks.probe_stripe", cron="* * * * *"),
     RegularJob(name="Report usage to Stripe", task="invoicing.tasks.report_usage", cron="* * * * *"),
+    RegularJob(name="Compare Stripe's meters", task="invoicing.tasks.compare_meters", cron="40 5 * * *"),
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
     RegularJob(name="Look at disputes", task="invoicing.tasks.look_at_disputes", cron="12 * * * *"),
     RegularJob(name="Match bank lines", task="invoicing.tasks.match_bank_lines", cron="32 * * * *"),
@@ -176,6 +178,11 @@ def report_usage() -> str:
 def send_meter_report(report_id: int) -> str:
     """Tell Stripe's meter of one row of the outbox."""
     return send_report(report_id=report_id, at=now()).status
+
+
+def compare_meters() -> str:
+    """Compare what Stripe's meters have counted of the last days with what is counted here."""
+    return f"{compare_sums(at=now())} days differ"
 
 
 def sweep_open_invoices() -> str:

@@ -69,6 +69,9 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
                 "Late-event desk", "history_toggle_off", "invoicing_late_usage_desk", "invoicing.view_usagecorrection"
             ),
             _list("Usage corrections", "rule", "invoicing", "usagecorrection"),
+            _list("Settled by Stripe", "cloud_upload", "invoicing", "meterreporting"),
+            _list("Reports to Stripe", "outbox", "invoicing", "meterreport"),
+            _list("Repair cases", "build", "invoicing", "repaircase"),
             _list("Backfills", "upload_file", "invoicing", "backfill"),
             _list("Dead letters", "drafts", "metering", "deadletter"),
             _list("Archived days", "inventory_2", "metering", "eventarchive"),

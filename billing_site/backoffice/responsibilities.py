@@ -61,6 +61,7 @@ MONEY_DEEDS = (
     "invoicing.record_refund",
     "invoicing.settle_dispute",
     "invoicing.retry_push",
+    "invoicing.report_usage",
     "invoicing.stop_stripe",
     "invoicing.publish_planversion",
     "invoicing.migrate_subscribers",

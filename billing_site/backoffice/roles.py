@@ -34,6 +34,7 @@ from invoicing.reports.models import AccountMapping
 from invoicing.rerating.models import ReratingFinding
 from invoicing.spend.models import Budget, UsageAnomaly
 from invoicing.subscriptions.discount import Discount
+from invoicing.subscriptions.metered_at_stripe import MeterReporting
 from invoicing.subscriptions.models import Subscription
 from invoicing.tax.models import CustomerTax, SellerTax, TaxExemption, TaxRate, TaxRegistration
 from invoicing.top_ups.rules import TopUpRule
@@ -54,6 +55,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (Refund, "record_refund", "Can record refunds that were transferred"),
     (Dispute, "settle_dispute", "Can accept the loss of disputes, and serve their customers again"),
     (Outage, "stop_stripe", "Can stop the calls to Stripe, and begin again"),
+    (MeterReporting, "report_usage", "Can let Stripe settle usage, and repair what it lacks"),
     (PushIntent, "retry_push", "Can send refused invoices to Stripe again"),
     (PlanVersion, "publish_planversion", "Can publish plan versions"),
     (PlanMigration, "migrate_subscribers", "Can move the subscribers of a plan to another version"),

@@ -16,6 +16,7 @@ from billing_site.backoffice.dispute_queue import dispute_queue
 from billing_site.backoffice.document_queue import document_queue
 from billing_site.backoffice.dunning_queue import dunning_queues
 from billing_site.backoffice.held_queue import held_queue
+from billing_site.backoffice.meter_queue import meter_queue
 from billing_site.backoffice.month_queue import month_queue
 from billing_site.backoffice.notice_queues import notice_queues
 from billing_site.backoffice.progressive_queues import progressive_queues
@@ -77,6 +78,7 @@ def work_queues(*, at: datetime, name: str, allowed: Callable[[str], bool]) -> l
         top_up_queue(),
         *usage_queues(at=at),
         dead_letter_queue(),
+        meter_queue(),
         notice_queue(),
         document_queue(),
     ]

@@ -33,6 +33,7 @@ from invoicing.api import (
     taxes,
     top_up_rules,
     top_ups,
+    usage_reports,
     write_offs,
 )
 
@@ -57,6 +58,7 @@ urlpatterns = [
     path("coupons/<str:code>/close", coupons.CouponCloseView.as_view()),
     path("discounts", coupons.DiscountsView.as_view()),
     path("discounts/<str:number>/end", coupons.DiscountEndView.as_view()),
+    path("usage/report", usage_reports.UsageReportView.as_view()),
     path("credit-grants", credits.CreditGrantsView.as_view()),
     path("credit-grants/<str:key>", credits.CreditGrantView.as_view()),
     path("credit-grants/<str:key>/void", credits.CreditVoidView.as_view()),

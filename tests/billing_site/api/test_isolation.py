@@ -112,6 +112,11 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("PATCH", "/api/v1/budgets/<str:key>"): {"name": "Taken over"},
     ("POST", "/api/v1/budgets/<str:key>/retire"): {"reason": "malice"},
+    ("POST", "/api/v1/usage/report"): {
+        "tenant_id": SECRET,
+        "subscription_id": f"sub_{SECRET}",
+        "query_count": "1000000",
+    },
     ("POST", "/api/v1/coupons"): {"code": "MINE", "percent_off": "100", "duration": "forever"},
     ("POST", "/api/v1/coupons/<str:code>/close"): {},
     ("POST", "/api/v1/discounts"): {"code": "LAUNCH", "customer_id": SECRET},
