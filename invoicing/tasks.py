@@ -132,9 +132,9 @@ def alert_of_dispute(dispute_id: int) -> str:
     return alert_staff.alert_of_dispute(dispute_id=dispute_id)
 
 
-def alert_of_outage(outage_id: int) -> str:
+def alert_of_outage(outage_id: int, is_over: bool) -> str:
     """Mail staff that Stripe is not called any more, or again."""
-    return alert_staff.alert_of_outage(outage_id=outage_id, at=now())
+    return alert_staff.alert_of_outage(outage_id=outage_id, is_over=is_over)
 
 
 def probe_stripe() -> str:

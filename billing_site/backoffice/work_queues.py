@@ -107,7 +107,8 @@ def push_queues() -> list[WorkQueue]:
     """Return the invoices that did not reach Stripe: those that wait for people, and those that are tried again by themselves."""
     rows = list(
         PushIntent.objects.exclude(status=PushStatus.PUSHED)
-        .exclude(invoice__status=InvoiceStatus.VOID)
+        # What was settled another way waits for nobody.
+        .filter(invoice__status=InvoiceStatus.ISSUED)
         .values("status", currency=F("invoice__currency"))
         .annotate(
             number_of=Count("id"),

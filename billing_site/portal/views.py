@@ -1,6 +1,7 @@
 """The portal's pages: each makes one query and shows it."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -28,13 +29,14 @@ from billing_site.portal.queries.invoices import invoice_list, invoice_row
 from billing_site.portal.queries.notices import notice_list, notice_of, overdue_bar
 from billing_site.portal.queries.parts import part_page, part_rows
 from invoicing.checker import CHECKER
-from invoicing.customers.models import Customer
+from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.customers.portal_links import opened_link
 from invoicing.customers.queries import customer_by_key
 from invoicing.entities.operations import first_entity
 from invoicing.payments.breaker import outage_now
 from invoicing.payments.checkout import SESSION_ID
 from invoicing.payments.hosted_page import hosted_page
+from invoicing.payments.outage import Outage
 from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable
 from invoicing.spend.models import SetBy
 from invoicing.spend.operations import retire_budget
@@ -49,6 +51,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+# A shorter outage is over before anybody has read of it.
+OUTAGE_TOLD_AFTER = timedelta(minutes=5)
 # The newest; each stands on its invoice's page too.
 CREDIT_NOTES_SHOWN = 50
 
@@ -205,16 +209,20 @@ def card(request: HttpRequest, customer: Customer) -> HttpResponse:
     """Show which card is charged; whoever comes back from Stripe's page sees the one that was left there."""
     told = ""
     if session := request.GET.get("session", "")[:255]:
+        before = customer.payment_method
         try:
-            follow_card(session=session, at=clock.now())
-            told = "Thank you. Your next invoices are charged to this card."
-        except (GatewayUnavailable, GatewayRefused):
-            told = "Stripe has your card. It takes a moment until it is shown here."
+            follow_card(session=session, of_customer=customer.pk)
+        except GatewayUnavailable:
+            told = "It takes a moment until your card is shown here."
         except CardDeclined as declined:
             told = f"Your bank does not let us keep this card: {declined.message}"
+        except GatewayRefused:
+            told = ""
         customer.refresh_from_db()
+        if customer.payment_method != before:
+            told = "Thank you. Your next invoices are charged to this card."
     page = card_page(customer=customer)
-    context = {"customer": customer, "card": page, "told": told if page.is_there else "", "here": "card"}
+    context = {"customer": customer, "card": page, "told": told, "here": "card"}
     return _page(request, "card.html", context)
 
 
@@ -293,6 +301,14 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
 
 
+def _outage_told(customer: Customer) -> Outage | None:
+    """Return the outage that is told to a customer who pays through Stripe: one that lasts for some minutes already."""
+    if customer.settlement_channel != SettlementChannel.STRIPE or customer.billed_to_id is not None:
+        return None
+    outage = outage_now()
+    return outage if outage is not None and outage.opened_at <= clock.now() - OUTAGE_TOLD_AFTER else None
+
+
 def _page(
     request: HttpRequest, template: str, context: dict[str, Any] | None = None, *, status: int = 200
 ) -> HttpResponse:
@@ -301,5 +317,9 @@ def _page(
     customer = told.get("customer")
     seller = customer.legal_entity if customer else first_entity()
     # Only who is signed in is told: to others nothing of it is of use.
-    beside = {"outage": outage_now(), "overdue": overdue_bar(customer=customer, at=clock.now())} if customer else {}
+    beside = (
+        {"outage": _outage_told(customer), "overdue": overdue_bar(customer=customer, at=clock.now())}
+        if customer
+        else {}
+    )
     return render(request, f"portal/{template}", {"seller": seller, **beside, **told}, status=status)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -27,6 +28,7 @@ from billing_site.display.figures import NOTHING, link, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from invoicing.admin.deeds_in_numbers import InvoiceToPush, in_numbers
+from invoicing.invoices.models import InvoiceStatus
 from invoicing.payments.attempts import attempts_of
 from invoicing.payments.intake import dismiss_notice, replay_notices
 from invoicing.payments.models import (
@@ -132,7 +134,7 @@ class TroubleFilter(admin.SimpleListFilter):
         if self.value() == "failing":
             return queryset.filter(status=PushStatus.PENDING).exclude(last_error="")
         if self.value() == "failed":
-            return queryset.filter(status__in=FAILED_STATUSES)
+            return queryset.filter(status__in=FAILED_STATUSES, invoice__status=InvoiceStatus.ISSUED)
         return queryset
 
 
@@ -203,7 +205,8 @@ class PushIntentAdmin(ReadOnlyAdmin):
     @admin.action(description="Try the selected again", permissions=["retry"])
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[PushIntent]) -> HttpResponse:
         """Send all again that wait for people among the selected."""
-        waiting = queryset.filter(status__in=FAILED_STATUSES).select_related("invoice__customer")
+        waiting = queryset.filter(status__in=FAILED_STATUSES, invoice__status=InvoiceStatus.ISSUED)
+        waiting = waiting.select_related("invoice__customer")
         pushes = list(waiting.order_by("-is_urgent", "id"))
         form = ReasonForm(request.POST if "confirmed" in request.POST else None)
         back = reverse("admin:invoicing_pushintent_changelist") + "?state=failed"
@@ -334,10 +337,23 @@ class StripeNoticeAdmin(ReadOnlyAdmin):
 
     @action(description="Replay", url_path="replay", permissions=["replay"])
     def replay(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Queue one again."""
+        """Queue one again, once somebody says so."""
         notice: StripeNotice = self.row_or_404(request, object_id)
-        self.replay_selected(request, StripeNotice.objects.filter(pk=notice.pk))
-        return go(reverse("admin:invoicing_stripenotice_change", args=[notice.pk]))
+        page = reverse("admin:invoicing_stripenotice_change", args=[notice.pk])
+        if request.method == "POST":
+            self.replay_selected(request, StripeNotice.objects.filter(pk=notice.pk))
+            return go(page)
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Replay the notice {notice.event_type}",
+            effect="It is followed again, as if it came now: what is true at Stripe at that moment counts.",
+            form=forms.Form(),
+            submit="Replay it",
+            warnings=[notice.last_error] if notice.last_error else [],
+            back=page,
+            row=notice,
+        )
 
     @action(description="Dismiss", url_path="dismiss", permissions=["replay"])
     def dismiss(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -96,7 +96,8 @@ def record_attempt(
 
 def record_interruption(*, intent: PushIntent) -> None:
     """Keep that the attempt before this one ended without a word, if it did: its worker was killed."""
-    if intent.began_at is None or PushAttempt.objects.filter(intent=intent, number=intent.attempt_count).exists():
+    told = PushAttempt.objects.filter(intent=intent, number=intent.attempt_count).exclude(outcome=Outcome.SENT_AGAIN)
+    if intent.began_at is None or told.exists():
         return
     PushAttempt.objects.create(
         intent=intent,

@@ -90,7 +90,7 @@ def open_by_hand(*, at: datetime, actor: str, reason: str) -> Outage:
     if present is not None and present.is_by_hand:
         raise Conflict(f"the calls are stopped already, by {present.opened_by}: {present.cause}", field="outage")
     if present is not None:
-        _end(present, at=at, actor=actor, reason=f"goes on by hand: {reason}")
+        _end(present, at=at, actor=actor, reason=f"goes on by hand: {reason}", is_told=False)
     return _begin(at=at, actor=actor, cause=reason, is_by_hand=True)
 
 
@@ -104,6 +104,17 @@ def close_outage(*, at: datetime, actor: str, reason: str) -> Outage:
     _end(present, at=at, actor=actor, reason=reason)
     _wake(at=at)
     return present
+
+
+@transaction.atomic
+def close_probed(*, outage: Outage, at: datetime, reason: str) -> bool:
+    """End the outage that was probed, if it lasts still; one that somebody began by hand meanwhile goes on. Returns whether it was ended."""
+    present = _lock_outage()
+    if present is None or present.pk != outage.pk:
+        return False
+    _end(present, at=at, actor=BREAKER, reason=reason)
+    _wake(at=at)
+    return True
 
 
 @transaction.atomic
@@ -169,18 +180,19 @@ def _begin(*, at: datetime, actor: str, cause: str, is_by_hand: bool) -> Outage:
         is_by_hand=is_by_hand,
         probe_at=None if is_by_hand else at + PROBE_GAPS[0],
     )
-    queue(ALERT_JOB, outage.pk)
+    queue(ALERT_JOB, outage.pk, False)
     if outage.probe_at is not None:
         queue_later(PROBE_JOB, due_at=outage.probe_at)
     return outage
 
 
-def _end(outage: Outage, *, at: datetime, actor: str, reason: str) -> None:
+def _end(outage: Outage, *, at: datetime, actor: str, reason: str, is_told: bool = True) -> None:
     logger.warning("Stripe is called again (%s): %s", actor, reason)
     outage.closed_at, outage.closed_by, outage.closed_reason = max(at, outage.opened_at), actor, reason
     outage.save(update_fields=["closed_at", "closed_by", "closed_reason"])
     FailureStreak.objects.filter(name=STRIPE).update(length=0)
-    queue(ALERT_JOB, outage.pk)
+    if is_told:
+        queue(ALERT_JOB, outage.pk, True)
 
 
 def _wake(*, at: datetime) -> None:

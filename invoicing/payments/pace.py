@@ -36,6 +36,8 @@ SHORTEST_WAIT = timedelta(milliseconds=2)
 NOTHING = timedelta(0)
 # Where Stripe asks for quiet and does not say for how long.
 QUIET_SECONDS = 1
+# However long it asks for: then it is asked again.
+QUIET_SECONDS_MAX = 60
 TOO_MANY_REQUESTS = 429
 # Stripe says by this header which of its limits was reached (docs.stripe.com/rate-limits).
 REASON_HEADER = "stripe-rate-limited-reason"
@@ -101,7 +103,7 @@ def wait_for_turn(*, endpoint: str) -> None:
 def keep_quiet(*, endpoint: str, headers: Mapping[str, str]) -> None:
     """Give no turns until the moment for which Stripe asked with a 429; of one endpoint only if it said that it is about that."""
     asked = str(headers.get("retry-after", ""))
-    seconds = int(asked) if asked.isdecimal() else QUIET_SECONDS
+    seconds = min(int(asked[:9]), QUIET_SECONDS_MAX) if asked.isdecimal() else QUIET_SECONDS
     is_of_endpoint = str(headers.get(REASON_HEADER, "")).startswith("endpoint")
     apart(lambda: _close(endpoint if is_of_endpoint else ALL, seconds=seconds))
 

@@ -20,5 +20,6 @@ def probe_stripe(*, at: datetime) -> str:
     except GatewayRefused:
         # It was understood, so somebody is there.
         pass
-    breaker.close_outage(at=at, actor=breaker.BREAKER, reason="Stripe has answered a probe.")
+    if not breaker.close_probed(outage=outage, at=at, reason="Stripe has answered a probe."):
+        return "Stripe answers again, and somebody has decided otherwise meanwhile"
     return "Stripe answers again"

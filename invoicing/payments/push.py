@@ -67,6 +67,7 @@ INTENT_METADATA = "push_intent"
 # Whose payment is disputed is not charged by itself (S0-047); that it is over is heard of at once, `wake_pushes`.
 FROZEN = "A payment of this customer is disputed: its card is not charged until that is decided, or somebody lifts it."
 FROZEN_SECONDS = 6 * 3600
+UNFORESEEN = "Something went wrong that nobody foresaw; the log has it, and it is not tried again by itself: {}"
 GIVEN_UP = "Given up after {} failures in a row; somebody has to look and send it again. The last one: {}"
 # What people can do about the refusals that they will meet, by Stripe's error code.
 HINTS = {
@@ -141,6 +142,8 @@ def _attempt(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
         changes = {"last_error": error.message, "next_attempt_at": later}
         _end(intent, log, at=at, duration=ended(), outcome=Outcome.NOT_NOW, cause=error.message, **changes)
     except GatewayUnavailable as error:
+        # Read again: somebody may have sent it again meanwhile, and begins to count anew.
+        intent.refresh_from_db(fields=["failure_count"])
         failures = intent.failure_count + 1
         changes = {"last_error": error.message, "failure_count": failures}
         outcome = Outcome.FAILED
@@ -158,6 +161,11 @@ def _attempt(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
         logger.error("push of %s was refused: %s", intent.invoice.number, error)
         changes = {"status": PushStatus.REFUSED, "last_error": _in_words(error)}
         _end(intent, log, at=at, duration=ended(), outcome=Outcome.REFUSED, cause=_in_words(error), **changes)
+    except Exception as error:
+        logger.exception("push of %s failed for a reason that nobody foresaw", intent.invoice.number)
+        told = UNFORESEEN.format(str(error).partition("\n")[0] or type(error).__name__)
+        changes = {"status": PushStatus.FAILED, "last_error": told, "failure_count": intent.failure_count + 1}
+        _end(intent, log, at=at, duration=ended(), outcome=Outcome.GIVEN_UP, cause=told, **changes)
     else:
         log.step = Step.DONE
         changes = {"status": PushStatus.PUSHED, "pushed_at": at, "last_error": "", "failure_count": 0}
@@ -198,16 +206,13 @@ def retry_push(*, intent_id: int, at: datetime, actor: str, reason: str) -> Push
             field="status",
         )
     if intent.status == PushStatus.REFUSED:
-        # The keys of the round before would get the same refusal again; the draft may have been deleted since.
+        # The keys of the round before would get the same refusal again. The id stays: what is open there is found, and withdrawn, by it.
         intent.retry_count += 1
-        intent.stripe_invoice_id = None
     record_decision(intent=intent, at=at, actor=actor, reason=reason)
     intent.status, intent.failure_count = PushStatus.PENDING, 0
     intent.next_attempt_at = at + QUEUE_PATIENCE
     intent.last_error = f"Sent again by {actor}: {reason}. Before that: {intent.last_error}"
-    intent.save(
-        update_fields=["status", "retry_count", "failure_count", "stripe_invoice_id", "next_attempt_at", "last_error"]
-    )
+    intent.save(update_fields=["status", "retry_count", "failure_count", "next_attempt_at", "last_error"])
     queue(JOB, intent.pk)
     return intent
 
@@ -307,7 +312,12 @@ def refuse_unless_owed(invoice_id: int) -> None:
 def _begun_invoice(intent: PushIntent, customer: StripeCustomer, *, at: datetime) -> RemoteInvoice:
     """Return the invoice at Stripe as an earlier attempt left it, or a new draft."""
     if intent.stripe_invoice_id:
-        return gateway.retrieve_invoice(intent.stripe_invoice_id)
+        try:
+            return gateway.retrieve_invoice(intent.stripe_invoice_id)
+        except GatewayRefused as error:
+            # A draft that was deleted there is begun anew once somebody has sent it again: the keys of this round would bring the old one back.
+            if error.code != "resource_missing" or not intent.retry_count:
+                raise
     begun: list[RemoteInvoice] = []
     if intent.attempt_count > 1:
         begun = gateway.find_invoices_by_metadata(

@@ -20,8 +20,10 @@ def send(*, method: str, url: str, call: Callable[[], Answer]) -> Answer:
     A call that raises had no answer.
     """
     endpoint = pace.endpoint_of(method=method, path=urlsplit(url).path)
-    streak = breaker.refuse_while_closed()
+    breaker.refuse_while_closed()
     pace.wait_for_turn(endpoint=endpoint)
+    # Asked again: whoever stops the calls stops those that wait for their turn, too.
+    streak = breaker.refuse_while_closed()
     calls.note_call()
     try:
         body, status, headers = call()

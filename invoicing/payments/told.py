@@ -10,26 +10,45 @@ from invoicing.invoices.consumers import account_of, with_consumers
 from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine
 from invoicing.invoices.taxes import tax_sums
 from invoicing.payments import gateway
+from invoicing.payments.locks import only_worker
 from invoicing.payments.models import PushIntent, StripeCustomer
 from invoicing.payments.operations import record_failure
-from invoicing.payments.remote import CardDeclined, NewLine
+from invoicing.payments.remote import CardDeclined, GatewayBusy, NewLine
 
 # Of a line at Stripe.
 DESCRIPTION_MAX = 500
 
 
-def told_digest(*, customer: Customer) -> str:
-    """Return a digest of what Stripe is told about a customer: another one is told again."""
-    told = {"name": customer.name, "email": customer.email, "payment_method": customer.payment_method}
+def lock_of_customer(*, customer_id: int) -> str:
+    """Return the name of the lock of whoever tells Stripe about a customer."""
+    return f"customer {customer_id} at Stripe"
+
+
+def told_digest(*, customer: Customer, payment_method: str | None = None) -> str:
+    """Return a digest of what Stripe is told about a customer, with this payment method or its own: another one is told again."""
+    method = customer.payment_method if payment_method is None else payment_method
+    told = {"name": customer.name, "email": customer.email, "payment_method": method}
     return digest_of({**told, "key": customer.key, "since": customer.created_at.astimezone(UTC).isoformat()})
 
 
 def told_customer(intent: PushIntent, *, at: datetime) -> StripeCustomer:
     """Return Stripe's customer, told what has changed here since the last time.
 
-    Where the bank refuses the payment method the refusal is recorded and the customer goes without one.
+    Where the bank refuses the payment method the refusal is recorded and the customer goes without one. Raises GatewayBusy while somebody else
+    tells Stripe of this customer.
     """
     customer = intent.invoice.customer
+    known = StripeCustomer.objects.filter(customer=customer).first()
+    if known and known.told_digest == told_digest(customer=customer):
+        return known
+    with only_worker(lock_of_customer(customer_id=customer.pk)) as alone:
+        if not alone:
+            raise GatewayBusy("Stripe is being told of this customer at this moment.", retry_after_seconds=1)
+        customer.refresh_from_db()
+        return _told(intent, customer, at=at)
+
+
+def _told(intent: PushIntent, customer: Customer, *, at: datetime) -> StripeCustomer:
     known = StripeCustomer.objects.filter(customer=customer).first()
     digest = told_digest(customer=customer)
     if known and known.told_digest == digest:

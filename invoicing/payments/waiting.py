@@ -29,7 +29,8 @@ def what_waits() -> list[Waiting]:
     pushes = PushIntent.objects.values("status", currency=F("invoice__currency")).annotate(
         number_of=Count("id"), oldest=Min("created_at"), amount=Sum("invoice__total")
     )
-    rows = list(pushes.exclude(status=PushStatus.PUSHED).exclude(invoice__status="void").order_by())
+    # What was settled another way waits for nobody.
+    rows = list(pushes.exclude(status=PushStatus.PUSHED).filter(invoice__status="issued").order_by())
     refunds = (
         Refund.objects.filter(status=RefundStatus.PENDING, channel="stripe")
         .values("currency")

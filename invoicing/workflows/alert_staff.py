@@ -1,7 +1,5 @@
 """Tell staff at once, by e-mail to whom ALERT_EMAIL names, of what cannot wait for the next look at the back office (S0-047, S2-032)."""
 
-from datetime import datetime
-
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.urls import reverse
@@ -34,16 +32,17 @@ def alert_of_dispute(*, dispute_id: int) -> str:
     return f"told {len(settings.ALERT_EMAIL)}"
 
 
-def alert_of_outage(*, outage_id: int, at: datetime) -> str:
-    """Mail that Stripe is not called any more, or is again, with what waits; returns the outcome in words. Sent at least once."""
+def alert_of_outage(*, outage_id: int, is_over: bool) -> str:
+    """Mail that Stripe is not called any more, or (`is_over`) is again, with what waits; returns the outcome in words. Sent at least once."""
     outage = Outage.objects.get(pk=outage_id)
     if not settings.ALERT_EMAIL:
         return "nobody is told: ALERT_EMAIL names nobody"
     began = f"{outage.opened_at:%Y-%m-%d %H:%M} UTC"
-    if outage.closed_at is None:
+    if not is_over:
         subject = "Stripe is not called: what is to be collected waits"
         told = [f"Since {began}, by {outage.opened_by}: {outage.cause}", _what_ends(outage)]
     else:
+        assert outage.closed_at is not None, "its end is told once it has ended"
         subject = "Stripe is called again: what has waited is being sent"
         told = [f"Since {outage.closed_at:%Y-%m-%d %H:%M} UTC, by {outage.closed_by}: {outage.closed_reason}"]
         told.append(f"It was not called since {began}: {outage.cause}")

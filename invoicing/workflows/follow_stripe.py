@@ -25,7 +25,7 @@ from invoicing.payments import gateway
 from invoicing.payments.breaker import outage_now
 from invoicing.payments.intake import JOB as FOLLOW_JOB
 from invoicing.payments.meters import retrieve_error_report
-from invoicing.payments.models import PushIntent, PushStatus, StripeCustomer, StripeNotice
+from invoicing.payments.models import Payment, PushIntent, PushStatus, StripeCustomer, StripeNotice
 from invoicing.payments.operations import record_failure
 from invoicing.payments.patience import is_given_up, is_quick, next_attempt_after, with_jitter
 from invoicing.payments.push import INTENT_METADATA
@@ -51,6 +51,8 @@ UNTOLD = "It failed again and again without a foreseen reason: the log of the wo
 MIRRORED_KINDS = ("customer", "payment_intent", "payment_method", "charge")
 METER_ERRORS = "v1.billing.meter.error_report_triggered"
 DISPUTE_CLOSED = "charge.dispute.closed"
+PAID_EVENTS = ("invoice.paid", "invoice.payment_succeeded")
+STALE = "stale: the invoice is paid already"
 REFUSED_EVENTS = ("invoice.payment_failed", "invoice.payment_action_required")
 ACTION_REQUIRED = ("authentication_required", "The customer has to confirm this payment with the bank.")
 # A push this old whose invoice is still open is looked at, in case that a notice was lost (S1-049..051).
@@ -145,15 +147,12 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
         heard_at = happened_at if notice.event_type == DISPUTE_CLOSED else at
         return _close(notice, at=at, outcome=follow_dispute(stripe_id=notice.object_id, at=heard_at))
     if kind == "checkout.session":
-        return _close(notice, at=at, outcome=follow_card(session=notice.object_id, at=at))
+        return _close(notice, at=at, outcome=follow_card(session=notice.object_id))
     if kind != "invoice":
         return _close(notice, at=at, outcome=_other_outcome(notice, kind, subject))
     intent = _intent_of(subject)
     if intent is None:
         return _close(notice, at=at, outcome="ignored: not an invoice of ours")
-    if intent.invoice.status == InvoiceStatus.PAID:
-        return _close(notice, at=at, outcome="stale: the invoice is paid already")
-
     present = gateway.retrieve_invoice(notice.object_id)
     with transaction.atomic(durable=True):
         if not _lock_unprocessed(notice):
@@ -182,6 +181,8 @@ def _apply(
     """Do what the present state asks for; raises Conflict where Stripe and we cannot both be right."""
     if present.status == "paid":
         return _settle(present, invoice_id=invoice_id, cause=cause, received_at=happened_at, actor=actor)
+    if Invoice.objects.get(pk=invoice_id).status == InvoiceStatus.PAID:
+        return STALE
     if present.status in ("void", "uncollectible") and WriteOff.objects.filter(invoice=invoice_id).exists():
         return f"nothing to do: it is {present.status} at Stripe since it was written off here"
     if present.status in ("void", "uncollectible"):
@@ -203,7 +204,7 @@ def _apply(
 def _settle(present: RemoteInvoice, *, invoice_id: int, cause: str, received_at: datetime, actor: str) -> str:
     invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
     if invoice.status == InvoiceStatus.PAID:
-        return "stale: the invoice is paid already"
+        return _paid_before(present, invoice)
     if present.amount_paid == Money(0, present.currency):
         raise Conflict(
             "Stripe calls the invoice paid but received nothing: record how it was paid by hand", field="amount"
@@ -222,6 +223,28 @@ def _settle(present: RemoteInvoice, *, invoice_id: int, cause: str, received_at:
     return f"{since}paid {paid['currency']} {paid['amount']}"
 
 
+def _may_be_paid_twice(notice: StripeNotice, invoice: Invoice) -> bool:
+    """Say whether news of a payment is about an invoice that was paid another way."""
+    return notice.event_type in PAID_EVENTS and not _is_paid_through_stripe(invoice)
+
+
+def _is_paid_through_stripe(invoice: Invoice) -> bool:
+    return Payment.objects.filter(invoice=invoice, channel=SettlementChannel.STRIPE).exists()
+
+
+def _paid_before(present: RemoteInvoice, invoice: Invoice) -> str:
+    """Say that an invoice is paid already, by what Stripe received; raises Conflict where Stripe has received money beside what paid it."""
+    if present.amount_paid != Money(0, present.currency) and not _is_paid_through_stripe(invoice):
+        paid = wire(present.amount_paid)
+        raise Conflict(
+            f"Stripe has received {paid['currency']} {paid['amount']} for invoice {invoice}, which was paid otherwise:"
+            " pay it back there, then dismiss this",
+            field="amount",
+            code="paid_twice",
+        )
+    return STALE
+
+
 def _other_outcome(notice: StripeNotice, kind: str, subject: Mapping[str, Any]) -> str:
     """Keep what belongs to a customer of ours; the rest has no consequence here."""
     owner = notice.object_id if kind == "customer" else subject.get("customer")
@@ -238,7 +261,8 @@ def _other_outcome(notice: StripeNotice, kind: str, subject: Mapping[str, Any]) 
 def _intent_of(subject: Mapping[str, Any]) -> PushIntent | None:
     """Return the push of an invoice at Stripe: by its id, or by what we wrote on it if the id is not recorded yet."""
     intents = PushIntent.objects.select_related("invoice")
-    known = intents.filter(stripe_invoice_id=subject.get("id")).first()
+    # News of an invoice that is only to come has no id.
+    known = intents.filter(stripe_invoice_id=subject["id"]).first() if subject.get("id") else None
     if known is not None:
         return known
     try:

@@ -1,7 +1,5 @@
 """A customer leaves a card on Stripe's own page, and is charged by it from then on (S1-001, S1-042)."""
 
-from datetime import datetime
-
 from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
@@ -13,9 +11,10 @@ from invoicing.payments.checkout import RemoteSetup, begin_setup, retrieve_setup
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import StripeCustomer
 from invoicing.payments.remote import GatewayUnavailable
-from invoicing.payments.told import told_digest
+from invoicing.payments.told import lock_of_customer, told_digest
 
 MIRROR_JOB = "invoicing.tasks.mirror_object"
+ALREADY = "stale: its card was adopted already"
 BUSY = "Stripe is being told of this customer at this moment; try again in some seconds."
 
 
@@ -31,29 +30,28 @@ def begin_to_leave_card(*, customer: Customer, return_url: str, cancel_url: str)
     return begin_setup(customer=_at_stripe(customer), return_url=return_url, cancel_url=cancel_url)
 
 
-def follow_card(*, session: str, at: datetime) -> str:
+def follow_card(*, session: str, of_customer: int | None = None) -> str:
     """Charge the card that was left on a page from now on; returns the outcome in words, and changes nothing a second time.
 
-    Of two pages the one that was opened later counts, whatever is heard of first. Call it outside of a transaction. Raises
-    GatewayUnavailable, GatewayRefused, CardDeclined (the bank lets nobody keep it).
+    Of two pages the one that was opened later counts, whatever is heard of first; a card that was set here since stays. `of_customer` asks for
+    the page to be this customer's. Call it outside of a transaction. Raises GatewayUnavailable, GatewayRefused, CardDeclined (the bank lets
+    nobody keep it).
     """
     present = retrieve_setup(session)
     if present is None:
         return "ignored: it asks for no card"
     known = StripeCustomer.objects.select_related("customer").filter(stripe_id=present.customer).first()
-    if known is None:
+    if known is None or known.customer_id != (of_customer or known.customer_id):
         return "ignored: not a customer of ours"
     if not present.payment_method:
         return "nothing to do: no card was left"
-    customer = known.customer
-    with only_worker(_lock_of(customer)) as alone:
+    with only_worker(lock_of_customer(customer_id=known.customer_id)) as alone:
         if not alone:
             raise GatewayUnavailable(BUSY)
         known = StripeCustomer.objects.select_related("customer").get(pk=known.pk)
-        if known.payment_method == present.payment_method == known.customer.payment_method:
-            return "stale: its card is charged already"
-        if known.card_asked_at is not None and known.card_asked_at > present.created_at:
-            return "stale: another card was left since"
+        if known.card_asked_at is not None and known.card_asked_at >= present.created_at:
+            return "stale: another card was left since" if known.card_asked_at > present.created_at else ALREADY
+        customer = known.customer
         gateway.ensure_customer(
             reference=customer.key,
             name=customer.name,
@@ -68,7 +66,7 @@ def follow_card(*, session: str, at: datetime) -> str:
 
 @transaction.atomic(durable=True)
 def _adopt(customer: Customer, present: RemoteSetup) -> None:
-    changed = change_customer(
+    change_customer(
         customer=customer,
         changes={"payment_method": present.payment_method},
         actor=f"customer {customer.key}",
@@ -76,7 +74,8 @@ def _adopt(customer: Customer, present: RemoteSetup) -> None:
     )
     StripeCustomer.objects.filter(customer=customer).update(
         payment_method=present.payment_method,
-        told_digest=told_digest(customer=changed),
+        # What Stripe was told; what has changed here meanwhile is told with the next push.
+        told_digest=told_digest(customer=customer, payment_method=present.payment_method),
         card_asked_at=present.created_at,
     )
     queue(MIRROR_JOB, "payment_method", present.payment_method)
@@ -87,7 +86,7 @@ def _at_stripe(customer: Customer) -> str:
     known = StripeCustomer.objects.filter(customer=customer).first()
     if known is not None:
         return known.stripe_id
-    with only_worker(_lock_of(customer)) as alone:
+    with only_worker(lock_of_customer(customer_id=customer.pk)) as alone:
         if not alone:
             raise GatewayUnavailable(BUSY)
         stripe_id = gateway.ensure_customer(
@@ -98,7 +97,3 @@ def _at_stripe(customer: Customer) -> str:
             idempotency_key=f"customer:{told_digest(customer=customer)}:0",
         )
         return StripeCustomer.objects.get_or_create(customer=customer, defaults={"stripe_id": stripe_id})[0].stripe_id
-
-
-def _lock_of(customer: Customer) -> str:
-    return f"card of customer {customer.pk}"

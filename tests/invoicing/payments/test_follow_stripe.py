@@ -347,3 +347,29 @@ def test_a_settled_invoice_and_its_customer_are_mirrored_for_dj_stripe(sandbox, 
 
     mirrored = MirroredInvoice.objects.get()
     assert (mirrored.id, mirrored.stripe_data["status"]) == (remote_invoices(invoice)[0]["id"], "paid")
+
+
+def test_money_that_stripe_received_beside_a_transfer_waits_for_somebody(sandbox, listener):
+    invoice = an_issued_invoice()
+    run_queued_jobs()
+    sandbox.wait_until_delivered()
+    settle_payment(
+        invoice_id=invoice.pk, channel="manual", reference="SEPA 1", amount=invoice.total, received_at=now(), actor="t"
+    )
+
+    notices = deliver(sandbox, listener)
+    run_queued_jobs()
+
+    [paid] = [StripeNotice.objects.get(pk=one.pk) for one in notices if one.event_type == "invoice.paid"]
+    assert paid.processed_at is None
+    assert "Stripe has received USD 280.00" in paid.last_error
+    assert Payment.objects.count() == 1
+
+
+def test_news_of_an_invoice_that_is_only_to_come_is_about_none_of_ours(transactional_db):
+    an_issued_invoice()
+
+    receive("invoice.upcoming", {"object": "invoice", "customer": "cus_x"})
+    follow_notice(notice_id=StripeNotice.objects.get().pk, at=now())
+
+    assert outcome_of() == "ignored: not an invoice of ours"

@@ -8,10 +8,10 @@ import requests
 from django.db import connection
 from django.test import Client
 
-from billing_site.kernel.clock import now
 from billing_site.kernel.errors import Conflict
 from billing_site.sandbox.models import SandboxObject
 from invoicing.customers.models import Customer
+from invoicing.customers.operations import change_customer
 from invoicing.customers.portal_links import link_for
 from invoicing.payments.models import Payment, StripeCustomer
 from invoicing.payments.remote import GatewayUnavailable
@@ -71,12 +71,12 @@ def test_the_same_news_twice_and_the_customers_return_change_the_card_once(sandb
     customer = a_card_customer(card="")
     session = session_of(leave(begin_to_leave_card(customer=customer, **HERE)))
 
-    told = [follow_card(session=session, at=now()) for _ in range(2)]
+    told = [follow_card(session=session) for _ in range(2)]
     deliver(sandbox, listener)
     run_queued_jobs()
 
     assert told[0].endswith("is charged from now on")
-    assert told[1] == "stale: its card is charged already"
+    assert told[1] == "stale: its card was adopted already"
     changes = Customer.history.exclude(payment_method="")
     assert [row.history_change_reason for row in changes] == [f"customer cust_acme: left on Stripe's page {session}"]
 
@@ -90,11 +90,35 @@ def test_a_page_that_was_opened_earlier_does_not_bring_its_card_back(sandbox, li
         row.save()
     sessions = [session_of(leave(page, card)) for page, card in ((second, "pm_card_amex"), (first, "pm_card_visa"))]
 
-    told = [follow_card(session=session, at=now()) for session in sessions]
+    told = [follow_card(session=session) for session in sessions]
 
     assert told[1] == "stale: another card was left since"
     kept = SandboxObject.objects.get(id=Customer.objects.get().payment_method)
     assert kept.body["card"]["brand"] == "amex"
+
+
+def test_a_card_that_was_set_here_since_is_not_taken_back_by_a_page_that_is_opened_again(sandbox):
+    customer = a_card_customer(card="")
+    session = session_of(leave(begin_to_leave_card(customer=customer, **HERE)))
+    follow_card(session=session)
+    change_customer(
+        customer=Customer.objects.get(), changes={"payment_method": "pm_card_amex"}, actor="otto", reason="by phone"
+    )
+
+    page = in_portal(customer).get(f"/portal/card/?session={session}").content.decode()
+
+    assert Customer.objects.get().payment_method == "pm_card_amex"
+    assert "Thank you" not in page
+
+
+def test_a_page_of_somebody_else_is_not_followed_from_the_portal(sandbox):
+    other = a_card_customer("cust_other", card="")
+    session = session_of(leave(begin_to_leave_card(customer=other, **HERE)))
+
+    page = in_portal(a_card_customer(card="")).get(f"/portal/card/?session={session}").content.decode()
+
+    assert "Thank you" not in page
+    assert not Customer.objects.exclude(payment_method="").exists()
 
 
 def test_nobody_is_charged_by_a_page_on_which_no_card_was_left_or_that_is_somebody_elses(sandbox):
@@ -106,7 +130,7 @@ def test_nobody_is_charged_by_a_page_on_which_no_card_was_left_or_that_is_somebo
     )
     leave(stranger["url"])
 
-    told = [follow_card(session=one, at=now()) for one in (page.rpartition("/")[2], stranger["id"])]
+    told = [follow_card(session=one) for one in (page.rpartition("/")[2], stranger["id"])]
 
     assert "declined" in refused.text
     assert told == ["nothing to do: no card was left", "ignored: not a customer of ours"]
@@ -156,7 +180,7 @@ def test_where_the_house_asks_for_a_card_first_no_subscription_begins_without_on
         a_subscription(customer)
     by_transfer = a_subscription(a_customer("cust_manual", settlement_channel="manual"))
 
-    follow_card(session=session_of(leave(begin_to_leave_card(customer=customer, **HERE))), at=now())
+    follow_card(session=session_of(leave(begin_to_leave_card(customer=customer, **HERE))))
 
     assert a_subscription(Customer.objects.get(key="cust_acme")).pk
     assert by_transfer.pk

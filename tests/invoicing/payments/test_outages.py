@@ -221,6 +221,32 @@ def test_an_outage_that_somebody_takes_over_stays_until_somebody_ends_it(transac
 
 
 @pytest.mark.requirement("S2-032")
+def test_a_probe_under_way_does_not_undo_that_somebody_stops_the_calls(sandbox, three_failures, monkeypatch):
+    fail(3)
+    reach = gateway.reach
+
+    def stopped_meanwhile():
+        reach()
+        stopped()
+
+    monkeypatch.setattr(gateway, "reach", stopped_meanwhile)
+
+    told = probe_stripe(at=now() + timedelta(minutes=1))
+
+    assert told.endswith("somebody has decided otherwise meanwhile")
+    assert breaker.outage_now().is_by_hand
+    run_queued_jobs()
+    assert not [one for one in mail.outbox if "called again" in one.subject]
+
+
+def test_who_waits_for_a_turn_when_the_calls_are_stopped_does_not_go_out(sandbox, monkeypatch):
+    waited = pace.wait_for_turn
+    monkeypatch.setattr(pace, "wait_for_turn", lambda *, endpoint: (stopped(), waited(endpoint=endpoint)))
+
+    with pytest.raises(RailClosed):
+        gateway.reach()
+
+
 def test_staff_are_mailed_when_it_begins_and_when_it_ends_with_what_waits(sandbox, three_failures):
     an_issued_invoice()
     OrmQ.objects.all().delete()
