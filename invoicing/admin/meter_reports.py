@@ -22,7 +22,7 @@ from billing_site.display.admin import (
     go,
     moment_column,
 )
-from billing_site.display.figures import link, quantity
+from billing_site.display.figures import NOTHING, link, moment, quantity
 from billing_site.display.pills import AMBER, BLUE, GREY, RED, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
@@ -89,14 +89,14 @@ class MeterReportingAdmin(TrackedAdmin):
 
     list_display = (
         "usage",
-        "customer",
+        "state",
         "subscription_page",
         "mode",
         "event_name",
-        "state",
         moment_column("starts_at", "From"),
         moment_column("ends_at", "Until"),
         moment_column("looked_until", "Told until"),
+        "customer_page",
     )
     list_filter = ("mode", "meter")
     list_select_related = ("customer", "subscription", "meter")
@@ -132,7 +132,7 @@ class MeterReportingAdmin(TrackedAdmin):
         """Name the meter."""
         return reporting.meter.name
 
-    @admin.display(description="Customer")
+    @admin.display(description="Customer", ordering="customer__name")
     def customer_page(self, reporting: MeterReporting) -> SafeString:
         """Link to the customer."""
         return customer_link(reporting)
@@ -217,11 +217,11 @@ class MeterReportAdmin(ReadOnlyAdmin):
         "state",
         "says",
         "amount",
-        "account",
         moment_column("happened_at", "Used"),
-        "attempt_count",
-        moment_column("next_attempt_at", "Next attempt"),
         moment_column("sent_at", "Accepted"),
+        "attempt_count",
+        "next_attempt",
+        "account",
     )
     list_display_links = ("identifier",)
     list_filter = ("status", "kind", "reporting__mode")
@@ -241,7 +241,7 @@ class MeterReportAdmin(ReadOnlyAdmin):
         "attempt_count",
         "first_sent_at",
         "sent_at",
-        "next_attempt_at",
+        "next_attempt",
         "last_error",
         "stripe_request_id",
         "planned_at",
@@ -269,6 +269,11 @@ class MeterReportAdmin(ReadOnlyAdmin):
     def account(self, report: MeterReport) -> SafeString:
         """Link to the customer."""
         return customer_link(report.reporting)
+
+    @admin.display(description="Next attempt", ordering="next_attempt_at")
+    def next_attempt(self, report: MeterReport) -> SafeString:
+        """Show when it is tried again, if it is."""
+        return moment(report.next_attempt_at) if report.status == ReportStatus.PLANNED else NOTHING
 
     @admin.display(description="Settled by Stripe as")
     def reporting_page(self, report: MeterReport) -> SafeString:

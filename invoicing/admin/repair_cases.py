@@ -40,7 +40,7 @@ class CaseFilter(admin.SimpleListFilter):
 class RepairCaseAdmin(ReadOnlyAdmin):
     """What Stripe does not have as it should."""
 
-    list_display = ("subject", "state", "code", "account", "message", moment_column("opened_at", "Opened"))
+    list_display = ("subject", "state", "code", "message", moment_column("opened_at", "Opened"), "account")
     list_display_links = ("subject",)
     list_filter = (CaseFilter, "code")
     list_select_related = ("reporting__customer", "reporting__meter", "report")

@@ -143,7 +143,7 @@ class MeterReporting(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.meter_id} of {self.subscription_id} to {self.event_name}"
+        return f"{self.event_name} from {self.starts_at:%Y-%m-%d %H:%M} UTC"
 
 
 # Beside the guards of phases themselves, which cannot name a table that came after them.
