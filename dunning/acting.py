@@ -13,8 +13,8 @@ from billing_site.kernel.reasons import checked_reason
 from dunning.arrangements.queries import hold_of, open_promise
 from dunning.cases.arrears import Debt, debts_of, figures_of, locked_debts, owed
 from dunning.cases.models import CaseStep, DunningCase, Outcome
-from dunning.cases.operations import SWEEP, is_chased, lock_case, move_case, replan, steps_to_come, wait
-from dunning.core.calendar import Planned, days_late, is_allowed, local_day
+from dunning.cases.operations import SWEEP, is_chased, last_step, lock_case, move_case, replan, steps_to_come, wait
+from dunning.core.calendar import Planned, is_allowed, local_day, plan_after
 from dunning.core.case_life import CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.policy import Act
@@ -44,6 +44,8 @@ class Acting:
     case: DunningCase
     planned: Planned
     debts: Sequence[Debt]
+    delay_days: int
+    later: Sequence[Planned]
     at: datetime
     actor: str
     reason: str
@@ -67,15 +69,18 @@ def advance_case(*, case_id: int, at: datetime) -> CaseStep | None:
     return None
 
 
-def take_step_by_hand(*, case_id: int, at: datetime, actor: str, reason: str) -> CaseStep:
-    """Take the next step of a case now, before its day or in spite of a hold, as somebody decides.
+def take_step_by_hand(*, case_id: int, number: int, at: datetime, actor: str, reason: str) -> CaseStep:
+    """Take the next step of a case now, before its day or in spite of a hold, as somebody decides who was shown step `number`.
 
-    Raises Conflict where nothing is to come, or nothing is owed any more, and what the step itself raises.
+    Raises Conflict where another step is the next one by now, nothing is to come, or nothing is owed any more, and what the step itself raises.
     """
     said = checked_reason(reason=reason)
     _ask_stripe(DunningCase.objects.select_related("customer").get(pk=case_id), at=at)
     with transaction.atomic():
         case = lock_case(case_id=case_id)
+        ahead = steps_to_come(case=case)
+        if ahead and ahead[0].number != number:
+            raise Conflict(f"step {number} is not the next one any more: look at the case again", field="case")
         try:
             return _take(case, at=at, actor=actor, reason=said)
         except Waits as waits:
@@ -121,11 +126,19 @@ def _take(case: DunningCase, *, at: datetime, actor: str, reason: str) -> CaseSt
     amount = owed(debts, currency=case.customer.currency)
     if amount.amount < terms.minimum(case.customer.currency):
         raise Waits(f"{money_text(money=amount)} are less than what is chased")
-    acting = Acting(case, ahead[0], debts, at, actor, reason)
+    before = last_step(case=case)
+    # As it is taken now: what follows keeps its distance, and that is what the customer is told.
+    delay_days, later = plan_after(
+        taken=ahead[0],
+        done_at=at,
+        terms=terms,
+        anchor=case.anchor,
+        zone=ZoneInfo(case.customer.timezone),
+        delay_days=before.delay_days if before else 0,
+    )
+    acting = Acting(case, ahead[0], debts, delay_days, later, at, actor, reason)
     skipped = _act(acting)
-    notice = "" if skipped else _tell(acting, later=ahead[1:])
-    zone = ZoneInfo(case.customer.timezone)
-    before = case.steps.order_by("-number").values_list("delay_days", flat=True).first() or 0
+    notice = "" if skipped else _tell(acting)
     step = CaseStep.objects.create(
         case=case,
         number=ahead[0].number,
@@ -134,7 +147,7 @@ def _take(case: DunningCase, *, at: datetime, actor: str, reason: str) -> CaseSt
         notice=notice,
         due_at=ahead[0].due_at,
         done_at=at,
-        delay_days=before + days_late(due=ahead[0].due_at, done=at, zone=zone),
+        delay_days=delay_days,
         outcome=Outcome.SKIPPED if skipped else Outcome.DONE,
         why=(skipped or reason)[:500],
         currency=case.customer.currency,
@@ -142,7 +155,7 @@ def _take(case: DunningCase, *, at: datetime, actor: str, reason: str) -> CaseSt
         figures=figures_of(debts),
         actor=actor,
     )
-    _go_on(acting, is_last=len(ahead) == 1)
+    _go_on(acting)
     return step
 
 
@@ -199,7 +212,7 @@ def _charge(acting: Acting) -> str:
     return "" if any(planned) else "there is no card that may be charged again"
 
 
-def _tell(acting: Acting, *, later: Sequence[Planned]) -> str:
+def _tell(acting: Acting) -> str:
     """Plan the notice of a step; returns its kind, "" for none."""
     kind = kind_told(step_notice=acting.planned.step.notice, debts=acting.debts)
     if kind is None:
@@ -209,7 +222,7 @@ def _tell(acting: Acting, *, later: Sequence[Planned]) -> str:
         kind=kind,
         reference=f"{acting.case.pk}:{acting.planned.number}",
         invoice_ids=[debt.invoice_id for debt in acting.debts],
-        acts_on=next_grave_day(later=later, zone=ZoneInfo(acting.case.customer.timezone)),
+        acts_on=next_grave_day(later=acting.later, zone=ZoneInfo(acting.case.customer.timezone)),
         at=acting.at,
     )
     return kind.value
@@ -230,11 +243,11 @@ def next_grave_day(*, later: Sequence[Planned], zone: ZoneInfo) -> date | None:
     return next((local_day(at=one.due_at, zone=zone) for one in later if one.step.is_grave), None)
 
 
-def _go_on(acting: Acting, *, is_last: bool) -> None:
+def _go_on(acting: Acting) -> None:
     case, at, actor = acting.case, acting.at, acting.actor
     if acting.planned.step.act is Act.HAND_OVER:
         move_case(case=case, to=CaseState.HANDED_OVER, at=at, actor=actor, reason=_because(acting))
-    elif is_last:
+    elif not acting.later:
         move_case(case=case, to=CaseState.EXHAUSTED, at=at, actor=actor, reason="all steps of its policy are done")
     else:
         replan(case=case)

@@ -12,10 +12,9 @@ from dunning.arrangements.queries import holds_at, open_promises
 from dunning.cases.arrears import Debt, all_debts, oldest, owed
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import steps_after
-from dunning.core.calendar import Planned, plan
+from dunning.core.calendar import Anchor, Planned, first_allowed, plan, plan_after
 from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind
-from dunning.core.policy import PolicyTerms
 from dunning.notices.queries import language_for, words_for
 from dunning.notices.templates import TemplateVersion
 from dunning.policies.models import PolicyVersion
@@ -48,16 +47,20 @@ def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
     last_steps = CaseStep.objects.filter(case__in=due).order_by("case", "-number").distinct("case")
     last = {step.case_id: step for step in last_steps}
     for case in due.order_by("pk"):
-        ahead = steps_after(case=case, last=last.get(case.pk))
-        late = debts.get(case.customer_id, [])
-        rows += _steps(case.customer, case, case.policy, ahead, late, against, at, until)
+        done = last.get(case.pk)
+        ahead = steps_after(case=case, last=done)
+        chase = Chase(case.customer, case, case.policy, case.anchor, done.delay_days if done else 0)
+        rows += _steps(chase, ahead, debts.get(case.customer_id, []), against, at, until)
     customers = list(Customer.objects.filter(pk__in=set(debts) - chased).order_by("pk"))
     policies = policies_for(customers=[customer.pk for customer in customers], at=at)
     for customer in customers:
         policy = policies[customer.pk]
         late = [debt for debt in debts[customer.pk] if debt.counts(terms=policy.read)]
         if late:
-            rows += _steps(customer, None, policy, _planned(policy.read, customer, late), late, against, at, until)
+            zone = ZoneInfo(customer.timezone)
+            _, anchor = oldest(late, terms=policy.read, zone=zone)
+            ahead = plan(terms=policy.read, anchor=anchor, zone=zone)
+            rows += _steps(Chase(customer, None, policy, anchor, 0), ahead, late, against, at, until)
     return sorted(rows, key=lambda row: (row.planned.due_at, row.customer.pk))
 
 
@@ -66,24 +69,26 @@ def tomorrow_ends(*, at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=2)
 
 
-def _planned(terms: PolicyTerms, customer: Customer, late: Sequence[Debt]) -> Sequence[Planned]:
-    """Return the steps of a case that is not opened yet: the first when it is due, and none that its lateness would put off."""
-    zone = ZoneInfo(customer.timezone)
-    _, anchor = oldest(late, terms=terms, zone=zone)
-    return plan(terms=terms, anchor=anchor, zone=zone)
+@dataclass(frozen=True)
+class Chase:
+    """A case, or one that would be opened: of whom, under which policy, from which day on, and by how many days it is late by now."""
+
+    customer: Customer
+    case: DunningCase | None
+    policy: PolicyVersion
+    anchor: Anchor
+    delay_days: int
 
 
 def _steps(
-    customer: Customer,
-    case: DunningCase | None,
-    policy: PolicyVersion,
-    planned: Sequence[Planned],
+    chase: Chase,
+    ahead: Sequence[Planned],
     late: Sequence[Debt],
     against: dict[int, str],
     at: datetime,
     until: datetime,
 ) -> Iterator[Rehearsed]:
-    zone, terms = ZoneInfo(customer.timezone), policy.read
+    customer, zone, terms = chase.customer, ZoneInfo(chase.customer.timezone), chase.policy.read
     chased = [debt for debt in late if debt.counts(terms=terms)]
     amount = owed(chased, currency=customer.currency)
     language = language_for(customer=customer)
@@ -92,13 +97,18 @@ def _steps(
         why_not = "nothing is late any more"
     elif amount.amount < terms.minimum(customer.currency):
         why_not = "less than what is chased"
-    for place, one in enumerate(planned):
-        # Of a case that is behind only the first is taken: what follows keeps its distance.
-        if one.due_at > until or (place and planned[0].due_at < at):
-            return
+    delay_days = chase.delay_days
+    while ahead and ahead[0].due_at <= until:
+        one = ahead[0]
+        # What is behind is taken now, and what follows keeps its distance from that.
+        taken_at = first_allowed(at=max(at, one.due_at), terms=terms, zone=zone)
+        delay_days, ahead = plan_after(
+            taken=one, done_at=taken_at, terms=terms, anchor=chase.anchor, zone=zone, delay_days=delay_days
+        )
         kind = kind_told(step_notice=one.step.notice, debts=chased)
-        acts_on = next_grave_day(later=planned[place + 1 :], zone=zone)
-        yield Rehearsed(customer, case, policy, one, amount, kind.value if kind else "", language, acts_on, why_not)
+        acts_on = next_grave_day(later=ahead, zone=zone)
+        told = kind.value if kind else ""
+        yield Rehearsed(customer, chase.case, chase.policy, one, amount, told, language, acts_on, why_not)
 
 
 def _against(at: datetime) -> dict[int, str]:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from django.db import InterfaceError
+
 from billing_site.kernel.errors import BillingError
 from dunning.acting import advance_case
 from dunning.arrangements.queries import open_promises
@@ -91,7 +93,7 @@ def _restore(report: SweepReport, *, at: datetime) -> None:
 
 
 class _told:  # noqa: N801 - reads as a statement
-    """Let a failure that is foreseen stop one case and no other, and be told in the report."""
+    """Let a failure stop one case and no other, and be told in the report; one that nobody foresaw with its trace in the log."""
 
     def __init__(self, report: SweepReport, subject: str) -> None:
         self.report, self.subject = report, subject
@@ -100,8 +102,13 @@ class _told:  # noqa: N801 - reads as a statement
         pass
 
     def __exit__(self, _kind: object, problem: BaseException | None, _trace: object) -> bool:
-        if not isinstance(problem, BillingError):
+        if isinstance(problem, BillingError):
+            logger.warning("dunning of %s stands still: %s", self.subject, problem)
+            self.report.failures.append((self.subject, problem.message))
+            return True
+        # Without a connection to the database nothing can be done about any case.
+        if not isinstance(problem, Exception) or isinstance(problem, InterfaceError):
             return False
-        logger.warning("dunning of %s stands still: %s", self.subject, problem)
-        self.report.failures.append((self.subject, problem.message))
+        logger.error("dunning of %s fails", self.subject, exc_info=problem)
+        self.report.failures.append((self.subject, f"{type(problem).__name__}: {problem}"))
         return True

@@ -27,7 +27,7 @@ from billing_site.display.figures import NOTHING, day, link, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from dunning.acting import take_step_by_hand
-from dunning.admin.forms import HoldForm, ObjectionForm, PromiseForm
+from dunning.admin.forms import HoldForm, ObjectionForm, PromiseForm, StepForm
 from dunning.arrangements.models import Objection, Promise
 from dunning.arrangements.operations import (
     decide_objection,
@@ -289,16 +289,17 @@ class DunningCaseAdmin(ReadOnlyAdmin):
         )
 
     def step(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Take the next step now."""
+        """Take the next step now: the one that is shown, or none."""
         case = self.row_or_404(request, str(object_id))
         ahead = steps_to_come(case=case)
         what = ACT_WORDS[ahead[0].step.act] if ahead else "nothing is to come"
-        return self._confirm(
+        return self._arrange(
             request,
             object_id,
+            form=StepForm(request.POST or None, initial={"number": ahead[0].number if ahead else 0}),
+            deed=lambda case, form, **who: take_step_by_hand(case_id=case.pk, number=form["number"], at=now(), **who),
             title=f"Take the next step now: {what}",
             effect="It is taken before its day, and in spite of a hold or a promise; not if nothing is owed any more.",
-            deed=lambda case, **who: take_step_by_hand(case_id=case.pk, at=now(), **who),
         )
 
     def hand_over(self, request: HttpRequest, object_id: int) -> HttpResponse:

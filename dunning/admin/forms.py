@@ -30,6 +30,12 @@ class HoldForm(ReasonForm):
     field_order = ("kind", "until", "reason")
 
 
+class StepForm(ReasonForm):
+    """Which step was shown to whoever takes it."""
+
+    number = forms.IntegerField(widget=forms.HiddenInput())
+
+
 class PromiseForm(ReasonForm):
     """What is promised, a line for each day."""
 

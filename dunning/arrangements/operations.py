@@ -16,6 +16,7 @@ from dunning.cases.arrears import locked_debts, owed
 from dunning.cases.operations import lock_case
 from dunning.core.calendar import local_day
 from invoicing.customers.models import Customer
+from invoicing.customers.operations import lock_customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 
 INSTALMENTS_MAX = 24
@@ -39,6 +40,8 @@ def hold_dunning(
         raise InvalidInput(f"must be one of {', '.join(HoldKind.values)}", field="kind")
     if until is not None and until <= at:
         raise InvalidInput("a hold ends later than it begins", field="until")
+    # Whoever takes a step holds the same lock: it is taken before the hold, or not at all.
+    customer = lock_customer(customer_id=customer.pk)
     if customer.billed_to_id is not None:
         raise Conflict(f"{customer} is billed to another customer: hold that", field="customer")
     return Hold.objects.create(customer=customer, kind=kind, starts_at=at, until=until, actor=actor, reason=said)
@@ -48,9 +51,11 @@ def hold_dunning(
 def lift_hold(*, hold_id: int, at: datetime, actor: str, reason: str) -> Hold:
     """Lift a hold: what was due meanwhile is done from now on, at the same distances. The same a second time is the one that was lifted."""
     said = checked_reason(reason=reason)
-    hold = Hold.objects.select_for_update().filter(pk=hold_id).first()
-    if hold is None:
+    held = Hold.objects.filter(pk=hold_id).values_list("customer", flat=True).first()
+    if held is None:
         raise NotFound("there is no such hold", field="hold")
+    lock_customer(customer_id=held)
+    hold = Hold.objects.select_for_update().get(pk=hold_id)
     if hold.ended_at is None:
         hold.ended_at, hold.ended_by, hold.ended_because = max(at, hold.starts_at), actor, said
         hold.save(update_fields=["ended_at", "ended_by", "ended_because"])
@@ -61,9 +66,12 @@ def lift_hold(*, hold_id: int, at: datetime, actor: str, reason: str) -> Hold:
 def object_to(*, invoice_id: int, amount: Money, at: datetime, actor: str, reason: str) -> Objection:
     """Leave a part of an invoice alone until it is decided about; the rest of it is chased. Raises InvalidInput, NotFound, Conflict."""
     said = checked_reason(reason=reason)
-    invoice = Invoice.objects.select_for_update(no_key=True).filter(pk=invoice_id).first()
-    if invoice is None:
+    owing = Invoice.objects.filter(pk=invoice_id).values_list("customer", flat=True).first()
+    if owing is None:
         raise NotFound("there is no such invoice", field="invoice")
+    # First, as whoever takes a step: what it reads of objections stays so until it is done.
+    lock_customer(customer_id=owing)
+    invoice = Invoice.objects.select_for_update(no_key=True).get(pk=invoice_id)
     if invoice.status != InvoiceStatus.ISSUED:
         raise Conflict(f"{invoice} is not open: nothing of it is chased", field="invoice")
     if amount.currency.code != invoice.currency or not is_rounded(amount) or not amount.amount > 0:
@@ -81,9 +89,11 @@ def object_to(*, invoice_id: int, amount: Money, at: datetime, actor: str, reaso
 def decide_objection(*, objection_id: int, at: datetime, actor: str, reason: str) -> Objection:
     """End an objection: what is still open of its invoice is chased again, from its first step on where its case was closed."""
     said = checked_reason(reason=reason)
-    objection = Objection.objects.select_for_update().filter(pk=objection_id).first()
-    if objection is None:
+    owing = Objection.objects.filter(pk=objection_id).values_list("invoice__customer", flat=True).first()
+    if owing is None:
         raise NotFound("there is no such objection", field="objection")
+    lock_customer(customer_id=owing)
+    objection = Objection.objects.select_for_update().get(pk=objection_id)
     if objection.ended_at is None:
         objection.ended_at, objection.ended_by, objection.ended_because = max(at, objection.opened_at), actor, said
         objection.save(update_fields=["ended_at", "ended_by", "ended_because"])

@@ -100,6 +100,19 @@ def plan(
     return found
 
 
+def plan_after(
+    *, taken: Planned, done_at: datetime, terms: PolicyTerms, anchor: Anchor, zone: ZoneInfo, delay_days: int
+) -> tuple[int, Sequence[Planned]]:
+    """Return by how many days what follows a step is late once that is taken at a moment, and when it is due then.
+
+    `delay_days` are those of the steps before it.
+    """
+    delay = delay_days + days_late(due=taken.due_at, done=done_at, zone=zone)
+    done_on = local_day(at=done_at, zone=zone)
+    ahead = plan(terms=terms, anchor=anchor, zone=zone, done=taken.number, done_on=done_on, delay_days=delay)
+    return delay, ahead
+
+
 def days_late(*, due: datetime, done: datetime, zone: ZoneInfo) -> int:
     """Return by how many local days something was done later than it was due: what follows keeps its distance from it."""
     return max(0, (local_day(at=done, zone=zone) - local_day(at=due, zone=zone)).days)

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from moneyed import Money
 
 from dunning.cases.models import CaseStep, DunningCase
+from dunning.notices.models import Notice
 from dunning.policies.operations import assign_policy, ensure_presets
 from dunning.sweep import SweepReport, sweep_dunning
 from invoicing.customers.models import Customer
@@ -69,6 +70,12 @@ def told(steps: list[CaseStep], customer: Customer) -> list[tuple[str, str, str]
     """Steps as (local moment, act, notice)."""
     zone = ZoneInfo(customer.timezone)
     return [(f"{step.done_at.astimezone(zone):%m-%d %H:%M}", step.act, step.notice) for step in steps]
+
+
+def days_told(customer: Customer) -> list[str | None]:
+    """The days on which something follows, as the notices to a customer name them."""
+    notices = Notice.objects.filter(customer=customer).order_by("pk")
+    return [str(notice.acts_on) if notice.acts_on else None for notice in notices]
 
 
 def pay(invoice: Invoice, at: datetime, amount: str = "") -> Payment:

@@ -8,6 +8,7 @@ from django.db import connection, transaction
 
 from billing_site.kernel.clock import now
 from dunning.acting import advance_case
+from dunning.arrangements.operations import hold_dunning, object_to
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import open_case
 from dunning.closing import close_if_settled
@@ -61,6 +62,52 @@ def test_a_payment_that_is_being_recorded_is_waited_for_and_nobody_is_suspended(
     assert outcome == [None]
     assert state_of(customer=case.customer) != "suspended"
     assert access(case.customer, at) == (True, "active")
+
+
+def test_a_hold_that_is_being_written_down_is_waited_for_and_nobody_is_suspended() -> None:
+    case = about_to_be_suspended()
+    at = local("2026-08-23 09:00", case.customer)
+    outcome = []
+
+    def suspend() -> None:
+        try:
+            outcome.append(advance_case(case_id=case.pk, at=at))
+        finally:
+            connection.close()
+
+    sweep = threading.Thread(target=suspend)
+    with transaction.atomic():
+        hold_dunning(customer=case.customer, kind="legal", until=None, at=at, **WHO)
+        sweep.start()
+        sweep.join(timeout=0.5)
+        assert sweep.is_alive() and outcome == [], "it waits for the customer's lock"
+    sweep.join()
+
+    case.refresh_from_db()
+    assert (outcome, case.waits_because[:5]) == ([None], "held:")
+    assert state_of(customer=case.customer) != "suspended"
+
+
+def test_an_objection_that_is_being_written_down_is_waited_for() -> None:
+    case = about_to_be_suspended()
+    at = local("2026-08-23 09:00", case.customer)
+    outcome = []
+
+    def suspend() -> None:
+        try:
+            outcome.append(advance_case(case_id=case.pk, at=at))
+        finally:
+            connection.close()
+
+    sweep = threading.Thread(target=suspend)
+    with transaction.atomic():
+        object_to(invoice_id=case.anchor_invoice_id, amount=case.anchor_invoice.amount_due, at=at, **WHO)
+        sweep.start()
+        sweep.join(timeout=0.5)
+        assert sweep.is_alive() and outcome == []
+    sweep.join()
+
+    assert outcome == [None], "what is objected to is not chased, and nothing breaks"
 
 
 def test_a_payment_after_the_suspension_was_decided_gives_service_back_with_its_commit() -> None:

@@ -25,7 +25,19 @@ from invoicing.payments.models import PaymentFailure
 from invoicing.subscriptions.start import start_subscription
 from invoicing.workflows.run_billing import issue_billing
 from invoicing.workflows.write_off_invoice import write_off_invoice
-from tests.dunning.chasing import WHO, access, by_policy, case_of, chase, late_customer, local, pay, told, turn
+from tests.dunning.chasing import (
+    WHO,
+    access,
+    by_policy,
+    case_of,
+    chase,
+    days_told,
+    late_customer,
+    local,
+    pay,
+    told,
+    turn,
+)
 from tests.factories import AUGUST, a_customer, a_subscription
 from tests.invoicing.selling import item, once
 
@@ -204,6 +216,7 @@ def test_what_was_missed_is_made_up_for_at_the_distances_of_the_policy() -> None
         ("10-07 12:00", "restrict", "restricted"),
         ("10-08 12:00", "suspend", "suspended"),
     ]
+    assert days_told(customer) == ["2026-10-07", "2026-10-07", "2026-10-08", None], "not in August: as it will be"
 
 
 def test_a_hold_stops_everything_and_once_it_is_lifted_the_distances_stay() -> None:
@@ -225,6 +238,7 @@ def test_a_hold_stops_everything_and_once_it_is_lifted_the_distances_stay() -> N
         ("09-23 09:00", "restrict", "restricted"),
         ("09-24 09:00", "suspend", "suspended"),
     ]
+    assert days_told(customer)[1:] == ["2026-09-23", "2026-09-24", None]
 
 
 def test_a_promise_is_waited_for_kept_and_reminded_of() -> None:

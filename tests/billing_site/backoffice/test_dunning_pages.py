@@ -67,7 +67,10 @@ def test_people_hold_promise_object_and_take_a_step_by_hand(finance: Client, cas
     assert finance.post(f"{page}object/", objected).status_code == 302
     assert finance.post(f"{page}decide/", WHY).status_code == 302
     assert Objection.objects.get().ended_because == "as they asked"
-    assert finance.post(f"{page}step/", WHY).status_code == 302
+    assert 'name="number" value="2"' in finance.get(f"{page}step/").content.decode()
+    stale = finance.post(f"{page}step/", WHY | {"number": "1"}, follow=True)
+    assert "step 1 is not the next one any more" in text_of(stale) and case.steps.count() == 1
+    assert finance.post(f"{page}step/", WHY | {"number": "2"}).status_code == 302
     assert [bool(step.why) for step in case.steps.order_by("number")] == [False, True]
     assert finance.post(f"{page}hand_over/", WHY).status_code == 302
     case.refresh_from_db()
