@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
+from moneyed import Money
 
 from billing_site.kernel.money import total
 from dunning.arrangements.models import Instalment, Promise, PromiseOutcome
@@ -13,7 +14,7 @@ from dunning.arrangements.queries import hold_of, open_promise, paid_since
 from dunning.cases.arrears import Debt, locked_debts
 from dunning.cases.models import DunningCase
 from dunning.cases.operations import SWEEP, is_chased, lock_case, move_case
-from dunning.core.calendar import is_allowed, local_day
+from dunning.core.calendar import is_allowed, local_day, next_weekday
 from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.restoring import is_refused, tell_restored
@@ -24,9 +25,13 @@ from invoicing.customers.operations import lock_customer
 from invoicing.customers.restrictions import lift_restriction
 from invoicing.invoices.models import InvoiceStatus
 from invoicing.invoices.printed_text import money_text
+from invoicing.payments.models import PushIntent
+from invoicing.workflows.follow_stripe import follow_invoice
 
 # So long before its day an instalment is told of.
 TOLD_AHEAD = timedelta(days=2)
+# So long what is late besides what was promised does not end the promise.
+TOLERATED = timedelta(days=7)
 
 
 @transaction.atomic
@@ -97,31 +102,74 @@ def _give_service_again(case: DunningCase, *, at: datetime) -> None:
         tell_restored(case=case, at=at)
 
 
-@transaction.atomic
 def look_at_promise(*, promise_id: int, at: datetime) -> str:
-    """See whether a promise is kept so far: remind of what is due soon, end it as broken a day after an instalment that was not paid; returns its outcome."""
+    """See whether a promise is kept so far: remind of what is due soon, end it once it is kept or broken; returns its outcome.
+
+    It is broken a bank day after an instalment that was not paid, and when nobody is kept awake by that; Stripe is asked before. Something
+    else that is late for a week ends it, too: what is late is chased together. Raises GatewayUnavailable.
+    """
+    promise = Promise.objects.select_related("case__customer", "case__policy").get(pk=promise_id)
+    if _missed(promise, at=at) is not None and _may_tell(promise.case, at=at):
+        for intent in PushIntent.objects.filter(invoice__in=promise.invoices, stripe_invoice_id__isnull=False):
+            follow_invoice(intent_id=intent.pk, at=at)
+    return _judge(promise_id, at=at)
+
+
+@transaction.atomic
+def _judge(promise_id: int, *, at: datetime) -> str:
     case = lock_case(case_id=Promise.objects.values_list("case", flat=True).get(pk=promise_id))
     promise = Promise.objects.select_for_update().get(pk=promise_id)
     if promise.ended_at is not None:
         return str(promise.outcome)
-    zone = ZoneInfo(case.customer.timezone)
-    today = local_day(at=at, zone=zone)
-    debts = [debt for debt in locked_debts(customer_id=case.customer_id, at=at) if debt.invoice_id in promise.invoices]
-    currency = case.customer.currency
-    paid, instalments = paid_since(promise=promise, currency=currency), list(promise.instalments.order_by("number"))
-    for place, one in enumerate(instalments, start=1):
-        promised = total((earlier.amount for earlier in instalments[:place]), currency)
-        if paid >= promised:
-            continue
-        if one.due_date < today and debts:
-            reason = f"{money_text(money=promised)} were promised by {one.due_date}, {money_text(money=paid)} came"
-            end_promise(promise_id=promise.pk, outcome=PromiseOutcome.BROKEN, at=at, actor=SWEEP, reason=reason)
-            _tell_of(NoticeKind.PROMISE_BROKEN, f"promise:{promise.pk}:broken", case, debts, at=at)
-            return PromiseOutcome.BROKEN
-        if one.due_date - TOLD_AHEAD <= today and _may_tell(case, at=at):
-            _tell_instalment(one, case, debts, at=at)
-        break
+    promise.case = case
+    today = local_day(at=at, zone=ZoneInfo(case.customer.timezone))
+    late = locked_debts(customer_id=case.customer_id, at=at)
+    debts = [debt for debt in late if debt.invoice_id in promise.invoices]
+    others = [debt for debt in late if debt not in debts and debt.due_date + TOLERATED < today]
+    if others:
+        reason = f"{others[0].number} is late, too: what is late is chased together"
+        return _end(promise, PromiseOutcome.WITHDRAWN, reason, at=at)
+    waited_for = _unpaid(promise)
+    if waited_for is None:
+        return _end(promise, PromiseOutcome.KEPT, "all that was promised is paid", at=at)
+    if not debts or not _may_tell(case, at=at):
+        return ""
+    missed = _missed(promise, at=at)
+    if missed is not None:
+        promised, paid = _promised_until(missed), _paid(promise)
+        reason = f"{money_text(money=promised)} were promised by {missed.due_date}, {money_text(money=paid)} came"
+        _tell_of(NoticeKind.PROMISE_BROKEN, f"promise:{promise.pk}:broken", case, debts, at=at)
+        return _end(promise, PromiseOutcome.BROKEN, reason, at=at)
+    if waited_for.due_date - TOLD_AHEAD <= today:
+        _tell_instalment(waited_for, case, debts, at=at)
     return ""
+
+
+def _end(promise: Promise, outcome: PromiseOutcome, reason: str, *, at: datetime) -> str:
+    return str(end_promise(promise_id=promise.pk, outcome=outcome, at=at, actor=SWEEP, reason=reason).outcome)
+
+
+def _missed(promise: Promise, *, at: datetime) -> Instalment | None:
+    """Return the instalment that was to be here by now, the next bank day after its own included; None where there is none."""
+    unpaid = _unpaid(promise)
+    today = local_day(at=at, zone=ZoneInfo(promise.case.customer.timezone))
+    return unpaid if unpaid is not None and next_weekday(day=unpaid.due_date) < today else None
+
+
+def _unpaid(promise: Promise) -> Instalment | None:
+    """Return the first instalment that what was paid does not cover; None where all is paid."""
+    paid = _paid(promise)
+    return next((one for one in promise.instalments.order_by("number") if _promised_until(one) > paid), None)
+
+
+def _promised_until(instalment: Instalment) -> Money:
+    earlier = Instalment.objects.filter(promise=instalment.promise_id, number__lte=instalment.number)
+    return total((one.amount for one in earlier), instalment.currency)
+
+
+def _paid(promise: Promise) -> Money:
+    customer = promise.case.customer
+    return paid_since(promise=promise, currency=customer.currency, zone=ZoneInfo(customer.timezone))
 
 
 def _may_tell(case: DunningCase, *, at: datetime) -> bool:

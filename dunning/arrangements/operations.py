@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
@@ -20,6 +20,8 @@ from invoicing.customers.operations import lock_customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 
 INSTALMENTS_MAX = 24
+# Nobody is left alone for longer by one promise.
+PROMISED_DAYS_MAX = 366
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ def _check(instalments: Sequence[NewInstalment], *, late: Money, today: date) ->
     days = [one.due_date for one in instalments]
     if days != sorted(set(days)) or days[0] < today:
         raise InvalidInput("the days run from today on, each once", field="instalments")
+    if days[-1] > today + timedelta(days=PROMISED_DAYS_MAX):
+        raise InvalidInput(f"the last day is at most {PROMISED_DAYS_MAX} days away", field="instalments")
     if any(
         one.amount.currency.code != currency or one.amount.amount <= 0 or not is_rounded(one.amount)
         for one in instalments

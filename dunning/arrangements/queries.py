@@ -1,13 +1,15 @@
 """What keeps dunning of a customer from going on at a moment."""
 
-from datetime import datetime
+from datetime import datetime, time
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from django.db.models import Q, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import round_money
 from dunning.arrangements.models import Hold, Promise
+from dunning.core.calendar import local_day, local_moment
 from invoicing.payments.models import Payment
 
 
@@ -31,7 +33,12 @@ def open_promise(*, case_id: int) -> Promise | None:
     return open_promises().filter(case=case_id).first()
 
 
-def paid_since(*, promise: Promise, currency: str) -> Money:
-    """Return what was paid for the invoices of a promise since it was made."""
-    paid = Payment.objects.filter(invoice__in=promise.invoices, received_at__gte=promise.made_at, currency=currency)
+def paid_since(*, promise: Promise, currency: str, zone: ZoneInfo) -> Money:
+    """Return what was paid for the invoices of a promise since it was made.
+
+    A bank tells only the day: what came on the day of the promise, and was heard of after it, counts.
+    """
+    began = local_moment(day=local_day(at=promise.made_at, zone=zone), hour=time(), zone=zone)
+    since = Q(received_at__gte=promise.made_at) | Q(received_at__gte=began, recorded_at__gte=promise.made_at)
+    paid = Payment.objects.filter(since, invoice__in=promise.invoices, currency=currency)
     return round_money(paid.aggregate(amount=Sum("amount"))["amount"] or Decimal(0), currency)

@@ -81,7 +81,8 @@ def oldest(debts: Iterable[Debt], *, terms: PolicyTerms, zone: ZoneInfo) -> tupl
 
 
 def _late(*, at: datetime) -> "QuerySet[Invoice]":
-    refusals = PaymentFailure.objects.filter(invoice=OuterRef("pk"), occurred_at__lte=at)
+    # Who mistypes a card on Stripe's page before the due date is late with nothing by that.
+    refusals = PaymentFailure.objects.filter(invoice=OuterRef("pk"), occurred_at__lte=at, by_customer=False)
     # Nowhere is it later than a day after UTC.
     day = at.date() + timedelta(days=1)
     objections = Objection.objects.filter(invoice=OuterRef("pk"), ended_at=None)

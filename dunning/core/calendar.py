@@ -118,6 +118,14 @@ def days_late(*, due: datetime, done: datetime, zone: ZoneInfo) -> int:
     return max(0, (local_day(at=done, zone=zone) - local_day(at=due, zone=zone)).days)
 
 
+def next_weekday(*, day: date) -> date:
+    """Return the next day after a day on which banks work, as far as the week says."""
+    found = day + timedelta(days=1)
+    while found.isoweekday() > 5:
+        found += timedelta(days=1)
+    return found
+
+
 def _is_working(day: date, terms: PolicyTerms) -> bool:
     return not terms.business_days or (day.weekday() not in terms.weekend and day not in terms.holidays)
 

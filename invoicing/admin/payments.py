@@ -109,7 +109,7 @@ class PaymentFailureAdmin(ReadOnlyAdmin):
     search_fields = ("reference", "message", "invoice__number", "invoice__customer__key")
     list_select_related = ("invoice",)
     ordering = ("-occurred_at", "-id")
-    fields = ("invoice_link", "code", "message", "reference", "occurred_at")
+    fields = ("invoice_link", "code", "message", "reference", "occurred_at", "by_customer")
     readonly_fields = fields
     empty_message = "A declined card leaves a row here, with the bank's reason."
 

@@ -76,6 +76,11 @@ def charge_again(*, attempt_id: int, at: datetime) -> ChargeAttempt:
     return attempt
 
 
+def is_being_charged(*, invoice_id: int) -> bool:
+    """Say whether we are charging an invoice at this moment: news of it may come before our own record."""
+    return ChargeAttempt.objects.filter(invoice=invoice_id, status=ChargeStatus.PLANNED, attempt_count__gt=0).exists()
+
+
 @transaction.atomic
 def sweep_charges(*, at: datetime) -> int:
     """Queue the attempts whose next try is due: after a failure, a killed worker, a lost job; returns how many."""

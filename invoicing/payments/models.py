@@ -152,13 +152,19 @@ class Payment(models.Model):
 
 
 class PaymentFailure(models.Model):
-    """An attempt to collect that was refused, with the reason for the customer and for us."""
+    """An attempt to collect that was refused, with the reason for the customer and for us.
+
+    What the customer tried by itself before the due date, and mistyped, makes nobody late.
+    """
 
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="payment_failures")
     reference = models.CharField(max_length=200, unique=True)
     code = models.CharField(max_length=100)
     message = models.CharField(max_length=500)
     occurred_at = models.DateTimeField()
+    by_customer = models.BooleanField(
+        "tried by the customer", default=False, help_text="On Stripe's page, of an invoice that we do not charge."
+    )
 
     objects = models.Manager["PaymentFailure"]()
 

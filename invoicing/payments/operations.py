@@ -44,7 +44,7 @@ def record_payment(
 
 
 def record_failure(
-    *, invoice_id: int, reference: str, code: str, message: str, occurred_at: datetime
+    *, invoice_id: int, reference: str, code: str, message: str, occurred_at: datetime, by_customer: bool = False
 ) -> tuple[PaymentFailure, bool]:
     """Record a refused attempt to collect, once for each reference; returns it and whether it is new."""
     assert reference, "a refusal without reference could be recorded twice"
@@ -55,5 +55,6 @@ def record_failure(
             "code": code[:100] or "unknown",
             "message": message[:500] or "Stripe gave no reason.",
             "occurred_at": occurred_at,
+            "by_customer": by_customer,
         },
     )

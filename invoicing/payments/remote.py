@@ -94,7 +94,7 @@ class RemoteInvoice:
     """An invoice as Stripe holds it at this moment.
 
     `status` is draft, open, paid, void or uncollectible; `payment_reference` the id of the latest charge
-    (or of the payment intent while there is none, "" without either).
+    (or of the payment intent while there is none, "" without either). `is_charged` says whether we charge it; else its customer pays it.
     """
 
     id: str
@@ -108,6 +108,7 @@ class RemoteInvoice:
     failure_code: str
     failure_message: str
     hosted_url: str
+    is_charged: bool
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -189,6 +190,7 @@ def remote_invoice(invoice: Any) -> RemoteInvoice:
         failure_code=member_of(failure, "decline_code") or member_of(failure, "code"),
         failure_message=member_of(failure, "message"),
         hosted_url=invoice.hosted_invoice_url or "",
+        is_charged=invoice.collection_method != "send_invoice",
         metadata=invoice.metadata.to_dict() if invoice.metadata else {},
     )
 

@@ -76,7 +76,10 @@ def standing_of(*, customer_key: str, at: datetime) -> CustomerStanding | None:
 def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, tuple[Any, ...]]":
     oldest = not_paid(at=at).filter(customer=OuterRef("pk")).values("due_date")[:1]
     refused = PaymentFailure.objects.filter(
-        invoice__customer=OuterRef("pk"), invoice__status=InvoiceStatus.ISSUED, occurred_at__lte=at
+        invoice__customer=OuterRef("pk"),
+        invoice__status=InvoiceStatus.ISSUED,
+        occurred_at__lte=at,
+        by_customer=False,
     )
     restricted = ServiceRestriction.objects.filter(customer=OuterRef("pk"), lifted_at=None, restricted_at__lte=at)
     disputed = freezing_disputes().filter(payment__customer=OuterRef("pk")).order_by("opened_at")

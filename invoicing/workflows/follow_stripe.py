@@ -23,6 +23,7 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.meter_reports.repair import follow_error_report
 from invoicing.payments import gateway
 from invoicing.payments.breaker import outage_now
+from invoicing.payments.charging import is_being_charged
 from invoicing.payments.intake import JOB as FOLLOW_JOB
 from invoicing.payments.meters import retrieve_error_report
 from invoicing.payments.models import Payment, PushIntent, PushStatus, StripeCustomer, StripeNotice
@@ -196,6 +197,7 @@ def _apply(
             code=code,
             message=message,
             occurred_at=happened_at,
+            by_customer=not present.is_charged and not is_being_charged(invoice_id=invoice_id),
         )
         return f"payment refused ({code}): {message}" if new else f"payment refused ({code}), as recorded already"
     return f"nothing to do: the invoice is {present.status} at Stripe"

@@ -158,6 +158,21 @@ def test_a_refused_charge_is_told_at_once_and_its_days_count_from_it() -> None:
     ]
 
 
+def test_a_card_that_the_customer_mistyped_itself_is_no_debt_before_the_due_date() -> None:
+    invoice = late_customer()
+    customer = invoice.customer
+    by_policy("short", customer)
+    tried_at = local("2026-08-03 14:20", customer)
+    PaymentFailure.objects.create(
+        invoice=invoice, reference="ch_1", code="incorrect_cvc", message="no", occurred_at=tried_at, by_customer=True
+    )
+
+    taken = turn(tried_at, local("2026-08-16 15:00", customer))
+
+    assert told(taken, customer) == [("08-16 14:20", "notice", "reminder")]
+    assert str(case_of(customer).anchor_day) == "2026-08-15"
+
+
 def test_a_payment_that_wants_confirming_is_told_as_that_and_one_at_night_in_the_morning() -> None:
     invoice = late_customer()
     night = local("2026-08-03 23:20", invoice.customer)
@@ -273,11 +288,11 @@ def test_a_promise_that_is_broken_lets_the_ladder_go_on() -> None:
         case_id=case_of(customer).pk, instalments=[NewInstalment(until, Money("31", "USD"))], at=at, **WHO
     )
 
-    taken = turn(local("2026-08-17 00:00", customer), local("2026-08-26 12:00", customer), every=timedelta(hours=4))
+    taken = turn(local("2026-08-17 00:00", customer), local("2026-08-27 12:00", customer), every=timedelta(hours=4))
 
     promise.refresh_from_db()
-    assert (promise.outcome, promise.ended_at) == ("broken", local("2026-08-26 00:00", customer))
-    assert told(taken, customer) == [("08-26 08:00", "notice", "reminder")]
+    assert (promise.outcome, promise.ended_at) == ("broken", local("2026-08-27 08:00", customer))
+    assert told(taken, customer) == [("08-27 08:00", "notice", "reminder")]
 
 
 def test_a_withdrawn_promise_is_waited_for_no_longer() -> None:

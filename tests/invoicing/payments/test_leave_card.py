@@ -13,8 +13,9 @@ from billing_site.sandbox.models import SandboxObject
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import change_customer
 from invoicing.customers.portal_links import link_for
-from invoicing.payments.models import Payment, StripeCustomer
+from invoicing.payments.models import Payment, PaymentFailure, StripeCustomer
 from invoicing.payments.remote import GatewayUnavailable
+from invoicing.workflows.customer_standing import standing_of
 from invoicing.workflows.leave_card import begin_to_leave_card, follow_card
 from tests.factories import a_customer, a_plan, a_subscription
 from tests.invoicing.payments.building import (
@@ -201,6 +202,20 @@ def test_in_the_portal_a_card_is_left_replaced_and_named(sandbox, listener):
     assert begun.status_code == 302
     assert "Thank you" in back and "charged to your card" in back and "Replace the card" in back
     assert "Visa ending in 4242" in named
+
+
+def test_a_card_mistyped_on_stripes_page_before_the_due_date_makes_nobody_late(sandbox, listener):
+    invoice = an_issued_invoice(a_card_customer(card="", net_terms_days=30))
+    run_queued_jobs()
+    page = in_portal(invoice.customer).get(f"/portal/invoices/{invoice.number}/pay/").url
+
+    requests.post(page, data={"card": "pm_card_chargeCustomerFail"}, timeout=10)
+    deliver(sandbox, listener)
+    run_queued_jobs()
+
+    assert PaymentFailure.objects.get().by_customer
+    standing = standing_of(customer_key=invoice.customer.key, at=now())
+    assert standing is not None and not standing.circumstances.owes
 
 
 def test_an_open_invoice_is_paid_on_stripes_page_and_booked_once(sandbox, listener):

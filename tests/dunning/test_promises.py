@@ -1,0 +1,82 @@
+"""Promises end: kept when all is paid, broken a bank day after what did not come, and never later than what else is late."""
+
+from datetime import date
+
+import pytest
+from moneyed import Money
+
+from billing_site.kernel.errors import InvalidInput
+from dunning.arrangements.models import Promise
+from dunning.arrangements.operations import NewInstalment, decide_objection, object_to, promise_to_pay
+from dunning.core.calendar import next_weekday
+from invoicing.invoices.models import Invoice
+from tests.dunning.chasing import WHO, case_of, chase, late_customer, local, pay
+from tests.factories import AUGUST
+from tests.invoicing.selling import item, once
+
+pytestmark = pytest.mark.django_db
+
+
+def promised(invoice: Invoice, day: str, amount: str, *, moment: str = "2026-08-16 14:00") -> Promise:
+    """The promise of a customer who was told on the 16th of August."""
+    customer = invoice.customer
+    chase(local("2026-08-16 09:00", customer))
+    return promise_to_pay(
+        case_id=case_of(customer).pk,
+        instalments=[NewInstalment(date.fromisoformat(day), Money(amount, "USD"))],
+        at=local(moment, customer),
+        **WHO,
+    )
+
+
+def test_what_was_objected_to_is_chased_once_it_is_decided_and_the_promise_is_kept() -> None:
+    invoice = late_customer()
+    objection = object_to(invoice_id=invoice.pk, amount=Money("20", "USD"), at=AUGUST, **WHO)
+    promise = promised(invoice, "2026-08-25", "11")
+    decide_objection(objection_id=objection.pk, at=local("2026-08-17 09:00", invoice.customer), **WHO)
+    pay(invoice, local("2026-08-18 09:00", invoice.customer), "11")
+
+    [step] = chase(local("2026-08-19 09:00", invoice.customer)).steps
+
+    promise.refresh_from_db()
+    assert (promise.outcome, step.amount) == ("kept", Money("20", "USD"))
+
+
+def test_a_promise_ends_when_something_else_has_been_late_for_a_week() -> None:
+    invoice = late_customer()
+    promise = promised(invoice, "2026-12-31", "31")
+    other = once(invoice.customer, item("10"), at=AUGUST)
+    assert str(other.due_date) == "2026-08-15"
+
+    assert chase(local("2026-08-22 09:00", invoice.customer)).steps == []
+    [step] = chase(local("2026-08-23 09:00", invoice.customer)).steps
+
+    promise.refresh_from_db()
+    assert (promise.outcome, step.amount) == ("withdrawn", Money("41", "USD"))
+
+
+def test_nobody_promises_for_more_than_a_year() -> None:
+    with pytest.raises(InvalidInput, match="at most 366 days"):
+        promised(late_customer(), "2027-08-18", "31")
+
+
+def test_what_the_bank_booked_on_the_day_of_the_promise_counts() -> None:
+    invoice = late_customer()
+    promise = promised(invoice, "2026-08-20", "31")
+    pay(invoice, local("2026-08-16 12:00", invoice.customer))
+
+    chase(local("2026-08-16 15:00", invoice.customer))
+
+    promise.refresh_from_db()
+    assert promise.outcome == "kept"
+
+
+def test_a_promise_is_not_broken_over_a_weekend_nor_in_quiet_hours() -> None:
+    invoice = late_customer()
+    promise = promised(invoice, "2026-08-21", "31")
+
+    for moment, outcome in (("24 12:00", ""), ("25 00:00", ""), ("25 08:00", "broken")):
+        chase(local(f"2026-08-{moment}", invoice.customer))
+        promise.refresh_from_db()
+        assert promise.outcome == outcome
+    assert next_weekday(day=date(2026, 8, 20)) == date(2026, 8, 21)
