@@ -30,6 +30,7 @@ from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import minor_unit
+from invoicing.admin.bank_line_form import money_said
 from invoicing.bank.models import AllocationKind, BankAllocation
 from invoicing.bank.queries import money_on_account, rest_of
 from invoicing.invoices.models import Invoice
@@ -223,7 +224,7 @@ class BankAllocationAdmin(ReadOnlyAdmin):
             asked = {
                 "lot_id": lot.pk,
                 "amount": Money(fields["amount"], lot.currency),
-                "rest": Money(request.POST.get("rest", "0") or "0", lot.currency),
+                "rest": money_said(request.POST.get("rest", ""), lot.currency),
                 "at": now(),
                 "actor": actor_of(request),
                 "reason": fields["reason"],

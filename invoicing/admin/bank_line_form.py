@@ -1,6 +1,6 @@
 """The form that splits a bank line: up to four parts, each an invoice, a customer's account, or no customer's payment."""
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django import forms
@@ -18,11 +18,12 @@ PARTS = 4
 IN = (
     AllocationKind.PAYMENT,
     AllocationKind.ON_ACCOUNT,
+    AllocationKind.KNOWN,
     AllocationKind.PAYOUT,
     AllocationKind.SET_ASIDE,
     AllocationKind.FEE,
 )
-OUT = (AllocationKind.FEE, AllocationKind.SET_ASIDE, AllocationKind.PAYOUT)
+OUT = (AllocationKind.FEE, AllocationKind.KNOWN, AllocationKind.SET_ASIDE, AllocationKind.PAYOUT)
 
 
 class SplitForm(ReasonForm):
@@ -41,7 +42,7 @@ class SplitForm(ReasonForm):
             )
             self.fields[f"of_{number}"] = forms.CharField(
                 required=False,
-                label="Number of the invoice, or key of the customer",
+                label="Number of the invoice, key of the customer, or number of the journal entry",
                 widget=UnfoldAdminTextInputWidget(attrs={"aria-label": f"Part {number} is of"}),
                 max_length=100,
             )
@@ -80,6 +81,9 @@ class SplitForm(ReasonForm):
             if invoice is None:
                 self.add_error(f"of_{number}", "There is no invoice with this number.")
                 return None
+            if invoice.currency != self.left.currency.code:
+                self.add_error(f"of_{number}", f"This invoice is in {invoice.currency}.")
+                return None
             return Share(kind, money or min(self.left, invoice.amount_unpaid), invoice_id=invoice.pk)
         if money is None:
             self.add_error(f"amount_{number}", "Say how much.")
@@ -90,4 +94,19 @@ class SplitForm(ReasonForm):
                 self.add_error(f"of_{number}", "There is no customer with this key.")
                 return None
             return Share(kind, money, customer_id=customer.pk)
+        if kind == AllocationKind.KNOWN:
+            entry = (of or "").strip()
+            if not (entry.isascii() and entry.isdigit() and len(entry) < 18):
+                self.add_error(f"of_{number}", "Say which journal entry it is, by its number.")
+                return None
+            return Share(kind, money, entry_id=int(entry))
         return Share(kind, money)
+
+
+def money_said(text: str, currency: str) -> Money:
+    """Return the amount that a hidden field of a page says, nothing where what was sent is no amount."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal(0)
+    return Money(number if number.is_finite() and abs(number) < 10**AMOUNT_DIGITS else 0, currency)

@@ -1,6 +1,5 @@
 """Bank lines in the admin: those to look at first, each with what it may be and why, accepted in one click or split by hand."""
 
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.contrib import admin
@@ -18,7 +17,7 @@ from billing_site.display.figures import day, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.money import round_money
-from invoicing.admin.bank_line_form import SplitForm
+from invoicing.admin.bank_line_form import SplitForm, money_said
 from invoicing.bank.models import AllocationKind, BankLine
 from invoicing.bank.queries import left_of, with_left
 from invoicing.core.bank_matching import Candidate
@@ -159,10 +158,7 @@ class BankLineAdmin(ReadOnlyAdmin):
 
 def _asked(request: HttpRequest, line: BankLine) -> Money:
     """Return what was left of the line on the page that was looked at."""
-    try:
-        return Money(Decimal(request.POST.get("left", "")), line.currency)
-    except InvalidOperation:
-        return Money(0, line.currency)
+    return money_said(request.POST.get("left", ""), line.currency)
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:
@@ -178,8 +174,8 @@ def _share(text: str, currency: str) -> Share | None:
     kind, _, rest = text.partition("|")
     number, _, amount = rest.partition("|")
     try:
-        row, money_of = int(number), Money(Decimal(amount), currency)
-    except (ValueError, InvalidOperation):
+        row, money_of = int(number), money_said(amount, currency)
+    except ValueError:
         return None
     names = {
         AllocationKind.PAYMENT: "invoice_id",

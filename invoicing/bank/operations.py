@@ -1,6 +1,7 @@
 """What may happen to bank statements: a file is kept and each of its lines once; lines are allocated, and that is taken back."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 
@@ -19,7 +20,7 @@ from invoicing.bank.models import (
     BankStatement,
     UseKind,
 )
-from invoicing.core.bank.statement import Statement, StatementFault, clipped, identities
+from invoicing.core.bank.statement import Statement, StatementFault, StatementLine, clipped
 from invoicing.customers.models import Customer
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment
@@ -46,17 +47,31 @@ def store_file(
     )
 
 
-def store_statement(
-    *, file: BankFile, position: int, statement: Statement, at: datetime
-) -> tuple[BankStatement, list[BankLine]]:
-    """Keep what a file says about one account; returns it and the lines that were not here yet.
+@dataclass(frozen=True)
+class Placed:
+    """A statement beside what is here: from where its lines are counted, what names each of them, and which of them are known."""
 
-    The account's row is locked: a file that overlaps at the same moment sees these lines, or these see its. Raises StatementFault
-    for a line of the future.
+    statement: Statement
+    counted_from: Mapping[str, int]
+    named: tuple[str, ...]
+    known: frozenset[str]
+
+    @property
+    def new(self) -> tuple[StatementLine, ...]:
+        """The lines that are not here yet."""
+        named = zip(self.statement.lines, self.named, strict=True)
+        return tuple(line for line, name in named if name not in self.known)
+
+
+def store_statement(
+    *, file: BankFile, account: BankAccount, position: int, placed: Placed, at: datetime
+) -> tuple[BankStatement, list[BankLine]]:
+    """Keep what a file says about an account that was locked before it was placed; returns it and the lines that were not here yet.
+
+    Raises StatementFault for a line of the future.
     """
-    account = _locked_account(statement)
-    named = identities(lines=statement.lines)
-    known = known_identities(account=account, among=named)
+    assert connection.in_atomic_block, "a statement commits with the entries of its lines, or not at all"
+    statement = placed.statement
     row = BankStatement.objects.create(
         file=file,
         account=account,
@@ -68,7 +83,8 @@ def store_statement(
         opening=statement.opening.amount if statement.opening is not None else None,
         closing=statement.closing.amount if statement.closing is not None else None,
         line_count=len(statement.lines),
-        known_count=len(known),
+        known_count=len(placed.known),
+        counted_from=dict(placed.counted_from),
         remarks=list(statement.remarks),
     )
     new = [
@@ -91,8 +107,8 @@ def store_statement(
             text=line.text,
             is_reversal=line.is_reversal,
         )
-        for number, (identity, line) in enumerate(zip(named, statement.lines, strict=True), start=1)
-        if identity not in known
+        for number, (identity, line) in enumerate(zip(placed.named, statement.lines, strict=True), start=1)
+        if identity not in placed.known
     ]
     return row, BankLine.objects.bulk_create(new)
 
@@ -103,7 +119,8 @@ def known_identities(*, account: BankAccount, among: Sequence[str]) -> set[str]:
     return set(rows.values_list("identity", flat=True))
 
 
-def _locked_account(statement: Statement) -> BankAccount:
+def locked_account(*, statement: Statement) -> BankAccount:
+    """Return the account of a statement, made by its first and locked: a file that overlaps at the same moment sees these lines, or these see its."""
     account, _ = BankAccount.objects.get_or_create(identifier=statement.account, currency=statement.currency)
     return BankAccount.objects.select_for_update(no_key=True).get(pk=account.pk)
 

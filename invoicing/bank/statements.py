@@ -72,6 +72,9 @@ class BankStatement(models.Model):
     closing = amount_field(null=True)
     line_count = models.PositiveIntegerField(help_text="Its booked lines, those included that were here already.")
     known_count = models.PositiveIntegerField(help_text="How many of them were here already.")
+    counted_from = models.JSONField(
+        default=dict, help_text="How many lines that are equal to one of it stand on the pages before it, by content."
+    )
     remarks = models.JSONField(default=list, help_text="What of it was left out, and why.")
     recorded_at = models.DateTimeField(db_default=Now(), editable=False)
 

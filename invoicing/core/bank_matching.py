@@ -122,9 +122,11 @@ def _named_in(text: str, prefix: str) -> list[tuple[str, bool]]:
         digits = "".join(_as_digit(character) for character in written)
         alone_before = match.start() == 0 or not text[match.start() - 1].isalnum()
         alone_after = match.end() == len(text) or not text[match.end()].isalnum()
+        # Where the bank breaks its line, 100042 is read as 10004 2. What begins with a nought has no sixth digit.
+        goes_on = digits[0] != "0" and re.match(rf"{SEPARATOR}[0-9]", text[match.end() :]) is not None
         exact = "".join(filter(str.isalnum, match[0])) == "".join(filter(str.isalnum, prefix.upper())) + digits
         more = len(digits) > DIGITS and digits.startswith("0")
-        named.append((f"{prefix}-{digits}", exact and alone_before and alone_after and not more))
+        named.append((f"{prefix}-{digits}", exact and alone_before and alone_after and not more and not goes_on))
         if more:
             named.append((f"{prefix}-{digits[:DIGITS]}", False))
     return named

@@ -131,7 +131,7 @@ def _allocate(line: BankLine, share: Share, *, at: datetime, actor: str, reason:
 
 def _pay(line: BankLine, share: Share, *, at: datetime, actor: str, reason: str) -> BankAllocation:
     """Settle a part of an invoice, or all of it; the payment carries the reference of its allocation."""
-    invoice = Invoice.objects.filter(pk=share.invoice_id or 0).first()
+    invoice = Invoice.objects.select_for_update().filter(pk=share.invoice_id or 0).first()
     if invoice is None:
         raise NotFound("there is no such invoice", field="invoice")
     check_takes(invoice=invoice, amount=share.amount)
@@ -154,7 +154,7 @@ def _pay(line: BankLine, share: Share, *, at: datetime, actor: str, reason: str)
 
 
 def check_takes(*, invoice: Invoice, amount: Money) -> None:
-    """Raise Conflict where an invoice cannot take an amount from the bank."""
+    """Raise Conflict where an invoice, which is locked, cannot take an amount from the bank."""
     if invoice.status not in COLLECTABLE:
         message = f"invoice {invoice} is {stage_words(invoice.status)}: nothing is open of it"
         raise Conflict(message, field="invoice")

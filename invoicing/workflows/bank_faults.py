@@ -61,6 +61,15 @@ def bank_faults() -> Iterator[tuple[str, str]]:
             yield one.currency, f"{one.unexplained.amount} between the bank account and the statements are unexplained"
 
 
+def bank_gaps() -> Iterator[tuple[str, str]]:
+    """Yield (account, what its newest balance says beyond all lines): a statement was never imported, or a line was lost."""
+    for one in reconciliations():
+        for standing in one.accounts:
+            if standing.missing.amount:
+                told = f"{standing.missing.amount} {one.currency} of its balance of {standing.stated_on} are on no imported line"
+                yield f"bank account {standing.account.identifier}", told
+
+
 def _unlike_their_files() -> Iterator[tuple[str, str]]:
     """Read each kept file again and compare: its bytes, and that each of its lines is here with its amount."""
     accounts = {(one.identifier, one.currency): one for one in BankAccount.objects.all()}
@@ -73,9 +82,10 @@ def _unlike_their_files() -> Iterator[tuple[str, str]]:
         except BillingError as problem:
             yield f"bank file {file}", f"it cannot be read any more: {problem.message}"
             continue
-        for statement in statements:
+        counted = dict(file.statements.values_list("position", "counted_from"))
+        for position, statement in enumerate(statements, start=1):
             account = accounts.get((statement.account, statement.currency))
-            named = identities(lines=statement.lines)
+            named = identities(lines=statement.lines, counted_from=counted.get(position, {}))
             rows = BankLine.objects.filter(account=account, identity__in=named)
             here = {row.identity: row.amount for row in rows}
             for identity, line in zip(named, statement.lines, strict=True):

@@ -36,7 +36,7 @@ from invoicing.rerating.operations import open_findings
 from invoicing.spend.anomalies import open_anomalies
 from invoicing.subscriptions.agreements import agreements_of
 from invoicing.subscriptions.queries import who_is_billed
-from invoicing.workflows.bank_faults import bank_faults
+from invoicing.workflows.bank_faults import bank_faults, bank_gaps
 from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.dispute_faults import dispute_faults
@@ -231,6 +231,11 @@ def _bank_lines(asked: Asked) -> Iterator[str]:
         yield f"{left} of bank line {line}, {line.booked_on}: {line.name or 'nobody named'}"
 
 
+def _bank_gaps(asked: Asked) -> Iterator[str]:
+    for account, gap in bank_gaps():
+        yield f"{account}: {gap}"
+
+
 def _notices(asked: Asked) -> Iterator[str]:
     waiting = StripeNotice.objects.filter(processed_at__isnull=True, received_at__lt=asked.end).order_by("id")
     for notice in waiting:
@@ -329,6 +334,13 @@ CHECKS: tuple[CloseCheck, ...] = (
         "Every line of a bank statement is identified",
         "What nobody has identified stands on account 2500. It holds no close back: the books say it as it is.",
         _bank_lines,
+        blocks=False,
+    ),
+    CloseCheck(
+        "bank_gaps",
+        "Balances of bank statements are explained by their lines",
+        "A statement was never imported, or a line of one is missing. It holds no close back: import it, it is booked in the first open month.",
+        _bank_gaps,
         blocks=False,
     ),
     CloseCheck(

@@ -1,18 +1,23 @@
 """Import a bank statement: the file is kept, each of its lines is kept once for ever and booked, and a job looks at what they pay."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 
 from django.db import transaction
 
 from billing_site.kernel.errors import InvalidInput, TooLarge
 from billing_site.kernel.jobs import queue
+from billing_site.kernel.money import round_money
 from invoicing.bank.models import BankAccount, BankFile, BankLine, BankStatement
-from invoicing.bank.operations import known_identities, store_file, store_statement
+from invoicing.bank.operations import Placed, known_identities, locked_account, store_file, store_statement
+from invoicing.bank.queries import NOTHING
+from invoicing.bank.reconciliation import check_new_lines, with_balances
 from invoicing.core.bank.camt import read_camt
 from invoicing.core.bank.csv_statement import CsvLayout, layout_with, read_csv
+from invoicing.core.bank.pages import Kept, counted_from
 from invoicing.core.bank.statement import Statement, StatementLine, identities
 from invoicing.core.posting import postings_for_bank_line
 from invoicing.ledger.models import JournalEntry
@@ -61,7 +66,7 @@ def import_bank_statement(*, upload: Upload, at: datetime, actor: str) -> Import
     naming place and remedy, InvalidInput for a format or layout that there is not, TooLarge.
     """
     statements = read_upload(upload=upload)
-    layout = {"preset": upload.preset, **(upload.changes or {})} if upload.format == BankFile.Format.CSV else {}
+    layout = _stored_layout(upload)
     file, is_new = store_file(
         name=upload.name, file_format=upload.format, layout=layout, content=upload.content, at=at, actor=actor
     )
@@ -70,9 +75,12 @@ def import_bank_statement(*, upload: Upload, at: datetime, actor: str) -> Import
     rows: list[BankStatement] = []
     lines: list[BankLine] = []
     # Accounts are locked in one order, whatever that of the file.
-    placed = sorted(enumerate(statements, start=1), key=lambda one: (one[1].account, one[1].currency, one[0]))
-    for position, statement in placed:
-        row, new = store_statement(file=file, position=position, statement=statement, at=at)
+    ordered = sorted(enumerate(statements, start=1), key=lambda one: (one[1].account, one[1].currency, one[0]))
+    for position, statement in ordered:
+        account = locked_account(statement=statement)
+        placed = _place(account, statement, _Earlier())
+        check_new_lines(account=account, statement=statement, new=placed.new, of_format=(upload.format, layout))
+        row, new = store_statement(file=file, account=account, position=position, placed=placed, at=at)
         rows.append(row)
         lines += new
     post_entries(entries=[entry_of(line=line) for line in lines])
@@ -83,16 +91,72 @@ def import_bank_statement(*, upload: Upload, at: datetime, actor: str) -> Import
 def look_at_upload(*, upload: Upload) -> tuple[Looked, ...]:
     """Say what importing a file would do, statement by statement, and change nothing; raises as the import does."""
     found = []
-    seen: dict[tuple[str, str], set[str]] = {}
+    earlier: dict[tuple[str, str], _Earlier] = {}
     for statement in read_upload(upload=upload):
-        named = identities(lines=statement.lines)
         account = BankAccount.objects.filter(identifier=statement.account, currency=statement.currency).first()
-        known = known_identities(account=account, among=named) if account else set()
-        known |= seen.setdefault((statement.account, statement.currency), set()) & set(named)
-        seen[statement.account, statement.currency] |= set(named)
-        new = tuple(line for line, name in zip(statement.lines, named, strict=True) if name not in known)
-        found.append(Looked(statement, new, len(statement.lines) - len(new), account is None))
+        here = earlier.setdefault((statement.account, statement.currency), _Earlier())
+        placed = _place(account, statement, here)
+        here.identities.update(placed.named)
+        here.new.extend(placed.new)
+        if statement.opening is not None:
+            here.kept.append(_as_kept(statement, placed.counted_from))
+        if account is not None and placed.new:
+            layout = _stored_layout(upload)
+            check_new_lines(account=account, statement=statement, new=here.new, of_format=(upload.format, layout))
+        found.append(Looked(statement, placed.new, len(statement.lines) - len(placed.new), account is None))
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """What the statements of an account that come earlier in a file would bring, while it is looked at."""
+
+    kept: list[Kept] = field(default_factory=list)
+    identities: set[str] = field(default_factory=set)
+    new: list[StatementLine] = field(default_factory=list)
+
+
+def _place(account: BankAccount | None, statement: Statement, earlier: _Earlier) -> Placed:
+    """Tell which lines of a statement are here already."""
+    before = counted_from(statement=statement, kept=[*_kept_near(account, statement), *earlier.kept])
+    named = identities(lines=statement.lines, counted_from=before)
+    known = known_identities(account=account, among=named) if account is not None else set()
+    return Placed(statement, before, tuple(named), frozenset(known | (earlier.identities & set(named))))
+
+
+def _kept_near(account: BankAccount | None, statement: Statement) -> list[Kept]:
+    """Return the statements with balances that are here for the days on which a statement has lines."""
+    days = [line.booked_on for line in statement.lines]
+    if account is None or not days:
+        return []
+    rows = with_balances(account=account).filter(from_date__lte=max(days), to_date__gte=min(days))
+    return [
+        Kept(
+            row.from_date,
+            row.to_date,
+            round_money(row.opening or NOTHING, row.currency),
+            round_money(row.closing or NOTHING, row.currency),
+            row.counted_from,
+            partial(_lines_again, row),
+        )
+        for row in rows.select_related("file").defer("file__content").order_by("id")
+    ]
+
+
+def _lines_again(row: BankStatement) -> tuple[StatementLine, ...]:
+    return read_again(file=row.file)[row.position - 1].lines
+
+
+def _as_kept(statement: Statement, before: Mapping[str, int]) -> Kept:
+    assert statement.opening is not None and statement.closing is not None, "only balances tell pages"
+    return Kept(
+        statement.from_date,
+        statement.to_date,
+        statement.opening,
+        statement.closing,
+        before,
+        lambda: statement.lines,
+    )
 
 
 def known_file(*, content: bytes) -> BankFile | None:
@@ -113,6 +177,10 @@ def read_upload(*, upload: Upload) -> tuple[Statement, ...]:
 
 def _layout(upload: Upload) -> CsvLayout:
     return layout_with(preset=upload.preset, changes=upload.changes or {})
+
+
+def _stored_layout(upload: Upload) -> dict[str, str]:
+    return {"preset": upload.preset, **(upload.changes or {})} if upload.format == BankFile.Format.CSV else {}
 
 
 def read_again(*, file: BankFile) -> tuple[Statement, ...]:

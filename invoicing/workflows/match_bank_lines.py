@@ -15,8 +15,10 @@ from invoicing.bank.queries import BookedMovement, left_of, movements_on_no_stat
 from invoicing.core.bank.statement import StatementLine
 from invoicing.core.bank_matching import Candidate, LineFacts, OpenInvoice, candidates, numbers_named
 from invoicing.core.invoice_life import COLLECTABLE
+from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceSeries
 from invoicing.invoices.queries import AMOUNT_UNPAID
+from invoicing.payments.models import Payment, PushIntent
 from invoicing.workflows.allocate_bank_line import Share, allocate_bank_line
 from invoicing.workflows.import_bank_statement import Looked
 
@@ -104,8 +106,17 @@ def settle_certain_lines(*, file_id: int | None, at: datetime) -> int:
     settled = 0
     for line in lines.iterator(chunk_size=500):
         if any(numbers_named(texts=texts_of(line), prefixes=prefixes).values()):
-            settled += settle_if_certain(line=line, at=at)
+            settled += _settled_or_told(line, at=at)
     return settled
+
+
+def _settled_or_told(line: BankLine, *, at: datetime) -> bool:
+    """Settle a line if it is certain; what breaks at one line is told, and those behind it go on."""
+    try:
+        return settle_if_certain(line=line, at=at)
+    except Exception:
+        logger.exception("bank line %s could not be looked at", line)
+        return False
 
 
 def settle_if_certain(*, line: BankLine, at: datetime) -> bool:
@@ -116,6 +127,8 @@ def settle_if_certain(*, line: BankLine, at: datetime) -> bool:
     if len(certain) != 1 or found.known:
         return False
     [(invoice, amount)] = certain[0].parts
+    if _may_come_otherwise(invoice_id=invoice.id) or _is_reversed(line):
+        return False
     try:
         allocate_bank_line(
             line_id=line.pk,
@@ -129,6 +142,30 @@ def settle_if_certain(*, line: BankLine, at: datetime) -> bool:
         logger.warning("bank line %s was not settled by itself: %s", line, problem)
         return False
     return True
+
+
+def _may_come_otherwise(*, invoice_id: int) -> bool:
+    """Say whether an invoice may be paid another way: Stripe collects it, or a transfer for it is in the books and on no statement yet."""
+    if PushIntent.objects.filter(invoice=invoice_id).exists():
+        return True
+    by_hand = Payment.objects.filter(
+        invoice=invoice_id,
+        channel=SettlementChannel.MANUAL,
+        bank_allocation__isnull=True,
+        account_use__isnull=True,
+    )
+    named = {f"{one.channel}:{one.reference}" for one in by_hand}
+    return bool(named) and any(one.entry.reference in named for one in movements_on_no_statement())
+
+
+def _is_reversed(line: BankLine) -> bool:
+    """Say whether the bank took the money back: a payment is not taken back here, so that somebody looks before there is one."""
+    same = Q(is_reversal=True)
+    for name in ("bank_reference", "end_to_end_id"):
+        if getattr(line, name):
+            same |= Q(**{name: getattr(line, name)})
+    later = BankLine.objects.filter(account=line.account_id, booked_on__gte=line.booked_on)
+    return later.filter(same, amount=-line.amount.amount).exists()
 
 
 @dataclass(frozen=True)
@@ -146,11 +183,13 @@ def foresee(*, looked: Looked) -> Foreseen:
     """
     prefixes = invoice_prefixes() if settings.BANK_SETTLES_EXACT else []
     settled: list[tuple[StatementLine, OpenInvoice]] = []
-    by_hand = {one.left.amount for one in movements_on_no_statement(currency=looked.statement.currency)}
+    by_hand = movements_on_no_statement(currency=looked.statement.currency)
     for line in looked.new:
         texts = tuple(filter(None, (line.text, line.structured_reference, line.end_to_end_id)))
         named = numbers_named(texts=texts, prefixes=prefixes)
         if line.amount.amount <= 0 or line.is_reversal or len(named) != 1 or not all(named.values()):
+            continue
+        if any(one.left == line.amount and _is_near(one, line) for one in by_hand) or _is_taken_back(line, looked):
             continue
         taken = {one.id for _, one in settled}
         facts = LineFacts(line.amount, texts, line.name, frozenset())
@@ -159,7 +198,25 @@ def foresee(*, looked: Looked) -> Foreseen:
                 one.number in named
                 and one.open == line.amount
                 and one.id not in taken
-                and line.amount.amount not in by_hand
+                and not _may_come_otherwise(invoice_id=one.id)
             ):
                 settled.append((line, one))
     return Foreseen(tuple(settled), len(looked.new) - len(settled))
+
+
+def _is_near(movement: BookedMovement, line: StatementLine) -> bool:
+    return abs(movement.entry.occurred_at.date() - line.booked_on) <= DAYS_APART
+
+
+def _is_taken_back(line: StatementLine, looked: Looked) -> bool:
+    """Say whether a later line of the same statement takes the money back."""
+    return any(
+        other.amount == line.amount * -1
+        and other.booked_on >= line.booked_on
+        and (
+            other.is_reversal
+            or (line.bank_reference and other.bank_reference == line.bank_reference)
+            or (line.end_to_end_id and other.end_to_end_id == line.end_to_end_id)
+        )
+        for other in looked.statement.lines
+    )

@@ -31,7 +31,7 @@ def apply_money_on_account(
     """
     said = checked_reason(reason=reason)
     lot = _locked_lot(lot_id, amount=amount, rest=rest)
-    invoice = Invoice.objects.filter(pk=invoice_id).first()
+    invoice = Invoice.objects.select_for_update().filter(pk=invoice_id).first()
     if invoice is None:
         raise NotFound("there is no such invoice", field="invoice")
     if invoice.customer_id != lot.customer_id:

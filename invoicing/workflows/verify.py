@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from django.db import ProgrammingError, connection, transaction
@@ -28,7 +29,7 @@ from invoicing.ledger.queries import trial_balance, unbalanced_entries
 from invoicing.reports.faults import report_faults
 from invoicing.workflows.account_faults import account_faults
 from invoicing.workflows.advance_faults import advance_faults
-from invoicing.workflows.bank_faults import bank_faults
+from invoicing.workflows.bank_faults import bank_faults, bank_gaps
 from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.close_faults import close_faults, closed_report_faults
 from invoicing.workflows.commitment_faults import commitment_faults
@@ -205,7 +206,7 @@ def check_disputes_hold() -> Iterator[Finding]:
 
 def check_bank_lines_hold() -> Iterator[Finding]:
     """Each line of a bank statement is as its file says and allocated no further than it goes; what is left, or on account, is in the books."""
-    for subject, fault in bank_faults():
+    for subject, fault in chain(bank_faults(), bank_gaps()):
         yield Finding("bank lines hold", subject, fault)
 
 

@@ -22,6 +22,7 @@ from invoicing.core.bank.statement import (
     checked_amount,
     checked_currency,
     clipped,
+    reference,
 )
 from invoicing.core.bank.xml_tree import Element, read_tree
 
@@ -31,7 +32,6 @@ BOOKED = "BOOK"
 # Codes of balances, the best first: opening booked, previously closed booked, interim on a page of several.
 OPENING = ("OPBD", "PRCD", "ITBD")
 CLOSING = ("CLBD", "ITBD")
-NO_REFERENCE = ("NOTPROVIDED", "NOT PROVIDED", "NONREF")
 
 
 def read_camt(*, content: bytes) -> tuple[Statement, ...]:
@@ -141,16 +141,14 @@ def _line(entry: Element, detail: Element, amount: Money, place: str) -> Stateme
     structured = [one.text_of("CdtrRefInf", "Ref") for one in told.each("Strd")] if told else []
     extra = [one.text_of("AddtlRmtInf") for one in told.each("Strd")] if told else []
     said = " ".join([*texts, *extra]) or detail.text_of("AddtlTxInf") or entry.text_of("AddtlNtryInf")
-    end_to_end = detail.text_of("Refs", "EndToEndId")
     return StatementLine(
         place=place,
         booked_on=_day(entry, "BookgDt", place),
         value_on=_day(entry, "ValDt", place) if entry.find("ValDt") is not None else None,
         amount=amount,
-        bank_reference=clipped(
-            detail.text_of("Refs", "AcctSvcrRef") or entry.text_of("AcctSvcrRef") or entry.text_of("NtryRef")
-        ),
-        end_to_end_id="" if end_to_end.upper() in NO_REFERENCE else clipped(end_to_end),
+        # NtryRef is left out: banks number it from 1 in each statement, so that it is another in the next file.
+        bank_reference=reference(detail.text_of("Refs", "AcctSvcrRef")) or reference(entry.text_of("AcctSvcrRef")),
+        end_to_end_id=reference(detail.text_of("Refs", "EndToEndId")),
         structured_reference=clipped(" ".join(filter(None, structured))),
         name=clipped(name),
         iban=clipped(iban.replace(" ", ""), length=50).upper(),

@@ -21,6 +21,7 @@ from invoicing.core.bank.statement import (
     checked_amount,
     checked_currency,
     clipped,
+    reference,
 )
 
 # What a column may be; `text` may be several. Either `amount`, or `paid_in` and `paid_out`.
@@ -210,8 +211,8 @@ def _line(row: Mapping[str, str], layout: CsvLayout, place: str, remarks: list[s
         booked_on=_day(_value(row, layout, "booked_on"), layout, place),
         value_on=_day(value_on, layout, place) if value_on else None,
         amount=amount,
-        bank_reference=clipped(_value(row, layout, "bank_reference")),
-        end_to_end_id=clipped(_value(row, layout, "end_to_end_id")),
+        bank_reference=reference(_value(row, layout, "bank_reference")),
+        end_to_end_id=reference(_value(row, layout, "end_to_end_id")),
         structured_reference=clipped(_value(row, layout, "structured_reference")),
         name=clipped(_value(row, layout, "name")),
         iban=clipped(_value(row, layout, "iban").replace(" ", ""), length=50).upper(),

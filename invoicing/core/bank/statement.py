@@ -1,7 +1,7 @@
 """A bank statement as it was read: its lines, its balances, and what tells one line from every other."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -16,6 +16,7 @@ from billing_site.kernel.money import exponent, is_rounded, total
 NAME_LENGTH_MAX = 200
 TEXT_LENGTH_MAX = 2_000
 LINES_MAX = 50_000
+NO_REFERENCE = ("NOTPROVIDED", "NOT PROVIDED", "NONREF")
 # So many digits before the point a stored amount has at most.
 DIGITS_MAX = 16
 
@@ -78,31 +79,45 @@ def check_sums(*, statement: Statement, place: str) -> None:
         raise StatementFault(message, place=place)
 
 
-def identities(*, lines: Sequence[StatementLine]) -> list[str]:
+def identities(*, lines: Sequence[StatementLine], counted_from: Mapping[str, int]) -> list[str]:
     """Return what names each line of a statement for ever, in whichever file of its account it comes again.
 
-    The bank's reference with day and amount, or all of its content where the bank gave none; lines that are equal in that
-    are counted in their order. A reference alone is not enough: banks number lines from 1 in each statement, and repeat
-    the reference of a movement in its reversal.
+    That is all of its content; lines that are equal in it are counted in their order, from where `pages.counted_from` says. The bank's
+    reference alone is not enough: banks repeat that of a movement in its reversal, and some give one to many.
     """
-    seen: Counter[str] = Counter()
+    seen = Counter(counted_from)
     found = []
-    for line in lines:
-        content = _content(line)
+    for content in contents(lines=lines):
         seen[content] += 1
         found.append(sha256(f"{content}\x1f{seen[content]}".encode()).hexdigest())
     return found
 
 
+def contents(*, lines: Sequence[StatementLine]) -> list[str]:
+    """Return a digest of what each line says, its place in the file left out."""
+    return [sha256(_content(line).encode()).hexdigest() for line in lines]
+
+
 def _content(line: StatementLine) -> str:
-    exact = [line.booked_on.isoformat(), format(line.amount.amount.normalize(), "f"), line.amount.currency.code]
-    if line.bank_reference:
-        parts = ["reference", line.bank_reference, line.end_to_end_id, *exact]
-    else:
-        value = line.value_on.isoformat() if line.value_on else ""
-        texts = (line.iban, line.name, line.end_to_end_id, line.structured_reference, " ".join(line.text.split()))
-        parts = ["content", value, *texts, *exact]
+    parts = (
+        line.bank_reference,
+        line.end_to_end_id,
+        line.structured_reference,
+        line.iban,
+        line.name,
+        line.text,
+        "reversal" if line.is_reversal else "",
+        line.value_on.isoformat() if line.value_on else "",
+        line.booked_on.isoformat(),
+        format(line.amount.amount.normalize(), "f"),
+        line.amount.currency.code,
+    )
     return "\x1f".join(parts)
+
+
+def reference(text: str) -> str:
+    """Return a reference as it is stored, "" for the words by which banks say that there is none."""
+    return "" if text.strip().upper() in NO_REFERENCE else clipped(text)
 
 
 def checked_currency(code: str, *, place: str) -> str:

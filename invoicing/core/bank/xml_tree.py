@@ -7,7 +7,8 @@ from xml.parsers import expat
 from invoicing.core.bank.statement import StatementFault
 
 DEPTH_MAX = 60
-ELEMENTS_MAX = 4_000_000
+# What 50,000 lines need; each takes some 400 bytes of memory while it is read.
+ELEMENTS_MAX = 800_000
 
 
 @dataclass
@@ -73,4 +74,8 @@ def read_tree(*, content: bytes) -> Element:
     except expat.ExpatError as error:
         message = f"this is no XML ({expat.ErrorString(error.code)}): export the statement again as CAMT.053"
         raise StatementFault(message, place=f"line {error.lineno}") from None
+    except (LookupError, ValueError):
+        # Its first line says in which letters it is written: a name that there is not, or one that expat cannot read.
+        message = "it is written in letters that cannot be read: export the statement again in UTF-8"
+        raise StatementFault(message, place="line 1") from None
     return root.children[0]

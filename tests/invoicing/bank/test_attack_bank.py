@@ -166,10 +166,9 @@ def test_verify_tells_what_a_superuser_changed_behind_the_guards() -> None:
 def test_two_people_at_one_line_and_four_imports_at_once_spend_it_once() -> None:
     invoice = once(a_customer(settlement_channel="manual"))
     second = once(invoice.customer, item("120"), key="second")
-    upload = Upload(
-        "july.xml", "camt053", camt(Entry("120.00"), Entry("120.00", str(invoice.number), day=date(2026, 7, 12)))
-    )
-    overlapping = Upload("more.xml", "camt053", camt(Entry("120.00"), Entry("7.00", day=date(2026, 7, 11))))
+    entries = [Entry("120.00"), Entry("120.00", str(invoice.number), day=date(2026, 7, 12))]
+    upload = Upload("july.xml", "camt053", camt(*entries))
+    overlapping = Upload("more.xml", "camt053", camt(*entries, Entry("7.00", day=date(2026, 7, 13))))
 
     outcomes = at_once(
         *[lambda one=one: import_bank_statement(upload=one, at=AT, actor="ann") for one in (upload, overlapping) * 2]

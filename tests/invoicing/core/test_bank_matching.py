@@ -122,3 +122,10 @@ def test_an_amount_alone_is_the_weakest_reason_and_says_how_many_it_fits() -> No
 
 def test_what_fits_nothing_has_no_candidate() -> None:
     assert asked("7", invoice(1, "10")) == ()
+
+
+@pytest.mark.parametrize("text", ["INV-2026-10004 2", "INV-2026-10004\n2", "INV-2026-10004-2", "INV-2026-100042 7"])
+def test_a_number_whose_line_was_wrapped_is_in_doubt(text: str) -> None:
+    named = numbers_named(texts=[text], prefixes=["INV-2026"])
+
+    assert named and not any(named.values())

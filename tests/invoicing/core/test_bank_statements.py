@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from moneyed import Money
 
 from billing_site.kernel.errors import InvalidInput
+from invoicing.core.bank import xml_tree
 from invoicing.core.bank.camt import read_camt
 from invoicing.core.bank.csv_statement import layout_with, read_csv
 from invoicing.core.bank.statement import Statement, StatementFault, StatementLine, identities
@@ -193,18 +194,34 @@ LINES = st.builds(
 @given(lines=st.lists(LINES, max_size=20))
 def test_whole_days_in_any_cut_name_the_same_lines(lines: list[StatementLine]) -> None:
     whole = sorted(lines, key=lambda line: line.booked_on)
-    named = identities(lines=whole)
+    named = identities(lines=whole, counted_from={})
     assert len(set(named)) == len(whole)
 
     for day in range(1, 6):
         early = [line for line in whole if line.booked_on.day < day]
         late = [line for line in whole if line.booked_on.day >= day]
-        assert [*identities(lines=early), *identities(lines=late)] == named
+        assert [*identities(lines=early, counted_from={}), *identities(lines=late, counted_from={})] == named
 
 
 def test_a_bank_that_numbers_lines_from_one_in_each_statement_loses_none() -> None:
     first = StatementLine("x", date(2026, 7, 1), None, Money("1", "USD"), bank_reference="1")
     second = StatementLine("x", date(2026, 7, 2), None, Money("1", "USD"), bank_reference="1")
 
-    assert identities(lines=[first]) != identities(lines=[second])
+    assert identities(lines=[first], counted_from={}) != identities(lines=[second], counted_from={})
     assert isinstance(Statement("a", "USD", "", date.min, date.max, None, None, (first,)), Statement)
+
+
+@pytest.mark.parametrize("encoding", ["foo", "utf-7", "utf-32", "koi9"])
+def test_xml_in_letters_that_nobody_reads_is_refused_kindly(encoding: str) -> None:
+    content = f'<?xml version="1.0" encoding="{encoding}"?><Document/>'.encode()
+
+    with pytest.raises(StatementFault, match=r"line 1: (it is written in letters|this is no XML)"):
+        read_camt(content=content)
+
+
+def test_no_more_elements_are_read_than_memory_is_there_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert xml_tree.ELEMENTS_MAX <= 800_000
+    monkeypatch.setattr(xml_tree, "ELEMENTS_MAX", 100)
+
+    with pytest.raises(StatementFault, match="deeper or larger"):
+        read_camt(content=b"<a>" + b"<b/>" * 100 + b"</a>")
