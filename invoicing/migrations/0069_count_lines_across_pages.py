@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0067_outages_of_stripe'),
+        ('invoicing', '0068_report_to_stripes_meters'),
     ]
 
     operations = [
