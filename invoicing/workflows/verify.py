@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import chain
 from typing import Any
 
 from django.db import ProgrammingError, connection, transaction
@@ -206,7 +205,7 @@ def check_disputes_hold() -> Iterator[Finding]:
 
 def check_bank_lines_hold() -> Iterator[Finding]:
     """Each line of a bank statement is as its file says and allocated no further than it goes; what is left, or on account, is in the books."""
-    for subject, fault in chain(bank_faults(), bank_gaps()):
+    for subject, fault in (*bank_faults(), *bank_gaps()):
         yield Finding("bank lines hold", subject, fault)
 
 
