@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0068_report_to_stripes_meters'),
+        ('invoicing', '0069_who_tried_a_refused_payment'),
     ]
 
     operations = [
