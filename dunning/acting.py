@@ -10,7 +10,7 @@ from django.db import transaction
 
 from billing_site.kernel.errors import BillingError, Conflict
 from billing_site.kernel.reasons import checked_reason
-from dunning.arrangements.queries import hold_of, open_promise
+from dunning.arrangements.queries import hold_of, objected_to, open_promise
 from dunning.cases.arrears import Debt, debts_of, figures_of, locked_debts, owed
 from dunning.cases.models import CaseStep, DunningCase, Outcome
 from dunning.cases.operations import SWEEP, is_chased, last_step, lock_case, move_case, replan, steps_to_come, wait
@@ -19,6 +19,7 @@ from dunning.core.case_life import CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.policy import Act
 from dunning.core.retries import DeclineKind, decline_kind
+from dunning.fairness import fitting_kind, money_held, never_charged
 from dunning.telling import tell
 from invoicing.core.life_cycle import Driver, State
 from invoicing.customers.life_cycle import state_of
@@ -82,7 +83,7 @@ def take_step_by_hand(*, case_id: int, number: int, at: datetime, actor: str, re
         if ahead and ahead[0].number != number:
             raise Conflict(f"step {number} is not the next one any more: look at the case again", field="case")
         try:
-            return _take(case, at=at, actor=actor, reason=said)
+            return _take(case, _chased(case, at=at), at=at, actor=actor, reason=said)
         except Waits as waits:
             raise Conflict(str(waits), field="case") from waits
 
@@ -111,16 +112,27 @@ def _ask_stripe(case: DunningCase, *, at: datetime) -> None:
 def _take_due(case_id: int, *, at: datetime) -> CaseStep | None:
     case = lock_case(case_id=case_id)
     _wait_unless_due(case, at=at)
-    return _take(case, at=at, actor=SWEEP, reason="")
+    held = money_held(customer=case.customer)
+    if held is not None:
+        raise Waits(f"money on account: {money_text(money=held)} are to be applied first")
+    debts = _chased(case, at=at)
+    untried = never_charged(debts=debts)
+    if case.anchor_invoice_id in untried:
+        raise Waits(f"not charged yet: {case.anchor_invoice} is not at Stripe, and the customer has a card")
+    return _take(case, [debt for debt in debts if debt.invoice_id not in untried], at=at, actor=SWEEP, reason="")
 
 
-def _take(case: DunningCase, *, at: datetime, actor: str, reason: str) -> CaseStep:
-    """Take the next step of a locked case; raises Waits where it is not to be taken now."""
+def _chased(case: DunningCase, *, at: datetime) -> list[Debt]:
+    """Return what a locked case chases, the invoices locked."""
+    return [debt for debt in locked_debts(customer_id=case.customer_id, at=at) if debt.counts(terms=case.policy.read)]
+
+
+def _take(case: DunningCase, debts: Sequence[Debt], *, at: datetime, actor: str, reason: str) -> CaseStep:
+    """Take the next step of a locked case over locked debts; raises Waits where it is not to be taken now."""
     ahead = steps_to_come(case=case)
     if not ahead:
         raise Waits("no step is to come")
     terms = case.policy.read
-    debts = [debt for debt in locked_debts(customer_id=case.customer_id, at=at) if debt.counts(terms=terms)]
     if not is_chased(debts=debts, case=case):
         raise Waits("the invoice that it began with is not late any more")
     amount = owed(debts, currency=case.customer.currency)
@@ -198,6 +210,7 @@ def _move(acting: Acting, *, to: State) -> str:
 
 
 def _charge(acting: Acting) -> str:
+    objected = objected_to(invoice_ids=[debt.invoice_id for debt in acting.debts])
     planned = [
         plan_charge(
             invoice=Invoice.objects.get(pk=debt.invoice_id),
@@ -207,7 +220,8 @@ def _charge(acting: Acting) -> str:
             reason=_because(acting),
         )
         for debt in acting.debts
-        if decline_kind(debt.refusal) is not DeclineKind.NEVER
+        # The whole invoice would be charged, and a part of it is objected to.
+        if decline_kind(debt.refusal) is not DeclineKind.NEVER and debt.invoice_id not in objected
     ]
     return "" if any(planned) else "there is no card that may be charged again"
 
@@ -217,12 +231,14 @@ def _tell(acting: Acting) -> str:
     kind = kind_told(step_notice=acting.planned.step.notice, debts=acting.debts)
     if kind is None:
         return ""
+    zone = ZoneInfo(acting.case.customer.timezone)
+    kind, names_day = fitting_kind(kind=kind, customer=acting.case.customer, at=acting.at)
     tell(
         customer=acting.case.customer,
         kind=kind,
         reference=f"{acting.case.pk}:{acting.planned.number}",
         invoice_ids=[debt.invoice_id for debt in acting.debts],
-        acts_on=next_grave_day(later=acting.later, zone=ZoneInfo(acting.case.customer.timezone)),
+        acts_on=next_grave_day(later=acting.later, zone=zone) if names_day else None,
         at=acting.at,
     )
     return kind.value

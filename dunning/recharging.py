@@ -1,15 +1,14 @@
 """Charge cards again when it makes sense: by why the bank refused, and at once when the customer has given another card."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
-from dunning.arrangements.queries import hold_of, open_promise
+from dunning.arrangements.queries import hold_of, objected_to, open_promise
 from dunning.cases.models import DunningCase
 from dunning.cases.operations import SWEEP, lock_case
-from dunning.core.case_life import CaseState
 from dunning.core.retries import DECLINE_WORDS, Refusal, decline_kind, next_try
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
@@ -17,13 +16,15 @@ from invoicing.payments.charging import plan_charge
 from invoicing.payments.models import PaymentFailure
 
 
-def plan_retries(*, case_id: int, invoice_ids: Iterable[int], at: datetime) -> int:
-    """Plan to charge late invoices of a case again whose next try has come, each refusal once; returns how many are new or known."""
+def plan_retries(*, case_id: int, invoice_ids: Collection[int], at: datetime) -> int:
+    """Plan to charge late invoices of a live case again whose next try has come, each refusal once, also after its last step; returns how many are new or known."""
     with transaction.atomic():
         case = lock_case(case_id=case_id)
-        if case.state != CaseState.OPEN or _waits(case, at=at):
+        if not case.is_live or _waits(case, at=at):
             return 0
-        return sum(_plan_retry(case, invoice_id, at=at) for invoice_id in invoice_ids)
+        # The whole invoice would be charged, and a part of it is objected to.
+        objected = objected_to(invoice_ids=invoice_ids)
+        return sum(_plan_retry(case, invoice_id, at=at) for invoice_id in invoice_ids if invoice_id not in objected)
 
 
 def _waits(case: DunningCase, *, at: datetime) -> bool:

@@ -15,6 +15,7 @@ from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import open_case
 from dunning.closing import close_if_settled, lift_if_settled, look_at_promise
 from dunning.core.case_life import LIVE, CaseState
+from dunning.fairness import tell_what_is_new, untold
 from dunning.recharging import plan_retries
 from dunning.restoring import restored_untold, tell_recovered
 from invoicing.core.life_cycle import Trigger
@@ -62,6 +63,7 @@ def sweep_dunning(*, at: datetime) -> SweepReport:
             report.steps += [step] if step else []
     _recharge(debts, report, at=at)
     _restore(report, at=at)
+    _tell_what_is_new(debts, report, at=at)
     return report
 
 
@@ -80,7 +82,7 @@ def _recharge(debts: dict[int, list[Debt]], report: SweepReport, *, at: datetime
         for customer_id, late in debts.items()
         if any(debt.refusal for debt in late)
     }
-    cases = DunningCase.objects.filter(state=CaseState.OPEN, customer__in=refused).order_by("pk")
+    cases = DunningCase.objects.filter(state__in=LIVE, customer__in=refused).order_by("pk")
     for case in cases:
         with _told(report, f"case {case.pk}"):
             plan_retries(case_id=case.pk, invoice_ids=refused[case.customer_id], at=at)
@@ -90,6 +92,19 @@ def _restore(report: SweepReport, *, at: datetime) -> None:
     for case in restored_untold(at=at):
         with _told(report, f"case {case.pk}"):
             tell_recovered(case_id=case.pk, at=at)
+
+
+def _tell_what_is_new(debts: dict[int, list[Debt]], report: SweepReport, *, at: datetime) -> None:
+    """Remind of what is late since a case has come to its end: no step of it tells of that any more."""
+    ended = dict(
+        DunningCase.objects.filter(state__in=(CaseState.EXHAUSTED, CaseState.HANDED_OVER)).values_list("customer", "pk")
+    )
+    late = [debt.invoice_id for customer_id in ended for debt in debts.get(customer_id, ())]
+    new = untold(invoice_ids=late)
+    for customer_id, case_id in sorted(ended.items()):
+        if any(debt.invoice_id in new for debt in debts.get(customer_id, ())):
+            with _told(report, f"case {case_id}"):
+                tell_what_is_new(case_id=case_id, at=at)
 
 
 class _told:  # noqa: N801 - reads as a statement

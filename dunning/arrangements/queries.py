@@ -1,5 +1,6 @@
 """What keeps dunning of a customer from going on at a moment."""
 
+from collections.abc import Collection
 from datetime import datetime, time
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -8,7 +9,7 @@ from django.db.models import Q, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import round_money
-from dunning.arrangements.models import Hold, Promise
+from dunning.arrangements.models import Hold, Objection, Promise
 from dunning.core.calendar import local_day, local_moment
 from invoicing.payments.models import Payment
 
@@ -21,6 +22,12 @@ def holds_at(*, at: datetime) -> "QuerySet[Hold]":
 def hold_of(*, customer_id: int, at: datetime) -> Hold | None:
     """Return a hold of a customer at a moment, or None."""
     return holds_at(at=at).filter(customer=customer_id).order_by("starts_at", "id").first()
+
+
+def objected_to(*, invoice_ids: Collection[int]) -> set[int]:
+    """Return those of the invoices of which a part is objected to and nobody has decided yet."""
+    found = Objection.objects.filter(invoice__in=invoice_ids, ended_at=None)
+    return set(found.values_list("invoice", flat=True))
 
 
 def open_promises() -> "QuerySet[Promise]":

@@ -1,14 +1,31 @@
 """A step is taken only where it is fair: with the day on which something will follow, after the customer was told, and not for money that we hold."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from moneyed import Money
 
+from dunning.acting import take_step_by_hand
+from dunning.arrangements.operations import decide_objection, object_to
+from dunning.cases.arrears import all_debts
 from dunning.cases.models import DunningCase
 from dunning.cases.operations import open_case, replan
+from dunning.fairness import never_charged
+from dunning.notices.models import Notice
+from dunning.recharging import plan_retries
 from dunning.rehearsal import rehearse
 from dunning.sweep import sweep_dunning
-from tests.dunning.chasing import by_policy, late_customer, local
+from invoicing.bank.models import BankAllocation
+from invoicing.customers.models import Customer
+from invoicing.invoices.models import Invoice
+from invoicing.payments.charge_attempt import ChargeAttempt
+from invoicing.payments.models import PaymentFailure, PushIntent
+from invoicing.workflows.allocate_bank_line import Share
+from invoicing.workflows.use_money_on_account import pay_money_back
+from tests.dunning.chasing import WHO, by_policy, case_of, chase, days_told, late_customer, local, pay, told, turn
+from tests.factories import AUGUST
+from tests.invoicing.bank.statements import Entry, allocate, one_line
+from tests.invoicing.selling import item, once
 
 pytestmark = pytest.mark.django_db
 
@@ -40,3 +57,104 @@ def test_what_nobody_foresaw_stops_one_case_and_no_other(monkeypatch) -> None:
 
     assert [step.case.customer for step in report.steps] == [second.customer]
     assert report.failures == [(f"customer {first.customer_id}", "ZeroDivisionError: nobody foresaw this")]
+
+
+def on_account(customer: Customer, amount: str) -> BankAllocation:
+    """Money of a customer that came without an invoice."""
+    share = Share("on_account", Money(amount, "USD"), customer_id=customer.pk)
+    [lot] = allocate(one_line(Entry(amount)), share, at=AUGUST)
+    return lot
+
+
+def test_nobody_is_chased_while_we_hold_money_of_his() -> None:
+    invoice = late_customer()
+    at = local("2026-08-16 09:00", invoice.customer)
+    lot = on_account(invoice.customer, "500.00")
+
+    assert chase(at).steps == []
+    assert case_of(invoice.customer).waits_because == "money on account: USD 500.00 are to be applied first"
+    whole = Money("500", "USD")
+    pay_money_back(lot_id=lot.pk, amount=whole, rest=whole, at=at, **WHO)
+    assert len(chase(at).steps) == 1
+
+
+def at_stripe(invoice: Invoice, at: datetime) -> None:
+    """Say that Stripe has an invoice."""
+    pushed = {"status": "pushed", "stripe_invoice_id": f"in_{invoice.pk}", "pushed_at": at, "next_attempt_at": at}
+    PushIntent.objects.update_or_create(invoice=invoice, defaults=pushed)
+
+
+def test_nobody_is_chased_for_an_invoice_that_his_card_was_never_charged_for() -> None:
+    invoice = late_customer(settlement_channel="stripe")
+    customer = invoice.customer
+    at = local("2026-08-16 09:00", customer)
+    Customer.objects.filter(pk=customer.pk).update(payment_method="pm_card_visa")
+
+    assert chase(at).steps == []
+    assert (
+        case_of(customer).waits_because == f"not charged yet: {invoice} is not at Stripe, and the customer has a card"
+    )
+    at_stripe(invoice, at)
+    assert never_charged(debts=all_debts(at=at)[customer.pk]) == set()
+
+
+def test_a_step_by_hand_is_taken_over_what_was_never_charged() -> None:
+    invoice = late_customer()
+    at = local("2026-08-16 09:00", invoice.customer)
+    on_account(invoice.customer, "1.00")
+    chase(at)
+
+    assert take_step_by_hand(case_id=case_of(invoice.customer).pk, number=1, at=at, **WHO).number == 1
+
+
+def test_what_is_objected_to_in_part_is_not_charged_again() -> None:
+    invoice = late_customer()
+    customer = invoice.customer
+    refused_at = local("2026-08-03 10:00", customer)
+    PaymentFailure.objects.create(
+        invoice=invoice, reference="ch_1", code="processing_error", message="declined", occurred_at=refused_at
+    )
+    chase(refused_at)
+    at_stripe(invoice, refused_at)
+    case, later = case_of(customer), refused_at + timedelta(days=2)
+
+    objection = object_to(invoice_id=invoice.pk, amount=Money("11", "USD"), at=refused_at, **WHO)
+    assert plan_retries(case_id=case.pk, invoice_ids=[invoice.pk], at=later) == 0
+    decide_objection(objection_id=objection.pk, at=later, **WHO)
+    assert plan_retries(case_id=case.pk, invoice_ids=[invoice.pk], at=later) == 1
+
+
+def test_after_the_last_step_cards_are_charged_again_and_a_new_debt_is_told_of_once() -> None:
+    invoice = late_customer()
+    customer = invoice.customer
+    by_policy("short", customer)
+    turn(local("2026-08-16 09:00", customer), local("2026-08-24 09:00", customer))
+    assert case_of(customer).state == "exhausted"
+    another = once(customer, item("10"), at=AUGUST + timedelta(days=9))
+    at = local("2026-08-27 09:00", customer)
+    PaymentFailure.objects.create(
+        invoice=invoice, reference="ch_1", code="processing_error", message="declined", occurred_at=at
+    )
+    at_stripe(invoice, at)
+    at_stripe(another, at)
+
+    for _ in range(2):
+        chase(at + timedelta(days=2))
+
+    notice = Notice.objects.get(about__invoice=another)
+    assert (notice.kind, notice.acts_on, notice.about.count()) == ("reminder", None, 1)
+    assert [attempt.invoice_id for attempt in ChargeAttempt.objects.all()] == [invoice.pk]
+
+
+def test_whoever_is_suspended_does_not_hear_that_service_goes_on() -> None:
+    invoice = late_customer()
+    customer = invoice.customer
+    once(customer, item("10"), at=AUGUST + timedelta(days=9))
+    turn(local("2026-08-16 09:00", customer), local("2026-08-29 12:00", customer))
+    paid_at = local("2026-08-29 13:00", customer)
+    pay(invoice, paid_at)
+
+    taken = turn(paid_at, local("2026-08-29 21:00", customer), every=timedelta(hours=4))
+
+    assert told(taken, customer) == [("08-29 13:00", "notice", "reminder")]
+    assert days_told(customer)[-1] is None

@@ -1,0 +1,80 @@
+"""What makes a step unfair though its day has come: money of the customer that we hold, a card that we never charged, nobody told; and what is told anew."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from django.db import transaction
+from moneyed import Money
+
+from dunning.arrangements.queries import hold_of, open_promise
+from dunning.cases.arrears import Debt, locked_debts
+from dunning.cases.operations import lock_case
+from dunning.core.calendar import is_allowed
+from dunning.core.case_life import LIVE, CaseState
+from dunning.core.notice_kinds import NoticeKind
+from dunning.notices.models import NoticeInvoice
+from dunning.telling import tell
+from invoicing.bank.queries import on_account_of
+from invoicing.core.life_cycle import State
+from invoicing.customers.life_cycle import state_of
+from invoicing.customers.models import Customer, SettlementChannel
+from invoicing.customers.restriction import ServiceRestriction
+from invoicing.invoices.models import Invoice
+from invoicing.payments.models import PushStatus
+
+# They tell that service goes on as usual, at least until a day.
+ASSURING = (NoticeKind.PAYMENT_FAILED, NoticeKind.ACTION_REQUIRED, NoticeKind.REMINDER)
+
+
+def never_charged(*, debts: Sequence[Debt]) -> set[int]:
+    """Return which invoices we would have charged by card, and have not: they are not at Stripe yet, or Stripe has not taken them."""
+    untried = [debt.invoice_id for debt in debts if debt.refused_at is None]
+    ours = Invoice.objects.filter(pk__in=untried, settlement_channel=SettlementChannel.STRIPE)
+    rows = ours.exclude(customer__payment_method="").exclude(push__status=PushStatus.PUSHED)
+    return set(rows.values_list("pk", flat=True))
+
+
+def money_held(*, customer: Customer) -> Money | None:
+    """Return what a customer has on account with us in its currency, None for nothing: that is applied before anybody is chased."""
+    return on_account_of(customer_id=customer.pk).get(customer.currency)
+
+
+def fitting_kind(*, kind: NoticeKind, customer: Customer, at: datetime) -> tuple[NoticeKind, bool]:
+    """Return as what a notice is told, and whether it names the next grave day: nobody without service hears that it goes on as usual."""
+    is_suspended = state_of(customer=customer) is State.SUSPENDED
+    restrictions = ServiceRestriction.objects.filter(customer=customer, lifted_at=None, restricted_at__lte=at)
+    if kind in ASSURING and (is_suspended or restrictions.exists()):
+        return NoticeKind.REMINDER if kind is NoticeKind.PAYMENT_FAILED else kind, False
+    return kind, not (kind is NoticeKind.WARNING and is_suspended)
+
+
+def untold(*, invoice_ids: Collection[int]) -> set[int]:
+    """Return those of the invoices that no notice of dunning has named yet; one query."""
+    about = NoticeInvoice.objects.filter(invoice__in=invoice_ids, notice__reference__startswith="dunning:")
+    return set(invoice_ids) - set(about.values_list("invoice", flat=True))
+
+
+@transaction.atomic
+def tell_what_is_new(*, case_id: int, at: datetime) -> bool:
+    """Remind once of what a customer is late with since its case has come to its end; returns whether anything was told."""
+    case = lock_case(case_id=case_id)
+    if CaseState(case.state) not in LIVE or case.state == CaseState.OPEN:
+        return False
+    if hold_of(customer_id=case.customer_id, at=at) is not None or open_promise(case_id=case.pk) is not None:
+        return False
+    if not is_allowed(at=at, terms=case.policy.read, zone=ZoneInfo(case.customer.timezone)):
+        return False
+    debts = [debt for debt in locked_debts(customer_id=case.customer_id, at=at) if debt.counts(terms=case.policy.read)]
+    new = sorted(untold(invoice_ids=[debt.invoice_id for debt in debts]) - never_charged(debts=debts))
+    if not new or money_held(customer=case.customer) is not None:
+        return False
+    tell(
+        customer=case.customer,
+        kind=NoticeKind.REMINDER,
+        reference=f"{case.pk}:new:{new[0]}",
+        invoice_ids=new,
+        acts_on=None,
+        at=at,
+    )
+    return True
