@@ -2,8 +2,10 @@
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob
+from dunning.arrangements.queries import why_not_charged
 from dunning.notices import outbox, sending
 from dunning.sweep import sweep_dunning
+from invoicing.payments import charging
 
 REGULAR_JOBS = (
     RegularJob(name="Chase what is overdue", task="dunning.tasks.chase", cron="*/5 * * * *"),
@@ -14,6 +16,15 @@ REGULAR_JOBS = (
 def chase() -> str:
     """Open, advance and close dunning cases; running twice takes no step twice."""
     return str(sweep_dunning(at=now()))
+
+
+def charge_again(attempt_id: int) -> str:
+    """Charge an open invoice once more, unless something that was arranged since is against it."""
+    at = now()
+    attempt = charging.charge_again(
+        attempt_id=attempt_id, at=at, against=lambda invoice: why_not_charged(invoice=invoice, at=at)
+    )
+    return attempt.status
 
 
 def send_notice(notice_id: int) -> str:

@@ -94,11 +94,6 @@ def withdraw_invoice(intent_id: int) -> str:
     return push.withdraw_invoice(intent_id=intent_id).status
 
 
-def charge_again(attempt_id: int) -> str:
-    """Charge an open invoice once more."""
-    return charging.charge_again(attempt_id=attempt_id, at=now()).status
-
-
 def pay_refund(refund_id: int) -> str:
     """Let Stripe pay a refund back."""
     return push_refund(refund_id=refund_id, at=now()).status

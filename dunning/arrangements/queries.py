@@ -11,6 +11,7 @@ from moneyed import Money
 from billing_site.kernel.money import round_money
 from dunning.arrangements.models import Hold, Objection, Promise
 from dunning.core.calendar import local_day, local_moment
+from invoicing.invoices.models import Invoice
 from invoicing.payments.models import Payment
 
 
@@ -49,3 +50,15 @@ def paid_since(*, promise: Promise, currency: str, zone: ZoneInfo) -> Money:
     since = Q(received_at__gte=promise.made_at) | Q(received_at__gte=began, recorded_at__gte=promise.made_at)
     paid = Payment.objects.filter(since, invoice__in=promise.invoices, currency=currency)
     return round_money(paid.aggregate(amount=Sum("amount"))["amount"] or Decimal(0), currency)
+
+
+def why_not_charged(*, invoice: Invoice, at: datetime) -> str:
+    """Return what was arranged against charging an invoice: a hold, a promise, an objection to a part, since Stripe charges all of it; "": nothing."""
+    hold = hold_of(customer_id=invoice.customer_id, at=at)
+    if hold is not None:
+        return f"held: {hold}"
+    if open_promises().filter(case__customer=invoice.customer_id).exists():
+        return "the customer has promised to pay"
+    if Objection.objects.filter(invoice=invoice, ended_at=None).exists():
+        return "the customer objects to a part of it"
+    return ""

@@ -132,7 +132,8 @@ def _link(notice: Notice, facts: Facts, invoices: list[Invoice], pages: dict[int
     if number:
         [invoice] = [one for one in invoices if one.number == number]
         hosted = pages.get(invoice.pk, NO_PAGE).url
-        if hosted:
+        # Stripe asks for all of it, what the customer objects to included.
+        if hosted and facts.total == invoice.amount_unpaid:
             return hosted
     return invoice_link_for(customer_key=notice.customer.key, number=number, days=settings.NOTICE_LINK_DAYS)
 

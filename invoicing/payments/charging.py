@@ -1,6 +1,7 @@
 """Charge an invoice that is open at Stripe once more: planned in a transaction, done by a job, each attempt with a key of its own."""
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from django.db import connection, transaction
@@ -21,7 +22,8 @@ from invoicing.payments.told import told_customer
 
 logger = logging.getLogger(__name__)
 
-JOB = "invoicing.tasks.charge_again"
+# Whoever asks for attempts knows what speaks against one when its time has come.
+JOB = "dunning.tasks.charge_again"
 LOOK_JOB = "invoicing.tasks.follow_invoice"
 
 
@@ -48,9 +50,17 @@ def plan_charge(*, invoice: Invoice, reference: str, at: datetime, actor: str, r
     return attempt
 
 
-def charge_again(*, attempt_id: int, at: datetime) -> ChargeAttempt:
+def nothing_against(invoice: Invoice) -> str:
+    """Return what speaks against charging an invoice now: nothing."""
+    return ""
+
+
+def charge_again(
+    *, attempt_id: int, at: datetime, against: Callable[[Invoice], str] = nothing_against
+) -> ChargeAttempt:
     """Charge what was planned, unless it is paid, withdrawn, disputed or cannot be charged by now; returns the attempt as it is then.
 
+    While `against` tells a reason not to, it stays planned.
     The invoice is read again here and at Stripe right before. Raises GatewayUnavailable while a worker is pushing it.
     """
     attempt = ChargeAttempt.objects.select_related("invoice__customer").get(pk=attempt_id)
@@ -61,6 +71,10 @@ def charge_again(*, attempt_id: int, at: datetime) -> ChargeAttempt:
             raise GatewayUnavailable("The invoice is being pushed at this moment.")
         attempt.refresh_from_db(fields=["status", "attempt_count"])
         if attempt.status != ChargeStatus.PLANNED or outage_now() is not None:
+            return attempt
+        reason = against(attempt.invoice)
+        if reason:
+            _record(attempt, outcome=reason[:500])
             return attempt
         count = attempt.attempt_count + 1
         _record(attempt, attempt_count=count, next_attempt_at=next_attempt_after(attempt_count=count, at=at))

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from moneyed import Money
 
 from billing_site.kernel.clock import now
+from dunning.arrangements.operations import object_to
 from dunning.core.notice_kinds import NoticeKind
 from dunning.notices.models import Notice
 from invoicing.invoices.models import Invoice
@@ -50,6 +52,15 @@ def test_several_invoices_are_paid_from_the_portal(pushed: Invoice) -> None:
     second = once(pushed.customer, item("30"), key="second")
 
     notice = told(pushed, second)
+
+    assert "/i/in_" not in notice.text
+    assert "/portal/enter/" in notice.text
+
+
+def test_where_a_part_is_objected_to_the_link_leads_into_the_portal(pushed: Invoice) -> None:
+    object_to(invoice_id=pushed.pk, amount=Money("80", "USD"), at=now(), actor="ann", reason="by phone")
+
+    notice = told(pushed)
 
     assert "/i/in_" not in notice.text
     assert "/portal/enter/" in notice.text

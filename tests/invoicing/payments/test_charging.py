@@ -110,7 +110,7 @@ def test_while_stripe_is_down_the_attempt_waits_and_the_sweep_brings_it_back(ref
 
     assert sweep_charges(at=waiting.next_attempt_at - timedelta(seconds=1)) == 0
     assert sweep_charges(at=waiting.next_attempt_at) == 1
-    assert ("invoicing.tasks.charge_again", (attempt.pk,)) in queued_jobs()
+    assert ("dunning.tasks.charge_again", (attempt.pk,)) in queued_jobs()
 
 
 def test_an_invoice_that_is_not_at_stripe_is_not_charged(sandbox):

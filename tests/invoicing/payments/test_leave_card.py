@@ -8,6 +8,7 @@ import requests
 from django.db import connection
 from django.test import Client
 
+from billing_site.kernel.clock import now
 from billing_site.kernel.errors import Conflict
 from billing_site.sandbox.models import SandboxObject
 from invoicing.customers.models import Customer
