@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
@@ -81,6 +82,13 @@ def _open_invoices(facts: LineFacts, numbers: Sequence[str]) -> list[OpenInvoice
     return [_as_core(row) for row in found.values()]
 
 
+def _open_numbered(numbers: Sequence[str], currency: str) -> dict[str, OpenInvoice]:
+    """Return the open invoices of these numbers, by number, in one query."""
+    rows = Invoice.objects.filter(status__in=COLLECTABLE, currency=currency, number__in=numbers)
+    unpaid = rows.annotate(unpaid=AMOUNT_UNPAID).filter(unpaid__gt=0).select_related("customer")
+    return {str(row.number): _as_core(row) for row in unpaid}
+
+
 def _as_core(invoice: Invoice) -> OpenInvoice:
     return OpenInvoice(
         id=invoice.pk,
@@ -103,11 +111,15 @@ def settle_certain_lines(*, file_id: int | None, at: datetime) -> int:
     lines = open_lines().filter(left_amount__gt=0, is_reversal=False)
     if file_id is not None:
         lines = lines.filter(statement__file=file_id)
-    settled = 0
+    named: list[tuple[Any, str]] = []
     for line in lines.iterator(chunk_size=500):
-        if any(numbers_named(texts=texts_of(line), prefixes=prefixes).values()):
-            settled += _settled_or_told(line, at=at)
-    return settled
+        found = numbers_named(texts=texts_of(line), prefixes=prefixes)
+        named += [(line, number) for number, is_literal in found.items() if is_literal]
+    # What waits for people is not looked at every hour again: only where the invoice is open with that amount.
+    rows = Invoice.objects.filter(status__in=COLLECTABLE, number__in={number for _, number in named})
+    unpaid = set(rows.annotate(unpaid=AMOUNT_UNPAID).values_list("number", "currency", "unpaid"))
+    fitting = {line.pk: line for line, number in named if (number, line.currency, line.left_amount) in unpaid}
+    return sum(_settled_or_told(line, at=at) for line in fitting.values())
 
 
 def _settled_or_told(line: BankLine, *, at: datetime) -> bool:
@@ -184,23 +196,21 @@ def foresee(*, looked: Looked) -> Foreseen:
     prefixes = invoice_prefixes() if settings.BANK_SETTLES_EXACT else []
     settled: list[tuple[StatementLine, OpenInvoice]] = []
     by_hand = movements_on_no_statement(currency=looked.statement.currency)
+    certain: list[tuple[StatementLine, str]] = []
     for line in looked.new:
         texts = tuple(filter(None, (line.text, line.structured_reference, line.end_to_end_id)))
         named = numbers_named(texts=texts, prefixes=prefixes)
-        if line.amount.amount <= 0 or line.is_reversal or len(named) != 1 or not all(named.values()):
+        if line.amount.amount > 0 and not line.is_reversal and len(named) == 1 and all(named.values()):
+            certain.append((line, next(iter(named))))
+    numbered = _open_numbered([number for _, number in certain], looked.statement.currency)
+    for line, number in certain:
+        one = numbered.get(number)
+        if one is None or one.open != line.amount or _is_taken_back(line, looked):
             continue
-        if any(one.left == line.amount and _is_near(one, line) for one in by_hand) or _is_taken_back(line, looked):
+        if any(other.left == line.amount and _is_near(other, line) for other in by_hand):
             continue
-        taken = {one.id for _, one in settled}
-        facts = LineFacts(line.amount, texts, line.name, frozenset())
-        for one in _open_invoices(facts, list(named)):
-            if (
-                one.number in named
-                and one.open == line.amount
-                and one.id not in taken
-                and not _may_come_otherwise(invoice_id=one.id)
-            ):
-                settled.append((line, one))
+        if not _may_come_otherwise(invoice_id=one.id):
+            settled.append((line, numbered.pop(number)))
     return Foreseen(tuple(settled), len(looked.new) - len(settled))
 
 

@@ -10,6 +10,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period
+from invoicing.bank.queries import money_on_account, on_account_of
 from invoicing.core.life_cycle import State
 from invoicing.core.phases import PhaseKind
 from invoicing.customers.life_cycle import with_state
@@ -28,7 +29,8 @@ LONGEST = timedelta(days=400)
 class Offboarding:
     """What closes a customer: periods that are still to be invoiced, drafts that wait for their issue, invoices that are unpaid.
 
-    `held` are progressive invoices with what of them, before tax, nothing takes off any more. `final` is the invoice of the last period, None until it is drafted or where nothing was ever charged.
+    `held` are progressive invoices with what of them, before tax, nothing takes off any more. `on_account` is the customer's money that came by bank and
+    is neither applied nor paid back, by currency. `final` is the invoice of the last period, None until it is drafted or where nothing was ever charged.
     """
 
     to_invoice: tuple[Period, ...]
@@ -36,18 +38,19 @@ class Offboarding:
     unpaid: tuple[Invoice, ...]
     held: tuple[tuple[Invoice, Money], ...]
     final: Invoice | None
+    on_account: tuple[Money, ...]
 
     @property
     def is_complete(self) -> bool:
         """Say whether nothing is left to do."""
-        return not (self.to_invoice or self.drafts or self.unpaid or self.held)
+        return not (self.to_invoice or self.drafts or self.unpaid or self.held or self.on_account)
 
 
 def customers_to_close() -> QuerySet[Any]:
     """Return the customers recorded as churned for whom something is left to do, with `state` and `state_since`.
 
-    That is: an invoice that is a draft or unpaid, a subscription whose last charged time no invoice has reached yet, or something that is
-    left of a progressive invoice.
+    That is: an invoice that is a draft or unpaid, a subscription whose last charged time no invoice has reached yet, something that is
+    left of a progressive invoice, or money on account that is to be paid back.
     """
     left = Invoice.objects.filter(customer=OuterRef("pk"), status__in=(InvoiceStatus.DRAFT, InvoiceStatus.ISSUED))
     payer = Coalesce(OuterRef("subscription__customer__billed_to"), OuterRef("subscription__customer"))
@@ -57,7 +60,8 @@ def customers_to_close() -> QuerySet[Any]:
     churned = customers.filter(state=State.CHURNED.value)
     to_come = charged.exclude(Exists(reached.exclude(status=InvoiceStatus.VOID)))
     held = left_of_progressive().order_by().filter(customer=OuterRef("pk"))
-    return churned.filter(Exists(left) | Exists(to_come) | Exists(held))
+    owed_back = money_on_account().order_by().filter(customer=OuterRef("pk"))
+    return churned.filter(Exists(left) | Exists(to_come) | Exists(held) | Exists(owed_back))
 
 
 def offboarding_of(*, customer: Customer) -> Offboarding:
@@ -81,4 +85,5 @@ def offboarding_of(*, customer: Customer) -> Offboarding:
             for one in left_of_progressive().filter(customer=customer)
         ),
         final=known.get((periods[-1].start, periods[-1].end)) if periods else None,
+        on_account=tuple(on_account_of(customer_id=customer.pk).values()),
     )

@@ -3,6 +3,8 @@
 from datetime import date, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from moneyed import Money
 
 from billing_site.kernel.clock import now
@@ -12,9 +14,11 @@ from invoicing.bank.queries import left_of, movements_on_no_statement
 from invoicing.invoices.models import Invoice
 from invoicing.payments.models import PushIntent
 from invoicing.workflows import match_bank_lines
+from invoicing.workflows.allocate_bank_line import Share
 from invoicing.workflows.bank_faults import bank_gaps
 from invoicing.workflows.import_bank_statement import Upload, look_at_upload
 from invoicing.workflows.match_bank_lines import foresee, settle_certain_lines
+from invoicing.workflows.offboarding import customers_to_close, offboarding_of
 from tests.factories import JULY, a_customer
 from tests.invoicing.bank.statements import AT, Entry, allocate, camt, import_camt
 from tests.invoicing.selling import item, once, paid
@@ -107,3 +111,28 @@ def test_crafted_amounts_are_nothing_and_an_invoice_of_another_currency_is_told(
     assert [money_said(text, "USD").amount for text in ("NaN", "abc", "", "Infinity", "1e99", "7.5")] == [
         0, 0, 0, 0, 0, Money("7.5", "USD").amount,
     ]  # fmt: skip
+
+
+def test_a_file_is_looked_at_in_so_many_queries_however_many_lines_name_an_invoice(invoice: Invoice) -> None:
+    def asked(count: int) -> int:
+        entries = [Entry("1.00", str(invoice.number), reference=f"R{number}") for number in range(count)]
+        [looked] = look_at_upload(upload=Upload("x.xml", "camt053", camt(*entries)))
+        with CaptureQueriesContext(connection) as queries:
+            foresee(looked=looked)
+        return len(queries)
+
+    assert asked(30) == asked(1)
+
+
+def test_who_has_money_on_account_is_not_off_boarded(invoice: Invoice) -> None:
+    line = import_camt(Entry("200.00")).lines[0]
+    allocate(
+        line,
+        Share("payment", Money("120", "USD"), invoice_id=invoice.pk),
+        Share("on_account", Money("80", "USD"), customer_id=invoice.customer_id),
+    )
+
+    left = offboarding_of(customer=invoice.customer)
+
+    assert (left.unpaid, left.on_account, left.is_complete) == ((), (Money("80", "USD"),), False)
+    assert not customers_to_close().filter(pk=invoice.customer_id), "it has not churned"
