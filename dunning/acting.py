@@ -7,6 +7,7 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
+from moneyed import Money
 
 from billing_site.kernel.errors import BillingError, Conflict
 from billing_site.kernel.reasons import checked_reason
@@ -60,6 +61,9 @@ def advance_case(*, case_id: int, at: datetime) -> CaseStep | None:
     case = DunningCase.objects.select_related("customer", "policy").get(pk=case_id)
     try:
         _wait_unless_due(case, at=at)
+        late = debts_of(customers=[case.customer_id], at=at).get(case.customer_id, [])
+        # Before Stripe is asked: what is not chased for months would ask it at every sweep.
+        _wait_unless_worth_it(case, [debt for debt in late if debt.counts(terms=case.policy.read)])
         _ask_stripe(case, at=at)
         return _take_due(case_id, at=at)
     except Waits as waits:
@@ -101,6 +105,16 @@ def _wait_unless_due(case: DunningCase, *, at: datetime) -> None:
         raise Waits("quiet hours, or a day off, where the customer is")
 
 
+def _wait_unless_worth_it(case: DunningCase, debts: Sequence[Debt]) -> Money:
+    """Return what is owed, or raise Waits where the case's invoice is not late any more, or too little is owed."""
+    if not is_chased(debts=debts, case=case):
+        raise Waits("the invoice that it began with is not late any more")
+    amount = owed(debts, currency=case.customer.currency)
+    if amount.amount < case.policy.read.minimum(case.customer.currency):
+        raise Waits(f"{money_text(money=amount)} are less than what is chased")
+    return amount
+
+
 def _ask_stripe(case: DunningCase, *, at: datetime) -> None:
     """Bring the customer's late invoices to their present state at Stripe; raises GatewayUnavailable: nothing is done without its word."""
     late = [debt.invoice_id for debt in debts_of(customers=[case.customer_id], at=at).get(case.customer_id, [])]
@@ -133,11 +147,7 @@ def _take(case: DunningCase, debts: Sequence[Debt], *, at: datetime, actor: str,
     if not ahead:
         raise Waits("no step is to come")
     terms = case.policy.read
-    if not is_chased(debts=debts, case=case):
-        raise Waits("the invoice that it began with is not late any more")
-    amount = owed(debts, currency=case.customer.currency)
-    if amount.amount < terms.minimum(case.customer.currency):
-        raise Waits(f"{money_text(money=amount)} are less than what is chased")
+    amount = _wait_unless_worth_it(case, debts)
     before = last_step(case=case)
     # As it is taken now: what follows keeps its distance, and that is what the customer is told.
     delay_days, later = plan_after(

@@ -10,8 +10,10 @@ from dunning.arrangements.operations import decide_objection, object_to
 from dunning.cases.arrears import all_debts
 from dunning.cases.models import DunningCase
 from dunning.cases.operations import open_case, replan
+from dunning.core.policy import SHORT, terms_stored
 from dunning.fairness import never_charged
 from dunning.notices.models import Notice
+from dunning.policies.operations import assign_policy, ensure_presets, publish_policy
 from dunning.recharging import plan_retries
 from dunning.rehearsal import rehearse
 from dunning.sweep import sweep_dunning
@@ -158,3 +160,19 @@ def test_whoever_is_suspended_does_not_hear_that_service_goes_on() -> None:
 
     assert told(taken, customer) == [("08-29 13:00", "notice", "reminder")]
     assert days_told(customer)[-1] is None
+
+
+def test_stripe_is_not_asked_about_what_is_too_little_to_chase() -> None:
+    invoice = late_customer()
+    customer = invoice.customer
+    ensure_presets()
+    terms = terms_stored(SHORT) | {"minimums": {"USD": "20"}}
+    publish_policy(key="gentle", name="Gentle", terms=terms, in_force_from=AUGUST, at=AUGUST, **WHO)
+    assign_policy(policy="gentle", customer=customer, country="", at=AUGUST, **WHO)
+    at = local("2026-08-16 09:00", customer)
+    chase(at)
+    at_stripe(invoice, at)
+    object_to(invoice_id=invoice.pk, amount=Money("15", "USD"), at=at, **WHO)
+
+    assert chase(at + timedelta(days=4)).steps == []
+    assert case_of(customer).waits_because == "USD 16.00 are less than what is chased", "and not: Stripe cannot answer"
