@@ -6,11 +6,14 @@ The invoices are read again right before. What a crash leaves between "sending" 
 import logging
 from datetime import datetime
 from email.utils import formataddr
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import transaction
 
 from billing_site.kernel.digest import digest_of
+from dunning.arrangements.queries import hold_of, open_promises
+from dunning.core.calendar import local_day
 from dunning.core.notice_kinds import NoticeKind, is_demanding
 from dunning.core.notice_life import NoticeState
 from dunning.core.wording import short_name
@@ -31,6 +34,14 @@ from invoicing.payments.remote import GatewayRefused, GatewayUnavailable
 logger = logging.getLogger(__name__)
 
 WHY_MAX = 500
+# What asks for money and has done nothing yet: a hold or a promise makes an end of it.
+ASKING = (
+    NoticeKind.PAYMENT_FAILED,
+    NoticeKind.ACTION_REQUIRED,
+    NoticeKind.REMINDER,
+    NoticeKind.WARNING,
+    NoticeKind.FINAL_NOTICE,
+)
 PAID_AT_STRIPE = "Stripe says that {number} is paid: waiting for its payment to arrive here"
 
 
@@ -72,6 +83,9 @@ def _write_down(notice: Notice, *, pages: dict[int, HostedPage], at: datetime) -
     facts = facts_of(kind=kind, invoices=invoices)
     if facts.why_not:
         return _end(notice, NoticeState.NOT_NEEDED, facts.why_not, at=at)
+    arranged = _arranged(notice, kind, at=at)
+    if arranged:
+        return _end(notice, NoticeState.NOT_NEEDED, arranged, at=at)
     paid = [invoice for invoice in invoices if pages.get(invoice.pk, NO_PAGE).is_paid and invoice.amount_due.amount > 0]
     notice.attempt_count += 1
     if paid:
@@ -82,6 +96,17 @@ def _write_down(notice: Notice, *, pages: dict[int, HostedPage], at: datetime) -
     _fill(notice, kind=kind, facts=facts, link=_link(notice, facts, invoices, pages), at=at)
     notice.save()
     return True
+
+
+def _arranged(notice: Notice, kind: NoticeKind, *, at: datetime) -> str:
+    """Return what was arranged since a step of dunning asked for money; "" where nothing was, or where it tells of what was done."""
+    if kind not in ASKING:
+        return ""
+    hold = hold_of(customer_id=notice.customer_id, at=at)
+    if hold is not None:
+        return f"held before it was sent: {hold}"
+    is_promised = open_promises().filter(case__customer=notice.customer_id).exists()
+    return "the customer promised to pay before it was sent" if is_promised else ""
 
 
 def _hindrance(notice: Notice) -> str:
@@ -104,6 +129,8 @@ def _fill(notice: Notice, *, kind: NoticeKind, facts: Facts, link: str, at: date
         install_built_ins(at=at)
         version = words_for(kind=kind, language=wanted)
     assert version is not None, "every kind has built-in words in English"
+    # A mail that was late tells of no day that is over.
+    today = local_day(at=at, zone=ZoneInfo(customer.timezone))
     mail = render_mail(
         kind=kind,
         words=version.words,
@@ -111,7 +138,7 @@ def _fill(notice: Notice, *, kind: NoticeKind, facts: Facts, link: str, at: date
         facts=facts,
         customer_name=customer.name,
         seller=seller,
-        acts_on=notice.acts_on,
+        acts_on=notice.acts_on if notice.acts_on is not None and notice.acts_on >= today else None,
         link=link,
     )
     sender = _sender(seller)
