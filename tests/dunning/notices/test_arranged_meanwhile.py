@@ -6,7 +6,7 @@ import pytest
 
 from dunning.arrangements.operations import hold_dunning
 from dunning.core.notice_kinds import NoticeKind
-from tests.dunning.notices.telling import ACTS_ON, NOW, an_open_invoice, planned, sent
+from tests.dunning.notices.telling import NOW, an_open_invoice, planned, sent
 
 pytestmark = pytest.mark.django_db
 
