@@ -32,7 +32,9 @@ def _waits(case: DunningCase, *, at: datetime) -> bool:
 
 
 def _plan_retry(case: DunningCase, invoice_id: int, *, at: datetime) -> bool:
-    refusals = PaymentFailure.objects.filter(invoice=invoice_id, occurred_at__lte=at).order_by("-occurred_at", "-pk")
+    # What a customer tried on Stripe's page is no charge of ours that would be repeated.
+    refusals = PaymentFailure.objects.filter(invoice=invoice_id, occurred_at__lte=at, by_customer=False)
+    refusals = refusals.order_by("-occurred_at", "-pk")
     newest, number = refusals.first(), refusals.count()
     if newest is None:
         return False

@@ -28,6 +28,7 @@ from billing_site.portal.queries.invoice_page import invoice_of, invoice_page
 from billing_site.portal.queries.invoices import invoice_list, invoice_row
 from billing_site.portal.queries.notices import notice_list, notice_of, overdue_bar
 from billing_site.portal.queries.parts import part_page, part_rows
+from dunning.arrangements.queries import objected_to
 from invoicing.checker import CHECKER
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.customers.portal_links import opened_link
@@ -192,6 +193,10 @@ def invoice(request: HttpRequest, customer: Customer, number: str) -> HttpRespon
 def pay(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
     """Go on to Stripe's page of an invoice, where it is paid, or a payment confirmed that the bank asks about."""
     owed = invoice_of(customer=customer, number=number)
+    if objected_to(invoice_ids=[owed.pk]):
+        raise Conflict(
+            f"You object to a part of invoice {number}, and Stripe's page would ask for all of it: transfer the rest."
+        )
     try:
         hosted = hosted_page(invoice=owed)
     except (GatewayUnavailable, GatewayRefused):

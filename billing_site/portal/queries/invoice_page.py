@@ -23,6 +23,7 @@ from billing_site.portal.queries.lines import (
 )
 from billing_site.portal.queries.usage import DailyUsage, usage_by_day, utc_period
 from billing_site.portal.words import channel_text, refusal_text, situation_text
+from dunning.arrangements.queries import objected_to
 from invoicing.core.contract import ENGINE_VERSION
 from invoicing.core.proof import rated_again
 from invoicing.credit_notes.models import CreditNote
@@ -108,7 +109,8 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
             "correction__original__subscription__customer",
         ).order_by("position")
     )
-    payable_online = is_payable_online(invoice=invoice)
+    # Stripe's page asks for all of it.
+    payable_online = is_payable_online(invoice=invoice) and not objected_to(invoice_ids=[invoice.pk])
     event_count = sum(line.event_count for line in lines)
     few_events = event_count <= EVENTS_COUNTED_MAX
     payments = lines_paying(invoice=invoice, lines=lines)
