@@ -41,8 +41,15 @@ LISTS = (
 class OutageAdmin(ReadOnlyAdmin):
     """Times in which Stripe was not called."""
 
-    list_display = (moment_column("opened_at", "Began"), "opened_by", "cause", moment_column("closed_at", "Ended"), "closed_by", "closed_reason")  # fmt: skip
-    list_display_links = ("opened_at",)
+    list_display = (
+        "cause",
+        moment_column("opened_at", "Began"),
+        "opened_by",
+        moment_column("closed_at", "Ended"),
+        "closed_by",
+        "closed_reason",
+    )
+    list_display_links = ("cause",)
     list_filter = ("is_by_hand",)
     search_fields = ("cause", "closed_reason")
     ordering = ("-id",)

@@ -8,7 +8,7 @@ from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing_site.kernel.clock import now
+from billing_site.kernel import clock
 from billing_site.kernel.model import EXACT_DIGITS, EXACT_PLACES
 from billing_site.kernel.money import plain
 from invoicing.api.base import check_customer_visible, read
@@ -89,7 +89,7 @@ class UsageReportView(generics.GenericAPIView[Any]):
             subscription_key=given["subscription_id"],
             total=given["query_count"],
             meter_key=given["meter"],
-            at=now(),
+            at=clock.now(),
         )
         return Response(UsageReportedSerializer(_document(given, done)).data)
 

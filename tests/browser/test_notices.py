@@ -176,7 +176,9 @@ def signed_in(page: Page, url: str, name: str, group: str) -> Page:
 
 
 def look(page: Page, name: str) -> None:
-    """Keep a picture, and look that nothing is wider than the page."""
+    """Keep a picture, and look that nothing is wider than the page; between two pages there is none to look at."""
+    page.wait_for_load_state()
+    page.wait_for_function("document.documentElement !== null")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("window.innerWidth")
     if PICTURES:
         Path(PICTURES).mkdir(exist_ok=True)
