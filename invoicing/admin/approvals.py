@@ -26,7 +26,7 @@ from billing_site.display.admin import (
     go,
     moment_column,
 )
-from billing_site.display.figures import link, moment, money, money_text
+from billing_site.display.figures import link, moment, money
 from billing_site.display.pills import AMBER, GREEN, GREY, RED, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
@@ -39,10 +39,10 @@ from invoicing.approvals.models import (
     ApprovedDeed,
     Decision,
 )
-from invoicing.approvals.operations import set_limit
 from invoicing.approvals.queries import approvals_to_give, decidable_deeds, own_requests
 from invoicing.credit_notes.models import CreditNote
 from invoicing.workflows.approve import decide
+from invoicing.workflows.loosen_limit import amount_words, set_limit_or_ask
 from invoicing.write_offs.models import WriteOff
 
 SET_LIMIT = "invoicing.set_approvallimit"
@@ -55,6 +55,7 @@ PAGES = {
     ApprovedDeed.WRITE_OFF: ("invoice", "the invoice that is given up", "Written off as"),
     ApprovedDeed.PRICE_VERSION: ("planversion", "the prices, beside those before", "Published"),
     ApprovedDeed.OWN_PRICE: ("subscription", "the subscription, with the prices of its own", "Agreed"),
+    ApprovedDeed.LIMIT: ("approvallimit", "the limit in force until then", "Set"),
     ApprovedDeed.REOPENING: ("monthclose", "the month, with its certificate", "Opened again"),
 }
 
@@ -137,7 +138,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     actions_detail = ("approve", "refuse", "withdraw")
     fields = ("what", "subject_link", "state", "figures", "asked_for", "decided", "outcome", "exactly")
     change_form_after_template = "backoffice/approval_decision.html"
-    empty_message = "What takes two people (a billing run, a large release, credit note or write-off, new prices, a price of a customer's own, a month to be opened again) stands here from when somebody asks for it."
+    empty_message = "What takes two people (a billing run, a large release, credit note or write-off, new prices, a price of a customer's own, a looser limit, a month to be opened again) stands here from when somebody asks for it."
 
     @admin.display(description="What", ordering="summary")
     def what(self, approval: Approval) -> str:
@@ -329,7 +330,7 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
             request,
             admin=self,
             title="Set a limit",
-            effect="From this amount on the deed is done only when a second person approves: the release of a held invoice, a credit note (with what one person credited of the same invoice before), a write-off. New prices are published, and prices of a customer's own agreed, by two people always, or never. It holds from now on.",
+            effect="From this amount on the deed is done only when a second person approves: the release of a held invoice, a credit note (with what one person credited of the same invoice before), a write-off. New prices are published, and prices of a customer's own agreed, by two people always, or never. A stricter limit holds from now on; a looser one, or none any more, once somebody else has approved it.",
             form=form,
             submit="Set the limit",
             back=back,
@@ -340,7 +341,7 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
         deed = ApprovedDeed(form.cleaned_data["deed"])
         currency = NO_CURRENCY if deed in SWITCHED else form.cleaned_data["currency"]
         try:
-            set_limit(
+            done = set_limit_or_ask(
                 deed=deed,
                 currency=currency,
                 amount=amount,
@@ -351,8 +352,9 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
         except BillingError as problem:
             add_field_errors(form, problem)
             return False
-        told = f"{deed.label.lower()}: {'no limit' if amount is None else f'from {money_text(Money(amount, currency))} on'}"
-        if deed in SWITCHED:
-            told = f"{deed.label.lower()} takes {'one person' if amount is None else 'two people, always'}"
-        attempt(request, lambda: None, done=lambda _: f"Set: {told}.")
+        told = (
+            waits_words(done)
+            or f"Set: {deed.label.lower()}, {amount_words(deed=deed, currency=currency, amount=amount)}."
+        )
+        attempt(request, lambda: None, done=lambda _: told)
         return True

@@ -27,6 +27,7 @@ class ApprovedDeed(models.TextChoices):
     PRICE_VERSION = "price_version", "Publication of prices"
     REOPENING = "reopening", "Reopening of a closed month"
     OWN_PRICE = "own_price", "Price of a customer's own"
+    LIMIT = "limit", "Loosening of an approval limit"
 
 
 # Deeds over an amount, which take a second person from a limit on.
@@ -147,7 +148,10 @@ def is_approved(*, deed: ApprovedDeed, amount: str, alone: str, subject: str, fi
 
 
 class ApprovalLimit(models.Model):
-    """From which amount on a deed takes a second person: of each deed and currency the newest row holds."""
+    """From which amount on a deed takes a second person: of each deed and currency the newest row holds.
+
+    One person tightens; what loosens (a larger amount, or none any more) is itself approved by another, or a limit would bind nobody who may set it.
+    """
 
     deed = models.CharField(max_length=20, choices=ApprovedDeed)
     currency = models.CharField(max_length=3)
@@ -160,6 +164,9 @@ class ApprovalLimit(models.Model):
     set_at = models.DateTimeField()
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=300)
+    approval = models.ForeignKey(
+        Approval, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="Of what it loosens."
+    )
 
     objects = models.Manager["ApprovalLimit"]()
 
@@ -189,10 +196,23 @@ class ApprovalLimit(models.Model):
                 name="follows_the_limit_before",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,
+                declare=[("before", "invoicing_approvallimit%ROWTYPE")],
                 func="""
-                    IF NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM invoicing_approvallimit
-                                       WHERE deed = NEW.deed AND currency = NEW.currency) THEN
+                    SELECT * INTO before FROM invoicing_approvallimit
+                     WHERE deed = NEW.deed AND currency = NEW.currency ORDER BY number DESC LIMIT 1;
+                    IF NEW.number <> coalesce(before.number, 0) + 1 THEN
                         RAISE EXCEPTION 'limit % of % in % does not follow the one before', NEW.number, NEW.deed, NEW.currency
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    IF (NEW.approval_id IS NOT NULL OR (before.amount IS NOT NULL AND NEW.amount IS NULL)
+                        OR NEW.amount > before.amount) AND NOT EXISTS (
+                        SELECT 1 FROM invoicing_approval approval
+                         WHERE approval.id = NEW.approval_id AND approval.deed = 'limit'
+                           AND approval.subject = 'limit ' || before.id AND approval.decision = 'approved'
+                           AND lower(approval.decided_by) <> lower(NEW.actor)
+                           AND (approval.asked ->> 'amount')::numeric IS NOT DISTINCT FROM NEW.amount
+                    ) THEN
+                        RAISE EXCEPTION 'limit % of % in % is loosened: nobody else has approved it', NEW.number, NEW.deed, NEW.currency
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;

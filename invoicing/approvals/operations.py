@@ -12,7 +12,7 @@ from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.money import is_rounded
 from billing_site.kernel.reasons import checked_reason
 from invoicing.approvals.models import LIMITED, NO_CURRENCY, SWITCHED, Approval, ApprovalLimit, ApprovedDeed, Decision
-from invoicing.approvals.queries import limit_of
+from invoicing.approvals.queries import limit_of, loosens, newest_limit
 
 AMOUNT_MAX = Decimal("999999999999")
 
@@ -99,9 +99,16 @@ def decide_approval(
 
 @transaction.atomic
 def set_limit(
-    *, deed: ApprovedDeed, currency: str, amount: Decimal | None, at: datetime, actor: str, reason: str
+    *,
+    deed: ApprovedDeed,
+    currency: str,
+    amount: Decimal | None,
+    at: datetime,
+    actor: str,
+    reason: str,
+    approval: Approval | None = None,
 ) -> ApprovalLimit:
-    """Say from which amount on a deed takes a second person; None: from none. Raises InvalidFields.
+    """Say from which amount on a deed takes a second person; None: from none. Raises InvalidFields, and NeedsApproval where that loosens the one in force.
 
     Of a deed over no amount (SWITCHED) the currency is NO_CURRENCY, and the amount 0: it takes a second person always.
     """
@@ -117,9 +124,11 @@ def set_limit(
     if errors:
         raise InvalidFields(tuple(errors))
     said = checked_reason(reason=reason)
-    last = ApprovalLimit.objects.filter(deed=deed, currency=currency).order_by("-number").first()
+    last = newest_limit(deed=deed, currency=currency)
     if last is not None and last.amount == amount:
         return last
+    if approval is None and last is not None and loosens(before=last.amount, after=amount):
+        raise NeedsApproval("it loosens the limit in force: somebody else approves that", field="amount")
     try:
         with transaction.atomic():
             return ApprovalLimit.objects.create(
@@ -130,6 +139,7 @@ def set_limit(
                 set_at=at,
                 actor=actor,
                 reason=said,
+                approval=approval,
             )
     except IntegrityError:
         raise Conflict("somebody else has just set this limit: look again", code="outdated") from None

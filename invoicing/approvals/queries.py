@@ -43,5 +43,15 @@ def takes_two(*, deed: ApprovedDeed) -> bool:
 
 def limit_of(*, deed: ApprovedDeed, currency: str) -> Decimal | None:
     """Return from which amount on a deed takes a second person; None: from none."""
-    newest = ApprovalLimit.objects.filter(deed=deed, currency=currency).order_by("-number").first()
+    newest = newest_limit(deed=deed, currency=currency)
     return newest.amount if newest else None
+
+
+def newest_limit(*, deed: ApprovedDeed, currency: str) -> ApprovalLimit | None:
+    """Return the limit in force of a deed and currency; None: none was ever set."""
+    return ApprovalLimit.objects.filter(deed=deed, currency=currency).order_by("-number").first()
+
+
+def loosens(*, before: Decimal | None, after: Decimal | None) -> bool:
+    """Say whether one person may do more alone after a change of a limit than before it."""
+    return before is not None and (after is None or after > before)

@@ -15,6 +15,7 @@ from invoicing.invoices.operations import locked_invoice
 from invoicing.invoices.printed_text import money_text
 from invoicing.workflows.agree_price import agree_as_approved, lock_subscription_of
 from invoicing.workflows.ask_first import credit_as_approved, lock_invoice_of, write_off_as_approved
+from invoicing.workflows.loosen_limit import loosen_as_approved
 from invoicing.workflows.publish_prices import lock_version_of, publish_as_approved
 
 
@@ -81,7 +82,7 @@ def _release(approval: Approval) -> None:
 
 
 def _nothing(approval: Approval) -> None:
-    """A signed run is issued by whoever asks for it then."""
+    """Nothing is locked, or nothing follows: a signed run is issued by whoever asks for it then, limits are numbered without a gap."""
 
 
 # How the subject of each deed is locked, and what is done once it is approved.
@@ -92,6 +93,7 @@ FOLLOWS: dict[ApprovedDeed, tuple[Callable[[Approval], None], Callable[[Approval
     ApprovedDeed.WRITE_OFF: (lock_invoice_of, write_off_as_approved),
     ApprovedDeed.PRICE_VERSION: (lock_version_of, publish_as_approved),
     ApprovedDeed.OWN_PRICE: (lock_subscription_of, agree_as_approved),
+    ApprovedDeed.LIMIT: (_nothing, loosen_as_approved),
     ApprovedDeed.REOPENING: (lock_for_reopening, reopen_as_approved),
 }
 assert set(FOLLOWS) == set(ApprovedDeed), "each deed says what follows"

@@ -1,6 +1,5 @@
 """A price of a customer's own takes two people where the house has switched that on: as it was shown, whole, and the database asks, too."""
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,8 +8,7 @@ from django.urls import reverse
 
 from billing_site.backoffice.roles import APPROVERS, FINANCE
 from billing_site.kernel.errors import Conflict
-from invoicing.approvals.models import NO_CURRENCY, Approval, ApprovedDeed, Decision
-from invoicing.approvals.operations import set_limit
+from invoicing.approvals.models import Approval, ApprovedDeed, Decision
 from invoicing.core.definition import price_from_definition
 from invoicing.subscriptions.change import Change, ChangeKind
 from invoicing.subscriptions.models import PriceOverride, Subscription
@@ -22,6 +20,7 @@ from invoicing.workflows.run_billing import issue_billing
 from tests.billing_site.api.caller import Caller
 from tests.billing_site.backoffice.conftest import a_member
 from tests.factories import AUGUST, JULY, SEPTEMBER, a_customer, a_plan, a_subscription, usd_fee, usd_per_action, use
+from tests.invoicing.limits import switch
 from tests.invoicing.test_attack_guards import run_sql
 
 pytestmark = pytest.mark.django_db
@@ -38,14 +37,7 @@ def subscription() -> Subscription:
 
 
 def switched(*, on: bool) -> None:
-    set_limit(
-        deed=ApprovedDeed.OWN_PRICE,
-        currency=NO_CURRENCY,
-        amount=Decimal(0) if on else None,
-        at=JULY,
-        actor="otto",
-        reason="agreed with the board",
-    )
+    switch(ApprovedDeed.OWN_PRICE, on=on, at=JULY)
 
 
 def asked(

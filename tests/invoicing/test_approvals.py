@@ -15,6 +15,7 @@ from invoicing.gate.models import InvoiceHold
 from invoicing.gate.operations import release_hold
 from invoicing.invoices.models import InvoiceStatus
 from invoicing.workflows.approve import decide, release_invoice
+from invoicing.workflows.loosen_limit import set_limit_or_ask
 from tests.factories import settle_constraints, use
 from tests.invoicing.test_gate import bill, month, three_usual_months
 from tests.invoicing.test_run_proposals import in_threads
@@ -31,6 +32,17 @@ def limit(amount: str | None, currency: str = "USD") -> ApprovalLimit:
         at=AT,
         actor="fiona",
         reason="agreed with the board",
+    )
+
+
+def limit_or_ask(amount: str | None) -> ApprovalLimit | Approval:
+    return set_limit_or_ask(
+        deed=ApprovedDeed.RELEASE,
+        currency="USD",
+        amount=None if amount is None else Decimal(amount),
+        at=AT,
+        actor="fiona",
+        reason="the team has grown",
     )
 
 
@@ -120,7 +132,9 @@ def test_limits_stay_with_who_and_why_and_no_amount_of_the_currency_is_refused_b
     limit("500")
     limit("500")
     limit("100")
-    limit(None)
+    loosened = limit_or_ask(None)
+    assert isinstance(loosened, Approval)
+    decided(loosened)
     limit("1000", "JPY")
 
     assert [one.number for one in ApprovalLimit.objects.filter(currency="USD").order_by("number")] == [1, 2, 3]
@@ -135,6 +149,58 @@ def test_limits_stay_with_who_and_why_and_no_amount_of_the_currency_is_refused_b
     with pytest.raises(IntegrityError, match="does not follow"), transaction.atomic():
         ApprovalLimit.objects.create(
             deed="release", currency="USD", number=9, amount=None, set_at=AT, actor="x", reason="x"
+        )
+
+
+def test_a_stricter_limit_holds_at_once_and_a_looser_one_takes_somebody_else() -> None:
+    limit("500")
+    assert isinstance(limit_or_ask("400"), ApprovalLimit)
+
+    asked = limit_or_ask("500.50")
+    assert isinstance(asked, Approval)
+    assert asked.summary == "Release of a held invoice in USD: two people from USD 500.50 on"
+    assert limit_or_ask("500.50") == asked, "asking twice is once"
+    assert limit_of(deed=ApprovedDeed.RELEASE, currency="USD") == 400
+    with pytest.raises(SamePerson):
+        decided(asked, actor="fiona")
+    decided(asked)
+
+    newest = ApprovalLimit.objects.get(deed="release", number=3)
+    assert (newest.amount, newest.actor, newest.approval) == (Decimal("500.50"), "fiona", asked)
+
+
+def test_a_looser_limit_that_was_asked_for_is_not_set_where_another_holds_by_now() -> None:
+    limit("500")
+    asked = limit_or_ask(None)
+    assert isinstance(asked, Approval)
+    limit("100")
+
+    with pytest.raises(Conflict, match="another limit is in force"):
+        decided(asked)
+
+    assert limit_of(deed=ApprovedDeed.RELEASE, currency="USD") == 100
+
+
+@pytest.mark.parametrize("attack", ["none", "unapproved", "other_amount", "same_person"])
+def test_sql_loosens_no_limit_behind_the_second_person(attack: str) -> None:
+    limit("500")
+    asked = limit_or_ask("600")
+    assert isinstance(asked, Approval)
+    if attack in ("other_amount", "same_person"):
+        # Approved, but not set: as an attacker would find it who writes the row by himself.
+        Approval.objects.filter(pk=asked.pk).update(
+            decision="approved", decided_at=AT, decided_by="otto", decision_reason="x"
+        )
+    with pytest.raises(IntegrityError, match="is loosened: nobody else has approved it"), transaction.atomic():
+        ApprovalLimit.objects.create(
+            deed="release",
+            currency="USD",
+            number=2,
+            amount=Decimal("700") if attack == "other_amount" else Decimal("600"),
+            approval=None if attack == "none" else asked,
+            set_at=AT,
+            actor="Otto" if attack == "same_person" else "fiona",
+            reason="x",
         )
 
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from billing_site.backoffice.roles import APPROVERS, FINANCE
 from billing_site.kernel.errors import Conflict, InvalidFields
-from invoicing.approvals.models import NO_CURRENCY, Approval, ApprovalLimit, ApprovedDeed, Decision
+from invoicing.approvals.models import NO_CURRENCY, Approval, ApprovedDeed, Decision
 from invoicing.approvals.operations import NeedsApproval, set_limit
 from invoicing.catalog.draft import draft_next_version
 from invoicing.catalog.models import Plan, PlanVersion
@@ -18,6 +18,7 @@ from invoicing.workflows.publish_prices import load_prices, publish_or_ask
 from tests.billing_site.api.caller import Caller
 from tests.billing_site.backoffice.conftest import a_member
 from tests.factories import AUGUST, JULY, a_plan, usd_fee, usd_per_action
+from tests.invoicing.limits import switch
 from tests.invoicing.test_attack_guards import run_sql
 
 pytestmark = pytest.mark.django_db
@@ -33,15 +34,8 @@ def draft() -> PlanVersion:
     return version
 
 
-def switched(*, on: bool) -> ApprovalLimit:
-    return set_limit(
-        deed=ApprovedDeed.PRICE_VERSION,
-        currency=NO_CURRENCY,
-        amount=Decimal(0) if on else None,
-        at=JULY,
-        actor="otto",
-        reason="agreed with the board",
-    )
+def switched(*, on: bool) -> None:
+    switch(ApprovedDeed.PRICE_VERSION, on=on, at=JULY)
 
 
 def decided(asked: Approval, decision: Decision = Decision.APPROVED) -> Approval:
