@@ -35,6 +35,7 @@ from invoicing.closing.queries import (
 from invoicing.core.posting import ACCOUNT_NAMES
 from invoicing.reports.catalogue import REPORTS
 from invoicing.reports.tabular import CSV_TYPE
+from invoicing.workflows.certificate_document import certificate_pdf
 from invoicing.workflows.close_checks import Checked, check_to_sign_off
 from invoicing.workflows.close_month import CheckState, checklist_of, close_month, sign_off
 from invoicing.workflows.close_package import certificate_text, package_of
@@ -293,15 +294,17 @@ class MonthCloseAdmin(ReadOnlyAdmin):
         )
 
     def kept_file(self, request: HttpRequest, close_id: int, name: str) -> HttpResponse:
-        """Hand out the certificate of a close, or one of its reports as it was."""
+        """Hand out the certificate of a close, as a file or on paper, or one of its reports as it was."""
         close: MonthClose = self.row_or_404(request, str(close_id))
+        content: str | bytes
         if name == "certificate":
             content, kind, file = certificate_text(close=close), "application/json", f"{close}-certificate.json"
-        else:
-            report = close.reports.filter(name=name).first()
-            if report is None:
-                raise Http404(f"there is no report {name} of this close")
+        elif name == "printed":
+            content, kind, file = certificate_pdf(close=close), "application/pdf", f"{close}-certificate.pdf"
+        elif report := close.reports.filter(name=name).first():
             content, kind, file = report.content, CSV_TYPE, f"{close}-{name}.csv"
+        else:
+            raise Http404(f"there is no report {name} of this close")
         return HttpResponse(
             content, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{file}"'}
         )

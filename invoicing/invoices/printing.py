@@ -1,4 +1,4 @@
-"""Print what a document says: the content that the template places in, a PDF/A-3b out, the same bytes every time."""
+"""Print what a document says: the content that a template places in, a PDF/A-3b out, the same bytes every time."""
 
 import json
 import re
@@ -22,11 +22,11 @@ PRINTED_BY: Final = ("typst", "noto-cjk-sans-jp-regular", "pypdf")
 PDF_STANDARD: Final = "a-3b"
 
 
-def print_pdf(*, content: dict[str, Any], logo: bytes = b"") -> bytes:
-    """Print a content, every text of it final, with the picture that it names by its digest; characters that no bundled font can draw come out as □."""
+def print_pdf(*, content: dict[str, Any], logo: bytes = b"", template: Path = TEMPLATE) -> bytes:
+    """Print a content, every text of it final, `dated` on its day, with the picture that it names by its digest; characters that no bundled font can draw come out as □."""
     while True:
         try:
-            return _compile(content, logo)
+            return _compile(content, logo, template)
         except typst.TypstError as error:
             missing = _undrawable_clusters(error)
             cleaned = _without(content, missing)
@@ -69,11 +69,11 @@ def _without(content: Any, missing: frozenset[str]) -> Any:
 _compiling = threading.Lock()
 
 
-def _compile(content: dict[str, Any], logo: bytes) -> bytes:
+def _compile(content: dict[str, Any], logo: bytes, template: Path) -> bytes:
     """Compile the template with the content; one at a time, for the process has one compiler with one set of inputs."""
     dated = datetime.combine(date(*content["dated"]), time(), UTC)
     with _compiling:
-        pdf = _compiler().compile(
+        pdf = _compiler(template).compile(
             format="pdf",
             sys_inputs={"document": json.dumps(content, ensure_ascii=False), "logo": str(list(logo))},
             pdf_standards=PDF_STANDARD,
@@ -84,12 +84,12 @@ def _compile(content: dict[str, Any], logo: bytes) -> bytes:
 
 
 @cache
-def _compiler() -> typst.Compiler:
-    """Return the process's compiler; only fonts that come with pinned wheels, so that every machine prints the same."""
+def _compiler(template: Path) -> typst.Compiler:
+    """Return the process's compiler of a template; only fonts that come with pinned wheels, so that every machine prints the same."""
     font_folder = Path(noto_cjk_sans_jp_regular.__file__).parent
     return typst.Compiler(
-        input=TEMPLATE,
-        root=TEMPLATE.parent,
+        input=template,
+        root=template.parent,
         font_paths=typst.Fonts(include_system_fonts=False, font_paths=[font_folder]),
         ignore_system_fonts=True,
     )
