@@ -104,6 +104,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             _list("Cases", "notifications_active", "dunning", "dunningcase"),
             Item("Who gets what tomorrow", "upcoming", "dunning_dunningcase_rehearsal", "dunning.view_dunningcase"),
+            Item("Figures", "monitoring", "dunning_dunningcase_figures", "dunning.view_dunningcase"),
             _list("Policies", "stairs", "dunning", "policyversion"),
             _list("Who by which policy", "rule", "dunning", "policyassignment"),
             _list("Notices", "outgoing_mail", "dunning", "notice"),

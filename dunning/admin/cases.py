@@ -27,6 +27,7 @@ from billing_site.display.figures import NOTHING, day, link, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from dunning.acting import take_step_by_hand
+from dunning.admin.figures import figure_urls
 from dunning.admin.forms import HoldForm, ObjectionForm, PromiseForm, StepForm
 from dunning.arrangements.models import Objection, Promise
 from dunning.arrangements.operations import (
@@ -135,7 +136,7 @@ class DunningCaseAdmin(ReadOnlyAdmin):
         return f"Day {step.day}: {ACT_WORDS[step.act]}"
 
     def get_urls(self) -> list[Any]:
-        """Add the rehearsal, and the pages of what may be arranged."""
+        """Add the rehearsal, the figures, and the pages of what may be arranged."""
         deeds: dict[str, Callable[..., HttpResponse]] = {
             "hold": self.hold,
             "lift": self.lift,
@@ -149,6 +150,7 @@ class DunningCaseAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view
         return [
             path("rehearsal/", view(self.rehearsal), name="dunning_dunningcase_rehearsal"),
+            *figure_urls(admin=self),
             *(
                 path(f"<int:object_id>/{name}/", view(deed), name=f"dunning_dunningcase_{name}")
                 for name, deed in deeds.items()

@@ -68,8 +68,8 @@ _SOURCES = " UNION ALL ".join(
     f"SELECT '{kind}'::text AS kind, source.* FROM ({sql}) AS source (reference, customer_id, invoice_id, currency, amount, occurred_at)"
     for kind, sql in RECEIVABLE_SOURCES.items()
 )
-# Each as it happened, and when it counts in the books.
-_MOVEMENTS = f"""
+# Each as it happened, and when it counts in the books: kind, reference, customer_id, invoice_id, currency, amount, occurred_at, booked_at.
+RECEIVABLE_MOVEMENTS = f"""
     SELECT source.*, coalesce(later.booked_at, source.occurred_at) AS booked_at
       FROM ({_SOURCES}) source LEFT JOIN {BOOKED_LATER} later ON later.kind = source.kind AND later.reference = source.reference
 """
@@ -107,7 +107,7 @@ def open_items(*, before: datetime, currency: str = "", customer_id: int | None 
     of_one = "AND customer_id = %(customer)s" if customer_id else ""
     rows = _fetched(
         f"""
-        WITH movement AS ({_MOVEMENTS})
+        WITH movement AS ({RECEIVABLE_MOVEMENTS})
         SELECT customer.key, customer.name, invoice.number, invoice.due_date, open.currency, open.amount
           FROM (SELECT customer_id, invoice_id, currency, sum(amount) AS amount FROM movement
                  WHERE booked_at < %(before)s AND (%(currency)s = '' OR currency = %(currency)s) {of_one}
@@ -127,7 +127,7 @@ def movements_of(*, customer_id: int, start: datetime, end: datetime) -> list[Mo
     """Return what changed what a customer owes, booked in `[start, end)`, in order."""
     rows = _fetched(
         f"""
-        WITH movement AS ({_MOVEMENTS})
+        WITH movement AS ({RECEIVABLE_MOVEMENTS})
         SELECT movement.kind, movement.reference, invoice.number, invoice.due_date, movement.currency, movement.amount,
                movement.occurred_at, movement.booked_at
           FROM movement LEFT JOIN invoicing_invoice invoice ON invoice.id = movement.invoice_id
@@ -147,7 +147,7 @@ def owed_by(*, customer_id: int, before: datetime) -> dict[str, Money]:
     """Return what a customer owed before a moment, by currency, as the documents say."""
     rows = _fetched(
         f"""
-        WITH movement AS ({_MOVEMENTS})
+        WITH movement AS ({RECEIVABLE_MOVEMENTS})
         SELECT currency, sum(amount) FROM movement
          WHERE customer_id = %(customer)s AND booked_at < %(before)s GROUP BY currency
         """,
@@ -160,7 +160,7 @@ def booked_for(*, customer_id: int, before: datetime) -> dict[str, Money]:
     """Return what the entries of a customer's documents left on the receivable account before a moment, by currency."""
     rows = _fetched(
         f"""
-        WITH movement AS ({_MOVEMENTS})
+        WITH movement AS ({RECEIVABLE_MOVEMENTS})
         SELECT posting.currency, sum(posting.amount)
           FROM movement
           JOIN invoicing_journalentry entry ON entry.kind = movement.kind AND entry.reference = movement.reference
@@ -181,7 +181,7 @@ def customers_of(*, references: Sequence[tuple[str, str]]) -> dict[tuple[str, st
     """
     rows = _fetched(
         f"""
-        WITH movement AS ({_MOVEMENTS})
+        WITH movement AS ({RECEIVABLE_MOVEMENTS})
         SELECT movement.kind, movement.reference, invoice.customer_name
           FROM movement JOIN invoicing_invoice invoice ON invoice.id = movement.invoice_id
          WHERE movement.reference = ANY(%(references)s)
@@ -195,7 +195,7 @@ def receivable_differences(*, limit: int) -> list[tuple[str, str]]:
     """Return each journal entry on the receivable account whose document says something else, and the other way round."""
     rows = _fetched(
         f"""
-        WITH movement AS ({_MOVEMENTS}), booked AS (
+        WITH movement AS ({RECEIVABLE_MOVEMENTS}), booked AS (
             SELECT entry.kind, entry.reference, posting.currency, sum(posting.amount) AS amount, entry.occurred_at
               FROM invoicing_posting posting
               JOIN invoicing_account account ON account.id = posting.account_id AND account.code = %(account)s

@@ -52,8 +52,7 @@ class _Book:
 
     def amount(self, customer: int, moment: datetime) -> Money:
         """Return a customer's recurring revenue at a moment."""
-        exact = sum((fee.monthly for fee in self.fees[customer] if fee.holds_at(moment)), Fraction(0))
-        return round_money(exact, self.currency)
+        return _monthly(self.fees[customer], moment, self.currency)
 
     def moves(self, customer: int) -> list[tuple[Money, MrrMovement | None, Money]]:
         """Return for each month the amount before it, why it moved, and the amount at its end."""
@@ -76,6 +75,12 @@ def mrr_by_customer_report(*, question: Question) -> Report:
     return _report(question, "mrr-by-customer", "Recurring revenue by customer", CUSTOMER_COLUMNS)
 
 
+def recurring_at(*, customers: Sequence[Customer], moment: datetime) -> dict[int, Money]:
+    """Return the recurring revenue of customers at a moment as the reports have it, by customer; none for those without any fee."""
+    fees = fees_in_force(customers=customers)
+    return {one.pk: _monthly(fees[one.pk], moment, one.currency) for one in customers if one.pk in fees}
+
+
 def months_of(*, question: Question) -> list[date]:
     """Return the first days of the months that a span touches."""
     months = [question.start.replace(day=1)]
@@ -87,6 +92,11 @@ def months_of(*, question: Question) -> list[date]:
 def next_month(month: date) -> date:
     """Return the first day of the month after."""
     return (month + timedelta(days=31)).replace(day=1)
+
+
+def _monthly(fees: Sequence[FeeInForce], moment: datetime, currency: str) -> Money:
+    """Return what fees come to in a month, rounded once."""
+    return round_money(sum((fee.monthly for fee in fees if fee.holds_at(moment)), Fraction(0)), currency)
 
 
 def _report(question: Question, name: str, title: str, columns: Sequence[Column]) -> Report:
