@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import F
+from psycopg.types.json import Jsonb
 
 from billing_site.kernel.errors import Conflict, Malformed, NotFound
 from billing_site.kernel.jobs import queue, queue_each
@@ -18,6 +18,14 @@ logger = logging.getLogger(__name__)
 JOB = "invoicing.tasks.follow_notice"
 # Stripe's ids and types are far shorter; the columns are as long as this.
 NAME_LENGTH_MAX = 100
+# Stripe waits for the answer: one statement keeps a notice and says whether it came before.
+KEEP = """
+    INSERT INTO invoicing_stripenotice
+        (event_id, event_type, object_id, body, received_at, next_attempt_at, delivery_count, outcome, attempt_count, last_error)
+    VALUES (%s, %s, %s, %s, %s, %s, 1, '', 0, '')
+    ON CONFLICT (event_id) DO UPDATE SET delivery_count = invoicing_stripenotice.delivery_count + 1
+    RETURNING id, event_id, delivery_count
+"""
 
 
 def receive_notice(*, payload: bytes, signature: str, at: datetime) -> StripeNotice:
@@ -28,22 +36,11 @@ def receive_notice(*, payload: bytes, signature: str, at: datetime) -> StripeNot
     event = gateway.verified_event(payload=payload, signature=signature)
     if max(len(event.id), len(event.type), len(event.object_id)) > NAME_LENGTH_MAX:
         raise Malformed("The webhook's names are longer than Stripe's.")
+    kept = [event.id, event.type, event.object_id, Jsonb(event.body), at, at + QUEUE_PATIENCE]
     with transaction.atomic():
-        notice, created = StripeNotice.objects.get_or_create(
-            event_id=event.id,
-            defaults={
-                "event_type": event.type,
-                "object_id": event.object_id,
-                "body": event.body,
-                "received_at": at,
-                "next_attempt_at": at + QUEUE_PATIENCE,
-            },
-        )
-        if created:
+        (notice,) = StripeNotice.objects.raw(KEEP, kept)
+        if notice.delivery_count == 1:
             queue(JOB, notice.pk)
-        else:
-            StripeNotice.objects.filter(pk=notice.pk).update(delivery_count=F("delivery_count") + 1)
-            notice.delivery_count += 1
     return notice
 
 

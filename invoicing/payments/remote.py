@@ -262,8 +262,9 @@ def remote_event(body: dict[str, Any]) -> RemoteEvent:
     if not all(isinstance(name, str) for name in names):
         raise TypeError("the names of an event are text")
     # What PostgreSQL keeps as JSON: no NaN, no half of a character, no character zero.
-    written = json.dumps(body, allow_nan=False, ensure_ascii=False)
-    if NULL_CHARACTER.search(written.encode()):
+    written = json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+    # Almost none has these letters: to look for them takes a hundredth of what the pattern takes.
+    if b"\\u0000" in written and NULL_CHARACTER.search(written):
         raise ValueError("an event has no character zero")
     created = body["created"]
     return RemoteEvent(

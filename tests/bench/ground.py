@@ -186,9 +186,9 @@ def serving(*, rollup: bool = False) -> Iterator[Served]:
 class Sender:
     """A client in a process of its own; it has encoded everything when this returns."""
 
-    def __init__(self, served: Served, **order: Any) -> None:
+    def __init__(self, served: Served, *, module: str = "tests.bench.sending", **order: Any) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.sending"],
+            [sys.executable, "-m", module],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

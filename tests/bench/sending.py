@@ -29,6 +29,12 @@ class Line:
         head = f"Content-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         return self._ask(b"POST /api/v1/events HTTP/1.1\r\n" + self._common + head, body)
 
+    def post_to(self, address: str, body: bytes, **headers: str) -> tuple[int, bytes]:
+        """Send anything anywhere."""
+        told = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+        head = f"POST {address} HTTP/1.1\r\nContent-Length: {len(body)}\r\n{told}".encode()
+        return self._ask(head + self._common + b"\r\n", body)
+
     def get(self, address: str) -> tuple[int, bytes]:
         """Read."""
         return self._ask(f"GET {address} HTTP/1.1\r\n".encode() + self._common + b"\r\n", b"")

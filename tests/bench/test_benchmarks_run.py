@@ -19,6 +19,7 @@ TINY = {
     "bench_usage": "--stored 2000 --requests 3",
     "bench_verify": "--invoices 40",
     "bench_issue": "--invoices 20",
+    "bench_webhook": "--rate 50 --seconds 0.4 --inserts 20",
     "bench_roots": "--events 2000 --invoices 30",
 }
 
