@@ -208,6 +208,8 @@ SANDBOX_BIND = env.str("SANDBOX_BIND", default="127.0.0.1:12111")
 SANDBOX_SECRET_KEY = "sk_test_sandbox000000000000000000"
 SANDBOX_WEBHOOK_SECRET = "whsec_sandbox000000000000000000"
 SANDBOX_WEBHOOK_URL = env.str("SANDBOX_WEBHOOK_URL", default=f"{PUBLIC_URL}/webhooks/stripe")
+# A file to which the sandbox appends each request as a line of JSON: what is sent can be held against Stripe's own types.
+SANDBOX_REQUEST_LOG = env.str("SANDBOX_REQUEST_LOG", default="")
 STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="") or SANDBOX_SECRET_KEY
 STRIPE_IS_SANDBOX = STRIPE_SECRET_KEY == SANDBOX_SECRET_KEY
 STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", default="") or (

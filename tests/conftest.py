@@ -1,13 +1,17 @@
 """What all tests share: a database that can be emptied although its tables are guarded."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 from hypothesis import HealthCheck, settings
+
+from tests.contract.stripe_requests import misfits_since
 
 # How fast the machine is, and what else it does, is no property of what is tested.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -51,6 +55,23 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
         )
         for (table,) in cursor.fetchall():
             cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def request_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Let every sandbox write down what it is asked, in this process and in those that tests begin."""
+    log = tmp_path_factory.mktemp("sandbox") / "requests"
+    log.touch()
+    django_settings.SANDBOX_REQUEST_LOG = os.environ["SANDBOX_REQUEST_LOG"] = str(log)
+    return log
+
+
+@pytest.fixture(autouse=True)
+def requests_fit_the_sdk(request_log: Path) -> Iterator[None]:
+    """Each request that the SDK sent during a test fits the installed SDK's request types."""
+    begin = request_log.stat().st_size
+    yield
+    assert misfits_since(log=request_log, begin=begin) == []
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -78,7 +79,10 @@ def _dispatch(request: Request, request_id: str) -> Answer:
     if hosted.is_page(request.path):
         return _page(request)
     _check_key(request.headers.get("authorization", ""))
-    tree = decode_form(request.query if request.method == "GET" else _form(request))
+    form = request.query if request.method == "GET" else _form(request)
+    if settings.SANDBOX_REQUEST_LOG:
+        _log(request, form)
+    tree = decode_form(form)
     ours = control.ROUTES.get((request.method, request.path))
     if ours:
         return Answer(200, ours(Params(tree)))
@@ -96,6 +100,17 @@ def _dispatch(request: Request, request_id: str) -> Answer:
     if had_effect and faults.strikes(faults.TIMEOUT_AFTER_EFFECT, ordered):
         return Answer(given.status, given.body, given.headers, lost=True)
     return given
+
+
+def _log(request: Request, form: str) -> None:
+    """Append what was asked to the file that was ordered: one write a line, so that processes and threads may share it."""
+    told = {"method": request.method, "path": request.path, "form": form}
+    told["sdk"] = request.headers.get("x-stripe-client-user-agent", "")
+    file = os.open(settings.SANDBOX_REQUEST_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, json.dumps(told).encode() + b"\n")
+    finally:
+        os.close(file)
 
 
 def _too_many(message: str, **about: str) -> Answer:

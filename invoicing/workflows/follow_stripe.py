@@ -24,6 +24,7 @@ from invoicing.meter_reports.repair import follow_error_report
 from invoicing.payments import gateway
 from invoicing.payments.breaker import outage_now
 from invoicing.payments.charging import is_being_charged
+from invoicing.payments.disputes import disputed_payment
 from invoicing.payments.intake import JOB as FOLLOW_JOB
 from invoicing.payments.meters import retrieve_error_report
 from invoicing.payments.models import Payment, PushIntent, PushStatus, StripeCustomer, StripeNotice
@@ -53,6 +54,8 @@ MIRRORED_KINDS = ("customer", "payment_intent", "payment_method", "charge")
 METER_ERRORS = "v1.billing.meter.error_report_triggered"
 DISPUTE_CLOSED = "charge.dispute.closed"
 PAID_EVENTS = ("invoice.paid", "invoice.payment_succeeded")
+# Stripe's word for an object that it does not have.
+MISSING = "resource_missing"
 STALE = "stale: the invoice is paid already"
 REFUSED_EVENTS = ("invoice.payment_failed", "invoice.payment_action_required")
 ACTION_REQUIRED = ("authentication_required", "The customer has to confirm this payment with the bank.")
@@ -146,7 +149,7 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
     if kind == "dispute":
         # Its end is when Stripe says so; of a dispute that other news finds closed, now.
         heard_at = happened_at if notice.event_type == DISPUTE_CLOSED else at
-        return _close(notice, at=at, outcome=follow_dispute(stripe_id=notice.object_id, at=heard_at))
+        return _close(notice, at=at, outcome=_dispute_outcome(subject, heard_at=heard_at))
     if kind == "checkout.session":
         return _close(notice, at=at, outcome=follow_card(session=notice.object_id))
     if kind != "invoice":
@@ -163,6 +166,17 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
         )
         queue(MIRROR_JOB, "invoice", present.id)
         return _close(notice, at=at, outcome=outcome)
+
+
+def _dispute_outcome(subject: Mapping[str, Any], *, heard_at: datetime) -> str:
+    """Follow a dispute; one that Stripe does not have is kept and no more, unless its news names a payment of ours."""
+    try:
+        return follow_dispute(stripe_id=subject["id"], at=heard_at)
+    except GatewayRefused as refusal:
+        named = {name: str(subject.get(name) or "") for name in ("charge", "payment_intent")}
+        if refusal.code != MISSING or disputed_payment(**named) is not None:
+            raise
+        return "ignored: Stripe has no such dispute, and what it is about has paid nothing here"
 
 
 def _follow_thin(notice: StripeNotice, *, at: datetime) -> StripeNotice:

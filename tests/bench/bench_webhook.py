@@ -38,7 +38,9 @@ def main() -> None:
         with ground.serving() as served:
             rows.append(deliveries(served, "an empty view (floor)", options.rate, count, empty=True))
             rows.append(deliveries(served, "POST /webhooks/stripe, each event once", options.rate, count))
-            rows.append(deliveries(served, "POST /webhooks/stripe, each event three times", options.rate, count, times=3))
+            rows.append(
+                deliveries(served, "POST /webhooks/stripe, each event three times", options.rate, count, times=3)
+            )
             forged = deliveries(served, "POST /webhooks/stripe, forged", options.rate, count, secret="whsec_other")
         columns = ("rate/s", "p50 ms", "p99 ms", "max ms", "web ms", "PG ms", "late ms")
         title = f"{count:,} deliveries of each kind, offered at {options.rate:g}/s (web, PG: CPU per delivery; late: of the client itself)"

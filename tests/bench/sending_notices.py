@@ -85,9 +85,7 @@ def main() -> None:
         print(sending.problems[0], file=sys.stderr, flush=True)
         sys.exit(1)
     cpu = time.process_time() - used
-    say(
-        {"seconds": seconds, "latencies": sending.latencies, "lateness": max(sending.lateness), "cpu_seconds": cpu}
-    )
+    say({"seconds": seconds, "latencies": sending.latencies, "lateness": max(sending.lateness), "cpu_seconds": cpu})
 
 
 if __name__ == "__main__":
