@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
@@ -15,12 +15,13 @@ from dunning.arrangements.queries import hold_of, objected_to, open_promise
 from dunning.cases.arrears import Debt, debts_of, figures_of, locked_debts, owed
 from dunning.cases.models import CaseStep, DunningCase, Outcome
 from dunning.cases.operations import SWEEP, is_chased, last_step, lock_case, move_case, replan, steps_to_come, wait
-from dunning.core.calendar import Planned, is_allowed, local_day, plan_after
+from dunning.core.calendar import Planned, is_allowed, next_grave_day, plan_after
 from dunning.core.case_life import CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.policy import Act
 from dunning.core.retries import DeclineKind, decline_kind
 from dunning.fairness import fitting_kind, money_held, never_charged
+from dunning.hearing import why_not_told
 from dunning.telling import tell
 from invoicing.core.life_cycle import Driver, State
 from invoicing.customers.life_cycle import state_of
@@ -103,6 +104,9 @@ def _wait_unless_due(case: DunningCase, *, at: datetime) -> None:
         raise Waits("the customer has promised to pay")
     if not is_allowed(at=at, terms=case.policy.read, zone=ZoneInfo(case.customer.timezone)):
         raise Waits("quiet hours, or a day off, where the customer is")
+    untold = why_not_told(case=case, at=at)
+    if untold:
+        raise Waits(untold)
 
 
 def _wait_unless_worth_it(case: DunningCase, debts: Sequence[Debt]) -> Money:
@@ -262,11 +266,6 @@ def kind_told(*, step_notice: NoticeKind | None, debts: Sequence[Debt]) -> Notic
     if not refusals:
         return NoticeKind.REMINDER
     return NoticeKind.ACTION_REQUIRED if "authentication_required" in refusals else NoticeKind.PAYMENT_FAILED
-
-
-def next_grave_day(*, later: Sequence[Planned], zone: ZoneInfo) -> date | None:
-    """Return the day of the next step that takes something from the customer, where it is; None: none is to come."""
-    return next((local_day(at=one.due_at, zone=zone) for one in later if one.step.is_grave), None)
 
 
 def _go_on(acting: Acting) -> None:

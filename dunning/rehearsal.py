@@ -7,18 +7,21 @@ from zoneinfo import ZoneInfo
 
 from moneyed import Money
 
-from dunning.acting import kind_told, next_grave_day
+from dunning.acting import kind_told
 from dunning.arrangements.queries import holds_at, open_promises
 from dunning.cases.arrears import Debt, all_debts, oldest, owed
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import steps_after
-from dunning.core.calendar import Anchor, Planned, first_allowed, plan, plan_after
+from dunning.core.calendar import Anchor, Planned, first_allowed, next_grave_day, plan, plan_after
 from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind
+from dunning.fairness import never_charged
+from dunning.hearing import why_not_told
 from dunning.notices.queries import language_for, words_for
 from dunning.notices.templates import TemplateVersion
 from dunning.policies.models import PolicyVersion
 from dunning.policies.queries import policies_for
+from invoicing.bank.queries import money_on_account
 from invoicing.customers.models import Customer
 
 
@@ -40,7 +43,7 @@ class Rehearsed:
 def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
     """Return the steps that are due until a moment, as things are now, earliest first; those of cases that would be opened by then among them."""
     debts = all_debts(at=until)
-    against = _against(until)
+    against = _against(debts, at=at, until=until)
     rows: list[Rehearsed] = []
     chased = set(DunningCase.objects.filter(state__in=LIVE).values_list("customer", flat=True))
     due = DunningCase.objects.filter(state=CaseState.OPEN, next_due_at__lte=until).select_related("customer", "policy")
@@ -49,7 +52,8 @@ def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
     for case in due.order_by("pk"):
         done = last.get(case.pk)
         ahead = steps_after(case=case, last=done)
-        chase = Chase(case.customer, case, case.policy, case.anchor, done.delay_days if done else 0)
+        delay_days, untold = done.delay_days if done else 0, why_not_told(case=case, at=until)
+        chase = Chase(case.customer, case, case.policy, case.anchor_invoice_id, case.anchor, delay_days, untold)
         rows += _steps(chase, ahead, debts.get(case.customer_id, []), against, at, until)
     customers = list(Customer.objects.filter(pk__in=set(debts) - chased).order_by("pk"))
     policies = policies_for(customers=[customer.pk for customer in customers], at=at)
@@ -58,9 +62,10 @@ def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
         late = [debt for debt in debts[customer.pk] if debt.counts(terms=policy.read)]
         if late:
             zone = ZoneInfo(customer.timezone)
-            _, anchor = oldest(late, terms=policy.read, zone=zone)
+            first, anchor = oldest(late, terms=policy.read, zone=zone)
             ahead = plan(terms=policy.read, anchor=anchor, zone=zone)
-            rows += _steps(Chase(customer, None, policy, anchor, 0), ahead, late, against, at, until)
+            chase = Chase(customer, None, policy, first.invoice_id, anchor, 0, "")
+            rows += _steps(chase, ahead, late, against, at, until)
     return sorted(rows, key=lambda row: (row.planned.due_at, row.customer.pk))
 
 
@@ -71,51 +76,79 @@ def tomorrow_ends(*, at: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class Chase:
-    """A case, or one that would be opened: of whom, under which policy, from which day on, and by how many days it is late by now."""
+    """A case, or one that would be opened: of whom, under which policy, from which invoice and day on, and by how many days it is late by now.
+
+    `untold` says why the next step would find a customer who was not told of it.
+    """
 
     customer: Customer
     case: DunningCase | None
     policy: PolicyVersion
+    first_invoice: int
     anchor: Anchor
     delay_days: int
+    untold: str
+
+
+@dataclass(frozen=True)
+class Against:
+    """What is against steps until then: reasons by customer, until when holds last that end before it, and invoices that were never charged."""
+
+    reasons: dict[int, str]
+    held_until: dict[int, datetime]
+    untried: set[int]
 
 
 def _steps(
-    chase: Chase,
-    ahead: Sequence[Planned],
-    late: Sequence[Debt],
-    against: dict[int, str],
-    at: datetime,
-    until: datetime,
+    chase: Chase, ahead: Sequence[Planned], late: Sequence[Debt], against: Against, at: datetime, until: datetime
 ) -> Iterator[Rehearsed]:
     customer, zone, terms = chase.customer, ZoneInfo(chase.customer.timezone), chase.policy.read
-    chased = [debt for debt in late if debt.counts(terms=terms)]
+    counted = [debt for debt in late if debt.counts(terms=terms)]
+    chased = [debt for debt in counted if debt.invoice_id not in against.untried]
     amount = owed(chased, currency=customer.currency)
     language = language_for(customer=customer)
-    why_not = against.get(customer.pk, "")
-    if not chased:
+    why_not = against.reasons.get(customer.pk, "")
+    if chase.first_invoice not in {debt.invoice_id for debt in counted}:
         why_not = "nothing is late any more"
+    elif chase.first_invoice in against.untried:
+        why_not = "not charged yet: it is not at Stripe, and the customer has a card"
     elif amount.amount < terms.minimum(customer.currency):
         why_not = "less than what is chased"
-    delay_days = chase.delay_days
+    delay_days, untold = chase.delay_days, chase.untold
+    begins = max(at, against.held_until.get(customer.pk, at))
     while ahead and ahead[0].due_at <= until:
         one = ahead[0]
-        # What is behind is taken now, and what follows keeps its distance from that.
-        taken_at = first_allowed(at=max(at, one.due_at), terms=terms, zone=zone)
+        # What is behind is taken now, or when a hold ends, and what follows keeps its distance from that.
+        taken_at = first_allowed(at=max(begins, one.due_at), terms=terms, zone=zone)
+        if taken_at > until:
+            return
         delay_days, ahead = plan_after(
             taken=one, done_at=taken_at, terms=terms, anchor=chase.anchor, zone=zone, delay_days=delay_days
         )
         kind = kind_told(step_notice=one.step.notice, debts=chased)
         acts_on = next_grave_day(later=ahead, zone=zone)
         told = kind.value if kind else ""
-        yield Rehearsed(customer, chase.case, chase.policy, one, amount, told, language, acts_on, why_not)
+        yield Rehearsed(customer, chase.case, chase.policy, one, amount, told, language, acts_on, why_not or untold)
+        # Only of the next step is known that nobody was told.
+        untold = ""
 
 
-def _against(at: datetime) -> dict[int, str]:
-    """Return why nothing is done about customers, by their number."""
-    found = {hold.customer_id: f"held: {hold}" for hold in holds_at(at=at)}
-    promised = open_promises().select_related("case").values_list("case__customer", flat=True)
-    return dict.fromkeys(promised, "has promised to pay") | found
+def _against(debts: dict[int, list[Debt]], *, at: datetime, until: datetime) -> Against:
+    """Return what is against the steps of customers, as things are now; a bounded number of queries."""
+    reasons: dict[int, str] = {}
+    held_until: dict[int, datetime] = {}
+    for lot in money_on_account().filter(customer__in=debts).select_related("customer"):
+        if lot.currency == lot.customer.currency:
+            reasons[lot.customer_id] = "money on account is to be applied first"
+    promised = open_promises().values_list("case__customer", flat=True)
+    reasons |= dict.fromkeys(promised, "has promised to pay")
+    for hold in holds_at(at=at):
+        if hold.until is None or hold.until > until:
+            reasons[hold.customer_id] = f"held: {hold}"
+        else:
+            held_until[hold.customer_id] = max(hold.until, held_until.get(hold.customer_id, hold.until))
+    untried = never_charged(debts=[debt for late in debts.values() for debt in late])
+    return Against(reasons, held_until, untried)
 
 
 def words_of(rows: Sequence[Rehearsed]) -> dict[tuple[str, str], TemplateVersion | None]:

@@ -10,12 +10,13 @@ from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by
 from dunning.cases.arrears import debts_of
 from dunning.cases.models import DunningCase
 from dunning.cases.queries import cases_with_broken_promises, ended_cases
+from dunning.hearing import cases_never_told
 from dunning.rehearsal import grave_count, rehearse, tomorrow_ends
 
 
 def dunning_queues(*, at: datetime) -> list[WorkQueue]:
     """Return the steps that are due until tomorrow's end, and the cases that people go on with."""
-    return [_tomorrow(at=at), _broken(at=at), _people(at=at)]
+    return [_tomorrow(at=at), _broken(at=at), _untold(at=at), _people(at=at)]
 
 
 def _tomorrow(*, at: datetime) -> WorkQueue:
@@ -39,6 +40,16 @@ def _broken(*, at: datetime) -> WorkQueue:
         name="Broken promises",
         link=admin_list("dunningcase", "state=broken", app="dunning"),
         empty="Whoever has promised to pay and has not stands here while something is late.",
+        at=at,
+    )
+
+
+def _untold(*, at: datetime) -> WorkQueue:
+    return _queue(
+        list(cases_never_told()),
+        name="Cases that nobody was told of",
+        link=admin_list("dunningcase", "state=untold", app="dunning"),
+        empty="Whoever no notice has reached is not restricted, suspended or closed, but stands here: mend the address, or go on by hand.",
         at=at,
     )
 

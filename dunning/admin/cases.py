@@ -45,6 +45,7 @@ from dunning.cases.operations import hand_over, steps_to_come
 from dunning.core.case_life import LIVE, CaseState, state_words
 from dunning.core.notice_kinds import KIND_WORDS, NoticeKind
 from dunning.core.policy import ACT_WORDS
+from dunning.hearing import cases_never_told
 from dunning.rehearsal import grave_count, rehearse, tomorrow_ends, words_of
 from dunning.timeline import timeline_of
 from invoicing.invoices.models import Invoice
@@ -65,6 +66,7 @@ class StateFilter(admin.SimpleListFilter):
             ("held", "Held"),
             ("promised", "Promised"),
             ("broken", "A promise was broken"),
+            ("untold", "Nobody was told"),
             *((state.value, state_words(state).capitalize()) for state in CaseState),
         ]
 
@@ -79,6 +81,8 @@ class StateFilter(admin.SimpleListFilter):
                 return queryset.filter(state__in=LIVE, customer__in=holds_at(at=now()).values("customer"))
             case "promised":
                 return queryset.filter(pk__in=open_promises().values("case"))
+            case "untold":
+                return queryset.filter(pk__in=cases_never_told().values("pk"))
             case "broken":
                 return queryset.filter(state__in=LIVE, pk__in=Promise.objects.filter(outcome="broken").values("case"))
         return queryset.filter(state=self.value())

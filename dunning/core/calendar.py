@@ -113,6 +113,11 @@ def plan_after(
     return delay, ahead
 
 
+def next_grave_day(*, later: Sequence[Planned], zone: ZoneInfo) -> date | None:
+    """Return the day of the next step that takes something from the customer, where it is; None: none is to come."""
+    return next((local_day(at=one.due_at, zone=zone) for one in later if one.step.is_grave), None)
+
+
 def days_late(*, due: datetime, done: datetime, zone: ZoneInfo) -> int:
     """Return by how many local days something was done later than it was due: what follows keeps its distance from it."""
     return max(0, (local_day(at=done, zone=zone) - local_day(at=due, zone=zone)).days)

@@ -6,14 +6,12 @@ The invoices are read again right before. What a crash leaves between "sending" 
 import logging
 from datetime import datetime
 from email.utils import formataddr
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import transaction
 
 from billing_site.kernel.digest import digest_of
 from dunning.arrangements.queries import hold_of, open_promises
-from dunning.core.calendar import local_day
 from dunning.core.notice_kinds import NoticeKind, is_demanding
 from dunning.core.notice_life import NoticeState
 from dunning.core.wording import short_name
@@ -23,6 +21,7 @@ from dunning.notices.models import MailEvent, MailEventKind, Notice
 from dunning.notices.queries import block_of, language_for, words_for
 from dunning.notices.rendering import render_mail
 from dunning.notices.template_operations import install_built_ins
+from dunning.notices.timing import day_to_name, quiet_until, superseded
 from invoicing.core.languages import language_of
 from invoicing.customers.portal_links import invoice_link_for
 from invoicing.entities.models import LegalEntity
@@ -83,9 +82,14 @@ def _write_down(notice: Notice, *, pages: dict[int, HostedPage], at: datetime) -
     facts = facts_of(kind=kind, invoices=invoices)
     if facts.why_not:
         return _end(notice, NoticeState.NOT_NEEDED, facts.why_not, at=at)
-    arranged = _arranged(notice, kind, at=at)
-    if arranged:
-        return _end(notice, NoticeState.NOT_NEEDED, arranged, at=at)
+    outdated = _arranged(notice, kind, at=at) or superseded(notice=notice)
+    if outdated:
+        return _end(notice, NoticeState.NOT_NEEDED, outdated, at=at)
+    waits_until = quiet_until(notice=notice, at=at) if is_demanding(kind) else None
+    if waits_until is not None:
+        notice.why, notice.next_attempt_at = "quiet hours, or a day off, where the customer is", waits_until
+        notice.save(update_fields=["why", "next_attempt_at"])
+        return False
     paid = [invoice for invoice in invoices if pages.get(invoice.pk, NO_PAGE).is_paid and invoice.amount_due.amount > 0]
     notice.attempt_count += 1
     if paid:
@@ -129,8 +133,6 @@ def _fill(notice: Notice, *, kind: NoticeKind, facts: Facts, link: str, at: date
         install_built_ins(at=at)
         version = words_for(kind=kind, language=wanted)
     assert version is not None, "every kind has built-in words in English"
-    # A mail that was late tells of no day that is over.
-    today = local_day(at=at, zone=ZoneInfo(customer.timezone))
     mail = render_mail(
         kind=kind,
         words=version.words,
@@ -138,7 +140,7 @@ def _fill(notice: Notice, *, kind: NoticeKind, facts: Facts, link: str, at: date
         facts=facts,
         customer_name=customer.name,
         seller=seller,
-        acts_on=notice.acts_on if notice.acts_on is not None and notice.acts_on >= today else None,
+        acts_on=day_to_name(notice=notice, at=at),
         link=link,
     )
     sender = _sender(seller)

@@ -11,11 +11,10 @@ from billing_site.kernel.clock import now
 from dunning.cases.models import DunningCase
 from dunning.notices.template_operations import install_built_ins
 from dunning.policies.operations import ensure_presets
-from dunning.sweep import sweep_dunning
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.browser.test_subscription_change import NAME, look, signed_in
-from tests.dunning.chasing import by_policy
+from tests.dunning.chasing import by_policy, chase
 from tests.factories import a_customer, a_plan, a_subscription, usd_fee
 from tests.invoicing.selling import item, once
 
@@ -46,7 +45,7 @@ def chased(transactional_db: Any) -> DunningCase:
         at=at - timedelta(days=14),
     )
     for hours in range(-24 * 13, 1, 24):
-        sweep_dunning(at=at + timedelta(hours=hours))
+        chase(at + timedelta(hours=hours))
         sweep_life_cycles(at=at + timedelta(hours=hours))
     return DunningCase.objects.get(customer=worst)
 

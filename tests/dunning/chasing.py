@@ -8,6 +8,7 @@ from moneyed import Money
 
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.notices.models import Notice
+from dunning.notices.sending import send_notice
 from dunning.policies.operations import assign_policy, ensure_presets
 from dunning.sweep import SweepReport, sweep_dunning
 from invoicing.customers.models import Customer
@@ -49,10 +50,17 @@ def local(text: str, customer: Customer) -> datetime:
 
 
 def chase(at: datetime) -> SweepReport:
-    """One sweep without a failure."""
+    """One sweep without a failure, and the mail that it plans."""
     report = sweep_dunning(at=at)
     assert report.failures == []
+    deliver(at)
     return report
+
+
+def deliver(at: datetime) -> None:
+    """Send what is planned."""
+    for number in Notice.objects.filter(state="planned").order_by("pk").values_list("pk", flat=True):
+        send_notice(notice_id=number, at=at)
 
 
 def turn(since: datetime, until: datetime, *, every: timedelta = HALF_A_DAY) -> list[CaseStep]:

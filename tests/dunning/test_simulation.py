@@ -25,7 +25,7 @@ from invoicing.payments.models import PaymentFailure
 from invoicing.workflows.answer_access import answer_access
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.settle_payment import settle_payment
-from tests.dunning.chasing import WHO
+from tests.dunning.chasing import WHO, deliver
 from tests.factories import a_customer, a_plan, a_subscription, usd_fee
 from tests.invoicing.selling import item, once
 
@@ -159,6 +159,7 @@ def live(lives: list[Life], customers: dict[str, Customer], sweeps: list[datetim
                     )
         for _ in range(chance.choice((1, 1, 1, 2))):
             assert sweep_dunning(at=at).failures == []
+            deliver(at)
         if at.hour == 0:
             assert sweep_life_cycles(at=at).failures == []
         before = at
