@@ -13,8 +13,8 @@ from billing_site.kernel.errors import BillingError, Conflict
 from billing_site.kernel.reasons import checked_reason
 from dunning.arrangements.queries import hold_of, objected_to, open_promise
 from dunning.cases.arrears import Debt, debts_of, figures_of, locked_debts, owed
-from dunning.cases.models import CaseStep, DunningCase, Outcome
-from dunning.cases.operations import SWEEP, is_chased, last_step, lock_case, move_case, replan, steps_to_come, wait
+from dunning.cases.models import SWEEP, CaseStep, DunningCase, Outcome
+from dunning.cases.operations import is_chased, last_step, lock_case, move_case, replan, steps_to_come, wait
 from dunning.core.calendar import Planned, is_allowed, next_grave_day, plan_after
 from dunning.core.case_life import CaseState
 from dunning.core.notice_kinds import NoticeKind
@@ -214,7 +214,7 @@ def _move(acting: Acting, *, to: State) -> str:
                 reason=_because(acting),
             )
     except Conflict as conflict:
-        # An active customer is past due as soon as the due date is over in UTC, too.
+        # It is past due as soon as that is recorded: an end that was not due yet is waited for.
         if conflict.code != "no_such_move" or (
             state_of(customer=customer) in (State.ACTIVE, State.PAST_DUE) and to is State.SUSPENDED
         ):

@@ -12,8 +12,8 @@ from dunning.arrangements.models import Instalment, Promise, PromiseOutcome
 from dunning.arrangements.operations import end_promise
 from dunning.arrangements.queries import hold_of, open_promise, paid_since
 from dunning.cases.arrears import Debt, locked_debts
-from dunning.cases.models import DunningCase
-from dunning.cases.operations import SWEEP, is_chased, lock_case, move_case
+from dunning.cases.models import SWEEP, DunningCase
+from dunning.cases.operations import is_chased, lock_case, move_case
 from dunning.core.calendar import is_allowed, local_day, next_weekday
 from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind

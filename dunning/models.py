@@ -1,7 +1,7 @@
 """Django's index of this app's models; each lives in its slice."""
 
 from billing_site.kernel.history import guard_history
-from dunning.arrangements.models import Hold, Instalment, Objection, Promise
+from dunning.arrangements.models import Hold, Instalment, Promise
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.notices.models import BlockedAddress, MailEvent, Notice, NoticeDecision, NoticeInvoice
 from dunning.notices.templates import NoticeTemplate, TemplateVersion
@@ -18,7 +18,6 @@ __all__ = [
     "NoticeDecision",
     "NoticeInvoice",
     "NoticeTemplate",
-    "Objection",
     "PolicyAssignment",
     "PolicyVersion",
     "Promise",

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 from django.db import transaction
 
 from dunning.arrangements.queries import hold_of, objected_to, open_promise
-from dunning.cases.models import DunningCase
-from dunning.cases.operations import SWEEP, lock_case
+from dunning.cases.models import SWEEP, DunningCase
+from dunning.cases.operations import lock_case
 from dunning.core.retries import DECLINE_WORDS, Refusal, decline_kind, next_try
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice

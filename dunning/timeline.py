@@ -6,11 +6,12 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from dunning.arrangements.models import Hold, Objection
+from dunning.arrangements.models import Hold
 from dunning.cases.models import DunningCase
 from dunning.core.case_life import CaseState, state_words
 from dunning.core.retries import DECLINE_WORDS, decline_kind
 from dunning.notices.models import Notice
+from invoicing.invoices.models import Objection
 from invoicing.invoices.printed_text import money_text
 from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.models import Payment, PaymentFailure

@@ -292,7 +292,7 @@ DEEDS = {
             page=("dunning_dunningcase_change", "case_id"),
         ),
         Deed(
-            label="dunning.objection",
+            label="invoicing.objection",
             at="opened_at",
             actor="actor",
             reason="reason",

@@ -29,7 +29,7 @@ from billing_site.kernel.clock import now
 from dunning.acting import take_step_by_hand
 from dunning.admin.figures import figure_urls
 from dunning.admin.forms import HoldForm, ObjectionForm, PromiseForm, StepForm
-from dunning.arrangements.models import Objection, Promise
+from dunning.arrangements.models import Promise
 from dunning.arrangements.operations import (
     decide_objection,
     hold_dunning,
@@ -48,7 +48,7 @@ from dunning.core.policy import ACT_WORDS
 from dunning.hearing import cases_never_told
 from dunning.rehearsal import grave_count, rehearse, tomorrow_ends, words_of
 from dunning.timeline import timeline_of
-from invoicing.invoices.models import Invoice
+from invoicing.invoices.models import Invoice, Objection
 
 ARRANGE = "dunning.arrange_dunningcase"
 

@@ -11,13 +11,13 @@ from moneyed import Money
 from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
 from billing_site.kernel.money import is_rounded, total
 from billing_site.kernel.reasons import checked_reason
-from dunning.arrangements.models import Hold, HoldKind, Instalment, Objection, Promise, PromiseOutcome
+from dunning.arrangements.models import Hold, HoldKind, Instalment, Promise, PromiseOutcome
 from dunning.cases.arrears import locked_debts, owed
 from dunning.cases.operations import lock_case
 from dunning.core.calendar import local_day
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
-from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceStatus, Objection
 
 INSTALMENTS_MAX = 24
 # Nobody is left alone for longer by one promise.

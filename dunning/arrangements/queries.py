@@ -9,9 +9,9 @@ from django.db.models import Q, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import round_money
-from dunning.arrangements.models import Hold, Objection, Promise
+from dunning.arrangements.models import Hold, Promise
 from dunning.core.calendar import local_day, local_moment
-from invoicing.invoices.models import Invoice
+from invoicing.invoices.models import Invoice, Objection
 from invoicing.payments.models import Payment
 
 

@@ -10,10 +10,9 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from moneyed import Money
 
 from billing_site.kernel.money import round_money, total, wire
-from dunning.arrangements.models import Objection
 from dunning.core.calendar import Anchor, local_day
 from dunning.core.policy import CountsFrom, PolicyTerms
-from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceStatus, Objection
 from invoicing.payments.models import PaymentFailure
 
 

@@ -2,7 +2,7 @@
 
 import pgtrigger
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
@@ -16,15 +16,20 @@ from invoicing.customers.accounts import is_of_who_pays
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
 
-# What of an invoice `invoice` of a customer in the zone `chased.timezone` is owed and late at the moment NEW.done_at.
-IN_ARREARS = """
-    invoice.status = 'issued'
-    AND invoice.total - invoice.amount_paid - invoice.amount_credited - invoice.amount_written_off > coalesce((
-        SELECT sum(objection.amount) FROM dunning_objection objection
-         WHERE objection.invoice_id = invoice.id AND objection.ended_at IS NULL), 0)
-    AND (invoice.due_date < (NEW.done_at AT TIME ZONE chased.timezone)::date
-         OR EXISTS (SELECT FROM invoicing_paymentfailure failure WHERE failure.invoice_id = invoice.id))
-"""
+SWEEP = "dunning sweep"
+
+
+def _in_arrears(at: str) -> str:
+    """Return, in SQL, whether something of an invoice `invoice` is owed and late at a moment: as `arrears.py` reads it."""
+    return f"""
+        invoice.status = 'issued'
+        AND invoice.total - invoice.amount_paid - invoice.amount_credited - invoice.amount_written_off > coalesce((
+            SELECT sum(objection.amount) FROM invoicing_objection objection
+             WHERE objection.invoice_id = invoice.id AND objection.ended_at IS NULL), 0)
+        AND (invoice.due_date < ({at} AT TIME ZONE invoice.timezone)::date
+             OR EXISTS (SELECT FROM invoicing_paymentfailure failure
+                         WHERE failure.invoice_id = invoice.id AND failure.occurred_at <= {at} AND NOT failure.by_customer))
+    """
 
 
 class DunningCase(models.Model):
@@ -100,6 +105,11 @@ class DunningCase(models.Model):
                     ELSIF OLD.state <> NEW.state AND (OLD.state, NEW.state) NOT IN ({case_moves_in_sql()}) THEN
                         RAISE EXCEPTION 'a dunning case does not go from % to %', OLD.state, NEW.state
                             USING ERRCODE = 'integrity_constraint_violation';
+                    ELSIF OLD.state <> NEW.state AND NEW.state = 'settled' AND EXISTS (
+                        SELECT FROM invoicing_invoice invoice
+                         WHERE invoice.id = NEW.anchor_invoice_id AND {_in_arrears("NEW.state_since")}) THEN
+                        RAISE EXCEPTION 'dunning case % is not settled: the invoice that it began with is owed', OLD.id
+                            USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;
                 """,
@@ -159,6 +169,10 @@ class CaseStep(models.Model):
                 condition=~Q(outcome="done") | Q(amount__gt=0), name="dunning_step_is_taken_where_something_is_owed"
             ),
             models.CheckConstraint(condition=~Q(actor=""), name="dunning_step_has_an_actor"),
+            models.CheckConstraint(
+                condition=Q(done_at__gte=F("due_at")) | ~Q(actor=SWEEP) & ~Q(why=""),
+                name="dunning_step_comes_before_its_day_by_somebody_with_a_reason",
+            ),
             fits_currency("amount", name="dunning_step_amount_fits_its_currency"),
         ]
         triggers = [
@@ -180,7 +194,7 @@ class CaseStep(models.Model):
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     IF NEW.outcome = 'done' THEN
-                        PERFORM 1 FROM invoicing_invoice invoice WHERE invoice.customer_id = chased.id AND {IN_ARREARS}
+                        PERFORM 1 FROM invoicing_invoice invoice WHERE invoice.customer_id = chased.id AND {_in_arrears("NEW.done_at")}
                          ORDER BY invoice.id FOR NO KEY UPDATE OF invoice;
                         IF NOT FOUND THEN
                             RAISE EXCEPTION 'nothing is owed in dunning case %: no step is taken', NEW.case_id

@@ -10,13 +10,11 @@ from billing_site.kernel.errors import Conflict
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.reasons import checked_reason
 from dunning.cases.arrears import Debt, locked_debts, oldest, owed
-from dunning.cases.models import CaseStep, DunningCase
+from dunning.cases.models import SWEEP, CaseStep, DunningCase
 from dunning.core.calendar import Planned, local_day, plan
 from dunning.core.case_life import LIVE, CaseState, is_case_move, state_words
 from dunning.policies.queries import policy_for
 from invoicing.customers.operations import lock_customer
-
-SWEEP = "dunning sweep"
 
 
 @transaction.atomic

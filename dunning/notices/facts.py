@@ -8,9 +8,8 @@ from typing import Any
 from moneyed import Money
 
 from billing_site.kernel.money import round_money, total
-from dunning.arrangements.models import Objection
 from dunning.core.notice_kinds import TOLD_WHEN_GIVEN_UP, NoticeKind, is_demanding
-from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceStatus, Objection
 
 WHY_NOT = {
     InvoiceStatus.PAID.value: "paid",
@@ -54,6 +53,9 @@ def facts_of(*, kind: NoticeKind, invoices: Sequence[Invoice]) -> Facts:
     if not invoices:
         return Facts(why_not="there is no invoice")
     if not is_demanding(kind):
+        still_open = [invoice for invoice in invoices if invoice.status == InvoiceStatus.ISSUED]
+        if still_open:
+            return Facts(why_not=f"{still_open[0]} is not settled: it was objected to")
         return _facts([(invoice, invoice.total) for invoice in invoices])
     objected = objected_of(invoices=invoices)
     rest = [

@@ -4,9 +4,9 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from billing_site.kernel.ending import ends_once
 from billing_site.kernel.model import append_only
 from dunning.core.policy import PolicyTerms, read_terms
-from dunning.guards import ends_once
 from invoicing.customers.accounts import is_of_who_pays
 from invoicing.customers.models import Customer
 

@@ -1,8 +1,10 @@
 """Service that is restricted and still given: written by dunning, read by the access endpoint in its one query."""
 
+import pgtrigger
 from django.db import models
 from django.db.models import F, Q
 
+from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import never_deleted, never_truncated, stays
 from invoicing.customers.models import Customer
 
@@ -34,6 +36,18 @@ class ServiceRestriction(models.Model):
         triggers = [
             stays(noun="service restriction", columns=["customer_id", "restricted_at", "actor", "reason"]),
             never_deleted(noun="service restrictions"),
+            Guard(
+                name="is_lifted_once",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Update,
+                func="""
+                    IF OLD.lifted_at IS NOT NULL AND NEW.lifted_at IS DISTINCT FROM OLD.lifted_at THEN
+                        RAISE EXCEPTION 'service restriction % is lifted: it stays so', OLD.id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
             never_truncated(noun="service restrictions"),
         ]
 

@@ -2,7 +2,23 @@
 
 from datetime import datetime
 
-from django.db.models import Count, DecimalField, ExpressionWrapper, F, Max, Min, QuerySet, Sum
+from django.db.models import (
+    Count,
+    DateField,
+    DateTimeField,
+    DecimalField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    Func,
+    Max,
+    Min,
+    OuterRef,
+    QuerySet,
+    Sum,
+    Value,
+)
+from django.db.models.functions import Cast
 from moneyed import Money
 
 from billing_site.kernel.errors import NotFound
@@ -10,7 +26,7 @@ from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.invoice_life import COLLECTABLE, STANDING
-from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, Objection
 
 # Issued and not void: what an invoice charged holds, whether or not the money came.
 OWED = STANDING
@@ -37,17 +53,33 @@ def drafts() -> QuerySet[Invoice]:
 
 
 def overdue(*, at: datetime) -> QuerySet[Invoice]:
-    """Return issued invoices that were due before the day of `at` (UTC), longest overdue first."""
+    """Return issued invoices whose due date is over where their customer is, longest overdue first."""
     return (
-        Invoice.objects.filter(status=InvoiceStatus.ISSUED, due_date__lt=at.date())
+        Invoice.objects.filter(status=InvoiceStatus.ISSUED, due_date__lt=local_day_of(at=at))
         .select_related("customer")
         .order_by("due_date", "id")
     )
 
 
 def not_paid(*, at: datetime) -> QuerySet[Invoice]:
-    """Return what is overdue and what was given up after its due date, oldest first: giving a debt up does not pay it."""
-    return Invoice.objects.filter(status__in=COLLECTABLE, due_date__lt=at.date()).order_by("due_date", "id")
+    """Return what is overdue and what was given up after its due date, oldest first: giving a debt up does not pay it.
+
+    What its customer objects to is not owed until that is decided.
+    """
+    invoices = Invoice.objects.filter(status__in=COLLECTABLE, due_date__lt=local_day_of(at=at))
+    return owed_still(invoices=invoices).order_by("due_date", "id")
+
+
+def owed_still(*, invoices: QuerySet[Invoice]) -> QuerySet[Invoice]:
+    """Return those of the invoices of which more is open than their customer objects to."""
+    objections = Objection.objects.filter(invoice=OuterRef("pk"), ended_at=None, amount__gte=OuterRef("unpaid"))
+    return invoices.alias(unpaid=AMOUNT_UNPAID).exclude(Exists(objections))
+
+
+def local_day_of(*, at: datetime) -> Cast:
+    """Return, in SQL, which day it is at a moment where the customer of an invoice is."""
+    moment = Value(at, output_field=DateTimeField())
+    return Cast(Func(F("timezone"), moment, function="timezone", output_field=DateTimeField()), DateField())
 
 
 def with_service(*, invoices: QuerySet[Invoice]) -> QuerySet[Invoice]:

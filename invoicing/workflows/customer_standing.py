@@ -16,8 +16,8 @@ from invoicing.core.phases import PhaseKind
 from invoicing.customers.life_cycle import with_state
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.customers.restriction import ServiceRestriction
-from invoicing.invoices.models import InvoiceStatus
-from invoicing.invoices.queries import not_paid
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.queries import not_paid, owed_still
 from invoicing.payments.disputes import freezing_disputes
 from invoicing.payments.models import PaymentFailure
 from invoicing.spend.queries import stopped_until
@@ -75,12 +75,9 @@ def standing_of(*, customer_key: str, at: datetime) -> CustomerStanding | None:
 
 def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, tuple[Any, ...]]":
     oldest = not_paid(at=at).filter(customer=OuterRef("pk")).values("due_date")[:1]
-    refused = PaymentFailure.objects.filter(
-        invoice__customer=OuterRef("pk"),
-        invoice__status=InvoiceStatus.ISSUED,
-        occurred_at__lte=at,
-        by_customer=False,
-    )
+    failures = PaymentFailure.objects.filter(invoice=OuterRef("pk"), occurred_at__lte=at, by_customer=False)
+    issued = Invoice.objects.filter(Exists(failures), customer=OuterRef("pk"), status=InvoiceStatus.ISSUED)
+    refused = owed_still(invoices=issued)
     restricted = ServiceRestriction.objects.filter(customer=OuterRef("pk"), lifted_at=None, restricted_at__lte=at)
     disputed = freezing_disputes().filter(payment__customer=OuterRef("pk")).order_by("opened_at")
     return (

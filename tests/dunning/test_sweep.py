@@ -42,6 +42,7 @@ from tests.factories import AUGUST, a_customer, a_subscription
 from tests.invoicing.selling import item, once
 
 pytestmark = pytest.mark.django_db
+DAY = timedelta(days=1)
 ZONES = ["Asia/Kathmandu", "America/Sao_Paulo", "America/New_York"]
 
 
@@ -83,7 +84,10 @@ def test_restricted_service_is_told_by_the_access_endpoint_and_ends_with_the_pay
     pay(invoice, at)
     assert access(invoice.customer, at) == (True, "active")
     assert chase(at).closed == 1
-    assert invoice.customer.restrictions.get().lifted_at == at
+    restriction = invoice.customer.restrictions.get()
+    assert restriction.lifted_at == at
+    with pytest.raises(IntegrityError, match="is lifted: it stays so"), transaction.atomic():
+        invoice.customer.restrictions.update(lifted_at=None)
 
 
 def test_a_restriction_ends_with_the_last_debt_though_that_had_no_case() -> None:
@@ -424,6 +428,11 @@ def test_the_database_takes_no_step_twice_out_of_order_or_where_nothing_is_owed(
         ({"number": 3, "done_at": at}, "is not the next one"),
         ({"number": 2, "done_at": at - timedelta(days=1)}, "is not the next one"),
         ({"number": 2, "done_at": at, "amount": "0"}, "dunning_step_is_taken_where_something_is_owed"),
+        ({"number": 2, "done_at": at, "due_at": at + DAY}, "dunning_step_comes_before_its_day_by_somebody"),
+        (
+            {"number": 2, "done_at": at, "due_at": at + DAY, "actor": "dunning sweep", "why": "too early"},
+            "dunning_step_comes_before_its_day_by_somebody",
+        ),
     ):
         with pytest.raises(IntegrityError, match=words):
             insert_step(case, **changes)
@@ -452,6 +461,7 @@ def test_the_database_keeps_one_live_case_a_customer_and_moves_it_as_the_table_s
         )  # fmt: skip
     for change in (
         {"state": "superseded", "next_number": None, "next_due_at": None},
+        {"state": "settled", "state_since": at, "next_number": None, "next_due_at": None},
         {"anchor_day": case.anchor_day - timedelta(days=30)},
         {"opened_at": at - timedelta(days=30)},
     ):

@@ -10,6 +10,7 @@ from invoicing.invoices.models.invoice import (
 )
 from invoicing.invoices.models.life import written_off_sql
 from invoicing.invoices.models.line import STATED, InvoiceLine, LineKind
+from invoicing.invoices.models.objection import Objection
 from invoicing.invoices.models.progressive import ProgressiveInvoice
 from invoicing.invoices.models.series import InvoiceSeries, number_sql
 from invoicing.invoices.models.tax import TaxLine
@@ -25,6 +26,7 @@ __all__ = [
     "InvoiceSeries",
     "InvoiceStatus",
     "LineKind",
+    "Objection",
     "ProgressiveInvoice",
     "TaxLine",
     "TaxState",

@@ -7,10 +7,11 @@ from django.test import Client
 from django.urls import reverse
 
 from billing_site.kernel import clock
-from dunning.arrangements.models import Hold, Objection, Promise
+from dunning.arrangements.models import Hold, Promise
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import ensure_presets
 from dunning.sweep import sweep_dunning
+from invoicing.invoices.models import Objection
 from tests.billing_site.backoffice.test_what_if_pages import text_of
 from tests.dunning.chasing import case_of, late_customer, local
 

@@ -14,14 +14,13 @@ from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, InvalidInput
 from dunning import tasks
-from dunning.arrangements.models import Objection
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.wording import Words
 from dunning.notices.decisions import drop_notice, say_it_was_sent, send_again
 from dunning.notices.models import Notice, NoticeDecision
 from dunning.notices.outbox import plan_notice, sweep_notices
 from dunning.notices.queries import maybe_sent, undelivered
-from invoicing.invoices.models import Invoice
+from invoicing.invoices.models import Invoice, Objection
 from invoicing.payments.patience import GAPS
 from invoicing.workflows.verify import verify
 from tests.dunning.notices.telling import ACTS_ON, NOW, PLAIN, an_open_invoice, another_invoice, approved, planned, sent

@@ -1,4 +1,4 @@
-"""Guards that several tables of dunning share."""
+"""The guard of rows that never go away and end once: who ended them, when and why."""
 
 import pgtrigger
 
