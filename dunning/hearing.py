@@ -49,7 +49,7 @@ def days_heard_late(*, case: DunningCase, steps: Sequence[CaseStep]) -> int | No
         .alias(address=Lower("to_address"))
         .exclude(address__in=bounced)
     )
-    sent_at = dict(sent.values_list("reference", "sending_at"))
+    sent_at = {notice.reference: notice.sending_at for notice in sent if notice.sending_at is not None}
     zone = ZoneInfo(case.customer.timezone)
     late = [
         (local_day(at=sent_at[reference], zone=zone) - local_day(at=step.done_at, zone=zone)).days

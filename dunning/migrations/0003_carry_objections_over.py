@@ -20,7 +20,7 @@ def carried(source: str, target: str) -> str:
 class Migration(migrations.Migration):
     dependencies = [
         ("dunning", "0002_chase_what_is_overdue"),
-        ("invoicing", "0071_objections_are_facts_about_invoices"),
+        ("invoicing", "0072_objections_are_facts_about_invoices"),
     ]
 
     operations = [

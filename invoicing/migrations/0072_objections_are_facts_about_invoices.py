@@ -14,7 +14,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0070_count_lines_across_pages'),
+        ('invoicing', '0071_loosen_limits_by_two'),
     ]
 
     operations = [
