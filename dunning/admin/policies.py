@@ -1,12 +1,13 @@
 """Dunning policies in the admin: each version as it stays, and who is chased by which."""
 
-from typing import ClassVar
+import json
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import action
@@ -16,6 +17,7 @@ from billing_site.display.admin import OperationForm, StaffAdmin, confirm_with_r
 from billing_site.display.figures import NOTHING, link
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
+from dunning.admin.backtests import show_backtest
 from dunning.core.policy import ACT_WORDS
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import assign_policy, end_assignment, publish_policy
@@ -61,6 +63,21 @@ class PolicyVersionAdmin(StaffAdmin):
     search_fields = ("key", "name")
     ordering = ("key", "-number")
     empty_message = "The product's two policies are here as soon as it was started once."
+    change_form_before_template = "backoffice/policy_links.html"
+
+    def get_urls(self) -> list[Any]:
+        """Add the page that asks what terms would have done."""
+        page = self.admin_site.admin_view(lambda request: show_backtest(request, admin=self))
+        return [path("backtest/", page, name="dunning_policyversion_backtest"), *super().get_urls()]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Take over terms that were tried."""
+        told: dict[str, Any] = {**super().get_changeform_initial_data(request)}
+        try:
+            told["terms"] = json.loads(told.get("terms", ""))
+        except ValueError:
+            told.pop("terms", None)
+        return told
 
     @admin.display(description="Steps")
     def ladder(self, policy: PolicyVersion) -> SafeString:

@@ -1,0 +1,228 @@
+"""The page that asks what a policy would have done over the last 90 days: of a version that there is, or of terms that nobody has published yet."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from moneyed import Money
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+
+from billing_site.display.admin import StaffAdmin
+from billing_site.display.charts import Series, row_chart
+from billing_site.display.figures import quantity
+from billing_site.kernel.clock import now
+from billing_site.kernel.money import round_money
+from dunning.backtesting import DAYS, Trial, backtest
+from dunning.core.comparison import Comparison, Difference, Line, Side
+from dunning.core.notice_kinds import KIND_WORDS
+from dunning.core.policy import ACT_WORDS, Act, PolicyTerms, Step, TermsMistake, read_terms
+from dunning.policies.models import PolicyVersion
+from invoicing.customers.models import Customer
+from invoicing.reports.tabular import CSV_TYPE, cell_text, csv_lines
+
+EVERYBODY = ""
+SHOWN_MAX = 200
+ONLY = (
+    ("", "everybody who differs"),
+    ("spared", "who would have been spared something"),
+    ("burdened", "who would have lost something"),
+)
+# What a policy does, in the words of a count; a notice counts whatever else its step does.
+COUNTED = (
+    (Act.RETRY, "charges again"),
+    (Act.RESTRICT, "restrictions"),
+    (Act.SUSPEND, "suspensions"),
+    (Act.CLOSE, "cancellations"),
+    (Act.HAND_OVER, "handed over"),
+)
+
+
+class BacktestForm(forms.Form):
+    """Which terms are tried, on whom."""
+
+    terms = forms.JSONField(widget=UnfoldAdminTextareaWidget(attrs={"rows": 14, "class": "bo-code"}))
+    whom = forms.ChoiceField(required=False, label="In place of", widget=UnfoldAdminSelectWidget())
+    only = forms.ChoiceField(required=False, label="Show", choices=ONLY, widget=UnfoldAdminSelectWidget())
+
+    def __init__(self, *arguments: Any, keys: Sequence[str], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        field = self.fields["whom"]
+        assert isinstance(field, forms.ChoiceField), "as it is declared above"
+        field.choices = [*((key, f"the policy “{key}”") for key in keys), (EVERYBODY, "every policy")]
+
+    def clean_terms(self) -> PolicyTerms:
+        """Read them as a policy's."""
+        try:
+            return read_terms(self.cleaned_data["terms"])
+        except TermsMistake as mistake:
+            raise forms.ValidationError(str(mistake)) from mistake
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A customer who differs, as the page writes it."""
+
+    customer: Customer
+    difference: Difference
+    spared: str
+    burdened: str
+
+
+def show_backtest(request: HttpRequest, *, admin: StaffAdmin) -> HttpResponse | StreamingHttpResponse:
+    """Show what terms would have done: those that are posted, or those of the version that the address names."""
+    if not admin.has_view_permission(request):
+        raise PermissionDenied
+    at = now()
+    keys = list(PolicyVersion.objects.order_by("key").values_list("key", flat=True).distinct())
+    form = _form(request, keys)
+    found: Comparison | None = None
+    if form.is_valid():
+        found = backtest(trial=Trial(form.cleaned_data["terms"], form.cleaned_data["whom"]), at=at)
+    if found and request.POST.get("format") == "csv":
+        response = StreamingHttpResponse(csv_lines(rows=_lines(found)), content_type=CSV_TYPE)
+        response["Content-Disposition"] = 'attachment; filename="dunning-backtest.csv"'
+        return response
+    chosen = _chosen(found, form.cleaned_data["only"]) if found else []
+    context = admin.page_context(
+        request,
+        title="What a policy would have done",
+        form=form,
+        days=DAYS,
+        since=at - timedelta(days=DAYS),
+        until=at,
+        found=found,
+        effect=_effect(found) if found else "",
+        rows=_rows(found) if found else [],
+        chart=_chart(found) if found else "",
+        sides=[("As it was", _ladder(found.held)), ("With these terms", _ladder(found.tried))] if found else [],
+        differences=_shown(chosen[:SHOWN_MAX]),
+        more=max(len(chosen) - SHOWN_MAX, 0),
+        may_publish=admin.has_add_permission(request),
+        publish=_publish(form) if found else "",
+        rehearsal=reverse("admin:dunning_dunningcase_rehearsal"),
+    )
+    return TemplateResponse(request, "backoffice/dunning_backtest.html", context, status=422 if form.errors else 200)
+
+
+def step_words(step: Step) -> str:
+    """Return a step in words: suspend service, Suspended."""
+    return f"{ACT_WORDS[step.act]} ({KIND_WORDS[step.notice].lower()})" if step.notice else ACT_WORDS[step.act]
+
+
+def line_words(lines: Sequence[Line]) -> list[str]:
+    """Return steps by their days."""
+    return [f"{line.day:%m-%d} {step_words(line.step)}" for line in lines]
+
+
+def _form(request: HttpRequest, keys: Sequence[str]) -> BacktestForm:
+    """Return the form, filled by what is posted, by the version of the address, or by the newest version of the first policy."""
+    if request.method == "POST":
+        told = request.POST.dict()
+        told.setdefault("whom", told.get("key", EVERYBODY) if told.get("key") in keys else EVERYBODY)
+        return BacktestForm(told, keys=keys)
+    number = request.GET.get("version", "")
+    versions = PolicyVersion.objects.order_by("key", "-number")
+    version = versions.filter(pk=int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else 0)
+    chosen = version.first() or versions.first()
+    if chosen is None:
+        return BacktestForm(keys=keys)
+    return BacktestForm({"terms": json.dumps(chosen.terms, indent=2), "whom": chosen.key, "only": ""}, keys=keys)
+
+
+def _effect(found: Comparison) -> str:
+    number = len(found.differences)
+    if not number:
+        return "Nobody would have had another course."
+    spared = sum(bool(one.spared) for one in found.differences)
+    paid = sum(bool(one.spared) and one.has_paid for one in found.differences)
+    burdened = sum(bool(one.burdened) for one in found.differences)
+    return (
+        f"{quantity(number, 'customer')} would have had another course: {quantity(spared)} would have been spared something"
+        f" that was done to them, {quantity(paid)} of whom have paid since; {quantity(burdened)} would have lost something that they kept."
+    )
+
+
+def _rows(found: Comparison) -> list[tuple[str, int, int, int]]:
+    counts = [("notices", found.held.notices, found.tried.notices)]
+    counts += [(words, found.held.acts[act], found.tried.acts[act]) for act, words in COUNTED]
+    return [(words, before, after, after - before) for words, before, after in counts]
+
+
+def _chart(found: Comparison) -> str:
+    rows = _rows(found)
+    return row_chart(
+        title="What was done, and what would have been",
+        labels=[words.capitalize() for words, *_ in rows],
+        series=[
+            Series("as it was", 1, [Decimal(row[1]) for row in rows], [quantity(row[1]) for row in rows]),
+            Series("with these terms", 4, [Decimal(row[2]) for row in rows], [quantity(row[2]) for row in rows]),
+        ],
+    )
+
+
+def _ladder(side: Side) -> list[tuple[int, str, int, int, list[Money]]]:
+    return [
+        (
+            one.step.day,
+            step_words(one.step),
+            one.taken,
+            one.spared,
+            [round_money(amount, currency) for currency, amount in sorted(one.paid.items())],
+        )
+        for one in side.ladder
+    ]
+
+
+def _chosen(found: Comparison, only: str) -> list[Difference]:
+    return [one for one in found.differences if not only or getattr(one, only)]
+
+
+def _shown(differences: Sequence[Difference]) -> list[tuple[Shown, list[str], list[str]]]:
+    customers = Customer.objects.in_bulk([one.customer_id for one in differences])
+    return [
+        (
+            Shown(customers[one.customer_id], one, _acts(one.spared), _acts(one.burdened)),
+            line_words(one.held),
+            line_words(one.tried),
+        )
+        for one in differences
+    ]
+
+
+def _acts(acts: Sequence[Act]) -> str:
+    return ", ".join(ACT_WORDS[act] for act in acts)
+
+
+def _publish(form: BacktestForm) -> str:
+    """Return the address of the form that publishes these terms, filled in."""
+    whom = form.cleaned_data["whom"]
+    version = PolicyVersion.objects.filter(key=whom).order_by("-number").first()
+    told = {"key": whom, "name": version.name if version else "", "terms": form.data["terms"]}
+    return (
+        f"{reverse('admin:dunning_policyversion_add')}?{urlencode({key: text for key, text in told.items() if text})}"
+    )
+
+
+def _lines(found: Comparison) -> Iterator[list[str]]:
+    yield ["Customer", "Key", "As it was", "With these terms", "Spared", "Lost", "All is paid"]
+    customers = Customer.objects.in_bulk([one.customer_id for one in found.differences])
+    for one in found.differences:
+        customer = customers[one.customer_id]
+        yield [
+            cell_text(customer.name),
+            customer.key,
+            "; ".join(line_words(one.held)),
+            "; ".join(line_words(one.tried)),
+            _acts(one.spared),
+            _acts(one.burdened),
+            "yes" if one.has_paid else "no",
+        ]

@@ -1,0 +1,57 @@
+"""The page that asks what a policy would have done: of a version, of terms that nobody has published, from the form that publishes."""
+
+import json
+
+import pytest
+from django.test import Client
+
+from dunning.core.policy import SHORT, terms_stored
+from dunning.policies.models import PolicyVersion
+from tests.billing_site.backoffice.test_what_if_pages import text_of
+from tests.dunning.chasing import chase, late_customer, local, pay
+
+pytestmark = pytest.mark.django_db
+PAGE = "/admin/dunning/policyversion/backtest/"
+
+
+@pytest.fixture
+def history(monkeypatch):
+    """One who paid on the day before the suspension of the short policy."""
+    invoice = late_customer("cust_acme", name="Acme <i>GmbH</i>")
+    for day in (16, 18, 22):
+        chase(local(f"2026-08-{day} 09:00", invoice.customer))
+    pay(invoice, local("2026-08-22 20:00", invoice.customer))
+    monkeypatch.setattr("dunning.admin.backtests.now", lambda: local("2026-09-20 12:00", invoice.customer))
+    return invoice
+
+
+def test_a_version_and_terms_that_nobody_has_published_are_compared_with_what_held(
+    finance: Client, support: Client, history
+) -> None:
+    standard, short = PolicyVersion.objects.get(key="standard"), PolicyVersion.objects.get(key="short")
+
+    assert "Nobody would have had another course." in text_of(finance.get(f"{PAGE}?version={standard.pk}"))
+    tried = finance.post(PAGE, {"terms": json.dumps(terms_stored(SHORT)), "whom": "standard", "only": ""})
+    told = text_of(tried)
+    assert "1 customer would have had another course: 0 would have been spared" in told
+    assert "lost: restrict service" in told and "USD 31.00" in told and "<i>" not in tried.content.decode()
+    assert f"/admin/invoicing/customer/{history.customer_id}/change/" in tried.content.decode()
+    spared = finance.post(PAGE, {"terms": json.dumps(terms_stored(SHORT)), "whom": "standard", "only": "spared"})
+    assert "Nobody: whoever was late" in text_of(spared)
+    file = finance.post(PAGE, {"terms": json.dumps(terms_stored(SHORT)), "whom": "", "format": "csv"})
+    assert "08-22 restrict service" in b"".join(file.streaming_content).decode()
+    assert finance.get(f"{PAGE}?version={short.pk}").status_code == support.get(PAGE).status_code == 200
+
+
+def test_terms_are_tried_from_the_form_that_publishes_them_and_taken_back_to_it(finance: Client, history) -> None:
+    add = finance.get("/admin/dunning/policyversion/add/").content.decode()
+
+    assert f'formaction="{PAGE}"' in add
+    asked = {"key": "standard", "name": "Standard", "terms": json.dumps(terms_stored(SHORT)), "why": ""}
+    page = finance.post(PAGE, asked)
+    publish = page.context["publish"]
+    assert page.context["form"].cleaned_data["whom"] == "standard"
+    assert "restrict" in finance.get(publish).content.decode()
+    wrong = finance.post(PAGE, {"key": "new", "terms": '{"steps": []}'})
+    assert wrong.status_code == 422 and "A policy has 1 to 40 steps" in text_of(wrong)
+    assert finance.get(f"{PAGE}?version=nobody").status_code == 200
