@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Q
 
-from dunning.arrangements.models import Hold, Objection, Promise
+from dunning.arrangements.models import Hold, Promise
 from dunning.core.backtest import Claim, Gone, History, Stretch, course_of
 from dunning.core.comparison import Comparison, Course, compare
 from dunning.core.policy import PolicyTerms
@@ -16,7 +16,7 @@ from dunning.figures.answering import fetched
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import STANDARD_KEY
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceStatus, Objection
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import PaymentFailure
 from invoicing.reports.receivables import RECEIVABLE_MOVEMENTS

@@ -176,7 +176,7 @@ CASES = Source(
                          AND hold.starts_at <= %(at)s AND (hold.until IS NULL OR hold.until > %(at)s)) THEN 'held'
                     WHEN EXISTS (SELECT FROM dunning_promise promise WHERE promise.case_id = dunning.id AND promise.ended_at IS NULL)
                          THEN 'promised'
-                    WHEN EXISTS (SELECT FROM dunning_objection objection JOIN invoicing_invoice invoice ON invoice.id = objection.invoice_id
+                    WHEN EXISTS (SELECT FROM invoicing_objection objection JOIN invoicing_invoice invoice ON invoice.id = objection.invoice_id
                          WHERE invoice.customer_id = customer.id AND objection.ended_at IS NULL) THEN 'objected'
                     ELSE 'open' END AS mark
           FROM dunning_dunningcase dunning JOIN invoicing_customer customer ON customer.id = dunning.customer_id
