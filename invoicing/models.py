@@ -43,6 +43,7 @@ from invoicing.payments.models import Payment, PaymentFailure, PushIntent, Strip
 from invoicing.payments.outage import FailureStreak, Outage
 from invoicing.payments.rail import CallBucket
 from invoicing.payments.refund import Refund
+from invoicing.payments.reversal import PaymentReversal
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.progressive.models import ProgressiveThreshold
 from invoicing.reports.models import AccountMapping
@@ -116,6 +117,7 @@ __all__ = [
     "Outage",
     "Payment",
     "PaymentFailure",
+    "PaymentReversal",
     "Plan",
     "PlanMigration",
     "PlanSpend",

@@ -10,6 +10,7 @@ from invoicing.approvals.models import Approval, ApprovedDeed
 from invoicing.approvals.queries import approvals_to_give, own_requests
 from invoicing.gate.models import InvoiceHold
 from invoicing.invoices.models import Invoice
+from invoicing.payments.models import Payment
 from invoicing.workflows.ask_first import asked_amount
 
 OF_INVOICES = (ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF)
@@ -47,15 +48,17 @@ def _queue(title: str, *, link: str, empty: str, waiting: list[Approval]) -> Wor
 
 
 def _money_of(waiting: Iterable[Approval]) -> tuple[Money, ...]:
-    """Add up what is asked for, by currency: credit notes, write-offs and releases, which are over an amount."""
+    """Add up what is asked for, by currency: credit notes, write-offs, releases and reversals, which are over an amount."""
     numbers = [(ApprovedDeed(one.deed), int(one.subject.rpartition(" ")[2]), one) for one in waiting]
     credited = [(number, one) for deed, number, one in numbers if deed in OF_INVOICES]
     released = [number for deed, number, _ in numbers if deed is ApprovedDeed.RELEASE]
+    taken_back = [number for deed, number, _ in numbers if deed is ApprovedDeed.PAYMENT_REVERSAL]
     invoices = Invoice.objects.in_bulk([number for number, _ in credited])
     amounts = [asked_amount(one, currency=invoices[number].currency) for number, one in credited]
     return amounts_by_currency(
         [
             *({"currency": amount.currency.code, "amount": amount.amount} for amount in amounts),
             *InvoiceHold.objects.filter(pk__in=released).values("currency", amount=F("total")),
+            *Payment.objects.filter(pk__in=taken_back).values("currency", "amount"),
         ]
     )

@@ -247,6 +247,15 @@ DEEDS = {
             page=("invoicing_bankallocation_change", "allocation_id"),
         ),
         Deed(
+            label="invoicing.paymentreversal",
+            at="recorded_at",
+            actor="actor",
+            reason="reason",
+            verb=lambda row: f"taken back: {row.get_cause_display().lower()}",
+            subject=lambda row: f"payment {row.payment.reference}",
+            page=("invoicing_payment_change", "payment_id"),
+        ),
+        Deed(
             label="invoicing.accountuse",
             at="used_at",
             actor="actor",

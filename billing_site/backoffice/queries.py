@@ -154,7 +154,7 @@ def _days(*, at: datetime) -> dict[str, list[DayFigures]]:
         .annotate(amount=Sum("total"))
     )
     collected = _by_day(
-        Payment.objects.filter(received_at__gte=since)
+        Payment.objects.filter(received_at__gte=since, reversal__isnull=True)
         .values("currency", day=F("received_at__date"))
         .annotate(amount=Sum("amount"))
     )

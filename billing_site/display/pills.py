@@ -22,6 +22,7 @@ TONES = {
     "written off": STRUCK,
     "recovered": GREEN,
     "taken back": AMBER,
+    "received": GREEN,
     "credited": AMBER,
     "pending": AMBER,
     "pushed": GREEN,

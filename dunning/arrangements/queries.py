@@ -42,13 +42,13 @@ def open_promise(*, case_id: int) -> Promise | None:
 
 
 def paid_since(*, promise: Promise, currency: str, zone: ZoneInfo) -> Money:
-    """Return what was paid for the invoices of a promise since it was made.
+    """Return what was paid for the invoices of a promise since it was made, and was not taken back.
 
     A bank tells only the day: what came on the day of the promise, and was heard of after it, counts.
     """
     began = local_moment(day=local_day(at=promise.made_at, zone=zone), hour=time(), zone=zone)
     since = Q(received_at__gte=promise.made_at) | Q(received_at__gte=began, recorded_at__gte=promise.made_at)
-    paid = Payment.objects.filter(since, invoice__in=promise.invoices, currency=currency)
+    paid = Payment.objects.filter(since, invoice__in=promise.invoices, currency=currency, reversal__isnull=True)
     return round_money(paid.aggregate(amount=Sum("amount"))["amount"] or Decimal(0), currency)
 
 

@@ -56,6 +56,7 @@ PAGES = {
     ApprovedDeed.PRICE_VERSION: ("planversion", "the prices, beside those before", "Published"),
     ApprovedDeed.OWN_PRICE: ("subscription", "the subscription, with the prices of its own", "Agreed"),
     ApprovedDeed.LIMIT: ("approvallimit", "the limit in force until then", "Set"),
+    ApprovedDeed.PAYMENT_REVERSAL: ("payment", "the payment that is taken back", "Taken back"),
     ApprovedDeed.REOPENING: ("monthclose", "the month, with its certificate", "Opened again"),
 }
 

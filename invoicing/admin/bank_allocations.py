@@ -30,14 +30,34 @@ from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import minor_unit
+from invoicing.admin.approvals import waits_words
 from invoicing.admin.bank_line_form import money_said
-from invoicing.bank.models import AllocationKind, BankAllocation
+from invoicing.approvals.models import Approval
+from invoicing.bank.models import AllocationKind, AllocationReversal, BankAllocation
 from invoicing.bank.queries import money_on_account, rest_of
 from invoicing.invoices.models import Invoice
+from invoicing.payments.reversal import PaymentReversal, ReversalCause
 from invoicing.workflows.allocate_bank_line import take_back_allocation
+from invoicing.workflows.reverse_payment import reverse_or_ask
 from invoicing.workflows.use_money_on_account import apply_money_on_account, pay_money_back
 
 ALLOCATE = "invoicing.record_transfer"
+
+
+def _taken_back(one: BankAllocation, *, actor: str, reason: str) -> AllocationReversal | PaymentReversal | Approval:
+    """Take an allocation back; a large payment waits for a second person."""
+    if one.payment is not None:
+        return reverse_or_ask(
+            payment_id=one.payment.pk, cause=ReversalCause.MISTAKE, at=now(), actor=actor, reason=reason
+        )
+    return take_back_allocation(allocation_id=one.pk, at=now(), actor=actor, reason=reason)
+
+
+def _invoice_words(one: BankAllocation) -> str:
+    """Say what becomes of an invoice whose payment, or its return, was a mistake."""
+    if one.payment is not None:
+        return f" Invoice {one.payment.invoice} is open again by as much, and its customer owes it."
+    return f" Invoice {one.returned.payment.invoice} is paid again by as much." if one.returned is not None else ""
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -107,7 +127,7 @@ class BankAllocationAdmin(ReadOnlyAdmin):
     )
     list_filter = (StateFilter, "kind", "currency", ("allocated_at", admin.DateFieldListFilter))
     search_fields = ("reference", "reason", "payment__invoice__number", "customer__name", "customer__key", "line__name")
-    list_select_related = ("payment__invoice", "customer", "entry", "line", "reversal")
+    list_select_related = ("payment__invoice", "customer", "entry", "line", "reversal", "returned__payment__invoice")
     ordering = ("-id",)
     fields = (
         "line_link",
@@ -126,15 +146,10 @@ class BankAllocationAdmin(ReadOnlyAdmin):
     empty_message = "What a bank line, or a part of it, was found to be stands here."
 
     def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
-        """Offer what can be done with this one: a payment stays, and only money on account is used."""
+        """Offer what can be done with this one: only money on account is used."""
         actions = super().get_actions_detail(request, object_id)
         one = BankAllocation.objects.filter(pk=object_id).select_related("reversal").first()
-        if (
-            one is None
-            or one.kind == AllocationKind.PAYMENT
-            or hasattr(one, "reversal")
-            or not request.user.has_perm(ALLOCATE)
-        ):
+        if one is None or hasattr(one, "reversal") or not request.user.has_perm(ALLOCATE):
             return []
         if one.kind == AllocationKind.ON_ACCOUNT and rest_of(lot=one).amount:
             return list(actions)
@@ -157,6 +172,9 @@ class BankAllocationAdmin(ReadOnlyAdmin):
         """Link to what it names."""
         if one.payment is not None:
             return link(reverse("admin:invoicing_invoice_change", args=[one.payment.invoice_id]), one.payment.invoice)
+        if one.returned is not None:
+            payment = one.returned.payment
+            return link(reverse("admin:invoicing_payment_change", args=[payment.pk]), payment.invoice)
         if one.customer is not None:
             return link(reverse("admin:invoicing_customer_change", args=[one.customer_id]), one.customer)
         if one.entry is not None:
@@ -258,11 +276,10 @@ class BankAllocationAdmin(ReadOnlyAdmin):
             admin=self,
             row=one,
             permission=ALLOCATE,
-            deed=lambda **who: take_back_allocation(allocation_id=one.pk, at=now(), **who),
-            done=lambda _: f"{money_text(one.amount)} of {one.line} are to be looked at again.",
+            deed=lambda **who: _taken_back(one, **who),
+            done=lambda done: waits_words(done) or f"{money_text(one.amount)} of {one.line} are to be looked at again.",
             title=f"Take {one} back",
-            effect=f"{money_text(one.amount)} of bank line {one.line} are unidentified again, in the books too. A payment of an"
-            " invoice stays: credit the invoice instead.",
+            effect=f"{money_text(one.amount)} of bank line {one.line} are unidentified again, in the books too.{_invoice_words(one)}",
             submit="Take it back",
             dangerous=True,
         )

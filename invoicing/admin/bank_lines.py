@@ -122,10 +122,13 @@ class BankLineAdmin(ReadOnlyAdmin):
             left=left,
             state=pill("to look at") if left.amount else pill("settled"),
             candidates=[_candidate(one) for one in found.candidates] if found else [],
-            known=found.known if found else (),
-            allocations=line.allocations.select_related("payment__invoice", "customer", "entry", "reversal").order_by(
-                "id"
-            ),
+            known=[(one, abs((one.entry.occurred_at.date() - line.booked_on).days)) for one in found.known]
+            if found
+            else [],
+            returned=found.returned if found else (),
+            allocations=line.allocations.select_related(
+                "payment__invoice", "customer", "entry", "reversal", "returned__payment__invoice"
+            ).order_by("id"),
             form=form,
             may=may and bool(left.amount),
         )
@@ -181,6 +184,7 @@ def _share(text: str, currency: str) -> Share | None:
         AllocationKind.PAYMENT: "invoice_id",
         AllocationKind.ON_ACCOUNT: "customer_id",
         AllocationKind.KNOWN: "entry_id",
+        AllocationKind.RETURN: "payment_id",
     }
     if kind not in names:
         return None

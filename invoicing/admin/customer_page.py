@@ -158,7 +158,7 @@ def customer_page(*, customer: Customer, at: datetime) -> CustomerPage:
             for discount in customer.discounts.select_related("coupon", "subscription").order_by("-id")[:ROWS]
         ],
         invoices=[invoice_row(invoice, at=at) for invoice in invoices],
-        payments=list(customer.payments.select_related("invoice").order_by("-received_at", "-id")[:ROWS]),
+        payments=list(customer.payments.select_related("invoice", "reversal").order_by("-received_at", "-id")[:ROWS]),
         failures=list(
             PaymentFailure.objects.filter(invoice__customer=customer)
             .select_related("invoice")

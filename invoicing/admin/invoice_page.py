@@ -55,6 +55,7 @@ CAUSES = (
     "failed",
     "part-paid",
     "paid",
+    "taken back",
     "disputed",
     "given back",
     "lost",
@@ -63,6 +64,7 @@ CAUSES = (
     "recovered",
     "void",
 )
+OF_PAYMENTS = (JournalEntry.Kind.PAYMENT, JournalEntry.Kind.PAYMENT_REVERSAL)
 # What the history says of an invoice that was credited or paid in part, beside the note or payment itself.
 CREDITED_ONLY = ("Changed: amount credited", "Changed: amount paid")
 
@@ -121,7 +123,7 @@ class InvoicePage:
 def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], bool]) -> InvoicePage:
     """Return the page of one invoice as of `at`; `allowed` says what the reader may do."""
     push = PushIntent.objects.filter(invoice=invoice).first()
-    payments = list(invoice.payments.order_by("received_at", "id"))
+    payments = list(invoice.payments.select_related("reversal").order_by("received_at", "id"))
     failures = list(invoice.payment_failures.order_by("occurred_at", "id"))
     notes = list(invoice.credit_notes.order_by("id"))
     write_offs = write_offs_of(invoice=invoice)
@@ -287,7 +289,8 @@ def _timeline(
     disputes: list[Dispute],
 ) -> list[Moment]:
     """Return what happened, oldest first, at the time at which it took effect."""
-    moments = [_moment_of(change, invoice) for change in reversed(changes) if not _is_of_write_off(change)]
+    told_beside = (_is_of_write_off, _is_of_reversal)
+    moments = [_moment_of(one, invoice) for one in reversed(changes) if not any(told(one) for told in told_beside)]
     if payments or notes:
         # Each payment and credit note stands for itself; that the last one made it paid says nothing more.
         moments = [one for one in moments if one.word != InvoiceStatus.PAID and one.text not in CREDITED_ONLY]
@@ -300,6 +303,17 @@ def _timeline(
     moments += [
         Moment(p.received_at, "paid", f"{money_text(p.amount)} received ({p.reference})", "", p.reason)
         for p in payments
+    ]
+    moments += [
+        Moment(
+            p.reversal.reversed_at,
+            "taken back",
+            f"{money_text(p.amount)} taken back ({p.reference}): {p.reversal.get_cause_display().lower()}",
+            p.reversal.actor,
+            p.reversal.reason,
+        )
+        for p in payments
+        if hasattr(p, "reversal")
     ]
     moments += [
         Moment(
@@ -329,6 +343,11 @@ def _timeline(
 def _is_of_write_off(change: Change) -> bool:
     """Say whether the history tells what a write-off or a recovery, beside it, tells itself."""
     return change.verb == "changed" and any(field.name == "amount written off" for field in change.fields)
+
+
+def _is_of_reversal(change: Change) -> bool:
+    """Say whether the history tells that a paid invoice is open again, which the reversal of its payment tells itself."""
+    return any(field.name == "status" and field.before.lower() == "paid" for field in change.fields)
 
 
 def in_order_of_cause(moments: Sequence[Moment]) -> list[Moment]:
@@ -364,7 +383,7 @@ def _entries(
         return []
     payment_references = [f"{payment.channel}:{payment.reference}" for payment in payments]
     issue = JournalEntry.objects.filter(kind=JournalEntry.Kind.ISSUE, reference=invoice.number)
-    paid = JournalEntry.objects.filter(kind=JournalEntry.Kind.PAYMENT, reference__in=payment_references)
+    paid = JournalEntry.objects.filter(kind__in=OF_PAYMENTS, reference__in=payment_references)
     reversed_ = JournalEntry.objects.filter(kind=JournalEntry.Kind.REVERSAL, reference=invoice.number)
     credited = JournalEntry.objects.filter(kind=JournalEntry.Kind.CREDIT_NOTE, reference__in=[n.number for n in notes])
     given_up = JournalEntry.objects.filter(

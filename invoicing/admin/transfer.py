@@ -17,7 +17,7 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 
 def transfer_effect(invoice: Invoice) -> str:
     """Say what recording a transfer does."""
-    told = f"{money_text(invoice.amount_unpaid)} is unpaid. The payment is booked at once and cannot be taken back."
+    told = f"{money_text(invoice.amount_unpaid)} is unpaid. The payment is booked at once; a mistake is taken back on its page."
     if invoice.status == InvoiceStatus.WRITTEN_OFF:
         return f"{told} What was written off of it is taken back by as much: it is a loss no more."
     return told

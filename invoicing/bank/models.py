@@ -8,10 +8,11 @@ from django.db.models.functions import Now
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import append_only, fits_currency, money_field
 from invoicing.bank.statements import BankAccount, BankFile, BankLine, BankStatement
-from invoicing.core.posting import BANK
+from invoicing.core.posting import BANK, ON_ACCOUNT, UNIDENTIFIED
 from invoicing.customers.models import Customer
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment
+from invoicing.payments.reversal import PaymentReversal
 
 __all__ = [
     "AccountUse",
@@ -28,12 +29,20 @@ __all__ = [
 OWN_ENTRIES = ("bank_line", "bank_allocation", "bank_reversal")
 
 
+def used_sql(allocation: str) -> str:
+    """Return which uses of money on account count, as SQL after FROM: what an invoice gave back, whose payment was a mistake, is there again."""
+    return f"""invoicing_accountuse spent WHERE spent.allocation_id = {allocation} AND NOT EXISTS (
+                   SELECT 1 FROM invoicing_paymentreversal undone
+                    WHERE undone.payment_id = spent.payment_id AND undone.account = '{ON_ACCOUNT}')"""
+
+
 class AllocationKind(models.TextChoices):
     """What a line, or a part of it, is."""
 
     PAYMENT = "payment", "Payment of an invoice"
     ON_ACCOUNT = "on_account", "Customer's money on account"
     KNOWN = "known", "Recorded already"
+    RETURN = "return", "Payment that was returned"
     PAYOUT = "payout", "Payout of Stripe"
     FEE = "fee", "Fee of the bank"
     SET_ASIDE = "set_aside", "Not a customer's payment"
@@ -44,6 +53,12 @@ class UseKind(models.TextChoices):
 
     APPLIED = "applied", "Applied to an invoice"
     PAID_BACK = "paid_back", "Paid back"
+
+
+def _names(*, kinds: list[str], only: str, **amount: int) -> Q:
+    """Return the condition by which allocations of some kinds name one thing and no other."""
+    named = {f"{name}__isnull": name != only for name in ("payment", "customer", "entry", "returned")}
+    return Q(kind__in=kinds, **named, **amount)
 
 
 class BankAllocation(models.Model):
@@ -69,6 +84,14 @@ class BankAllocation(models.Model):
         related_name="bank_allocations",
         help_text="By which the same money is in the books already.",
     )
+    returned = models.OneToOneField(
+        PaymentReversal,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="bank_allocation",
+        help_text="Of the payment whose money went back by this line.",
+    )
     allocated_at = models.DateTimeField()
     recorded_at = models.DateTimeField(db_default=Now(), editable=False)
     actor = models.CharField(max_length=200)
@@ -83,17 +106,11 @@ class BankAllocation(models.Model):
             models.UniqueConstraint(fields=["line", "number"], name="allocations_of_a_line_are_numbered"),
             models.CheckConstraint(condition=~Q(amount=0), name="allocation_is_of_something"),
             models.CheckConstraint(
-                condition=Q(
-                    kind="payment", payment__isnull=False, customer__isnull=True, entry__isnull=True, amount__gt=0
-                )
-                | Q(kind="on_account", payment__isnull=True, customer__isnull=False, entry__isnull=True, amount__gt=0)
-                | Q(kind="known", payment__isnull=True, customer__isnull=True, entry__isnull=False)
-                | Q(
-                    kind__in=["payout", "fee", "set_aside"],
-                    payment__isnull=True,
-                    customer__isnull=True,
-                    entry__isnull=True,
-                ),
+                condition=_names(kinds=["payment"], only="payment", amount__gt=0)
+                | _names(kinds=["on_account"], only="customer", amount__gt=0)
+                | _names(kinds=["known"], only="entry")
+                | _names(kinds=["return"], only="returned", amount__lt=0)
+                | _names(kinds=["payout", "fee", "set_aside"], only=""),
                 name="allocation_says_what_it_is",
             ),
             models.CheckConstraint(
@@ -126,6 +143,9 @@ class BankAllocation(models.Model):
                        OR NEW.kind = 'payment' AND NOT EXISTS (
                             SELECT 1 FROM invoicing_payment WHERE id = NEW.payment_id AND channel = 'manual'
                                AND reference = NEW.reference AND amount = NEW.amount AND currency = NEW.currency)
+                       OR NEW.kind = 'return' AND NOT EXISTS (
+                            SELECT 1 FROM invoicing_paymentreversal WHERE id = NEW.returned_id AND cause = 'returned'
+                               AND account = '{UNIDENTIFIED}' AND amount = -NEW.amount AND currency = NEW.currency)
                     THEN
                         RAISE EXCEPTION '% % cannot be allocated of bank line %, of which % are left', NEW.amount, NEW.currency,
                             NEW.line_id, line.amount - before.amount USING ERRCODE = 'integrity_constraint_violation';
@@ -155,7 +175,7 @@ class BankAllocation(models.Model):
 
 
 class AllocationReversal(models.Model):
-    """An allocation that was wrong: what it named is left again. A payment stays: what it settled is carved in stone."""
+    """An allocation that was wrong: what it named is left again. With a payment goes its reversal, with a returned one a payment in its place."""
 
     allocation = models.OneToOneField(BankAllocation, on_delete=models.PROTECT, related_name="reversal")
     reversed_at = models.DateTimeField()
@@ -180,13 +200,22 @@ class AllocationReversal(models.Model):
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,
                 declare=[("wrong", "invoicing_bankallocation%ROWTYPE")],
-                func="""
+                func=f"""
                     SELECT * INTO wrong FROM invoicing_bankallocation WHERE id = NEW.allocation_id;
                     PERFORM 1 FROM invoicing_bankline WHERE id = wrong.line_id FOR NO KEY UPDATE;
-                    IF wrong.id IS NULL OR wrong.kind = 'payment' OR NEW.reversed_at < wrong.allocated_at
-                       OR EXISTS (SELECT 1 FROM invoicing_accountuse WHERE allocation_id = NEW.allocation_id)
+                    IF wrong.id IS NULL OR NEW.reversed_at < wrong.allocated_at
+                       OR wrong.kind = 'payment' AND NOT EXISTS (
+                            SELECT 1 FROM invoicing_paymentreversal
+                             WHERE payment_id = wrong.payment_id AND cause = 'mistake' AND account = '{UNIDENTIFIED}')
+                       OR wrong.kind = 'return' AND NOT EXISTS (
+                            SELECT 1 FROM invoicing_paymentreversal undone
+                              JOIN invoicing_payment gone ON gone.id = undone.payment_id
+                              JOIN invoicing_payment again ON again.invoice_id = gone.invoice_id AND again.channel = 'manual'
+                               AND again.reference = wrong.reference AND again.amount = gone.amount
+                             WHERE undone.id = wrong.returned_id)
+                       OR EXISTS (SELECT 1 FROM {used_sql("NEW.allocation_id")})
                     THEN
-                        RAISE EXCEPTION 'allocation % cannot be taken back: it is a payment, or its money is spent', wrong.reference
+                        RAISE EXCEPTION 'allocation % cannot be taken back: it is a payment that stands, or its money is spent', wrong.reference
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;
@@ -237,11 +266,11 @@ class AccountUse(models.Model):
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,
                 declare=[("lot", "invoicing_bankallocation%ROWTYPE"), ("before", "record")],
-                func="""
+                func=f"""
                     SELECT * INTO lot FROM invoicing_bankallocation WHERE id = NEW.allocation_id;
                     PERFORM 1 FROM invoicing_bankline WHERE id = lot.line_id FOR NO KEY UPDATE;
-                    SELECT coalesce(sum(amount), 0) AS amount, count(*) AS number
-                      INTO before FROM invoicing_accountuse WHERE allocation_id = NEW.allocation_id;
+                    SELECT coalesce((SELECT sum(spent.amount) FROM {used_sql("NEW.allocation_id")}), 0) AS amount,
+                           count(*) AS number INTO before FROM invoicing_accountuse WHERE allocation_id = NEW.allocation_id;
                     IF lot.id IS NULL OR lot.kind <> 'on_account' OR NEW.currency <> lot.currency
                        OR before.amount + NEW.amount > lot.amount OR NEW.number <> before.number + 1
                        OR NEW.reference <> lot.reference || '/' || NEW.number OR NEW.used_at < lot.allocated_at

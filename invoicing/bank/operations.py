@@ -11,7 +11,6 @@ from moneyed import Money
 from billing_site.kernel.errors import Conflict
 from invoicing.bank.models import (
     AccountUse,
-    AllocationKind,
     AllocationReversal,
     BankAccount,
     BankAllocation,
@@ -20,10 +19,12 @@ from invoicing.bank.models import (
     BankStatement,
     UseKind,
 )
+from invoicing.bank.queries import uses_in_force
 from invoicing.core.bank.statement import Statement, StatementFault, StatementLine, clipped
 from invoicing.customers.models import Customer
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment
+from invoicing.payments.reversal import PaymentReversal
 
 # A bank is at most so far ahead of us.
 AHEAD_MAX = timedelta(days=1)
@@ -156,6 +157,7 @@ def record_allocation(
     payment: Payment | None = None,
     customer: Customer | None = None,
     entry: JournalEntry | None = None,
+    returned: PaymentReversal | None = None,
 ) -> BankAllocation:
     """Write down what a part of a locked line is; the caller books it in the same transaction."""
     assert connection.in_atomic_block, "an allocation commits with its journal entry, or not at all"
@@ -170,6 +172,7 @@ def record_allocation(
         payment=payment,
         customer=customer,
         entry=entry,
+        returned=returned,
         allocated_at=at,
         actor=actor,
         reason=reason,
@@ -179,15 +182,9 @@ def record_allocation(
 def record_reversal(*, allocation: BankAllocation, at: datetime, actor: str, reason: str) -> AllocationReversal:
     """Write down that an allocation was wrong; its line is locked, and the caller takes it out of the books.
 
-    Raises Conflict where it is a payment, or where its money is spent.
+    A payment is reversed before it, a returned one has another in its place. Raises Conflict where its money is spent.
     """
-    if allocation.kind == AllocationKind.PAYMENT:
-        message = (
-            f"{allocation} is a payment of invoice {allocation.payment.invoice}, which is in its life and in the books for good:"  # type: ignore[union-attr]
-            " payments are not taken back here. Credit the invoice, and pay back or credit what was paid by mistake"
-        )
-        raise Conflict(message, field="allocation", code="payment_stays")
-    if allocation.uses.exists():
+    if uses_in_force().filter(allocation=allocation).exists():
         message = f"{allocation} was applied or paid back in part already: only what nobody has used can be taken back"
         raise Conflict(message, field="allocation", code="money_is_used")
     return AllocationReversal.objects.create(allocation=allocation, reversed_at=at, actor=actor, reason=reason)

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import DecimalField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import DecimalField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Coalesce, Concat
 from moneyed import Money
 
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period
 from invoicing.bank.models import OWN_ENTRIES, AccountUse, AllocationKind, AllocationReversal, BankAllocation, BankLine
-from invoicing.core.posting import BANK
+from invoicing.core.posting import BANK, ON_ACCOUNT
+from invoicing.customers.models import SettlementChannel
 from invoicing.ledger.models import JournalEntry, Posting
+from invoicing.payments.reversal import PaymentReversal, ReversalCause
 
 AMOUNT: "DecimalField[Decimal, Decimal]" = DecimalField(max_digits=20, decimal_places=4)
 NOTHING = Decimal(0)
@@ -22,6 +24,12 @@ NOTHING = Decimal(0)
 def allocations_in_force() -> QuerySet[BankAllocation]:
     """Return the allocations that nobody has taken back."""
     return BankAllocation.objects.filter(~Exists(AllocationReversal.objects.filter(allocation=OuterRef("pk"))))
+
+
+def uses_in_force() -> QuerySet[AccountUse]:
+    """Return what became of money on account, without what an invoice gave back: the payment was a mistake."""
+    undone = PaymentReversal.objects.filter(payment=OuterRef("payment"), account=ON_ACCOUNT)
+    return AccountUse.objects.filter(~Exists(undone))
 
 
 def _sum_of(rows: "QuerySet[BankAllocation] | QuerySet[AccountUse] | QuerySet[Posting]", by: str) -> Coalesce:
@@ -48,7 +56,7 @@ def left_of(*, line: BankLine) -> Money:
 
 def with_rest(lots: QuerySet[BankAllocation]) -> QuerySet[Any]:
     """Return lots of money on account with `rest`: what of each is neither applied nor paid back."""
-    used = _sum_of(AccountUse.objects.filter(allocation=OuterRef("pk")), "allocation")
+    used = _sum_of(uses_in_force().filter(allocation=OuterRef("pk")), "allocation")
     return lots.annotate(rest=ExpressionWrapper(F("amount") - used, output_field=AMOUNT))
 
 
@@ -60,7 +68,7 @@ def money_on_account() -> QuerySet[Any]:
 
 def rest_of(*, lot: BankAllocation) -> Money:
     """Return what of a lot is neither applied nor paid back."""
-    used = lot.uses.aggregate(amount=Sum("amount"))["amount"] or NOTHING
+    used = uses_in_force().filter(allocation=lot).aggregate(amount=Sum("amount"))["amount"] or NOTHING
     return lot.amount - round_money(used, lot.currency)
 
 
@@ -96,16 +104,28 @@ class BookedMovement:
     left: Money
 
 
+def _of_mistakes() -> Q:
+    """Return the condition of entries of payments that were recorded by hand and by mistake, and of their reversals."""
+    wrong = PaymentReversal.objects.filter(cause=ReversalCause.MISTAKE, account=BANK).annotate(
+        named=Concat(Value(f"{SettlementChannel.MANUAL}:"), F("payment__reference"))
+    )
+    kinds = (JournalEntry.Kind.PAYMENT, JournalEntry.Kind.PAYMENT_REVERSAL)
+    return Q(kind__in=kinds, reference__in=wrong.values("named"))
+
+
 def movements_on_no_statement(
     *, currency: str = "", left: Money | None = None, span: Period | None = None
 ) -> list[BookedMovement]:
     """Return the entries on the bank account that were recorded by hand and are on no statement, or not wholly; oldest first.
+
+    A payment that was a mistake, and its reversal, are none: no bank knows of them.
 
     Of one currency, of which exactly so much is left, or that happened in a span, where these are given.
     """
     moved = _sum_of(Posting.objects.filter(entry=OuterRef("pk"), account__code=BANK), "entry")
     matched = _sum_of(allocations_in_force().filter(entry=OuterRef("pk")), "entry")
     entries = JournalEntry.objects.filter(postings__account__code=BANK).exclude(kind__in=OWN_ENTRIES)
+    entries = entries.exclude(_of_mistakes())
     if currency:
         entries = entries.filter(currency=currency)
     if span is not None:

@@ -58,6 +58,7 @@ class InvoiceMove:
 
 
 _GIVEN_UP = "somebody gives up what is open of it, with a reason; from the limit of its currency on another approves"
+_TAKEN_BACK = "a payment is taken back: the bank returned it, or it was recorded by mistake"
 _OPEN_AGAIN = "the write-off is taken back: what is left of it is open again"
 INVOICE_MOVES = (
     *(InvoiceMove(InvoiceStage(one.start), InvoiceStage(one.to), one.when, one.drivers) for one in GATE_MOVES),
@@ -76,7 +77,12 @@ INVOICE_MOVES = (
         "payments and credit notes reach the total",
         ("payment", "credit note"),
     ),
-    InvoiceMove(InvoiceStage.ISSUED, InvoiceStage.VOID, "declared void before any payment or credit note", ("person",)),
+    InvoiceMove(InvoiceStage.PAID, InvoiceStage.PART_PAID, _TAKEN_BACK, ("person",)),
+    InvoiceMove(InvoiceStage.PAID, InvoiceStage.ISSUED, _TAKEN_BACK, ("person",)),
+    InvoiceMove(InvoiceStage.PART_PAID, InvoiceStage.ISSUED, _TAKEN_BACK, ("person",)),
+    InvoiceMove(
+        InvoiceStage.ISSUED, InvoiceStage.VOID, "declared void while nothing of it is paid or credited", ("person",)
+    ),
     InvoiceMove(InvoiceStage.ISSUED, InvoiceStage.WRITTEN_OFF, _GIVEN_UP, ("person",)),
     InvoiceMove(InvoiceStage.PART_PAID, InvoiceStage.WRITTEN_OFF, _GIVEN_UP, ("person",)),
     InvoiceMove(

@@ -179,6 +179,12 @@ def postings_for_held_payment(*, amount: Money, held_on: str) -> tuple[PostingLi
     return _transfer(amount, amount.currency.code, debit=held_on, credit=RECEIVABLE)
 
 
+def postings_for_payment_reversal(*, amount: Money, account: str) -> tuple[PostingLine, ...]:
+    """A payment counts no more and is owed again: its money left the bank, is an unidentified bank line again, or on account of the customer."""
+    assert account in (BANK, UNIDENTIFIED, ON_ACCOUNT), f"no payment is taken back to {account}"
+    return _transfer(amount, amount.currency.code, debit=RECEIVABLE, credit=account)
+
+
 def postings_for_paying_back(*, amount: Money) -> tuple[PostingLine, ...]:
     """Money that a customer had on account leaves by bank transfer."""
     return _transfer(amount, amount.currency.code, debit=ON_ACCOUNT, credit=BANK)

@@ -77,9 +77,12 @@ class CreditableInvoice:
 
     @property
     def refundable(self) -> Money:
-        """What was paid in money and is not promised back."""
-        return min(
-            self.invoice.amount_paid - self.refunded, self.invoice.amount_paid + self.paid_by_credit - self.returned
+        """What was paid in money and is not promised back; nothing where a payment was taken back after that."""
+        return max(
+            min(
+                self.invoice.amount_paid - self.refunded, self.invoice.amount_paid + self.paid_by_credit - self.returned
+            ),
+            Money(0, self.invoice.currency),
         )
 
 

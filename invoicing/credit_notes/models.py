@@ -135,6 +135,7 @@ class CreditNote(models.Model):
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,
                 declare=[("credited", "record"), ("noted", "record"), ("drawn", "numeric")],
+                # What was given back may be more than was paid once a payment is taken back: then only what is open is taken off.
                 # The invoice's row is locked: two that credit it at once see each other's notes. What prepaid credit paid is
                 # given back as credit, so that it counts as received.
                 func=f"""
@@ -149,8 +150,9 @@ class CreditNote(models.Model):
                        OR (credited.customer_id, credited.currency) <> (NEW.customer_id, NEW.currency)
                        OR noted.total + NEW.total > credited.total + drawn
                        OR noted.taken + NEW.offset_amount > credited.total - credited.amount_paid
-                       OR noted.refund + NEW.refund_amount > credited.amount_paid
-                       OR noted.returned + NEW.balance_amount + NEW.refund_amount > credited.amount_paid + drawn
+                       OR NEW.refund_amount > 0 AND noted.refund + NEW.refund_amount > credited.amount_paid
+                       OR NEW.balance_amount + NEW.refund_amount > 0
+                          AND noted.returned + NEW.balance_amount + NEW.refund_amount > credited.amount_paid + drawn
                     THEN
                         RAISE EXCEPTION 'credit note %: of invoice % over % no % % remain to be credited so', NEW.number,
                             credited.number, credited.total, NEW.total, NEW.currency

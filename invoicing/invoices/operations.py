@@ -38,6 +38,27 @@ def apply_payment(*, invoice_id: int, amount: Money, paid_at: datetime, actor: s
     return _settled(invoice, at=paid_at, actor=actor, reason=reason)
 
 
+def take_payment_back(*, invoice: Invoice, amount: Money, actor: str, reason: str) -> Invoice:
+    """Take a payment off what a locked invoice has received: as much of it is open again, also where it was paid.
+
+    The caller records the reversal first, and the database compares both. Raises Conflict where it is given up (code `written_off`), void or
+    a draft.
+    """
+    assert is_rounded(amount) and amount.amount > 0, f"a payment is whole minor units: {amount}"
+    if invoice.status == InvoiceStatus.WRITTEN_OFF:
+        message = f"invoice {invoice} is written off: take that back first, then what was not paid is open as a whole"
+        raise Conflict(message, field="invoice", code="written_off")
+    if invoice.status not in STANDING or amount > invoice.amount_paid:
+        message = f"invoice {invoice} is {stage_words(invoice.status)}, {invoice.amount_paid} of it are paid"
+        raise Conflict(message, field="invoice")
+    invoice.amount_paid = invoice.amount_paid - amount
+    if invoice.status == InvoiceStatus.PAID:
+        move(invoice=invoice, to=InvoiceStatus.ISSUED)
+        invoice.paid_at = None
+    save_with_reason(invoice, actor=actor, reason=reason)
+    return invoice
+
+
 def apply_credit(*, invoice: Invoice, amount: Money, at: datetime, actor: str, reason: str) -> Invoice:
     """Take what a credit note offsets off what is open of a locked invoice; where nothing is left to pay it is settled, and so paid.
 
@@ -82,7 +103,7 @@ def void(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
         return invoice
     if invoice.amount_paid.amount:
         raise Conflict(f"invoice {invoice} has received money: it cannot be declared void", field="status")
-    if invoice.amount_credited.amount:
+    if invoice.credit_notes.exists():
         raise Conflict(f"invoice {invoice} has credit notes: it cannot be declared void", field="status")
     move(invoice=invoice, to=InvoiceStatus.VOID)
     invoice.voided_at = at

@@ -109,6 +109,7 @@ class JournalEntry(models.Model):
     class Kind(models.TextChoices):
         ISSUE = "issue", "Invoice issued"
         PAYMENT = "payment", "Payment received"
+        PAYMENT_REVERSAL = "payment_reversal", "Payment taken back"
         CREDIT_SALE = "credit_sale", "Credit paid in advance"
         BREAKAGE = "breakage", "Prepaid credit expired"
         REVERSAL = "reversal", "Reversal"

@@ -7,9 +7,11 @@ from moneyed import Money
 
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.money import is_rounded
+from invoicing.approvals.models import Approval
 from invoicing.invoices.models import Invoice
 from invoicing.invoices.printed_text import money_text
 from invoicing.payments.models import Payment, PaymentFailure
+from invoicing.payments.reversal import PaymentReversal, ReversalCause
 
 
 def record_payment(
@@ -41,6 +43,31 @@ def record_payment(
             field="reference",
         )
     return payment, created
+
+
+def record_reversal(
+    *,
+    payment: Payment,
+    cause: ReversalCause,
+    account: str,
+    reversed_at: datetime,
+    actor: str,
+    reason: str,
+    approval: Approval | None = None,
+) -> PaymentReversal:
+    """Write down that a payment counts no more, whose invoice is locked; `account` takes its money. The caller books it and tells the invoice."""
+    assert connection.in_atomic_block, "a reversal commits with its journal entry and its invoice, or not at all"
+    return PaymentReversal.objects.create(
+        payment=payment,
+        cause=cause,
+        account=account,
+        currency=payment.currency,
+        amount=payment.amount,
+        reversed_at=reversed_at,
+        actor=actor,
+        reason=reason,
+        approval=approval,
+    )
 
 
 def record_failure(

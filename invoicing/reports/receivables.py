@@ -29,6 +29,11 @@ RECEIVABLE_SOURCES: dict[str, str] = {
         SELECT channel || ':' || reference, customer_id, invoice_id, currency, -amount, received_at
           FROM invoicing_payment
     """,
+    JournalEntry.Kind.PAYMENT_REVERSAL.value: """
+        SELECT payment.channel || ':' || payment.reference, payment.customer_id, payment.invoice_id, undone.currency, undone.amount,
+               undone.reversed_at
+          FROM invoicing_paymentreversal undone JOIN invoicing_payment payment ON payment.id = undone.payment_id
+    """,
     JournalEntry.Kind.REVERSAL.value: """
         SELECT number, customer_id, id, currency, -total, voided_at FROM invoicing_invoice WHERE status = 'void'
     """,

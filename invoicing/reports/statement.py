@@ -17,10 +17,12 @@ COLUMNS = (
     Column("document", "Document"),
     Column("reference", "Reference"),
     Column("due_date", "Due", ColumnKind.DAY),
-    Column("charged", "Charged", ColumnKind.MONEY),
+    Column("charged", "Charged, taken back", ColumnKind.MONEY),
     Column("paid", "Paid, credited, written off", ColumnKind.MONEY),
     Column("balance", "Balance", ColumnKind.MONEY),
 )
+# Their references begin with the channel.
+OF_PAYMENTS = (JournalEntry.Kind.PAYMENT, JournalEntry.Kind.PAYMENT_REVERSAL)
 DEFINITION = (
     "Every document that changes what the customer owes, on the day on which it was issued or received (UTC); where that "
     "month was closed by then, on the first day of the next one. "
@@ -73,7 +75,7 @@ def _balance_row(day: date, words: str, balance: Money) -> Row:
 
 
 def _movement_row(one: Movement, balance: Money) -> Row:
-    shown = one.reference.partition(":")[2] if one.kind == JournalEntry.Kind.PAYMENT else one.reference
+    shown = one.reference.partition(":")[2] if one.kind in OF_PAYMENTS else one.reference
     doors = {"reference": Door(DoorKind.ENTRY, f"{one.kind}/{one.reference}")}
     if one.invoice_number:
         doors["document"] = Door(DoorKind.INVOICE, one.invoice_number)

@@ -30,6 +30,9 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
+from invoicing.payments.models import Payment
+from invoicing.payments.reversal import PaymentReversal, ReversalCause
+from invoicing.workflows.reverse_payment import check_can_be_reversed, reverse_payment, take_back
 from invoicing.workflows.settle_payment import settle_payment
 
 # Where a line goes that is no payment of an invoice.
@@ -44,13 +47,17 @@ ACCOUNTS = {
 
 @dataclass(frozen=True)
 class Share:
-    """What a part of a line is, signed as the line: a payment names its invoice, money on account its customer, what is known its entry."""
+    """What a part of a line is, signed as the line: a payment names its invoice, money on account its customer, what is known its entry.
+
+    A return names the payment that it takes back.
+    """
 
     kind: str
     amount: Money
     invoice_id: int | None = None
     customer_id: int | None = None
     entry_id: int | None = None
+    payment_id: int | None = None
 
 
 @transaction.atomic
@@ -72,7 +79,8 @@ def allocate_bank_line(
         raise Conflict(message, field="left", code="line_has_changed")
     _check(line, shares, there)
     # Invoices are locked in one order by everybody who locks several.
-    ordered = sorted(enumerate(shares), key=lambda one: one[1].invoice_id or 0)
+    of_payments = dict(Payment.objects.filter(pk__in=[one.payment_id for one in shares]).values_list("pk", "invoice"))
+    ordered = sorted(enumerate(shares), key=lambda one: one[1].invoice_id or of_payments.get(one[1].payment_id or 0, 0))
     placed = {place: _allocate(line, share, at=at, actor=actor, reason=said) for place, share in ordered}
     made = [placed[place] for place in range(len(shares))]
     assert left_of(line=line) + total((one.amount for one in made), line.currency) == there, "nothing is lost between"
@@ -97,6 +105,8 @@ def _check(line: BankLine, shares: Sequence[Share], left: Money) -> None:
             raise InvalidInput(message, field="amount")
         if line.amount.amount < 0 and share.kind in (AllocationKind.PAYMENT, AllocationKind.ON_ACCOUNT):
             raise InvalidInput("money that went out is no payment of a customer", field="kind")
+        if line.amount.amount > 0 and share.kind == AllocationKind.RETURN:
+            raise InvalidInput("money that came in returns no payment", field="kind")
     whole = total((share.amount for share in shares), line.currency)
     if abs(whole.amount) > abs(left.amount):
         message = f"{money_text(money=whole)} are allocated, {money_text(money=left)} are left of {line}"
@@ -106,6 +116,8 @@ def _check(line: BankLine, shares: Sequence[Share], left: Money) -> None:
 def _allocate(line: BankLine, share: Share, *, at: datetime, actor: str, reason: str) -> BankAllocation:
     if share.kind == AllocationKind.PAYMENT:
         return _pay(line, share, at=at, actor=actor, reason=reason)
+    if share.kind == AllocationKind.RETURN:
+        return _return(line, share, at=at, actor=actor, reason=reason)
     customer = _payer(share) if share.kind == AllocationKind.ON_ACCOUNT else None
     entry = _known_entry(line, share) if share.kind == AllocationKind.KNOWN else None
     made = record_allocation(
@@ -153,6 +165,39 @@ def _pay(line: BankLine, share: Share, *, at: datetime, actor: str, reason: str)
     )
 
 
+def _return(line: BankLine, share: Share, *, at: datetime, actor: str, reason: str) -> BankAllocation:
+    """Take a payment back whose money went out by this line: all of it, or nothing."""
+    payment = Payment.objects.filter(pk=share.payment_id or 0).first()
+    if payment is None:
+        raise NotFound("there is no such payment", field="payment")
+    payment.invoice = Invoice.objects.select_for_update().get(pk=payment.invoice_id)
+    if PaymentReversal.objects.filter(payment=payment).exists():
+        raise Conflict(f"payment {payment.reference} was taken back already", field="payment", code="reversed")
+    check_can_be_reversed(payment=payment, cause=ReversalCause.RETURNED)
+    if payment.amount != share.amount * -1:
+        message = (
+            f"payment {payment.reference} is over {money_text(money=payment.amount)}: a return takes all of it back"
+        )
+        raise Conflict(message, field="amount", code="not_all_of_it")
+    reversal = take_back(
+        payment=payment,
+        cause=ReversalCause.RETURNED,
+        account=UNIDENTIFIED,
+        at=line.booked_at,
+        actor=actor,
+        reason=reason,
+    )
+    return record_allocation(
+        line=line,
+        kind=AllocationKind.RETURN,
+        amount=share.amount,
+        returned=reversal,
+        at=at,
+        actor=actor,
+        reason=reason,
+    )
+
+
 def check_takes(*, invoice: Invoice, amount: Money) -> None:
     """Raise Conflict where an invoice, which is locked, cannot take an amount from the bank."""
     if invoice.status not in COLLECTABLE:
@@ -193,7 +238,8 @@ def _known_entry(line: BankLine, share: Share) -> JournalEntry:
 def take_back_allocation(*, allocation_id: int, at: datetime, actor: str, reason: str) -> AllocationReversal:
     """Take an allocation back: what it named is left of its line again, in the books, too. A second time changes nothing.
 
-    Raises InvalidInput at `reason`, NotFound, and Conflict for a payment (code `payment_stays`) and for money that is used already.
+    A payment is reversed by it, and its invoice open again; a returned payment is paid again, by another in its place. Raises InvalidInput at
+    `reason`, NotFound, Conflict for money that is used already and where its invoice cannot follow, NeedsApproval for a large payment.
     """
     said = checked_reason(reason=reason)
     line_id = BankAllocation.objects.filter(pk=allocation_id).values_list("line", flat=True).first()
@@ -203,6 +249,12 @@ def take_back_allocation(*, allocation_id: int, at: datetime, actor: str, reason
     existing = AllocationReversal.objects.filter(allocation=allocation).first()
     if existing is not None:
         return existing
+    if allocation.payment is not None:
+        reverse_payment(payment_id=allocation.payment.pk, cause=ReversalCause.MISTAKE, at=at, actor=actor, reason=said)
+        return AllocationReversal.objects.get(allocation=allocation)
+    if allocation.returned is not None:
+        _pay_again(allocation, allocation.returned, at=at, actor=actor, reason=said)
+        return record_reversal(allocation=allocation, at=at, actor=actor, reason=said)
     reversal = record_reversal(allocation=allocation, at=at, actor=actor, reason=said)
     post_entry(
         kind=JournalEntry.Kind.BANK_REVERSAL,
@@ -212,6 +264,22 @@ def take_back_allocation(*, allocation_id: int, at: datetime, actor: str, reason
         occurred_at=at,
     )
     return reversal
+
+
+def _pay_again(
+    allocation: BankAllocation, returned: PaymentReversal, *, at: datetime, actor: str, reason: str
+) -> Payment:
+    """Settle the invoice again whose payment was not returned by the line: its money is there, and the line unidentified."""
+    return settle_payment(
+        invoice_id=returned.payment.invoice_id,
+        channel=SettlementChannel.MANUAL,
+        reference=allocation.reference,
+        amount=returned.amount,
+        received_at=max(at, returned.reversed_at),
+        reason=reason,
+        actor=actor,
+        held_on=UNIDENTIFIED,
+    )
 
 
 def postings_of(*, allocation: BankAllocation) -> tuple[PostingLine, ...]:

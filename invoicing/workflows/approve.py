@@ -17,6 +17,7 @@ from invoicing.workflows.agree_price import agree_as_approved, lock_subscription
 from invoicing.workflows.ask_first import credit_as_approved, lock_invoice_of, write_off_as_approved
 from invoicing.workflows.loosen_limit import loosen_as_approved
 from invoicing.workflows.publish_prices import lock_version_of, publish_as_approved
+from invoicing.workflows.reverse_payment import lock_payment_of, reverse_as_approved
 
 
 def decide(*, approval_id: int, digest: str, decision: Decision, at: datetime, actor: str, reason: str) -> Approval:
@@ -94,6 +95,7 @@ FOLLOWS: dict[ApprovedDeed, tuple[Callable[[Approval], None], Callable[[Approval
     ApprovedDeed.PRICE_VERSION: (lock_version_of, publish_as_approved),
     ApprovedDeed.OWN_PRICE: (lock_subscription_of, agree_as_approved),
     ApprovedDeed.LIMIT: (_nothing, loosen_as_approved),
+    ApprovedDeed.PAYMENT_REVERSAL: (lock_payment_of, reverse_as_approved),
     ApprovedDeed.REOPENING: (lock_for_reopening, reopen_as_approved),
 }
 assert set(FOLLOWS) == set(ApprovedDeed), "each deed says what follows"

@@ -19,7 +19,7 @@ from invoicing.bank.models import (
     BankLine,
     UseKind,
 )
-from invoicing.bank.queries import money_on_account, open_lines
+from invoicing.bank.queries import money_on_account, open_lines, uses_in_force
 from invoicing.bank.reconciliation import reconciliations
 from invoicing.core.bank.statement import identities
 from invoicing.core.posting import (
@@ -28,15 +28,25 @@ from invoicing.core.posting import (
     PostingLine,
     postings_for_held_payment,
     postings_for_paying_back,
+    postings_for_payment_reversal,
 )
 from invoicing.ledger.models import JournalEntry, Posting
 from invoicing.ledger.queries import trial_balance
 from invoicing.payments.models import Payment
+from invoicing.payments.reversal import PaymentReversal
 from invoicing.workflows.allocate_bank_line import postings_of, postings_of_reversal
 from invoicing.workflows.import_bank_statement import entry_of, read_again
 
 Kind = JournalEntry.Kind
-OWN_KINDS = (Kind.BANK_LINE.value, Kind.BANK_ALLOCATION.value, Kind.BANK_REVERSAL.value, Kind.PAID_BACK.value)
+OWN_KINDS = (
+    Kind.BANK_LINE.value,
+    Kind.BANK_ALLOCATION.value,
+    Kind.BANK_REVERSAL.value,
+    Kind.PAID_BACK.value,
+    Kind.PAYMENT_REVERSAL.value,
+)
+# Of these the books have an entry of the payment.
+OF_PAYMENTS = (AllocationKind.PAYMENT.value, AllocationKind.RETURN.value)
 
 
 def bank_faults() -> Iterator[tuple[str, str]]:
@@ -107,7 +117,7 @@ def _beyond_lines() -> Iterator[tuple[str, str]]:
         amount = line.amount.amount
         if abs(taken[line.pk]) > abs(amount) or (taken[line.pk] > 0) != (amount > 0):
             yield f"bank line {line}", f"{taken[line.pk]} of its {amount} are allocated"
-    used = AccountUse.objects.order_by().values("allocation", "currency").annotate(used=Sum("amount"))
+    used = uses_in_force().order_by().values("allocation", "currency").annotate(used=Sum("amount"))
     spent = {row["allocation"]: row["used"] for row in used}
     for lot in BankAllocation.objects.filter(pk__in=spent).order_by("id"):
         if spent[lot.pk] > lot.amount.amount or lot.kind != AllocationKind.ON_ACCOUNT:
@@ -135,15 +145,23 @@ def _expected() -> Iterator[tuple[tuple[str, str], str, tuple[PostingLine, ...]]
     for line in BankLine.objects.select_related("account").order_by("id").iterator(chunk_size=2_000):
         entry = entry_of(line=line)
         yield (entry.kind, entry.reference), f"bank line {line}", tuple(entry.postings)
-    for allocation in BankAllocation.objects.exclude(kind=AllocationKind.PAYMENT).order_by("id"):
+    for allocation in BankAllocation.objects.exclude(kind__in=OF_PAYMENTS).order_by("id"):
         yield (
             (Kind.BANK_ALLOCATION.value, allocation.reference),
             f"allocation {allocation}",
             postings_of(allocation=allocation),
         )
     for reversal in AllocationReversal.objects.select_related("allocation").order_by("id"):
-        named = (Kind.BANK_REVERSAL.value, reversal.allocation.reference)
-        yield named, f"reversal of {reversal.allocation}", postings_of_reversal(allocation=reversal.allocation)
+        allocation = reversal.allocation
+        if allocation.kind not in OF_PAYMENTS:
+            named = (Kind.BANK_REVERSAL.value, allocation.reference)
+            yield named, f"reversal of {allocation}", postings_of_reversal(allocation=allocation)
+        elif allocation.kind == AllocationKind.RETURN:
+            again = postings_for_held_payment(amount=allocation.amount * -1, held_on=UNIDENTIFIED)
+            yield (Kind.PAYMENT.value, f"manual:{allocation.reference}"), f"payment {allocation.reference}", again
+    for undone in PaymentReversal.objects.select_related("payment").order_by("id"):
+        named = (Kind.PAYMENT_REVERSAL.value, f"{undone.payment.channel}:{undone.payment.reference}")
+        yield named, str(undone), postings_for_payment_reversal(amount=undone.amount, account=undone.account)
     for payment, amount in _held_payments(BankAllocation.objects.filter(kind=AllocationKind.PAYMENT)):
         yield payment, f"payment {payment[1]}", postings_for_held_payment(amount=amount, held_on=UNIDENTIFIED)
     for payment, amount in _held_payments(AccountUse.objects.filter(kind=UseKind.APPLIED)):

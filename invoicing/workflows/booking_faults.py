@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from moneyed import Money
 
 from invoicing.core.adjustments.credits import CreditKind
@@ -16,6 +16,7 @@ from invoicing.ledger.models import JournalEntry, Posting
 from invoicing.ledger.queries import trial_balance
 from invoicing.payments.models import Payment
 from invoicing.payments.refund import Refund, RefundStatus
+from invoicing.payments.reversal import PaymentReversal
 
 
 def booking_faults() -> Iterator[tuple[str, str]]:
@@ -26,7 +27,8 @@ def booking_faults() -> Iterator[tuple[str, str]]:
         .annotate(amount=Sum("postings__amount"))
         .values_list("reference", "amount")
     )
-    for invoice in issued.annotate(received=Sum("payments__amount")).order_by("id"):
+    received = Sum("payments__amount", filter=Q(payments__reversal__isnull=True))
+    for invoice in issued.annotate(received=received).order_by("id"):
         in_books = booked.get(str(invoice.number))
         if in_books != invoice.total.amount:
             yield (
@@ -109,6 +111,10 @@ def _entries_of_nothing() -> Iterator[tuple[str, str]]:
     facts: dict[str, set[str | None]] = {
         JournalEntry.Kind.ISSUE.value: set(numbers),
         JournalEntry.Kind.PAYMENT.value: set(payments),
+        JournalEntry.Kind.PAYMENT_REVERSAL.value: {
+            f"{channel}:{reference}"
+            for channel, reference in PaymentReversal.objects.values_list("payment__channel", "payment__reference")
+        },
         JournalEntry.Kind.CREDIT_SALE.value: set(
             prepaid.filter(top_up=None, credit_note=None).values_list("key", flat=True)
         ),

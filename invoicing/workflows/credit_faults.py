@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from moneyed import Money
 
 from billing_site.kernel.money import wire
@@ -13,6 +13,7 @@ from invoicing.credits.queries import left_of, with_balance
 from invoicing.invoices.models import InvoiceStatus
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import trial_balance
+from invoicing.payments.reversal import PaymentReversal
 from invoicing.top_ups.models import TopUp, TopUpStatus
 
 
@@ -40,6 +41,11 @@ def credit_faults() -> Iterator[tuple[str, str]]:
     agree = Q()
     for status, of_invoice in together.items():
         agree |= Q(status=status, invoice__status=of_invoice)
+    # Its payment went back: the credit stays given, and is owed, or was given up.
+    taken_back = Exists(PaymentReversal.objects.filter(payment__invoice=OuterRef("invoice")))
+    agree |= Q(
+        taken_back, status=TopUpStatus.PAID, invoice__status__in=[InvoiceStatus.ISSUED, InvoiceStatus.WRITTEN_OFF]
+    )
     same = Q(invoice__total=F("amount"), invoice__currency=F("currency"))
     for top_up in TopUp.objects.exclude(agree & same).select_related("invoice", "grant").order_by("id"):
         message = f"is {top_up.status} over {wire(top_up.amount)['amount']}, its invoice {top_up.invoice.status}"

@@ -3,14 +3,13 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
 
 from billing_site.kernel.errors import BillingError
-from billing_site.kernel.period import Period
 from invoicing.bank.models import AllocationKind, BankLine
 from invoicing.bank.queries import BookedMovement, left_of, movements_on_no_statement, open_lines, payers_of
 from invoicing.core.bank.statement import StatementLine
@@ -22,31 +21,35 @@ from invoicing.invoices.queries import AMOUNT_UNPAID
 from invoicing.payments.models import Payment, PushIntent
 from invoicing.workflows.allocate_bank_line import Share, allocate_bank_line
 from invoicing.workflows.import_bank_statement import Looked
+from invoicing.workflows.match_returns import Returned, returned_by
 
 logger = logging.getLogger(__name__)
 
 ACTOR = "bank matching"
 # So many invoices of an amount, or of one payer, are looked at.
 INVOICES_MAX = 40
-# A transfer that was recorded by hand is looked for so long before and after the line.
+# A movement of a line's amount that was recorded by hand so long before or after it is likely the same: nothing is settled by itself then.
+# People are shown older ones, too: nobody is kept from saying that a transfer of last month is this one.
 DAYS_APART = timedelta(days=10)
+KNOWN_MAX = 8
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a line may be: invoices that it pays, and movements that are in the books already."""
+    """What a line may be: invoices that it pays, movements that are in the books already, payments whose money it takes back."""
 
     candidates: tuple[Candidate, ...]
     known: tuple[BookedMovement, ...]
+    returned: tuple[Returned, ...] = ()
 
 
 def propose(*, line: BankLine) -> Proposal:
     """Return how what is left of a line can be understood, the best first."""
     left = left_of(line=line)
-    near = Period(line.booked_at - DAYS_APART, line.booked_at + DAYS_APART)
-    known = tuple(movements_on_no_statement(left=left, span=near)) if left.amount else ()
+    movements = movements_on_no_statement(left=left) if left.amount else []
+    known = tuple(sorted(movements, key=lambda one: abs(one.entry.occurred_at - line.booked_at))[:KNOWN_MAX])
     if left.amount <= 0 or line.is_reversal:
-        return Proposal((), known)
+        return Proposal((), known, returned_by(line=line, left=left))
     named = numbers_named(texts=texts_of(line), prefixes=invoice_prefixes())
     facts = LineFacts(left, texts_of(line), line.name, payers_of(ibans=[line.iban]).get(line.iban, frozenset()))
     invoices = _open_invoices(facts, list(named))
@@ -136,7 +139,7 @@ def settle_if_certain(*, line: BankLine, at: datetime) -> bool:
     found = propose(line=line)
     certain = [one for one in found.candidates if one.is_certain]
     # The same money may be recorded by hand already: then somebody looks.
-    if len(certain) != 1 or found.known:
+    if len(certain) != 1 or any(_is_near(one, line.booked_on) for one in found.known):
         return False
     [(invoice, amount)] = certain[0].parts
     if _may_come_otherwise(invoice_id=invoice.id) or _is_reversed(line):
@@ -207,15 +210,15 @@ def foresee(*, looked: Looked) -> Foreseen:
         one = numbered.get(number)
         if one is None or one.open != line.amount or _is_taken_back(line, looked):
             continue
-        if any(other.left == line.amount and _is_near(other, line) for other in by_hand):
+        if any(other.left == line.amount and _is_near(other, line.booked_on) for other in by_hand):
             continue
         if not _may_come_otherwise(invoice_id=one.id):
             settled.append((line, numbered.pop(number)))
     return Foreseen(tuple(settled), len(looked.new) - len(settled))
 
 
-def _is_near(movement: BookedMovement, line: StatementLine) -> bool:
-    return abs(movement.entry.occurred_at.date() - line.booked_on) <= DAYS_APART
+def _is_near(movement: BookedMovement, day: date) -> bool:
+    return abs(movement.entry.occurred_at.date() - day) <= DAYS_APART
 
 
 def _is_taken_back(line: StatementLine, looked: Looked) -> bool:

@@ -13,6 +13,7 @@ from invoicing.invoices.queries import taking_off
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.push import plan_withdrawal
+from invoicing.top_ups.models import TopUp, TopUpStatus
 
 
 @transaction.atomic
@@ -27,6 +28,9 @@ def void_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> I
     invoice = locked_invoice(invoice_id=invoice_id)
     if invoice.status == InvoiceStatus.VOID:
         return invoice
+    if TopUp.objects.filter(invoice=invoice, status=TopUpStatus.PAID).exists():
+        message = f"invoice {invoice} sold credit that was granted when it was paid: it is owed, or written off"
+        raise Conflict(message, field="invoice", code="credit_granted")
     if invoice.kind == InvoiceKind.PERIOD:
         raise Conflict(
             f"invoice {invoice} bills a period: void and re-issue it, so that its period is billed", field="kind"

@@ -19,7 +19,7 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.models import Payment
 from invoicing.payments.push import plan_withdrawal
-from invoicing.top_ups.models import TopUp
+from invoicing.top_ups.models import TopUp, TopUpStatus
 from invoicing.write_offs.models import Recovery, WriteOff
 from invoicing.write_offs.operations import record_recovery, record_write_off
 from invoicing.write_offs.queries import write_off_in_force
@@ -68,7 +68,7 @@ def check_can_be_written_off(*, invoice: Invoice) -> None:
             f"invoice {invoice} is {stage_words(invoice.status)}: only what is open of an issued one is written off"
         )
         raise Conflict(message, field="status")
-    if TopUp.objects.filter(invoice=invoice).exists():
+    if TopUp.objects.filter(invoice=invoice, status=TopUpStatus.OPEN).exists():
         message = f"invoice {invoice} sells credit that is granted once it is paid: declare it void, nothing is lost"
         raise Conflict(message, field="kind", code="sells_credit")
 

@@ -88,7 +88,7 @@ class WriteOff(models.Model):
                        OR NEW.amount <> owed.total - owed.amount_paid - owed.amount_credited
                        OR NEW.number <> (SELECT count(*) + 1 FROM invoicing_writeoff WHERE invoice_id = NEW.invoice_id)
                        OR NEW.reference <> owed.number || '/' || NEW.number
-                       OR EXISTS (SELECT 1 FROM invoicing_topup WHERE invoice_id = NEW.invoice_id)
+                       OR EXISTS (SELECT 1 FROM invoicing_topup WHERE invoice_id = NEW.invoice_id AND status = 'open')
                     THEN
                         RAISE EXCEPTION '% % are not what is open of invoice %', NEW.amount, NEW.currency, NEW.invoice_id
                             USING ERRCODE = 'integrity_constraint_violation';

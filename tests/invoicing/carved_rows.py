@@ -51,7 +51,7 @@ from tests.factories import (
     usd_per_action,
     use,
 )
-from tests.invoicing.bank.statements import Entry, allocate, one_line
+from tests.invoicing.bank.statements import Entry, allocate, import_camt, one_line
 from tests.invoicing.disputing import decided, disputed, paid_by_card
 from tests.invoicing.progressive import threshold
 from tests.invoicing.selling import once, paid
@@ -168,7 +168,7 @@ def a_busy_house() -> None:
 
 
 def bank_lines_of(customer: Customer) -> None:
-    """A statement whose lines pay an invoice, stand on account, are paid back from there, and are taken for something else by mistake."""
+    """A statement whose lines pay an invoice, stand on account, are paid back from there, and are taken for something else by mistake; another returns the payment."""
     invoice = once(customer, key="by-bank", at=AUGUST)
     line = one_line(Entry("500.00"))
     over = Money("50", "USD")
@@ -179,6 +179,11 @@ def bank_lines_of(customer: Customer) -> None:
         Share("set_aside", over),
         at=SEPTEMBER,
     )
+    [out] = import_camt(
+        Entry("-500.00", "returned"), opening="1500.00", number="8", name="returned.xml", at=SEPTEMBER
+    ).lines
+    returned = Share("return", Money("-120", "USD"), payment_id=invoice.payments.get().pk)
+    allocate(out, returned, at=SEPTEMBER)
     pay_money_back(lot_id=lot.pk, amount=over / 2, rest=over, at=SEPTEMBER, actor="ann", reason="asked for it")
     take_back_allocation(allocation_id=wrong.pk, at=SEPTEMBER, actor="ann", reason="not what it is")
 

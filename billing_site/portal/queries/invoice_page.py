@@ -37,6 +37,7 @@ from invoicing.invoices.taxes import TaxRow, amount_before_tax, lines_paying, ta
 from invoicing.payments.disputes import is_frozen
 from invoicing.payments.queries import is_payable_online
 from invoicing.payments.refund import RefundStatus
+from invoicing.payments.reversal import ReversalCause
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line, prove_tax
 from metering.archiving.absent import EventsArchived
 from metering.queries import usage_by_date
@@ -272,10 +273,13 @@ def _all_happenings(invoice: Invoice, refusals: list[tuple[datetime, str]]) -> I
     yield Happening(invoice.issued_at, "Invoice issued", invoice.total)
     for at, code in refusals:
         yield Happening(at, f"Charge did not go through: {refusal_text(code=code)}")
-    for payment in invoice.payments.order_by("received_at", "id"):
+    for payment in invoice.payments.select_related("reversal").order_by("received_at", "id"):
         yield Happening(
             payment.received_at, f"Payment received, {channel_text(channel=payment.channel)}", payment.amount
         )
+        if (reversal := getattr(payment, "reversal", None)) is not None:
+            told = "returned by your bank" if reversal.cause == ReversalCause.RETURNED else "recorded by mistake"
+            yield Happening(reversal.reversed_at, f"Payment taken back, {told}", payment.amount)
     for note in invoice.credit_notes.order_by("id"):
         yield Happening(note.issued_at, f"Credited, {note.number}", note.total)
         for refund in note.refunds.filter(status=RefundStatus.PAID).order_by("id"):

@@ -57,9 +57,19 @@ def follows_its_lifecycle() -> Guard:
                 RAISE EXCEPTION 'invoice % cannot go from % to %', OLD.id, OLD.status, NEW.status
                     USING ERRCODE = 'integrity_constraint_violation';
             END IF;
-            IF NEW.paid_at IS DISTINCT FROM OLD.paid_at
-               AND (OLD.status = 'paid' OR NEW.status <> 'paid') THEN
+            IF NEW.paid_at IS DISTINCT FROM OLD.paid_at AND (OLD.status = 'paid' OR NEW.status <> 'paid')
+               AND NOT ((OLD.status, NEW.status) = ('paid', 'issued') AND NEW.paid_at IS NULL) THEN
                 RAISE EXCEPTION 'invoice % is paid when it becomes paid', OLD.id
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            IF (OLD.status, NEW.status) = ('paid', 'issued')
+               AND (NEW.paid_at IS NOT NULL OR NEW.amount_paid >= OLD.amount_paid) THEN
+                RAISE EXCEPTION 'invoice % is open again only where a payment of it is taken back', OLD.id
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            IF OLD.status <> NEW.status AND NEW.status = 'void'
+               AND EXISTS (SELECT 1 FROM invoicing_creditnote WHERE invoice_id = NEW.id) THEN
+                RAISE EXCEPTION 'invoice % has credit notes, and is never void', OLD.id
                     USING ERRCODE = 'integrity_constraint_violation';
             END IF;
             IF (OLD.status, NEW.status) = ('issued', 'void') THEN
@@ -68,8 +78,12 @@ def follows_its_lifecycle() -> Guard:
                 RAISE EXCEPTION 'the moment at which invoice % became void cannot be changed', OLD.id
                     USING ERRCODE = 'integrity_constraint_violation';
             END IF;
+            -- A payment that was taken back stands in a row of its own.
             IF OLD.status <> 'draft'
-               AND (NEW.amount_paid < OLD.amount_paid OR NEW.amount_credited < OLD.amount_credited) THEN
+               AND (NEW.amount_credited < OLD.amount_credited
+                    OR NEW.amount_paid < OLD.amount_paid AND NEW.amount_paid <> (
+                        SELECT coalesce(sum(amount), 0) FROM invoicing_payment payment WHERE invoice_id = NEW.id
+                           AND NOT EXISTS (SELECT 1 FROM invoicing_paymentreversal WHERE payment_id = payment.id))) THEN
                 RAISE EXCEPTION 'payments and credits of invoice % cannot be taken back', OLD.id
                     USING ERRCODE = 'integrity_constraint_violation';
             END IF;

@@ -162,6 +162,34 @@ def test_money_on_account_is_applied_paid_back_and_a_wrong_allocation_taken_back
     assert verify() == []
 
 
+def test_a_payment_is_taken_back_on_its_page_and_a_returned_line_proposes_which(
+    finance: Client, support: Client, invoice: Invoice
+) -> None:
+    payment = paid(invoice)
+    where = reverse("admin:invoicing_payment_reverse_payment", args=[payment.pk])
+    assert "Take it back" in finance.get(reverse("admin:invoicing_payment_change", args=[payment.pk])).content.decode()
+    assert support.post(where, {"cause": "mistake", "reason": "x"}).status_code == 403
+
+    assert "are open again, in the books too" in finance.get(where).content.decode()
+    page = finance.post(where, {"cause": "mistake", "reason": "another customer's"}, follow=True).content.decode()
+
+    assert "taken back" in page and "another customer&#x27;s" in page and 'href="' + where not in page
+    invoice.refresh_from_db()
+    assert invoice.status == "issued"
+    accept(finance, one_line(Entry("120.00")), f"payment|{invoice.pk}|120.00", left="120.000")
+    out = import_camt(
+        Entry("-120.00", f"{invoice.number} returned"), opening="1120", number="8", name="back.xml"
+    ).lines[0]
+    assert "It returns the payment of" in line_page(finance, out)
+    [back] = propose(line=out).returned
+    told = accept(finance, out, f"return|{back.payments[0].pk}|-120.000", left="-120.000")
+    assert "payment that was returned" in told
+    invoice_page = finance.get(reverse("admin:invoicing_invoice_change", args=[invoice.pk])).content.decode()
+    assert invoice_page.count("taken back (") == 2 and "Payment taken back" in invoice_page
+    settle_constraints()
+    assert verify() == []
+
+
 def test_the_index_says_what_waits_and_every_list_opens(finance: Client, support: Client, invoice: Invoice) -> None:
     lines = import_camt(Entry("120.00"), Entry("-4.00", name="The Bank")).lines
     accept(finance, lines[0], f"on_account|{invoice.customer_id}|100.00", left="120.000")

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moneyed import Money
 
-from billing_site.kernel.errors import BillingError, Conflict
+from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import minor_unit, round_money, total
-from invoicing.bank.models import AllocationReversal, BankAllocation, BankLine
+from invoicing.bank.models import BankAllocation, BankLine
 from invoicing.bank.queries import left_of, money_on_account, open_lines, rest_of
 from invoicing.bank.reconciliation import reconciliations
 from invoicing.invoices.models import Invoice
@@ -360,13 +360,3 @@ class _Life:
             assert abs(named.amount) <= abs(line.amount.amount)
         for one in reconciliations():
             assert not one.unexplained.amount
-
-
-@pytest.mark.django_db
-def test_a_payment_is_never_reversed_even_where_somebody_forgets_to_ask() -> None:
-    invoice = once(a_customer(settlement_channel="manual"))
-    [made] = allocate(one_line(Entry("120.00")), Share("payment", usd("120"), invoice_id=invoice.pk))
-
-    with pytest.raises(Conflict):
-        take_back_allocation(allocation_id=made.pk, **WHO)
-    assert not AllocationReversal.objects.exists()

@@ -187,13 +187,6 @@ def test_what_is_no_customers_payment_is_set_aside_with_a_reason_and_taken_back_
     sound()
 
 
-def test_a_payment_is_not_taken_back_and_says_what_to_do_instead(invoice: Invoice) -> None:
-    [payment] = allocate(one_line(Entry("120.00")), pays(invoice, "120"))
-
-    with pytest.raises(Conflict, match="Credit the invoice"):
-        take_back_allocation(allocation_id=payment.pk, **WHO)
-
-
 def test_money_on_account_that_was_used_is_not_taken_back(invoice: Invoice) -> None:
     [lot] = allocate(one_line(Entry("200.00")), Share("on_account", usd("200"), customer_id=invoice.customer_id))
     apply_money_on_account(lot_id=lot.pk, invoice_id=invoice.pk, amount=usd("120"), rest=usd("200"), **WHO)
