@@ -14,7 +14,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0071_loosen_limits_by_two'),
+        ('invoicing', '0072_objections_are_facts_about_invoices'),
     ]
 
     operations = [
