@@ -50,6 +50,7 @@ from invoicing.reports.models import AccountMapping
 from invoicing.rerating.models import ReratingFinding, ReratingReview, ReratingRun
 from invoicing.run_proposals.models import RunProposal
 from invoicing.spend.models import AnomalyReview, Budget, SpendNotice, SpendProgress, SpendWatch, UsageAnomaly
+from invoicing.stripe_subscriptions.models import StripeSubscription, SubscriptionMismatch
 from invoicing.subscriptions.commitment import Commitment, CommitmentTranche
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.metered_at_stripe import MeterReporting
@@ -149,7 +150,9 @@ __all__ = [
     "SpendWatch",
     "StripeCustomer",
     "StripeNotice",
+    "StripeSubscription",
     "Subscription",
+    "SubscriptionMismatch",
     "SubscriptionPhase",
     "TaxAnswer",
     "TaxExemption",
@@ -179,6 +182,7 @@ guard_history(
     Subscription,
     SubscriptionPhase,
     PriceOverride,
+    StripeSubscription,
     MeterReporting,
     Discount,
     Invoice,

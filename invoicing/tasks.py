@@ -22,6 +22,7 @@ from invoicing.tax.vat_id_checks import check_vat_ids
 from invoicing.workflows import alert_staff, follow_stripe, propose_run
 from invoicing.workflows import ask_stripe_tax as stripe_tax
 from invoicing.workflows import follow_dispute as disputes
+from invoicing.workflows import follow_subscription as subscriptions
 from invoicing.workflows.bill_progressively import sweep_progressive
 from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.find_anomalies import sweep_anomalies
@@ -45,6 +46,9 @@ REGULAR_JOBS = (
     RegularJob(name="Report usage to Stripe", task="invoicing.tasks.report_usage", cron="* * * * *"),
     RegularJob(name="Compare Stripe's meters", task="invoicing.tasks.compare_meters", cron="40 5 * * *"),
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
+    RegularJob(
+        name="Compare subscriptions with Stripe", task="invoicing.tasks.sync_subscription_states", cron="50 4 * * *"
+    ),
     RegularJob(name="Look at disputes", task="invoicing.tasks.look_at_disputes", cron="12 * * * *"),
     RegularJob(name="Match bank lines", task="invoicing.tasks.match_bank_lines", cron="32 * * * *"),
     RegularJob(name="Bill what is due", task="invoicing.tasks.bill_what_is_due", cron="7 * * * *"),
@@ -114,6 +118,22 @@ def follow_invoice(intent_id: int) -> str:
 def follow_dispute(stripe_id: str) -> str:
     """Compare one disputed payment with Stripe."""
     return disputes.follow_dispute(stripe_id=stripe_id, at=now())
+
+
+@after_an_outage
+def look_at_subscription(link_id: int) -> str:
+    """Compare one linked subscription with Stripe."""
+    return subscriptions.look_at_subscription(link_id=link_id, at=now())
+
+
+def sync_subscription_states() -> str:
+    """Queue a comparison with Stripe for every subscription that is linked to one there."""
+    return f"{subscriptions.sync_subscription_states()} subscriptions"
+
+
+def alert_of_mismatch(mismatch_id: int) -> str:
+    """Mail staff that a subscription is otherwise at Stripe than here."""
+    return alert_staff.alert_of_mismatch(mismatch_id=mismatch_id)
 
 
 @after_an_outage

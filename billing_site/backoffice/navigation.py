@@ -36,6 +36,8 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             _list("Customers", "groups", "invoicing", "customer"),
             _list("Subscriptions", "event_repeat", "invoicing", "subscription"),
+            _list("Subscriptions at Stripe", "sync_alt", "invoicing", "stripesubscription"),
+            _list("Contradicting subscriptions", "sync_problem", "invoicing", "subscriptionmismatch"),
             _list("Plans", "sell", "invoicing", "plan"),
             _list("Coupons", "confirmation_number", "invoicing", "coupon"),
             _list("Discounts", "percent", "invoicing", "discount"),

@@ -21,6 +21,7 @@ from billing_site.backoffice.month_queue import month_queue
 from billing_site.backoffice.notice_queues import notice_queues
 from billing_site.backoffice.progressive_queues import progressive_queues
 from billing_site.backoffice.rerating_queue import rerating_queue
+from billing_site.backoffice.subscription_queue import subscription_queue
 from billing_site.backoffice.tax_queues import tax_queues
 from billing_site.backoffice.usage_problems import uncharged_usage
 from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency, first_named
@@ -66,6 +67,7 @@ def work_queues(*, at: datetime, name: str, allowed: Callable[[str], bool]) -> l
         *notice_queues(at=at),
         refund_queue(),
         *tax_queues(at=at),
+        subscription_queue(),
         incomplete_queue(at=at),
         unsettled_queue(at=at),
         *progressive_queues(),

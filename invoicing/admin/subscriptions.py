@@ -37,6 +37,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.commitments import CommitmentPages, commitment_cards
 from invoicing.admin.own_price import overrides_shown
+from invoicing.admin.stripe_subscriptions import LinkPages
 from invoicing.admin.subscription_change import ChangePages
 from invoicing.admin.subscription_change_form import published_versions
 from invoicing.catalog.models import Plan, PlanVersion
@@ -198,7 +199,7 @@ class InForceFilter(admin.SimpleListFilter):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(ChangePages, CommitmentPages):
+class SubscriptionAdmin(ChangePages, CommitmentPages, LinkPages):
     """Which plan is in force for whom."""
 
     form = StartForm
@@ -276,6 +277,7 @@ class SubscriptionAdmin(ChangePages, CommitmentPages):
             state=state_of(subscription=subscription, at=at),
             phase=phase_shown(subscription=subscription, at=at),
             phases=list(subscription.phases.all()),
+            at_stripe=subscription.at_stripe.filter(unlinked_at=None).first(),
             overrides=overrides_shown(subscription=subscription),
             commitments=commitment_cards(subscription=subscription, at=at),
             held=held_in_advance(subscriptions=[subscription]).get(subscription.pk),
@@ -295,7 +297,7 @@ class SubscriptionAdmin(ChangePages, CommitmentPages):
         )
         return TemplateResponse(request, "backoffice/subscription.html", context)
 
-    actions_detail = ("change_terms", "commit", "end")
+    actions_detail = ("change_terms", "commit", "link_to_stripe", "end")
 
     @action(description="End", url_path="end")
     def end(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -26,6 +26,7 @@ MODELS = {
     "invoice": djstripe_models.Invoice,
     "payment_intent": djstripe_models.PaymentIntent,
     "payment_method": djstripe_models.PaymentMethod,
+    "subscription": djstripe_models.Subscription,
 }
 SHARED = "account"
 

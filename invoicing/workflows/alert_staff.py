@@ -9,6 +9,7 @@ from invoicing.invoices.printed_text import money_text
 from invoicing.payments.dispute import Dispute
 from invoicing.payments.outage import Outage
 from invoicing.payments.waiting import what_waits
+from invoicing.stripe_subscriptions.models import SubscriptionMismatch
 
 ALERT_JOB = "invoicing.tasks.alert_of_dispute"
 
@@ -27,6 +28,25 @@ def alert_of_dispute(*, dispute_id: int) -> str:
     EmailMessage(
         subject=f"Payment disputed ({dispute.words}): {about}",
         body="\n".join([f"Dispute {dispute}: {about}.", *_what_to_do(dispute), "", _page(dispute), ""]),
+        to=settings.ALERT_EMAIL,
+    ).send()
+    return f"told {len(settings.ALERT_EMAIL)}"
+
+
+def alert_of_mismatch(*, mismatch_id: int) -> str:
+    """Mail how a subscription contradicts the one at Stripe, and what to do about it; returns the outcome in words. Sent at least once (S1-051)."""
+    rows = SubscriptionMismatch.objects.select_related("link__subscription__customer")
+    mismatch = rows.get(pk=mismatch_id)
+    if not settings.ALERT_EMAIL:
+        return "nobody is told: ALERT_EMAIL names nobody"
+    subscription = mismatch.link.subscription
+    about = " ".join(f"{subscription} of {subscription.customer}".split())
+    page = reverse("admin:invoicing_subscriptionmismatch_change", args=[mismatch.pk])
+    EmailMessage(
+        subject=f"Subscription is otherwise at Stripe: {about}",
+        body="\n".join(
+            [f"{about}, {mismatch.link} at Stripe.", mismatch.message, "", settings.PUBLIC_URL.rstrip("/") + page, ""]
+        ),
         to=settings.ALERT_EMAIL,
     ).send()
     return f"told {len(settings.ALERT_EMAIL)}"

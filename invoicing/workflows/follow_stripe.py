@@ -40,6 +40,7 @@ from invoicing.payments.remote import (
     RemoteInvoice,
 )
 from invoicing.workflows.follow_dispute import follow_dispute
+from invoicing.workflows.follow_subscription import follow_subscription
 from invoicing.workflows.leave_card import follow_card
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.write_offs.models import WriteOff
@@ -152,6 +153,9 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
         return _close(notice, at=at, outcome=_dispute_outcome(subject, heard_at=heard_at))
     if kind == "checkout.session":
         return _close(notice, at=at, outcome=follow_card(session=notice.object_id))
+    if kind == "subscription":
+        followed = follow_subscription(stripe_id=notice.object_id, customer=str(subject.get("customer")), at=at)
+        return _close(notice, at=at, outcome=followed)
     if kind != "invoice":
         return _close(notice, at=at, outcome=_other_outcome(notice, kind, subject))
     intent = _intent_of(subject)

@@ -21,10 +21,13 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.payments.dispute import Dispute, DisputeMovement
 from invoicing.payments.intake import sweep_notices
 from invoicing.payments.models import Payment, PaymentFailure, StripeCustomer, StripeNotice
+from invoicing.stripe_subscriptions.models import SubscriptionMismatch
+from invoicing.workflows.follow_subscription import link_to_stripe
 from invoicing.workflows.verify import verify
 from tests.invoicing.payments.building import a_card_customer, an_event, an_issued_invoice, run_queued_jobs
 from tests.invoicing.payments.conftest import listener, sandbox
 from tests.invoicing.selling import books
+from tests.invoicing.test_stripe_subscriptions import at_stripe
 
 __all__ = ["listener", "sandbox"]
 pytestmark = pytest.mark.contract
@@ -55,9 +58,10 @@ NEWS = {
         "sent",
     ],
     "payment_intent": ("created", "succeeded", "requires_action", "payment_failed", "canceled"),
+    "subscription": ("created", "updated", "deleted", "paused", "trial_will_end"),
     "payment_method": ("attached", "detached", "updated", "automatically_updated"),
 }
-WITHIN_CHARGE = ("dispute",)
+PREFIXES = {"dispute": "charge.dispute", "subscription": "customer.subscription"}
 # What is true at Stripe, and so here, after all orders; by customer. Books are those of all four together.
 OUTCOME = {
     "paid": {"status": "paid", "paid": Money("280", "USD"), "refusals": []},
@@ -67,7 +71,16 @@ OUTCOME = {
 }
 ENTRIES = {"issue": 4, "payment": 2, "dispute": 1, "dispute_fee": 1}
 BOOKS = {"1100": "265.00", "1150": "280.00", "1200": "560.00", "4000": "-1120.00", "6110": "15.00"}
-MIRRORS = {"Customer": 4, "Invoice": 4, "PaymentIntent": 4, "PaymentMethod": 4, "Charge": 3, "Dispute": 1}
+MIRRORS = {
+    "Customer": 4,
+    "Invoice": 4,
+    "PaymentIntent": 4,
+    "PaymentMethod": 4,
+    "Charge": 3,
+    "Dispute": 1,
+    "Subscription": 4,
+    "Price": 4,
+}
 
 
 @pytest.fixture
@@ -79,12 +92,20 @@ def examples(shared: Path) -> dict[str, dict[str, Any]]:
     return resources
 
 
-def world(number: int) -> dict[str, Customer]:
-    """Four customers whose invoices were pushed, and of whom no news has come."""
+def world(sandbox: Any, number: int) -> dict[str, Customer]:
+    """Four customers whose invoices were pushed, each with a subscription at Stripe, and of whom no news has come; that of the refused one is cancelled there."""
     customers = {name: a_card_customer(f"{name}_{number}", card) for name, card in CARDS.items()}
     for customer in customers.values():
         an_issued_invoice(customer)
     run_queued_jobs()
+    for name, customer in customers.items():
+        owner = StripeCustomer.objects.get(customer=customer).stripe_id
+        stripe_id = at_stripe(sandbox, customer=owner)
+        link_to_stripe(
+            subscription=customer.subscriptions.get(), stripe_id=stripe_id, at=now(), actor="ann", reason="agreed"
+        )
+        if name == "refused":
+            sandbox.call("DELETE", f"/v1/subscriptions/{stripe_id}")
     return customers
 
 
@@ -105,9 +126,9 @@ def news_of(customer: Customer, examples: dict[str, dict[str, Any]]) -> list[tup
             named = {"id": held.id}
             if kind != "customer" and "customer" in examples[kind]:
                 named["customer"] = owner
-            if kind in WITHIN_CHARGE:
+            if kind == "dispute":
                 named |= {"charge": held.body["charge"], "payment_intent": held.body["payment_intent"]}
-            prefix = "charge.dispute" if kind == "dispute" else kind
+            prefix = PREFIXES.get(kind, kind)
             events += [(f"{prefix}.{word}", examples[kind] | named) for word in words]
     return events
 
@@ -151,7 +172,7 @@ def test_every_published_object_of_ours_in_any_order_has_one_outcome(client, san
     assert not missing, missing
 
     for run in range(ORDERS):
-        customers = world(run)
+        customers = world(sandbox, run)
         events = [event for customer in customers.values() for event in news_of(customer, examples)]
         assert {subject["object"] for _, subject in events} == set(NEWS)
         deliver_all(client, events, random.Random(f"{SEED}-{run}"), run, mirrors=run == 0)
@@ -169,6 +190,9 @@ def test_every_published_object_of_ours_in_any_order_has_one_outcome(client, san
     assert Counter(JournalEntry.objects.values_list("kind", flat=True)) == {k: v * ORDERS for k, v in ENTRIES.items()}
     assert books() == {code: f"{Money(amount, 'USD').amount * ORDERS:.2f}" for code, amount in BOOKS.items()}
     assert list(Dispute.objects.values_list("status", flat=True)) == ["needs_response"] * ORDERS
+    # The card of the one that has to be confirmed does not pay: 23 hours are not over.
+    contradicting = SubscriptionMismatch.objects.filter(closed_at=None).values_list("here", "there")
+    assert list(contradicting) == [("running", "canceled")] * ORDERS
     assert DisputeMovement.objects.count() == 2 * ORDERS
     assert verify() == []
 

@@ -83,6 +83,18 @@ def objects(sandbox):
         calculation = sandbox.post("/v1/tax/calculations", asked | whole)
         found.setdefault("tax.calculation", []).append(calculation)
         found.setdefault("tax.calculation_line_item", []).extend(calculation["line_items"]["data"])
+    found["product"] = [sandbox.post("/v1/products", {"name": "Support"})]
+    monthly = {"product": found["product"][0]["id"], "unit_amount": 900, "recurring[interval]": "month"}
+    found["price"] = [sandbox.post("/v1/prices", monthly)]
+    found["plan"] = [sandbox.get(f"/v1/plans/{found['price'][0]['id']}")]
+    of_price = {"items[0][price]": found["price"][0]["id"]}
+    for customer in (payer, debtor):
+        subscribed = sandbox.post("/v1/subscriptions", {"customer": customer, **of_price})
+    sandbox.post(f"/_sandbox/subscriptions/{subscribed['id']}/move", {"status": "incomplete_expired"})
+    subscribed = sandbox.post("/v1/subscriptions", {"customer": debtor, "trial_end": 2000000000, **of_price})
+    sandbox.call("DELETE", f"/v1/subscriptions/{subscribed['id']}")
+    found["subscription"] = sandbox.get("/v1/subscriptions", status="all")["data"]
+    found["subscription_item"] = [one["items"]["data"][0] for one in found["subscription"]]
     meter = {"display_name": "Calls", "event_name": "calls", "default_aggregation[formula]": "sum"}
     found["billing.meter"] = [sandbox.post("/v1/billing/meters", meter)]
     event = {"event_name": "calls", "identifier": "one", "payload[stripe_customer_id]": payer, "payload[value]": "2.5"}
@@ -135,7 +147,19 @@ def test_expanded_objects_fit_too(sandbox, objects):
 
 
 @pytest.mark.contract
-@pytest.mark.parametrize("kind", [*sorted(set(LISTS) - UNPUBLISHED), "account", "line_item", "payment_method"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *sorted(set(LISTS) - UNPUBLISHED),
+        "account",
+        "line_item",
+        "payment_method",
+        "plan",
+        "price",
+        "product",
+        "subscription",
+    ],
+)
 def test_objects_have_the_members_of_stripe_s_published_examples(objects, shared, kind):
     examples = json.loads((shared / "contracts" / "stripe" / "fixtures.json").read_text())["resources"]
     known_to_sdk = set(inspect.get_annotations(get_object_class("V1", kind)))

@@ -21,6 +21,7 @@ SUBSCRIBED = frozenset(
         "charge.dispute.funds_withdrawn",
         "charge.dispute.updated",
         "checkout.session.completed",
+        "customer.subscription.created",
         "customer.subscription.deleted",
         "customer.subscription.updated",
         "invoice.marked_uncollectible",

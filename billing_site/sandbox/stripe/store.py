@@ -30,6 +30,10 @@ PREFIXES = {
     "billing.meter": "mtr",
     "billing.meter_event": "mtrevt",
     "webhook_endpoint": "we",
+    "product": "prod",
+    "price": "price",
+    "subscription": "sub",
+    "subscription_item": "si",
     "tax.calculation": "taxcalc",
     "tax.calculation_line_item": "tax_li",
 }
