@@ -13,7 +13,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0072_objections_are_facts_about_invoices'),
+        ('invoicing', '0073_take_payments_back'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
