@@ -35,7 +35,7 @@ from invoicing.admin.invoice_page import ISSUE, RETRY, SETTLE, can_be_issued, in
 from invoicing.admin.one_off import OneOffPages
 from invoicing.admin.proof import proof_page
 from invoicing.admin.reissue import ReissuePages
-from invoicing.admin.transfer import TransferForm, transfer_effect
+from invoicing.admin.transfer import TransferForm, recorded_words, transfer_effect
 from invoicing.admin.write_offs import WriteOffPages
 from invoicing.customers.models import SettlementChannel
 from invoicing.gate.queries import with_gate_state
@@ -318,7 +318,7 @@ class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages, Writ
                     actor=actor_of(request),
                     reason=form.cleaned_data["reason"],
                 ),
-                done=lambda payment: f"{money_text(payment.amount)} is recorded for {invoice.number}.",
+                done=lambda payment: recorded_words(payment, invoice),
             )
             if paid is not None:
                 return go(page)

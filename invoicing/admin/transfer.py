@@ -1,6 +1,6 @@
 """The form for money that arrived by bank transfer."""
 
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from django import forms
@@ -13,6 +13,8 @@ from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import exponent, is_rounded, minor_unit
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.ledger.models import JournalEntry
+from invoicing.payments.models import Payment
 
 
 def transfer_effect(invoice: Invoice) -> str:
@@ -21,6 +23,15 @@ def transfer_effect(invoice: Invoice) -> str:
     if invoice.status == InvoiceStatus.WRITTEN_OFF:
         return f"{told} What was written off of it is taken back by as much: it is a loss no more."
     return told
+
+
+def recorded_words(payment: Payment, invoice: Invoice) -> str:
+    """Say what was recorded, and on which day it is booked where that is another than the day on which it came."""
+    told = f"{money_text(payment.amount)} is recorded for {invoice.number}."
+    entry = JournalEntry.objects.get(kind=JournalEntry.Kind.PAYMENT, reference=f"{payment.channel}:{payment.reference}")
+    if not entry.is_booked_later:
+        return told
+    return f"{told} {entry.occurred_at:%B %Y} is closed: it is booked on {entry.booked_at.astimezone(UTC):%-d %B %Y}."
 
 
 class TransferForm(ReasonForm):
@@ -44,6 +55,7 @@ class TransferForm(ReasonForm):
         )
         super().__init__(*args, **options)
         self.at, self.due = at, due
+        self.issued_on = None if invoice.issued_at is None else invoice.issued_at.astimezone(UTC).date()
         self.stripe_collects = (
             invoice.settlement_channel == SettlementChannel.STRIPE and invoice.status != InvoiceStatus.WRITTEN_OFF
         )
@@ -64,10 +76,15 @@ class TransferForm(ReasonForm):
         return amount.amount
 
     def clean_received_date(self) -> Any:
-        """Refuse money from the future."""
-        if self.cleaned_data["received_date"] > self.at.date():
+        """Refuse money from the future, and from before there was an invoice: the books would have owed it to the customer since."""
+        day: date = self.cleaned_data["received_date"]
+        if day > self.at.date():
             raise forms.ValidationError("lies in the future")
-        return self.cleaned_data["received_date"]
+        if self.issued_on is not None and day < self.issued_on:
+            raise forms.ValidationError(
+                f"is before {self.issued_on:%-d %B %Y}, when the invoice was issued: enter that day, and the day on the statement as the reason; or import the statement, and settle the invoice from its line"
+            )
+        return day
 
     @property
     def money(self) -> Money:

@@ -49,7 +49,7 @@ from invoicing.workflows.verify import check_numbers_are_gapless
 from metering.collecting.queries import waiting_letters
 from metering.models import UnappliedReason
 from metering.queries.contradictions import open_contradictions
-from metering.queries.unapplied import unapplied_kinds
+from metering.queries.unapplied import unapplied_before
 
 CUSTOMERS_AT_ONCE = 500
 # Counting the usage of a line again takes about 10 ms.
@@ -165,15 +165,16 @@ def _drafts(asked: Asked) -> Iterator[str]:
 
 
 def _unread_usage(asked: Asked) -> Iterator[str]:
-    for kind in unapplied_kinds():
+    for kind in unapplied_before(moment=asked.end):
         # What filters leave out is left out on purpose.
-        if kind.reason != UnappliedReason.FILTERED_OUT and kind.first_received_at < asked.end:
+        if kind.reason != UnappliedReason.FILTERED_OUT:
             yield f"{kind.count_text} {counted('event', kind.event_count)} of {kind.event_type}: {kind.label}"
+    # Of a dead letter nobody knows of which month its events are, until it is read.
     letters = waiting_letters()
-    if letters.oldest is not None and letters.oldest < asked.end:
+    if letters.count:
         yield f"{letters.count:,} dead {counted('letter', letters.count)} of {', '.join(letters.sources)}"
-    contradicting = open_contradictions()
-    if contradicting.oldest is not None and contradicting.oldest < asked.end:
+    contradicting = open_contradictions(before=asked.end)
+    if contradicting.count:
         yield f"{contradicting.count:,} {counted('event', contradicting.count)} of another content than accepted before"
 
 
@@ -283,7 +284,7 @@ CHECKS: tuple[CloseCheck, ...] = (
     CloseCheck(
         "usage_read",
         "Every event counts",
-        "Events that no meter counts, that could not be read or contradict others are on no invoice.",
+        "Events of the month, or before it, that no meter counts, that could not be read or contradict others are on no invoice, whenever they came.",
         _unread_usage,
     ),
     CloseCheck(

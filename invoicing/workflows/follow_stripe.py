@@ -200,8 +200,11 @@ def _apply(
     """Do what the present state asks for; raises Conflict where Stripe and we cannot both be right."""
     if present.status == "paid":
         return _settle(present, invoice_id=invoice_id, cause=cause, received_at=happened_at, actor=actor)
-    if Invoice.objects.get(pk=invoice_id).status == InvoiceStatus.PAID:
+    here = Invoice.objects.get(pk=invoice_id).status
+    if here == InvoiceStatus.PAID:
         return STALE
+    if present.status in ("void", "uncollectible") and here == InvoiceStatus.VOID:
+        return f"nothing to do: it is {present.status} at Stripe since it was declared void here"
     if present.status in ("void", "uncollectible") and WriteOff.objects.filter(invoice=invoice_id).exists():
         return f"nothing to do: it is {present.status} at Stripe since it was written off here"
     if present.status in ("void", "uncollectible"):

@@ -112,6 +112,7 @@ class UnappliedEvent(models.Model):
         ]
         indexes = [
             models.Index(fields=["event_type", "reason", "number"], name="unapplied_event_by_kind"),
+            models.Index(fields=["event_type", "reason", "timestamp"], name="unapplied_event_by_time"),
             models.Index(fields=["reason", "number"], name="unapplied_event_by_reason"),
             models.Index(fields=["customer_id", "number"], name="unapplied_event_by_customer"),
         ]

@@ -29,16 +29,22 @@ def contents_of(*, conflict_id: int) -> tuple[dict[str, Any] | None, dict[str, A
     return (decode_json(accepted.encode()) if accepted else None), decode_json(refused.encode())
 
 
-def open_contradictions() -> OpenContradictions:
-    """Return what waits to be settled; costs as much as there is, by the index over settlements."""
+def open_contradictions(*, before: datetime | None = None) -> OpenContradictions:
+    """Return what waits to be settled, of events that happened before a moment by one of their contents; costs as much as there is, by the index over settlements."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
+            WITH waiting AS MATERIALIZED (
+                SELECT customer_id, first_seen_at, last_seen_at FROM metering_eventconflict
+                WHERE settled_at IS NULL AND (%(before)s::timestamptz IS NULL OR %(before)s > least(
+                    (accepted ->> 'timestamp')::timestamptz, (refused ->> 'timestamp')::timestamptz))
+            )
             SELECT count(*), min(first_seen_at), (SELECT array_agg(DISTINCT customer_id) FROM (
-                SELECT customer_id FROM metering_eventconflict WHERE settled_at IS NULL ORDER BY last_seen_at DESC LIMIT 20
+                SELECT customer_id FROM waiting ORDER BY last_seen_at DESC LIMIT 20
             ) AS newest)
-            FROM metering_eventconflict WHERE settled_at IS NULL
-            """
+            FROM waiting
+            """,
+            {"before": before},
         )
         count, oldest, customers = cursor.fetchone()
     return OpenContradictions(count, oldest, tuple(customers or ()))

@@ -1,7 +1,7 @@
 """The events that no window holds, by type and reason: how many, since when, and what may be done about them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +39,26 @@ class UnappliedKind:
     def label(self) -> str:
         """The reason as a sentence."""
         return str(self.reason.label)
+
+
+def unapplied_before(*, moment: datetime) -> list[UnappliedKind]:
+    """Return what is listed of events that happened before a moment, whenever they came; by type and reason, as `unapplied_kinds`."""
+    found = []
+    with connection.cursor() as cursor:
+        for kind in unapplied_kinds():
+            cursor.execute(
+                """
+                SELECT count(DISTINCT number) FROM (
+                    SELECT number FROM metering_unappliedevent
+                    WHERE event_type = %s AND reason = %s AND timestamp < %s ORDER BY timestamp LIMIT %s
+                ) AS oldest
+                """,
+                [kind.event_type, kind.reason.value, moment, COUNTED_MAX + 1],
+            )
+            [count] = cursor.fetchone()
+            if count:
+                found.append(replace(kind, event_count=count))
+    return found
 
 
 def unapplied_kinds() -> list[UnappliedKind]:

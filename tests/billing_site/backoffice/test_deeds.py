@@ -1,5 +1,6 @@
 """What people do in the back office: each deed needs its permission, says its effect in numbers, and leaves actor and reason."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from invoicing.subscriptions.models import Subscription
 from invoicing.workflows.issue_invoice import issue_invoice
 from tests.billing_site.backoffice.conftest import AT
 from tests.factories import a_customer
+from tests.invoicing.closing.closing import AUGUST_MONTH, close
 
 pytestmark = pytest.mark.django_db
 
@@ -125,6 +127,26 @@ def test_a_bank_transfer_is_booked_once_with_reason(finance: Client, drafts: lis
     assert Payment.objects.get().amount == Money("31.50", "USD")
     assert newest_change(invoice) == "fiona: statement 31"
     assert sum(balance.amount.amount for balance in trial_balance()) == 0
+
+
+def test_money_from_before_the_invoice_is_refused_at_its_day_and_that_of_a_closed_month_says_where_it_is_booked(
+    finance: Client, drafts: list[Invoice]
+) -> None:
+    issue_invoice(invoice_id=drafts[0].pk, at=AT, actor="test", reason="test")
+    entered = {"reference": "TRF 1", "amount": "31.50", "reason": "statement 31"}
+    issued_on = Invoice.objects.get(pk=drafts[0].pk).issued_at.date()  # type: ignore[union-attr]
+
+    early = finance.post(
+        invoice_page("record_transfer", drafts[0]), {**entered, "received_date": issued_on - timedelta(days=1)}
+    )
+    assert "when the invoice was issued: enter that day" in early.context["form"].errors["received_date"][0]
+    assert not Payment.objects.exists()
+
+    close(AUGUST_MONTH, at=AT + timedelta(days=60))
+    done = finance.post(
+        invoice_page("record_transfer", drafts[0]), {**entered, "received_date": issued_on}, follow=True
+    )
+    assert "August 2026 is closed: it is booked on 1 September 2026." in done.content.decode()
 
 
 @pytest.mark.parametrize("amount", ["31.51", "0", "-1", "1.005", "NaN", "Infinity", "1e3000", "ten", ""])

@@ -27,6 +27,7 @@ from invoicing.workflows.close_month import Checklist, NotReady, checklist_of, c
 from invoicing.workflows.close_package import package_of
 from invoicing.workflows.run_billing import draft_billing
 from invoicing.workflows.verify import verify, verify_chains
+from metering.rollup import roll_up
 from tests.factories import AUGUST, SEPTEMBER, a_customer, a_subscription, settle_constraints, use
 from tests.invoicing.closing.closing import AUGUST_MONTH, SEPTEMBER_MONTH, WHY, close, reopen
 from tests.invoicing.crediting import credited
@@ -145,6 +146,29 @@ def test_months_are_closed_in_order_when_they_are_over_and_with_a_reason() -> No
     close_month(month=AUGUST_MONTH, digest=august.digest, at=SEPTEMBER, **WHY)
     states = {str(one.month): one.word for one in month_states(at=OCTOBER)}
     assert states == {"2026-08": "closed", "2026-09": "to close", "2026-10": "running"}
+
+
+def test_an_event_of_the_month_that_no_meter_counts_holds_its_close_back_however_late_it_came() -> None:
+    a_quarter()
+    use("cust_acme", "1", at=AUGUST + timedelta(days=3), event_type="nobody.counts")
+    use("cust_acme", "1", at=AUGUST + timedelta(days=4), key="twice")
+    use("cust_acme", "2", at=AUGUST + timedelta(days=4), key="twice")
+    use("cust_acme", "1", at=SEPTEMBER + timedelta(days=4), key="again")
+    use("cust_acme", "2", at=SEPTEMBER + timedelta(days=4), key="again")
+    use("cust_acme", "1", at=SEPTEMBER, event_type="nobody.counts")
+    roll_up()
+
+    august = {one.checked.name: one.checked.found for one in checklist_of(month=AUGUST_MONTH, at=AT).checks}
+    september = {one.checked.name: one.checked.found for one in checklist_of(month=SEPTEMBER_MONTH, at=OCTOBER).checks}
+
+    assert august["usage_read"] == (
+        "1 event of nobody.counts: no meter counts this event type",
+        "1 event of another content than accepted before",
+    )
+    assert september["usage_read"] == (
+        "2 events of nobody.counts: no meter counts this event type",
+        "2 events of another content than accepted before",
+    )
 
 
 def test_books_that_do_not_agree_are_mended_and_nobody_signs_them_off() -> None:

@@ -13,6 +13,7 @@ from invoicing.payments.intake import dismiss_notice, sweep_notices
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeNotice
 from invoicing.payments.patience import GAPS
 from invoicing.workflows.follow_stripe import follow_invoice, follow_notice, sweep_open_invoices
+from invoicing.workflows.reissue_invoice import reissue_invoice
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.workflows.write_off_invoice import take_back_write_off, write_off_invoice
 from invoicing.write_offs.models import Recovery
@@ -298,6 +299,18 @@ def test_what_is_written_off_and_paid_in_part_by_transfer_is_void_at_stripe_whic
     run_queued_jobs()
 
     assert [remote_invoices(one)[0]["status"] for one in (invoice, other)] == ["void", "open"]
+
+
+def test_what_is_declared_void_here_is_no_news_from_stripe(sandbox, listener):
+    invoice = an_issued_invoice(a_card_customer(card=""))
+    run_queued_jobs()
+    reissue_invoice(invoice_id=invoice.pk, at=now(), actor="ann", reason="another price")
+    run_queued_jobs()
+    (voided,) = deliver(sandbox, listener)
+    run_queued_jobs()
+
+    assert remote_invoices(invoice)[0]["status"] == "void"
+    assert outcome_of(voided.event_id) == "nothing to do: it is void at Stripe since it was declared void here"
 
 
 def test_an_invoice_voided_at_stripe_waits_for_people(sandbox, listener):
