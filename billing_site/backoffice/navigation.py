@@ -6,6 +6,9 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
+# The group that is never folded.
+WORK = "Work"
+
 
 @dataclass(frozen=True)
 class Item:
@@ -21,9 +24,10 @@ def _list(title: str, icon: str, app: str, model: str) -> Item:
     return Item(title, icon, f"{app}_{model}_changelist", f"{app}.view_{model}")
 
 
+# In the order of a day: what waits for somebody, what is sent and paid, what is chased; what is set up once stands last.
 GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
     (
-        "Work",
+        WORK,
         (
             Item("Needs you", "inbox", "index"),
             _list("Approvals", "approval", "invoicing", "approval"),
@@ -32,73 +36,29 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         ),
     ),
     (
-        "Customers and contracts",
-        (
-            _list("Customers", "groups", "invoicing", "customer"),
-            _list("Subscriptions", "event_repeat", "invoicing", "subscription"),
-            _list("Subscriptions at Stripe", "sync_alt", "invoicing", "stripesubscription"),
-            _list("Contradicting subscriptions", "sync_problem", "invoicing", "subscriptionmismatch"),
-            _list("Plans", "sell", "invoicing", "plan"),
-            _list("Coupons", "confirmation_number", "invoicing", "coupon"),
-            _list("Discounts", "percent", "invoicing", "discount"),
-            _list("Credit grants", "savings", "invoicing", "creditgrant"),
-            _list("Top-ups", "add_card", "invoicing", "topup"),
-            _list("Top-up rules", "autorenew", "invoicing", "topuprule"),
-            _list("Progressive thresholds", "speed", "invoicing", "progressivethreshold"),
-            _list("What if", "query_stats", "invoicing", "whatif"),
-            Item("Who is on which version", "lists", "invoicing_plan_in_force", "invoicing.view_plan"),
-            _list("Bulk migrations", "move_group", "invoicing", "planmigration"),
-            _list("Products", "category", "invoicing", "product"),
-        ),
-    ),
-    (
-        "Spend",
-        (
-            _list("Budgets and limits", "savings", "invoicing", "budget"),
-            _list("Spend notices", "notifications", "invoicing", "spendnotice"),
-            _list("Unusual usage", "troubleshoot", "invoicing", "usageanomaly"),
-            _list("Spend this period", "monitoring", "invoicing", "spendwatch"),
-        ),
-    ),
-    (
-        "Usage",
-        (
-            _list("Meters", "speed", "metering", "meter"),
-            _list("Usage events", "data_object", "metering", "usageevent"),
-            _list("Events in no window", "filter_alt_off", "metering", "unappliedevent"),
-            _list("Contradicting events", "compare_arrows", "metering", "eventconflict"),
-            Item(
-                "Late-event desk", "history_toggle_off", "invoicing_late_usage_desk", "invoicing.view_usagecorrection"
-            ),
-            _list("Usage corrections", "rule", "invoicing", "usagecorrection"),
-            _list("Settled by Stripe", "cloud_upload", "invoicing", "meterreporting"),
-            _list("Reports to Stripe", "outbox", "invoicing", "meterreport"),
-            _list("Repair cases", "build", "invoicing", "repaircase"),
-            _list("Backfills", "upload_file", "invoicing", "backfill"),
-            _list("Dead letters", "drafts", "metering", "deadletter"),
-            _list("Archived days", "inventory_2", "metering", "eventarchive"),
-        ),
-    ),
-    (
-        "Invoices and money",
+        "Invoices",
         (
             _list("Invoices", "receipt_long", "invoicing", "invoice"),
+            _list("Held invoices", "front_hand", "invoicing", "invoicehold"),
+            _list("Proposed runs", "draw", "invoicing", "runproposal"),
+            _list("Billing runs", "playlist_play", "invoicing", "billingrun"),
             _list("Credit notes", "receipt", "invoicing", "creditnote"),
             _list("Write-offs", "money_off", "invoicing", "writeoff"),
-            _list("Held invoices", "front_hand", "invoicing", "invoicehold"),
+            _list("Documents not printed", "print_disabled", "invoicing", "renderingfailure"),
             Item("Checks before issue", "fact_check", "invoicing_gate_checks", "invoicing.view_invoicehold"),
             _list("Approval limits", "group", "invoicing", "approvallimit"),
+        ),
+    ),
+    (
+        "Money in",
+        (
             _list("Payments", "payments", "invoicing", "payment"),
+            _list("Payment failures", "credit_card_off", "invoicing", "paymentfailure"),
+            _list("Disputed payments", "gavel", "invoicing", "dispute"),
             _list("Bank lines", "account_balance_wallet", "invoicing", "bankline"),
             _list("Bank statements", "description", "invoicing", "bankstatement"),
             _list("Identified bank lines", "rule", "invoicing", "bankallocation"),
             Item("Bank and books", "balance", "invoicing_bank_reconciliation", "invoicing.view_bankstatement"),
-            _list("Disputed payments", "gavel", "invoicing", "dispute"),
-            _list("Payment failures", "credit_card_off", "invoicing", "paymentfailure"),
-            _list("Pushes to Stripe", "upload", "invoicing", "pushintent"),
-            Item("Stripe", "cell_tower", "invoicing_stripe_status", "invoicing.view_outage"),
-            _list("Proposed runs", "draw", "invoicing", "runproposal"),
-            _list("Billing runs", "playlist_play", "invoicing", "billingrun"),
         ),
     ),
     (
@@ -107,11 +67,87 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             _list("Cases", "notifications_active", "dunning", "dunningcase"),
             Item("Who gets what tomorrow", "upcoming", "dunning_dunningcase_rehearsal", "dunning.view_dunningcase"),
             Item("Figures", "monitoring", "dunning_dunningcase_figures", "dunning.view_dunningcase"),
+            _list("Notices", "outgoing_mail", "dunning", "notice"),
+            _list("Addresses not written to", "unsubscribe", "dunning", "blockedaddress"),
+            _list("Templates of notices", "edit_note", "dunning", "noticetemplate"),
+            _list("Versions of templates", "history_edu", "dunning", "templateversion"),
             _list("Policies", "stairs", "dunning", "policyversion"),
             _list("Who by which policy", "rule", "dunning", "policyassignment"),
-            _list("Notices", "outgoing_mail", "dunning", "notice"),
-            _list("Templates of notices", "edit_note", "dunning", "noticetemplate"),
-            _list("Addresses not written to", "unsubscribe", "dunning", "blockedaddress"),
+        ),
+    ),
+    (
+        "Customers",
+        (
+            _list("Customers", "groups", "invoicing", "customer"),
+            _list("Subscriptions", "event_repeat", "invoicing", "subscription"),
+            _list("Discounts", "percent", "invoicing", "discount"),
+            _list("Credit grants", "savings", "invoicing", "creditgrant"),
+            _list("Top-ups", "add_card", "invoicing", "topup"),
+            _list("Top-up rules", "autorenew", "invoicing", "topuprule"),
+            _list("Progressive thresholds", "speed", "invoicing", "progressivethreshold"),
+            _list("Budgets and limits", "savings", "invoicing", "budget"),
+            _list("Spend this period", "monitoring", "invoicing", "spendwatch"),
+            _list("Spend notices", "notifications", "invoicing", "spendnotice"),
+            _list("Unusual usage", "troubleshoot", "invoicing", "usageanomaly"),
+        ),
+    ),
+    (
+        "Usage",
+        (
+            _list("Usage events", "data_object", "metering", "usageevent"),
+            Item(
+                "Late-event desk", "history_toggle_off", "invoicing_late_usage_desk", "invoicing.view_usagecorrection"
+            ),
+            _list("Events in no window", "filter_alt_off", "metering", "unappliedevent"),
+            _list("Contradicting events", "compare_arrows", "metering", "eventconflict"),
+            _list("Dead letters", "drafts", "metering", "deadletter"),
+            _list("Usage corrections", "rule", "invoicing", "usagecorrection"),
+            _list("Backfills", "upload_file", "invoicing", "backfill"),
+            _list("Meters", "speed", "metering", "meter"),
+            _list("Usage by hour", "view_timeline", "metering", "usagewindow"),
+            _list("Archived days", "inventory_2", "metering", "eventarchive"),
+        ),
+    ),
+    (
+        "Month and books",
+        (
+            _list("Months", "calendar_month", "invoicing", "monthclose"),
+            _list("Journal", "menu_book", "invoicing", "journalentry"),
+            _list("Accounts", "account_tree", "invoicing", "account"),
+            _list("Lines that rate otherwise", "difference", "invoicing", "reratingfinding"),
+            _list("Nightly re-rating", "nights_stay", "invoicing", "reratingrun"),
+            _list("Anchors", "anchor", "invoicing", "anchor"),
+        ),
+    ),
+    (
+        "Reports",
+        (
+            Item("Aged receivables", "hourglass_bottom", "backoffice_aged_receivables", "invoicing.view_posting"),
+            Item("Open invoices", "pending", "backoffice_open_invoices", "invoicing.view_posting"),
+            Item("Customer statement", "contact_page", "backoffice_statement", "invoicing.view_posting"),
+            Item("Trial balance", "balance", "backoffice_trial_balance", "invoicing.view_posting"),
+            Item("Account movements", "swap_vert", "backoffice_account_movements", "invoicing.view_posting"),
+            Item("General ledger", "receipt", "backoffice_general_ledger", "invoicing.view_posting"),
+            Item("Deferred revenue", "event_upcoming", "backoffice_deferred_revenue", "invoicing.view_posting"),
+            Item("Recurring revenue", "autorenew", "backoffice_mrr", "invoicing.view_posting"),
+            Item("Recurring by customer", "person_search", "backoffice_mrr_by_customer", "invoicing.view_posting"),
+            Item("Tax report", "request_quote", "backoffice_tax", "invoicing.view_posting"),
+            Item("EC sales list", "euro", "backoffice_ec_sales_list", "invoicing.view_posting"),
+            Item("Journal export", "download", "backoffice_journal_export", "invoicing.view_posting"),
+            _list("Account mapping", "compare_arrows", "invoicing", "accountmapping"),
+        ),
+    ),
+    (
+        "Plans and prices",
+        (
+            _list("Plans", "sell", "invoicing", "plan"),
+            _list("Versions of plans", "layers", "invoicing", "planversion"),
+            _list("Prices", "price_change", "invoicing", "price"),
+            _list("Products", "category", "invoicing", "product"),
+            _list("Coupons", "confirmation_number", "invoicing", "coupon"),
+            _list("What if", "query_stats", "invoicing", "whatif"),
+            Item("Who is on which version", "lists", "invoicing_plan_in_force", "invoicing.view_plan"),
+            _list("Bulk migrations", "move_group", "invoicing", "planmigration"),
         ),
     ),
     (
@@ -127,44 +163,33 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         ),
     ),
     (
-        "Books",
+        "Stripe",
         (
-            _list("Months", "calendar_month", "invoicing", "monthclose"),
-            _list("Journal", "menu_book", "invoicing", "journalentry"),
-            _list("Accounts", "account_tree", "invoicing", "account"),
-            _list("Documents not printed", "print_disabled", "invoicing", "renderingfailure"),
-            _list("Anchors", "anchor", "invoicing", "anchor"),
-            _list("Lines that rate otherwise", "difference", "invoicing", "reratingfinding"),
-            _list("Nightly re-rating", "nights_stay", "invoicing", "reratingrun"),
-        ),
-    ),
-    (
-        "Reports",
-        (
-            Item("Trial balance", "balance", "backoffice_trial_balance", "invoicing.view_posting"),
-            Item("Account movements", "swap_vert", "backoffice_account_movements", "invoicing.view_posting"),
-            Item("General ledger", "receipt", "backoffice_general_ledger", "invoicing.view_posting"),
-            Item("Aged receivables", "hourglass_bottom", "backoffice_aged_receivables", "invoicing.view_posting"),
-            Item("Open invoices", "pending", "backoffice_open_invoices", "invoicing.view_posting"),
-            Item("Customer statement", "contact_page", "backoffice_statement", "invoicing.view_posting"),
-            Item("Deferred revenue", "event_upcoming", "backoffice_deferred_revenue", "invoicing.view_posting"),
-            Item("Tax report", "request_quote", "backoffice_tax", "invoicing.view_posting"),
-            Item("EC sales list", "euro", "backoffice_ec_sales_list", "invoicing.view_posting"),
-            Item("Recurring revenue", "autorenew", "backoffice_mrr", "invoicing.view_posting"),
-            Item("Recurring by customer", "person_search", "backoffice_mrr_by_customer", "invoicing.view_posting"),
-            Item("Journal export", "download", "backoffice_journal_export", "invoicing.view_posting"),
-            _list("Account mapping", "compare_arrows", "invoicing", "accountmapping"),
+            Item("Stripe", "cell_tower", "invoicing_stripe_status", "invoicing.view_outage"),
+            _list("Pushes to Stripe", "upload", "invoicing", "pushintent"),
+            _list("Stripe notices", "webhook", "invoicing", "stripenotice"),
+            _list("Outages", "cloud_off", "invoicing", "outage"),
+            _list("Repair cases", "build", "invoicing", "repaircase"),
+            _list("Settled by Stripe", "cloud_upload", "invoicing", "meterreporting"),
+            _list("Reports to Stripe", "outbox", "invoicing", "meterreport"),
+            _list("Contradicting subscriptions", "sync_problem", "invoicing", "subscriptionmismatch"),
+            _list("Subscriptions at Stripe", "sync_alt", "invoicing", "stripesubscription"),
+            _list("Mirror: invoices", "sync_alt", "djstripe", "invoice"),
+            _list("Mirror: customers", "sync_alt", "djstripe", "customer"),
+            _list("Mirror: payment intents", "sync_alt", "djstripe", "paymentintent"),
+            _list("Mirror: charges", "sync_alt", "djstripe", "charge"),
+            _list("Mirror: payment methods", "sync_alt", "djstripe", "paymentmethod"),
+            _list("Mirror: balance", "sync_alt", "djstripe", "balancetransaction"),
         ),
     ),
     (
         "System",
         (
-            _list("Stripe notices", "webhook", "invoicing", "stripenotice"),
-            _list("Jobs waiting", "pending_actions", "django_q", "ormq"),
             _list("Jobs that failed", "error", "django_q", "failure"),
+            _list("Jobs waiting", "pending_actions", "django_q", "ormq"),
+            _list("Jobs that are done", "task_alt", "django_q", "success"),
             _list("Job schedule", "schedule", "django_q", "schedule"),
             _list("API keys", "key", "api", "apikey"),
-            _list("Stripe mirror", "sync_alt", "djstripe", "invoice"),
             _list("People", "person", "auth", "user"),
             _list("Roles", "shield_person", "auth", "group"),
         ),
@@ -179,20 +204,22 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         allowed = [item for item in items if not item.permission or request.user.has_perm(item.permission)]
         entries = [entry for item in allowed for entry in _entry(item)]
         if entries:
-            groups.append({"title": title, "items": entries})
+            groups.append({"title": title, "items": entries, "is_open": title == WORK})
     return _with_the_present_one(groups, path=request.path)
 
 
 def _with_the_present_one(groups: list[dict[str, Any]], *, path: str) -> list[dict[str, Any]]:
-    """Mark the entry whose address is the longest beginning of the page's own; the index only on itself."""
+    """Mark the entry whose address is the longest beginning of the page's own, and open its group; the index only on itself."""
     index = reverse("admin:index")
     entries = [entry for group in groups for entry in group["items"]]
     matching = [
         one["link"] for one in entries if path == one["link"] or (one["link"] != index and path.startswith(one["link"]))
     ]
     present = max(matching, key=len, default="")
-    for entry in entries:
-        entry["active"] = entry["link"] == present
+    for group in groups:
+        for entry in group["items"]:
+            entry["active"] = entry["link"] == present
+            group["is_open"] |= entry["active"]
     return groups
 
 

@@ -110,7 +110,20 @@
     var place = toggle.closest(".bo-scroll");
     if (place) { delete place.dataset.width; fit(place); }
   });
-  /* The sidebar has some fifty links: the first stop of the tab key leads past them. */
+  /* Groups of the sidebar that were opened or folded by hand stay so from page to page; that of the page is always open. */
+  function menu() {
+    var kept = {};
+    try { kept = JSON.parse(localStorage.getItem("bo-menu") || "{}") || {}; } catch (refused) { kept = {}; }
+    Array.prototype.forEach.call(document.querySelectorAll(".bo-menu details[data-menu]"), function (group) {
+      var name = group.dataset.menu;
+      if (name in kept && !group.querySelector(".active")) { group.open = kept[name]; }
+      group.firstElementChild.addEventListener("click", function () {
+        kept[name] = !group.open;
+        try { localStorage.setItem("bo-menu", JSON.stringify(kept)); } catch (refused) { /* Then it is not kept. */ }
+      });
+    });
+  }
+  /* The sidebar has many links: the first stop of the tab key leads past them. */
   function skip() {
     var main = document.getElementById("main");
     if (!main) { return; }
@@ -121,6 +134,6 @@
     main.tabIndex = -1;
     document.body.insertBefore(door, document.body.firstChild);
   }
-  document.addEventListener("DOMContentLoaded", function () { skip(); localise(document); watch(document); });
+  document.addEventListener("DOMContentLoaded", function () { skip(); menu(); localise(document); watch(document); });
   document.addEventListener("htmx:afterSwap", function (event) { localise(event.target); watch(event.target); });
 })();

@@ -33,6 +33,19 @@ def test_every_entry_of_the_sidebar_leads_somewhere(administrator: Client) -> No
             assert administrator.get(reverse(f"admin:{item.view}")).status_code == 200, item.title
 
 
+def test_every_list_is_in_the_sidebar_once_and_only_its_own_group_is_unfolded(administrator: Client) -> None:
+    views = [item.view for _, items in GROUPS for item in items]
+    lists = {f"{model._meta.app_label}_{model._meta.model_name}_changelist" for model in admin.site._registry}
+
+    assert lists - set(views) == set() and len(views) == len(set(views))
+    assert len({title for title, _ in GROUPS}) == len(GROUPS), "folded groups are kept by their titles"
+    page = administrator.get(reverse("admin:dunning_notice_changelist")).content.decode()
+    unfolded = re.findall(r'<details open data-menu="([^"]+)">', page)
+    assert unfolded == ["Work", "Dunning"] and page.count("data-menu=") == len(GROUPS)
+    for view in views:
+        assert f'href="{reverse(f"admin:{view}")}"' in page, view
+
+
 def test_every_list_opens_when_it_is_empty_and_finds_nothing_when_asked(administrator: Client) -> None:
     for model, model_admin in admin.site._registry.items():
         page = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
