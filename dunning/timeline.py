@@ -6,10 +6,11 @@ from datetime import datetime
 
 from django.db.models import Q
 
+from billing_site.kernel.words import counted
 from dunning.arrangements.models import Hold
 from dunning.cases.models import DunningCase
 from dunning.core.case_life import CaseState, state_words
-from dunning.core.retries import DECLINE_WORDS, decline_kind
+from dunning.core.retries import DECLINE_WORDS, decline_kind, refusal_words
 from dunning.notices.models import Notice
 from invoicing.invoices.models import Objection
 from invoicing.invoices.printed_text import money_text
@@ -49,8 +50,9 @@ def _moves(case: DunningCase) -> Iterator[Told]:
 def _steps(case: DunningCase) -> Iterator[Told]:
     for step in case.steps.order_by("number"):
         text = f"Day {step.day}: {step.get_act_display()}, over {money_text(money=step.amount)}"
-        late = f"; {step.delay_days} days later than planned" if step.delay_days else ""
-        yield Told(step.done_at, step.outcome, text + late, step.actor, step.why)
+        days = f"{step.delay_days} {counted('day', step.delay_days)}"
+        late = f"What follows is {days} later than the policy has it." if step.delay_days else ""
+        yield Told(step.done_at, step.outcome, text, step.actor, " ".join(filter(None, (step.why, late))))
 
 
 def _money(case: DunningCase) -> Iterator[Told]:
@@ -62,14 +64,15 @@ def _money(case: DunningCase) -> Iterator[Told]:
         yield Told(
             failure.occurred_at,
             "refused",
-            f"{failure.code.replace('_', ' ')}: {DECLINE_WORDS[decline_kind(failure.code)]}",
+            f"A charge was refused: {refusal_words(failure.code)}",
+            reason=f"{DECLINE_WORDS[decline_kind(failure.code)].capitalize()}.",
         )
     attempts = ChargeAttempt.objects.filter(invoice__customer=case.customer, planned_at__gte=case.opened_at)
     for attempt in attempts:
         yield Told(
             attempt.planned_at,
             attempt.status,
-            f"Another attempt to charge: {attempt.outcome or 'waits'}",
+            f"Another attempt to charge: {_outcome_words(attempt.outcome) or 'waits'}",
             attempt.actor,
             attempt.reason,
         )
@@ -77,6 +80,12 @@ def _money(case: DunningCase) -> Iterator[Told]:
         "invoice"
     ):
         yield Told(payment.received_at, "paid", f"{money_text(money=payment.amount)} came for {payment.invoice}")
+
+
+def _outcome_words(outcome: str) -> str:
+    """Return what became of an attempt; a refusal begins with its code."""
+    code, colon, message = outcome.partition(": ")
+    return f"{refusal_words(code)}{colon}{message}" if "_" in code and " " not in code else outcome
 
 
 def _arrangements(case: DunningCase) -> Iterator[Told]:

@@ -29,7 +29,9 @@ from billing_site.portal.queries.invoices import invoice_list, invoice_row
 from billing_site.portal.queries.notices import notice_list, notice_of, overdue_bar
 from billing_site.portal.queries.parts import part_page, part_rows
 from dunning.arrangements.queries import objected_to
+from dunning.notices.queries import language_for
 from invoicing.checker import CHECKER
+from invoicing.core.languages import language_of
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.customers.portal_links import opened_link
 from invoicing.customers.queries import customer_by_key
@@ -323,7 +325,11 @@ def _page(
     seller = customer.legal_entity if customer else first_entity()
     # Only who is signed in is told: to others nothing of it is of use.
     beside = (
-        {"outage": _outage_told(customer), "overdue": overdue_bar(customer=customer, at=clock.now())}
+        {
+            "outage": _outage_told(customer),
+            "overdue": overdue_bar(customer=customer, at=clock.now()),
+            "language": language_of(code=language_for(customer=customer)),
+        }
         if customer
         else {}
     )

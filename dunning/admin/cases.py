@@ -45,6 +45,7 @@ from dunning.cases.operations import hand_over, steps_to_come
 from dunning.core.case_life import LIVE, CaseState, state_words
 from dunning.core.notice_kinds import KIND_WORDS, NoticeKind
 from dunning.core.policy import ACT_WORDS
+from dunning.core.retries import refusal_words
 from dunning.hearing import cases_never_told
 from dunning.rehearsal import grave_count, rehearse, tomorrow_ends, words_of
 from dunning.timeline import timeline_of
@@ -200,7 +201,7 @@ class DunningCaseAdmin(ReadOnlyAdmin):
             row=case,
             word=_word(case),
             late=owed(debts, currency=case.customer.currency),
-            debts=debts,
+            debts=[(debt, refusal_words(debt.refusal) if debt.refusal else "") for debt in debts],
             ahead=[
                 (one, ACT_WORDS[one.step.act], KIND_WORDS[one.step.notice] if one.step.notice else "")
                 for one in steps_to_come(case=case)

@@ -1,5 +1,8 @@
 """Notices in the admin: the log of what customers were told, word by word, and what waits for somebody."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -28,6 +31,55 @@ TONES = {
     NoticeState.SENT: GREEN,
     NoticeState.NOT_NEEDED: GREY,
     NoticeState.UNDELIVERABLE: RED,
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What may be decided about a notice that waits for somebody: the deed, and what the page says of it."""
+
+    deed: Callable[..., Notice]
+    title: str
+    effect: Callable[[Notice], str]
+    done: str
+    submit: str
+    # Said where nobody knows whether it was sent.
+    warning: str = ""
+    is_dangerous: bool = False
+
+
+DECISIONS = {
+    "send-again": Decision(
+        deed=send_again,
+        title="Send again",
+        effect=lambda notice: (
+            f"The invoices are read again, and {notice.customer} is told what is open then, at"
+            f" {notice.customer.email or 'no address: enter one first'}. Where nothing is owed any more, nothing is sent."
+        ),
+        done="It is planned anew, and sent in a moment if it is still needed.",
+        submit="Send it again",
+        warning="It may have been sent before: then the customer gets it twice.",
+    ),
+    "was-sent": Decision(
+        deed=say_it_was_sent,
+        title="It was sent",
+        effect=lambda notice: (
+            f"Look for the message id {notice.message_id} in the log of your mail server or provider."
+            " The notice counts as sent from then on."
+        ),
+        done="It counts as sent.",
+        submit="It was sent",
+    ),
+    "drop": Decision(
+        deed=drop_notice,
+        title="Do not send",
+        effect=lambda notice: (
+            f"{notice.customer} is not told this; what follows is up to whoever decides about the case."
+        ),
+        done="It is not sent.",
+        submit="Do not send it",
+        is_dangerous=True,
+    ),
 }
 
 
@@ -112,14 +164,13 @@ class NoticeAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[Any]:
         """Add the pages of what may be decided."""
-        pages = (("send-again", self.send_again), ("was-sent", self.was_sent), ("drop", self.drop))
         return [
             path(
                 f"<int:object_id>/{name}/",
-                self.admin_site.admin_view(view),
+                self.admin_site.admin_view(partial(self.decide, decision=decision)),
                 name=f"dunning_notice_{name.replace('-', '_')}",
             )
-            for name, view in pages
+            for name, decision in DECISIONS.items()
         ] + super().get_urls()
 
     def change_view(
@@ -145,53 +196,21 @@ class NoticeAdmin(ReadOnlyAdmin):
         )
         return TemplateResponse(request, "backoffice/notice.html", context)
 
-    def send_again(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Plan a notice anew."""
+    def decide(self, request: HttpRequest, object_id: int, *, decision: Decision) -> HttpResponse:
+        """Ask why, then do what is decided about a notice."""
         notice: Notice = self.row_or_404(request, str(object_id))
         return confirm_with_reason(
             request,
             admin=self,
             row=notice,
             permission=DECIDE,
-            deed=lambda **who: send_again(notice_id=notice.pk, at=now(), **who),
-            done=lambda _: "It is planned anew, and sent in a moment if it is still needed.",
-            title=f"Send again: {notice}",
-            effect=f"The invoices are read again, and {notice.customer} is told what is open then, at {notice.customer.email or 'no address: enter one first'}. Where nothing is owed any more, nothing is sent.",
-            warnings=["It may have been sent before: then the customer gets it twice."]
-            if notice.state == NoticeState.SENDING
-            else [],
-            submit="Send it again",
-        )
-
-    def was_sent(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Say that a notice of which nobody knew it was sent."""
-        notice: Notice = self.row_or_404(request, str(object_id))
-        return confirm_with_reason(
-            request,
-            admin=self,
-            row=notice,
-            permission=DECIDE,
-            deed=lambda **who: say_it_was_sent(notice_id=notice.pk, at=now(), **who),
-            done=lambda _: "It counts as sent.",
-            title=f"It was sent: {notice}",
-            effect=f"Look for the message id {notice.message_id} in the log of your mail server or provider. The notice counts as sent from then on.",
-            submit="It was sent",
-        )
-
-    def drop(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Do not send a notice any more."""
-        notice: Notice = self.row_or_404(request, str(object_id))
-        return confirm_with_reason(
-            request,
-            admin=self,
-            row=notice,
-            permission=DECIDE,
-            deed=lambda **who: drop_notice(notice_id=notice.pk, at=now(), **who),
-            done=lambda _: "It is not sent.",
-            title=f"Do not send: {notice}",
-            effect=f"{notice.customer} is not told this; what follows is up to whoever decides about the case.",
-            submit="Do not send it",
-            dangerous=True,
+            deed=lambda **who: decision.deed(notice_id=notice.pk, at=now(), **who),
+            done=lambda _: decision.done,
+            title=f"{decision.title}: {notice}",
+            effect=decision.effect(notice),
+            warnings=[decision.warning] if decision.warning and notice.state == NoticeState.SENDING else [],
+            submit=decision.submit,
+            dangerous=decision.is_dangerous,
         )
 
 

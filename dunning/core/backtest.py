@@ -1,7 +1,7 @@
 """What a policy would have done: the steps that it takes over recorded facts, worked out from moment to moment, without a clock or a database.
 
-The facts are taken as they were: what was paid is paid at its moment, whoever was reminded before. Money on account, and cards that were never
-charged, keep the sweep waiting, and are no part of this.
+The facts are taken as they were: what was paid is paid at its moment, whoever was reminded before. Money on account, cards that were never
+charged, and mails that did not arrive keep the sweep waiting, and are no part of this.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -39,6 +39,33 @@ _KINDS = {
         "processing_error", "issuer_not_available", "try_again_later", "reenter_transaction", "approve_with_id", "lock_timeout",
     ),
 }  # fmt: skip
+# What staff read of a code (docs.stripe.com/declines/codes); what is not here is written as it is, without its underscores.
+_WORDS = {
+    "authentication_required": "the bank wants the customer to confirm the payment (3-D Secure)",
+    "insufficient_funds": "not enough money in the account",
+    "expired_card": "the card has expired",
+    "stolen_card": "the card was reported as stolen",
+    "lost_card": "the card was reported as lost",
+    "pickup_card": "the card is to be kept by whoever gets it",
+    "fraudulent": "Stripe takes the payment for fraud",
+    "generic_decline": "declined without a reason",
+    "card_declined": "declined without a reason",
+    "do_not_honor": "declined without a reason",
+    "card_not_supported": "the card does not allow this kind of payment",
+    "currency_not_supported": "the card does not allow this currency",
+    "transaction_not_allowed": "the card does not allow this payment",
+    "restricted_card": "the card may not be used for this",
+    "card_velocity_exceeded": "the limit of the card is reached",
+    "withdrawal_count_limit_exceeded": "the limit of the card is reached",
+    "processing_error": "the bank had a technical problem",
+    "issuer_not_available": "the bank could not be reached",
+    "try_again_later": "the bank asks to try again later",
+    "reenter_transaction": "the bank asks to try again",
+    "incorrect_cvc": "the security code is not correct",
+    "invalid_cvc": "the security code is not correct",
+    "incorrect_number": "the card number is not correct",
+    "invalid_number": "the card number is not correct",
+}
 _KIND_OF = {code: kind for kind, codes in _KINDS.items() for code in codes}
 _SOON = (timedelta(hours=1), timedelta(hours=6), timedelta(hours=24), timedelta(hours=72))
 _LATER = (3, 4, 5, 7)
@@ -59,6 +86,11 @@ class Refusal:
 def decline_kind(code: str) -> DeclineKind:
     """Return what a decline code means for another attempt; one that nobody knows is tried again after days."""
     return _KIND_OF.get(code, DeclineKind.LATER)
+
+
+def refusal_words(code: str) -> str:
+    """Return why a charge was refused, as staff read it."""
+    return _WORDS.get(code, code.replace("_", " "))
 
 
 def next_try(*, refusal: Refusal, zone: ZoneInfo) -> datetime | None:

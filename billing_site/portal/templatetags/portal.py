@@ -2,16 +2,20 @@
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import template
+from django.template import Context
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from moneyed import Money
 
 from billing_site.kernel.money import exponent
 from billing_site.kernel.words import counted
+from billing_site.portal.phrases import phrase
 from billing_site.portal.queries.usage import DailyUsage
+from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.spans import date_text, period_text
 from invoicing.invoices.printed_text import amount_text, quantity_text
 
@@ -75,15 +79,27 @@ def through(first: date, last: date) -> str:
 @register.filter
 def moment(at: datetime, zone: ZoneInfo) -> SafeString:
     """Write a time where the customer is, with the zone beside it and UTC on hover."""
+    return when(at, zone, ENGLISH)
+
+
+@register.simple_tag
+def when(at: datetime, zone: ZoneInfo, language: Language) -> SafeString:
+    """Write a time where the customer is, as `moment` does, in its language."""
     local, utc = at.astimezone(zone), at.astimezone(UTC)
     return format_html(
         '<time datetime="{}" title="{} UTC">{}, {} {}</time>',
         utc.isoformat(timespec="seconds"),
         f"{utc:%Y-%m-%d %H:%M:%S}",
-        date_text(day=local.date()),
+        date_text(day=local.date(), language=language),
         f"{local:%H:%M}",
         zone_name(zone),
     )
+
+
+@register.simple_tag(takes_context=True)
+def say(context: Context, text: str, **values: Any) -> SafeString:
+    """Say a phrase in the language of the customer whose page it is."""
+    return phrase(text, language=context["language"], **values)
 
 
 @register.filter

@@ -1,9 +1,12 @@
 """What is overdue stands on every page of the portal, with until when and where to pay; notices that were sent can be read again."""
 
+import re
 from datetime import date
+from pathlib import Path
 
 import pytest
 
+from billing_site.portal.phrases import GERMAN
 from dunning.core.notice_kinds import NoticeKind
 from invoicing.payments.models import PushIntent
 from tests.billing_site.portal.conftest import NOW
@@ -83,3 +86,18 @@ def test_without_notices_the_page_says_what_will_stand_there(visit):
     page = text_of(visit("cust_acme").get("/portal/notices/").content.decode())
 
     assert "Nothing yet. What we write to you about your invoices stands here, too." in page
+
+
+def test_a_german_customer_reads_the_bar_and_its_notices_in_german(visit):
+    invoice = an_open_invoice(language="de")
+    notice = sent(planned(invoice, kind=NoticeKind.REMINDER, acts_on=date(2026, 8, 20)), at=NOW)
+    client = visit("cust_acme")
+
+    page = client.get("/portal/notices/").content.decode()
+    assert f"Eine Rechnung ist überfällig: 120,00 USD {invoice.number} (fällig am 15. Juli 2026)." in text_of(page)
+    assert "Bitte zahlen Sie vor dem 20. August 2026. Wie Sie zahlen können" in text_of(page)
+    assert 'lang="de"' in page and "<h1>Mitteilungen</h1>" in page
+    assert "Gesendet an" in text_of(client.get(f"/portal/notices/{notice.pk}/").content.decode())
+    german = (Path("templates/portal") / name for name in ("overdue.html", "notices.html", "notice.html"))
+    said = {text for file in german for text in re.findall(r'{% say "([^"]+)"', file.read_text())}
+    assert said == set(GERMAN), "each phrase has its words, and each word is said"

@@ -1,0 +1,53 @@
+"""What the portal says of what is owed, in the language of its customer: English phrases, and the words for each of them in others.
+
+The bar above every page and the pages of notices speak it, as the mails do that lead to them; the other pages are in English.
+"""
+
+from datetime import date
+from typing import Any
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from moneyed import Money
+
+from invoicing.core.languages import ENGLISH, Language
+from invoicing.core.spans import date_text
+from invoicing.invoices.printed_text import money_text
+
+GERMAN = {
+    "Overdue": "Überfällig",
+    "One invoice is overdue: {amount}": "Eine Rechnung ist überfällig: {amount}",
+    "{count} invoices are overdue: {amount}": "{count} Rechnungen sind überfällig: {amount}",
+    "due {day}": "fällig am {day}",
+    "and more": "und weitere",
+    "Please pay before {day}.": "Bitte zahlen Sie vor dem {day}.",
+    "Open it to see what to do.": "Öffnen Sie sie: dort steht, was zu tun ist.",
+    "Open an invoice to see what to do.": "Öffnen Sie eine Rechnung: dort steht, was zu tun ist.",
+    "Pay {amount}": "{amount} zahlen",
+    "See how to pay": "Wie Sie zahlen können",
+    "See what is open": "Was offen ist",
+    "Notices": "Mitteilungen",
+    "All notices": "Alle Mitteilungen",
+    "Nothing yet. What we write to you about your invoices stands here, too.": "Noch nichts. Was wir Ihnen zu Ihren Rechnungen schreiben, steht auch hier.",
+    "Pages of notices": "Seiten der Mitteilungen",
+    "Newer": "Neuere",
+    "Older": "Ältere",
+    "{first} to {last} of {count}": "{first} bis {last} von {count}",
+    "Sent to {address} on {when}.": "Gesendet an {address} am {when}.",
+}
+CATALOGUES = {"de": GERMAN}
+
+
+def phrase(text: str, *, language: Language, **values: Any) -> SafeString:
+    """Return a phrase in a language, its money and days written as there; what it is filled with is escaped."""
+    words = text if language == ENGLISH else CATALOGUES[language.code][text]
+    return format_html(words, **{key: _written(value, language) for key, value in values.items()})
+
+
+def _written(value: Any, language: Language) -> Any:
+    match value:
+        case Money():
+            return format_html('<span class="money">{}</span>', money_text(money=value, language=language))
+        case date():
+            return date_text(day=value, language=language)
+    return value
