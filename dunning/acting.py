@@ -15,11 +15,12 @@ from dunning.arrangements.queries import hold_of, objected_to, open_promise
 from dunning.cases.arrears import Debt, debts_of, figures_of, locked_debts, owed
 from dunning.cases.models import SWEEP, CaseStep, DunningCase, Outcome
 from dunning.cases.operations import is_chased, last_step, lock_case, move_case, replan, steps_to_come, wait
-from dunning.core.calendar import Planned, is_allowed, next_grave_day, plan_after
+from dunning.core.calendar import Planned, next_grave_day, plan_after
 from dunning.core.case_life import CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.policy import Act
 from dunning.core.retries import DeclineKind, decline_kind
+from dunning.due import why_not_now
 from dunning.fairness import fitting_kind, money_held, never_charged
 from dunning.hearing import why_not_told
 from dunning.telling import tell
@@ -97,13 +98,14 @@ def _wait_unless_due(case: DunningCase, *, at: datetime) -> None:
     """Raise Waits where the step that is due is not taken now."""
     if case.state != CaseState.OPEN or case.next_due_at is None or case.next_due_at > at:
         raise Waits("")
-    hold = hold_of(customer_id=case.customer_id, at=at)
-    if hold is not None:
-        raise Waits(f"held: {hold}")
-    if open_promise(case_id=case.pk) is not None:
-        raise Waits("the customer has promised to pay")
-    if not is_allowed(at=at, terms=case.policy.read, zone=ZoneInfo(case.customer.timezone)):
-        raise Waits("quiet hours, or a day off, where the customer is")
+    because = why_not_now(
+        case=case,
+        hold=hold_of(customer_id=case.customer_id, at=at),
+        is_promised=open_promise(case_id=case.pk) is not None,
+        at=at,
+    )
+    if because:
+        raise Waits(because)
     untold = why_not_told(case=case, at=at)
     if untold:
         raise Waits(untold)

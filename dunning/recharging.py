@@ -1,58 +1,124 @@
 """Charge cards again when it makes sense: by why the bank refused, and at once when the customer has given another card."""
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
-from dunning.arrangements.queries import hold_of, objected_to, open_promise
+from dunning.arrangements.queries import hold_of, holds_at, objected_to, open_promise, open_promises
+from dunning.cases.arrears import Debt, locked_debts
 from dunning.cases.models import SWEEP, DunningCase
 from dunning.cases.operations import lock_case
+from dunning.core.case_life import LIVE
 from dunning.core.retries import DECLINE_WORDS, Refusal, decline_kind, next_try
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
+from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.charging import plan_charge
-from invoicing.payments.models import PaymentFailure
+from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus
+
+# Says which other means of payment a customer has given since a refusal, "" for none.
+OtherCard = Callable[[Customer, PaymentFailure], str]
+
+
+def retries_due(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> dict[int, list[int]]:
+    """Return the invoices whose next try has come and is not planned yet, by their live case; the number of queries does not grow with them."""
+    refused = {
+        customer_id: [debt.invoice_id for debt in late if debt.refusal]
+        for customer_id, late in debts.items()
+        if any(debt.refusal for debt in late)
+    }
+    cases = DunningCase.objects.filter(state__in=LIVE, customer__in=refused).select_related("customer", "policy")
+    held = set(holds_at(at=at).filter(customer__in=refused).values_list("customer", flat=True))
+    promised = set(open_promises().values_list("case", flat=True))
+    going_on = [case for case in cases.order_by("pk") if case.customer_id not in held and case.pk not in promised]
+    numbers = [number for case in going_on for number in refused[case.customer_id]]
+    pushed = PushIntent.objects.filter(invoice__in=numbers, status=PushStatus.PUSHED)
+    chargeable = set(pushed.values_list("invoice", flat=True)) - objected_to(invoice_ids=numbers)
+    refusals = _refusals(chargeable, at=at)
+    another = _other_cards([case.customer_id for case in going_on])
+    tries = {
+        number: tried
+        for case in going_on
+        for number in refused[case.customer_id]
+        if number in chargeable
+        and (tried := _next_try(case, refusals[number], another(case.customer, refusals[number][-1]), at=at))
+    }
+    known = ChargeAttempt.objects.filter(reference__in=[reference for reference, _ in tries.values()])
+    planned = set(known.values_list("reference", flat=True))
+    found = {
+        case.pk: [one for one in refused[case.customer_id] if one in tries and tries[one][0] not in planned]
+        for case in going_on
+    }
+    return {case_id: invoice_ids for case_id, invoice_ids in found.items() if invoice_ids}
 
 
 def plan_retries(*, case_id: int, invoice_ids: Collection[int], at: datetime) -> int:
-    """Plan to charge late invoices of a live case again whose next try has come, each refusal once, also after its last step; returns how many are new or known."""
+    """Plan to charge late invoices of a live case again whose next try has come, each refusal once, also after its last step; returns how many are new or known.
+
+    What is late is read again, locked: what was paid meanwhile is not charged.
+    """
     with transaction.atomic():
         case = lock_case(case_id=case_id)
         if not case.is_live or _waits(case, at=at):
             return 0
         # The whole invoice would be charged, and a part of it is objected to.
         objected = objected_to(invoice_ids=invoice_ids)
-        return sum(_plan_retry(case, invoice_id, at=at) for invoice_id in invoice_ids if invoice_id not in objected)
+        late = [debt.invoice_id for debt in locked_debts(customer_id=case.customer_id, at=at)]
+        wanted = [number for number in late if number in invoice_ids and number not in objected]
+        refusals, another = _refusals(wanted, at=at), _other_cards([case.customer_id])
+        return sum(_plan_retry(case, number, refusals[number], another, at=at) for number in wanted)
 
 
 def _waits(case: DunningCase, *, at: datetime) -> bool:
     return hold_of(customer_id=case.customer_id, at=at) is not None or open_promise(case_id=case.pk) is not None
 
 
-def _plan_retry(case: DunningCase, invoice_id: int, *, at: datetime) -> bool:
-    # What a customer tried on Stripe's page is no charge of ours that would be repeated.
-    refusals = PaymentFailure.objects.filter(invoice=invoice_id, occurred_at__lte=at, by_customer=False)
-    refusals = refusals.order_by("-occurred_at", "-pk")
-    newest, number = refusals.first(), refusals.count()
-    if newest is None:
+def _plan_retry(
+    case: DunningCase, invoice_id: int, refusals: Sequence[PaymentFailure], another: OtherCard, *, at: datetime
+) -> bool:
+    found = _next_try(case, refusals, another(case.customer, refusals[-1]), at=at) if refusals else None
+    if found is None:
         return False
-    refusal = Refusal(newest.code, newest.occurred_at, number)
-    reference, reason = f"retry:{newest.pk}", DECLINE_WORDS[decline_kind(newest.code)]
-    another = _another_card(case.customer, since=newest.occurred_at)
-    if another:
-        reference, reason = f"retry:{newest.pk}:{another}"[:200], "the customer has given another means of payment"
-    else:
-        tried_at = next_try(refusal=refusal, zone=ZoneInfo(case.customer.timezone))
-        if tried_at is None or tried_at > at or number > case.policy.read.retries_max:
-            return False
+    reference, reason = found
     invoice = Invoice.objects.get(pk=invoice_id)
     return plan_charge(invoice=invoice, reference=reference, at=at, actor=SWEEP, reason=reason) is not None
 
 
-def _another_card(customer: Customer, *, since: datetime) -> str:
-    """Return the means of payment that the customer has given since a refusal; "" where it is the one that was refused."""
-    kept = customer.history.filter(history_date__lte=since).order_by("-history_id")
-    refused = kept.values_list("payment_method", flat=True).first()
-    return customer.payment_method if refused is not None and refused != customer.payment_method else ""
+def _next_try(
+    case: DunningCase, refusals: Sequence[PaymentFailure], another: str, *, at: datetime
+) -> tuple[str, str] | None:
+    """Return the reference of the try that has come after so many refusals, and why it is made; None where none has."""
+    newest, number = refusals[-1], len(refusals)
+    if another:
+        return f"retry:{newest.pk}:{another}"[:200], "the customer has given another means of payment"
+    refusal = Refusal(newest.code, newest.occurred_at, number)
+    tried_at = next_try(refusal=refusal, zone=ZoneInfo(case.customer.timezone))
+    if tried_at is None or tried_at > at or number > case.policy.read.retries_max:
+        return None
+    return f"retry:{newest.pk}", DECLINE_WORDS[decline_kind(newest.code)]
+
+
+def _refusals(invoice_ids: Collection[int], *, at: datetime) -> dict[int, list[PaymentFailure]]:
+    """Return the refusals of invoices, the newest last; what a customer tried on Stripe's page is no charge of ours that would be repeated."""
+    found: dict[int, list[PaymentFailure]] = defaultdict(list)
+    rows = PaymentFailure.objects.filter(invoice__in=invoice_ids, occurred_at__lte=at, by_customer=False)
+    for row in rows.order_by("occurred_at", "pk"):
+        found[row.invoice_id].append(row)
+    return found
+
+
+def _other_cards(customers: Collection[int]) -> OtherCard:
+    """Return what says which means of payment a customer has given since a refusal; "" where it is the one that was refused. One query."""
+    kept: dict[int, list[tuple[datetime, str]]] = defaultdict(list)
+    rows = Customer.history.model.objects.filter(id__in=customers).order_by("history_id")  # type: ignore[attr-defined]
+    for number, since, method in rows.values_list("id", "history_date", "payment_method"):
+        kept[number].append((since, method))
+
+    def another(customer: Customer, refusal: PaymentFailure) -> str:
+        before = [method for since, method in kept[customer.pk] if since <= refusal.occurred_at]
+        return customer.payment_method if before and before[-1] != customer.payment_method else ""
+
+    return another

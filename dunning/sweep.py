@@ -1,28 +1,36 @@
 """The sweep of dunning: closes what is settled, opens cases of whoever is late, takes the steps that are due; again it finds nothing to do (S0-137)."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from time import monotonic_ns
+from typing import TypeVar
 
 from django.db import InterfaceError
+from django.db.models import Exists, F, OuterRef
 
 from billing_site.kernel.errors import BillingError
 from dunning.acting import advance_case
+from dunning.arrangements.models import Promise
 from dunning.arrangements.queries import open_promises
 from dunning.cases.arrears import Debt, all_debts
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import open_case
 from dunning.closing import close_if_settled, lift_if_settled, look_at_promise
 from dunning.core.case_life import LIVE, CaseState
+from dunning.due import due_cases
 from dunning.fairness import tell_what_is_new, untold
-from dunning.recharging import plan_retries
+from dunning.recharging import plan_retries, retries_due
 from dunning.restoring import restored_untold, tell_recovered
 from invoicing.core.life_cycle import Trigger
 from invoicing.customers.models import LifeCycleMove
 from invoicing.customers.restrictions import restricted_customers
 
 logger = logging.getLogger(__name__)
+One = TypeVar("One")
+# A job is ended after two minutes (JOB_TIMEOUT_SECONDS).
+BUDGET = timedelta(seconds=80)
 
 
 @dataclass
@@ -33,78 +41,99 @@ class SweepReport:
     closed: int = 0
     steps: list[CaseStep] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    until_ns: int = 0
+    is_cut_short: bool = False
 
     def __str__(self) -> str:
-        return f"{len(self.opened)} opened, {self.closed} closed, {len(self.steps)} steps, {len(self.failures)} failed"
+        done = f"{len(self.opened)} opened, {self.closed} closed, {len(self.steps)} steps, {len(self.failures)} failed"
+        return f"{done}; the rest is left to the next sweep" if self.is_cut_short else done
+
+    def within(self, ones: Iterable[One], *, parts: int = 1) -> Iterator[One]:
+        """Yield what there is time for: until the end of the budget, or of one of so many parts of what is left of it."""
+        begun_ns = monotonic_ns()
+        until_ns = begun_ns + (self.until_ns - begun_ns) // parts
+        for one in ones:
+            if monotonic_ns() >= until_ns:
+                self.is_cut_short = True
+                return
+            yield one
 
 
-def sweep_dunning(*, at: datetime) -> SweepReport:
-    """Bring every case to where it should be at a moment; each in transactions of its own, locked and read again."""
-    report = SweepReport()
-    for promise in open_promises():
+def sweep_dunning(*, at: datetime, budget: timedelta = BUDGET) -> SweepReport:
+    """Bring every case to where it should be at a moment; each in transactions of its own, locked and read again.
+
+    What is to be done is found in a few queries, whatever the number of cases. What there is no time for within the budget is left to the
+    next sweep, which begins with what was looked at longest ago: cases that Stripe keeps waiting hold nobody else up.
+    """
+    report = SweepReport(until_ns=monotonic_ns() + budget // timedelta(microseconds=1) * 1_000)
+    # Of promises Stripe is asked, too: steps have their time all the same.
+    for promise in report.within(_promises(at=at), parts=3):
         with _told(report, f"promise {promise.pk}"):
             look_at_promise(promise_id=promise.pk, at=at)
     debts = all_debts(at=at)
-    for case in _perhaps_settled(debts):
+    for case in report.within(_perhaps_settled(debts)):
         with _told(report, f"case {case.pk}"):
             report.closed += close_if_settled(case_id=case.pk, at=at)
-    for customer_id in sorted(set(restricted_customers()) - set(debts)):
+    for customer_id in report.within(sorted(set(restricted_customers()) - set(debts))):
         with _told(report, f"customer {customer_id}"):
             lift_if_settled(customer_id=customer_id, at=at)
     chased = set(DunningCase.objects.filter(state__in=LIVE).values_list("customer", flat=True))
-    for customer_id in sorted(set(debts) - chased):
+    for customer_id in report.within(sorted(set(debts) - chased)):
         with _told(report, f"customer {customer_id}"):
             opened = open_case(customer_id=customer_id, at=at)
             report.opened += [opened] if opened else []
-    due = DunningCase.objects.filter(state=CaseState.OPEN, next_due_at__lte=at).order_by("next_due_at", "pk")
-    for case_id in list(due.values_list("pk", flat=True)):
+    for case_id in report.within(_marked(due_cases(at=at), at=at)):
         with _told(report, f"case {case_id}"):
             step = advance_case(case_id=case_id, at=at)
             report.steps += [step] if step else []
-    _recharge(debts, report, at=at)
-    _restore(report, at=at)
-    _tell_what_is_new(debts, report, at=at)
+    for case_id, invoice_ids in report.within(retries_due(debts=debts, at=at).items()):
+        with _told(report, f"case {case_id}"):
+            plan_retries(case_id=case_id, invoice_ids=invoice_ids, at=at)
+    for case in report.within(restored_untold(at=at)):
+        with _told(report, f"case {case.pk}"):
+            tell_recovered(case_id=case.pk, at=at)
+    for case_id in report.within(_with_news(debts)):
+        with _told(report, f"case {case_id}"):
+            tell_what_is_new(case_id=case_id, at=at)
     return report
 
 
-def _perhaps_settled(debts: dict[int, list[Debt]]) -> Iterable[DunningCase]:
-    """Return the live cases whose invoice is late no more, or whose customer has come back."""
-    back = set(LifeCycleMove.objects.filter(trigger=Trigger.CAME_BACK.value).values_list("customer", flat=True))
-    for case in DunningCase.objects.filter(state__in=LIVE).order_by("pk"):
+def _perhaps_settled(debts: dict[int, list[Debt]]) -> Iterator[DunningCase]:
+    """Yield the live cases whose invoice is late no more, or whose customer has come back since they came to their end."""
+    back = LifeCycleMove.objects.filter(
+        customer=OuterRef("customer"), trigger=Trigger.CAME_BACK.value, moved_at__gte=OuterRef("state_since")
+    )
+    for case in DunningCase.objects.filter(state__in=LIVE).annotate(is_back=Exists(back)).order_by("pk"):
         late = {debt.invoice_id for debt in debts.get(case.customer_id, ())}
-        if case.anchor_invoice_id not in late or (case.state != CaseState.OPEN and case.customer_id in back):
+        if case.anchor_invoice_id not in late or (case.state != CaseState.OPEN and case.is_back):
             yield case
 
 
-def _recharge(debts: dict[int, list[Debt]], report: SweepReport, *, at: datetime) -> None:
-    refused = {
-        customer_id: [debt.invoice_id for debt in late if debt.refusal]
-        for customer_id, late in debts.items()
-        if any(debt.refusal for debt in late)
-    }
-    cases = DunningCase.objects.filter(state__in=LIVE, customer__in=refused).order_by("pk")
-    for case in cases:
-        with _told(report, f"case {case.pk}"):
-            plan_retries(case_id=case.pk, invoice_ids=refused[case.customer_id], at=at)
+def _promises(*, at: datetime) -> Iterator[Promise]:
+    found = list(open_promises().order_by(F("case__looked_at").asc(nulls_first=True), "pk"))
+    of_cases = {promise.case_id: promise for promise in found}
+    for case_id in _marked(of_cases, at=at):
+        yield of_cases[case_id]
 
 
-def _restore(report: SweepReport, *, at: datetime) -> None:
-    for case in restored_untold(at=at):
-        with _told(report, f"case {case.pk}"):
-            tell_recovered(case_id=case.pk, at=at)
+def _marked(case_ids: Iterable[int], *, at: datetime) -> Iterator[int]:
+    """Yield cases, each marked as looked at before: should the worker die of it, the next sweep begins with others."""
+    for case_id in case_ids:
+        DunningCase.objects.filter(pk=case_id).update(looked_at=at)
+        yield case_id
 
 
-def _tell_what_is_new(debts: dict[int, list[Debt]], report: SweepReport, *, at: datetime) -> None:
-    """Remind of what is late since a case has come to its end: no step of it tells of that any more."""
+def _with_news(debts: dict[int, list[Debt]]) -> list[int]:
+    """Return the cases that have come to their end whose customer is late with something that no notice has told: no step of them tells of that any more."""
     ended = dict(
         DunningCase.objects.filter(state__in=(CaseState.EXHAUSTED, CaseState.HANDED_OVER)).values_list("customer", "pk")
     )
-    late = [debt.invoice_id for customer_id in ended for debt in debts.get(customer_id, ())]
-    new = untold(invoice_ids=late)
-    for customer_id, case_id in sorted(ended.items()):
-        if any(debt.invoice_id in new for debt in debts.get(customer_id, ())):
-            with _told(report, f"case {case_id}"):
-                tell_what_is_new(case_id=case_id, at=at)
+    new = untold(invoice_ids=[debt.invoice_id for customer_id in ended for debt in debts.get(customer_id, ())])
+    return [
+        case_id
+        for customer_id, case_id in sorted(ended.items())
+        if any(debt.invoice_id in new for debt in debts.get(customer_id, ()))
+    ]
 
 
 class _told:  # noqa: N801 - reads as a statement

@@ -55,8 +55,14 @@ class DunningCase(models.Model):
     waits_because = models.CharField(
         max_length=500, blank=True, default="", help_text="Why the step that is due has not been taken."
     )
+    looked_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="When the sweep last tried to go on with it: the oldest look comes first.",
+    )
     recorded_at = models.DateTimeField(db_default=Now(), editable=False)
-    history = tracked(excluded_fields=["next_number", "next_due_at", "waits_because"])
+    history = tracked(excluded_fields=["next_number", "next_due_at", "waits_because", "looked_at"])
 
     objects = models.Manager["DunningCase"]()
 
