@@ -54,19 +54,19 @@ def unbilled_usage(*, at: datetime) -> list[UnbilledUsage]:
 
 def uncharged_usage(*, at: datetime) -> list[UnbilledUsage]:
     """Return the usage before `at` that no subscription charges for: all that is unbilled but what is late."""
-    return _uncharged(_ALL_PAIRS, {"at": at})
+    return _uncharged(_ALL_PAIRS, _OF_ALL, {"at": at})
 
 
 def uncharged_in_periods(*, periods: Sequence[tuple[str, datetime, datetime]]) -> list[UnbilledUsage]:
     """Return the same of some customers (keys, each once), of each in `[start, end)`; only their windows are read."""
     keys, starts, ends = (list(one) for one in zip(*periods, strict=True))
     assert len(set(keys)) == len(keys), "each customer is asked for once"
-    return _uncharged(_PAIRS_OF_SOME, {"keys": keys, "starts": starts, "ends": ends})
+    return _uncharged(_PAIRS_OF_SOME, _OF_SOME, {"keys": keys, "starts": starts, "ends": ends})
 
 
-def _uncharged(pairs: str, asked: Mapping[str, Any]) -> list[UnbilledUsage]:
+def _uncharged(pairs: str, of_whom: str, asked: Mapping[str, Any]) -> list[UnbilledUsage]:
     with connection.cursor() as cursor:
-        cursor.execute(pairs + _UNBILLED, asked)
+        cursor.execute(pairs + _unbilled(of_whom), asked)
         return [
             UnbilledUsage(customer_id, meter, quantity, int(event_count), first_at, UnbilledReason[reason])
             for customer_id, meter, quantity, event_count, first_at, reason in cursor.fetchall()
@@ -116,10 +116,16 @@ _PAIRS_OF_SOME = """
         FROM metering_meter m CROSS JOIN asked
     )
 """
-_UNBILLED = f"""
+# Whose agreements are read, `customer_id`: everybody's, or those of who is asked for alone.
+_OF_ALL = "customer_id IS NOT NULL"
+_OF_SOME = "customer_id = ANY(ARRAY(SELECT id FROM invoicing_customer WHERE key = ANY(%(keys)s)))"
+
+
+def _unbilled(of_whom: str) -> str:
+    return f"""
     , in_force AS (
         SELECT customer_id, range_agg(tstzrange(started_at, ended_at)) AS spans
-        FROM invoicing_subscription GROUP BY customer_id
+        FROM invoicing_subscription WHERE {of_whom} GROUP BY customer_id
     ), priced_by_kind AS (
         SELECT s.customer_id, m.event_type,
                range_agg(tstzrange(f.starts_at, f.ends_at)) FILTER (WHERE f.kind = 'active') AS active,
@@ -130,6 +136,7 @@ _UNBILLED = f"""
         JOIN invoicing_customer c ON c.id = s.customer_id
         JOIN invoicing_price p ON p.plan_version_id = f.plan_version_id AND p.currency = c.currency
         JOIN metering_meter m ON m.id = p.meter_id
+        WHERE s.{of_whom}
         GROUP BY s.customer_id, m.event_type
     ), priced AS (
         SELECT customer_id, event_type, COALESCE(active, '{{}}') AS active,
@@ -139,6 +146,7 @@ _UNBILLED = f"""
     ), settled AS (
         SELECT r.customer_id, m.event_type, range_agg(tstzrange(r.starts_at, r.ends_at)) AS spans
         FROM invoicing_meterreporting r JOIN metering_meter m ON m.id = r.meter_id
+        WHERE r.{of_whom}
         GROUP BY r.customer_id, m.event_type
     ), uncharged AS (
         SELECT pairs.meter_id, pairs.customer_id, gaps.reason, unnest(gaps.spans) AS span

@@ -242,7 +242,14 @@ class Invoice(models.Model):
                 operation=pgtrigger.Insert | pgtrigger.Update,
                 timing=pgtrigger.Deferred,
                 declare=[("line_sum", "numeric"), ("stray", "integer"), ("taxes", "record")],
+                # What was issued by the transaction that made it is asked as it was issued: from then on its lines are frozen.
                 func="""
+                    IF TG_OP = 'INSERT' THEN
+                        IF NOT EXISTS (SELECT 1 FROM invoicing_invoice WHERE id = NEW.id
+                                          AND status IS NOT DISTINCT FROM 'draft') THEN
+                            RETURN NULL;
+                        END IF;
+                    END IF;
                     SELECT coalesce(sum(amount), 0), count(*) FILTER (WHERE currency <> NEW.currency)
                       INTO line_sum, stray FROM invoicing_invoiceline WHERE invoice_id = NEW.id;
                     SELECT coalesce(sum(tax.amount), 0) AS amount, count(*) AS number,

@@ -246,8 +246,9 @@ class InvoiceLine(models.Model):
             *frozen_with_parent(
                 noun="lines of issued invoice",
                 parent_column="invoice_id",
+                # Found by its number alone: there is an index of states, too, in which all drafts stand.
                 open_parent="SELECT 1 FROM invoicing_invoice invoice"
-                " WHERE invoice.id = {row}.invoice_id AND invoice.status = 'draft' FOR SHARE",
+                " WHERE invoice.id = {row}.invoice_id AND invoice.status IS NOT DISTINCT FROM 'draft' FOR SHARE",
             ),
             Guard(
                 name="is_stated_on_a_one_off_invoice",
@@ -255,7 +256,8 @@ class InvoiceLine(models.Model):
                 operation=pgtrigger.Insert | pgtrigger.Update,
                 # The other way around is asked when the invoice is issued: lines of periods are many.
                 func="""
-                    IF NEW.kind IN ('one_off', 'top_up', 'progressive') AND NOT EXISTS (
+                    IF NEW.kind NOT IN ('one_off', 'top_up', 'progressive') THEN RETURN NEW; END IF;
+                    IF NOT EXISTS (
                         SELECT 1 FROM invoicing_invoice WHERE id = NEW.invoice_id
                            AND kind = CASE NEW.kind WHEN 'progressive' THEN 'progressive' ELSE 'one_off' END
                     ) THEN
@@ -272,7 +274,8 @@ class InvoiceLine(models.Model):
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert | pgtrigger.Update,
                 func="""
-                    IF NEW.credit_grant_id IS NOT NULL AND NOT EXISTS (
+                    IF NEW.credit_grant_id IS NULL THEN RETURN NEW; END IF;
+                    IF NOT EXISTS (
                         SELECT 1 FROM invoicing_creditgrant subject
                           JOIN invoicing_invoice invoice ON invoice.id = NEW.invoice_id
                          WHERE subject.id = NEW.credit_grant_id AND subject.customer_id = invoice.customer_id
@@ -316,8 +319,10 @@ class InvoiceLine(models.Model):
                 # The subscription is locked, so that two invoices never settle the same money. Drafts of later periods
                 # do not count: they are made again after this one, which must not wait for that.
                 func="""
-                    IF NEW.adjustment NOT IN ('invoiced_in_advance', 'advance_credit') OR NEW.amount = 0
-                       OR NOT EXISTS (SELECT 1 FROM invoicing_invoiceline WHERE id = NEW.id AND amount = NEW.amount) THEN
+                    IF NEW.adjustment NOT IN ('invoiced_in_advance', 'advance_credit') OR NEW.amount = 0 THEN
+                        RETURN NULL;
+                    END IF;
+                    IF NOT EXISTS (SELECT 1 FROM invoicing_invoiceline WHERE id = NEW.id AND amount = NEW.amount) THEN
                         RETURN NULL;
                     END IF;
                     PERFORM 1 FROM invoicing_subscription WHERE id = NEW.subscription_id FOR NO KEY UPDATE;

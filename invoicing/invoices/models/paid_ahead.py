@@ -43,7 +43,8 @@ def paid_ahead_guards() -> list[Guard]:
             operation=pgtrigger.Update,
             timing=pgtrigger.Deferred,
             func="""
-                IF OLD.status = 'issued' AND NEW.status = 'paid' AND EXISTS (
+                IF OLD.status <> 'issued' OR NEW.status <> 'paid' THEN RETURN NULL; END IF;
+                IF EXISTS (
                     SELECT 1 FROM invoicing_topup WHERE invoice_id = NEW.id AND status <> 'paid'
                 ) THEN
                     RAISE EXCEPTION 'invoice % is paid, and does not give the credit that it sold', NEW.number
@@ -80,7 +81,8 @@ def paid_ahead_guards() -> list[Guard]:
             operation=pgtrigger.Update,
             timing=pgtrigger.Deferred,
             func="""
-                IF OLD.status = 'draft' AND NEW.status <> 'draft' AND EXISTS (
+                IF OLD.status <> 'draft' OR NEW.status = 'draft' THEN RETURN NULL; END IF;
+                IF EXISTS (
                     SELECT 1 FROM invoicing_invoiceline line
                      WHERE line.invoice_id = NEW.id AND line.credit_grant_id IS NOT NULL AND NOT EXISTS (
                         SELECT 1 FROM invoicing_creditentry entry
@@ -100,7 +102,8 @@ def paid_ahead_guards() -> list[Guard]:
             timing=pgtrigger.Deferred,
             # A draft may have been made before an earlier one was made again: by its issue it is told.
             func="""
-                IF OLD.status <> 'draft' OR NEW.status = 'draft' OR NOT EXISTS (
+                IF OLD.status <> 'draft' OR NEW.status = 'draft' THEN RETURN NULL; END IF;
+                IF NOT EXISTS (
                     SELECT 1 FROM invoicing_invoiceline WHERE invoice_id = NEW.id
                        AND adjustment IN ('invoiced_in_advance', 'advance_credit', 'commitment_drawdown')
                 ) THEN

@@ -76,7 +76,8 @@ class InvoiceSeries(models.Model):
                 when=pgtrigger.After,
                 operation=pgtrigger.Update,
                 timing=pgtrigger.Deferred,
-                # As many as it counts are there, each with the seal of the one before it.
+                # As many as it counts are there, each with the seal of the one before it. They are found by their numbers alone: a plan that
+                # looks through the whole series for each would take longer with each that is issued.
                 func=f"""
                     IF EXISTS (
                         SELECT 1 FROM (
@@ -85,10 +86,10 @@ class InvoiceSeries(models.Model):
                               FROM generate_series(OLD.next_number, NEW.next_number - 1) AS ordinal
                               LEFT JOIN LATERAL (
                                 SELECT seal, previous_seal FROM invoicing_invoice
-                                 WHERE number = {number_sql("NEW.prefix", "ordinal")} AND series_id = NEW.id
+                                 WHERE number = {number_sql("NEW.prefix", "ordinal")} AND series_id IS NOT DISTINCT FROM NEW.id
                                 UNION ALL
                                 SELECT seal, previous_seal FROM invoicing_creditnote
-                                 WHERE number = {number_sql("NEW.prefix", "ordinal")} AND series_id = NEW.id
+                                 WHERE number = {number_sql("NEW.prefix", "ordinal")} AND series_id IS NOT DISTINCT FROM NEW.id
                               ) AS document ON TRUE
                         ) AS counted
                         WHERE seal IS NULL OR previous_seal IS DISTINCT FROM seal_before
@@ -140,7 +141,8 @@ def numbered_guards() -> list[Guard]:
             operation=pgtrigger.Update,
             timing=pgtrigger.Deferred,
             func=f"""
-                IF OLD.status = 'draft' AND NEW.status <> 'draft' AND NOT EXISTS (
+                IF OLD.status <> 'draft' OR NEW.status = 'draft' THEN RETURN NULL; END IF;
+                IF NOT EXISTS (
                     SELECT 1 FROM invoicing_invoiceseries
                      WHERE id = NEW.series_id AND {ordinal_sql("NEW.number", "prefix")} < next_number
                 ) THEN

@@ -25,7 +25,8 @@ def takes_off_what_stands() -> Guard:
         when=pgtrigger.Before,
         operation=pgtrigger.Insert | pgtrigger.Update,
         func=f"""
-            IF NEW.progressive_id IS NOT NULL AND NOT EXISTS (
+            IF NEW.progressive_id IS NULL THEN RETURN NEW; END IF;
+            IF NOT EXISTS (
                 SELECT 1 FROM invoicing_progressiveinvoice progressive
                   JOIN invoicing_invoice taken ON taken.id = progressive.invoice_id AND taken.status IN ({STANDING_IN_SQL})
                   JOIN invoicing_invoice own ON own.id = NEW.invoice_id AND own.kind = 'period'
@@ -78,6 +79,10 @@ def progressive_guards() -> list[Guard]:
             func=f"""
                 IF OLD.status <> 'draft' OR NEW.status = 'draft' OR NEW.kind <> 'period' THEN RETURN NEW; END IF;
                 PERFORM 1 FROM invoicing_customer WHERE id = NEW.customer_id FOR NO KEY UPDATE;
+                -- Most customers have none.
+                IF NOT EXISTS (SELECT 1 FROM invoicing_progressiveinvoice WHERE customer_id = NEW.customer_id) THEN
+                    RETURN NEW;
+                END IF;
                 SELECT string_agg(taken.number, ', ') INTO wrong FROM invoicing_progressiveinvoice progressive
                   JOIN invoicing_invoice taken ON taken.id = progressive.invoice_id
                   LEFT JOIN invoicing_invoiceline line ON line.progressive_id = progressive.id AND line.invoice_id = NEW.id
