@@ -2,12 +2,26 @@
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from django.db import connection, models
 from django.db.models.expressions import DatabaseDefault
 
 Row = TypeVar("Row", bound=models.Model)
+
+# What fields of these types store as it is: Django would ask each value in turn what it is, for as long as all the rest of an insert takes.
+STORED_AS_GIVEN: dict[type[models.Field[Any, Any]], type] = {
+    models.CharField: str,
+    models.EmailField: str,
+    models.TextField: str,
+    models.BigAutoField: int,
+    models.IntegerField: int,
+    models.BigIntegerField: int,
+    models.PositiveIntegerField: int,
+    models.PositiveBigIntegerField: int,
+    models.DecimalField: Decimal,
+}
 
 
 def insert_rows(rows: Sequence[models.Model]) -> None:
@@ -34,9 +48,10 @@ def insert_rows(rows: Sequence[models.Model]) -> None:
         )
         for row, (number,) in zip(rows, cursor.fetchall(), strict=True):
             row.pk = number
+        values = [_stored_of(column, rows) for column in columns]
         with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row([_stored(column, row) for column in columns])
+            for of_row in zip(*values, strict=True):
+                copy.write_row(of_row)
     for row in rows:
         row._state.adding, row._state.db = False, connection.alias
 
@@ -60,7 +75,7 @@ def update_rows(rows: Sequence[models.Model], *, fields: Sequence[str]) -> None:
             f"UPDATE {_quoted(meta.db_table)} AS stored SET {sets}"
             f" FROM unnest({', '.join(arrays)}) AS one({', '.join(names)})"
             f" WHERE stored.{_quoted(key.column)} = one.value_0",
-            [[_stored(column, row) for row in rows] for column in (key, *columns)],
+            [_stored_of(column, rows) for column in (key, *columns)],
         )
         assert cursor.rowcount == len(rows), "each row is there, once"
 
@@ -70,8 +85,14 @@ def _array(column: Any) -> str:
     return f"%s::{re.sub(r'[(].*[)]', '', column.rel_db_type(connection) if column.primary_key else column.db_type(connection))}[]"
 
 
-def _stored(column: Any, row: models.Model) -> Any:
-    return column.get_db_prep_save(getattr(row, column.attname), connection)
+def _stored_of(column: Any, rows: Sequence[models.Model]) -> list[Any]:
+    """Return what a column stores of each row."""
+    name, prepared = column.attname, column.get_db_prep_save
+    given = STORED_AS_GIVEN.get(type(column.target_field if column.is_relation else column))
+    values = [row.__dict__[name] if name in row.__dict__ else getattr(row, name) for row in rows]
+    return [
+        value if value is None or type(value) is given else prepared(value, connection) for value in values
+    ]
 
 
 def _quoted(name: str) -> str:

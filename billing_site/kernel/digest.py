@@ -1,14 +1,26 @@
 """Canonical bytes and SHA-256 digests: what a proof compares."""
 
 import hashlib
-import json
 from typing import Any
+
+import msgspec
+
+
+def _written(value: Any) -> str:
+    """Return text of a type of its own as text; nothing else comes here."""
+    return str.__str__(value)
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted", enc_hook=_written)
+TEXT = frozenset({str})
+# Most of a document is of these, and is asked no further.
+PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def canonical(document: Any) -> bytes:
     """Write a JSON document as canonical bytes: sorted keys, no spaces, UTF-8, no floats, keys are text."""
     _refuse_ambiguity(document)
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(document)
 
 
 def digest_of(document: Any) -> str:
@@ -17,16 +29,16 @@ def digest_of(document: Any) -> str:
 
 
 def _refuse_ambiguity(document: Any) -> None:
-    """Refuse what JSON would write inexactly or in the same way as something else: floats, keys that are not text."""
-    assert not isinstance(document, float), f"a float cannot be part of a proof: {document!r}"
-    members: Any = ()
-    if isinstance(document, dict):
-        for key in document:
-            assert isinstance(key, str), f"a key of a proof is text: {key!r}"
-        members = document.values()
-    elif isinstance(document, list | tuple):
-        members = document
-    for member in members:
-        # Most of a document is plain text, which is never asked.
-        if type(member) is not str:
-            _refuse_ambiguity(member)
+    """Refuse what JSON would write inexactly, not at all, or in the same way as something else: floats, other types, keys that are not text."""
+    within = [document]
+    # What is found within is put behind, until all of it is looked at.
+    for one in within:
+        if isinstance(one, dict):
+            assert TEXT.issuperset(map(type, one)) or all(isinstance(key, str) for key in one), (
+                f"a key of a proof is text: {list(one)!r}"
+            )
+            within += [member for member in one.values() if type(member) not in PLAIN]
+        elif isinstance(one, list | tuple):
+            within += [member for member in one if type(member) not in PLAIN]
+        else:
+            assert isinstance(one, (*PLAIN,)), f"a float, or what JSON does not know, cannot be part of a proof: {one!r}"

@@ -8,7 +8,7 @@ from django.db import connection, models
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
-from billing_site.kernel.bulk import update_rows
+from billing_site.kernel.bulk import insert_rows, update_rows
 from billing_site.kernel.model import append_only
 
 
@@ -33,9 +33,9 @@ def save_with_reason(row: models.Model, *, actor: str, reason: str, fields: Sequ
 
 
 def create_all_with_reason(rows: Sequence[models.Model], *, actor: str, reason: str) -> None:
-    """Store new tracked rows of one model, in two statements; the history of each says who did it and why."""
+    """Store new tracked rows of one model, as `insert_rows` does; the history of each, one more statement, says who did it and why."""
     if rows:
-        type(rows[0])._default_manager.bulk_create(rows)
+        insert_rows(rows)
         _note_all(rows, actor=actor, reason=reason, are_new=True)
 
 

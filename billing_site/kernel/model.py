@@ -23,6 +23,7 @@ AMOUNT_DIGITS = 20
 AMOUNT_PLACES = 4
 # So many are always written, so that an amount is the same text whoever wrote it and whenever: seals of evidence are made of it.
 PLACES_WRITTEN = 3
+LAST_WRITTEN = Decimal(1).scaleb(-PLACES_WRITTEN)
 
 LOCKS = re.compile(r"\s+FOR (NO KEY UPDATE|UPDATE|SHARE|KEY SHARE)( OF \w+)?$")
 
@@ -170,7 +171,7 @@ def _as_written(number: Any) -> Any:
     """Return an amount with the decimals that are always written; one that has more keeps them, and the constraint judges it."""
     if not isinstance(number, Decimal) or not number.is_finite():
         return number
-    written = number.quantize(Decimal(1).scaleb(-PLACES_WRITTEN), context=EXACT)
+    written = number.quantize(LAST_WRITTEN, context=EXACT)
     return written if written == number else number
 
 
