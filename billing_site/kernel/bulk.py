@@ -90,9 +90,7 @@ def _stored_of(column: Any, rows: Sequence[models.Model]) -> list[Any]:
     name, prepared = column.attname, column.get_db_prep_save
     given = STORED_AS_GIVEN.get(type(column.target_field if column.is_relation else column))
     values = [row.__dict__[name] if name in row.__dict__ else getattr(row, name) for row in rows]
-    return [
-        value if value is None or type(value) is given else prepared(value, connection) for value in values
-    ]
+    return [value if value is None or type(value) is given else prepared(value, connection) for value in values]
 
 
 def _quoted(name: str) -> str:

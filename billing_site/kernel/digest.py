@@ -41,4 +41,6 @@ def _refuse_ambiguity(document: Any) -> None:
         elif isinstance(one, list | tuple):
             within += [member for member in one if type(member) not in PLAIN]
         else:
-            assert isinstance(one, (*PLAIN,)), f"a float, or what JSON does not know, cannot be part of a proof: {one!r}"
+            assert isinstance(one, (*PLAIN,)), (
+                f"a float, or what JSON does not know, cannot be part of a proof: {one!r}"
+            )

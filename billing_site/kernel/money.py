@@ -7,6 +7,7 @@ currency's minor unit, halves away from zero, and totals are sums of rounded lin
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
+from functools import cache
 
 from moneyed import CurrencyDoesNotExist, Money, get_currency
 
@@ -17,6 +18,7 @@ EXACT = Context(prec=100)
 DECIMALS_MAX = 4
 
 
+@cache
 def exponent(currency: str) -> int:
     """Return the number of decimals of an ISO 4217 currency: 2 for EUR, 0 for JPY, 3 for KWD, 4 for CLF (S0-107).
 
@@ -31,6 +33,7 @@ def exponent(currency: str) -> int:
     return decimals
 
 
+@cache
 def minor_unit(currency: str) -> Decimal:
     """Return the smallest amount of a currency: 0.01 for EUR, 1 for JPY."""
     return Decimal(1).scaleb(-exponent(currency))
@@ -39,18 +42,23 @@ def minor_unit(currency: str) -> Decimal:
 def round_money(amount: Decimal | Fraction, currency: str) -> Money:
     """Round an exact amount to the currency's minor unit, halves away from zero."""
     if isinstance(amount, Fraction):
-        scaled = amount * 10 ** exponent(currency)
-        whole = (abs(scaled) + Fraction(1, 2)).__floor__() * (1 if scaled >= 0 else -1)
+        # In whole numbers: the floor of the scaled amount and a half.
+        scaled = abs(amount.numerator) * 10 ** exponent(currency)
+        whole = (2 * scaled + amount.denominator) // (2 * amount.denominator) * (1 if amount.numerator >= 0 else -1)
         return Money(EXACT.scaleb(Decimal(whole), -exponent(currency)), currency)
+    return Money(_rounded(amount, currency), currency)
+
+
+def _rounded(amount: Decimal, currency: str) -> Decimal:
     assert amount.is_finite(), f"not an amount: {amount}"
     rounded = amount.quantize(minor_unit(currency), rounding=ROUND_HALF_UP, context=EXACT)
     # -0.001 rounds to -0.00; money knows no negative zero.
-    return Money(rounded if rounded else rounded.copy_abs(), currency)
+    return rounded if rounded else rounded.copy_abs()
 
 
 def is_rounded(money: Money) -> bool:
     """Say whether the amount is a whole number of minor units."""
-    return money == round_money(money.amount, money.currency.code)
+    return money.amount == _rounded(money.amount, money.currency.code)
 
 
 def to_minor_units(money: Money) -> int:
@@ -107,6 +115,8 @@ def plain(number: Decimal | Fraction) -> str:
 
 
 def _plain_fraction(number: Fraction) -> str:
+    if number.denominator == 1:
+        return str(number.numerator)
     twos = fives = 0
     rest = number.denominator
     while rest % 2 == 0:
@@ -116,8 +126,6 @@ def _plain_fraction(number: Fraction) -> str:
     if rest != 1:
         return f"{number.numerator}/{number.denominator}"
     places = max(twos, fives)
-    if places == 0:
-        return str(number.numerator)
     digits = str(abs(number.numerator) * 10**places // number.denominator).rjust(places + 1, "0")
     return f"{'-' if number < 0 else ''}{digits[:-places]}.{digits[-places:]}"
 

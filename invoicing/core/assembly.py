@@ -69,12 +69,13 @@ def assemble(
     drawn, taxed = _paid_and_taxed(snapshot, (*ordered, *adjusted, *carried), to_pay, lots, tax)
     subtotal = to_pay + total((line.amount for line in drawn), snapshot.currency)
     whole = subtotal + taxed.added if taxed else subtotal
+    documents = tuple(line_document(line=line) for line in ordered)
     content: dict[str, Any] = {
         "engine": ENGINE_VERSION,
         "customer": snapshot.customer,
         "currency": snapshot.currency,
         "period": period_document(period=snapshot.period),
-        "lines": [_content(line) for line in ordered],
+        "lines": [_content(document) for document in documents],
         "subtotal": wire(subtotal),
         "total": wire(whole),
     }
@@ -98,6 +99,7 @@ def assemble(
         adjustments=adjusted,
         credits=drawn,
         tax=taxed,
+        documents=documents,
     )
 
 
@@ -260,14 +262,14 @@ def check_rated_once(*, snapshot: ContractSnapshot) -> None:
             )
 
 
-def _content(line: RatedLine) -> dict[str, Any]:
-    """Return the line as the digest sees it: without the mark up to which events were known.
+def _content(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of a line as the digest sees it: without the mark up to which events were known.
 
     The mark moves with every rollup, also when nothing came in for this customer; the windows'
     digest says whether anything did.
     """
-    document = line_document(line=line)
     usage = document["inputs"]["usage"]
-    if usage is not None:
-        document["inputs"]["usage"] = {name: value for name, value in usage.items() if name != "known_through"}
-    return document
+    if usage is None:
+        return document
+    known = {name: value for name, value in usage.items() if name != "known_through"}
+    return {**document, "inputs": {**document["inputs"], "usage": known}}

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from moneyed import Money
 
@@ -375,7 +375,10 @@ DocumentLine = BillLine | CorrectionLine
 
 @dataclass(frozen=True)
 class AssembledInvoice:
-    """An invoice before it is stored: charges in order, adjustments, corrections of earlier invoices, totals, and the digest of all of it."""
+    """An invoice before it is stored: charges in order, adjustments, corrections of earlier invoices, totals, and the digest of all of it.
+
+    `documents` are the charges as their lines are stored with them: the digest was made of them.
+    """
 
     customer: str
     currency: str
@@ -388,6 +391,7 @@ class AssembledInvoice:
     adjustments: tuple[AdjustmentLine, ...] = ()
     credits: tuple[AdjustmentLine, ...] = ()
     tax: InvoiceTax | None = None
+    documents: tuple[dict[str, Any], ...] = field(default=(), repr=False, compare=False)
 
     @property
     def bill_lines(self) -> tuple[BillLine, ...]:

@@ -64,30 +64,23 @@ def line_document(*, line: RatedLine) -> dict[str, Any]:
 
 def line_inputs(*, line: RatedLine) -> dict[str, Any]:
     """Return everything that the rating of a line depended on, and the evidence for its quantity."""
-    charge = Charge(
-        reference=line.reference,
-        name=line.description,
-        price=line.price,
-        meter=line.meter,
-        unit=line.unit,
-        subscription=line.subscription,
-        service_period=line.service_period,
-        share=line.share,
-        quantity=int(line.quantity) if line.meter is None else 1,
-        carries=line.carries,
-    )
+    quantity = int(line.quantity) if line.meter is None else 1
     return {
-        **charge_inputs(charge=charge, currency=line.currency),
+        **_charge_document(line, name=line.description, quantity=quantity, currency=line.currency),
         "usage": None if line.usage is None else usage_document(usage=line.usage),
     }
 
 
 def charge_inputs(*, charge: Charge, currency: str) -> dict[str, Any]:
     """Return a charge and its currency as a canonical JSON document; `charge_from_inputs` reads it."""
+    return _charge_document(charge, name=charge.name, quantity=charge.quantity, currency=currency)
+
+
+def _charge_document(charge: Charge | RatedLine, *, name: str, quantity: int, currency: str) -> dict[str, Any]:
     document: dict[str, Any] = {
         "engine": ENGINE_VERSION,
         "reference": charge.reference,
-        "name": charge.name,
+        "name": name,
         "subscription": charge.subscription,
         "service_period": period_document(period=charge.service_period),
         "share": plain(charge.share),
@@ -97,8 +90,8 @@ def charge_inputs(*, charge: Charge, currency: str) -> dict[str, Any]:
         "unit": charge.unit,
     }
     # Named only where it is more than one: documents of before it was known stay the same bytes.
-    if charge.quantity != 1:
-        document["quantity"] = charge.quantity
+    if quantity != 1:
+        document["quantity"] = quantity
     if charge.carries:
         document["carries"] = [period_document(period=span) for span in charge.carries]
     return document
@@ -307,6 +300,7 @@ def step_document(*, step: Step) -> dict[str, Any]:
     `amount` is always a decimal for display; where none is exact (a prorated fee), `exact_amount`
     is the fraction that it stands for.
     """
+    exact = plain(step.amount)
     document = {
         "kind": step.kind.value,
         "text": step.text,
@@ -317,8 +311,8 @@ def step_document(*, step: Step) -> dict[str, Any]:
         "flat_amount": plain(step.flat_amount),
         "rate": plain(step.rate),
         "up_to": None if step.up_to is None else plain(step.up_to),
-        "amount": plain(displayed_amount(amount=step.amount)),
-        "exact_amount": plain(step.amount),
+        "amount": plain(displayed_amount(amount=step.amount)) if "/" in exact else exact,
+        "exact_amount": exact,
     }
     return document | {"values": list(step.values)} if step.values else document
 

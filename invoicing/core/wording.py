@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from moneyed import Money
 
@@ -198,10 +199,9 @@ def line_explanation(*, model: PriceModel, priced: PricedQuantity, words: Words,
 
 def amount_text(*, amount: Decimal | Fraction, currency: str, language: Language = ENGLISH) -> str:
     """Write an amount in full, with at least the currency's decimals: 1,234.50, 0.0000375, ≈ 15.903226."""
-    shown = displayed_amount(amount=Fraction(amount))
-    text = plain(shown)
-    if shown != amount:
-        return f"≈ {language.figure(text)}"
+    text = plain(amount)
+    if isinstance(amount, Fraction) and "/" in text:
+        return f"≈ {language.figure(plain(displayed_amount(amount=amount)))}"
     whole, _, decimals = text.partition(".")
     decimals = decimals.ljust(exponent(currency) if currency else 0, "0")
     return language.figure(f"{whole}.{decimals}" if decimals else whole)
@@ -294,12 +294,20 @@ def _rate(step: Step, words: Words) -> str:
 
 def _unit_price(unit_amount: Decimal, words: Words) -> str:
     """Quote a tiny unit price for as many units as make it a readable amount: USD 0.00002 → at USD 20.00 per million."""
-    if words.currency:
+    price, phrase = _quoted(unit_amount, words.currency)
+    return words.language.say(phrase, price=_money(price, words))
+
+
+# A price is quoted on each line that it makes; a catalog has some hundreds.
+@lru_cache(maxsize=1024)
+def _quoted(unit_amount: Decimal, currency: str) -> tuple[Decimal, str]:
+    """Return what the first lot costs that makes a unit price a readable amount, and the phrase that says so."""
+    if currency:
         for lot, phrase, minor_units_min in LOTS:
             price = EXACT.multiply(unit_amount, Decimal(lot))
-            if round_money(price, words.currency).amount == price >= minor_units_min * minor_unit(words.currency):
-                return words.language.say(phrase, price=_money(price, words))
-    return words.language.say("at {price} each", price=_money(unit_amount, words))
+            if round_money(price, currency).amount == price >= minor_units_min * minor_unit(currency):
+                return price, phrase
+    return unit_amount, "at {price} each"
 
 
 def _result(amount: Fraction, words: Words) -> str:

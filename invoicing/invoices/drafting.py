@@ -11,7 +11,6 @@ from billing_site.kernel.bulk import insert_rows
 from billing_site.kernel.history import create_all_with_reason, delete_with_reason, save_with_reason
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.assembly import AssembledInvoice
-from invoicing.core.proof import line_document
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
 from invoicing.customers.queries import names_of_accounts
@@ -177,7 +176,8 @@ def _new_invoice(draft: NewDraft, *, at: datetime) -> Invoice:
 def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, ContractSource]) -> list[InvoiceLine]:
     """Return the lines of an assembled invoice as rows, unsaved, without the roots of their events and without digest."""
     lines = []
-    for position, rated in enumerate(assembled.lines, start=1):
+    charged = zip(assembled.lines, assembled.documents, strict=True)
+    for position, (rated, document) in enumerate(charged, start=1):
         source = sources[rated.reference]
         line = InvoiceLine(
             invoice=invoice,
@@ -196,7 +196,7 @@ def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, Con
             event_count=rated.usage.event_count if rated.usage else 0,
             windows_digest=rated.usage.windows_digest if rated.usage else "",
             known_through=rated.usage.known_through if rated.usage else 0,
-            rated=line_document(line=rated),
+            rated=document,
         )
         lines.append(line)
     subscriptions = {source.subscription.key: source.subscription for source in sources.values()}

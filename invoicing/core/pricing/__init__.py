@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from functools import reduce
 
 from billing_site.kernel.money import EXACT
 from invoicing.core.contract import Price, PriceModel, Step, StepKind
 from invoicing.core.detail import ByDimensions, BySize, GroupUsage, SizeUsage
 from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.priced import PricedQuantity
-from invoicing.core.pricing.bounds import within_bounds
+from invoicing.core.pricing.bounds import exact_sum, within_bounds
 from invoicing.core.pricing.flat import price_flat, price_per_unit
 from invoicing.core.pricing.matrix import price_matrix
 from invoicing.core.pricing.package import price_packages
@@ -95,9 +96,9 @@ def price_quantity(
         language=language,
     )
 
-    amount = sum((step.amount for step in steps), Fraction(0))
-    priced = sum((Fraction(step.quantity) for step in steps), Fraction(0))
-    assert priced + Fraction(free) == Fraction(quantity), "every unit is priced once or free"
+    amount = exact_sum([step.amount for step in steps])
+    priced = reduce(EXACT.add, (step.quantity for step in steps), free)
+    assert priced == quantity, "every unit is priced once or free"
     assert amount >= 0, "a price never pays the customer"
     assert all(step.amount == _amount_of(step, share=share) for step in steps if not step.kind.is_bound), (
         "each rung says how its amount came about"
@@ -118,6 +119,11 @@ def price_quantity(
 
 
 def _amount_of(step: Step, *, share: Fraction) -> Fraction:
-    times = Fraction(step.count or 1) if step.kind is StepKind.FLAT_FEE else 1
-    units = Fraction(step.count) * Fraction(step.unit_amount)
-    return units + Fraction(step.quantity) * Fraction(step.rate) + times * Fraction(step.flat_amount) * share
+    """Multiply as decimals, which is exact, and make a fraction of it once: only the share is none."""
+    units = EXACT.multiply(step.count, step.unit_amount)
+    if step.rate:
+        units = EXACT.add(units, EXACT.multiply(step.quantity, step.rate))
+    flat = step.flat_amount
+    if step.kind is StepKind.FLAT_FEE and step.count:
+        flat = EXACT.multiply(step.count, flat)
+    return Fraction(units) + Fraction(flat) * share if flat else Fraction(units)

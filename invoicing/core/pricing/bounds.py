@@ -1,5 +1,6 @@
 """Minimum and maximum of a price: each is a rung of its own, never a silent correction."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
@@ -15,12 +16,19 @@ def within_bounds(
     (the rest of a period that is not prorated) owes no minimum, and its maximum stands whole: usage is never free for it.
     """
     assert minimum is None or maximum is None or minimum <= maximum, "the minimum is not above the maximum"
-    amount = sum((step.amount for step in steps), Fraction(0))
+    if minimum is None and maximum is None:
+        return steps
+    amount = exact_sum([step.amount for step in steps])
     if minimum is not None and amount < Fraction(minimum) * share:
         return [*steps, _bound(StepKind.TRUE_UP, minimum, Fraction(minimum) * share - amount)]
     if maximum is not None and amount > (cap := Fraction(maximum) * (share or 1)):
         return [*steps, _bound(StepKind.CAP, maximum, cap - amount)]
     return steps
+
+
+def exact_sum(amounts: Sequence[Fraction]) -> Fraction:
+    """Add exact amounts; most prices have one rung, whose amount it is."""
+    return sum(amounts[1:], amounts[0]) if amounts else Fraction(0)
 
 
 def _bound(kind: StepKind, bound: Decimal, difference: Fraction) -> Step:

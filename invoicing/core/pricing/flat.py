@@ -3,6 +3,7 @@
 from decimal import Decimal
 from fractions import Fraction
 
+from billing_site.kernel.money import EXACT
 from invoicing.core.contract import Price, Step, StepKind
 
 
@@ -22,6 +23,6 @@ def price_per_unit(*, price: Price, quantity: Decimal) -> list[Step]:
             quantity=quantity,
             count=quantity,
             unit_amount=price.unit_amount,
-            amount=Fraction(quantity) * Fraction(price.unit_amount),
+            amount=Fraction(EXACT.multiply(quantity, price.unit_amount)),
         )
     ]
