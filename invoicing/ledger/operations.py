@@ -102,7 +102,7 @@ def post_entries(*, entries: Sequence[NewEntry]) -> list[JournalEntry]:
 
     The database refuses an entry that does not sum to zero, and books it when it happened, or as the first open month begins: nobody
     else decides it (`booked_at`). An entry that exists with other postings is another fact under the same name: a broken promise of
-    the caller. The number of queries does not grow with the entries.
+    the caller. The number of queries does not grow with the entries; what the database says of new ones is not read back.
     """
     for entry in entries:
         assert entry.postings, "an entry without postings says nothing"
@@ -110,9 +110,10 @@ def post_entries(*, entries: Sequence[NewEntry]) -> list[JournalEntry]:
         assert owed == Money(0, entry.currency), "debits must equal credits"
     written = _written(entries)
     missing = [entry for entry in entries if (entry.kind, entry.reference) not in written]
+    created = [_row(entry) for entry in missing]
     try:
         with transaction.atomic():
-            created = JournalEntry.objects.bulk_create(_row(entry) for entry in missing)
+            insert_rows(created)
     except IntegrityError:
         # Somebody wrote one of them at the same moment: then it is there by now.
         if len(_written(entries)) == len(written):

@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]
 # What is done with drafts of locked customers that may be issued; nothing is where drafts are what is asked for.
 Finish = Callable[..., object] | None
 # So many customers are locked, billed and committed together.
-BATCH_INVOICES = 200
+BATCH_INVOICES = 500
 
 
 def draft_billing(

@@ -10,6 +10,7 @@ from django.db import DataError, IntegrityError
 from moneyed import Money
 
 from billing_site.kernel.errors import BillingError
+from billing_site.kernel.garbage import uncollected
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.contract import Charge
 from invoicing.customers.models import Customer
@@ -120,11 +121,13 @@ def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> 
         else list(who_is_billed().order_by("id").values_list("pk", flat=True))
     )
     for first in range(0, len(numbers), BATCH_CUSTOMERS):
-        batch = list(Customer.objects.filter(pk__in=numbers[first : first + BATCH_CUSTOMERS]).order_by("id"))
-        agreements = agreements_of(customers=batch)
-        if _drop_stale_drafts(batch, agreements):
+        with uncollected():
+            batch = list(Customer.objects.filter(pk__in=numbers[first : first + BATCH_CUSTOMERS]).order_by("id"))
             agreements = agreements_of(customers=batch)
-        yield DueBatch(due_of(customers=batch, agreements=agreements, as_of=as_of, report=report), agreements)
+            if _drop_stale_drafts(batch, agreements):
+                agreements = agreements_of(customers=batch)
+            due = due_of(customers=batch, agreements=agreements, as_of=as_of, report=report)
+        yield DueBatch(due, agreements)
 
 
 def due_of(
