@@ -199,8 +199,7 @@ class Usage:
 class Term:
     """What a contract says about a bill beyond its charges; each family of `core/adjustments` is one kind of it.
 
-    `reference` is unique within a snapshot, among charges too; `about` are the references of the lines that it looks at: charges,
-    or adjustments of an earlier kind.
+    `reference` is unique within a snapshot, among charges too; `about` are the references of the lines that it looks at: charges, or adjustments of an earlier kind.
     """
 
     kind: ClassVar[AdjustmentKind]
@@ -375,10 +374,7 @@ DocumentLine = BillLine | CorrectionLine
 
 @dataclass(frozen=True)
 class AssembledInvoice:
-    """An invoice before it is stored: charges in order, adjustments, corrections of earlier invoices, totals, and the digest of all of it.
-
-    `documents` are the charges as their lines are stored with them: the digest was made of them.
-    """
+    """An invoice before it is stored: charges in order, with the `documents` that are stored of them, adjustments, corrections of earlier invoices, totals, and the digest of all of it."""
 
     customer: str
     currency: str

@@ -9,7 +9,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0071_loosen_limits_by_two'),
+        ('invoicing', '0074_link_subscriptions_to_stripe'),
     ]
 
     operations = [
