@@ -16,7 +16,7 @@ from invoicing.evidence.chain import extend_chain
 from invoicing.meter_reports.compare import compare_sums
 from invoicing.meter_reports.plan import plan_reports
 from invoicing.meter_reports.send import send_report, sweep_reports
-from invoicing.payments import breaker, charging, intake, mirror, probe, push, refunds
+from invoicing.payments import breaker, charging, intake, mirror, missed, probe, push, refunds
 from invoicing.payments.remote import RailClosed
 from invoicing.tax.vat_id_checks import check_vat_ids
 from invoicing.workflows import alert_staff, follow_stripe, propose_run
@@ -46,6 +46,7 @@ REGULAR_JOBS = (
     RegularJob(name="Report usage to Stripe", task="invoicing.tasks.report_usage", cron="* * * * *"),
     RegularJob(name="Compare Stripe's meters", task="invoicing.tasks.compare_meters", cron="40 5 * * *"),
     RegularJob(name="Look at open invoices", task="invoicing.tasks.sweep_open_invoices", cron="20 4 * * *"),
+    RegularJob(name="Fetch missed news of Stripe", task="invoicing.tasks.fetch_missed_news", cron="35 4 * * *"),
     RegularJob(
         name="Compare subscriptions with Stripe", task="invoicing.tasks.sync_subscription_states", cron="50 4 * * *"
     ),
@@ -129,6 +130,12 @@ def look_at_subscription(link_id: int) -> str:
 def sync_subscription_states() -> str:
     """Queue a comparison with Stripe for every subscription that is linked to one there."""
     return f"{subscriptions.sync_subscription_states()} subscriptions"
+
+
+@after_an_outage
+def fetch_missed_news() -> str:
+    """Fetch the events of the last days that Stripe could not deliver."""
+    return f"{missed.fetch_missed_news(at=now())} that never came"
 
 
 def alert_of_mismatch(mismatch_id: int) -> str:

@@ -24,6 +24,11 @@ def _list(title: str, icon: str, app: str, model: str) -> Item:
     return Item(title, icon, f"{app}_{model}_changelist", f"{app}.view_{model}")
 
 
+def _mirror(title: str, model: str) -> Item:
+    """Return the list of a kind of Stripe's objects, as they were told: for whoever sees Stripe's notices."""
+    return Item(title, "sync_alt", f"djstripe_{model}_changelist", "invoicing.view_stripenotice")
+
+
 # In the order of a day: what waits for somebody, what is sent and paid, what is chased; what is set up once stands last.
 GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
     (
@@ -174,12 +179,15 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             _list("Reports to Stripe", "outbox", "invoicing", "meterreport"),
             _list("Contradicting subscriptions", "sync_problem", "invoicing", "subscriptionmismatch"),
             _list("Subscriptions at Stripe", "sync_alt", "invoicing", "stripesubscription"),
-            _list("Mirror: invoices", "sync_alt", "djstripe", "invoice"),
-            _list("Mirror: customers", "sync_alt", "djstripe", "customer"),
-            _list("Mirror: payment intents", "sync_alt", "djstripe", "paymentintent"),
-            _list("Mirror: charges", "sync_alt", "djstripe", "charge"),
-            _list("Mirror: payment methods", "sync_alt", "djstripe", "paymentmethod"),
-            _list("Mirror: balance", "sync_alt", "djstripe", "balancetransaction"),
+            _mirror("Mirror: invoices", "invoice"),
+            _mirror("Mirror: customers", "customer"),
+            _mirror("Mirror: payment intents", "paymentintent"),
+            _mirror("Mirror: charges", "charge"),
+            _mirror("Mirror: payment methods", "paymentmethod"),
+            _mirror("Mirror: subscriptions", "subscription"),
+            _mirror("Mirror: prices", "price"),
+            _mirror("Mirror: disputes", "dispute"),
+            _mirror("Mirror: balance", "balancetransaction"),
         ),
     ),
     (

@@ -20,9 +20,23 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from billing_site.display.admin import ReadOnlyAdmin, StaffAdmin
 from billing_site.display.figures import NOTHING, link, moment
 from billing_site.display.pills import pill
+from invoicing.payments.models import PushIntent, StripeCustomer
+from invoicing.stripe_subscriptions.models import StripeSubscription
 
 # Mirrored objects of Stripe that help to find out what Stripe knows; the other fifty are hidden.
-MIRRORED = ("Customer", "Invoice", "PaymentIntent", "Charge", "PaymentMethod", "BalanceTransaction")
+MIRRORED = (
+    "Customer",
+    "Invoice",
+    "Subscription",
+    "Price",
+    "PaymentIntent",
+    "Charge",
+    "PaymentMethod",
+    "Dispute",
+    "BalanceTransaction",
+)
+# Who sees Stripe's notices sees what they brought.
+MIRROR_PERMISSION = "invoicing.view_stripenotice"
 
 for model in list(admin.site._registry):
     if model._meta.app_label in ("djstripe", "django_q") or model in (User, Group):
@@ -49,14 +63,42 @@ class MirrorAdmin(ReadOnlyAdmin):
     list_display = ("id", "created", "livemode")
     search_fields = ("id",)
     ordering = ("-created",)
-    fields = ("id", "created", "livemode", "stripe_text")
+    fields = ("id", "here", "created", "livemode", "stripe_text")
     readonly_fields = fields
     empty_message = "Stripe's notices bring its objects here."
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let those look who see Stripe's notices."""
+        return bool(request.user.has_perm(MIRROR_PERMISSION))
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Say so of the whole mirror."""
+        return bool(request.user.has_perm(MIRROR_PERMISSION))
+
+    @admin.display(description="Here")
+    def here(self, row: Any) -> SafeString:
+        """Lead to what stands for it here."""
+        found = ours_of(stripe_id=row.id, owner=getattr(row, "customer_id", None))
+        return link(*found) if found else NOTHING
 
     @admin.display(description="As Stripe told it")
     def stripe_text(self, row: Any) -> SafeString:
         """Show the stored object."""
         return format_html('<pre class="bo-code">{}</pre>', json.dumps(row.stripe_data, indent=2, ensure_ascii=False))
+
+
+def ours_of(*, stripe_id: str, owner: str | None) -> tuple[str, object] | None:
+    """Return the page and the name of what an object of Stripe's is here: its invoice or subscription, else the customer whose it is; None for nobody's."""
+    push = PushIntent.objects.filter(stripe_invoice_id=stripe_id).select_related("invoice").first()
+    if push is not None:
+        return reverse("admin:invoicing_invoice_change", args=[push.invoice_id]), push.invoice
+    linked = StripeSubscription.objects.filter(stripe_id=stripe_id).select_related("subscription").last()
+    if linked is not None:
+        return reverse("admin:invoicing_subscription_change", args=[linked.subscription_id]), linked.subscription
+    known = StripeCustomer.objects.filter(stripe_id__in=(stripe_id, owner or stripe_id)).select_related("customer")
+    if (found := known.first()) is not None:
+        return reverse("admin:invoicing_customer_change", args=[found.customer_id]), found.customer
+    return None
 
 
 for name in MIRRORED:

@@ -1,13 +1,15 @@
 """One search over customers, invoices, usage events, Stripe ids and amounts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from django.db.models import Q
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from djstripe import models as stripe_mirror
 
 from billing_site.display.figures import money, quantity
 from billing_site.display.pills import pill
@@ -15,11 +17,26 @@ from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
 from invoicing.payments.models import Payment, PushIntent, StripeNotice
+from invoicing.stripe_subscriptions.models import StripeSubscription
 from invoicing.subscriptions.models import Subscription
 from metering.models import UsageEvent
 from metering.queries import events_with_key
 
 HITS_MAX = 12
+# How the ids of Stripe's objects begin that are kept in its mirror (S0-029..033).
+MIRRORED = {
+    "ch": stripe_mirror.Charge,
+    "cus": stripe_mirror.Customer,
+    "dp": stripe_mirror.Dispute,
+    "du": stripe_mirror.Dispute,
+    "in": stripe_mirror.Invoice,
+    "pi": stripe_mirror.PaymentIntent,
+    "pm": stripe_mirror.PaymentMethod,
+    "price": stripe_mirror.Price,
+    "py": stripe_mirror.Charge,
+    "sub": stripe_mirror.Subscription,
+    "txn": stripe_mirror.BalanceTransaction,
+}
 AMOUNT_MAX = Decimal(10) ** 16
 
 
@@ -132,7 +149,25 @@ def _stripe(term: str) -> HitGroup:
     hits = [Hit(one.event_id, f"{one.event_type}: {one.outcome}", _page("stripenotice", one.pk)) for one in notices]
     pushes = PushIntent.objects.filter(stripe_invoice_id=term).select_related("invoice")[:HITS_MAX]
     hits += [Hit(str(one.stripe_invoice_id), f"push of {one.invoice}", _page("pushintent", one.pk)) for one in pushes]
-    return HitGroup("Stripe", hits)
+    linked = StripeSubscription.objects.filter(stripe_id=term).select_related("subscription").order_by("-id")
+    hits += [
+        Hit(one.stripe_id, f"stands for {one.subscription}", _page("stripesubscription", one.pk))
+        for one in linked[:HITS_MAX]
+    ]
+    return HitGroup("Stripe", hits + list(_mirrored(term)))
+
+
+def _mirrored(term: str) -> Iterator[Hit]:
+    """Yield what the mirror has of a whole id; its kind is in its first letters."""
+    model: Any = MIRRORED.get(term.partition("_")[0])
+    found = model.objects.filter(id=term).first() if model is not None else None
+    if found is not None:
+        name = str(found._meta.model_name)
+        yield Hit(
+            f"{found._meta.verbose_name.capitalize()} {term}",
+            "as Stripe told it last",
+            _page(name, found.pk, app="djstripe"),
+        )
 
 
 def _events(term: str) -> HitGroup:

@@ -26,6 +26,7 @@ from invoicing.payments.breaker import outage_now
 from invoicing.payments.charging import is_being_charged
 from invoicing.payments.disputes import disputed_payment
 from invoicing.payments.intake import JOB as FOLLOW_JOB
+from invoicing.payments.lookups import invoices_of_payment
 from invoicing.payments.meters import retrieve_error_report
 from invoicing.payments.models import Payment, PushIntent, PushStatus, StripeCustomer, StripeNotice
 from invoicing.payments.operations import record_failure
@@ -54,11 +55,13 @@ UNTOLD = "It failed again and again without a foreseen reason: the log of the wo
 MIRRORED_KINDS = ("customer", "payment_intent", "payment_method", "charge")
 METER_ERRORS = "v1.billing.meter.error_report_triggered"
 DISPUTE_CLOSED = "charge.dispute.closed"
+CONFIRM_EVENT = "payment_intent.requires_action"
 PAID_EVENTS = ("invoice.paid", "invoice.payment_succeeded")
 # Stripe's word for an object that it does not have.
 MISSING = "resource_missing"
 STALE = "stale: the invoice is paid already"
-REFUSED_EVENTS = ("invoice.payment_failed", "invoice.payment_action_required")
+CONFIRM_INVOICE_EVENT = "invoice.payment_action_required"
+REFUSED_EVENTS = ("invoice.payment_failed", CONFIRM_INVOICE_EVENT)
 ACTION_REQUIRED = ("authentication_required", "The customer has to confirm this payment with the bank.")
 # A push this old whose invoice is still open is looked at, in case that a notice was lost (S1-049..051).
 NOTICE_IS_LATE = timedelta(hours=1)
@@ -153,6 +156,8 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
         return _close(notice, at=at, outcome=_dispute_outcome(subject, heard_at=heard_at))
     if kind == "checkout.session":
         return _close(notice, at=at, outcome=follow_card(session=notice.object_id))
+    if notice.event_type == CONFIRM_EVENT:
+        return _follow_confirmation(notice, subject, happened_at=happened_at, at=at)
     if kind == "subscription":
         followed = follow_subscription(stripe_id=notice.object_id, customer=str(subject.get("customer")), at=at)
         return _close(notice, at=at, outcome=followed)
@@ -169,6 +174,31 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
             present, invoice_id=intent.invoice_id, cause=notice.event_type, happened_at=happened_at, actor="stripe"
         )
         queue(MIRROR_JOB, "invoice", present.id)
+        return _close(notice, at=at, outcome=outcome)
+
+
+def _follow_confirmation(
+    notice: StripeNotice, subject: Mapping[str, Any], *, happened_at: datetime, at: datetime
+) -> StripeNotice:
+    """Follow that a customer has to confirm a payment: if it is for an invoice of ours, the customer is led to the page for it (S0-048)."""
+    outcome = _other_outcome(notice, "payment_intent", subject)
+    if outcome != "mirrored":
+        return _close(notice, at=at, outcome=outcome)
+    paid = invoices_of_payment(payment_intent=notice.object_id)
+    intent = PushIntent.objects.filter(stripe_invoice_id__in=paid).first()
+    if intent is None:
+        return _close(notice, at=at, outcome="mirrored: it pays no invoice of ours")
+    present = gateway.retrieve_invoice(str(intent.stripe_invoice_id))
+    with transaction.atomic(durable=True):
+        if not _lock_unprocessed(notice):
+            return notice
+        outcome = _apply(
+            present,
+            invoice_id=intent.invoice_id,
+            cause=CONFIRM_INVOICE_EVENT,
+            happened_at=happened_at,
+            actor="stripe",
+        )
         return _close(notice, at=at, outcome=outcome)
 
 

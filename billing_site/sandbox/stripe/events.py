@@ -41,9 +41,10 @@ def retrieve(call: Call, event_id: str) -> Body:
 
 
 def list_page(call: Call) -> Body:
-    """GET /v1/events, narrowed by `type`."""
-    event_type = call.params.text("type")
-    found = store.page("event", call.params, url="/v1/events", members={"type": event_type} if event_type else {})
+    """GET /v1/events, narrowed by `type`, or by `types`."""
+    event_type, types = call.params.text("type"), call.params.texts("types")
+    members = {"type": event_type} if event_type else {}
+    found = store.page("event", call.params, url="/v1/events", members=members, among={"type": types} if types else {})
     call.params.refuse_the_rest()
     return found
 

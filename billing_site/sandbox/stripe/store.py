@@ -101,12 +101,22 @@ def matching(kind: str, **members: Any) -> list[Body]:
     return list(found.order_by("position").values_list("body", flat=True))
 
 
-def page(kind: str, params: Params, *, url: str, members: Mapping[str, Any], oldest_first: bool = False) -> Body:
-    """Return one page in Stripe's list shape, newest first, between the given cursors."""
+def page(
+    kind: str,
+    params: Params,
+    *,
+    url: str,
+    members: Mapping[str, Any],
+    among: Mapping[str, list[str]] | None = None,
+    oldest_first: bool = False,
+) -> Body:
+    """Return one page in Stripe's list shape, newest first, between the given cursors; of `among` each member has one of several values."""
     limit = params.integer("limit", low=1, high=PAGE_MAX) or PAGE_DEFAULT
     created = params.hash("created")
     after, before = params.text("starting_after"), params.text("ending_before")
     rows = SandboxObject.objects.filter(kind=kind, body__contains=dict(members))
+    for name, values in (among or {}).items():
+        rows = rows.filter(**{f"body__{name}__in": values})
     for bound in ("gt", "gte", "lt", "lte"):
         moment = created.integer(bound) if created else None
         if moment is not None:
