@@ -8,13 +8,13 @@ from django import forms
 from django.db.models import QuerySet
 from moneyed import Money
 from unfold.widgets import (
-    UnfoldAdminDecimalFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextareaWidget,
 )
 
 from billing_site.display.admin import ReasonForm
+from billing_site.display.amount_field import AmountField
 from dunning.arrangements.models import HoldKind
 from dunning.arrangements.operations import NewInstalment
 from invoicing.invoices.models import Invoice
@@ -70,7 +70,7 @@ class ObjectionForm(ReasonForm):
     """Which invoice, and how much of it."""
 
     invoice = forms.ModelChoiceField(queryset=Invoice.objects.none(), widget=UnfoldAdminSelectWidget())
-    amount = forms.DecimalField(min_value=Decimal(0), widget=UnfoldAdminDecimalFieldWidget())
+    amount = AmountField(min_value=Decimal(0))
     field_order = ("invoice", "amount", "reason")
 
     def __init__(self, *arguments: Any, invoices: "QuerySet[Invoice]", **options: Any) -> None:

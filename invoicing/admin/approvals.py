@@ -26,6 +26,7 @@ from billing_site.display.admin import (
     go,
     moment_column,
 )
+from billing_site.display.amount_field import AmountField
 from billing_site.display.figures import link, moment, money
 from billing_site.display.pills import AMBER, GREEN, GREY, RED, pill
 from billing_site.kernel.clock import now
@@ -278,11 +279,10 @@ class LimitForm(ReasonForm):
         choices=[(one.value, one.label) for one in (*LIMITED, *SWITCHED)], widget=UnfoldAdminSelectWidget
     )
     currency = forms.ChoiceField(choices=[(code, code) for code in settings.CURRENCIES], widget=UnfoldAdminSelectWidget)
-    amount = forms.DecimalField(
+    amount = AmountField(
         required=False,
         widget=UnfoldAdminTextInputWidget,
         help_text="This amount or more takes two people; empty: one person is enough for any amount. For the publication of prices and for prices of a customer's own there is no amount: enter 0 and it takes two people each time, leave it empty and one is enough.",
-        error_messages={"invalid": "Enter an amount with a point: 50.00."},
     )
     field_order = ("deed", "currency", "amount", "reason")
 

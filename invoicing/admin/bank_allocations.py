@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from moneyed import Money
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing_site.display.admin import (
     ReadOnlyAdmin,
@@ -25,10 +25,10 @@ from billing_site.display.admin import (
     go,
     moment_column,
 )
+from billing_site.display.amount_field import AmountField
 from billing_site.display.figures import NOTHING, link, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import minor_unit
 from invoicing.admin.approvals import waits_words
 from invoicing.admin.bank_line_form import money_said
@@ -83,12 +83,7 @@ class StateFilter(admin.SimpleListFilter):
 class PartForm(ReasonForm):
     """How much of what is on account."""
 
-    amount = forms.DecimalField(
-        min_value=Decimal(0),
-        max_digits=AMOUNT_DIGITS,
-        decimal_places=AMOUNT_PLACES,
-        widget=UnfoldAdminDecimalFieldWidget,
-    )
+    amount = AmountField(min_value=Decimal(0))
     field_order = ("invoice", "amount", "reason")
 
     def __init__(self, *args: Any, rest: Money, **options: Any) -> None:

@@ -8,7 +8,8 @@ from moneyed import Money
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from billing_site.display.admin import ReasonForm
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
+from billing_site.display.amount_field import AmountField
+from billing_site.kernel.model import AMOUNT_DIGITS
 from invoicing.bank.models import AllocationKind
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
@@ -46,12 +47,10 @@ class SplitForm(ReasonForm):
                 widget=UnfoldAdminTextInputWidget(attrs={"aria-label": f"Part {number} is of"}),
                 max_length=100,
             )
-            self.fields[f"amount_{number}"] = forms.DecimalField(
+            self.fields[f"amount_{number}"] = AmountField(
                 required=False,
                 label=f"Amount in {left.currency.code}",
                 min_value=Decimal(0),
-                max_digits=AMOUNT_DIGITS,
-                decimal_places=AMOUNT_PLACES,
                 widget=UnfoldAdminDecimalFieldWidget(attrs={"aria-label": f"Amount of part {number}"}),
             )
 

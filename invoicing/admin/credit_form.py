@@ -14,10 +14,11 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminRadioSelectWidget
 
 from billing_site.display.admin import ReadOnlyAdmin, actor_of, attempt, go
+from billing_site.display.amount_field import AmountField
 from billing_site.display.figures import money_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, EXACT_DIGITS, EXACT_PLACES
+from billing_site.kernel.model import EXACT_DIGITS, EXACT_PLACES
 from invoicing.admin.approvals import waits_words
 from invoicing.admin.invoice_page import CREDIT, can_be_credited
 from invoicing.admin.one_off import KeyedForm
@@ -70,9 +71,7 @@ class LineForm(forms.Form):
         decimal_places=EXACT_PLACES,
         widget=UnfoldAdminDecimalFieldWidget(),
     )
-    amount = forms.DecimalField(
-        required=False, max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES, widget=UnfoldAdminDecimalFieldWidget()
-    )
+    amount = AmountField(required=False)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

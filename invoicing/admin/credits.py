@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from moneyed import Money
 from unfold.admin import TabularInline
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import (
     OperationForm,
@@ -19,9 +19,9 @@ from billing_site.display.admin import (
     confirm_with_reason,
     moment_column,
 )
+from billing_site.display.amount_field import AmountField
 from billing_site.display.figures import figure, link, money_text
 from billing_site.kernel.clock import now
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from invoicing.admin.keys_field import KeysField, offer_what_exists
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.credits.models import CreditEntry, CreditGrant
@@ -35,11 +35,8 @@ FIXED = ("kind", "name", "amount_text", "left", "priority", "effective_at", "exp
 class GrantForm(OperationForm):
     """What is granted, and why; what is accepted is what the operation accepts."""
 
-    worth = forms.DecimalField(
+    worth = AmountField(
         label="Amount",
-        max_digits=AMOUNT_DIGITS,
-        decimal_places=AMOUNT_PLACES,
-        widget=UnfoldAdminDecimalFieldWidget(),
         help_text="In the customer's currency. Prepaid: what was paid into the bank; it is owed to the customer until it is drawn.",
     )
     plans = KeysField(noun="plan", label="Pays for these plans", help_text="None: for all.")

@@ -23,10 +23,11 @@ from billing_site.display.admin import (
     confirmation,
     go,
 )
+from billing_site.display.amount_field import AmountField
 from billing_site.display.figures import money_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES, EXACT_DIGITS, EXACT_PLACES
+from billing_site.kernel.model import EXACT_DIGITS, EXACT_PLACES
 from invoicing.admin.invoice_page import ISSUE
 from invoicing.core.one_off import OneOffInvoice
 from invoicing.core.tax import tax_summary
@@ -74,9 +75,7 @@ class KeyedForm(ReasonForm):
 class CreditForm(KeyedForm):
     """How much credit is sold, and for how long."""
 
-    amount = forms.DecimalField(
-        max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES, widget=UnfoldAdminDecimalFieldWidget()
-    )
+    amount = AmountField()
     name = forms.CharField(
         max_length=NAME_MAX,
         initial=NAME_DEFAULT,

@@ -12,13 +12,13 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from moneyed import Money
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import OperationForm, StaffAdmin, confirm_with_reason, moment_column
+from billing_site.display.amount_field import AmountField
 from billing_site.display.figures import NOTHING, figure, link, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from invoicing.progressive.models import ProgressiveThreshold
 from invoicing.progressive.operations import retire_threshold, set_threshold
 
@@ -29,19 +29,13 @@ KEPT = ("seen_at", "set_at", "actor", "reason", "retired_at", "retired_by", "ret
 class ThresholdForm(OperationForm):
     """The terms of a threshold, and why; what is accepted is what the operation accepts."""
 
-    reached = forms.DecimalField(
+    reached = AmountField(
         label="Amount",
-        max_digits=AMOUNT_DIGITS,
-        decimal_places=AMOUNT_PLACES,
-        widget=UnfoldAdminDecimalFieldWidget(),
         help_text="In the customer's currency, before tax. Usage of a running period that comes to it is invoiced at once.",
     )
-    further = forms.DecimalField(
+    further = AmountField(
         label="And each further",
         required=False,
-        max_digits=AMOUNT_DIGITS,
-        decimal_places=AMOUNT_PLACES,
-        widget=UnfoldAdminDecimalFieldWidget(),
         help_text="After so much more it is invoiced again. Empty: once a period.",
     )
     why = forms.CharField(max_length=300, label="Reason", widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from moneyed import Money
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import (
     OperationForm,
@@ -19,10 +19,10 @@ from billing_site.display.admin import (
     confirm_with_reason,
     moment_column,
 )
+from billing_site.display.amount_field import AmountField
 from billing_site.display.figures import NOTHING, figure, link, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from invoicing.top_ups.operations import RuleTerms, retire_rule, set_rule
 from invoicing.top_ups.rules import NEEDS_SOMEBODY, TopUpRule
 
@@ -33,18 +33,12 @@ KEPT = ("seen_at", "set_at", "actor", "reason", "retired_at", "retired_by", "ret
 class RuleForm(OperationForm):
     """The terms of a rule, and why; what is accepted is what the operation accepts."""
 
-    at_less_than = forms.DecimalField(
+    at_less_than = AmountField(
         label="Threshold",
-        max_digits=AMOUNT_DIGITS,
-        decimal_places=AMOUNT_PLACES,
-        widget=UnfoldAdminDecimalFieldWidget(),
         help_text="In the customer's currency. A live balance below it is topped up.",
     )
-    worth = forms.DecimalField(
+    worth = AmountField(
         label="Amount",
-        max_digits=AMOUNT_DIGITS,
-        decimal_places=AMOUNT_PLACES,
-        widget=UnfoldAdminDecimalFieldWidget(),
         help_text="What is sold each time; the credit is there when its invoice is paid.",
     )
     why = forms.CharField(max_length=300, label="Reason", widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))

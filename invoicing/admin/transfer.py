@@ -5,11 +5,11 @@ from typing import Any
 
 from django import forms
 from moneyed import Money
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSingleDateWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSingleDateWidget, UnfoldAdminTextInputWidget
 
 from billing_site.display.admin import ReasonForm
+from billing_site.display.amount_field import AmountField
 from billing_site.display.figures import money_text
-from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import exponent, is_rounded, minor_unit
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
@@ -42,9 +42,7 @@ class TransferForm(ReasonForm):
         widget=UnfoldAdminTextInputWidget(),
         help_text="As on the bank statement; one reference is recorded once.",
     )
-    amount = forms.DecimalField(
-        min_value=0, max_digits=AMOUNT_DIGITS, decimal_places=AMOUNT_PLACES, widget=UnfoldAdminDecimalFieldWidget()
-    )
+    amount = AmountField(min_value=0)
     received_date = forms.DateField(label="Received on (UTC)", widget=UnfoldAdminSingleDateWidget())
     field_order = ("reference", "amount", "received_date", "reason")
 

@@ -168,5 +168,7 @@ def test_limits_are_written_as_money_and_typed_with_a_point(workshop: Invoice) -
     page = otto.get(reverse("admin:invoicing_approvallimit_change", args=[limit.pk])).content.decode()
 
     assert "Enter an amount with a point: 50.00." in told
+    thousand = otto.post(reverse("admin:invoicing_approvallimit_add"), {**typed, "amount": "1.000"}).content.decode()
+    assert "1.000 could be read in two ways: enter 1000, or 1." in thousand
     assert "50.00" in page
     assert "50.0000" not in page
