@@ -27,7 +27,7 @@ from invoicing.gate.models import InvoiceHold
 from invoicing.gate.queries import hold_in_force
 from invoicing.invoices.consumers import Section, sections_of, with_consumers
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus, LineKind
-from invoicing.invoices.queries import billed_progressively, taken_off_by, taking_off
+from invoicing.invoices.queries import billed_progressively, standing_for, taken_off_by, taking_off
 from invoicing.invoices.taxes import TaxRow, missing_tax, tax_sums
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.attempts import PushAttempt, attempts_of
@@ -202,7 +202,8 @@ def _question(
     if is_draft:
         return "Not issued yet: check the lines, then issue it."
     if state == "void":
-        return "Void: nothing is owed on it."
+        successor = standing_for(invoice=invoice)
+        return f"Void: nothing is owed on it{f'; {successor.number} stands in its place' if successor else ''}."
     if invoice.status == InvoiceStatus.WRITTEN_OFF:
         return f"Written off: {money_text(invoice.amount_unpaid)} are a loss in the books. Money that comes after all is recorded here, and takes it back."
     if state == "paid" and invoice.amount_credited.amount:

@@ -21,7 +21,7 @@ from invoicing.core.tax_rules import EUROPEAN_UNION
 from invoicing.invoices.consumers import account_of, with_consumers
 from invoicing.invoices.line_words import LineWords, words_of_lines
 from invoicing.invoices.models import STATED, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, TaxLine, TaxState
-from invoicing.invoices.queries import period_shown, taken_off_by
+from invoicing.invoices.queries import period_shown, replaced_by, taken_off_by
 from invoicing.invoices.taxes import lines_paying
 
 # Who states invoices by EN 16931: the Union, the Economic Area, and who takes part in Peppol with its rules.
@@ -108,7 +108,7 @@ class VatSum:
 
 @dataclass(frozen=True)
 class Corrected:
-    """An invoice of before: the one that a credit note corrects, or one that an invoice takes off."""
+    """An invoice of before: the one that a credit note corrects, or one that an invoice replaces or takes off."""
 
     number: str
     issued_on: date
@@ -118,7 +118,7 @@ class Corrected:
 class EInvoice:
     """All that an e-invoice, or a credit note that `corrects` an invoice, says; `prepaid` is what credit that was bought before has paid, `due` what is left to pay at issue.
 
-    `preceding` are the progressive invoices that it takes off; `is_partial` says that it is one.
+    `preceding` are the void invoice that it replaces and the progressive invoices that it takes off; `is_partial` says that it is one.
     """
 
     number: str
@@ -203,8 +203,8 @@ def stated(*, invoice: Invoice, lines: Sequence[InvoiceLine], words: Mapping[int
         prepaid=total((line.amount * -1 for line in payments), invoice.currency),
         preceding=tuple(
             Corrected(str(one.number), one.issued_at.astimezone(zone).date())
-            for one in (taken_off_by(invoice=invoice) if any(line.progressive_id for line in lines) else ())
-            if one.issued_at is not None
+            for one in _preceding(invoice, lines)
+            if one is not None and one.issued_at is not None
         ),
         is_partial=invoice.kind == InvoiceKind.PROGRESSIVE,
     )
@@ -212,6 +212,12 @@ def stated(*, invoice: Invoice, lines: Sequence[InvoiceLine], words: Mapping[int
         "the e-invoice asks for what the invoice asks"
     )
     return found
+
+
+def _preceding(invoice: Invoice, lines: Sequence[InvoiceLine]) -> Iterator[Invoice | None]:
+    yield replaced_by(invoice=invoice)
+    if any(line.progressive_id for line in lines):
+        yield from taken_off_by(invoice=invoice)
 
 
 def _stated(

@@ -69,6 +69,9 @@ class InvoiceDocument:
     # The root over the usage events that it counts, and how many these are; empty where it counts none.
     events_root: str = ""
     event_count: int = 0
+    # The void invoice in whose place it stands; the invoice in the place of a void one: number and day.
+    replaces: tuple[str, date] | None = None
+    replaced_by: tuple[str, date] | None = None
     # It charges what was used of a period that runs until then, last day included.
     runs_until: date | None = None
     language: Language = ENGLISH
@@ -179,6 +182,11 @@ def _facts(document: InvoiceDocument) -> Iterator[Fact]:
         yield Fact("Used in" if document.runs_until else "Billing period", period, is_strong=True)
     if document.issue_date:
         yield Fact("Issue date", date_text(day=document.issue_date, language=language))
+    for label, other in (("Replaces", document.replaces), ("Replaced by", document.replaced_by)):
+        if other is not None:
+            number, day = other
+            told = language.say("{number} of {day}", number=number, day=date_text(day=day, language=language))
+            yield Fact(label, told, is_strong=True)
     yield Fact("Time zone", document.time_zone)
 
 

@@ -124,6 +124,29 @@ def taking_off(*, invoice: Invoice) -> QuerySet[Invoice]:
     return Invoice.objects.filter(pk__in=lines.values("invoice")).exclude(status=InvoiceStatus.VOID).order_by("id")
 
 
+def replaced_by(*, invoice: Invoice) -> Invoice | None:
+    """Return the void invoice of the same period in whose place this one stands; None: it is the first of its period."""
+    return _of_its_period(invoice).filter(status=InvoiceStatus.VOID, id__lt=invoice.pk).order_by("-id").first()
+
+
+def standing_for(*, invoice: Invoice) -> Invoice | None:
+    """Return the issued invoice that stands in the place of a void one of a period; None: none is issued, or it is not void."""
+    if invoice.status != InvoiceStatus.VOID:
+        return None
+    return _of_its_period(invoice).filter(number__isnull=False, id__gt=invoice.pk).order_by("id").first()
+
+
+def _of_its_period(invoice: Invoice) -> QuerySet[Invoice]:
+    if invoice.kind != InvoiceKind.PERIOD:
+        return Invoice.objects.none()
+    return Invoice.objects.filter(
+        kind=InvoiceKind.PERIOD,
+        customer=invoice.customer_id,
+        period_start=invoice.period_start,
+        period_end=invoice.period_end,
+    )
+
+
 def totals_by_currency(*, invoices: QuerySet[Invoice]) -> list[tuple[int, Money, Money]]:
     """Return (count, total, paid) for each currency among the invoices."""
     rows = (

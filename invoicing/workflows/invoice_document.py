@@ -23,7 +23,7 @@ from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, LineKin
 from invoicing.invoices.parties import printed_parties
 from invoicing.invoices.printed_page import DocumentLine, DocumentSection, DocumentStep
 from invoicing.invoices.printed_text import money_text
-from invoicing.invoices.queries import period_shown
+from invoicing.invoices.queries import period_shown, replaced_by, standing_for
 from invoicing.invoices.taxes import TaxRow, lines_paying, tax_notes, tax_sums
 
 # Steps that say which of the usage they price.
@@ -69,6 +69,8 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         proof_digest=invoice.seal or invoice.content_digest,
         events_root=invoice.events_root,
         event_count=sum(line.event_count for line in lines if line.events_root),
+        replaces=_told(replaced_by(invoice=invoice), zone),
+        replaced_by=_told(standing_for(invoice=invoice), zone),
         runs_until=_last_day(invoice.progressive.period_end, zone) if invoice.kind == InvoiceKind.PROGRESSIVE else None,
         taxes=tuple(
             DocumentSum(_taxed(row, language), row.amount, is_counted=not row.inclusive)
@@ -85,6 +87,13 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
             DocumentSection(one.name or language.say("All accounts"), len(one.lines), one.subtotal) for one in sections
         ),
     )
+
+
+def _told(other: Invoice | None, zone: ZoneInfo) -> tuple[str, date] | None:
+    """Return number and day of an issued invoice."""
+    if other is None or other.number is None or other.issued_at is None:
+        return None
+    return other.number, other.issued_at.astimezone(zone).date()
 
 
 def _last_day(end: datetime, zone: ZoneInfo) -> date:

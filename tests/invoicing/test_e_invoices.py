@@ -17,10 +17,12 @@ from billing_site.kernel.money import exponent, plain, round_money, total
 from invoicing.customers.models import Customer
 from invoicing.e_invoices.files import cii_file, ubl_file
 from invoicing.e_invoices.statement import EInvoice, VatCategory, e_invoice_of
-from invoicing.invoices.document import render_pdf
+from invoicing.invoices.document import invoice_page, render_pdf
 from invoicing.invoices.models import Invoice
 from invoicing.tax.operations import add_rate, add_registration, set_customer_tax, set_seller_tax
 from invoicing.workflows.invoice_document import document_of
+from invoicing.workflows.issue_invoice import issue_invoice
+from invoicing.workflows.reissue_invoice import reissue_invoice
 from invoicing.workflows.run_billing import issue_billing
 from tests.billing_site.api.caller import Caller
 from tests.factories import AUGUST, JULY, SEPTEMBER, a_customer, a_plan, a_subscription, usd_fee, usd_per_action, use
@@ -165,6 +167,23 @@ def test_the_file_in_the_pdf_is_the_one_that_is_downloaded_and_the_pdf_is_the_sa
     for told in ("<pdfaid:part>3", "<fx:ConformanceLevel>EN 16931<", "<fx:DocumentFileName>factur-x.xml<"):
         assert told in metadata
     assert reader.trailer["/Root"]["/AF"][0]["/AFRelationship"] == "/Alternative"
+
+
+def test_an_invoice_in_the_place_of_a_void_one_names_it_on_paper_and_in_the_file_and_the_void_one_names_it() -> None:
+    void = an_invoice()
+    done = reissue_invoice(invoice_id=void.pk, at=BILLED_AT, actor="ann", reason="another price")
+    assert done.draft is not None
+    successor = issue_invoice(invoice_id=done.draft.pk, at=BILLED_AT, actor="ann", reason="looked at")
+    void.refresh_from_db()
+
+    new, old = (document_of(invoice=one) for one in (successor, void))
+    facts = {fact.label: fact.text for fact in invoice_page(document=new).facts}
+
+    assert void.number is not None and successor.number is not None
+    assert new.replaces is not None and new.replaces[0] == void.number and new.replaced_by is None
+    assert old.replaced_by is not None and old.replaced_by[0] == successor.number and old.replaces is None
+    assert facts["Replaces"].startswith(f"{void.number} of ")
+    assert [one.number for one in assert_states(successor).preceding] == [void.number]
 
 
 def test_a_document_reads_its_lines_once_for_the_page_and_for_the_file_in_it() -> None:

@@ -420,6 +420,8 @@ CHANGES = {
     "proof_digest": "0" * 64,
     "events_root": "1" * 64,
     "runs_until": date(2026, 12, 31),
+    "replaces": ("INV-2026-000411", date(2026, 11, 1)),
+    "replaced_by": ("INV-2026-000414", date(2026, 11, 3)),
     "notes": ("Reverse charge.",),
     "e_invoice": "<xml/>",
     "logo": a_logo(),
