@@ -5,12 +5,10 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from moneyed import Money
 
-from billing_site.kernel.money import total
 from dunning.arrangements.models import Instalment, Promise, PromiseOutcome
 from dunning.arrangements.operations import end_promise
-from dunning.arrangements.queries import hold_of, open_promise, paid_since
+from dunning.arrangements.queries import hold_of, open_promise, paid_for, promised_until
 from dunning.cases.arrears import Debt, locked_debts
 from dunning.cases.models import SWEEP, DunningCase
 from dunning.cases.operations import is_chased, lock_case, move_case
@@ -18,7 +16,7 @@ from dunning.core.calendar import is_allowed, local_day, next_weekday
 from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.restoring import is_refused, tell_restored
-from dunning.telling import tell
+from dunning.telling import OF_AN_INSTALMENT, tell
 from invoicing.core.life_cycle import State, Trigger
 from invoicing.customers.life_cycle import state_of
 from invoicing.customers.operations import lock_customer
@@ -136,7 +134,7 @@ def _judge(promise_id: int, *, at: datetime) -> str:
         return ""
     missed = _missed(promise, at=at)
     if missed is not None:
-        promised, paid = _promised_until(missed), _paid(promise)
+        promised, paid = promised_until(instalment=missed), paid_for(promise=promise)
         reason = f"{money_text(money=promised)} were promised by {missed.due_date}, {money_text(money=paid)} came"
         _tell_of(NoticeKind.PROMISE_BROKEN, f"promise:{promise.pk}:broken", case, debts, at=at)
         return _end(promise, PromiseOutcome.BROKEN, reason, at=at)
@@ -158,18 +156,9 @@ def _missed(promise: Promise, *, at: datetime) -> Instalment | None:
 
 def _unpaid(promise: Promise) -> Instalment | None:
     """Return the first instalment that what was paid does not cover; None where all is paid."""
-    paid = _paid(promise)
-    return next((one for one in promise.instalments.order_by("number") if _promised_until(one) > paid), None)
-
-
-def _promised_until(instalment: Instalment) -> Money:
-    earlier = Instalment.objects.filter(promise=instalment.promise_id, number__lte=instalment.number)
-    return total((one.amount for one in earlier), instalment.currency)
-
-
-def _paid(promise: Promise) -> Money:
-    customer = promise.case.customer
-    return paid_since(promise=promise, currency=customer.currency, zone=ZoneInfo(customer.timezone))
+    paid = paid_for(promise=promise)
+    instalments = promise.instalments.order_by("number")
+    return next((one for one in instalments if promised_until(instalment=one) > paid), None)
 
 
 def _may_tell(case: DunningCase, *, at: datetime) -> bool:
@@ -182,7 +171,7 @@ def _tell_instalment(one: Instalment, case: DunningCase, debts: Sequence[Debt], 
         tell(
             customer=case.customer,
             kind=NoticeKind.INSTALMENT_DUE,
-            reference=f"instalment:{one.pk}",
+            reference=f"{OF_AN_INSTALMENT}{one.pk}",
             invoice_ids=[debt.invoice_id for debt in debts],
             acts_on=one.due_date,
             at=at,

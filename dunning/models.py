@@ -3,14 +3,19 @@
 from billing_site.kernel.history import guard_history
 from dunning.arrangements.models import Hold, Instalment, Promise
 from dunning.cases.models import CaseStep, DunningCase
+from dunning.handover.models import Escalation, HandOverDownload, HandOverFile
 from dunning.notices.models import BlockedAddress, MailEvent, Notice, NoticeDecision, NoticeInvoice
 from dunning.notices.templates import NoticeTemplate, TemplateVersion
+from dunning.overdue.models import OverdueCharge, OverdueTerms
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 
 __all__ = [
     "BlockedAddress",
     "CaseStep",
     "DunningCase",
+    "Escalation",
+    "HandOverDownload",
+    "HandOverFile",
     "Hold",
     "Instalment",
     "MailEvent",
@@ -18,6 +23,8 @@ __all__ = [
     "NoticeDecision",
     "NoticeInvoice",
     "NoticeTemplate",
+    "OverdueCharge",
+    "OverdueTerms",
     "PolicyAssignment",
     "PolicyVersion",
     "Promise",

@@ -3,6 +3,7 @@
 from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob
 from dunning.arrangements.queries import why_not_charged
+from dunning.handover.operations import escalate, make_files
 from dunning.notices import outbox, sending
 from dunning.sweep import sweep_dunning
 from invoicing.payments import charging
@@ -14,8 +15,10 @@ REGULAR_JOBS = (
 
 
 def chase() -> str:
-    """Open, advance and close dunning cases; running twice takes no step twice."""
-    return str(sweep_dunning(at=now()))
+    """Open, advance and close dunning cases, make the files of what is handed over, ask who is next; running twice does nothing twice."""
+    at = now()
+    report = sweep_dunning(at=at)
+    return f"{report}, {make_files(at=at)} files, {escalate(at=at)} escalated"
 
 
 def charge_again(attempt_id: int) -> str:

@@ -9,6 +9,7 @@ from invoicing.customers.models import Customer
 
 # What the references of dunning's notices begin with.
 REFERENCE = "dunning:"
+OF_AN_INSTALMENT = "instalment:"
 
 
 def tell(

@@ -1,71 +1,12 @@
 """Deeds that are rows of their own and have no history: each stands in its table once, with who, when and why."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
-
-from django.apps import apps
-from django.db.models import CharField, F, Model, QuerySet, Value
-from django.urls import reverse
-
-from billing_site.display.changes import Change
-
-
-@dataclass(frozen=True)
-class Deed:
-    """How the rows of a model read as changes: the fields for when, who and why, and the words."""
-
-    label: str
-    at: str
-    actor: str
-    reason: str
-    verb: Callable[[Any], str]
-    subject: Callable[[Any], str]
-    page: tuple[str, str]
-
-    @property
-    def model(self) -> type[Model]:
-        """The table of the deeds."""
-        return apps.get_model(self.label)
-
-    def rows(self, *, actor: str = "") -> QuerySet[Any]:
-        """Return the deeds that are done, of one actor or everyone: what waits for somebody is not one yet."""
-        done = self.model._default_manager.filter(**{f"{self.at}__isnull": False})
-        return done.filter(**{f"{self.actor}__iexact": actor}) if actor else done
-
-    def numbers(self, *, actor: str) -> QuerySet[Any]:
-        """Return label, key and time of each deed, as a part of the union over all histories."""
-        return (
-            self.rows(actor=actor)
-            .order_by()
-            .annotate(label=Value(self.label, output_field=CharField()), history_id=F("pk"), history_date=F(self.at))
-            .values("label", "history_id", "history_date")
-        )
-
-    def changes(self, *, keys: Iterable[int]) -> dict[int, tuple[Change, str]]:
-        """Return the deeds with these keys in words, each with the address of what it was done to."""
-        name, key = self.page
-        return {
-            row.pk: (
-                Change(
-                    model=str(self.model._meta.verbose_name),
-                    subject=self.subject(row),
-                    object_id=row.pk,
-                    verb=self.verb(row),
-                    at=getattr(row, self.at),
-                    actor=getattr(row, self.actor),
-                    reason=getattr(row, self.reason) if self.reason else "",
-                    fields=(),
-                ),
-                reverse(f"admin:{name}", args=[getattr(row, key)] if key else []),
-            )
-            for row in self.model._default_manager.filter(pk__in=list(keys))
-        }
-
+from billing_site.backoffice.deed import Deed
+from billing_site.backoffice.dunning_deeds import DUNNING_DEEDS
 
 DEEDS = {
     deed.label: deed
     for deed in (
+        *DUNNING_DEEDS,
         Deed(
             label="metering.eventcancellation",
             at="cancelled_at",
@@ -283,24 +224,6 @@ DEEDS = {
             page=("invoicing_progressivethreshold_change", "pk"),
         ),
         Deed(
-            label="dunning.hold",
-            at="starts_at",
-            actor="actor",
-            reason="reason",
-            verb=lambda row: "held",
-            subject=str,
-            page=("invoicing_customer_change", "customer_id"),
-        ),
-        Deed(
-            label="dunning.promise",
-            at="made_at",
-            actor="actor",
-            reason="reason",
-            verb=lambda row: "written down",
-            subject=lambda row: f"of {row.case.customer}",
-            page=("dunning_dunningcase_change", "case_id"),
-        ),
-        Deed(
             label="invoicing.objection",
             at="opened_at",
             actor="actor",
@@ -308,24 +231,6 @@ DEEDS = {
             verb=lambda row: "written down",
             subject=str,
             page=("invoicing_invoice_change", "invoice_id"),
-        ),
-        Deed(
-            label="dunning.policyversion",
-            at="recorded_at",
-            actor="actor",
-            reason="reason",
-            verb=lambda row: "published",
-            subject=str,
-            page=("dunning_policyversion_change", "pk"),
-        ),
-        Deed(
-            label="dunning.policyassignment",
-            at="set_at",
-            actor="actor",
-            reason="reason",
-            verb=lambda row: "assigned",
-            subject=str,
-            page=("dunning_policyassignment_change", "pk"),
         ),
         Deed(
             label="invoicing.checksignoff",
@@ -353,24 +258,6 @@ DEEDS = {
             verb=lambda row: f"opened again, as {row.requested_by} has asked",
             subject=lambda row: str(row.close),
             page=("invoicing_monthclose_change", "close_id"),
-        ),
-        Deed(
-            label="dunning.noticedecision",
-            at="decided_at",
-            actor="actor",
-            reason="reason",
-            verb=lambda row: f"decided: {row.get_kind_display().lower()}",
-            subject=lambda row: str(row.notice),
-            page=("dunning_notice_change", "notice_id"),
-        ),
-        Deed(
-            label="dunning.blockedaddress",
-            at="lifted_at",
-            actor="lifted_by",
-            reason="reason",
-            verb=lambda row: "let be written to again",
-            subject=str,
-            page=("dunning_blockedaddress_change", "pk"),
         ),
         Deed(
             label="invoicing.backfill",

@@ -10,13 +10,14 @@ from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by
 from dunning.cases.arrears import debts_of
 from dunning.cases.models import DunningCase
 from dunning.cases.queries import cases_with_broken_promises, ended_cases
+from dunning.handover.queries import escalated_cases
 from dunning.hearing import cases_never_told
 from dunning.rehearsal import grave_count, rehearse, tomorrow_ends
 
 
 def dunning_queues(*, at: datetime) -> list[WorkQueue]:
     """Return the steps that are due until tomorrow's end, and the cases that people go on with."""
-    return [_tomorrow(at=at), _broken(at=at), _untold(at=at), _people(at=at)]
+    return [_tomorrow(at=at), _broken(at=at), _untold(at=at), _people(at=at), _escalated(at=at)]
 
 
 def _tomorrow(*, at: datetime) -> WorkQueue:
@@ -60,6 +61,16 @@ def _people(*, at: datetime) -> WorkQueue:
         name="Dunning that people go on with",
         link=admin_list("dunningcase", "state=live", app="dunning"),
         empty="A case that is handed over, or whose steps are all done, stands here until it is paid or written off.",
+        at=at,
+    )
+
+
+def _escalated(*, at: datetime) -> WorkQueue:
+    return _queue(
+        list(escalated_cases(at=at)),
+        name="Dunning that nobody has answered for",
+        link=admin_list("dunningcase", "state=escalated", app="dunning"),
+        empty="A case of which somebody was to have done something by now stands here until another one is asked, or it is closed.",
         at=at,
     )
 

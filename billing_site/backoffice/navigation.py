@@ -78,6 +78,8 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             _list("Versions of templates", "history_edu", "dunning", "templateversion"),
             _list("Policies", "stairs", "dunning", "policyversion"),
             _list("Who by which policy", "rule", "dunning", "policyassignment"),
+            _list("Terms of late payment", "request_quote", "dunning", "overdueterms"),
+            _list("Interest and fees", "add_card", "dunning", "overduecharge"),
         ),
     ),
     (

@@ -75,6 +75,7 @@ MONEY_DEEDS = (
     "metering.backdate_meter",
     "metering.replay_deadletter",
     "dunning.arrange_dunningcase",
+    "dunning.download_handoverfile",
 )
 PROCESSES = (
     Process(

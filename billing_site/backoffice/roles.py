@@ -11,8 +11,10 @@ from django.db.models import Model, QuerySet
 
 from billing_site.backoffice.responsibilities import PROCESSES, Role, decides
 from dunning.cases.models import DunningCase
+from dunning.handover.models import HandOverFile
 from dunning.notices.models import BlockedAddress, Notice
 from dunning.notices.templates import TemplateVersion
+from dunning.overdue.models import OverdueTerms
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from invoicing.approvals.models import Approval, ApprovalLimit, ApprovedDeed
 from invoicing.catalog.coupon import Coupon
@@ -69,6 +71,7 @@ DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (UsageCorrection, "backfill_usage", "Can backfill and replay usage events"),
     (DeadLetter, "replay_deadletter", "Can replay and dismiss dead letters"),
     (DunningCase, "arrange_dunningcase", "Can hold dunning, note promises and objections, and take steps by hand"),
+    (HandOverFile, "download_handoverfile", "Can download the files of cases that are handed over to collectors"),
     (TemplateVersion, "draft_templateversion", "Can draft what notices say, and ask for its approval"),
     (TemplateVersion, "approve_templateversion", "Can approve and refuse what others draft for notices"),
     (Notice, "decide_notice", "Can send notices again, or drop them, that were not delivered"),
@@ -81,6 +84,7 @@ SECOND_DEEDS: tuple[tuple[type[Model], str, str], ...] = (
 )
 EDITED: tuple[type[Model], ...] = (
     AccountMapping,
+    OverdueTerms,
     PolicyAssignment,
     PolicyVersion,
     Budget,

@@ -34,6 +34,7 @@ READ_ONLY = ("django_migrations",)
 # Tables of ours without a carved row: their own guards and constraints decide.
 ORDINARY = (
     "dunning_dunningcase",
+    "dunning_escalation",
     "dunning_hold",
     "dunning_noticetemplate",
     "dunning_policyassignment",

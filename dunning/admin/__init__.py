@@ -1,5 +1,5 @@
 """The admin of dunning, one file a slice; Django finds it by this module."""
 
-from dunning.admin import blocked_addresses, cases, notices, policies, templates
+from dunning.admin import blocked_addresses, cases, notices, overdue, policies, templates
 
-__all__ = ["blocked_addresses", "cases", "notices", "policies", "templates"]
+__all__ = ["blocked_addresses", "cases", "notices", "overdue", "policies", "templates"]

@@ -14,7 +14,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from billing_site.display.admin import (
-    ReadOnlyAdmin,
     ReasonForm,
     actor_of,
     attempt,
@@ -29,6 +28,9 @@ from billing_site.kernel.clock import now
 from dunning.acting import take_step_by_hand
 from dunning.admin.figures import figure_urls
 from dunning.admin.forms import HoldForm, ObjectionForm, PromiseForm, StepForm
+from dunning.admin.handover import DOWNLOAD, HandOverPages
+from dunning.admin.holds import ARRANGE
+from dunning.admin.overdue import CHARGE, LatePaymentPages
 from dunning.arrangements.models import Promise
 from dunning.arrangements.operations import (
     decide_objection,
@@ -46,12 +48,13 @@ from dunning.core.case_life import LIVE, CaseState, state_words
 from dunning.core.notice_kinds import KIND_WORDS, NoticeKind
 from dunning.core.policy import ACT_WORDS
 from dunning.core.retries import refusal_words
+from dunning.handover.models import HandOverFile
+from dunning.handover.queries import escalated_cases, escalation_of
 from dunning.hearing import cases_never_told
+from dunning.overdue.queries import accrued_of, accrued_total
 from dunning.rehearsal import grave_count, rehearse, tomorrow_ends, words_of
 from dunning.timeline import timeline_of
 from invoicing.invoices.models import Invoice, Objection
-
-ARRANGE = "dunning.arrange_dunningcase"
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -68,6 +71,7 @@ class StateFilter(admin.SimpleListFilter):
             ("promised", "Promised"),
             ("broken", "A promise was broken"),
             ("untold", "Nobody was told"),
+            ("escalated", "Nobody has answered for"),
             *((state.value, state_words(state).capitalize()) for state in CaseState),
         ]
 
@@ -82,6 +86,8 @@ class StateFilter(admin.SimpleListFilter):
                 return queryset.filter(state__in=LIVE, customer__in=holds_at(at=now()).values("customer"))
             case "promised":
                 return queryset.filter(pk__in=open_promises().values("case"))
+            case "escalated":
+                return queryset.filter(pk__in=escalated_cases(at=now()).values("pk"))
             case "untold":
                 return queryset.filter(pk__in=cases_never_told().values("pk"))
             case "broken":
@@ -90,7 +96,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(DunningCase)
-class DunningCaseAdmin(ReadOnlyAdmin):
+class DunningCaseAdmin(HandOverPages, LatePaymentPages):
     """Who is chased."""
 
     list_display = (
@@ -202,6 +208,11 @@ class DunningCaseAdmin(ReadOnlyAdmin):
             word=_word(case),
             late=owed(debts, currency=case.customer.currency),
             debts=[(debt, refusal_words(debt.refusal) if debt.refusal else "") for debt in debts],
+            charges=accrued_total(accrued=accrued_of(customer=case.customer, at=at), currency=case.customer.currency),
+            may_charge=request.user.has_perm(ARRANGE) and request.user.has_perm(CHARGE),
+            may_waive=request.user.has_perm(ARRANGE),
+            owner=escalation_of(case_id=case.pk),
+            may_download=request.user.has_perm(DOWNLOAD) and HandOverFile.objects.filter(case=case).exists(),
             ahead=[
                 (one, ACT_WORDS[one.step.act], KIND_WORDS[one.step.notice] if one.step.notice else "")
                 for one in steps_to_come(case=case)

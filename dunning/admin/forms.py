@@ -9,8 +9,10 @@ from django.db.models import QuerySet
 from moneyed import Money
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
+    UnfoldAdminSingleDateWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
 )
 
 from billing_site.display.admin import ReasonForm
@@ -28,6 +30,16 @@ class HoldForm(ReasonForm):
         required=False, widget=UnfoldAdminSplitDateTimeWidget(), help_text="UTC. Empty: until somebody lifts it."
     )
     field_order = ("kind", "until", "reason")
+
+
+class OwnerForm(ReasonForm):
+    """Who is asked, and until when."""
+
+    owner = forms.CharField(max_length=200, widget=UnfoldAdminTextInputWidget())
+    until = forms.DateField(
+        widget=UnfoldAdminSingleDateWidget(), help_text="The end of that day, where the customer is."
+    )
+    field_order = ("owner", "until", "reason")
 
 
 class StepForm(ReasonForm):

@@ -24,7 +24,7 @@ from dunning.policies.operations import assign_policy, end_assignment, publish_p
 
 EXPLAINED = (
     "Steps by day, each with its act (notice, retry, restrict, suspend, close, hand_over) and notice; counts_from due or failure; at_hour,"
-    " quiet_from, quiet_until; business_days, weekend (0 is Monday), holidays; minimums by currency; retries_max."
+    " quiet_from, quiet_until; business_days, weekend (0 is Monday), holidays; minimums by currency; retries_max; escalation (owner, days)."
 )
 
 
@@ -97,6 +97,7 @@ class PolicyVersionAdmin(StaffAdmin):
             f"At {terms.at_hour:%H:%M} where the customer is, never from {terms.quiet_from:%H:%M} to {terms.quiet_until:%H:%M}",
             "On business days only" if terms.business_days else "On every day",
             f"A card is charged again at most {terms.retries_max} times",
+            *(f"Then {rung.owner} has {rung.days} days" for rung in terms.escalation),
             *(f"From {currency} {amount} on" for currency, amount in terms.minimums),
         )
         return format_html_join("", '<span class="bo-line">{}</span>', ((line,) for line in lines))

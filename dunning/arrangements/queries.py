@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from django.db.models import Q, QuerySet, Sum
 from moneyed import Money
 
-from billing_site.kernel.money import round_money
-from dunning.arrangements.models import Hold, Promise
+from billing_site.kernel.money import round_money, total
+from dunning.arrangements.models import Hold, Instalment, Promise
 from dunning.core.calendar import local_day, local_moment
 from invoicing.invoices.models import Invoice, Objection
 from invoicing.payments.models import Payment
@@ -50,6 +50,25 @@ def paid_since(*, promise: Promise, currency: str, zone: ZoneInfo) -> Money:
     since = Q(received_at__gte=promise.made_at) | Q(received_at__gte=began, recorded_at__gte=promise.made_at)
     paid = Payment.objects.filter(since, invoice__in=promise.invoices, currency=currency, reversal__isnull=True)
     return round_money(paid.aggregate(amount=Sum("amount"))["amount"] or Decimal(0), currency)
+
+
+def paid_for(*, promise: Promise) -> Money:
+    """Return what was paid for a promise since it was made, where its customer is."""
+    customer = promise.case.customer
+    return paid_since(promise=promise, currency=customer.currency, zone=ZoneInfo(customer.timezone))
+
+
+def promised_until(*, instalment: Instalment) -> Money:
+    """Return what was promised until the day of an instalment, with those before it."""
+    earlier = Instalment.objects.filter(promise=instalment.promise_id, number__lte=instalment.number)
+    return total((one.amount for one in earlier), instalment.currency)
+
+
+def still_to_pay(*, instalment_id: int) -> Money:
+    """Return what is to be paid by the day of an instalment, what came since the promise taken off; nothing where all of it came."""
+    instalment = Instalment.objects.select_related("promise__case__customer").get(pk=instalment_id)
+    rest = promised_until(instalment=instalment) - paid_for(promise=instalment.promise)
+    return max(rest, round_money(Decimal(0), instalment.currency))
 
 
 def why_not_charged(*, invoice: Invoice, at: datetime) -> str:

@@ -11,6 +11,8 @@ from dunning.core.notice_kinds import NoticeKind
 
 DAYS_MAX = 365
 STEPS_MAX = 40
+RUNGS_MAX = 10
+OWNER_MAX = 200
 RETRIES_MAX = 8
 
 
@@ -59,6 +61,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """Who of the house is asked about a case that only people go on with, and how many days it has before the next one is."""
+
+    owner: str
+    days: int
+
+
+@dataclass(frozen=True)
 class PolicyTerms:
     """The terms of one version of a policy.
 
@@ -77,6 +87,7 @@ class PolicyTerms:
     holidays: tuple[date, ...] = ()
     minimums: tuple[tuple[str, Decimal], ...] = ()
     retries_max: int = 4
+    escalation: tuple[Rung, ...] = ()
 
     def minimum(self, currency: str) -> Decimal:
         """Return from which amount on a debt in a currency is chased."""
@@ -134,6 +145,11 @@ def check_terms(terms: PolicyTerms) -> None:
         raise TermsMistake(f"a card is charged again at most {RETRIES_MAX} times")
     if len(set(terms.weekend)) > 6 or not set(terms.weekend) <= set(range(7)):
         raise TermsMistake("a weekend is days from 0 (Monday) to 6, and not all of them")
+    if len(terms.escalation) > RUNGS_MAX or any(
+        not 1 <= rung.days <= DAYS_MAX or not rung.owner.strip() or len(rung.owner) > OWNER_MAX
+        for rung in terms.escalation
+    ):
+        raise TermsMistake(f"an escalation path names at most {RUNGS_MAX} owners, each with 1 to {DAYS_MAX} days")
     if any(not amount.is_finite() or amount < 0 for _, amount in terms.minimums):
         raise TermsMistake("a minimum is an amount")
 
@@ -154,6 +170,7 @@ def terms_stored(terms: PolicyTerms) -> dict[str, Any]:
         "holidays": [day.isoformat() for day in terms.holidays],
         "minimums": {currency: format(amount, "f") for currency, amount in terms.minimums},
         "retries_max": terms.retries_max,
+        "escalation": [{"owner": rung.owner, "days": rung.days} for rung in terms.escalation],
     }
 
 
@@ -171,6 +188,7 @@ def read_terms(stored: Mapping[str, Any]) -> PolicyTerms:
             holidays=tuple(date.fromisoformat(day) for day in stored.get("holidays", ())),
             minimums=tuple(sorted((code, Decimal(text)) for code, text in stored.get("minimums", {}).items())),
             retries_max=int(stored.get("retries_max", 4)),
+            escalation=tuple(Rung(str(one["owner"]), int(one["days"])) for one in stored.get("escalation", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as problem:
         raise TermsMistake(f"these terms cannot be read: {problem}") from problem

@@ -2,7 +2,7 @@
 
 Staff's words are filled in, never run: there are no conditions, loops or filters, a placeholder that is not known is refused, and what is filled in is
 not read again. A paragraph stands between blank lines; `{payment_link}` and `{invoices}` are paragraphs of their own: the one button, and the table. A paragraph that
-speaks of `{acts_on}` is left out where no day is fixed on which something follows.
+speaks of `{acts_on}`, `{instalment}` or `{charges}` is left out where there is no such day or amount.
 """
 
 import re
@@ -22,6 +22,7 @@ SUBJECT_FILLED_MAX = 300
 NAME_MAX = 120
 
 CUSTOMER, SELLER, TOTAL, DUE_DATE, ACTS_ON = "customer", "seller", "total", "due_date", "acts_on"
+INSTALMENT, CHARGES = "instalment", "charges"
 INVOICES, PAYMENT_LINK = "invoices", "payment_link"
 PLACEHOLDERS = {
     CUSTOMER: "the customer's name",
@@ -29,12 +30,16 @@ PLACEHOLDERS = {
     TOTAL: "what is open of all invoices of the notice, with its currency; where all is paid, what was paid",
     DUE_DATE: "the day on which the first of them is, or was, due",
     ACTS_ON: "the day of the next step, or of the instalment: a paragraph with it is left out where there is none",
+    INSTALMENT: "what is to be paid of the instalment that is due next: a paragraph with it is left out where there is none",
+    CHARGES: "interest and fees for paying late that are not invoiced yet: a paragraph with it is left out where there are none",
     INVOICES: "the invoices as a table: number, due date, what is open; a paragraph of its own",
     PAYMENT_LINK: "the button with the link to pay; a paragraph of its own",
 }
 # A notice that does not say how much, or where to pay, does not help anybody.
 NEEDED = (TOTAL, PAYMENT_LINK)
 ALONE = (INVOICES, PAYMENT_LINK)
+# Where there is no such thing, nothing is said of it.
+OPTIONAL = (ACTS_ON, INSTALMENT, CHARGES)
 IN_SUBJECT = (CUSTOMER, SELLER, TOTAL, DUE_DATE)
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -103,14 +108,14 @@ def filled_line(text: str, values: Mapping[str, str]) -> str:
 
 
 def filled_blocks(body: str, values: Mapping[str, str]) -> tuple[Block, ...]:
-    """Fill the paragraphs in; `values` lacks `acts_on` where no day is fixed."""
+    """Fill the paragraphs in; `values` lacks those of OPTIONAL that there are not, and their paragraphs are left out."""
     blocks = []
     for paragraph in _paragraphs(body):
         if paragraph == f"{{{PAYMENT_LINK}}}":
             blocks.append(Block(BlockKind.BUTTON))
         elif paragraph == f"{{{INVOICES}}}":
             blocks.append(Block(BlockKind.INVOICES))
-        elif ACTS_ON in values or f"{{{ACTS_ON}}}" not in paragraph:
+        elif not any(name not in values and f"{{{name}}}" in paragraph for name in OPTIONAL):
             blocks.append(Block(BlockKind.TEXT, _filled(paragraph, values)))
     return tuple(blocks)
 

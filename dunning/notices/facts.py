@@ -29,10 +29,15 @@ class InvoiceFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a mail says; `why_not` says why there is nothing to say, and then the rest is empty."""
+    """What a mail says; `why_not` says why there is nothing to say, and then the rest is empty.
+
+    `instalment` is what is to be paid of the instalment that is due, `charges` interest and fees that are not invoiced yet.
+    """
 
     invoices: tuple[InvoiceFacts, ...] = ()
     total: Money | None = None
+    instalment: Money | None = None
+    charges: Money | None = None
     why_not: str = ""
 
     def as_told(self) -> dict[str, Any]:
@@ -41,6 +46,8 @@ class Facts:
         return {
             "total": str(self.total.amount),
             "currency": self.total.currency.code,
+            **({"instalment": str(self.instalment.amount)} if self.instalment else {}),
+            **({"charges": str(self.charges.amount)} if self.charges else {}),
             "invoices": [
                 {"number": one.number, "due_date": one.due_date.isoformat(), "amount": str(one.amount.amount)}
                 for one in self.invoices

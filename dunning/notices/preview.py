@@ -88,4 +88,4 @@ def _example(today: date) -> Facts:
     rows = tuple(
         InvoiceFacts(f"INV-{today.year}-0000{number}", today - timedelta(days=14), amount) for number in (1, 2)
     )
-    return Facts(invoices=rows, total=amount * 2)
+    return Facts(invoices=rows, total=amount * 2, instalment=amount, charges=Money("12.34", settings.DEFAULT_CURRENCY))

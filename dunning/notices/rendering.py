@@ -10,8 +10,10 @@ from dunning.core.mail_words import mail_words
 from dunning.core.notice_kinds import NoticeKind, is_demanding
 from dunning.core.wording import (
     ACTS_ON,
+    CHARGES,
     CUSTOMER,
     DUE_DATE,
+    INSTALMENT,
     SELLER,
     TOTAL,
     Block,
@@ -64,6 +66,8 @@ def render_mail(
         TOTAL: _money(facts.total, language),
         DUE_DATE: language.day_text(facts.invoices[0].due_date),
         **({ACTS_ON: language.day_text(acts_on)} if acts_on else {}),
+        **({INSTALMENT: _money(facts.instalment, language)} if facts.instalment else {}),
+        **({CHARGES: _money(facts.charges, language)} if facts.charges else {}),
     }
     blocks = filled_blocks(words.body, values)
     rows = [_row(one, language) for one in facts.invoices]

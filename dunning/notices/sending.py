@@ -15,6 +15,7 @@ from dunning.arrangements.queries import hold_of, open_promises
 from dunning.core.notice_kinds import NoticeKind, is_demanding
 from dunning.core.notice_life import NoticeState
 from dunning.core.wording import short_name
+from dunning.notices.beside import with_charges, with_instalment
 from dunning.notices.facts import Facts, facts_of
 from dunning.notices.mailing import Handed, Lost, Refused, hand_over
 from dunning.notices.models import MailEvent, MailEventKind, Notice
@@ -79,7 +80,8 @@ def _write_down(notice: Notice, *, pages: dict[int, HostedPage], at: datetime) -
     """Write the mail into the notice and call it `sending`; False where it is not sent now, and the notice says why."""
     kind = NoticeKind(notice.kind)
     invoices = _invoices(notice)
-    facts = facts_of(kind=kind, invoices=invoices)
+    facts = with_instalment(facts=facts_of(kind=kind, invoices=invoices), notice=notice)
+    facts = with_charges(facts=facts, notice=notice, at=at)
     if facts.why_not:
         return _end(notice, NoticeState.NOT_NEEDED, facts.why_not, at=at)
     outdated = _arranged(notice, kind, at=at) or superseded(notice=notice)
@@ -161,8 +163,8 @@ def _link(notice: Notice, facts: Facts, invoices: list[Invoice], pages: dict[int
     if number:
         [invoice] = [one for one in invoices if one.number == number]
         hosted = pages.get(invoice.pk, NO_PAGE).url
-        # Stripe asks for all of it, what the customer objects to included.
-        if hosted and facts.total == invoice.amount_unpaid:
+        # Stripe asks for all of it, what the customer objects to and later instalments included.
+        if hosted and facts.total == invoice.amount_unpaid and facts.instalment in (None, facts.total):
             return hosted
     return invoice_link_for(customer_key=notice.customer.key, number=number, days=settings.NOTICE_LINK_DAYS)
 

@@ -25,6 +25,7 @@ OUTSIDE_UNION = (
 )
 
 CREDIT_SOLD = "Prepaid credit is not taxed when it is sold: the services that it pays for are, when they are invoiced"
+DAMAGES = "Interest and costs of late payment are damages, on which no tax is charged."
 MULTI_PURPOSE = " (multi-purpose voucher, Art. 30b of Directive 2006/112/EC)"
 
 
@@ -145,8 +146,17 @@ def decide(*, question: TaxQuestion, rates: Sequence[DatedRate], provider: str) 
 
 def terms_of_credit(*, question: TaxQuestion, provider: str) -> TaxTerms:
     """Return how an invoice that sells prepaid credit is taxed: not at all, wherever the customer is. It pays for what is taxed later."""
+    told = f"{CREDIT_SOLD}{MULTI_PURPOSE if question.seller.country in EUROPEAN_UNION else ''}."
+    return _terms_outside_scope(question, told, provider)
+
+
+def terms_of_damages(*, question: TaxQuestion, provider: str) -> TaxTerms:
+    """Return how interest and costs of late payment are taxed: not at all, they pay for no service (in the Union: ECJ C-222/81, BAZ Bausystem)."""
+    return _terms_outside_scope(question, DAMAGES, provider)
+
+
+def _terms_outside_scope(question: TaxQuestion, told: str, provider: str) -> TaxTerms:
     seller, customer = question.seller, question.customer
-    told = f"{CREDIT_SOLD}{MULTI_PURPOSE if seller.country in EUROPEAN_UNION else ''}."
     treatment = _untaxed(question, TaxKind.OUTSIDE_SCOPE, seller.country, told)
     return TaxTerms(
         provider=provider,

@@ -26,7 +26,7 @@ from invoicing.core.tax import (
     tax_day,
 )
 from invoicing.core.tax_document import sum_text, summary_again, tax_document, taxed_again, treatment_of
-from invoicing.core.tax_rules import TaxQuestion, terms_of_credit
+from invoicing.core.tax_rules import TaxQuestion, terms_of_credit, terms_of_damages
 from invoicing.customers.models import Customer
 from invoicing.invoices.crediting import CREDITING
 from invoicing.invoices.models import Invoice, InvoiceLine, TaxLine, TaxState
@@ -84,6 +84,13 @@ def tax_terms_of_credit(*, customer: Customer, day: date) -> TaxTerms | None:
     question = tax_book(customers=[customer.pk]).question(customer=customer, on=day, days=())
     provider = tax_provider(customers=[customer.pk]).name
     return None if question is None else terms_of_credit(question=question, provider=provider)
+
+
+def tax_terms_of_damages(*, customer: Customer, day: date) -> TaxTerms | None:
+    """Return how interest and costs of late payment of a day, there, are told to be untaxed; None where no tax is charged at all."""
+    question = tax_book(customers=[customer.pk]).question(customer=customer, on=day, days=())
+    provider = tax_provider(customers=[customer.pk]).name
+    return None if question is None else terms_of_damages(question=question, provider=provider)
 
 
 def _corrected(corrections: Sequence[OpenCorrection], *, country: str) -> dict[str, TaxTreatment]:

@@ -68,13 +68,13 @@ class Finding:
 Check = Callable[[], Iterator[Finding]]
 
 
-def verify(*, anchors: Sequence[dict[str, Any]] = ()) -> list[Finding]:
+def verify(*, anchors: Sequence[dict[str, Any]] = (), beside: Sequence[Check] = ()) -> list[Finding]:
     """Run every check and return what differs, also from anchors that were kept; an empty list means that all is well.
 
-    All checks see one moment: what is issued, paid or accepted meanwhile is not half in one of them.
+    `beside` are the checks of apps above this one. All checks see one moment: what is issued, paid or accepted meanwhile is not half in one of them.
     """
     roll_up()
-    return _findings(CHECKS, anchors)
+    return _findings((*CHECKS, *beside), anchors)
 
 
 def verify_chains(*, anchors: Sequence[dict[str, Any]] = ()) -> list[Finding]:

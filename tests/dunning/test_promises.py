@@ -9,6 +9,7 @@ from billing_site.kernel.errors import InvalidInput
 from dunning.arrangements.models import Promise
 from dunning.arrangements.operations import NewInstalment, decide_objection, object_to, promise_to_pay
 from dunning.core.calendar import next_weekday
+from dunning.notices.models import Notice
 from invoicing.invoices.models import Invoice
 from tests.dunning.chasing import WHO, case_of, chase, late_customer, local, pay
 from tests.factories import AUGUST
@@ -80,3 +81,19 @@ def test_a_promise_is_not_broken_over_a_weekend_nor_in_quiet_hours() -> None:
         promise.refresh_from_db()
         assert promise.outcome == outcome
     assert next_weekday(day=date(2026, 8, 20)) == date(2026, 8, 21)
+
+
+def test_an_instalment_is_told_with_what_is_to_be_paid_of_it_not_with_all_that_is_open() -> None:
+    invoice = late_customer()
+    customer, at = invoice.customer, local("2026-08-16 14:00", invoice.customer)
+    chase(local("2026-08-16 09:00", customer))
+    parts = (("2026-08-25", "11"), ("2026-09-25", "20"))
+    instalments = [NewInstalment(date.fromisoformat(day), Money(amount, "USD")) for day, amount in parts]
+    promise_to_pay(case_id=case_of(customer).pk, instalments=instalments, at=at, **WHO)
+    pay(invoice, local("2026-08-20 12:00", customer), "4")
+
+    chase(local("2026-08-24 09:00", customer))
+
+    notice = Notice.objects.get(kind="instalment_due")
+    assert "Please pay the instalment of USD 7.00" in notice.text and "In all USD 27.00 is open" in notice.text
+    assert (notice.told["instalment"], notice.told["total"]) == ("7.00", "27.00")

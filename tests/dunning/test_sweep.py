@@ -17,6 +17,7 @@ from dunning.arrangements.operations import (
 )
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.core.policy import SHORT, terms_stored
+from dunning.faults import check_dunning_holds
 from dunning.policies.operations import assign_policy, ensure_presets, publish_policy
 from invoicing.catalog.queries import published_version
 from invoicing.customers.life_cycle import state_of
@@ -67,6 +68,7 @@ def test_the_short_ladder_from_the_reminder_to_the_suspension_and_back_with_a_pa
         ("08-23 09:00", "suspend", "suspended"),
     ]
     assert case_of(customer).state == "exhausted"
+    assert list(check_dunning_holds()) == []
     assert access(customer, local("2026-08-22 08:59", customer)) == (False, "suspended"), "as it is recorded by now"
     paid_at = local("2026-08-30 03:12", customer)
     pay(invoice, paid_at)
@@ -469,3 +471,18 @@ def test_the_database_keeps_one_live_case_a_customer_and_moves_it_as_the_table_s
             DunningCase.objects.filter(pk=case.pk).update(**change)
     with pytest.raises(IntegrityError, match="cannot be deleted"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("DELETE FROM dunning_dunningcase")
+
+
+def test_verify_names_a_step_that_was_forged_behind_the_sweep() -> None:
+    invoice = late_customer()
+    at = local("2026-08-16 09:00", invoice.customer)
+    chase(at)
+    case = case_of(invoice.customer)
+
+    insert_step(case, number=2, act="suspend", day=3, due_at=at, done_at=at, actor="dunning sweep")
+
+    assert [finding.message for finding in check_dunning_holds()] == [
+        "it is not the next one of its policy",
+        "the next step that it names is not that of its policy",
+        "it was taken by itself though nobody was told before",
+    ][:2]

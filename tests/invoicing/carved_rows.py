@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from random import Random
 
 import pgtrigger
@@ -11,8 +12,13 @@ from moneyed import Money
 from billing_site.kernel.guard import Guard
 from dunning.acting import advance_case
 from dunning.arrangements.operations import NewInstalment, promise_to_pay
-from dunning.cases.operations import open_case
+from dunning.cases.operations import hand_over, open_case
+from dunning.handover.operations import make_files, take_file
+from dunning.notices.models import Notice
+from dunning.notices.sending import send_notice
 from dunning.notices.template_operations import install_built_ins
+from dunning.overdue.models import OverdueTerms
+from dunning.overdue.operations import charge_late_payment, set_terms
 from invoicing.approvals.models import Approval, ApprovedDeed, Decision
 from invoicing.approvals.operations import set_limit
 from invoicing.core.gate import Check
@@ -197,8 +203,22 @@ def a_chased_customer() -> None:
     install_built_ins(at=at)
     case = open_case(customer_id=late.customer_id, at=at)
     assert case is not None and advance_case(case_id=case.pk, at=at) is not None
+    assert send_notice(notice_id=Notice.objects.get(customer=customer).pk, at=at).state == "sent"
     instalments = [NewInstalment(AUGUST.date() + timedelta(days=90), late.total)]
     promise_to_pay(case_id=case.pk, instalments=instalments, at=at, actor="test", reason="called")
+    terms = OverdueTerms(
+        valid_from=JULY.date(),
+        base_rate=Decimal("1.27"),
+        points=Decimal(8),
+        currency=late.currency,
+        lump_sum=Money("40", late.currency),
+        reminder_fee=Money("0", late.currency),
+    )
+    set_terms(terms=terms, actor="test", reason="as the law has it")
+    charge_late_payment(customer_id=customer.pk, at=at, actor="test", reason="month's end")
+    hand_over(case_id=case.pk, at=at, actor="test", reason="the collector asks")
+    assert make_files(at=at) == 1
+    take_file(case_id=case.pk, at=at, actor="test")
 
 
 def a_signed_run() -> None:

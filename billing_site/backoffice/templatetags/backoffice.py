@@ -8,8 +8,12 @@ from django.utils.safestring import SafeString
 from moneyed import Money
 
 from billing_site.display import figures, pills
+from billing_site.kernel.clock import now
 from billing_site.kernel.money import plain
+from dunning.arrangements.models import Hold
+from dunning.arrangements.queries import hold_of
 from invoicing.core.tax_document import percent_text
+from invoicing.customers.models import Customer
 
 register = template.Library()
 
@@ -135,3 +139,9 @@ def exact(amount: Decimal | str, currency: str) -> str:
 def event_pill(state: str) -> SafeString:
     """Write the state of a usage event as a pill."""
     return pills.pill(state.replace("_", " "))
+
+
+@register.simple_tag
+def dunning_hold(customer: Customer) -> Hold | None:
+    """Return the hold of a customer that is in force, or None."""
+    return hold_of(customer_id=customer.pk, at=now())

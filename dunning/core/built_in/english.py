@@ -81,6 +81,8 @@ we have not received a payment for this yet:
 
 {invoices}
 
+Interest and fees for late payment come to {charges} so far; we invoice them separately.
+
 If it is still open on {acts_on}, we have to limit or suspend your service on that day.
 
 If your payment is on its way, or if you need more time, just reply to this e-mail: we find a way.
@@ -143,6 +145,8 @@ Hello {customer},
 this is the last notice that we send about these invoices:
 
 {invoices}
+
+Interest and fees for late payment come to {charges} so far; we invoice them separately.
 
 If they are still open on {acts_on}, we close your account on that day.
 
@@ -212,13 +216,13 @@ Kind regards
         subject="Your next instalment is due; {total} is open in all",
         button="Pay now",
         body="""\
-Please pay the next instalment, as we have agreed. In all {total} is open.
+Please pay the instalment of {instalment}, as we have agreed.
 
 {payment_link}
 
 Hello {customer},
 
-thank you for keeping to our agreement. This is what it is about:
+thank you for keeping to our agreement. In all {total} is open; this is what it is about:
 
 {invoices}
 

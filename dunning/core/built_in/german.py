@@ -81,6 +81,8 @@ hierfür haben wir noch keine Zahlung erhalten:
 
 {invoices}
 
+Verzugszinsen und Gebühren betragen bisher {charges}; wir berechnen sie gesondert.
+
 Ist der Betrag am {acts_on} noch offen, müssen wir Ihren Dienst an diesem Tag einschränken oder aussetzen.
 
 Falls Ihre Zahlung unterwegs ist oder Sie mehr Zeit brauchen, antworten Sie einfach auf diese E-Mail: Wir finden einen Weg.
@@ -143,6 +145,8 @@ Guten Tag {customer},
 dies ist die letzte Nachricht, die wir Ihnen zu diesen Rechnungen senden:
 
 {invoices}
+
+Verzugszinsen und Gebühren betragen bisher {charges}; wir berechnen sie gesondert.
 
 Sind sie am {acts_on} noch offen, schließen wir Ihr Konto an diesem Tag.
 
@@ -212,13 +216,13 @@ Mit freundlichen Grüßen
         subject="Ihre nächste Rate ist fällig; insgesamt sind {total} offen",
         button="Jetzt bezahlen",
         body="""\
-Bitte bezahlen Sie die nächste Rate, wie wir es vereinbart haben. Insgesamt sind {total} offen.
+Bitte bezahlen Sie die Rate von {instalment}, wie wir es vereinbart haben.
 
 {payment_link}
 
 Guten Tag {customer},
 
-danke, dass Sie sich an unsere Vereinbarung halten. Es geht um:
+danke, dass Sie sich an unsere Vereinbarung halten. Insgesamt sind {total} offen; es geht um:
 
 {invoices}
 

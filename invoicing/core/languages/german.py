@@ -52,19 +52,9 @@ PAGE: Final = {
         "Bitte überweisen Sie den fälligen Betrag unter Angabe der Rechnungsnummer."
     ),
     "The same document for machines (EN 16931)": "Dasselbe Dokument für Maschinen (EN 16931)",
-    "This invoice rests on {count} usage {events}, under the root below (Merkle tree, RFC 9162).": (
+    "This invoice rests on {count} usage {events}, under the root below (Merkle tree, RFC 9162). Its page on the web has them, and a program that checks them without us.": (
         "Grundlage dieser Rechnung: {count} {events} der Nutzung, unter der folgenden Wurzel (Merkle-Baum, RFC 9162)."
-    ),
-    "This invoice rests on {count} usage {events}, counted on {lines} lines, under the root below (Merkle tree, RFC 9162).": (
-        "Grundlage dieser Rechnung: {count} {events} der Nutzung, gezählt auf {lines} Positionen, unter der folgenden Wurzel"
-        " (Merkle-Baum, RFC 9162)."
-    ),
-    "This invoice rests on usage events, counted {count} times on {lines} lines, under the root below (Merkle tree, RFC 9162).": (
-        "Grundlage dieser Rechnung: Ereignisse der Nutzung, {count}-mal gezählt auf {lines} Positionen, unter der folgenden"
-        " Wurzel (Merkle-Baum, RFC 9162)."
-    ),
-    "Its page on the web has them, and a program that checks them without us.": (
-        "Ihre Seite im Web enthält sie und ein Programm, das sie ohne uns prüft."
+        " Ihre Seite im Web enthält sie und ein Programm, das sie ohne uns prüft."
     ),
 }
 SUMS: Final = {
@@ -128,6 +118,9 @@ TAX: Final = {
     "Not subject to VAT: the place of supply is where the recipient is established, outside the European Union (Art. 44 and 59 of Directive 2006/112/EC).": (
         "Nicht steuerbar: Der Leistungsort liegt beim Leistungsempfänger außerhalb der Europäischen Union"
         " (Art. 44 und 59 der Richtlinie 2006/112/EG)."
+    ),
+    "Interest and costs of late payment are damages, on which no tax is charged.": (
+        "Zinsen und Kosten des Zahlungsverzugs sind Schadensersatz, auf den keine Steuer erhoben wird."
     ),
     "Prepaid credit is not taxed when it is sold: the services that it pays for are, when they are invoiced.": (
         "Vorausbezahltes Guthaben wird beim Verkauf nicht besteuert: Besteuert werden die damit bezahlten Leistungen, wenn sie berechnet werden."

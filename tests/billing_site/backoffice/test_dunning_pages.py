@@ -8,12 +8,15 @@ from django.urls import reverse
 
 from billing_site.kernel import clock
 from dunning.arrangements.models import Hold, Promise
+from dunning.handover.models import HandOverDownload
+from dunning.handover.operations import make_files
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import ensure_presets
 from dunning.sweep import sweep_dunning
 from invoicing.invoices.models import Objection
 from tests.billing_site.backoffice.test_what_if_pages import text_of
 from tests.dunning.chasing import case_of, late_customer, local
+from tests.factories import a_customer
 
 pytestmark = pytest.mark.django_db
 
@@ -28,6 +31,8 @@ def case(monkeypatch):
     invoice = late_customer()
     at = local("2026-08-16 09:00", invoice.customer)
     monkeypatch.setattr("dunning.admin.cases.now", lambda: at + timedelta(days=1))
+    monkeypatch.setattr("dunning.admin.overdue.now", lambda: at + timedelta(days=2))
+    monkeypatch.setattr("dunning.admin.handover.now", lambda: at + timedelta(days=1))
     monkeypatch.setattr("dunning.admin.policies.now", lambda: at + timedelta(days=1))
     monkeypatch.setattr(clock, "now", lambda: at + timedelta(days=1))
     sweep_dunning(at=at)
@@ -117,3 +122,54 @@ def test_the_index_says_what_is_done_tomorrow(finance: Client, case) -> None:
     index = text_of(finance.get("/admin/"))
 
     assert "Dunning steps tomorrow" in index and "Broken promises" in index
+
+
+def test_a_customer_is_held_on_its_own_page_before_anything_is_late(finance: Client, support: Client) -> None:
+    customer = a_customer("cust_vip", name="Important Ltd")
+    page, hold = f"/admin/invoicing/customer/{customer.pk}/change/", f"{CASES}of/{customer.pk}/hold/"
+
+    assert support.get(hold).status_code == 403 and hold not in support.get(page).content.decode()
+    assert "Hold dunning" in text_of(finance.get(page))
+    asked = finance.post(hold, WHY | {"kind": "vip", "until_0": "", "until_1": ""})
+    assert (asked.status_code, asked.url) == (302, page)
+    shown = text_of(finance.get(page))
+    assert "Lift the hold of dunning" in shown and "VIP: people look after it themselves: as they asked" in shown
+    assert finance.post(f"{CASES}of/{customer.pk}/lift/", WHY).status_code == 302
+    assert Hold.objects.get().ended_because == "as they asked"
+
+
+def test_interest_is_set_shown_with_its_proof_charged_and_waived(finance: Client, support: Client, case) -> None:
+    form = {"policy": "", "country": "", "audience": "", "valid_from": "2026-01-01", "base_rate": "1.27", "points": "8"}
+    form |= {"currency": "usd", "lump": "40", "fee": "0", "free_reminders": "1", "why": "as the law has it"}
+    adding, page = "/admin/dunning/overdueterms/add/", f"{CASES}{case.pk}/"
+
+    assert "is no currency" in text_of(finance.post(adding, form | {"currency": "XXY"}))
+    assert finance.post(adding, form).status_code == 302
+    assert "1.27 + 8" in text_of(finance.get("/admin/dunning/overdueterms/"))
+    assert "Interest and fees so far" in text_of(finance.get(f"{page}change/"))
+    shown = text_of(finance.get(f"{page}charge/"))
+    assert "Lump sum for late payment" in shown and "31 for 2 days at 9.27 %" in shown and "USD 40.02" in shown
+    assert support.get(f"{page}charge/").status_code == 403
+    assert finance.post(f"{page}charge/", WHY).status_code == 302
+    listed = text_of(finance.get("/admin/dunning/overduecharge/"))
+    assert "Lump sum on" in listed and "Interest of 2026-08-16" in listed
+    again = text_of(finance.post(f"{page}waive/", WHY, follow=True))
+    assert "paying late has cost nothing that is not charged or waived" in again
+
+
+def test_the_hand_over_file_is_downloaded_by_who_may_and_each_download_is_kept(
+    finance: Client, support: Client, case
+) -> None:
+    page = f"{CASES}{case.pk}/"
+
+    assert finance.post(f"{page}hand_over/", WHY).status_code == 302
+    assert finance.get(f"{page}file/").status_code == 302, "it is not made yet"
+    make_files(at=case.opened_at + timedelta(days=1))
+    assert "Download the hand-over file" in text_of(finance.get(f"{page}change/"))
+    assert support.get(f"{page}file/").status_code == 403
+    answer = finance.get(f"{page}file/")
+    assert (answer["Content-Type"], answer.content[:2]) == ("application/zip", b"PK")
+    assert HandOverDownload.objects.get().file.digest == answer["X-SHA256"]
+    asked = WHY | {"owner": "Legal", "until": "2026-08-20"}
+    assert finance.post(f"{page}assign/", asked).status_code == 302
+    assert "Legal until" in text_of(finance.get(f"{page}change/"))

@@ -38,9 +38,10 @@ def test_the_page_of_templates_and_escalation_paths_is_what_the_code_says() -> N
 
 def test_the_first_sentence_of_built_in_words_says_what_to_do_and_how_much() -> None:
     for kinds in BUILT_IN.values():
-        for words in kinds.values():
+        for kind, words in kinds.items():
             assert "{total}" in words.subject
-            assert "{total}" in words.body.split("\n\n")[0]
+            amount = "{instalment}" if kind is NoticeKind.INSTALMENT_DUE else "{total}"
+            assert amount in words.body.split("\n\n")[0]
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,13 @@ from rich.table import Table
 
 from billing_site.kernel import clock
 from billing_site.kernel.errors import BillingError
+from dunning.faults import check_dunning_holds
 from invoicing.evidence.anchors import read_document
 from invoicing.workflows.unbilled_usage import UnbilledUsage, unbilled_usage
 from invoicing.workflows.verify import CHAIN_CHECKS, CHECKS, verify, verify_chains
+
+# Of the apps above invoicing, which does not know them.
+BESIDE = (check_dunning_holds,)
 
 
 class Command(BaseCommand):
@@ -37,10 +41,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, anchor: list[Path], chains: bool, **options: Any) -> None:
         """Run the checks; exit 1 if anything was found."""
         kept = [_read(file) for file in anchor]
-        findings = verify_chains(anchors=kept) if chains else verify(anchors=kept)
+        findings = verify_chains(anchors=kept) if chains else verify(anchors=kept, beside=BESIDE)
         console = Console()
         if not findings:
-            checks = CHAIN_CHECKS if chains else CHECKS
+            checks = CHAIN_CHECKS if chains else (*CHECKS, *BESIDE)
             names = ", ".join(check.__name__.removeprefix("check_").replace("_", " ") for check in checks)
             console.print(f"[green]all equal[/green]: {names}", soft_wrap=True)
             if not chains:

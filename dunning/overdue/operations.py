@@ -1,0 +1,89 @@
+"""Charge what paying late has cost by an invoice of its own, or waive it: each day, lump sum and reminder once."""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from billing_site.kernel.errors import Conflict, InvalidInput
+from billing_site.kernel.reasons import checked_reason
+from dunning.overdue.models import Audience, OverdueCharge, OverdueTerms
+from dunning.overdue.queries import Accrued, accrued_of
+from dunning.policies.models import PolicyVersion
+from invoicing.customers.models import Customer
+from invoicing.customers.operations import lock_customer
+from invoicing.invoices.models import Invoice
+from invoicing.workflows.invoice_late_payment import Damage, invoice_late_payment
+
+
+def set_terms(*, terms: OverdueTerms, actor: str, reason: str) -> OverdueTerms:
+    """Keep what paying late costs from a day on; terms stay, others are the next row. Raises InvalidInput naming the field."""
+    said = checked_reason(reason=reason)
+    if terms.policy and not PolicyVersion.objects.filter(key=terms.policy).exists():
+        raise InvalidInput(f"there is no dunning policy {terms.policy!r}", field="policy")
+    if terms.audience not in Audience.values:
+        raise InvalidInput("must be everybody, companies or consumers", field="audience")
+    if terms.points < 0 or terms.lump_sum.amount < 0 or terms.reminder_fee.amount < 0:
+        raise InvalidInput("nobody is paid for being late", field="points")
+    terms.actor, terms.reason = actor, said
+    terms.save(force_insert=True)
+    return terms
+
+
+@transaction.atomic
+def charge_late_payment(*, customer_id: int, at: datetime, actor: str, reason: str) -> Invoice:
+    """Issue the invoice over what paying late has cost a customer until yesterday. Raises Conflict where it has cost nothing more."""
+    said = checked_reason(reason=reason)
+    customer = lock_customer(customer_id=customer_id)
+    accrued = _accrued(customer, at=at)
+    before = OverdueCharge.objects.filter(customer=customer).exclude(invoice=None).values("invoice").distinct().count()
+    invoice = invoice_late_payment(
+        customer=customer,
+        key=f"late-payment:{customer.pk}:{before + 1}",
+        damages=[Damage(one.words, one.amount) for one in accrued],
+        at=at,
+        actor=actor,
+        reason=said,
+    )
+    _keep(customer, accrued, invoice=invoice, at=at, actor=actor, reason=said)
+    return invoice
+
+
+@transaction.atomic
+def waive_late_payment(*, customer_id: int, at: datetime, actor: str, reason: str) -> list[OverdueCharge]:
+    """Charge nothing of what paying late has cost a customer until yesterday, for good. Raises Conflict where it has cost nothing more.
+
+    What was charged already is given back by a credit note of its invoice.
+    """
+    said = checked_reason(reason=reason)
+    customer = lock_customer(customer_id=customer_id)
+    return _keep(customer, _accrued(customer, at=at), invoice=None, at=at, actor=actor, reason=said)
+
+
+def _accrued(customer: Customer, *, at: datetime) -> list[Accrued]:
+    accrued = accrued_of(customer=customer, at=at)
+    if not accrued:
+        raise Conflict("paying late has cost nothing that is not charged or waived", field="customer")
+    return accrued
+
+
+def _keep(
+    customer: Customer, accrued: list[Accrued], *, invoice: Invoice | None, at: datetime, actor: str, reason: str
+) -> list[OverdueCharge]:
+    return OverdueCharge.objects.bulk_create(
+        OverdueCharge(
+            customer=customer,
+            kind=one.kind.value,
+            about=one.about,
+            first_day=one.first_day,
+            end_day=one.end_day,
+            notice=one.notice,
+            currency=one.amount.currency.code,
+            amount=one.amount,
+            proof=one.proof,
+            invoice=invoice,
+            charged_at=at,
+            actor=actor,
+            reason=reason,
+        )
+        for one in accrued
+    )
