@@ -11,6 +11,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
+from billing_site.kernel.among import among
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, InvalidInput
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
@@ -177,8 +178,10 @@ def lock_customers(*, customer_ids: Collection[int]) -> dict[int, Customer]:
     Who is billed comes before its accounts, each in the order of their numbers.
     """
     assert connection.in_atomic_block, "a lock lasts as long as its transaction"
-    payers = Customer.objects.filter(pk__in=customer_ids, billed_to__isnull=False).values_list("billed_to", flat=True)
-    rows = Customer.objects.select_for_update(no_key=True).filter(pk__in={*customer_ids, *payers})
+    payers = Customer.objects.filter(among("pk", customer_ids), billed_to__isnull=False).values_list(
+        "billed_to", flat=True
+    )
+    rows = Customer.objects.select_for_update(no_key=True).filter(among("pk", {*customer_ids, *payers}))
     locked = {row.pk: row for row in rows.order_by(F("billed_to").asc(nulls_first=True), "pk")}
     found = {number: locked[number] for number in customer_ids if number in locked}
     if any(row.payer_id not in locked for row in found.values()):

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
+from billing_site.kernel.among import among
 from billing_site.kernel.errors import NotFound
 from invoicing.customers.models import Customer
 
@@ -17,7 +18,7 @@ def customer_by_key(*, key: str, field: str = "customer_id") -> Customer:
 def names_of_accounts(*, customers: Iterable[Customer]) -> dict[int, dict[str, str]]:
     """Return the names of the accounts that are billed to customers, by number and key: one query."""
     found: dict[int, dict[str, str]] = {}
-    accounts = Customer.objects.filter(billed_to__in=[customer.pk for customer in customers]).order_by("key")
+    accounts = Customer.objects.filter(among("billed_to", [customer.pk for customer in customers])).order_by("key")
     for account in accounts.only("billed_to", "key", "name"):
         found.setdefault(account.payer_id, {})[account.key] = account.name
     return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
+from billing_site.kernel.among import among
 from invoicing.core.gate import RULES, Check, Rule
 from invoicing.core.gate_states import GateState
 from invoicing.customers.models import Customer
@@ -65,7 +66,7 @@ def with_gate_state(*, invoices: "QuerySet[Invoice]") -> "QuerySet[Invoice]":
 
 def holds_in_force(*, customers: Sequence[Customer]) -> "QuerySet[InvoiceHold]":
     """Return the holds of drafts of some customers, held or released."""
-    return InvoiceHold.objects.filter(customer__in=customers, state__in=IN_FORCE)
+    return InvoiceHold.objects.filter(among("customer", [customer.pk for customer in customers]), state__in=IN_FORCE)
 
 
 def hold_in_force(*, invoice: Invoice) -> InvoiceHold | None:

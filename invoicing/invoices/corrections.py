@@ -7,6 +7,7 @@ from django.db.models import DecimalField, F, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 from moneyed import Money
 
+from billing_site.kernel.among import among
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period
@@ -46,7 +47,7 @@ def open_corrections(*, customer: Customer, period: Period) -> list[OpenCorrecti
 def customers_with_open_corrections(*, customers: Iterable[Customer]) -> set[int]:
     """Return those of some customers, by id, for whose next invoice `open_corrections` may find something: one query."""
     waiting = with_taken(
-        corrections=UsageCorrection.objects.filter(customer__in=customers),
+        corrections=UsageCorrection.objects.filter(among("customer", [customer.pk for customer in customers])),
         besides=Q(lines__invoice__status=InvoiceStatus.DRAFT),
     )
     return {row.customer_id for row in waiting}

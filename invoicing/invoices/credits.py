@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+from billing_site.kernel.among import among
 from billing_site.kernel.period import as_utc
 from invoicing.core.adjustments.advance import InAdvance
 from invoicing.core.adjustments.credits import CreditKind, Lot
@@ -18,7 +19,9 @@ def open_lots(*, customer: Customer, contract: Contract) -> list[Lot]:
 
 def customers_with_credit(*, customers: Sequence[Customer]) -> Collection[int]:
     """Return the numbers of those customers of whose grants something is left."""
-    grants = with_balance(CreditGrant.objects.filter(customer__in=customers)).filter(left__gt=0)  # type: ignore[misc]
+    grants = with_balance(
+        CreditGrant.objects.filter(among("customer", [customer.pk for customer in customers]))
+    ).filter(left__gt=0)  # type: ignore[misc]
     return set(grants.values_list("customer_id", flat=True))
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from moneyed import Money
 
+from billing_site.kernel.among import among
 from billing_site.kernel.bulk import insert_rows
 from billing_site.kernel.history import create_all_with_reason, delete_with_reason, save_with_reason
 from billing_site.kernel.period import Period, as_utc
@@ -127,7 +128,7 @@ def _stored(drafts: Sequence[NewDraft]) -> dict[Place, Invoice]:
     """
     customers = {draft.customer.pk: draft.customer for draft in drafts}
     ends = {draft.assembled.period.end for draft in drafts}
-    rows = Invoice.objects.filter(customer__in=customers, kind=InvoiceKind.PERIOD, period_end__in=ends)
+    rows = Invoice.objects.filter(among("customer", customers), kind=InvoiceKind.PERIOD, period_end__in=ends)
     found = {}
     for row in (
         *rows.exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID)),

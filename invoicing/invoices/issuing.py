@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from django.db import connection
 from django.db.models import prefetch_related_objects
 
+from billing_site.kernel.among import among
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.history import update_all_with_reason
 from invoicing.customers.queries import names_of_accounts
@@ -74,7 +75,7 @@ def issue_all(
 def _lines_of(invoices: Sequence[Invoice]) -> dict[int, list[InvoiceLine]]:
     """Return the stored lines of invoices by their numbers, with what they draw on, and with their taxes where there are any."""
     found: dict[int, list[InvoiceLine]] = {invoice.pk: [] for invoice in invoices}
-    rows = InvoiceLine.objects.filter(invoice__in=found).order_by("invoice_id", "position")
+    rows = InvoiceLine.objects.filter(among("invoice", found)).order_by("invoice_id", "position")
     for row in rows.select_related("credit_grant"):
         found[row.invoice_id].append(row)
     taxed = [line for invoice in invoices if invoice.tax is not None for line in found[invoice.pk]]

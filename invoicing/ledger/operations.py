@@ -9,6 +9,7 @@ from django.db.models import Prefetch
 from moneyed import Money
 
 from billing_site.kernel import money
+from billing_site.kernel.among import among
 from billing_site.kernel.bulk import insert_rows
 from invoicing.core.posting import (
     ACCOUNT_NAMES,
@@ -143,7 +144,7 @@ def _written(entries: Sequence[NewEntry]) -> dict[tuple[str, str], JournalEntry]
     """Return those of some entries that are in the books, with their postings."""
     postings = Posting.objects.select_related("account").order_by("id")
     rows = JournalEntry.objects.filter(
-        kind__in={entry.kind for entry in entries}, reference__in=[entry.reference for entry in entries]
+        among("reference", [entry.reference for entry in entries]), kind__in={entry.kind for entry in entries}
     )
     return {(row.kind, row.reference): row for row in rows.prefetch_related(Prefetch("postings", postings))}
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from django.db.models import Prefetch, Q, QuerySet
 
+from billing_site.kernel.among import among
 from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period, as_utc
 from invoicing.catalog.models import PlanVersion, Price
@@ -181,7 +182,7 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
     offered = Prefetch("prices", prices.order_by("position", "id"), to_attr="prices_offered")
     versions = PlanVersion.objects.select_related("plan").prefetch_related(offered, "spend")
     phases = SubscriptionPhase.objects.order_by("starts_at").prefetch_related(Prefetch("plan_version", versions))
-    rows = Subscription.objects.filter(customer__in=by_id).prefetch_related(Prefetch("phases", phases))
+    rows = Subscription.objects.filter(among("customer", by_id)).prefetch_related(Prefetch("phases", phases))
     found: dict[int, list[Subscription]] = {number: [] for number in asked}
     by_number: dict[int, Subscription] = {}
     for row in rows.order_by("started_at", "id"):
@@ -194,14 +195,16 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
     for row in by_number.values():
         row.parent = by_number[row.parent_id] if row.parent_id is not None else None
     overrides: dict[tuple[int, int | None, int, str], tuple[Override, ...]] = {}
-    for own in PriceOverride.objects.filter(customer__in=by_id).order_by("starts_at"):
+    for own in PriceOverride.objects.filter(among("customer", by_id)).order_by("starts_at"):
         place = (own.customer_id, own.subscription_id, own.plan_id, own.price_key)
         overrides[place] = (*overrides.get(place, ()), core_override(row=own))
     discounts: dict[int, tuple[Discount, ...]] = {}
-    for discount in Discount.objects.filter(customer__in=asked).select_related("coupon", "subscription").order_by("id"):
+    for discount in (
+        Discount.objects.filter(among("customer", asked)).select_related("coupon", "subscription").order_by("id")
+    ):
         discounts[discount.customer_id] = (*discounts.get(discount.customer_id, ()), discount)
     tranches: dict[int, tuple[CommitmentTranche, ...]] = {}
-    committed = CommitmentTranche.objects.filter(subscription__customer__in=by_id).select_related("commitment")
+    committed = CommitmentTranche.objects.filter(among("subscription__customer", by_id)).select_related("commitment")
     for tranche in committed.order_by("starts_at"):
         tranche.subscription = by_number[tranche.subscription_id]
         tranches[tranche.subscription_id] = (*tranches.get(tranche.subscription_id, ()), tranche)
@@ -226,7 +229,7 @@ def billed_to(*, customers: Iterable[int]) -> "QuerySet[Subscription]":
 def _with_accounts(asked: Mapping[int, Customer]) -> dict[int, Customer]:
     """Return the customers that are asked for and the accounts that are billed to them, each once."""
     found = dict(asked)
-    for account in Customer.objects.filter(billed_to__in=asked):
+    for account in Customer.objects.filter(among("billed_to", asked)):
         account = found.setdefault(account.pk, account)
         account.billed_to = asked[account.payer_id]
     return found
@@ -242,7 +245,7 @@ def _issued(customers: Iterable[int]) -> dict[int, frozenset[Period]]:
 
 def _taken_in_advance(customers: Iterable[int]) -> dict[int, tuple[TakenInAdvance, ...]]:
     lines = Subscription.objects.filter(
-        customer__in=customers,
+        among("customer", customers),
         invoice_lines__adjustment__in=IN_ADVANCE,
         invoice_lines__invoice__status__in=("draft", *STANDING),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import F
 
+from billing_site.kernel.among import among
 from billing_site.kernel.money import EXACT, round_money
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.adjustments.progressive import InvoicedProgressively, share_of_taxes
@@ -65,7 +66,7 @@ class InvoicedSoFar:
 
 def invoiced_so_far(*, customers: Collection[int]) -> dict[int, tuple[InvoicedSoFar, ...]]:
     """Return the progressive invoices of customers that stand, by the customer's number, oldest first: one query where there are none."""
-    standing = Customer.objects.filter(pk__in=customers, progressive_invoices__invoice__status__in=STANDING)
+    standing = Customer.objects.filter(among("pk", customers), progressive_invoices__invoice__status__in=STANDING)
     names = (
         "pk",
         f"{ROW}__pk",

@@ -9,6 +9,7 @@ from django.db.models import F, Q, Sum, Window
 from django.db.models.functions import RowNumber
 from moneyed import Money
 
+from billing_site.kernel.among import among
 from billing_site.kernel.money import from_minor_units, round_money
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.anomaly import Direction
@@ -55,7 +56,9 @@ def gate_facts(*, due: Sequence[Due]) -> dict[tuple[int, Period], GateFacts]:
 def _earlier(customers: Sequence[Customer]) -> dict[int, list[EarlierInvoice]]:
     """Return the newest issued invoices of each customer, newest first."""
     newest = (
-        Invoice.objects.filter(customer__in=customers, kind=InvoiceKind.PERIOD, status__in=OWED)
+        Invoice.objects.filter(
+            among("customer", [one.pk for one in customers]), kind=InvoiceKind.PERIOD, status__in=OWED
+        )
         .annotate(
             place=Window(RowNumber(), partition_by="customer_id", order_by=[F("period_end").desc(), F("id").desc()])
         )
@@ -110,9 +113,9 @@ def _unmatched(due: Sequence[Due]) -> dict[tuple[str, Period], list[UnmatchedEve
 def _unusual(due: Sequence[Due]) -> dict[tuple[int, Period], list[str]]:
     """Return the unusual days of each period that nobody has looked into."""
     first, last = min(period.start for _, period in due), max(period.end for _, period in due)
-    customers = [customer for customer, _ in due]
+    customers = [customer.pk for customer, _ in due]
     waiting = open_anomalies().filter(
-        Q(customer__in=customers) | Q(customer__billed_to__in=customers),
+        Q(among("customer", customers)) | Q(among("customer__billed_to", customers)),
         day__gte=(first - DAY).date(),
         day__lte=(last + DAY).date(),
     )
@@ -134,7 +137,7 @@ def _unusual(due: Sequence[Due]) -> dict[tuple[int, Period], list[str]]:
 def _released(due: Sequence[Due]) -> dict[tuple[int, Period], Money]:
     """Return over what the invoice of a period was released last."""
     released = InvoiceHold.objects.filter(
-        customer__in=[customer for customer, _ in due],
+        among("customer", [customer.pk for customer, _ in due]),
         period_end__in={period.end for _, period in due},
         released_at__isnull=False,
         invoice__isnull=False,

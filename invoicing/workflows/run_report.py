@@ -9,6 +9,7 @@ from functools import cached_property
 from django.db import DataError, IntegrityError
 from moneyed import Money
 
+from billing_site.kernel.among import among
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.garbage import uncollected
 from billing_site.kernel.period import Period, as_utc
@@ -122,7 +123,7 @@ def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> 
     )
     for first in range(0, len(numbers), BATCH_CUSTOMERS):
         with uncollected():
-            batch = list(Customer.objects.filter(pk__in=numbers[first : first + BATCH_CUSTOMERS]).order_by("id"))
+            batch = list(Customer.objects.filter(among("pk", numbers[first : first + BATCH_CUSTOMERS])).order_by("id"))
             agreements = agreements_of(customers=batch)
             if _drop_stale_drafts(batch, agreements):
                 agreements = agreements_of(customers=batch)
@@ -135,7 +136,7 @@ def due_of(
 ) -> list[tuple[Customer, Period]]:
     """Return the periods of customers that have ended by `as_of` and have no issued invoice; what fails is in the report."""
     issued = set(
-        Invoice.objects.filter(customer__in=customers)
+        Invoice.objects.filter(among("customer", [customer.pk for customer in customers]))
         .exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID))
         .values_list("customer_id", "period_start", "period_end")
     )
@@ -153,7 +154,9 @@ def due_of(
 def _drop_stale_drafts(customers: Sequence[Customer], agreements: Agreements) -> int:
     """Delete the drafts of customers that stand for no period in which they are charged, and return how many."""
     drafts: dict[int, dict[Period, int]] = {}
-    rows = Invoice.objects.filter(customer__in=customers, status=InvoiceStatus.DRAFT)
+    rows = Invoice.objects.filter(
+        among("customer", [customer.pk for customer in customers]), status=InvoiceStatus.DRAFT
+    )
     for number, customer_id, start, end in rows.values_list("id", "customer_id", "period_start", "period_end"):
         drafts.setdefault(customer_id, {})[Period(as_utc(start), as_utc(end))] = number
     stale: list[int] = []

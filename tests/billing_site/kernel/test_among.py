@@ -1,0 +1,34 @@
+"""Rows are asked for by many values at once, and found as one by one."""
+
+import pytest
+from django.db.models import Q
+
+from billing_site.kernel.among import among
+from invoicing.customers.models import Customer
+from tests.factories import a_customer
+
+pytestmark = pytest.mark.django_db
+
+
+def test_those_and_only_those_are_found_whose_value_is_named() -> None:
+    first, second, third = (a_customer(f"cust_{number}") for number in range(3))
+
+    assert set(Customer.objects.filter(among("pk", [first.pk, third.pk]))) == {first, third}
+    assert set(Customer.objects.filter(among("key", {"cust_1", "x'y\\, {"}))) == {second}
+    assert set(Customer.objects.exclude(among("pk", [first.pk]))) == {second, third}
+
+
+def test_no_value_is_no_row() -> None:
+    a_customer("cust_1")
+
+    assert not Customer.objects.filter(among("pk", [])).exists()
+    assert not Customer.objects.filter(among("key", [])).exists()
+
+
+def test_a_column_of_another_table_is_asked_as_filters_name_it() -> None:
+    payer, account = a_customer("cust_payer"), a_customer("cust_account")
+    Customer.objects.filter(pk=account.pk).update(billed_to=payer)
+
+    found = Customer.objects.filter(Q(among("billed_to__key", ["cust_payer"])) | Q(among("billed_to", [account.pk])))
+
+    assert [row.key for row in found] == ["cust_account"]
