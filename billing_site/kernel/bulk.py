@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal
+from datetime import datetime
 from typing import Any, TypeVar
 
 from django.db import connection, models
@@ -10,7 +10,8 @@ from django.db.models.expressions import DatabaseDefault
 
 Row = TypeVar("Row", bound=models.Model)
 
-# What fields of these types store as it is: Django would ask each value in turn what it is, for as long as all the rest of an insert takes.
+# What fields of these types store as it is: Django would ask each value in turn what it is, for as long as all the rest of an insert
+# takes. Numbers with decimals are asked: some are none.
 STORED_AS_GIVEN: dict[type[models.Field[Any, Any]], type] = {
     models.CharField: str,
     models.EmailField: str,
@@ -20,7 +21,7 @@ STORED_AS_GIVEN: dict[type[models.Field[Any, Any]], type] = {
     models.BigIntegerField: int,
     models.PositiveIntegerField: int,
     models.PositiveBigIntegerField: int,
-    models.DecimalField: Decimal,
+    models.DateTimeField: datetime,
 }
 
 
@@ -90,6 +91,9 @@ def _stored_of(column: Any, rows: Sequence[models.Model]) -> list[Any]:
     name, prepared = column.attname, column.get_db_prep_save
     given = STORED_AS_GIVEN.get(type(column.target_field if column.is_relation else column))
     values = [row.__dict__[name] if name in row.__dict__ else getattr(row, name) for row in rows]
+    if given is datetime and any(isinstance(value, datetime) and value.tzinfo is None for value in values):
+        # Django knows what a moment without a zone is, or warns.
+        given = None
     return [value if value is None or type(value) is given else prepared(value, connection) for value in values]
 
 

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Round
 from djmoney.models.fields import MoneyField
-from moneyed import list_all_currencies
+from moneyed import Money, list_all_currencies
 
 from billing_site.kernel.guard import Carving, Guard
 from billing_site.kernel.money import EXACT, exponent
@@ -191,7 +191,10 @@ class AmountColumn(models.DecimalField[Any, Any]):
 
     def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
         """Return the amount as it is always written: 12.30 as 12.300."""
-        return _as_written(super().get_db_prep_save(value, connection))
+        amount = value.amount if isinstance(value, Money) else value
+        if type(amount) is not Decimal or not amount.is_finite():
+            amount = super().get_db_prep_save(value, connection)
+        return _as_written(amount)
 
 
 class MoneyColumn(AmountColumn, MoneyField):

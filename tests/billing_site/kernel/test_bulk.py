@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
@@ -91,3 +92,13 @@ def test_no_new_rows_are_nothing() -> None:
         insert_rows([])
 
     assert len(asked) == 0
+
+
+def test_an_amount_that_is_no_number_is_refused_as_by_a_single_save() -> None:
+    first_entity()
+    row = Customer(**{**AS_GIVEN, "late_materiality": Decimal("NaN")}, key="cust_1")
+
+    with pytest.raises(ValidationError), transaction.atomic():
+        insert_rows([row])
+    with pytest.raises(ValidationError), transaction.atomic():
+        row.save()
