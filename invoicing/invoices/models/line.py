@@ -291,7 +291,8 @@ class InvoiceLine(models.Model):
                 name="is_charged_once",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert | pgtrigger.Update,
-                # The bounds of a period can move (a zone's rules change): the uniqueness of periods is not enough.
+                # The bounds of a period can move (a zone's rules change): the uniqueness of periods is not enough. Found by the
+                # subscription alone: the index of charges is one by invoice, and would be gone through from one to the next.
                 func="""
                     IF NEW.kind <> 'charge' AND NEW.adjustment NOT IN ('minimum_spend', 'maximum_spend')
                        OR NEW.kind = 'correction' THEN RETURN NEW; END IF;
@@ -300,8 +301,8 @@ class InvoiceLine(models.Model):
                         SELECT 1 FROM invoicing_invoiceline line
                           JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
                          WHERE line.subscription_id = NEW.subscription_id AND line.price_id IS NOT DISTINCT FROM NEW.price_id
-                           AND line.id IS DISTINCT FROM NEW.id AND line.kind = NEW.kind AND line.adjustment = NEW.adjustment
-                           AND line.service_start < NEW.service_end AND NEW.service_start < line.service_end
+                           AND line.id IS DISTINCT FROM NEW.id AND line.kind IS NOT DISTINCT FROM NEW.kind
+                           AND line.adjustment = NEW.adjustment AND line.service_start < NEW.service_end AND NEW.service_start < line.service_end
                     ) THEN
                         RAISE EXCEPTION '% of subscription % is charged already for a part of % to %', NEW.description,
                             NEW.subscription_id, NEW.service_start, NEW.service_end
