@@ -1,6 +1,11 @@
 """Billing runs: what each pass over the customers drafted, issued and could not bill."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -9,6 +14,27 @@ from billing_site.display.admin import ReadOnlyAdmin, moment_column
 from billing_site.display.figures import NOTHING, link, moment
 from billing_site.display.pills import pill
 from invoicing.invoices.models import BillingRun
+
+
+class TrialFilter(admin.SimpleListFilter):
+    """Runs that billed, or those that were made on trial for somebody to sign."""
+
+    title = "kind"
+    parameter_name = "trial"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the other choice."""
+        return [("yes", "On trial")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Call the first choice what it is: it leaves trials out."""
+        billed, *others = super().choices(changelist)
+        yield {**billed, "display": "Billing"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the trials, or the others."""
+        return queryset.exclude(trial_of="") if self.value() == "yes" else queryset.filter(trial_of="")
 
 
 @admin.register(BillingRun)
@@ -25,15 +51,16 @@ class BillingRunAdmin(ReadOnlyAdmin):
         "held",
         "failed",
     )
+    list_filter = (TrialFilter,)
     ordering = ("-id",)
-    fields = ("as_of", "started", "finished", "drafted", "issued", "held", "failure_list")
+    fields = ("run", "as_of", "started", "finished", "drafted", "issued", "held", "failure_list")
     readonly_fields = fields
     empty_message = "Each `manage.py bill` and each scheduled run leaves a row here."
 
     @admin.display(description="Run", ordering="id")
     def run(self, run: BillingRun) -> str:
-        """Show its number."""
-        return f"Run {run.pk}"
+        """Show its number, and of what it was the trial."""
+        return f"Run {run.pk}, trial of {run.trial_of}" if run.trial_of else f"Run {run.pk}"
 
     @admin.display(description="Started", ordering="started_at")
     def started(self, run: BillingRun) -> SafeString:

@@ -23,7 +23,7 @@ from invoicing.credit_notes.queries import credit_note_by_number
 from invoicing.customers.models import SettlementChannel
 from invoicing.e_invoices.statement import why_no_e_invoice
 from invoicing.ledger.models import JournalEntry
-from invoicing.payments.queries import refunds_to_transfer
+from invoicing.payments.queries import refunds_to_transfer, with_paid_back
 from invoicing.payments.refund import Refund, RefundStatus
 from invoicing.workflows.pay_refund import REFERENCE_LENGTH_MAX, settle_refund
 
@@ -90,6 +90,10 @@ class CreditNoteAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     empty_message = "An issued invoice is corrected by a credit note and nothing else: press Credit on its page."
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return the notes with whether their refunds are paid."""
+        return with_paid_back(notes=super().get_queryset(request))
+
     @admin.display(description="Invoice", ordering="invoice__number")
     def invoice_link(self, note: CreditNote) -> SafeString:
         """Link to the invoice."""
@@ -113,7 +117,7 @@ class CreditNoteAdmin(ReadOnlyAdmin):
             for amount, words in (
                 (note.offset_amount, "off what was open"),
                 (note.balance_amount, "kept as credit"),
-                (note.refund_amount, "paid back"),
+                (note.refund_amount, "paid back" if note.is_paid_back else "to be paid back"),  # type: ignore[attr-defined]
             )
             if amount.amount
         )
@@ -140,6 +144,7 @@ class CreditNoteAdmin(ReadOnlyAdmin):
             request,
             title=str(note),
             row=note,
+            paid_back="Paid back" if row.is_paid_back else "To be paid back",
             refunds=[(one, pill(WORDS[one.status]), one.pk in waiting) for one in refunds],
             entries=entries.prefetch_related("postings__account").order_by("occurred_at", "id"),
             may_record=request.user.has_perm(REFUND),

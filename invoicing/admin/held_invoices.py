@@ -24,6 +24,7 @@ from billing_site.display.admin import (
 from billing_site.display.figures import NOTHING, link, moment, money, money_text, period
 from billing_site.display.pills import GREEN, GREY, pill
 from billing_site.kernel.clock import now
+from invoicing.admin.approvals import waits_words
 from invoicing.admin.gate_checks import SET_CHECKS, check_page, checks_page
 from invoicing.approvals.models import ApprovedDeed
 from invoicing.approvals.queries import last_approval
@@ -31,9 +32,18 @@ from invoicing.core.gate import CHECKS, Check
 from invoicing.core.gate_states import GateState
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.operations import subject_of
-from invoicing.workflows.approve import release_invoice
+from invoicing.workflows.approve import release_invoice, release_takes_two_from
 
 RELEASE = "invoicing.release_invoicehold"
+
+
+TWO_DECIDE = "two people decide: it is asked for, and released once another approves."
+
+
+def _may_be_released(held: InvoiceHold) -> bool:
+    """Say whether it is held, and its release not asked for yet."""
+    asked = last_approval(deed=ApprovedDeed.RELEASE, subject=subject_of(held=held))
+    return held.state == GateState.HELD and (asked is None or bool(asked.decision))
 
 
 class HoldFilter(admin.SimpleListFilter):
@@ -170,6 +180,11 @@ class InvoiceHoldAdmin(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
+    def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
+        """Offer the release while it is held and nobody has asked for it yet."""
+        held = InvoiceHold.objects.filter(pk=object_id).first()
+        return super().get_actions_detail(request, object_id) if held and _may_be_released(held) else []
+
     @action(description="Release", url_path="release")
     def release(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Release a held draft as it is, with a reason."""
@@ -177,6 +192,9 @@ class InvoiceHoldAdmin(ReadOnlyAdmin):
         if not request.user.has_perm(RELEASE):
             raise PermissionDenied
         page = reverse("admin:invoicing_invoicehold_change", args=[held.pk])
+        if request.method != "POST" and not _may_be_released(held):
+            return go(page)
+        large_from = release_takes_two_from(held=held)
         form = ReasonForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             attempt(
@@ -189,9 +207,7 @@ class InvoiceHoldAdmin(ReadOnlyAdmin):
                     reason=form.cleaned_data["reason"],
                 ),
                 done=lambda asked: (
-                    f"It is large: {asked.summary} waits for somebody else to approve."
-                    if asked
-                    else "Released as it is: the next billing run issues it, or you do on its page."
+                    waits_words(asked) or "Released as it is: the next billing run issues it, or you do on its page."
                 ),
             )
             return go(page)
@@ -200,9 +216,12 @@ class InvoiceHoldAdmin(ReadOnlyAdmin):
             admin=self,
             title=f"Release the invoice for {held.customer.name}",
             effect=f"Release the draft over {money_text(held.total)} as it is. It may be issued then; should it say something else before, it is checked again.",
-            warnings=[one["message"] for one in held.findings],
+            warnings=[
+                *([f"From {money_text(large_from)} on {TWO_DECIDE}"] if large_from else []),
+                *(one["message"] for one in held.findings),
+            ],
             form=form,
-            submit="Release it as it is",
+            submit="Ask for its release" if large_from else "Release it as it is",
             hidden=[("digest", held.content_digest)],
             back=page,
             row=held,

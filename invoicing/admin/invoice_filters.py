@@ -1,9 +1,11 @@
 """By what the list of invoices is narrowed: the word of the pill, what went wrong, the month."""
 
+from datetime import date, timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import DateField, DateTimeField, Exists, F, Func, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Cast
 from django.http import HttpRequest
 
 from billing_site.kernel.clock import now
@@ -61,21 +63,27 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class PeriodFilter(admin.SimpleListFilter):
-    """By the month in which the billed period began (UTC)."""
+    """By the month in which the last day of the billed period lies, in the customer's zone: as the column shows it."""
 
     title = "period"
     parameter_name = "period"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the last two years of months that have invoices."""
-        periods = Invoice.objects.filter(kind=InvoiceKind.PERIOD).order_by("-period_end")
-        months = periods.values_list("period_end__year", "period_end__month").distinct()
-        return [(f"{year}-{month:02d}", f"ended in {year}-{month:02d}") for year, month in months[:24]]
+        months = _with_month(Invoice.objects.filter(kind=InvoiceKind.PERIOD)).order_by("-month")
+        return [(f"{one:%Y-%m}", f"{one:%B %Y}") for one in months.values_list("month", flat=True).distinct()[:24]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Keep the invoices of that month."""
-        year, _, month = (self.value() or "").partition("-")
-        if not (year.isdigit() and month.isdigit()):
+        try:
+            month = date.fromisoformat(f"{self.value()}-01")
+        except ValueError:
             return queryset
-        queryset = queryset.filter(kind=InvoiceKind.PERIOD)
-        return queryset.filter(period_end__year=int(year), period_end__month=int(month))
+        return _with_month(queryset.filter(kind=InvoiceKind.PERIOD)).filter(month=month)
+
+
+def _with_month(invoices: QuerySet[Any]) -> QuerySet[Any]:
+    """Give invoices the first day of the month in which their period's last moment lies, where their customer is."""
+    local = Func(F("timezone"), F("period_end"), function="timezone", output_field=DateTimeField())
+    month = Func(Value("month"), local - timedelta(microseconds=1), function="date_trunc", output_field=DateTimeField())
+    return invoices.annotate(month=Cast(month, DateField()))

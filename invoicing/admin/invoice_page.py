@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 from moneyed import Money
 
@@ -15,7 +14,9 @@ from billing_site.display.pills import invoice_state
 from billing_site.kernel.money import total
 from billing_site.kernel.period import Period
 from invoicing.admin.customer_page import amount_due
-from invoicing.admin.dispute_words import dispute_entries, dispute_moments, disputed_words
+from invoicing.admin.dispute_words import dispute_moments, disputed_words
+from invoicing.admin.gate_moments import gate_moments
+from invoicing.admin.invoice_entries import entries_of
 from invoicing.approvals.models import Approval
 from invoicing.core.gate_states import GateState
 from invoicing.core.invoice_life import COLLECTABLE, STANDING, InvoiceStage
@@ -34,6 +35,7 @@ from invoicing.payments.attempts import PushAttempt, attempts_of
 from invoicing.payments.dispute import Dispute
 from invoicing.payments.disputes import disputes_of
 from invoicing.payments.models import FAILED_STATUSES, Payment, PaymentFailure, PushIntent, PushStatus
+from invoicing.payments.queries import with_paid_back
 from invoicing.workflows.ask_first import asked_of_invoice
 from invoicing.write_offs.models import WriteOff
 from invoicing.write_offs.queries import write_offs_of
@@ -48,6 +50,10 @@ WRITE_OFF = "invoicing.write_off_invoice"
 TOGETHER = timedelta(minutes=2)
 CAUSES = (
     "draft",
+    "held",
+    "approved",
+    "released",
+    "signed",
     "issued",
     "pending",
     "refused",
@@ -64,7 +70,6 @@ CAUSES = (
     "recovered",
     "void",
 )
-OF_PAYMENTS = (JournalEntry.Kind.PAYMENT, JournalEntry.Kind.PAYMENT_REVERSAL)
 # What the history says of an invoice that was credited or paid in part, beside the note or payment itself.
 CREDITED_ONLY = ("Changed: amount credited", "Changed: amount paid")
 
@@ -125,7 +130,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
     push = PushIntent.objects.filter(invoice=invoice).first()
     payments = list(invoice.payments.select_related("reversal").order_by("received_at", "id"))
     failures = list(invoice.payment_failures.order_by("occurred_at", "id"))
-    notes = list(invoice.credit_notes.order_by("id"))
+    notes = list(with_paid_back(notes=invoice.credit_notes.select_related("approval")).order_by("id"))
     write_offs = write_offs_of(invoice=invoice)
     disputes = disputes_of(invoice=invoice)
     settled = disputed_words(disputes) or _credited_words(invoice, notes)
@@ -151,7 +156,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         failures=failures,
         push=push,
         attempts=attempts_of(intent_id=push.pk) if push else (),
-        entries=_entries(invoice, payments, notes, write_offs, disputes),
+        entries=entries_of(invoice=invoice, payments=payments, notes=notes, write_offs=write_offs, disputes=disputes),
         changes=changes,
         may_issue=can_be_issued(invoice, at=at)
         and not missing_tax(invoice=invoice)
@@ -337,6 +342,7 @@ def _timeline(
         for one in write_offs
         for recovery in one.recoveries.all()
     ]
+    moments += [Moment(*told) for told in gate_moments(invoice=invoice, notes=notes)]
     moments += [Moment(*told) for dispute in disputes for told in dispute_moments(dispute)]
     return in_order_of_cause(moments)
 
@@ -371,30 +377,3 @@ def _moment_of(change: Change, invoice: Invoice) -> Moment:
         return Moment(took_effect or change.at, status, status.capitalize(), change.actor, change.reason)
     names = ", ".join(field.name for field in change.fields) or "nothing"
     return Moment(change.at, "draft", f"Changed: {names}", change.actor, change.reason)
-
-
-def _entries(
-    invoice: Invoice,
-    payments: list[Payment],
-    notes: list[CreditNote],
-    write_offs: list[WriteOff],
-    disputes: list[Dispute],
-) -> list[JournalEntry]:
-    if invoice.number is None:
-        return []
-    payment_references = [f"{payment.channel}:{payment.reference}" for payment in payments]
-    issue = JournalEntry.objects.filter(kind=JournalEntry.Kind.ISSUE, reference=invoice.number)
-    paid = JournalEntry.objects.filter(kind__in=OF_PAYMENTS, reference__in=payment_references)
-    reversed_ = JournalEntry.objects.filter(kind=JournalEntry.Kind.REVERSAL, reference=invoice.number)
-    credited = JournalEntry.objects.filter(kind=JournalEntry.Kind.CREDIT_NOTE, reference__in=[n.number for n in notes])
-    given_up = JournalEntry.objects.filter(
-        kind=JournalEntry.Kind.WRITE_OFF, reference__in=[one.reference for one in write_offs]
-    )
-    recoveries = [recovery.reference for one in write_offs for recovery in one.recoveries.all()]
-    recovered = JournalEntry.objects.filter(kind=JournalEntry.Kind.RECOVERY, reference__in=recoveries)
-    entries: Any = (
-        (issue | paid | reversed_ | credited | given_up | recovered | dispute_entries(disputes))
-        .prefetch_related("postings__account")
-        .order_by("occurred_at", "id")
-    )
-    return list(entries)

@@ -20,8 +20,15 @@ from billing_site.display.admin import (
 from billing_site.display.figures import money_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
+from billing_site.kernel.money import total
 from invoicing.admin.invoice_page import ISSUE
+from invoicing.invoices.taxes import tax_sums
 from invoicing.workflows.reissue_invoice import Reissue, preview_reissue, reissue_invoice
+
+NO_DIFFERENCE = (
+    "Nothing would differ: every line and the total come to what they are. The new invoice has another number, and the customer's name, address"
+    " and tax numbers of today."
+)
 
 
 class ReissueForm(ReasonForm):
@@ -67,6 +74,7 @@ class ReissuePages(ReadOnlyAdmin):
             admin=self,
             title=f"Void {invoice.number} and make it again",
             effect=_effect(shown),
+            warnings=() if _differs(shown) else (NO_DIFFERENCE,),
             form=form,
             submit=f"Declare {invoice.number} void and draft its period again",
             back=page,
@@ -79,10 +87,27 @@ class ReissuePages(ReadOnlyAdmin):
                         (one.description, _text(one.before), _text(one.after), _text(one.difference))
                         for one in shown.lines
                     ),
+                    *_tax_rows(shown),
                     ("Total", _text(shown.invoice.total), _text(shown.total_after), _text(shown.difference)),
                 ],
             ),
         )
+
+
+def _tax_rows(shown: Reissue) -> list[tuple[str, str, str, str]]:
+    """Return a row for the tax that comes on top of the lines, where there is any before or after."""
+    taxed = None if shown.after is None else shown.after.tax
+    before = shown.invoice.tax_added
+    after = total((), shown.invoice.currency) if taxed is None else taxed.added
+    if not before.amount and not after.amount:
+        return []
+    names = {row.text for row in tax_sums(invoice=shown.invoice) if not row.inclusive}
+    name = names.pop() if len(names) == 1 else "Tax"
+    return [(name, _text(before), _text(after), _text(after - before))]
+
+
+def _differs(shown: Reissue) -> bool:
+    return bool(shown.after is None or shown.difference.amount or any(one.difference.amount for one in shown.lines))
 
 
 def _text(amount: Money | None) -> str:

@@ -228,9 +228,11 @@ class RunProposalAdmin(ReadOnlyAdmin):
 
     @action(description="Issue", url_path="issue")
     def issue(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Queue the issue of what was signed."""
+        """Queue the issue of what was signed, once it was said what that does."""
         proposal = self._mine(request, object_id)
-        if request.method == "POST" and proposal.figures is not None:
+        if proposal.figures is None:
+            return go(_page(proposal))
+        if request.method == "POST":
             attempt(
                 request,
                 lambda: ask_to_issue(
@@ -241,7 +243,20 @@ class RunProposalAdmin(ReadOnlyAdmin):
                 ),
                 done=lambda _: "The worker issues it now, all at once.",
             )
-        return go(_page(proposal))
+            return go(_page(proposal))
+        if proposal_state(proposal=proposal)[0] != "signed":
+            return go(_page(proposal))
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Issue the billing run as of {moment_text(proposal.as_of)}",
+            effect=f"{run_summary(figures=proposal.figures)}. They get their numbers, go to Stripe where it collects them, and cannot be changed any more.",
+            form=forms.Form(),
+            submit="Issue it as signed",
+            hidden=[("digest", proposal.figures_digest)],
+            back=_page(proposal),
+            row=proposal,
+        )
 
     @action(description="Make the figures again", url_path="again")
     def again(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -13,6 +13,7 @@ from typing import Final
 from moneyed import Money
 
 from billing_site.kernel.money import is_rounded, total
+from invoicing.core.events_behind import NO_EVENTS, EventsBehind
 from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.spans import date_text, period_text
 from invoicing.invoices.printed_page import (
@@ -68,7 +69,7 @@ class InvoiceDocument:
     proof_digest: str
     # The root over the usage events that it counts, and how many these are; empty where it counts none.
     events_root: str = ""
-    event_count: int = 0
+    events: EventsBehind = NO_EVENTS
     # The void invoice in whose place it stands; the invoice in the place of a void one: number and day.
     replaces: tuple[str, date] | None = None
     replaced_by: tuple[str, date] | None = None
@@ -240,12 +241,27 @@ def _evidence(document: InvoiceDocument) -> tuple[str, str] | None:
     """Return what says which usage events were counted; nothing where none has a root."""
     if not document.events_root:
         return None
-    language, count = document.language, document.event_count
-    number = quantity_text(quantity=Decimal(count), language=language)
-    note = language.say(
-        "This invoice rests on {count} usage {events}, under the root below (Merkle tree, RFC 9162)."
-        " Its page on the web has them, and a program that checks them without us.",
-        count=number,
-        events=language.counted("event", count),
-    )
+    language, events = document.language, document.events
+    lines = str(events.lines)
+    if events.different == events.counted:
+        note = language.say(
+            "This invoice rests on {count} usage {events}, under the root below (Merkle tree, RFC 9162).",
+            count=quantity_text(quantity=Decimal(events.counted), language=language),
+            events=language.counted("event", events.counted),
+        )
+    elif events.different is not None:
+        note = language.say(
+            "This invoice rests on {count} usage {events}, counted on {lines} lines, under the root below (Merkle tree, RFC 9162).",
+            count=quantity_text(quantity=Decimal(events.different), language=language),
+            events=language.counted("event", events.different),
+            lines=lines,
+        )
+    else:
+        note = language.say(
+            "This invoice rests on usage events, counted {count} times on {lines} lines, under the root below (Merkle tree, RFC 9162).",
+            count=quantity_text(quantity=Decimal(events.counted), language=language),
+            lines=lines,
+        )
+    where = language.say("Its page on the web has them, and a program that checks them without us.")
+    note = f"{note} {where}"
     return note, document.events_root

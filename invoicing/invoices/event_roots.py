@@ -7,9 +7,11 @@ from billing_site.kernel.digest import canonical
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.merkle import root_of
 from billing_site.kernel.period import Period, as_utc
+from invoicing.core.events_behind import CountedSpan, EventsBehind, events_behind
 from invoicing.invoices.consumers import consumer_of
 from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, UsageCorrection
 from metering.archiving.absent import EventsArchived, purged_months_of
+from metering.models import Meter
 from metering.queries.roots import EventRoot, EventSpan, event_roots_for_billing
 
 # So many events of invoices are hashed while their customers are locked: about a second.
@@ -68,6 +70,26 @@ def root_over_lines(*, lines: Iterable[InvoiceLine]) -> str:
         canonical({"line": line.position, "meter": line.meter_key, "count": line.event_count, "root": line.events_root})
         for line in rooted
     ).hex()
+
+
+def events_of_lines(*, lines: Iterable[InvoiceLine]) -> EventsBehind:
+    """Return how many events stand behind lines that were read with whose they are; one query where there are several.
+
+    A meter counts every event of its type: so lines have events in common where customer, type and time are the same.
+    """
+    counting = [line for line in lines if line.event_count]
+    keys = {line.meter_key for line in counting}
+    # One meter needs no type to be told from another.
+    types = (
+        dict(Meter.objects.filter(key__in=keys).values_list("key", "event_type"))
+        if len(keys) > 1
+        else dict.fromkeys(keys)
+    )
+    streams: dict[tuple[str, str | None], list[CountedSpan]] = {}
+    for line in counting:
+        span = CountedSpan(as_utc(line.service_start), as_utc(line.service_end), line.known_through, line.event_count)
+        streams.setdefault((consumer_of(line=line), types[line.meter_key]), []).append(span)
+    return events_behind(streams=list(streams.values()))
 
 
 def lacks_roots(*, lines: Iterable[InvoiceLine]) -> bool:

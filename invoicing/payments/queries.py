@@ -1,10 +1,12 @@
 """What may be asked about money coming in: how pushes and notices stand, and who paid what."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from djstripe.models import PaymentMethod
 
+from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus, StripeNotice
@@ -89,6 +91,12 @@ def refunds_to_transfer() -> QuerySet[Refund]:
     unpaid = Refund.objects.exclude(status=RefundStatus.PAID)
     by_people = unpaid.exclude(status=RefundStatus.PENDING, channel=SettlementChannel.STRIPE)
     return by_people.select_related("note__customer").order_by("planned_at", "id")
+
+
+def with_paid_back(*, notes: "QuerySet[CreditNote]") -> "QuerySet[Any]":
+    """Return credit notes with `is_paid_back`: nothing of them waits to be paid back any more."""
+    unpaid = Refund.objects.filter(note=OuterRef("pk")).exclude(status=RefundStatus.PAID)
+    return notes.annotate(is_paid_back=~Exists(unpaid))
 
 
 def card_words(*, payment_method: str) -> str:

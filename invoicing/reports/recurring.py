@@ -13,7 +13,7 @@ from invoicing.core.recurring import FeeInForce, MrrMovement, movement_of
 from invoicing.customers.models import Customer
 from invoicing.reports.asking import Question, midnight
 from invoicing.reports.fees import fees_in_force
-from invoicing.reports.recurring_ties import currencies_invoiced, recurring_ties
+from invoicing.reports.recurring_ties import INSTANT, currencies_invoiced, recurring_ties
 from invoicing.reports.report import Cell, Column, ColumnKind, Door, DoorKind, Report, Row, Section, sums_of
 
 MOVEMENTS = tuple(Column(move.value, move.value.capitalize(), ColumnKind.MONEY) for move in MrrMovement)
@@ -38,7 +38,6 @@ DEFINITION = (
     "month before: a customer without MRR before is new, or reactivated if it ever had any; without any after, churned; else it expanded or "
     "contracted. Source: the five movements of MRR as subscription analytics define them (ChartMogul, Baremetrics)."
 )
-INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,9 @@ def _report(question: Question, name: str, title: str, columns: Sequence[Column]
         moved = total((totals[column.key] for column in MOVEMENTS), book.currency)
         assert totals["opening"] + moved == totals["closing"], "recurring revenue moves for a reason"
         customer = question.customer.pk if question.customer else None
-        ties = recurring_ties(fees=book.fees, currency=book.currency, span=span, customer=customer)
+        # Fees of several months lie between several ends of a month.
+        closing = totals["closing"] if len(months) == 1 else None
+        ties = recurring_ties(fees=book.fees, currency=book.currency, span=span, customer=customer, closing=closing)
         if rows or any(tie.booked.amount for tie in ties):
             sections.append(Section(book.currency, rows, totals, ties))
     return Report(

@@ -1,7 +1,8 @@
 """What ties recurring revenue to the books: the fees that were invoiced are its rates by their shares, and with all other lines what was booked."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -14,13 +15,14 @@ from billing_site.kernel.period import Period, as_utc
 from invoicing.core.contract import PriceModel
 from invoicing.core.posting import RECEIVABLE, TAX_PAYABLE
 from invoicing.core.recurring import FeeInForce
-from invoicing.invoices.models import Invoice, InvoiceLine, LineKind, TaxLine
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, TaxLine
 from invoicing.ledger.models import JournalEntry, Posting
 from invoicing.reports.booked import invoices_booked
 from invoicing.reports.report import Tie
 
 # What an issue books beside the lines of the invoice.
 NOT_OF_LINES = (RECEIVABLE, TAX_PAYABLE)
+INSTANT = timedelta(microseconds=1)
 
 
 def currencies_invoiced(*, span: Period) -> set[str]:
@@ -28,18 +30,46 @@ def currencies_invoiced(*, span: Period) -> set[str]:
     return set(_invoices(span).values_list("currency", flat=True).distinct())
 
 
+@dataclass(frozen=True)
+class _FeeLine:
+    """A line for a fee: what the rate in force makes of it, what it came to, and whether its invoice is void by now."""
+
+    fee: tuple[int, str]
+    again: Money
+    invoiced: Money
+    is_void: bool
+
+
 def recurring_ties(
-    *, fees: Mapping[int, Sequence[FeeInForce]], currency: str, span: Period, customer: int | None
+    *,
+    fees: Mapping[int, Sequence[FeeInForce]],
+    currency: str,
+    span: Period,
+    customer: int | None,
+    closing: Money | None,
 ) -> tuple[Tie, ...]:
     """Return how the fees behind recurring revenue tie to the invoices issued in a span, and these to the ledger.
 
-    The first: each fee line is the rate in force when its service began, times the share of the period that it covers, rounded once. The second:
-    fees and all other lines are what the issues credited; it is of all customers, and left out where one was asked for.
+    The first: each fee line of an invoice that stands is the rate in force when its service began, times the share of the period that it
+    covers, rounded once. The second: these fees, those of void invoices and all other lines are what the issues credited; it is of all
+    customers, and left out where one was asked for. The third, of a span that is one month and ends with `closing`: what parts fees from MRR.
     """
-    by_rates, invoiced = _fees_again(fees, currency, span, customer)
-    first = Tie("fees at the rates in force", by_rates, invoiced, "fees on invoices issued in these months")
-    if customer is not None:
-        return (first,)
+    lines = list(_fees_again(fees, currency, span, customer))
+    standing = [line for line in lines if not line.is_void]
+    invoiced = total((line.invoiced for line in standing), currency)
+    again = total((line.again for line in standing), currency)
+    ties = [Tie("fees at the rates in force", again, invoiced, "fees on invoices issued in these months")]
+    if customer is None:
+        ties.append(
+            _with_ledger(invoiced, total((one.invoiced for one in lines if one.is_void), currency), currency, span)
+        )
+    if closing is not None:
+        ties.append(_bridge(fees, standing, closing, span))
+    return tuple(ties)
+
+
+def _with_ledger(invoiced: Money, of_void: Money, currency: str, span: Period) -> Tie:
+    """Return how fees tie to what the issue of the same invoices credited."""
     lines = InvoiceLine.objects.filter(invoice__in=_invoices(span), currency=currency)
     of_lines = round_money(lines.aggregate(sum=Sum("amount"))["sum"] or Decimal(0), currency)
     issues = Posting.objects.filter(
@@ -49,19 +79,48 @@ def recurring_ties(
         currency=currency,
     ).exclude(account__code__in=NOT_OF_LINES)
     booked = round_money(-(issues.aggregate(sum=Sum("amount"))["sum"] or Decimal(0)), currency)
-    words = f"these fees and {currency} {(of_lines - invoiced).amount:,} of other lines"
+    others = of_lines - invoiced - of_void
+    void = f", {_text(of_void)} of fees on invoices that are void" if of_void.amount else ""
+    words = f"these fees{void} and {_text(others)} of other lines"
     # Tax that comes on top stands beside the lines; what they contain is the tax office's.
     taxes = TaxLine.objects.filter(line__invoice__in=_invoices(span), currency=currency, inclusive=True)
     contained = round_money(taxes.aggregate(sum=Sum("amount"))["sum"] or Decimal(0), currency)
     if contained.amount:
-        words = f"{words}, without {currency} {contained.amount:,} of tax in them"
-    return first, Tie(words, of_lines - contained, booked, "what their issue credited in the ledger")
+        words = f"{words}, without {_text(contained)} of tax in them"
+    return Tie(words, of_lines - contained, booked, "what their issue credited in the ledger")
+
+
+def _bridge(fees: Mapping[int, Sequence[FeeInForce]], lines: Sequence[_FeeLine], closing: Money, span: Period) -> Tie:
+    """Return what parts the fees on a month's invoices from MRR at its end: fees that had ended, fees that were not invoiced, and all else."""
+    currency = closing.currency.code
+    monthly: dict[tuple[int, str], Fraction] = {}
+    for fee in (one for mine in fees.values() for one in mine if one.holds_at(span.end - INSTANT)):
+        name = (fee.subscription, fee.price_key)
+        monthly[name] = monthly.get(name, Fraction(0)) + fee.monthly
+    seen = {line.fee for line in lines}
+    invoiced = total((line.invoiced for line in lines), currency)
+    ended = total((line.invoiced for line in lines if line.fee not in monthly), currency)
+    waiting = -round_money(sum((one for name, one in monthly.items() if name not in seen), Fraction(0)), currency)
+    parts = (
+        (ended, "of fees that had ended by then"),
+        (waiting, "not invoiced in the month"),
+        (invoiced - closing - ended - waiting, "of parts of periods, other cadences and changed prices"),
+    )
+    named = [f"{_text(amount)} {words}" for amount, words in parts if amount.amount]
+    first = f"MRR of {_text(closing)} at the month's end"
+    about = " and ".join(filter(None, (", ".join((first, *named[:-1])), *named[-1:])))
+    bridged = total((closing, *(amount for amount, _ in parts)), currency)
+    return Tie(about, bridged, invoiced, "fees on invoices issued in these months")
+
+
+def _text(amount: Money) -> str:
+    return f"{amount.currency.code} {amount.amount:,}"
 
 
 def _fees_again(
     fees: Mapping[int, Sequence[FeeInForce]], currency: str, span: Period, customer: int | None
-) -> tuple[Money, Money]:
-    """Return what the rates in force make of the fee lines of a span, and what these came to."""
+) -> Iterator[_FeeLine]:
+    """Yield the fee lines of a span with what the rates in force make of them."""
     known: dict[tuple[int, str], list[FeeInForce]] = {}
     for mine in fees.values():
         for fee in mine:
@@ -72,13 +131,17 @@ def _fees_again(
     if customer is not None:
         lines = lines.filter(Q(invoice__customer=customer) | Q(subscription__customer=customer))
     share = KeyTextTransform("share", "rated__inputs")
-    rows = lines.annotate(share=share).values_list("subscription_id", "price__key", "service_start", "share", "amount")
-    again, invoiced = [], []
-    for subscription, price_key, service_start, share_text, amount in rows.iterator():
+    rows = lines.annotate(share=share).values_list(
+        "subscription_id", "price__key", "service_start", "share", "amount", "invoice__status"
+    )
+    for subscription, price_key, service_start, share_text, amount, status in rows.iterator():
         rate = _rate_at(known.get((subscription, price_key), ()), as_utc(service_start))
-        again.append(round_money(rate * Fraction(share_text), currency))
-        invoiced.append(round_money(getattr(amount, "amount", amount), currency))
-    return total(again, currency), total(invoiced, currency)
+        yield _FeeLine(
+            (subscription, price_key),
+            round_money(rate * Fraction(share_text), currency),
+            round_money(getattr(amount, "amount", amount), currency),
+            status == InvoiceStatus.VOID,
+        )
 
 
 def _rate_at(fees: Sequence[FeeInForce], moment: datetime) -> Fraction:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from django.db import transaction
+from moneyed import Money
 
+from billing_site.kernel.money import round_money
 from invoicing.approvals.models import Approval, ApprovedDeed, Decision
 from invoicing.approvals.operations import decide_approval, request_approval
 from invoicing.approvals.queries import limit_of
@@ -46,8 +48,7 @@ def release_invoice(*, hold_id: int, digest: str, at: datetime, actor: str, reas
     Raises what `release_hold` raises.
     """
     held = checked_release(hold_id=hold_id, digest=digest, reason=reason)
-    limit = limit_of(deed=ApprovedDeed.RELEASE, currency=held.currency)
-    if limit is None or held.total.amount < limit or held.released_at is not None:
+    if release_takes_two_from(held=held) is None or held.released_at is not None:
         release_hold(hold_id=hold_id, digest=digest, at=at, actor=actor, reason=reason)
         return None
     return request_approval(
@@ -59,6 +60,12 @@ def release_invoice(*, hold_id: int, digest: str, at: datetime, actor: str, reas
         actor=actor,
         reason=reason,
     )
+
+
+def release_takes_two_from(*, held: InvoiceHold) -> Money | None:
+    """Return the limit from which on a release takes two people, where this draft reaches it; None: one is enough."""
+    limit = limit_of(deed=ApprovedDeed.RELEASE, currency=held.currency)
+    return None if limit is None or held.total.amount < limit else round_money(limit, held.currency)
 
 
 def _hold_of(approval: Approval) -> int:

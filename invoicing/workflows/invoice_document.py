@@ -17,6 +17,7 @@ from invoicing.e_invoices.files import cii_file
 from invoicing.e_invoices.statement import lines_with_taxes, stated, why_no_e_invoice
 from invoicing.invoices.consumers import sections_of
 from invoicing.invoices.document import DocumentSum, InvoiceDocument
+from invoicing.invoices.event_roots import events_of_lines
 from invoicing.invoices.line_words import words_of_lines
 from invoicing.invoices.logo import logo_of
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, LineKind
@@ -68,7 +69,7 @@ def document_of(*, invoice: Invoice) -> InvoiceDocument:
         payment_note=language.say(PAYMENT_NOTES[SettlementChannel(invoice.settlement_channel)]),
         proof_digest=invoice.seal or invoice.content_digest,
         events_root=invoice.events_root,
-        event_count=sum(line.event_count for line in lines if line.events_root),
+        events=events_of_lines(lines=[line for line in lines if line.events_root]),
         replaces=_told(replaced_by(invoice=invoice), zone),
         replaced_by=_told(standing_for(invoice=invoice), zone),
         runs_until=_last_day(invoice.progressive.period_end, zone) if invoice.kind == InvoiceKind.PROGRESSIVE else None,

@@ -59,7 +59,7 @@ def show_run_again(*, proposal_id: int) -> None:
 def show_run(*, proposal_id: int, at: datetime) -> RunProposal:
     """Make a proposal's figures and ask for their signature; drafts are kept, so that each can be looked at. Twice is once."""
     proposal = _open_proposal(proposal_id)
-    draft_billing(as_of=proposal.as_of, at=at, actor=proposal.proposed_by)
+    draft_billing(as_of=proposal.as_of, at=at, actor=proposal.proposed_by, trial_of=str(proposal))
     with transaction.atomic():
         _, figures = _made(proposal, at=at, actor=proposal.proposed_by)
         transaction.set_rollback(True)

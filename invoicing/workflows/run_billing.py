@@ -48,9 +48,15 @@ def draft_billing(
     customer_key: str = "",
     actor: str = "billing run",
     asking: timedelta | None = BUDGET,
+    trial_of: str = "",
 ) -> RunReport:
-    """Make or refresh the draft of every period that ended by `as_of` and is not issued yet; `asking` is how long Stripe Tax may be asked before, None as long as it takes."""
-    return _run(as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=None, asking=asking)
+    """Make or refresh the draft of every period that ended by `as_of` and is not issued yet.
+
+    `asking` is how long Stripe Tax may be asked before, None as long as it takes; `trial_of` names the proposed run that is tried.
+    """
+    return _run(
+        as_of=as_of, at=at, customer_key=customer_key, actor=actor, finish=None, asking=asking, trial_of=trial_of
+    )
 
 
 def issue_billing(
@@ -92,6 +98,7 @@ def _run(
     asking: timedelta | None,
     progress: Progress | None = None,
     processes: int = 1,
+    trial_of: str = "",
 ) -> RunReport:
     roll_up()
     report = RunReport()
@@ -108,6 +115,7 @@ def _run(
         finish=finish,
         progress=progress,
         processes=processes,
+        trial_of=trial_of,
     )
     return report
 
@@ -142,13 +150,14 @@ def _bill_all(
     finish: Finish,
     progress: Progress | None,
     processes: int,
+    trial_of: str = "",
 ) -> BillingRun:
     batches = due_in_batches(as_of=as_of, customer_key=customer_key, report=report)
     # The oldest periods first: what is settled late goes to the next invoice.
     due = sorted(_Due(period.end, customer.pk, customer.key, period) for b in batches for customer, period in b.due)
     if finish is not None:
         due = _ended(due, report, at=at)
-    run = BillingRun.objects.create(as_of=as_of, started_at=at)
+    run = BillingRun.objects.create(as_of=as_of, started_at=at, trial_of=trial_of)
     reason = reason or f"billing run {run.pk} as of {as_of:%Y-%m-%d %H:%M} UTC"
     deed = _Deed(run, at, actor, reason, finish)
     done = 0

@@ -510,7 +510,7 @@ def test_every_field_is_either_changed_in_the_etag_test_or_cannot_change_alone()
         "currency",
         "subtotal",
         "language",
-        "event_count",
+        "events",
         "taxes",
         "payments",
     }

@@ -25,17 +25,19 @@ from billing_site.portal.queries.usage import DailyUsage, usage_by_day, utc_peri
 from billing_site.portal.words import channel_text, refusal_text, situation_text
 from dunning.arrangements.queries import objected_to
 from invoicing.core.contract import ENGINE_VERSION
+from invoicing.core.events_behind import EventsBehind
 from invoicing.core.proof import rated_again
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.e_invoices.statement import why_no_e_invoice
 from invoicing.invoices.consumers import consumer_of, sections_of
+from invoicing.invoices.event_roots import events_of_lines
 from invoicing.invoices.models import STATED, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.invoices.queries import taken_off_by, taking_off
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import TaxRow, amount_before_tax, lines_paying, tax_notes, tax_sums
 from invoicing.payments.disputes import is_frozen
-from invoicing.payments.queries import is_payable_online
+from invoicing.payments.queries import is_payable_online, with_paid_back
 from invoicing.payments.refund import RefundStatus
 from invoicing.payments.reversal import ReversalCause
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line, prove_tax
@@ -57,7 +59,7 @@ class Happening:
 
 @dataclass(frozen=True)
 class InvoicePage:
-    """Everything on the page; `counted_events` is how many raw events were counted again for it.
+    """Everything on the page; `recounted` are the raw events that were counted again for it, `rooted` those under its root.
 
     `taken_off` are the progressive invoices that it takes off, `taking_off` the invoices that take it off.
     """
@@ -71,8 +73,8 @@ class InvoicePage:
     lines: tuple[LineView, ...]
     sections: tuple[LineSection, ...]
     happenings: tuple[Happening, ...]
-    counted_events: int
-    event_count: int
+    recounted: EventsBehind
+    rooted: EventsBehind
     credit_notes: tuple[CreditNote, ...]
     before_tax: Money
     has_e_invoice: bool
@@ -112,8 +114,7 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
     )
     # Stripe's page asks for all of it.
     payable_online = is_payable_online(invoice=invoice) and not objected_to(invoice_ids=[invoice.pk])
-    event_count = sum(line.event_count for line in lines)
-    few_events = event_count <= EVENTS_COUNTED_MAX
+    few_events = sum(line.event_count for line in lines) <= EVENTS_COUNTED_MAX
     payments = lines_paying(invoice=invoice, lines=lines)
     charged = [line for line in lines if line not in payments]
     service_days, views = with_shared_days(
@@ -134,9 +135,9 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         lines=views,
         sections=_sections(invoice, charged, views),
         happenings=_happenings(invoice, [(refusal.occurred_at, refusal.code) for refusal in refusals]),
-        counted_events=event_count if few_events else 0,
-        event_count=sum(line.event_count for line in lines if line.events_root),
-        credit_notes=tuple(invoice.credit_notes.order_by("id")),
+        recounted=events_of_lines(lines=lines if few_events else ()),
+        rooted=events_of_lines(lines=[line for line in lines if line.events_root]),
+        credit_notes=tuple(with_paid_back(notes=invoice.credit_notes.all()).order_by("id")),
         before_tax=amount_before_tax(invoice=invoice, lines=payments),
         has_e_invoice=not why_no_e_invoice(invoice=invoice),
         taxes=tuple(tax_sums(invoice=invoice)),

@@ -52,9 +52,19 @@ PAGE: Final = {
         "Bitte überweisen Sie den fälligen Betrag unter Angabe der Rechnungsnummer."
     ),
     "The same document for machines (EN 16931)": "Dasselbe Dokument für Maschinen (EN 16931)",
-    "This invoice rests on {count} usage {events}, under the root below (Merkle tree, RFC 9162). Its page on the web has them, and a program that checks them without us.": (
+    "This invoice rests on {count} usage {events}, under the root below (Merkle tree, RFC 9162).": (
         "Grundlage dieser Rechnung: {count} {events} der Nutzung, unter der folgenden Wurzel (Merkle-Baum, RFC 9162)."
-        " Ihre Seite im Web enthält sie und ein Programm, das sie ohne uns prüft."
+    ),
+    "This invoice rests on {count} usage {events}, counted on {lines} lines, under the root below (Merkle tree, RFC 9162).": (
+        "Grundlage dieser Rechnung: {count} {events} der Nutzung, gezählt auf {lines} Positionen, unter der folgenden Wurzel"
+        " (Merkle-Baum, RFC 9162)."
+    ),
+    "This invoice rests on usage events, counted {count} times on {lines} lines, under the root below (Merkle tree, RFC 9162).": (
+        "Grundlage dieser Rechnung: Ereignisse der Nutzung, {count}-mal gezählt auf {lines} Positionen, unter der folgenden"
+        " Wurzel (Merkle-Baum, RFC 9162)."
+    ),
+    "Its page on the web has them, and a program that checks them without us.": (
+        "Ihre Seite im Web enthält sie und ein Programm, das sie ohne uns prüft."
     ),
 }
 SUMS: Final = {

@@ -58,6 +58,12 @@ class BillingRun(models.Model):
     issued_count = models.PositiveIntegerField(default=0)
     held_count = models.PositiveIntegerField(default=0, db_default=0)
     failures = models.JSONField(default=list, help_text="Customers that could not be billed, and why.")
+    trial_of = models.CharField(
+        max_length=100,
+        blank=True,
+        db_default="",
+        help_text="The proposed run of which it was the trial: it only drafts.",
+    )
 
     objects = models.Manager["BillingRun"]()
 

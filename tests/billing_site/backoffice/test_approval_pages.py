@@ -73,6 +73,9 @@ def test_a_run_is_proposed_signed_by_another_and_issued_as_signed(
     assert "You sign the digest of every figure" in asked
     approver.post(page_of(proposal, "sign"), {"digest": proposal.figures_digest, "reason": "compared with June"})
     assert Approval.objects.get().decided_by == "anna"
+    confirmed = finance.get(page_of(proposal, "issue")).content.decode()
+    assert "Issue 1 invoice, USD 12.00; 1 held stay drafts. They get their numbers" in confirmed
+    assert 'name="reason"' not in confirmed
     finance.post(page_of(proposal, "issue"), {"digest": proposal.figures_digest})
     assert "issuing" in finance.get(page_of(proposal)).content.decode()
     issue_proposed_run(proposal.pk)
@@ -82,6 +85,14 @@ def test_a_run_is_proposed_signed_by_another_and_issued_as_signed(
     assert Invoice.objects.get(customer__key="cust_beta").number is not None
     assert "compared with June" in approver.get(reverse("admin:backoffice_changes")).content.decode()
     assert "Run as of" in finance.get(reverse("admin:invoicing_runproposal_changelist")).content.decode()
+    runs = reverse("admin:invoicing_billingrun_changelist")
+    assert "trial of" not in finance.get(runs).content.decode()
+    assert f"trial of {proposal}" in finance.get(runs, {"trial": "yes"}).content.decode()
+    beta = Invoice.objects.get(customer__key="cust_beta")
+    timeline = finance.get(reverse("admin:invoicing_invoice_change", args=[beta.pk])).context["page"].timeline
+    assert [(one.word, one.actor, one.reason) for one in timeline if one.word == "signed"] == [
+        ("signed", "anna", "compared with June")
+    ]
 
 
 def test_a_figure_that_moved_is_named_on_the_page_and_the_run_is_refused(
@@ -164,14 +175,18 @@ def test_a_large_release_waits_for_an_approver_and_limits_are_set_by_approvers(
     assert ApprovalLimit.objects.get().actor == "anna"
     assert "agreed with the board" in approver.get("/admin/invoicing/approvallimit/").content.decode()
 
-    finance.post(
-        reverse("admin:invoicing_invoicehold_release", args=[held.pk]),
-        {"digest": held.content_digest, "reason": "a launch"},
-    )
+    release = reverse("admin:invoicing_invoicehold_release", args=[held.pk])
+    told = finance.get(release).content.decode()
+    assert "From USD 500.00 on two people decide: it is asked for" in told
+    assert "Ask for its release" in told
+    answered = finance.post(release, {"digest": held.content_digest, "reason": "a launch"}, follow=True)
+    assert "It takes two people: “" in answered.content.decode()
 
     held.refresh_from_db()
     asked = Approval.objects.get()
     assert held.state == "held"
+    assert release not in answered.content.decode(), "it is asked for already"
+    assert finance.get(release).status_code == 302
     assert (
         "somebody else approves"
         in finance.get(reverse("admin:invoicing_invoicehold_change", args=[held.pk])).content.decode()
@@ -185,3 +200,10 @@ def test_a_large_release_waits_for_an_approver_and_limits_are_set_by_approvers(
     approver.post(decide, {"digest": asked.digest, "reason": "seen the mail"})
     held.refresh_from_db()
     assert (held.state, held.released_by) == ("ready", "fiona")
+    page = finance.get(reverse("admin:invoicing_invoice_change", args=[held.invoice_id])).context["page"]
+    assert [(one.word, one.actor, one.reason) for one in page.timeline] == [
+        ("draft", "billing run", page.timeline[0].reason),
+        ("held", "", ""),
+        ("approved", "anna", "seen the mail"),
+        ("released", "fiona", "a launch"),
+    ]

@@ -2,19 +2,24 @@
 
 import re
 from datetime import timedelta
+from io import BytesIO
 
 import pytest
 from django.test import Client
+from pypdf import PdfReader
 
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.portal_links import link_for
+from invoicing.customers.queries import customer_by_key
 from invoicing.invoices.models import Invoice
 from invoicing.payments.refund import Refund
+from invoicing.tax.operations import set_customer_tax
 from invoicing.workflows.run_billing import issue_billing
 from tests.billing_site.api.caller import Caller
 from tests.billing_site.backoffice.test_what_if_pages import text_of
 from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, use
 from tests.invoicing.selling import item, once, paid
+from tests.invoicing.test_taxes import BY, germany
 
 pytestmark = pytest.mark.django_db
 
@@ -56,7 +61,10 @@ def test_a_credit_note_is_shown_first_issued_once_listed_and_paid_back(finance: 
     address = f"{NOTES}{note.pk}/refund/{refund.pk}/"
     assert "Write down the transfer" in text_of(finance.get(f"{NOTES}{note.pk}/change/"))
     assert support.get(address).status_code == 403
+    assert "20.00 to be paid back" in text_of(finance.get(NOTES))
     finance.post(address, {"reference": "SEPA 1", "paid_date": f"{note.issued_at.date()}"})
+    assert "20.00 paid back" in text_of(finance.get(NOTES))
+    assert "To be paid back" not in text_of(finance.get(f"{NOTES}{note.pk}/change/"))
     refund.refresh_from_db()
     assert (refund.status, refund.reference) == ("paid", "SEPA 1")
 
@@ -111,6 +119,8 @@ def test_the_customer_sees_and_prints_the_credit_note_and_nobody_else_does(finan
     assert refused.status_code == 401
     assert all("CN-2026-00001" in text_of(page) and "internal words" not in text_of(page) for page in seen)
     assert (printed.status_code, printed.content[:5]) == (200, b"%PDF-")
+    page = PdfReader(BytesIO(printed.content)).pages[0].extract_text()
+    assert "Quantity" in page and "Unit price" not in page
     assert client.get(address, headers={"If-None-Match": printed.headers["ETag"]}).status_code == 304
     assert other.get(address).status_code == 404
     assert finance.get(address).content == caller.get(address).content == printed.content
@@ -118,19 +128,24 @@ def test_the_customer_sees_and_prints_the_credit_note_and_nobody_else_does(finan
 
 def test_it_is_shown_and_done_over_the_api_and_in_the_back_office(administrator: Client) -> None:
     a_plan()
-    a_subscription(a_customer(settlement_channel="manual"))
+    germany()
+    set_customer_tax(customer=a_customer(settlement_channel="manual"), country="DE", **BY)
+    a_subscription(customer_by_key(key="cust_acme"))
     [july] = issue_billing(as_of=AUGUST, at=AUGUST).invoices
+    page = f"/admin/invoicing/invoice/{july.pk}/reissue/"
+    assert "Nothing would differ" in administrator.get(page).content.decode()
     use("cust_acme", "500", at=JULY + timedelta(days=4), key="late")
     caller, address = Caller(), f"/api/v1/invoices/{july.number}/reissue"
-    page = f"/admin/invoicing/invoice/{july.pk}/reissue/"
+    assert "Nothing would differ" not in administrator.get(page).content.decode()
 
     shown = caller.post(address, {"preview": True}).json()
     seen = administrator.get(page)
     missing = caller.post(address, {})
     done = administrator.post(page, {"reason": "late usage", "digest": shown["digest"]})
 
-    assert (shown["difference"]["amount"], missing.status_code) == ("5.00", 422)
+    assert (shown["difference"]["amount"], missing.status_code) == ("5.95", 422)
     assert "As it would be" in seen.content.decode() and "5.00" in seen.content.decode()
+    assert "VAT 19 % (DE) USD 5.51 USD 6.46 USD 0.95" in text_of(seen)
     draft = Invoice.objects.get(status="draft")
     assert done.url == f"/admin/invoicing/invoice/{draft.pk}/change/"
     assert caller.post(address, {"reason": "again"}).status_code == 409

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -14,9 +15,10 @@ from invoicing.invoices.models import Invoice
 from invoicing.payments.models import Payment, PushIntent
 from invoicing.payments.operations import record_failure
 from invoicing.workflows.issue_invoice import issue_invoice
+from invoicing.workflows.run_billing import draft_billing
 from metering.rollup import roll_up
 from tests.billing_site.backoffice.conftest import AT
-from tests.factories import use
+from tests.factories import a_customer, a_plan, a_subscription, use
 
 pytestmark = pytest.mark.django_db
 BEFORE_ITS_END = datetime(2026, 7, 31, 23, 59, 59, tzinfo=UTC)
@@ -67,6 +69,23 @@ def test_drafts_stand_apart_from_what_is_owed(administrator: Client, drafts: lis
 
     assert [(number, total) for number, total, _ in context["totals"]] == [(1, Money("31.50", "USD"))]
     assert [(number, total) for number, total, _ in context["draft_totals"]] == [(1, Money(4000, "JPY"))]
+
+
+def test_the_months_of_the_period_filter_are_those_of_the_column_each_once(administrator: Client) -> None:
+    a_plan()
+    for key, zone in (("cust_utc", "UTC"), ("cust_berlin", "Europe/Berlin"), ("cust_tokyo", "Asia/Tokyo")):
+        begins = datetime(2026, 6, 1, tzinfo=ZoneInfo(zone))
+        a_subscription(a_customer(key, name=key, timezone=zone), started_at=begins)
+    draft_billing(as_of=AT, at=AT)
+    list_address = reverse("admin:invoicing_invoice_changelist")
+
+    [period] = [one for one in administrator.get(list_address).context["cl"].filter_specs if one.title == "period"]
+    july = administrator.get(list_address, {"period": "2026-07"}).context["cl"].queryset
+
+    assert period.lookup_choices == [("2026-07", "July 2026"), ("2026-06", "June 2026")]
+    assert sorted(invoice.customer_name for invoice in july) == ["cust_berlin", "cust_tokyo", "cust_utc"]
+    shown = {(one.period_start, one.period_end, one.timezone) for one in july}
+    assert {period_text(start=start, end=end, timezone=zone) for start, end, zone in shown} == {"2026-07"}
 
 
 def test_nobody_owes_a_draft(administrator: Client, drafts: list[Invoice]) -> None:

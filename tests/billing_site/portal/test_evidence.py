@@ -1,15 +1,22 @@
 """The portal hands out what it takes to check an invoice without us, and shows where one event stands on it."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from invoicing.catalog.operations import load_catalog
 from invoicing.checker import CHECKER
 from invoicing.checker.check_invoice import main
+from invoicing.core.languages.german import GERMAN
+from invoicing.invoices.document import invoice_page
 from invoicing.workflows import event_evidence
+from invoicing.workflows.invoice_document import document_of
+from invoicing.workflows.run_billing import issue_billing
 from metering.correcting import cancel_event
 from tests.billing_site.portal.reading import text_of
-from tests.factories import JULY, a_customer, use
+from tests.factories import ACTIONS_METER, AUGUST, JULY, a_customer, a_subscription, usd_per_action, use
 
 pytestmark = pytest.mark.django_db
 
@@ -35,6 +42,38 @@ def test_the_three_files_of_the_invoice_page_check_the_invoice(july, visit, tmp_
     assert july.events_root in text
     assert "Check it without us This invoice rests on 2 usage events." in text
     assert f"Root of its 2 usage events: {july.lines.get(position=2).events_root}" in text
+
+
+def test_an_event_that_two_lines_count_is_told_once(present, visit):
+    whole = usd_per_action("0.01", key="starts", name="Starts", meter="starts")
+    starts = {**ACTIONS_METER, "key": "starts", "name": "Starts", "aggregation": "count"}
+    load_catalog(
+        document={
+            "meters": [ACTIONS_METER, starts],
+            "products": [{"key": "platform", "name": "Platform"}],
+            "plans": [{"key": "pro", "name": "Pro", "product": "platform", "prices": [usd_per_action(), whole]}],
+        },
+        at=JULY,
+        actor="test",
+        reason="set up",
+    )
+    a_subscription(a_customer(), started_at=JULY)
+    for day in range(3):
+        use("cust_acme", "5", at=JULY + timedelta(days=day))
+    [invoice] = issue_billing(as_of=AUGUST, at=AUGUST).invoices
+
+    page = read(visit("cust_acme").get(f"/portal/invoices/{invoice.number}/"))
+
+    assert sum(line.event_count for line in invoice.lines.all()) == 6
+    assert "We have just counted all 3 usage events behind this invoice, on 2 lines, again" in page
+    assert "This invoice rests on 3 usage events, counted on 2 lines." in page
+    document = document_of(invoice=invoice)
+    assert "This invoice rests on 3 usage events, counted on 2 lines, under the root" in str(
+        invoice_page(document=document).evidence
+    )
+    assert "3 Ereignisse der Nutzung, gezählt auf 2 Positionen, unter der" in str(
+        invoice_page(document=replace(document, language=GERMAN)).evidence
+    )
 
 
 def test_a_customer_finds_one_event_by_its_key_with_its_way_to_the_root(july, visit, tmp_path):

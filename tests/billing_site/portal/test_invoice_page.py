@@ -74,7 +74,7 @@ def test_an_invoice_with_too_many_events_is_calculated_again_but_not_counted(jul
     page = the_page(july)
     text = read(visit("cust_acme"), july)
 
-    assert (page.check, page.counted_events) == (Check.RECALCULATED, 0)
+    assert (page.check, page.recounted.counted) == (Check.RECALCULATED, 0)
     assert page.lines[1].late == 7
     assert "7 actions of them reached us after this invoice was made and are not part of it." in text
     assert "too many to count again while you wait" in text

@@ -10,6 +10,7 @@ from invoicing.catalog.queries import published_version
 from invoicing.core.adjustments.credits import CreditKind
 from invoicing.core.recurring import MrrMovement, movement_of
 from invoicing.credits.operations import GrantTerms, grant_credit
+from invoicing.invoices.models import Invoice
 from invoicing.reports.asking import Question
 from invoicing.reports.catalogue import report_kind
 from invoicing.reports.deferred import spread
@@ -18,6 +19,8 @@ from invoicing.subscriptions.amend import change_plan, change_quantity
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.commit import TrancheWanted, commit_spend
 from invoicing.subscriptions.pause import pause_subscription, resume_subscription
+from invoicing.workflows.issue_invoice import issue_invoice
+from invoicing.workflows.reissue_invoice import reissue_invoice
 from invoicing.workflows.run_billing import issue_billing
 from tests.factories import a_customer, a_plan, a_subscription, settle_constraints, usd_fee, usd_per_action, use
 from tests.invoicing.reports.building import as_of
@@ -260,3 +263,32 @@ def test_fees_of_part_periods_and_own_prices_come_to_the_rates_in_force() -> Non
     [fees, lines] = report.sections[0].ties
     assert fees.reported == fees.booked != Money(0, "USD")
     assert lines.reported - fees.reported == Money("2.50", "USD")
+
+
+def test_the_fee_of_a_void_invoice_is_not_counted_beside_its_successor_and_what_parts_fees_from_mrr_is_named() -> None:
+    a_plan("pro", usd_fee("30"), usd_per_action())
+    acme = a_customer()
+    a_subscription(acme, started_at=JULY)
+    gone = a_subscription(a_customer("cust_gone", name="Gone Ltd"), started_at=JULY)
+    a_subscription(a_customer("cust_late", name="Late Ltd"), started_at=AUGUST)
+    end_subscription(subscription=gone, ended_at=JULY + timedelta(days=31, hours=-1), actor="test", reason="left")
+    bill(AUGUST)
+    settle_constraints()
+    [wrong] = Invoice.objects.filter(customer=acme)
+    done = reissue_invoice(invoice_id=wrong.pk, at=AUGUST + timedelta(days=2), actor="test", reason="wrong address")
+    issue_invoice(invoice_id=done.draft.pk, at=AUGUST + timedelta(days=2), actor="test", reason="looked at")
+    settle_constraints()
+
+    [section] = answer("mrr", Question(as_of=date(2026, 8, 31), start=date(2026, 8, 1), end=date(2026, 8, 31))).sections
+
+    fees, lines, bridge = section.ties
+    of_july = fees.booked
+    assert Money("59", "USD") < of_july < Money("60", "USD")
+    assert lines.booked == of_july + Money("30.00", "USD")
+    assert lines.about == "these fees, USD 30.00 of fees on invoices that are void and USD 0.00 of other lines"
+    assert section.totals["closing"] == Money("60.00", "USD")
+    ended = of_july - Money("30.00", "USD")
+    assert bridge.about == (
+        f"MRR of USD 60.00 at the month's end, USD {ended.amount} of fees that had ended by then and USD -30.00 not invoiced in the month"
+    )
+    assert bridge.reported == of_july
