@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -116,7 +116,6 @@ class StripeSubscriptionAdmin(TrackedAdmin):
         "there",
         "subscription_page",
         "customer_page",
-        moment_column("status_since", "Since"),
         moment_column("seen_at", "Compared"),
     )
     list_filter = (StateFilter, "status")
@@ -139,6 +138,14 @@ class StripeSubscriptionAdmin(TrackedAdmin):
     readonly_fields = fields
     actions_detail = ("look", "unlink")
     empty_message = "A subscription that Stripe keeps, too, is linked to it on its own page; from then on the two are compared here."
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """One is linked on the page of its subscription."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """It is unlinked, never edited."""
+        return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Say of each whether something contradicts."""
@@ -240,15 +247,8 @@ class OpenFilter(admin.SimpleListFilter):
 class SubscriptionMismatchAdmin(ReadOnlyAdmin):
     """Where a subscription here and the one at Stripe cannot both be right."""
 
-    list_display = (
-        "link",
-        "state",
-        "here",
-        "there",
-        "message",
-        moment_column("opened_at", "Found"),
-        "subscription_page",
-    )
+    list_display = ("subscription_page", "state", "message", moment_column("opened_at", "Found"), "link_page")
+    list_display_links = ("message",)
     list_filter = (OpenFilter, "there")
     list_select_related = ("link__subscription__customer",)
     search_fields = ("link__stripe_id", "link__subscription__key", "link__subscription__customer__name", "message")

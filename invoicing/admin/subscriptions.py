@@ -42,6 +42,7 @@ from invoicing.admin.subscription_change import ChangePages
 from invoicing.admin.subscription_change_form import published_versions
 from invoicing.catalog.models import Plan, PlanVersion
 from invoicing.customers.models import Customer
+from invoicing.stripe_subscriptions.queries import contradiction_of
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.models import PriceOverride, Subscription, SubscriptionPhase
 from invoicing.subscriptions.queries import held_in_advance, incomplete, phase_shown, phases_in_force, state_of
@@ -278,6 +279,7 @@ class SubscriptionAdmin(ChangePages, CommitmentPages, LinkPages):
             phase=phase_shown(subscription=subscription, at=at),
             phases=list(subscription.phases.all()),
             at_stripe=subscription.at_stripe.filter(unlinked_at=None).first(),
+            contradiction=contradiction_of(subscription=subscription),
             overrides=overrides_shown(subscription=subscription),
             commitments=commitment_cards(subscription=subscription, at=at),
             held=held_in_advance(subscriptions=[subscription]).get(subscription.pk),

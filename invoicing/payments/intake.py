@@ -24,7 +24,7 @@ KEEP = """
         (event_id, event_type, object_id, body, received_at, next_attempt_at, delivery_count, outcome, attempt_count, last_error)
     VALUES (%s, %s, %s, %s, %s, %s, 1, '', 0, '')
     ON CONFLICT (event_id) DO UPDATE SET delivery_count = invoicing_stripenotice.delivery_count + 1
-    RETURNING id, event_id, delivery_count
+    RETURNING id, event_id, delivery_count, xmax = 0 AS is_new
 """
 
 
@@ -39,7 +39,7 @@ def receive_notice(*, payload: bytes, signature: str, at: datetime) -> StripeNot
     kept = [event.id, event.type, event.object_id, Jsonb(event.body), at, at + QUEUE_PATIENCE]
     with transaction.atomic():
         (notice,) = StripeNotice.objects.raw(KEEP, kept)
-        if notice.delivery_count == 1:
+        if notice.is_new:  # type: ignore[attr-defined]  # what the statement says beside the row
             queue(JOB, notice.pk)
     return notice
 

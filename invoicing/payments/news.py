@@ -28,7 +28,7 @@ EVENTS = {
     "invoice.payment_action_required": INVOICE_STATE,
     "invoice.payment_failed": INVOICE_STATE,
     "invoice.payment_succeeded": INVOICE_STATE,
-    "invoice.voided": "waits for people, unless it was given up here",
+    "invoice.voided": "waits for people, unless it was declared void or given up here",
     "payment_intent.requires_action": "its invoice is fetched: the customer is sent the page on which to confirm",
     "payment_method.attached": MIRRORED,
     "payment_method.automatically_updated": MIRRORED,

@@ -54,6 +54,10 @@ def test_a_subscription_is_linked_compared_and_unlinked_each_with_a_reason(sandb
     assert "contradicts" in listed[0] and "canceled" in listed[0] and "to look at" in listed[1]
     assert "End it here, or subscribe it again" in found
     assert stripe_id not in filtered
+    assert "Stripe sees it otherwise. It runs here, but at Stripe it is canceled" in text_of(
+        finance.get(f"{page}change/")
+    )
+    assert finance.get(f"{PAGES}stripesubscription/add/").status_code == 403
 
     assert support.post(f"{own}unlink/", {"reason": "x"}).status_code == 403
     finance.post(f"{own}unlink/", {"reason": "another took its place"})
