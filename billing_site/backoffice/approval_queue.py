@@ -13,7 +13,7 @@ from invoicing.invoices.models import Invoice
 from invoicing.payments.models import Payment
 from invoicing.workflows.ask_first import asked_amount
 
-OF_INVOICES = (ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF)
+OF_INVOICES = (ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF, ApprovedDeed.VOID)
 
 
 def approval_queues(*, name: str, allowed: Callable[[str], bool]) -> list[WorkQueue]:

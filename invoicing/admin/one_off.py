@@ -28,7 +28,10 @@ from billing_site.display.figures import money_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.model import EXACT_DIGITS, EXACT_PLACES
+from invoicing.admin.approvals import waits_words
 from invoicing.admin.invoice_page import ISSUE
+from invoicing.admin.write_offs import two_decide
+from invoicing.approvals.models import ApprovedDeed
 from invoicing.core.one_off import OneOffInvoice
 from invoicing.core.tax import tax_summary
 from invoicing.core.tax_document import sum_text
@@ -36,9 +39,9 @@ from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.one_off import DESCRIPTION_MAX, UNIT_MAX, NewItem, assembled_once
 from invoicing.top_ups.models import VALID_DAYS_MAX
 from invoicing.top_ups.operations import NAME_DEFAULT, NAME_MAX, TopUpTerms
+from invoicing.workflows.ask_to_void import void_or_ask
 from invoicing.workflows.invoice_once import invoice_once
 from invoicing.workflows.sell_credit import sell_credit
-from invoicing.workflows.void_invoice import void_invoice
 
 LINES_SHOWN = 5
 
@@ -191,10 +194,10 @@ class OneOffPages(ReadOnlyAdmin):
             admin=self,
             row=invoice,
             permission=ISSUE,
-            deed=lambda **who: void_invoice(invoice_id=invoice.pk, at=now(), **who),
-            done=lambda void: f"{void.number} is void: nothing of it is owed.",
+            deed=lambda **who: void_or_ask(invoice_id=invoice.pk, at=now(), **who),
+            done=lambda done: waits_words(done) or f"{done.number} is void: nothing of it is owed.",
             title=f"Declare {invoice} void",
-            effect=f"{money_text(invoice.total)} are owed no more, and its journal entry is reversed. It keeps its number.{sells}",
+            effect=f"{money_text(invoice.total)} are owed no more, and its journal entry is reversed. It keeps its number.{sells}{two_decide(invoice, ApprovedDeed.VOID, invoice.total)}",
             submit=f"Declare {invoice.number} void",
             dangerous=True,
         )

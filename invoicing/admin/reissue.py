@@ -21,9 +21,13 @@ from billing_site.display.figures import money_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import total
+from invoicing.admin.approvals import waits_words
 from invoicing.admin.invoice_page import ISSUE
+from invoicing.admin.write_offs import two_decide
+from invoicing.approvals.models import Approval, ApprovedDeed
 from invoicing.invoices.taxes import tax_sums
-from invoicing.workflows.reissue_invoice import Reissue, preview_reissue, reissue_invoice
+from invoicing.workflows.ask_to_void import reissue_or_ask
+from invoicing.workflows.reissue_invoice import Reissue, preview_reissue
 
 NO_DIFFERENCE = (
     "Nothing would differ: every line and the total come to what they are. The new invoice has another number, and the customer's name, address"
@@ -51,7 +55,7 @@ class ReissuePages(ReadOnlyAdmin):
         if request.method == "POST" and form.is_valid():
             done = attempt(
                 request,
-                lambda: reissue_invoice(
+                lambda: reissue_or_ask(
                     invoice_id=invoice.pk,
                     at=now(),
                     actor=actor_of(request),
@@ -62,6 +66,8 @@ class ReissuePages(ReadOnlyAdmin):
             )
             if done is None:
                 return go(reverse("admin:invoicing_invoice_reissue", args=[invoice.pk]))
+            if isinstance(done, Approval):
+                return go(page)
             return go(page if done.draft is None else reverse("admin:invoicing_invoice_change", args=[done.draft.pk]))
         try:
             shown = preview_reissue(invoice_id=invoice.pk, at=now())
@@ -73,7 +79,7 @@ class ReissuePages(ReadOnlyAdmin):
             request,
             admin=self,
             title=f"Void {invoice.number} and make it again",
-            effect=_effect(shown),
+            effect=_effect(shown) + two_decide(invoice, ApprovedDeed.VOID, invoice.total),
             warnings=() if _differs(shown) else (NO_DIFFERENCE,),
             form=form,
             submit=f"Declare {invoice.number} void and draft its period again",
@@ -123,7 +129,9 @@ def _effect(shown: Reissue) -> str:
     return f"{money_text(shown.invoice.total)} are owed no more: its journal entry is reversed, credit that it drew is given back, its number stays. {after}"
 
 
-def _done(done: Reissue) -> str:
+def _done(done: Reissue | Approval) -> str:
+    if isinstance(done, Approval):
+        return waits_words(done)
     if done.draft is None:
         return f"{done.invoice.number} is void, and nothing is due in its place."
     return f"{done.invoice.number} is void; this draft over {money_text(done.total_after)} stands in its place."

@@ -19,7 +19,7 @@ from invoicing.admin.approvals import waits_words
 from invoicing.admin.invoice_page import WRITE_OFF
 from invoicing.approvals.models import ApprovedDeed
 from invoicing.customers.models import SettlementChannel
-from invoicing.invoices.models import InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.workflows.ask_first import takes_second_person, write_off_or_ask
 from invoicing.workflows.write_off_invoice import take_back_write_off
 from invoicing.write_offs.models import WriteOff
@@ -29,6 +29,14 @@ AT_STRIPE = (
     "At Stripe it becomes uncollectible: it is charged no more by itself, and the customer can still pay it there."
 )
 STAYS_AT_STRIPE = "At Stripe it stays uncollectible: the customer can pay it there, nothing is charged by itself."
+
+
+def two_decide(invoice: Invoice, deed: ApprovedDeed, amount: Money) -> str:
+    """Say that a deed over an amount of an invoice takes two people, before it is asked for; "" where one is enough."""
+    large_from = takes_second_person(invoice=invoice, deed=deed, amount=amount)
+    if large_from is None:
+        return ""
+    return f" From {money_text(large_from)} on two people decide: it is asked for, and done once another approves."
 
 
 class WriteOffPages(ReadOnlyAdmin):
@@ -44,12 +52,7 @@ class WriteOffPages(ReadOnlyAdmin):
             else ""
         )
         over = money_text(invoice.amount_due)
-        large_from = takes_second_person(invoice=invoice, deed=ApprovedDeed.WRITE_OFF, amount=invoice.amount_due)
-        two = (
-            f" From {money_text(large_from)} on two people decide: it is asked for, and done once another approves."
-            if large_from
-            else ""
-        )
+        two = two_decide(invoice, ApprovedDeed.WRITE_OFF, invoice.amount_due)
         return confirm_with_reason(
             request,
             admin=self,
@@ -61,7 +64,7 @@ class WriteOffPages(ReadOnlyAdmin):
             effect=f"{over} are open and become a loss in the books.{tax} The debt stays: money that comes after"
             f" all is recorded as ever.{two}",
             warnings=[AT_STRIPE] if invoice.settlement_channel == SettlementChannel.STRIPE else [],
-            submit=f"Ask to write {over} off" if large_from else f"Write {over} off",
+            submit=f"Ask to write {over} off" if two else f"Write {over} off",
             dangerous=True,
         )
 

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import InvalidInput, NotFound
+from invoicing.api.approvals import ApprovalSerializer
 from invoicing.api.base import actor_of, bound_customer, check_customer_visible, filters_of, read
 from invoicing.api.fields import MomentField, NewQuantityField, NewUnitAmountField, StrictSerializer, TextField
 from invoicing.api.invoice_documents import (
@@ -22,16 +23,17 @@ from invoicing.api.invoice_documents import (
     InvoiceWithLines,
 )
 from invoicing.api.invoice_previews import PreviewSerializer
+from invoicing.approvals.models import Approval
 from invoicing.customers.queries import customer_by_key
 from invoicing.gate.queries import with_gate_state
 from invoicing.invoices.consumers import with_consumers
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.one_off import NewItem
 from invoicing.invoices.queries import invoice_by_number
+from invoicing.workflows.ask_to_void import void_or_ask
 from invoicing.workflows.explain_invoice import explain_invoice
 from invoicing.workflows.invoice_once import invoice_once
 from invoicing.workflows.preview_invoice import preview_invoice
-from invoicing.workflows.void_invoice import void_invoice
 
 MONTH = re.compile(r"20\d\d-(0[1-9]|1[0-2])")
 
@@ -158,13 +160,16 @@ class InvoiceVoidView(generics.GenericAPIView[Invoice]):
     @extend_schema(
         operation_id="void_invoice",
         summary="Declare an unpaid one-off invoice void",
-        description="Nothing of it is owed any more, and the credit that it would have sold never comes. A second time changes nothing.",
+        description="Nothing of it is owed any more, and the credit that it would have sold never comes. A second time changes nothing. From the limit of its currency on (202) somebody else has to approve.",
         request=InvoiceVoidRequest,
-        responses=InvoiceWithLines,
+        responses={200: InvoiceWithLines, 202: ApprovalSerializer},
         examples=[
             OpenApiExample("Why", value={"reason": "agreed otherwise"}, request_only=True),
             OpenApiExample(
-                "Void", value=INVOICED_ONCE_EXAMPLE | {"status": "void", "stage": "void"}, response_only=True
+                "Void",
+                value=INVOICED_ONCE_EXAMPLE | {"status": "void", "stage": "void"},
+                response_only=True,
+                status_codes=["200"],
             ),
         ],
     )
@@ -172,8 +177,10 @@ class InvoiceVoidView(generics.GenericAPIView[Invoice]):
         """Declare it void."""
         fields = read(InvoiceVoidRequest(data=request.data))
         found = visible_invoice(request, number=number)
-        invoice = void_invoice(invoice_id=found.pk, at=now(), actor=actor_of(request), reason=fields["reason"])
-        return Response(InvoiceWithLines(with_lines(invoice)).data)
+        done = void_or_ask(invoice_id=found.pk, at=now(), actor=actor_of(request), reason=fields["reason"])
+        if isinstance(done, Approval):
+            return Response(ApprovalSerializer(done).data, status=202)
+        return Response(InvoiceWithLines(with_lines(done)).data)
 
 
 class InvoiceExplanationView(generics.GenericAPIView[Invoice]):

@@ -9,12 +9,15 @@ from rest_framework.response import Response
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import FieldError, InvalidFields
+from invoicing.api.approvals import ApprovalSerializer
 from invoicing.api.base import actor_of, read
 from invoicing.api.fields import MoneyField, StrictSerializer, TextField
 from invoicing.api.invoices import visible_invoice
 from invoicing.api.subscription_changes import LineEffectSerializer
+from invoicing.approvals.models import Approval
 from invoicing.invoices.models import Invoice
-from invoicing.workflows.reissue_invoice import preview_reissue, reissue_invoice
+from invoicing.workflows.ask_to_void import reissue_or_ask
+from invoicing.workflows.reissue_invoice import Reissue, preview_reissue
 
 EXAMPLE = {
     "preview": True,
@@ -66,12 +69,12 @@ class InvoiceReissueView(generics.GenericAPIView[Invoice]):
         operation_id="reissue_invoice",
         summary="Void and re-issue an unpaid invoice, or see what that would do",
         description="The invoice of a billing period is declared void, and its period is drafted again from what is known now; the draft is issued as any other."
-        " Refused (`built_on`) where a later issued invoice builds on it: a credit note corrects it then.",
+        " Refused (`built_on`) where a later issued invoice builds on it: a credit note corrects it then. From the limit of its currency on (202) somebody else has to approve.",
         request=ReissueRequest,
-        responses=ReissueSerializer,
+        responses={200: ReissueSerializer, 202: ApprovalSerializer},
         examples=[
             OpenApiExample("Preview", value={"preview": True}, request_only=True),
-            OpenApiExample("Preview", value=EXAMPLE, response_only=True),
+            OpenApiExample("Preview", value=EXAMPLE, response_only=True, status_codes=["200"]),
         ],
     )
     def post(self, request: Request, number: str) -> Response:
@@ -80,15 +83,17 @@ class InvoiceReissueView(generics.GenericAPIView[Invoice]):
         found = visible_invoice(request, number=number)
         is_preview = fields.get("preview", False)
         if is_preview:
-            done = preview_reissue(invoice_id=found.pk, at=now())
+            done: Reissue | Approval = preview_reissue(invoice_id=found.pk, at=now())
         elif not fields.get("reason", "").strip():
             raise InvalidFields((FieldError("reason", "required", "is missing: say why, or ask for a preview"),))
         else:
-            done = reissue_invoice(
+            done = reissue_or_ask(
                 invoice_id=found.pk,
                 at=now(),
                 actor=actor_of(request),
                 reason=fields["reason"],
                 digest=fields.get("digest", ""),
             )
+        if isinstance(done, Approval):
+            return Response(ApprovalSerializer(done).data, status=202)
         return Response(ReissueSerializer({"preview": is_preview, "done": done}).data)

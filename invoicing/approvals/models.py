@@ -29,10 +29,17 @@ class ApprovedDeed(models.TextChoices):
     OWN_PRICE = "own_price", "Price of a customer's own"
     LIMIT = "limit", "Loosening of an approval limit"
     PAYMENT_REVERSAL = "payment_reversal", "Reversal of a payment"
+    VOID = "void", "Declaring an invoice void"
 
 
 # Deeds over an amount, which take a second person from a limit on.
-LIMITED = (ApprovedDeed.RELEASE, ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF, ApprovedDeed.PAYMENT_REVERSAL)
+LIMITED = (
+    ApprovedDeed.RELEASE,
+    ApprovedDeed.CREDIT_NOTE,
+    ApprovedDeed.WRITE_OFF,
+    ApprovedDeed.PAYMENT_REVERSAL,
+    ApprovedDeed.VOID,
+)
 # Deeds over no amount, which always take a second person or never: their limit is 0 or none, of the code for no currency (ISO 4217).
 SWITCHED = (ApprovedDeed.PRICE_VERSION, ApprovedDeed.OWN_PRICE)
 NO_CURRENCY = "XXX"

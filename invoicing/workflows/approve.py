@@ -17,6 +17,7 @@ from invoicing.invoices.operations import locked_invoice
 from invoicing.invoices.printed_text import money_text
 from invoicing.workflows.agree_price import agree_as_approved, lock_subscription_of
 from invoicing.workflows.ask_first import credit_as_approved, lock_invoice_of, write_off_as_approved
+from invoicing.workflows.ask_to_void import void_as_approved
 from invoicing.workflows.loosen_limit import loosen_as_approved
 from invoicing.workflows.publish_prices import lock_version_of, publish_as_approved
 from invoicing.workflows.reverse_payment import lock_payment_of, reverse_as_approved
@@ -101,6 +102,7 @@ FOLLOWS: dict[ApprovedDeed, tuple[Callable[[Approval], None], Callable[[Approval
     ApprovedDeed.WRITE_OFF: (lock_invoice_of, write_off_as_approved),
     ApprovedDeed.PRICE_VERSION: (lock_version_of, publish_as_approved),
     ApprovedDeed.OWN_PRICE: (lock_subscription_of, agree_as_approved),
+    ApprovedDeed.VOID: (lock_invoice_of, void_as_approved),
     ApprovedDeed.LIMIT: (_nothing, loosen_as_approved),
     ApprovedDeed.PAYMENT_REVERSAL: (lock_payment_of, reverse_as_approved),
     ApprovedDeed.REOPENING: (lock_for_reopening, reopen_as_approved),

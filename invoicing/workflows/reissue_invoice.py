@@ -13,6 +13,7 @@ from billing_site.kernel.errors import Conflict
 from billing_site.kernel.money import from_minor_units
 from billing_site.kernel.period import Period, as_utc
 from billing_site.kernel.reasons import checked_reason
+from invoicing.approvals.models import Approval
 from invoicing.core.assembly import AssembledInvoice
 from invoicing.credit_notes.models import CreditNote
 from invoicing.invoices.drafting import save_draft
@@ -23,7 +24,7 @@ from invoicing.subscriptions.agreements import IN_ADVANCE
 from invoicing.subscriptions.snapshot import periods_due
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
 from invoicing.workflows.line_effects import LineEffect, line_effects
-from invoicing.workflows.void_invoice import reverse_invoice
+from invoicing.workflows.void_invoice import check_void_approved, reverse_invoice
 from metering.rollup import roll_up
 
 
@@ -82,26 +83,35 @@ def reissue_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str, d
 
     The journal entry of the issue is reversed, credit that it drew is given back, what it carried of corrections is open again, Stripe's copy is
     withdrawn; the number stays. Raises Conflict for one that is paid, credited or void, for a one-off invoice, where a later issued invoice builds on it
-    (code `built_on`), and where it would do something else than a preview with this `digest` has shown (code `outdated`).
+    (code `built_on`), and where it would do something else than a preview with this `digest` has shown (code `outdated`);
+    NeedsApproval from the limit of its currency on (`ask_to_void.py`).
     """
-    checked_reason(reason=reason)
     roll_up()
-    with transaction.atomic():
-        done, computed = _voided(invoice_id, at=at, actor=actor, reason=reason)
-        if digest and digest != done.digest:
-            raise Conflict("it would be something else by now: look at the preview again", code="outdated")
-        if computed is None:
-            return done
-        draft = save_draft(
-            customer=done.invoice.customer,
-            assembled=computed.assembled,
-            sources=computed.contract.sources,
-            run=None,
-            at=at,
-            actor=actor,
-            reason=f"in place of {done.invoice.number}: {reason}"[:300],
-        )
-        return Reissue(done.invoice, done.lines_before, done.after, draft)
+    return reissue_from_windows(invoice_id=invoice_id, at=at, actor=actor, reason=reason, digest=digest)
+
+
+@transaction.atomic
+def reissue_from_windows(
+    *, invoice_id: int, at: datetime, actor: str, reason: str, digest: str = "", approval: Approval | None = None
+) -> Reissue:
+    """Do what `reissue_invoice` does, from the usage that is in the windows already: for whoever holds locks, and must not wait for events."""
+    checked_reason(reason=reason)
+    done, computed = _voided(invoice_id, at=at, actor=actor, reason=reason)
+    if digest and digest != done.digest:
+        raise Conflict("it would be something else by now: look at the preview again", code="outdated")
+    check_void_approved(invoice=done.invoice, approval=approval)
+    if computed is None:
+        return done
+    draft = save_draft(
+        customer=done.invoice.customer,
+        assembled=computed.assembled,
+        sources=computed.contract.sources,
+        run=None,
+        at=at,
+        actor=actor,
+        reason=f"in place of {done.invoice.number}: {reason}"[:300],
+    )
+    return Reissue(done.invoice, done.lines_before, done.after, draft)
 
 
 def _voided(invoice_id: int, *, at: datetime, actor: str, reason: str) -> tuple[Reissue, ComputedInvoice | None]:

@@ -5,7 +5,10 @@ from datetime import datetime
 from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
+from billing_site.kernel.money import from_minor_units
 from billing_site.kernel.reasons import checked_reason
+from invoicing.approvals.models import Approval, ApprovedDeed
+from invoicing.approvals.operations import check_approved
 from invoicing.core.posting import PostingLine, postings_for_reversal
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.invoices.operations import locked_invoice, void
@@ -17,12 +20,14 @@ from invoicing.top_ups.models import TopUp, TopUpStatus
 
 
 @transaction.atomic
-def void_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
+def void_invoice(
+    *, invoice_id: int, at: datetime, actor: str, reason: str, approval: Approval | None = None
+) -> Invoice:
     """Declare an unpaid one-off or progressive invoice void and reverse its journal entry; a second time changes nothing.
 
     A top-up is closed by it: its credit never comes. A progressive invoice is not taken off by that of its period then; once an issued one takes it off,
     it stays (code `built_on`): a credit note corrects it. Raises Conflict for an invoice of a period, which is made
-    again (`reissue_invoice`), and for one that has received money.
+    again (`reissue_invoice`), and for one that has received money; NeedsApproval from the limit of its currency on (`ask_to_void.py`).
     """
     checked_reason(reason=reason)
     invoice = locked_invoice(invoice_id=invoice_id)
@@ -38,7 +43,14 @@ def void_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> I
     if (final := taking_off(invoice=invoice).exclude(status=InvoiceStatus.DRAFT).first()) is not None:
         message = f"invoice {final} takes {invoice} off: it stays as it is, and a credit note corrects it"
         raise Conflict(message, field="invoice", code="built_on")
+    check_void_approved(invoice=invoice, approval=approval)
     return reverse_invoice(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)
+
+
+def check_void_approved(*, invoice: Invoice, approval: Approval | None) -> None:
+    """Raise NeedsApproval where an invoice of this size is declared void by two, and nobody else has approved it. The database asks once more."""
+    none = from_minor_units(0, invoice.currency)
+    check_approved(deed=ApprovedDeed.VOID, amount=invoice.total, alone=none, approval=approval)
 
 
 @transaction.atomic

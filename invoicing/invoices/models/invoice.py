@@ -12,7 +12,7 @@ from invoicing.core.languages import ENGLISH, LANGUAGES
 from invoicing.customers.accounts import is_of_who_pays
 from invoicing.customers.models import Customer
 from invoicing.invoices.models.held import is_not_held
-from invoicing.invoices.models.life import follows_its_lifecycle, life_constraints
+from invoicing.invoices.models.life import follows_its_lifecycle, is_void_by_two, life_constraints
 from invoicing.invoices.models.paid_ahead import paid_ahead_guards
 from invoicing.invoices.models.series import InvoiceSeries, numbered_guards
 from invoicing.invoices.models.taking_off import progressive_guards
@@ -225,6 +225,7 @@ class Invoice(models.Model):
             ),
             stays(noun="invoice", columns=["kind", "key"]),
             follows_its_lifecycle(),
+            is_void_by_two(),
             *numbered_guards(),
             *paid_ahead_guards(),
             *progressive_guards(),

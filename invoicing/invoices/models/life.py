@@ -46,6 +46,36 @@ def life_constraints() -> list[models.CheckConstraint]:
     ]
 
 
+def is_void_by_two() -> Guard:
+    """Return a trigger by which a large invoice becomes void only where somebody else has approved it, as a credit note of its size would take.
+
+    At the end of the transaction: what a preview does is taken back before.
+    """
+    return Guard(
+        name="is_void_by_two",
+        when=pgtrigger.After,
+        operation=pgtrigger.UpdateOf("status"),
+        timing=pgtrigger.Deferred,
+        declare=[("large_from", "numeric")],
+        func="""
+            IF OLD.status = 'void' OR NEW.status <> 'void' THEN
+                RETURN NULL;
+            END IF;
+            SELECT limits.amount INTO large_from FROM invoicing_approvallimit limits
+             WHERE limits.deed = 'void' AND limits.currency = NEW.currency ORDER BY limits.number DESC LIMIT 1;
+            IF NEW.total >= large_from AND NOT EXISTS (
+                SELECT 1 FROM invoicing_approval approval
+                 WHERE approval.deed = 'void' AND approval.subject = 'invoice ' || NEW.id
+                   AND approval.decision = 'approved' AND (approval.asked ->> 'amount')::numeric = NEW.total
+            ) THEN
+                RAISE EXCEPTION 'invoice % over % % is large: nobody else has approved that it is void', NEW.number, NEW.total, NEW.currency
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            RETURN NULL;
+        """,
+    )
+
+
 def follows_its_lifecycle() -> Guard:
     """Return a trigger by which status and amounts follow the table of `core/invoice_life.py`, and what stands in other tables of them."""
     return Guard(
