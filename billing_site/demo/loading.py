@@ -35,7 +35,6 @@ from billing_site.kernel.clock import now
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.workflows.bill_progressively import sweep_progressive
 from invoicing.workflows.expire_credits import expire_credits
-from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.run_billing import issue_billing
 from metering.models import UsageEvent
 from metering.rollup import roll_up
@@ -68,7 +67,7 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
                 wait_for_pushes(look=look)
                 let_cards_go_bad()
             _bill(leg.end, progress=progress)
-            record_transfers(last_leg_end=_last_billed(legs).end)
+            record_transfers(last_leg_end=_last_billed(legs).end, legs=legs)
         roll_up()
         _collect(progress, sandbox_url=sandbox_url, look=look)
         bring_bank_statement()
@@ -80,7 +79,6 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
         wait_for_payments(sandbox_url=sandbox_url, look=look, progress=lambda _: None)
         expire_credits(at=now())
         _tidy_up(progress, first_day=legs[0].start)
-        sweep_life_cycles(at=now())
     noted = Completion(events=UsageEvent.objects.count(), duplicates=repeated, invoices=_issued_count())
     note_completion(user=user, noted=noted)
     return noted

@@ -74,6 +74,13 @@ class _Gathering(Broker):
         return len(self.payloads)
 
 
+def withdraw(task: str) -> int:
+    """Take the jobs of a task out of the queue, where what they were queued for is done already; returns how many."""
+    waiting = [job.pk for job in OrmQ.objects.order_by("pk") if job.func() == task]
+    OrmQ.objects.filter(pk__in=waiting).delete()
+    return len(waiting)
+
+
 def ensure_schedules(jobs: Iterable[RegularJob]) -> None:
     """Make the scheduler's table hold exactly these jobs; running it again changes nothing."""
     wanted = {job.name: job for job in jobs}

@@ -103,7 +103,9 @@ def show_backtest(request: HttpRequest, *, admin: StaffAdmin) -> HttpResponse | 
         effect=_effect(found) if found else "",
         rows=_rows(found) if found else [],
         chart=_chart(found) if found else "",
-        sides=[("As it was", _ladder(found.held)), ("With these terms", _ladder(found.tried))] if found else [],
+        sides=[("By the policies in force", _ladder(found.held)), ("With these terms", _ladder(found.tried))]
+        if found
+        else [],
         differences=_shown(chosen[:SHOWN_MAX]),
         more=max(len(chosen) - SHOWN_MAX, 0),
         may_publish=admin.has_add_permission(request),
@@ -160,10 +162,12 @@ def _rows(found: Comparison) -> list[tuple[str, int, int, int]]:
 def _chart(found: Comparison) -> str:
     rows = _rows(found)
     return row_chart(
-        title="What was done, and what would have been",
+        title="What the policies in force would have done, and what these terms would have",
         labels=[words.capitalize() for words, *_ in rows],
         series=[
-            Series("as it was", 1, [Decimal(row[1]) for row in rows], [quantity(row[1]) for row in rows]),
+            Series(
+                "by the policies in force", 1, [Decimal(row[1]) for row in rows], [quantity(row[1]) for row in rows]
+            ),
             Series("with these terms", 4, [Decimal(row[2]) for row in rows], [quantity(row[2]) for row in rows]),
         ],
     )
@@ -213,7 +217,7 @@ def _publish(form: BacktestForm) -> str:
 
 
 def _lines(found: Comparison) -> Iterator[list[str]]:
-    yield ["Customer", "Key", "As it was", "With these terms", "Spared", "Lost", "All is paid"]
+    yield ["Customer", "Key", "By the policies in force", "With these terms", "Spared", "Lost", "All is paid"]
     customers = Customer.objects.in_bulk([one.customer_id for one in found.differences])
     for one in found.differences:
         customer = customers[one.customer_id]

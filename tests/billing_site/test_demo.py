@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django_q.models import OrmQ
 from moneyed import Money
+from rich.console import Console
 
+from billing_site.demo.chasing import chase_late_payers
 from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.founding import found_company, let_cards_go_bad, sign_up
 from billing_site.demo.keepsake import FINANCE_LOGIN, ensure_staff_logins
@@ -22,6 +25,10 @@ from billing_site.demo.settling import NEVER_PAID, record_transfers
 from billing_site.demo.tidying import CREDITED, tidy_up
 from billing_site.demo.usage import usage_of
 from billing_site.sandbox.stripe.cards import BY_TOKEN
+from dunning.arrangements.models import Hold, Promise
+from dunning.cases.models import DunningCase
+from dunning.notices.models import Notice
+from dunning.notices.templates import TemplateVersion
 from invoicing.catalog.models import Price
 from invoicing.closing.models import MonthClose
 from invoicing.core.adjustments.credits import CreditKind
@@ -29,7 +36,7 @@ from invoicing.core.contract import PriceModel
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice
+from invoicing.invoices.models import Invoice, Objection
 from invoicing.subscriptions.commitment import Commitment, CommitmentPayment
 from invoicing.subscriptions.discount import Discount
 from invoicing.subscriptions.models import PriceOverride, Subscription
@@ -191,6 +198,39 @@ def test_what_finance_tidies_up_is_done_once_however_often_the_demo_starts() -> 
 
 
 @pytest.mark.django_db
+def test_who_paid_late_was_reminded_suspended_and_served_again_once_however_often_the_demo_starts(
+    monkeypatch: Any, settings: Any, tmp_path: Path
+) -> None:
+    settings.EMAIL_FILE_PATH = str(tmp_path / "mail")
+    monkeypatch.setattr("billing_site.demo.chasing.now", lambda: CREATED_AT)
+    legs = legs_until(created_at=CREATED_AT)
+    found_company(first_day=legs[0].start)
+    told = {"cust_quill", "cust_owl", "cust_cobalt_legal", "cust_agora", "cust_lippe", "cust_gridline"}
+    for number, customer in enumerate(CUSTOMERS):
+        if customer.key in told | {NEVER_PAID}:
+            sign_up(number=number, first_day=legs[0].start)
+    for at in (openings_at(legs=legs), legs[0].end, legs[1].end):
+        issue_billing(as_of=at, at=at)
+        record_transfers(last_leg_end=legs[2].end, legs=legs)
+
+    for _time in range(2):
+        chase_late_payers(console=Console(quiet=True))
+
+    cases = {case.customer.key: case for case in DunningCase.objects.select_related("customer")}
+    assert set(cases) >= told
+    assert [cases[f"cust_{name}"].state for name in ("quill", "owl", "cobalt_legal")] == [
+        "settled",
+        "settled",
+        "exhausted",
+    ]
+    assert [step.act for step in cases["cust_owl"].steps.order_by("number")][-1] == "suspend"
+    assert Hold.objects.get().customer.key == "cust_gridline" and Promise.objects.filter(ended_at=None).exists()
+    assert Objection.objects.get().invoice.customer.key == "cust_agora"
+    assert Notice.objects.filter(state="sent", kind="restored").exists() and not OrmQ.objects.exists()
+    assert TemplateVersion.objects.get(is_built_in=False).state == "asked"
+
+
+@pytest.mark.django_db
 def test_the_demo_does_not_mix_with_other_customers() -> None:
     a_customer()
 
@@ -230,11 +270,12 @@ def test_the_whole_demo_is_loaded_billed_paid_and_verified_and_a_second_start_ch
 
     shown = first[first.index("Invoices    ") :] if "Invoices    " in first else first
     unpaid = [line for line in shown.splitlines() if "INV-" in line]
-    assert len(unpaid) == 5
+    # Three refused cards, two of Kino Lab, and six of the seven who are late with a transfer.
+    assert len(unpaid) == 11
     # One progressive invoice in the last month that is billed, and one in the running month where that is long enough.
     progressive = invoices_shown(shown)[0] - 122
     assert progressive in (1, 2)
-    assert invoices_shown(shown) == (122 + progressive, 117 + progressive, 4, 1)
+    assert invoices_shown(shown) == (122 + progressive, 110 + progressive, 11, 1)
     assert sum("Kino Lab" in line for line in unpaid) == 2
     assert "given up" in shown
     assert (

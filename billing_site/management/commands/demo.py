@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 from rich.console import Console
 
+from billing_site.demo.chasing import chase_late_payers
 from billing_site.demo.errors import DemoFailed
 from billing_site.demo.keepsake import Completion, completion, demo_created_at, ensure_api_key
 from billing_site.demo.loading import load_demo
@@ -54,6 +55,7 @@ class Command(BaseCommand):
             migrate_if_needed(say=console.print)
             self._refuse_other_customers()
             noted = completion() or self._load(console, web=web, sandbox=sandbox, workers=workers)
+            chase_late_payers(console=console)
         except BillingError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
