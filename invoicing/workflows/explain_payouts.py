@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Prefetch
+from django.db.models import Prefetch, Q
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
@@ -116,16 +116,22 @@ def _beside_books(
 
 
 def note_explained(*, transactions: Iterable[StripeTransaction], at: datetime) -> int:
-    """Write down since when transactions are explained, of those that are; returns how many are new."""
-    found = [one.transaction for one in explained(transactions=transactions) if not one.difference.amount]
-    waiting = StripeTransaction.objects.filter(pk__in=[one.pk for one in found], explained_at__isnull=True)
-    return waiting.update(explained_at=at)
+    """Write down since when transactions are explained, of those that are; returns how many are new.
+
+    What somebody explained and a document of ours says by now, too, waits again.
+    """
+    found = explained(transactions=transactions)
+    holds = [one.transaction.pk for one in found if not one.difference.amount]
+    holds_no_more = [one.transaction.pk for one in found if one.difference.amount]
+    StripeTransaction.objects.filter(pk__in=holds_no_more, explained_at__isnull=False).update(explained_at=None)
+    return StripeTransaction.objects.filter(pk__in=holds, explained_at__isnull=True).update(explained_at=at)
 
 
 def look_again(*, at: datetime) -> int:
-    """Look once more at what nothing explained: a payment may have been recorded since; returns how many are explained now."""
-    unexplained = StripeTransaction.objects.filter(explained_at__isnull=True).order_by("id")
-    return note_explained(transactions=unexplained.iterator(chunk_size=CHUNK), at=at)
+    """Look once more at what nothing, or a person, explained: a payment may have been recorded since; returns how many are explained now."""
+    said = TransactionExplanation.objects.values("transaction")
+    waiting = StripeTransaction.objects.filter(Q(explained_at__isnull=True) | Q(pk__in=said)).order_by("id")
+    return note_explained(transactions=waiting.iterator(chunk_size=CHUNK), at=at)
 
 
 @transaction.atomic

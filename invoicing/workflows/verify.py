@@ -206,8 +206,7 @@ def check_disputes_hold() -> Iterator[Finding]:
 
 def check_bank_lines_hold() -> Iterator[Finding]:
     """Each line of a bank statement is as its file says and allocated no further than it goes; what is left, on account or in transit is in the books."""
-    for subject, fault in (*bank_faults(), *bank_gaps(), *payout_faults()):
-        yield Finding("bank lines hold", subject, fault)
+    yield from (Finding("bank lines hold", *fault) for fault in (*bank_faults(), *bank_gaps(), *payout_faults()))
 
 
 def check_lines_rate_again() -> Iterator[Finding]:

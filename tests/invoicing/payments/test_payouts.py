@@ -16,18 +16,19 @@ from invoicing.payments.models import StripeNotice
 from invoicing.payments.payout import Payout, StripeTransaction, TransactionExplanation
 from invoicing.payments.remote_payouts import RemoteBalanceTransaction, RemotePayout
 from invoicing.workflows.allocate_bank_line import Share, take_back_allocation
-from invoicing.workflows.explain_payouts import explain_transaction, unexplained, with_transactions
+from invoicing.workflows.explain_payouts import explain_transaction, look_again, unexplained, with_transactions
 from invoicing.workflows.follow_stripe import sweep_open_invoices
 from invoicing.workflows.match_bank_lines import propose
 from invoicing.workflows.match_payouts import payouts_on_way, settle_payout_lines
 from invoicing.workflows.mirror_payouts import look_at_payouts, record_payout, record_transactions
 from invoicing.workflows.payout_faults import open_payouts, payout_faults, stripe_standings
+from invoicing.workflows.settle_payment import settle_payment
 from invoicing.workflows.verify import verify
-from tests.factories import settle_constraints
+from tests.factories import a_customer, settle_constraints
 from tests.invoicing.bank.statements import Entry, allocate, import_camt
 from tests.invoicing.crediting import credited, of_line
 from tests.invoicing.payments.building import an_issued_invoice, deliver, run_queued_jobs
-from tests.invoicing.selling import books
+from tests.invoicing.selling import books, item, once
 from tests.invoicing.test_attack_guards import behind_the_triggers, run_sql
 
 WHO = {"actor": "ann", "reason": "as the dashboard says"}
@@ -211,6 +212,24 @@ def test_nothing_in_doubt_is_matched_by_itself():
     with pytest.raises(NotFound):
         allocate(plain, Share("payout", usd("50")))
     take_back_allocation(allocation_id=allocation.pk, at=AT, **WHO)
+    settle_constraints()
+    assert verify() == []
+
+
+@pytest.mark.django_db
+def test_what_a_person_explained_waits_again_once_a_document_of_ours_says_it_too():
+    invoice = once(a_customer(settlement_channel="stripe"), item("50"))
+    one = a_transaction(payout=a_payout())
+    explain_transaction(transaction_id=one.pk, account="1900", difference=usd("50"), at=AT, **WHO)
+    paid_by_card = {"channel": "stripe", "reference": "ch_1", "amount": usd("50"), "received_at": invoice.issued_at}
+    settle_payment(invoice_id=invoice.pk, **paid_by_card)
+
+    assert look_again(at=AT) == 0
+    [again] = unexplained()
+    assert again.difference == usd("-50")
+    explain_transaction(transaction_id=one.pk, account="1900", difference=usd("-50"), at=AT, **WHO)
+
+    assert (look_again(at=AT), unexplained(), books()["1110"]) == (0, [], "50.00") and "1900" not in books()
     settle_constraints()
     assert verify() == []
 
