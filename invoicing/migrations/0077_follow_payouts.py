@@ -15,7 +15,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0075_find_invoices_by_their_numbers'),
+        ('invoicing', '0076_mark_billing_runs_on_trial'),
     ]
 
     operations = [
