@@ -15,7 +15,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('invoicing', '0076_mark_billing_runs_on_trial'),
+        ('invoicing', '0078_declare_void_by_two'),
     ]
 
     operations = [
