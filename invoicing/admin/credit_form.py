@@ -1,6 +1,7 @@
 """Credit an invoice, in the admin: what of which line, shown as the note would be, issued with a reason."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminRadioSelect
 
 from billing_site.display.admin import ReadOnlyAdmin, actor_of, attempt, go
 from billing_site.display.amount_field import AmountField
-from billing_site.display.figures import money_text
+from billing_site.display.figures import exact_price, money_text
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.model import EXACT_DIGITS, EXACT_PLACES
@@ -23,14 +24,16 @@ from invoicing.admin.approvals import waits_words
 from invoicing.admin.invoice_page import CREDIT, can_be_credited
 from invoicing.admin.one_off import KeyedForm
 from invoicing.approvals.models import Approval, ApprovedDeed
-from invoicing.credit_notes.creditable import CreditableInvoice, creditable_of
+from invoicing.credit_notes.creditable import CreditableInvoice, CreditableLine, creditable_of
 from invoicing.credit_notes.models import CreditNote, Disposition
 from invoicing.credit_notes.operations import AssembledCredit, CreditAsked
+from invoicing.credit_notes.queries import credited_alone
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.ask_first import credit_or_ask, takes_second_person
 from invoicing.workflows.credit_invoice import preview_credit
 
 WHOLE, LINES = "whole", "lines"
+AVERAGE = Decimal("0.00000001")
 DISPOSITIONS = (
     (Disposition.OFFSET.value, "Nothing is left over"),
     (Disposition.BALANCE.value, "Keep it as credit for later invoices"),
@@ -44,7 +47,6 @@ class CreditNoteForm(KeyedForm):
     what = forms.ChoiceField(
         label="What is credited",
         choices=[(WHOLE, "All that is left of the invoice"), (LINES, "What is entered at the lines below")],
-        initial=WHOLE,
         widget=UnfoldAdminRadioSelectWidget(),
     )
     disposition = forms.ChoiceField(
@@ -56,8 +58,10 @@ class CreditNoteForm(KeyedForm):
     )
 
     def offer(self, *, creditable: CreditableInvoice) -> None:
-        """Leave out what cannot be: of an invoice with nothing open, something is left over whatever is credited."""
-        if not creditable.open.amount:
+        """Leave out what cannot be: nothing is left over where all is open, and something where nothing is, whatever is credited."""
+        if creditable.left <= creditable.open:
+            self.fields["disposition"].widget = forms.HiddenInput()
+        elif not creditable.open.amount:
             self.fields["disposition"].choices = DISPOSITIONS[1:]  # type: ignore[attr-defined]
 
 
@@ -76,6 +80,8 @@ class LineForm(forms.Form):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         for name in ("quantity", "amount"):
+            # Wide enough for a quantity with its decimals.
+            self.fields[name].widget.attrs["style"] = "min-width: 10rem"
             self.fields[name].widget.attrs["aria-label"] = f"{name.capitalize()} of line {self['position'].value()}"
 
 
@@ -134,6 +140,8 @@ class CreditPages(ReadOnlyAdmin):
             rows=list(zip(rows, lines.forms, strict=False)),
             refused=[one for one in creditable.lines if one.left.amount and one.refusal],
             shown=shown,
+            alone=credited_alone(invoice=invoice),
+            averages=[words for one in rows if (words := _average_words(one))],
             total="" if shown is None else money_text(shown.total),
             large_from=None
             if shown is None
@@ -143,8 +151,17 @@ class CreditPages(ReadOnlyAdmin):
         return TemplateResponse(request, "backoffice/credit_invoice.html", context)
 
 
+def _average_words(one: CreditableLine) -> str:
+    """Say at which price a quantity of a metered line is credited: tiers and free units are spread over all of it."""
+    if not one.line.meter_key or not one.quantity_left:
+        return ""
+    average = (one.net.amount / one.line.quantity).quantize(AVERAGE)
+    price = exact_price(amount=average, currency=one.net.currency.code)
+    return f"line {one.line.position}: {price} per {one.line.unit or 'unit'}"
+
+
 def _usual(creditable: CreditableInvoice) -> str:
-    return (Disposition.OFFSET if creditable.open == creditable.left else Disposition.BALANCE).value
+    return (Disposition.OFFSET if creditable.left <= creditable.open else Disposition.BALANCE).value
 
 
 def _asked(invoice: Invoice, form: CreditNoteForm, lines: Any) -> Sequence[CreditAsked]:

@@ -2,12 +2,15 @@
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from io import BytesIO
 
 import pytest
 from django.test import Client
 from pypdf import PdfReader
 
+from invoicing.approvals.models import ApprovedDeed
+from invoicing.approvals.operations import set_limit
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.portal_links import link_for
 from invoicing.customers.queries import customer_by_key
@@ -17,7 +20,8 @@ from invoicing.tax.operations import set_customer_tax
 from invoicing.workflows.run_billing import issue_billing
 from tests.billing_site.api.caller import Caller
 from tests.billing_site.backoffice.test_what_if_pages import text_of
-from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, use
+from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, usd_per_action, use
+from tests.invoicing.crediting import LATER, credited, of_line
 from tests.invoicing.selling import item, once, paid
 from tests.invoicing.test_taxes import BY, germany
 
@@ -77,9 +81,30 @@ def test_with_nothing_open_nobody_is_asked_to_leave_nothing_over(finance: Client
 
     settled = text_of(finance.get(page))
 
-    assert "Nothing is left over" in unpaid
+    assert "What becomes of what is more than open" not in unpaid, "nothing can be more than what is open"
     assert "Nothing is left over" not in settled
     assert "Pay it back" in settled
+
+
+def test_the_form_says_the_average_price_and_what_counts_towards_the_limit(finance: Client) -> None:
+    a_plan("pro", usd_per_action("0.01", free_units="500"))
+    a_subscription(a_customer(settlement_channel="manual"))
+    use("cust_acme", "2000", at=JULY)
+    [july] = issue_billing(as_of=AUGUST, at=AUGUST).invoices
+    limit = {"deed": ApprovedDeed.CREDIT_NOTE, "currency": "USD", "amount": Decimal(10)}
+    set_limit(**limit, at=LATER, actor="otto", reason="agreed")
+    credited(july, of_line(1, amount="8"))
+    page = f"/admin/invoicing/invoice/{july.pk}/credit/"
+    asked = finance.get(page)
+
+    shown = finance.post(
+        page,
+        form_of(asked.content.decode())
+        | {"what": "lines", "disposition": "offset", "reason": "x", "lines-0-amount": "2"},
+    )
+
+    assert "free units and tiers included (line 1: USD 0.0075 per action)" in text_of(asked)
+    assert "two people decide, counted with USD 8.00 that one person credited of it before" in text_of(shown)
 
 
 def test_what_cannot_be_credited_is_told_at_its_field(finance: Client) -> None:
