@@ -1,5 +1,6 @@
 """Products, plans, versions and prices: drafts are edited and published, published versions only looked at."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -35,11 +36,11 @@ from billing_site.kernel.history import save_with_reason
 from invoicing.admin.approvals import waits_words
 from invoicing.admin.draft_problems import problems_of_draft
 from invoicing.admin.plans_in_force import plans_in_force
-from invoicing.admin.price_words import price_in_words, spend_in_words
 from invoicing.admin.version_form import VersionForm
 from invoicing.catalog.draft import draft_next_version
 from invoicing.catalog.effective import sell_until
-from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Product
+from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, Product
+from invoicing.catalog.price_words import price_in_words, spend_in_words
 from invoicing.catalog.queries import with_rates
 from invoicing.subscriptions.queries import phases_in_force
 from invoicing.workflows.publish_prices import publish_or_ask
@@ -274,7 +275,7 @@ class PlanVersionAdmin(TrackedAdmin):
             title=str(version),
             row=version,
             state="published" if version.published_at else "draft",
-            prices=[(price, price_in_words(price=price, cadence=version.cadence)) for price in prices],
+            prices=_beside_those_before(version, prices),
             spend=[
                 (row.currency, spend_in_words(row=row, cadence=version.cadence))
                 for row in version.spend.order_by("currency")
@@ -351,12 +352,31 @@ class PlanVersionAdmin(TrackedAdmin):
         )
 
 
+def _beside_those_before(version: PlanVersion, prices: Iterable[Price]) -> list[tuple[Price, list[str], str]]:
+    """Return each price in words, and what the published version before says of it where that is something else."""
+    before = version.plan.versions.filter(number__lt=version.number, published_at__isnull=False).order_by("-number")
+    last = before.first()
+    if last is None:
+        return [(price, price_in_words(price=price, cadence=version.cadence), "") for price in prices]
+    known = {
+        (price.key, price.currency): " ".join(price_in_words(price=price, cadence=last.cadence))
+        for price in with_rates(last.prices.all())
+    }
+    rows = []
+    for price in prices:
+        words = price_in_words(price=price, cadence=version.cadence)
+        was = known.get((price.key, price.currency), "")
+        told = f"Version {last.number}: {was}" if was else f"Not in version {last.number}."
+        rows.append((price, words, "" if was == " ".join(words) else told))
+    return rows
+
+
 def sale_in_words(*, version: PlanVersion, at: datetime) -> str:
     """Return when a version is sold, as people say it."""
     if version.is_never_sold:
         return "replaced before it was sold"
     begins, ends = version.effective_from, version.effective_to
-    from_words = f"{'sold' if begins is None or begins <= at else 'to be sold'} {f'from {moment_text(begins)}' if begins else 'since ever'}"
+    from_words = f"{'sold' if begins is None or begins <= at else 'to be sold'} {f'from {moment_text(begins)}' if begins else 'from the start'}"
     return f"{from_words}, until {moment_text(ends)}" if ends else from_words
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from billing_site.display.figures import moment_text
-from invoicing.admin.price_words import price_in_words
 from invoicing.catalog.file import read_catalog_text
 from invoicing.catalog.mapping import cell_rows, core_price, price_columns, tier_rows
 from invoicing.catalog.models import Price
+from invoicing.catalog.price_words import price_in_words
 from invoicing.core import contract
 from invoicing.core.definition import definition_of, price_from_definition
 from invoicing.subscriptions.models import PriceOverride, Subscription

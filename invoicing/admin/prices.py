@@ -13,9 +13,9 @@ from unfold.admin import TabularInline
 from billing_site.display.admin import StaffAdmin, go
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.price_form import EXACT_NUMBERS, CellForm, CellFormSet, PriceForm, TierForm, TierFormSet
-from invoicing.admin.price_words import CELLS_SAID_MAX, price_in_words
 from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import PlanVersion, Price, PriceCell, PriceTier
+from invoicing.catalog.price_words import CELLS_SAID_MAX, price_in_words
 from invoicing.core import contract
 from invoicing.core.contract import PriceModel
 from invoicing.core.definition import OPTIONAL, PRICE_MEMBERS, REQUIRED, STRUCTURES, definition_of

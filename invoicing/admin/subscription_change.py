@@ -26,7 +26,6 @@ from billing_site.kernel.errors import BillingError
 from billing_site.kernel.period import Period
 from invoicing.admin.approvals import waits_words
 from invoicing.admin.own_price import definition_text, fields_of, own_price_of, words_of
-from invoicing.admin.price_words import price_in_words
 from invoicing.admin.subscription_change_form import (
     KINDS,
     ChangeForm,
@@ -37,6 +36,7 @@ from invoicing.admin.subscription_change_form import (
 from invoicing.approvals.models import Approval, ApprovedDeed
 from invoicing.approvals.queries import takes_two
 from invoicing.catalog.models import PlanVersion
+from invoicing.catalog.price_words import price_in_words
 from invoicing.subscriptions.change import Change, ChangeKind
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.queries import phase_shown

@@ -11,15 +11,16 @@ from moneyed import Money
 from billing_site.kernel.digest import digest_of
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.money import plain, round_money, wire
+from billing_site.kernel.words import counted
 from invoicing.approvals.models import Approval, ApprovedDeed
 from invoicing.approvals.operations import NeedsApproval, request_approval
 from invoicing.approvals.queries import limit_of, open_approvals
 from invoicing.credit_notes.models import CreditNote
-from invoicing.credit_notes.operations import AssembledCredit, CreditAsked, asked_digest
+from invoicing.credit_notes.operations import AssembledCredit, AssembledLine, CreditAsked, asked_digest
 from invoicing.credit_notes.queries import credited_alone
 from invoicing.invoices.models import Invoice
 from invoicing.invoices.operations import locked_invoice
-from invoicing.invoices.printed_text import money_text
+from invoicing.invoices.printed_text import money_text, quantity_text
 from invoicing.workflows.credit_invoice import credit_invoice, preview_credit
 from invoicing.workflows.write_off_invoice import write_off_invoice
 from invoicing.write_offs.models import WriteOff
@@ -192,5 +193,14 @@ def _figures_of_credit(shown: AssembledCredit) -> list[list[str]]:
         ("Kept as credit", shown.balance),
         ("Paid back", shown.refund),
     )
-    lines = [[f"Line {one.line.position}: {one.line.description}", money_text(money=one.amount)] for one in shown.lines]
+    lines = [[_line_words(one), money_text(money=one.amount)] for one in shown.lines]
     return [*lines, *([words, money_text(money=amount)] for words, amount in parts if amount.amount)]
+
+
+def _line_words(one: AssembledLine) -> str:
+    """Say which line, and how much of it where it is counted: Line 1: Workshop, 10 hours."""
+    words = f"Line {one.line.position}: {one.line.description}"
+    if not one.quantity:
+        return words
+    number, unit = quantity_text(quantity=one.quantity), one.line.unit
+    return f"{words}, {number} {counted(unit, one.quantity)}" if unit else f"{words}, {number}"

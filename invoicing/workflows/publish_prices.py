@@ -15,10 +15,11 @@ from invoicing.catalog.operations import (
     LoadSummary,
     checked_draft,
     load_catalog,
-    plan_document,
     publish_version,
     rate_card_digest,
 )
+from invoicing.catalog.price_words import price_in_words
+from invoicing.catalog.queries import with_rates
 
 
 @transaction.atomic
@@ -81,23 +82,20 @@ def _from(version: PlanVersion) -> str:
 
 
 def _figures(version: PlanVersion) -> list[list[str]]:
-    """Return each price as the catalog states it, beside the one of the version before."""
+    """Return each price in words, beside the one of the version before."""
     before = version.plan.versions.filter(number__lt=version.number, published_at__isnull=False).order_by("-number")
     known = {} if (last := before.first()) is None else _prices(last)
     now = _prices(version)
     rows = []
     for name in [*now, *(name for name in known if name not in now)]:
-        was, becomes = known.get(name, "not there"), now.get(name, "gone")
-        rows.append([name, becomes if was == becomes else f"{becomes} (before: {was})"])
+        was, becomes = known.get(name, "not there."), now.get(name, "Gone.")
+        rows.append([name, becomes if was == becomes else f"{becomes} Before: {was}"])
     return rows
 
 
 def _prices(version: PlanVersion) -> dict[str, str]:
-    stated = plan_document(version=version)["prices"]
-    named = ("key", "name", "currency")
+    prices = with_rates(version.prices.all()).order_by("currency", "position", "id")
     return {
-        f"{price['name']} ({price['currency']})": ", ".join(
-            f"{name} {value}" for name, value in price.items() if name not in named
-        )
-        for price in stated
+        f"{price.name} ({price.currency})": " ".join(price_in_words(price=price, cadence=version.cadence))
+        for price in prices
     }

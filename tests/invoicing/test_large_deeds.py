@@ -76,7 +76,7 @@ def test_what_was_asked_for_is_credited_as_it_was_shown_once_another_approves(wo
     asked, again = credit(workshop, of_line(1, quantity=4)), credit(workshop, of_line(1, quantity=4))
     assert isinstance(asked, Approval)
     assert asked == again
-    assert asked.asked["figures"][0] == ["Line 1: Workshop", "USD 40.00"]
+    assert asked.asked["figures"][0] == ["Line 1: Workshop, 4", "USD 40.00"]
     with pytest.raises(NeedsApproval):
         credited(workshop, of_line(1, quantity=4))
     with pytest.raises(SamePerson):
@@ -236,7 +236,7 @@ def test_services_hear_that_it_waits(workshop: Invoice) -> None:
     write_off_answer = caller.post(f"{path}/write-off", {"reason": "insolvency"})
 
     assert (credit_answer.status_code, asked["deed"], asked["decision"]) == (202, "credit_note", "")
-    assert ["Line 1: Workshop", "USD 10.00"] in asked["figures"]
+    assert ["Line 1: Workshop, 1", "USD 10.00"] in asked["figures"]
     assert CreditNote.objects.get().total.amount == 10
     assert (write_off_answer.status_code, write_off_answer.json()["deed"]) == (202, "write_off")
     settle_constraints()

@@ -102,7 +102,7 @@ def test_what_came_of_an_approval_is_named_with_a_link(workshop: Invoice, financ
 def test_figures_run_from_the_lines_over_the_total_to_what_becomes_of_it(workshop: Invoice) -> None:
     asked = asked_credit(workshop)
 
-    assert [words for words, _ in asked.asked["figures"]] == ["Line 1: Workshop", "Credited", "Off what is open"]
+    assert [words for words, _ in asked.asked["figures"]] == ["Line 1: Workshop, 10", "Credited", "Off what is open"]
     assert asked.summary == f"USD 100.00 of invoice {workshop.number} for {workshop.customer_name}"
 
 

@@ -24,6 +24,9 @@ def test_what_keeps_a_draft_from_being_published_is_told_by_the_names_of_its_pri
     a_plan()
     draft = draft_next_version(plan_id=Plan.objects.get().pk, actor="test", reason="set up")
     page = reverse("admin:invoicing_planversion_change", args=[draft.pk])
+    assert "Version 1:" not in text_of(finance.get(page))
+    Price.objects.filter(plan_version=draft, key="base").update(unit_amount="35")
+    assert "USD 35.00 per month. Version 1: USD 29.00 per month." in text_of(finance.get(page))
     Price.objects.filter(plan_version=draft, key="actions").update(model="graduated", unit_amount=None)
 
     said = text_of(finance.get(page))
