@@ -58,7 +58,11 @@ class MeterOutlook:
         if not self.adds_up:
             return f"{self.name}: as it is now; what it counts does not add up by day."
         more = f"{_rounded(self.expected)} {counted(self.unit, 2)}" if self.expected else "nothing"
-        days = "today" if self.day_count == 1 else f"the {self.day_count} days to come"
+        days = (
+            "today"
+            if self.day_count == 1
+            else f"today and {self.day_count - 1} {counted('day', self.day_count - 1)} more"
+        )
         said = f"{self.name}: {more} expected in {days}, like the last {self.week_count} weeks"
         if self.growth is None:
             return f"{said}."

@@ -84,6 +84,8 @@ def test_a_customer_finds_one_event_by_its_key_with_its_way_to_the_root(july, vi
     page = read(client.get(f"/portal/invoices/{july.number}/event/?key={event['idempotency_key']}"))
 
     assert f"It is on invoice {july.number}." in page
+    by_id = read(client.get(f"/portal/invoices/{july.number}/event/?key={event['event_id']}"))
+    assert f"It is on invoice {july.number}." in by_id
     assert "Event 2 of 2. With 1 other hash its hash makes the root of the line: equal." in page
     proof = client.get(f"/portal/invoices/{july.number}/inclusion.json?line=2&event={event['id']}")
     (tmp_path / "proof.json").write_bytes(proof.content)

@@ -54,7 +54,7 @@ def test_the_page_says_what_it_costs_so_far_at_this_pace_and_before(july):
 def test_the_words_of_the_page_are_those_of_the_figures(july, visit):
     text = text_of(visit("cust_acme").get("/portal/").content.decode())
 
-    assert "1 – 31 August 2026 20 days left" in text
+    assert "1 – 31 August 2026 today and 20 days more" in text
     assert "So far USD 34.25 The period before stood at USD 64.00 at this point" in text
     # The last four weeks hold 210,000 actions, all in the last of them; three weeks are to come.
     assert "Expected at the end USD 34.25 – 50.00 most likely USD 38.19" in text

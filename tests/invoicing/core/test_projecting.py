@@ -52,7 +52,7 @@ def test_weeks_of_the_last_month_say_what_the_rest_of_the_period_will_cost_and_w
     # 15 days: at 100, 110 and 140 a day.
     assert figures(found) == ("31.00", "32.50", "37.00")
     assert found.reason == (
-        "Actions: 1,650 actions expected in the 15 days to come, like the last 4 weeks;"
+        "Actions: 1,650 actions expected in today and 14 days more, like the last 4 weeks;"
         " the last week was 40 % above the one before."
     )
 
