@@ -1,23 +1,25 @@
 """What waits for a second person: what the reader could approve, and what he asks others for."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from django.db.models import F
 from moneyed import Money
 
 from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency
 from invoicing.approvals.models import Approval, ApprovedDeed
-from invoicing.approvals.queries import approvals_to_give, own_requests
+from invoicing.approvals.queries import REFUSED_FOR, approvals_to_give, own_requests, refused_lately
 from invoicing.gate.models import InvoiceHold
 from invoicing.invoices.models import Invoice
 from invoicing.payments.models import Payment
 from invoicing.workflows.ask_first import asked_amount
+from invoicing.workflows.propose_run import open_signed_runs
 
 OF_INVOICES = (ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF, ApprovedDeed.VOID)
 
 
-def approval_queues(*, name: str, allowed: Callable[[str], bool]) -> list[WorkQueue]:
-    """Return what this person could approve, and what he asks for and others decide; `allowed` says what he may."""
+def approval_queues(*, name: str, allowed: Callable[[str], bool], at: datetime) -> list[WorkQueue]:
+    """Return what this person could approve, what he asks for and others decide or refused, and signed runs; `allowed` says what he may."""
     return [
         _queue(
             "Approvals to give",
@@ -31,7 +33,31 @@ def approval_queues(*, name: str, allowed: Callable[[str], bool]) -> list[WorkQu
             empty="What takes two people and you have asked for stands here until somebody else approves or refuses it.",
             waiting=list(own_requests(name=name)),
         ),
+        _queue(
+            "Refused, yours to read",
+            link="state=refused_lately",
+            empty="What you asked for and somebody else refused stands here for a week, or until you ask again.",
+            waiting=list(refused_lately(name=name, since=at - REFUSED_FOR)),
+        ),
+        _runs_queue(),
     ]
+
+
+def _runs_queue() -> WorkQueue:
+    """Return the runs that are signed, and whose issue nobody asked for, or was refused because a figure differed."""
+    runs = open_signed_runs()
+    refused = [run.refusal for run in runs if run.refusal]
+    told = [*(f"not issued: {refusal}" for refusal in refused[:1])]
+    if waiting := len(runs) - len(refused):
+        told.append(f"{waiting} signed, and not issued")
+    return WorkQueue(
+        name="Signed runs not issued",
+        link=admin_list("runproposal"),
+        empty="A billing run stands here from its signature until it is issued as it was signed.",
+        count=len(runs),
+        oldest=min((run.proposed_at for run in runs), default=None),
+        why="; ".join(told)[:200],
+    )
 
 
 def _queue(title: str, *, link: str, empty: str, waiting: list[Approval]) -> WorkQueue:

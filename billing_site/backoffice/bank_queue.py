@@ -7,28 +7,11 @@ from django.db.models import Count, DecimalField, Min, Q, Sum
 
 from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency
 from invoicing.bank.queries import money_on_account, open_lines
-from invoicing.workflows.explain_payouts import unexplained
 
 NUMBER: "DecimalField[Decimal, Decimal]" = DecimalField(max_digits=20, decimal_places=4)
 
 
-def _unexplained() -> WorkQueue:
-    """Return what moved Stripe's balance and nothing of ours explains."""
-    found = unexplained()
-    return WorkQueue(
-        name="Stripe's balance to explain",
-        link=admin_list("stripetransaction", "state=unexplained"),
-        empty="What moves Stripe's balance and is in no entry of ours stands here until it is, or somebody says what it is.",
-        count=len(found),
-        oldest=found[0].transaction.created_at if found else None,
-        money=amounts_by_currency(
-            [{"currency": one.transaction.currency, "amount": one.difference.amount} for one in found]
-        ),
-        why=", ".join(sorted({one.transaction.kind.replace("_", " ") for one in found})),
-    )
-
-
-def bank_queues() -> list[WorkQueue]:
+def bank_queues(*, at: datetime) -> list[WorkQueue]:
     """Return what came in or went out and is not identified, and what customers have on account."""
     lines = list(
         open_lines()
@@ -59,11 +42,11 @@ def bank_queues() -> list[WorkQueue]:
             link=admin_list("bankline", "state=open"),
             empty="A line of a bank statement stands here until it is a payment, money on account, or something else.",
             count=count,
-            oldest=datetime.combine(oldest, time(12), UTC) if oldest else None,
+            # A statement knows days: of today it is not said to lie in the future.
+            oldest=min(at, datetime.combine(oldest, time(12), UTC)) if oldest else None,
             money=amounts_by_currency(lines),
             why=f"{came_in} came in, {count - came_in} went out{returned}" if count else "",
         ),
-        _unexplained(),
         WorkQueue(
             name="Customers' money on account",
             link=admin_list("bankallocation", "state=on_account"),

@@ -55,12 +55,12 @@ DUE = DecimalField(max_digits=19, decimal_places=3)
 def work_queues(*, at: datetime, name: str, allowed: Callable[[str], bool]) -> list[WorkQueue]:
     """Return every kind of work, in the order in which this person should look at it; `allowed` says what he may."""
     return [
-        *approval_queues(name=name, allowed=allowed),
+        *approval_queues(name=name, allowed=allowed, at=at),
         held_queue(),
         draft_queue(),
         *push_queues(),
         failed_payments_queue(),
-        *bank_queues(),
+        *bank_queues(at=at),
         dispute_queue(),
         overdue_queue(at=at),
         *dunning_queues(at=at),

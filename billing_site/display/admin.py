@@ -94,6 +94,12 @@ class StaffAdmin(ModelAdmin):
     add_words = ""
     change_form_before_template = "backoffice/add_words.html"
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Return the list under the name of what it lists, not under "Select ... to view"."""
+        changelist = super().get_changelist_instance(request)
+        changelist.title = str(self.opts.verbose_name_plural).capitalize()
+        return changelist
+
     def page_context(
         self, request: HttpRequest, *, title: str, row: Model | None = None, **context: Any
     ) -> dict[str, Any]:

@@ -62,6 +62,16 @@ class AsOf:
     change: Change | None
     fields: tuple[FieldThen, ...]
 
+    @property
+    def different(self) -> list[FieldThen]:
+        """The fields that are another by now."""
+        return [field for field in self.fields if field.then != field.now]
+
+    @property
+    def same(self) -> list[FieldThen]:
+        """The fields that are as they were."""
+        return [field for field in self.fields if field.then == field.now]
+
 
 def as_of(*, row: Any, at: datetime) -> AsOf:
     """Return a tracked row as it was at a moment, beside what it is: three queries."""

@@ -23,7 +23,6 @@ TONES = {
     "recovered": GREEN,
     "taken back": AMBER,
     "received": GREEN,
-    "in transit": BLUE,
     "credited": AMBER,
     "pending": AMBER,
     "pushed": GREEN,

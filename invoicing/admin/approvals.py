@@ -40,7 +40,7 @@ from invoicing.approvals.models import (
     ApprovedDeed,
     Decision,
 )
-from invoicing.approvals.queries import approvals_to_give, decidable_deeds, own_requests
+from invoicing.approvals.queries import REFUSED_FOR, approvals_to_give, decidable_deeds, own_requests, refused_lately
 from invoicing.credit_notes.models import CreditNote
 from invoicing.workflows.approve import decide
 from invoicing.workflows.loosen_limit import amount_words, set_limit_or_ask
@@ -54,7 +54,7 @@ PAGES = {
     ApprovedDeed.RELEASE: ("invoicehold", "the held invoice, with what the checks found", "Released"),
     ApprovedDeed.CREDIT_NOTE: ("invoice", "the invoice it credits", "Issued as"),
     ApprovedDeed.WRITE_OFF: ("invoice", "the invoice that is given up", "Written off as"),
-    ApprovedDeed.PRICE_VERSION: ("planversion", "the prices, beside those before", "Published"),
+    ApprovedDeed.PRICE_VERSION: ("planversion", "the version, with its prices", "Published"),
     ApprovedDeed.OWN_PRICE: ("subscription", "the subscription, with the prices of its own", "Agreed"),
     ApprovedDeed.VOID: ("invoice", "the invoice that is declared void", "Void:"),
     ApprovedDeed.LIMIT: ("approvallimit", "the limit in force until then", "Set"),
@@ -75,6 +75,7 @@ class DecidedFilter(admin.SimpleListFilter):
             ("open", "Waits for a second person"),
             ("mine", "You could approve"),
             ("asked", "You ask for, and waits for others"),
+            ("refused_lately", "You asked for, and was refused lately"),
             *Decision.choices,
         ]
 
@@ -88,6 +89,9 @@ class DecidedFilter(admin.SimpleListFilter):
                 return queryset.filter(pk__in=approvals_to_give(name=name, allowed=request.user.has_perm).values("pk"))
             case "asked":
                 return queryset.filter(pk__in=own_requests(name=name).values("pk"))
+            case "refused_lately":
+                mine = refused_lately(name=name, since=now() - REFUSED_FOR)
+                return queryset.filter(pk__in=mine.values("pk"))
         return queryset.filter(decision=self.value()) if self.value() in Decision.values else queryset
 
 
@@ -163,7 +167,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
         """Show what is asked for, figure by figure, as it was shown to whoever asks."""
         rows = approval.asked.get("figures", [])
         if not rows:
-            return format_html('<span class="bo-faint">{}</span>', "on the page below")
+            return format_html('<span class="bo-faint">{}</span>', "on the page to look at")
         cells = format_html_join("", '<tr><td class="bo-break">{}</td><td class="bo-num">{}</td></tr>', rows)
         return format_html('<div class="bo-scroll"><table class="bo-table"><tbody>{}</tbody></table></div>', cells)
 
@@ -292,10 +296,10 @@ class LimitForm(ReasonForm):
 class ApprovalLimitAdmin(ReadOnlyAdmin):
     """Limits, the newest of each deed and currency in force."""
 
-    list_display = ("limit", "deed", "currency", "actor", moment_column("set_at", "Set"), "reason")
+    list_display = ("limit", "deed", "of_currency", "actor", moment_column("set_at", "Set"), "reason")
     list_filter = ("deed", "currency")
     ordering = ("-id",)
-    fields = ("deed", "currency", "limit", "in_force_since", "actor", "reason")
+    fields = ("deed", "of_currency", "limit", "in_force_since", "actor", "reason")
     empty_message = "Without a limit one person is enough to release a held invoice, to credit, to write off, to publish new prices or to agree a customer's own. Set one for each deed and currency that you bill in; for prices one says always or never."
 
     @admin.display(description="From", ordering="amount")
@@ -304,6 +308,11 @@ class ApprovalLimitAdmin(ReadOnlyAdmin):
         if limit.amount is None:
             return "no limit"
         return "always" if limit.currency == NO_CURRENCY else money(Money(limit.amount, limit.currency))
+
+    @admin.display(description="Currency", ordering="currency")
+    def of_currency(self, limit: ApprovalLimit) -> str:
+        """Show the currency; nothing for deeds over no amount."""
+        return "–" if limit.currency == NO_CURRENCY else limit.currency
 
     @admin.display(description="Set")
     def in_force_since(self, limit: ApprovalLimit) -> SafeString:

@@ -10,14 +10,13 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
-from moneyed import Money
 
 from billing_site.display.admin import ReadOnlyAdmin, ReasonForm, actor_of, attempt, confirmation, go
-from billing_site.display.figures import moment
 from billing_site.display.pills import AMBER, BLUE, GREEN, GREY, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError, Conflict, InvalidInput, NotFound
 from billing_site.kernel.words import counted
+from invoicing.admin.certificate_words import CHECK_TONES, certificate_shown
 from invoicing.approvals.models import ApprovedDeed
 from invoicing.approvals.queries import last_approval
 from invoicing.closing.models import MonthClose
@@ -32,8 +31,6 @@ from invoicing.closing.queries import (
     month_states,
     read_month,
 )
-from invoicing.core.posting import ACCOUNT_NAMES
-from invoicing.reports.catalogue import REPORTS
 from invoicing.reports.tabular import CSV_TYPE
 from invoicing.workflows.certificate_document import certificate_pdf
 from invoicing.workflows.close_checks import Checked, check_to_sign_off
@@ -43,7 +40,6 @@ from invoicing.workflows.close_package import certificate_text, package_of
 CLOSE = "invoicing.close_month"
 FOUND_SHOWN = 3
 TONES = {"closed": GREEN, "running": GREY, "to close": AMBER, "waits": BLUE}
-CHECK_TONES = {"green": GREEN, "shown": BLUE, "signed": BLUE, "open": AMBER}
 # Where what a check finds is mended; what it is called there.
 MENDED_AT: dict[str, tuple[str, str, str]] = {
     "billed": ("invoicing_runproposal_add", "", "Propose a billing run"),
@@ -170,7 +166,7 @@ class MonthCloseAdmin(ReadOnlyAdmin):
             pill=month_pill(state),
             todo=_todo(state, checklist.open_checks if checklist else [], is_newest=is_newest),
             checks=[CheckRow(one) for one in checklist.checks] if checklist else [],
-            certificate=_shown(state.close) if state.close else None,
+            certificate=certificate_shown(state.close) if state.close else None,
             closes=closes,
             later=booked_later(month=state.month).count(),
             asked=asked if asked and not asked.decision else None,
@@ -257,6 +253,13 @@ class MonthCloseAdmin(ReadOnlyAdmin):
         close = state.close
         if close is None:
             return go(_page(state.month))
+        newest = closes_in_force().first()
+        if newest is not None and newest.pk != close.pk:
+            messages.error(
+                request,
+                f"Only the newest closed month can be opened again, and that is {newest.month:%B %Y}: it is opened first.",
+            )
+            return go(_page(state.month))
         form = ReasonForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             attempt(
@@ -328,39 +331,6 @@ class MonthCloseAdmin(ReadOnlyAdmin):
 def _entries(close: MonthClose) -> str:
     number = close.certificate["journal"]["entries"]
     return f"{number:,} {counted('entry', number)}"
-
-
-def _shown(close: MonthClose) -> dict[str, Any]:
-    """Return a certificate with money as money."""
-    told = close.certificate
-    titles = {kind.name: kind.title for kind in REPORTS}
-    return {
-        **told,
-        "close": close,
-        "debited": [Money(amount, code) for code, amount in sorted(told["journal"]["debited"].items())],
-        "accounts": [
-            {
-                **one,
-                "name": ACCOUNT_NAMES.get(one["account"], ""),
-                **{name: Money(one[name], one["currency"]) for name in ("opening", "debit", "credit", "closing")},
-            }
-            for one in told["accounts"]
-        ],
-        "files": [
-            (name, titles.get(name, name), told["reports"][name])
-            # In the order of the catalogue; what it has no more comes last.
-            for name in dict.fromkeys([*titles, *told["reports"]])
-            if name in told["reports"]
-        ],
-        "checks": [
-            {**one, "pill": pill(one["state"], tone=CHECK_TONES[one["state"]]), "signed_at": _moment(one)}
-            for one in told["checklist"]
-        ],
-    }
-
-
-def _moment(check: dict[str, Any]) -> SafeString | str:
-    return moment(datetime.fromisoformat(check["signed_at"])) if "signed_at" in check else ""
 
 
 def _todo(state: MonthState, open_checks: list[CheckState], *, is_newest: bool) -> str:

@@ -1,11 +1,16 @@
 """What may be asked about deeds that take two people."""
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
-from invoicing.approvals.models import NO_CURRENCY, SWITCHED, Approval, ApprovalLimit, ApprovedDeed
+from invoicing.approvals.models import NO_CURRENCY, SWITCHED, Approval, ApprovalLimit, ApprovedDeed, Decision
+
+# So long what was refused stands with whoever asked for it.
+REFUSED_FOR: Final = timedelta(days=7)
 
 DECIDE = "invoicing.decide_approval"
 
@@ -28,6 +33,13 @@ def approvals_to_give(*, name: str, allowed: Callable[[str], bool]) -> "QuerySet
 def own_requests(*, name: str) -> "QuerySet[Approval]":
     """Return what this person asks for and others have not decided yet."""
     return open_approvals().filter(requested_by__iexact=name)
+
+
+def refused_lately(*, name: str, since: datetime) -> "QuerySet[Approval]":
+    """Return what others refused this person since a moment, oldest first, unless it was asked for again."""
+    again = Approval.objects.filter(deed=OuterRef("deed"), subject=OuterRef("subject"), pk__gt=OuterRef("pk"))
+    refused = Approval.objects.filter(decision=Decision.REFUSED, requested_by__iexact=name, decided_at__gte=since)
+    return refused.exclude(Exists(again)).order_by("decided_at", "id")
 
 
 def last_approval(*, deed: ApprovedDeed, subject: str) -> Approval | None:

@@ -105,6 +105,18 @@ def _files(close: MonthClose) -> Iterator[tuple[str, Chunks]]:
         yield f"reports/{report.name}.csv", [report.content.encode()]
     for file in _journals(close):
         yield f"journal/{file.name}", file.chunks
+    if missing := _missing(close.certificate["exports"]):
+        yield "README.txt", [missing.encode()]
+
+
+def _missing(exports: dict[str, Any]) -> str:
+    """Say which systems have no journal here, and why: as it was when the month was closed."""
+    refused = [
+        f"{system.label} is missing: {exports[system.value]['refused']}.\n"
+        for system in BookkeepingSystem
+        if "refused" in exports.get(system.value, {})
+    ]
+    return "".join(refused)
 
 
 def _checklist(checks: list[dict[str, Any]]) -> Chunks:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q
 
 from billing_site.kernel.errors import BillingError, Conflict, InvalidInput
 from billing_site.kernel.jobs import queue
@@ -128,6 +129,16 @@ def commit_run(*, proposal_id: int, at: datetime) -> RunProposal:
         proposal.committed_at, proposal.run, proposal.refusal = at, run, ""
         proposal.save(update_fields=["committed_at", "run", "refusal"])
     return proposal
+
+
+def open_signed_runs() -> list[RunProposal]:
+    """Return the runs that are signed as they are and not issued, nor being issued, unless a later one bills as much."""
+    later = RunProposal.objects.filter(pk__gt=OuterRef("pk"), as_of__gte=OuterRef("as_of"))
+    signed = RunProposal.objects.filter(
+        committed_at=None, approval__decision=Decision.APPROVED, approval__digest=F("figures_digest")
+    )
+    waits = Q(asked_at=None) | Q(asked_at__lt=F("approval__decided_at")) | ~Q(refusal="")
+    return list(signed.filter(waits).exclude(Exists(later)).order_by("id"))
 
 
 def issued_since(*, proposal: RunProposal) -> str:

@@ -8,8 +8,10 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
+from billing_site.backoffice.approval_queue import approval_queues
 from billing_site.backoffice.queries import index_page
 from billing_site.backoffice.roles import APPROVERS, ensure_roles
+from billing_site.kernel.clock import now
 from invoicing.approvals.models import Approval, ApprovalLimit
 from invoicing.gate.models import InvoiceHold
 from invoicing.invoices.models import Invoice
@@ -76,6 +78,8 @@ def test_a_run_is_proposed_signed_by_another_and_issued_as_signed(
     confirmed = finance.get(page_of(proposal, "issue")).content.decode()
     assert "Issue 1 invoice, USD 12.00; 1 held stay drafts. They get their numbers" in confirmed
     assert 'name="reason"' not in confirmed
+    [runs] = [one for one in index_page(at=month(8)).queues if one.name == "Signed runs not issued"]
+    assert (runs.count, runs.why) == (1, "1 signed, and not issued")
     finance.post(page_of(proposal, "issue"), {"digest": proposal.figures_digest})
     assert "issuing" in finance.get(page_of(proposal)).content.decode()
     issue_proposed_run(proposal.pk)
@@ -106,11 +110,17 @@ def test_a_figure_that_moved_is_named_on_the_page_and_the_run_is_refused(
 
     shown = finance.get(page_of(proposal)).content.decode()
     assert "USD 12.00 was signed, USD 13.00 it would be now" in shown
+    [runs] = [one for one in index_page(at=month(8)).queues if one.name == "Signed runs not issued"]
+    assert runs.count == 1 and "USD 12.00 was signed, USD 13.00 it would be now" in runs.why
     finance.post(page_of(proposal, "again"))
     show_proposed_run(proposal.pk)
     assert "Issue 1 invoice, USD 13.00" in finance.get(page_of(proposal)).content.decode()
     approver.post(page_of(proposal, "refuse"), {"digest": RunProposal.objects.get().figures_digest, "reason": "no"})
     assert "anna has refused it: no" in finance.get(page_of(proposal)).content.decode()
+    queues = {one.name: one for one in approval_queues(name="fiona", allowed=lambda _: False, at=now())}
+    assert queues["Refused, yours to read"].why.endswith("Issue 1 invoice, USD 13.00; 1 held stay drafts")
+    listed = finance.get(queues["Refused, yours to read"].link).content.decode()
+    assert "USD 13.00" in listed
 
 
 def test_nobody_signs_a_run_of_which_an_invoice_was_issued_singly_meanwhile(

@@ -351,6 +351,7 @@ def test_the_package_of_a_month_is_the_same_bytes_whatever_changes_later() -> No
         "journal/journal-2026-08-01-2026-08-31.csv",
     } <= {*names}
     assert "journal/journal-2026-08-01-2026-08-31.beancount" in names
+    assert "DATEV is missing: " in archive.read("README.txt").decode()
     for line in archive.read("SHA256SUMS").decode().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256(archive.read(name)).hexdigest() == digest
