@@ -41,6 +41,7 @@ from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.dispute import Dispute, DisputeDecision, DisputeMovement
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.payments.outage import FailureStreak, Outage
+from invoicing.payments.payout import Payout, StripeTransaction, TransactionExplanation
 from invoicing.payments.rail import CallBucket
 from invoicing.payments.refund import Refund
 from invoicing.payments.reversal import PaymentReversal
@@ -119,6 +120,7 @@ __all__ = [
     "Payment",
     "PaymentFailure",
     "PaymentReversal",
+    "Payout",
     "Plan",
     "PlanMigration",
     "PlanSpend",
@@ -151,6 +153,7 @@ __all__ = [
     "StripeCustomer",
     "StripeNotice",
     "StripeSubscription",
+    "StripeTransaction",
     "Subscription",
     "SubscriptionMismatch",
     "SubscriptionPhase",
@@ -162,6 +165,7 @@ __all__ = [
     "TaxRegistration",
     "TopUp",
     "TopUpRule",
+    "TransactionExplanation",
     "UsageAnomaly",
     "UsageCorrection",
     "VatIdCheck",

@@ -25,8 +25,11 @@ from invoicing.workflows import follow_dispute as disputes
 from invoicing.workflows import follow_subscription as subscriptions
 from invoicing.workflows.bill_progressively import sweep_progressive
 from invoicing.workflows.expire_credits import expire_credits
+from invoicing.workflows.explain_payouts import look_again
 from invoicing.workflows.find_anomalies import sweep_anomalies
 from invoicing.workflows.match_bank_lines import settle_certain_lines
+from invoicing.workflows.match_payouts import settle_payout_lines
+from invoicing.workflows.mirror_payouts import look_at_payouts as mirror_payouts
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.pay_refund import push_refund
 from invoicing.workflows.rate_again import rate_again_at_night
@@ -51,6 +54,7 @@ REGULAR_JOBS = (
         name="Compare subscriptions with Stripe", task="invoicing.tasks.sync_subscription_states", cron="50 4 * * *"
     ),
     RegularJob(name="Look at disputes", task="invoicing.tasks.look_at_disputes", cron="12 * * * *"),
+    RegularJob(name="Look at payouts", task="invoicing.tasks.look_at_payouts", cron="25 5 * * *"),
     RegularJob(name="Match bank lines", task="invoicing.tasks.match_bank_lines", cron="32 * * * *"),
     RegularJob(name="Bill what is due", task="invoicing.tasks.bill_what_is_due", cron="7 * * * *"),
     RegularJob(name="Follow the life of customers", task="invoicing.tasks.follow_life_cycles", cron="52 * * * *"),
@@ -162,6 +166,12 @@ def alert_of_outage(outage_id: int, is_over: bool) -> str:
 def probe_stripe() -> str:
     """Find out whether Stripe answers again, if it is time for that."""
     return probe.probe_stripe(at=now())
+
+
+@after_an_outage
+def look_at_payouts() -> str:
+    """Compare Stripe's payouts, and what they were made of, with the books."""
+    return mirror_payouts(at=now())
 
 
 def look_at_disputes() -> str:
@@ -337,9 +347,14 @@ def _told(report: stripe_tax.AskingReport) -> str:
 
 def match_bank_file(file_id: int) -> str:
     """Settle the lines of an imported bank statement that are beyond doubt."""
-    return f"{settle_certain_lines(file_id=file_id, at=now())} settled"
+    return _matched(file_id)
 
 
 def match_bank_lines() -> str:
     """Settle what is beyond doubt of all lines that are open: their invoice may have come later, or a worker was killed."""
-    return f"{settle_certain_lines(file_id=None, at=now())} settled"
+    return f"{_matched(None)}, {look_again(at=now())} transactions of Stripe explained"
+
+
+def _matched(file_id: int | None) -> str:
+    settled = settle_certain_lines(file_id=file_id, at=now())
+    return f"{settled} settled, {settle_payout_lines(file_id=file_id, at=now())} payouts matched"

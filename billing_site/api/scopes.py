@@ -19,6 +19,7 @@ RESOURCES = {
     "credit_notes": "credit notes, what they give back, and refunds",
     "write_offs": "what is given up of invoices, and what of that is recovered",
     "disputes": "card payments that banks question; write accepts a loss, and lets the customer be served again",
+    "payouts": "payouts of Stripe, and whether bank and books explain them; nothing is written",
     "bank_statements": "statements of our banks, and what their lines are; write imports them",
     "dunning": "failed payments that services report; write lets dunning take them up",
     "billing_runs": "billing runs that are looked at before they are issued, and what is held before issue",

@@ -7,8 +7,25 @@ from django.db.models import Count, DecimalField, Min, Q, Sum
 
 from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency
 from invoicing.bank.queries import money_on_account, open_lines
+from invoicing.workflows.explain_payouts import unexplained
 
 NUMBER: "DecimalField[Decimal, Decimal]" = DecimalField(max_digits=20, decimal_places=4)
+
+
+def _unexplained() -> WorkQueue:
+    """Return what moved Stripe's balance and nothing of ours explains."""
+    found = unexplained()
+    return WorkQueue(
+        name="Stripe's balance to explain",
+        link=admin_list("stripetransaction", "state=unexplained"),
+        empty="What moves Stripe's balance and is in no entry of ours stands here until it is, or somebody says what it is.",
+        count=len(found),
+        oldest=found[0].transaction.created_at if found else None,
+        money=amounts_by_currency(
+            [{"currency": one.transaction.currency, "amount": one.difference.amount} for one in found]
+        ),
+        why=", ".join(sorted({one.transaction.kind.replace("_", " ") for one in found})),
+    )
 
 
 def bank_queues(*, at: datetime) -> list[WorkQueue]:
@@ -47,6 +64,7 @@ def bank_queues(*, at: datetime) -> list[WorkQueue]:
             money=amounts_by_currency(lines),
             why=f"{came_in} came in, {count - came_in} went out{returned}" if count else "",
         ),
+        _unexplained(),
         WorkQueue(
             name="Customers' money on account",
             link=admin_list("bankallocation", "state=on_account"),

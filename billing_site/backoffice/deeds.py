@@ -197,6 +197,15 @@ DEEDS = {
             page=("invoicing_payment_change", "payment_id"),
         ),
         Deed(
+            label="invoicing.transactionexplanation",
+            at="explained_at",
+            actor="actor",
+            reason="reason",
+            verb=lambda row: f"explained: {row.get_account_display().lower()}",
+            subject=lambda row: f"transaction {row.transaction} of Stripe",
+            page=("invoicing_stripetransaction_change", "transaction_id"),
+        ),
+        Deed(
             label="invoicing.accountuse",
             at="used_at",
             actor="actor",

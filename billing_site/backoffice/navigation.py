@@ -63,6 +63,8 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
             _list("Bank lines", "account_balance_wallet", "invoicing", "bankline"),
             _list("Bank statements", "description", "invoicing", "bankstatement"),
             _list("Identified bank lines", "rule", "invoicing", "bankallocation"),
+            _list("Payouts of Stripe", "move_to_inbox", "invoicing", "payout"),
+            _list("Stripe's balance", "swap_vert", "invoicing", "stripetransaction"),
             Item("Bank and books", "balance", "invoicing_bank_reconciliation", "invoicing.view_bankstatement"),
         ),
     ),

@@ -30,7 +30,7 @@ def bring_bank_statement() -> None:
         import_bank_statement(upload=Upload(FILE, "camt053", _statement()), at=now(), actor="demo")
     settle_certain_lines(file_id=BankFile.objects.get(name=FILE).pk, at=now())
     _say(FEE, AllocationKind.FEE, reason="monthly fee of the account")
-    _say(PAYOUT, AllocationKind.PAYOUT, reason="payout of Stripe")
+    _say(PAYOUT, AllocationKind.SET_ASIDE, reason="payout of Stripe from before these books")
     _say(KNOWN, AllocationKind.KNOWN, reason="recorded by hand when the customer told us")
 
 

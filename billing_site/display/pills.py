@@ -23,6 +23,7 @@ TONES = {
     "recovered": GREEN,
     "taken back": AMBER,
     "received": GREEN,
+    "in transit": BLUE,
     "credited": AMBER,
     "pending": AMBER,
     "pushed": GREEN,

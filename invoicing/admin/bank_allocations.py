@@ -122,7 +122,15 @@ class BankAllocationAdmin(ReadOnlyAdmin):
     )
     list_filter = (StateFilter, "kind", "currency", ("allocated_at", admin.DateFieldListFilter))
     search_fields = ("reference", "reason", "payment__invoice__number", "customer__name", "customer__key", "line__name")
-    list_select_related = ("payment__invoice", "customer", "entry", "line", "reversal", "returned__payment__invoice")
+    list_select_related = (
+        "payment__invoice",
+        "customer",
+        "entry",
+        "line",
+        "reversal",
+        "returned__payment__invoice",
+        "payout",
+    )
     ordering = ("-id",)
     fields = (
         "line_link",
@@ -170,6 +178,8 @@ class BankAllocationAdmin(ReadOnlyAdmin):
         if one.returned is not None:
             payment = one.returned.payment
             return link(reverse("admin:invoicing_payment_change", args=[payment.pk]), payment.invoice)
+        if one.payout is not None:
+            return link(reverse("admin:invoicing_payout_change", args=[one.payout_id]), one.payout)
         if one.customer is not None:
             return link(reverse("admin:invoicing_customer_change", args=[one.customer_id]), one.customer)
         if one.entry is not None:

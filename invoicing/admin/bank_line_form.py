@@ -13,6 +13,7 @@ from billing_site.kernel.model import AMOUNT_DIGITS
 from invoicing.bank.models import AllocationKind
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
+from invoicing.payments.payout import Payout
 from invoicing.workflows.allocate_bank_line import Share
 
 PARTS = 4
@@ -93,6 +94,12 @@ class SplitForm(ReasonForm):
                 self.add_error(f"of_{number}", "There is no customer with this key.")
                 return None
             return Share(kind, money, customer_id=customer.pk)
+        if kind == AllocationKind.PAYOUT:
+            payout = Payout.objects.filter(stripe_id=(of or "").strip()).first()
+            if payout is None:
+                self.add_error(f"of_{number}", "There is no payout with this number of Stripe's (po_…).")
+                return None
+            return Share(kind, money, payout_id=payout.pk)
         if kind == AllocationKind.KNOWN:
             entry = (of or "").strip()
             if not (entry.isascii() and entry.isdigit() and len(entry) < 18):

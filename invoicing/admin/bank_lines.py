@@ -126,8 +126,9 @@ class BankLineAdmin(ReadOnlyAdmin):
             if found
             else [],
             returned=found.returned if found else (),
+            payouts=found.payouts if found else (),
             allocations=line.allocations.select_related(
-                "payment__invoice", "customer", "entry", "reversal", "returned__payment__invoice"
+                "payment__invoice", "customer", "entry", "reversal", "returned__payment__invoice", "payout"
             ).order_by("id"),
             form=form,
             may=may and bool(left.amount),
@@ -185,6 +186,7 @@ def _share(text: str, currency: str) -> Share | None:
         AllocationKind.ON_ACCOUNT: "customer_id",
         AllocationKind.KNOWN: "entry_id",
         AllocationKind.RETURN: "payment_id",
+        AllocationKind.PAYOUT: "payout_id",
     }
     if kind not in names:
         return None

@@ -32,6 +32,7 @@ from invoicing.workflows.import_bank_statement import (
     look_at_upload,
 )
 from invoicing.workflows.match_bank_lines import foresee
+from invoicing.workflows.payout_faults import stripe_standings
 
 IMPORT = "invoicing.record_transfer"
 WAYS = f"Fields: {', '.join(FIELDS)}. decimal=, or decimal=. · date={' '.join(DATE_FORMATS)} · delimiter=comma semicolon tab"
@@ -241,7 +242,9 @@ class BankStatementAdmin(ReadOnlyAdmin):
         """Show the bank account of the books against the statements."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        context = self.page_context(request, title="Bank and books", currencies=reconciliations())
+        context = self.page_context(
+            request, title="Bank and books", currencies=reconciliations(), at_stripe=stripe_standings()
+        )
         return TemplateResponse(request, "backoffice/bank_reconciliation.html", context)
 
 

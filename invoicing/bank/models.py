@@ -12,6 +12,7 @@ from invoicing.core.posting import BANK, ON_ACCOUNT, UNIDENTIFIED
 from invoicing.customers.models import Customer
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment
+from invoicing.payments.payout import Payout
 from invoicing.payments.reversal import PaymentReversal
 
 __all__ = [
@@ -57,7 +58,7 @@ class UseKind(models.TextChoices):
 
 def _names(*, kinds: list[str], only: str, **amount: int) -> Q:
     """Return the condition by which allocations of some kinds name one thing and no other."""
-    named = {f"{name}__isnull": name != only for name in ("payment", "customer", "entry", "returned")}
+    named = {f"{name}__isnull": name != only for name in ("payment", "customer", "entry", "returned", "payout")}
     return Q(kind__in=kinds, **named, **amount)
 
 
@@ -92,6 +93,14 @@ class BankAllocation(models.Model):
         related_name="bank_allocation",
         help_text="Of the payment whose money went back by this line.",
     )
+    payout = models.ForeignKey(
+        Payout,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="bank_allocations",
+        help_text="Of Stripe, which this line is.",
+    )
     allocated_at = models.DateTimeField()
     recorded_at = models.DateTimeField(db_default=Now(), editable=False)
     actor = models.CharField(max_length=200)
@@ -110,6 +119,8 @@ class BankAllocation(models.Model):
                 | _names(kinds=["on_account"], only="customer", amount__gt=0)
                 | _names(kinds=["known"], only="entry")
                 | _names(kinds=["return"], only="returned", amount__lt=0)
+                | _names(kinds=["payout"], only="payout")
+                # Before payouts were mirrored a line was one of Stripe's without saying which.
                 | _names(kinds=["payout", "fee", "set_aside"], only=""),
                 name="allocation_says_what_it_is",
             ),
@@ -129,6 +140,7 @@ class BankAllocation(models.Model):
                     ("before", "record"),
                     ("booked", "numeric"),
                     ("matched", "numeric"),
+                    ("paid_out", "record"),
                 ],
                 # Under the lock of the line's row: who allocates at the same moment is seen, or sees this.
                 func=f"""
@@ -149,6 +161,17 @@ class BankAllocation(models.Model):
                     THEN
                         RAISE EXCEPTION '% % cannot be allocated of bank line %, of which % are left', NEW.amount, NEW.currency,
                             NEW.line_id, line.amount - before.amount USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    IF NEW.kind = 'payout' THEN
+                        SELECT amount, currency INTO paid_out FROM invoicing_payout WHERE id = NEW.payout_id FOR NO KEY UPDATE;
+                        SELECT coalesce(sum(amount), 0) + NEW.amount INTO matched FROM invoicing_bankallocation allocation
+                         WHERE payout_id = NEW.payout_id AND NOT EXISTS (
+                               SELECT 1 FROM invoicing_allocationreversal WHERE allocation_id = allocation.id);
+                        IF paid_out.amount IS NULL OR paid_out.currency <> NEW.currency
+                           OR sign(matched) NOT IN (0, sign(paid_out.amount)) OR abs(matched) > abs(paid_out.amount) THEN
+                            RAISE EXCEPTION '% % are not what is left of a payout', NEW.amount, NEW.currency
+                                USING ERRCODE = 'integrity_constraint_violation';
+                        END IF;
                     END IF;
                     IF NEW.kind = 'known' THEN
                         PERFORM pg_advisory_xact_lock(hashtextextended('bank entry ' || NEW.entry_id, 0));

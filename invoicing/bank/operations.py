@@ -24,6 +24,7 @@ from invoicing.core.bank.statement import Statement, StatementFault, StatementLi
 from invoicing.customers.models import Customer
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment
+from invoicing.payments.payout import Payout
 from invoicing.payments.reversal import PaymentReversal
 
 # A bank is at most so far ahead of us.
@@ -158,6 +159,7 @@ def record_allocation(
     customer: Customer | None = None,
     entry: JournalEntry | None = None,
     returned: PaymentReversal | None = None,
+    payout: Payout | None = None,
 ) -> BankAllocation:
     """Write down what a part of a locked line is; the caller books it in the same transaction."""
     assert connection.in_atomic_block, "an allocation commits with its journal entry, or not at all"
@@ -173,6 +175,7 @@ def record_allocation(
         customer=customer,
         entry=entry,
         returned=returned,
+        payout=payout,
         allocated_at=at,
         actor=actor,
         reason=reason,

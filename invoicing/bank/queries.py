@@ -37,6 +37,11 @@ def _sum_of(rows: "QuerySet[BankAllocation] | QuerySet[AccountUse] | QuerySet[Po
     return Coalesce(Subquery(summed, output_field=AMOUNT), NOTHING, output_field=AMOUNT)
 
 
+def allocated_to(*, payout: Any) -> Coalesce:
+    """Return the expression of what bank lines are of a payout, signed as these."""
+    return _sum_of(allocations_in_force().filter(payout=payout), "payout")
+
+
 def with_left(lines: QuerySet[BankLine]) -> QuerySet[Any]:
     """Return lines with `left_amount`: what no allocation names, signed as the line."""
     taken = _sum_of(allocations_in_force().filter(line=OuterRef("pk")), "line")

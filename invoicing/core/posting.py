@@ -10,6 +10,7 @@ from billing_site.kernel.money import total as sum_of
 
 BANK = "1000"
 STRIPE_CLEARING = "1100"
+PAYOUTS_IN_TRANSIT = "1110"
 DISPUTED = "1150"
 ELSEWHERE = "1900"
 RECEIVABLE = "1200"
@@ -28,10 +29,12 @@ BAD_DEBT = "6000"
 DISPUTE_LOSSES = "6100"
 DISPUTE_FEES = "6110"
 BANK_FEES = "6200"
+PAYMENT_FEES = "6210"
 
 ACCOUNT_NAMES = {
     BANK: "Bank",
     STRIPE_CLEARING: "Stripe clearing",
+    PAYOUTS_IN_TRANSIT: "Stripe payouts in transit",
     DISPUTED: "Disputed payments",
     RECEIVABLE: "Receivable",
     ELSEWHERE: "Bank movements booked elsewhere",
@@ -50,11 +53,12 @@ ACCOUNT_NAMES = {
     DISPUTE_LOSSES: "Dispute losses",
     DISPUTE_FEES: "Dispute fees",
     BANK_FEES: "Bank fees",
+    PAYMENT_FEES: "Payment fees",
 }
 # Where the money of a settlement channel arrives: card payments at Stripe first, transfers at the bank.
 CASH_ACCOUNTS = {"stripe": STRIPE_CLEARING, "manual": BANK}
 # What an unidentified bank line becomes, beside a payment.
-IDENTIFIED = (BANK, ON_ACCOUNT, STRIPE_CLEARING, ELSEWHERE, BANK_FEES)
+IDENTIFIED = (BANK, ON_ACCOUNT, STRIPE_CLEARING, PAYOUTS_IN_TRANSIT, ELSEWHERE, BANK_FEES)
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,22 @@ def postings_for_dispute_fee(*, amount: Money) -> tuple[PostingLine, ...]:
 def postings_for_returned_fee(*, amount: Money) -> tuple[PostingLine, ...]:
     """Stripe gives the fee of a dispute back."""
     return _transfer(amount, amount.currency.code, debit=STRIPE_CLEARING, credit=DISPUTE_FEES)
+
+
+def postings_for_payout(*, amount: Money) -> tuple[PostingLine, ...]:
+    """A payout has left Stripe's balance for the bank, or, below zero, the other way round; until the bank says so it is in transit."""
+    return _moved(amount, to=PAYOUTS_IN_TRANSIT, out_of=STRIPE_CLEARING)
+
+
+def postings_for_stripe_fee(*, amount: Money) -> tuple[PostingLine, ...]:
+    """Stripe kept its fee of a charge; a negative one is given back."""
+    return _moved(amount, to=PAYMENT_FEES, out_of=STRIPE_CLEARING)
+
+
+def postings_for_explanation(*, amount: Money, account: str) -> tuple[PostingLine, ...]:
+    """Somebody said what moved Stripe's balance, signed as that, where nothing of ours did."""
+    assert account in (PAYMENT_FEES, ELSEWHERE), f"what Stripe moved is booked to fees or elsewhere, not {account}"
+    return _moved(amount, to=STRIPE_CLEARING, out_of=account)
 
 
 def postings_for_bank_line(*, amount: Money) -> tuple[PostingLine, ...]:

@@ -124,6 +124,10 @@ class JournalEntry(models.Model):
         BANK_LINE = "bank_line", "Line of a bank statement"
         BANK_ALLOCATION = "bank_allocation", "Bank line identified"
         BANK_REVERSAL = "bank_reversal", "Bank line unidentified again"
+        PAYOUT = "payout", "Payout left Stripe"
+        PAYOUT_RETURN = "payout_return", "Payout came back to Stripe"
+        STRIPE_FEE = "stripe_fee", "Fee of Stripe"
+        EXPLANATION = "explanation", "Transaction of Stripe explained"
         PAID_BACK = "paid_back", "Money on account paid back"
 
     kind = models.CharField(max_length=20, choices=Kind)

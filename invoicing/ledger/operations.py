@@ -24,6 +24,8 @@ from invoicing.core.posting import (
     DISPUTED,
     ELSEWHERE,
     ON_ACCOUNT,
+    PAYMENT_FEES,
+    PAYOUTS_IN_TRANSIT,
     PREPAID,
     PREPAID_CREDIT,
     PROMOTIONAL_CREDIT,
@@ -42,6 +44,7 @@ CHART_OF_ACCOUNTS = {
     for code, kind in (
         (BANK, Account.Kind.ASSET),
         (STRIPE_CLEARING, Account.Kind.ASSET),
+        (PAYOUTS_IN_TRANSIT, Account.Kind.ASSET),
         (DISPUTED, Account.Kind.ASSET),
         (RECEIVABLE, Account.Kind.ASSET),
         (ELSEWHERE, Account.Kind.ASSET),
@@ -60,6 +63,7 @@ CHART_OF_ACCOUNTS = {
         (DISPUTE_LOSSES, Account.Kind.EXPENSE),
         (DISPUTE_FEES, Account.Kind.EXPENSE),
         (BANK_FEES, Account.Kind.EXPENSE),
+        (PAYMENT_FEES, Account.Kind.EXPENSE),
     )
 }
 

@@ -10,6 +10,7 @@ SUBSCRIPTION = (
     "compared with the subscription here that stands for it; what contradicts is mailed to staff and stands in a queue"
 )
 MIRRORED = "what is there now is kept in the mirror of Stripe's objects"
+PAYOUT = "the payout is fetched with what it is made of, booked, and looked for on the bank statement"
 EVENTS = {
     "charge.dispute.closed": DISPUTE,
     "charge.dispute.created": DISPUTE,
@@ -34,6 +35,12 @@ EVENTS = {
     "payment_method.automatically_updated": MIRRORED,
     "payment_method.detached": MIRRORED,
     "payment_method.updated": MIRRORED,
+    "payout.canceled": PAYOUT,
+    "payout.created": PAYOUT,
+    "payout.failed": PAYOUT,
+    "payout.paid": PAYOUT,
+    "payout.reconciliation_completed": PAYOUT,
+    "payout.updated": PAYOUT,
     "v1.billing.meter.error_report_triggered": "the report is fetched; each usage event that it names becomes a repair case",
 }
 # Stripe sends these to a destination of its own, and lists them elsewhere: the daily comparison of meters finds what they would have told.

@@ -66,6 +66,10 @@ NOT_RECEIVABLE = frozenset(
         JournalEntry.Kind.BANK_ALLOCATION,
         JournalEntry.Kind.BANK_REVERSAL,
         JournalEntry.Kind.PAID_BACK,
+        JournalEntry.Kind.PAYOUT,
+        JournalEntry.Kind.PAYOUT_RETURN,
+        JournalEntry.Kind.STRIPE_FEE,
+        JournalEntry.Kind.EXPLANATION,
     )
 )
 

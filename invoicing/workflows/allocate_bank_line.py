@@ -8,17 +8,18 @@ from django.db import transaction
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
-from billing_site.kernel.money import is_rounded, total
+from billing_site.kernel.money import is_rounded, round_money, total
 from billing_site.kernel.reasons import checked_reason
 from invoicing.bank.models import AllocationKind, AllocationReversal, BankAllocation, BankLine
 from invoicing.bank.operations import locked_line, next_reference, record_allocation, record_reversal
-from invoicing.bank.queries import left_of, movements_on_no_statement
+from invoicing.bank.queries import allocations_in_force, left_of, movements_on_no_statement
 from invoicing.core.invoice_life import COLLECTABLE, stage_words
 from invoicing.core.posting import (
     BANK,
     BANK_FEES,
     ELSEWHERE,
     ON_ACCOUNT,
+    PAYOUTS_IN_TRANSIT,
     STRIPE_CLEARING,
     UNIDENTIFIED,
     PostingLine,
@@ -31,6 +32,7 @@ from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.models import Payment
+from invoicing.payments.payout import Payout
 from invoicing.payments.reversal import PaymentReversal, ReversalCause
 from invoicing.workflows.reverse_payment import check_can_be_reversed, reverse_payment, take_back
 from invoicing.workflows.settle_payment import settle_payment
@@ -49,7 +51,7 @@ ACCOUNTS = {
 class Share:
     """What a part of a line is, signed as the line: a payment names its invoice, money on account its customer, what is known its entry.
 
-    A return names the payment that it takes back.
+    A return names the payment that it takes back, a payout of Stripe which it is.
     """
 
     kind: str
@@ -58,6 +60,7 @@ class Share:
     customer_id: int | None = None
     entry_id: int | None = None
     payment_id: int | None = None
+    payout_id: int | None = None
 
 
 @transaction.atomic
@@ -120,12 +123,14 @@ def _allocate(line: BankLine, share: Share, *, at: datetime, actor: str, reason:
         return _return(line, share, at=at, actor=actor, reason=reason)
     customer = _payer(share) if share.kind == AllocationKind.ON_ACCOUNT else None
     entry = _known_entry(line, share) if share.kind == AllocationKind.KNOWN else None
+    payout = _payout(line, share) if share.kind == AllocationKind.PAYOUT else None
     made = record_allocation(
         line=line,
         kind=share.kind,
         amount=share.amount,
         customer=customer,
         entry=entry,
+        payout=payout,
         at=at,
         actor=actor,
         reason=reason,
@@ -134,7 +139,7 @@ def _allocate(line: BankLine, share: Share, *, at: datetime, actor: str, reason:
         kind=JournalEntry.Kind.BANK_ALLOCATION,
         reference=made.reference,
         postings=postings_of(allocation=made),
-        description=f"{made.get_kind_display()}: {customer or entry or reason}"[:300],
+        description=f"{made.get_kind_display()}: {customer or entry or payout or reason}"[:300],
         # What was recorded by hand before the bank booked it is in the books twice from then on.
         occurred_at=max(line.booked_at, entry.occurred_at) if entry else line.booked_at,
     )
@@ -234,6 +239,24 @@ def _known_entry(line: BankLine, share: Share) -> JournalEntry:
     return known[0].entry
 
 
+def _payout(line: BankLine, share: Share) -> Payout:
+    """Return the payout that a share is, locked: no more of it comes to the bank than was sent, and no more goes back."""
+    payout = Payout.objects.select_for_update(no_key=True).filter(pk=share.payout_id or 0).first()
+    if payout is None:
+        raise NotFound("there is no such payout: name it by Stripe's number, po_...", field="payout")
+    if payout.currency != line.currency:
+        raise Conflict(f"the payout is in {payout.currency}, the line in {line.currency}", field="currency")
+    lines = allocations_in_force().filter(payout=payout)
+    there = total((round_money(one.amount.amount, line.currency) for one in lines), line.currency)
+    after, way = there + share.amount, 1 if payout.amount.amount > 0 else -1
+    if after.amount * way < 0 or abs(after.amount) > abs(payout.amount.amount):
+        message = (
+            f"{money_text(money=there)} of payout {payout} over {money_text(money=payout.amount)} are on lines already"
+        )
+        raise Conflict(message, field="amount", code="more_than_was_paid_out")
+    return payout
+
+
 @transaction.atomic
 def take_back_allocation(*, allocation_id: int, at: datetime, actor: str, reason: str) -> AllocationReversal:
     """Take an allocation back: what it named is left of its line again, in the books, too. A second time changes nothing.
@@ -284,7 +307,8 @@ def _pay_again(
 
 def postings_of(*, allocation: BankAllocation) -> tuple[PostingLine, ...]:
     """Return the postings of an allocation that is no payment."""
-    return postings_for_identified(amount=allocation.amount, account=ACCOUNTS[allocation.kind])
+    account = PAYOUTS_IN_TRANSIT if allocation.payout_id is not None else ACCOUNTS[allocation.kind]
+    return postings_for_identified(amount=allocation.amount, account=account)
 
 
 def postings_of_reversal(*, allocation: BankAllocation) -> tuple[PostingLine, ...]:

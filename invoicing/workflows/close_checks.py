@@ -41,6 +41,7 @@ from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.dispute_faults import dispute_faults
 from invoicing.workflows.late_changes import counted_late_changes
+from invoicing.workflows.payout_faults import open_payouts, payout_faults
 from invoicing.workflows.run_report import RunReport, due_of
 from invoicing.workflows.seal_faults import chain_faults
 from invoicing.workflows.unbilled_usage import UnbilledReason, uncharged_usage
@@ -237,6 +238,10 @@ def _bank_gaps(asked: Asked) -> Iterator[str]:
         yield f"{account}: {gap}"
 
 
+def _payouts(asked: Asked) -> Iterator[str]:
+    yield from open_payouts(before=asked.end)
+
+
 def _notices(asked: Asked) -> Iterator[str]:
     waiting = StripeNotice.objects.filter(processed_at__isnull=True, received_at__lt=asked.end).order_by("id")
     for notice in waiting:
@@ -251,7 +256,7 @@ def _approvals(asked: Asked) -> Iterator[str]:
 def _books(asked: Asked) -> Iterator[str]:
     for entry in unbalanced_entries():
         yield f"journal entry {entry}: its debits and credits differ"
-    for faults in (booking_faults, credit_faults, dispute_faults, bank_faults, chain_faults):
+    for faults in (booking_faults, credit_faults, dispute_faults, bank_faults, payout_faults, chain_faults):
         for subject, fault in faults():
             yield f"{subject}: {fault}"
     for finding in check_numbers_are_gapless():
@@ -343,6 +348,12 @@ CHECKS: tuple[CloseCheck, ...] = (
         "A statement was never imported, or a line of one is missing. It holds no close back: import it, it is booked in the first open month.",
         _bank_gaps,
         blocks=False,
+    ),
+    CloseCheck(
+        "payouts",
+        "Every payout of Stripe is explained",
+        "What moved Stripe's balance and no entry of ours says may be a payment, a fee or a loss of the month; a payout that came to no statement is looked for at the bank.",
+        _payouts,
     ),
     CloseCheck(
         "notices",

@@ -43,6 +43,7 @@ from invoicing.payments.remote import (
 from invoicing.workflows.follow_dispute import follow_dispute
 from invoicing.workflows.follow_subscription import follow_subscription
 from invoicing.workflows.leave_card import follow_card
+from invoicing.workflows.mirror_payouts import follow_payout
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.write_offs.models import WriteOff
 
@@ -154,6 +155,8 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
         # Its end is when Stripe says so; of a dispute that other news finds closed, now.
         heard_at = happened_at if notice.event_type == DISPUTE_CLOSED else at
         return _close(notice, at=at, outcome=_dispute_outcome(subject, heard_at=heard_at))
+    if kind == "payout":
+        return _close(notice, at=at, outcome=follow_payout(stripe_id=notice.object_id, at=at))
     if kind == "checkout.session":
         return _close(notice, at=at, outcome=follow_card(session=notice.object_id))
     if notice.event_type == CONFIRM_EVENT:

@@ -21,6 +21,7 @@ from invoicing.invoices.queries import AMOUNT_UNPAID
 from invoicing.payments.models import Payment, PushIntent
 from invoicing.workflows.allocate_bank_line import Share, allocate_bank_line
 from invoicing.workflows.import_bank_statement import Looked
+from invoicing.workflows.match_payouts import PayoutCandidate, payouts_for
 from invoicing.workflows.match_returns import Returned, returned_by
 
 logger = logging.getLogger(__name__)
@@ -36,11 +37,12 @@ KNOWN_MAX = 8
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a line may be: invoices that it pays, movements that are in the books already, payments whose money it takes back."""
+    """What a line may be: invoices that it pays, movements that are in the books already, payments whose money it takes back, payouts of Stripe."""
 
     candidates: tuple[Candidate, ...]
     known: tuple[BookedMovement, ...]
     returned: tuple[Returned, ...] = ()
+    payouts: tuple[PayoutCandidate, ...] = ()
 
 
 def propose(*, line: BankLine) -> Proposal:
@@ -48,13 +50,14 @@ def propose(*, line: BankLine) -> Proposal:
     left = left_of(line=line)
     movements = movements_on_no_statement(left=left) if left.amount else []
     known = tuple(sorted(movements, key=lambda one: abs(one.entry.occurred_at - line.booked_at))[:KNOWN_MAX])
+    payouts = payouts_for(line=line, left=left)
     if left.amount <= 0 or line.is_reversal:
-        return Proposal((), known, returned_by(line=line, left=left))
+        return Proposal((), known, returned_by(line=line, left=left), payouts)
     named = numbers_named(texts=texts_of(line), prefixes=invoice_prefixes())
     facts = LineFacts(left, texts_of(line), line.name, payers_of(ibans=[line.iban]).get(line.iban, frozenset()))
     invoices = _open_invoices(facts, list(named))
     settled = set(named) - {one.number for one in invoices}
-    return Proposal(candidates(line=facts, invoices=invoices, named=named, settled=settled), known)
+    return Proposal(candidates(line=facts, invoices=invoices, named=named, settled=settled), known, (), payouts)
 
 
 def texts_of(line: BankLine) -> tuple[str, ...]:

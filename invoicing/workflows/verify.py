@@ -39,6 +39,7 @@ from invoicing.workflows.document_faults import document_faults
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction
 from invoicing.workflows.guard_faults import guard_faults
 from invoicing.workflows.lines_in_service import lines_outside_service
+from invoicing.workflows.payout_faults import payout_faults
 from invoicing.workflows.progressive_faults import progressive_faults
 from invoicing.workflows.rate_again import issued_lines, proved_again
 from invoicing.workflows.seal_faults import seal_faults
@@ -204,9 +205,8 @@ def check_disputes_hold() -> Iterator[Finding]:
 
 
 def check_bank_lines_hold() -> Iterator[Finding]:
-    """Each line of a bank statement is as its file says and allocated no further than it goes; what is left, or on account, is in the books."""
-    for subject, fault in (*bank_faults(), *bank_gaps()):
-        yield Finding("bank lines hold", subject, fault)
+    """Each line of a bank statement is as its file says and allocated no further than it goes; what is left, on account or in transit is in the books."""
+    yield from (Finding("bank lines hold", *fault) for fault in (*bank_faults(), *bank_gaps(), *payout_faults()))
 
 
 def check_lines_rate_again() -> Iterator[Finding]:

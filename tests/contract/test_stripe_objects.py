@@ -22,6 +22,7 @@ LISTS = {
     "invoice_payment": "/v1/invoice_payments",
     "invoiceitem": "/v1/invoiceitems",
     "payment_intent": "/v1/payment_intents",
+    "payout": "/v1/payouts",
     "refund": "/v1/refunds",
     "setup_intent": "/v1/setup_intents",
     "webhook_endpoint": "/v1/webhook_endpoints",
@@ -60,6 +61,9 @@ def objects(sandbox):
         page = sandbox.post("/v1/checkout/sessions", session)["url"]
         if card:
             requests.post(page, data={"card": card}, timeout=10, allow_redirects=False)
+    for decided in ("failed", "paid"):
+        payout = sandbox.post("/_sandbox/payouts", {"currency": "eur"})
+        sandbox.post(f"/_sandbox/payouts/{payout['id']}/decide", {"status": decided})
     failed = sandbox.open_invoice(debtor)
     sandbox.call("POST", f"/v1/invoices/{failed}/pay")
     confirmed = sandbox.open_invoice(sandbox.customer("pm_card_threeDSecure2Required"))

@@ -6,6 +6,7 @@ from billing_site.sandbox.stripe.currencies import fee_of
 from billing_site.sandbox.stripe.store import Body
 
 DAYS_UNTIL_AVAILABLE = 2
+_CATEGORIES = {"payout_failure": "payout_reversal", "payout_cancel": "payout_reversal"}
 
 
 def retrieve(call: Call, transaction_id: str) -> Body:
@@ -15,8 +16,10 @@ def retrieve(call: Call, transaction_id: str) -> Body:
 
 
 def list_page(call: Call) -> Body:
-    """GET /v1/balance_transactions, narrowed by `source`, `type`."""
+    """GET /v1/balance_transactions, narrowed by `source`, `type`, `payout`, `created`."""
     members = {name: call.params.text(name) for name in ("source", "type") if name in call.params}
+    if "payout" in call.params:
+        members["_payout"] = call.params.text("payout")
     found = store.page("balance_transaction", call.params, url="/v1/balance_transactions", members=members)
     call.params.refuse_the_rest()
     return found
@@ -42,6 +45,11 @@ def create_for_dispute(dispute: Body, *, amount: int, fee: int) -> Body:
     source = {**dispute, "description": words}
     category = "dispute" if taken else "dispute_reversal"
     return _recorded(source, amount=amount, kind="adjustment", category=category, fee=fee, fee_details=details)
+
+
+def create_for_payout(payout: Body, *, amount: int, kind: str) -> Body:
+    """Record what a payout takes from the account (below zero), or brings back where it failed or was canceled."""
+    return _recorded(payout, amount=amount, kind=kind, fee=0, fee_details=[], category=_CATEGORIES.get(kind, ""))
 
 
 def _fee(amount: int, currency: str, description: str) -> Body:

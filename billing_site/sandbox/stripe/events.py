@@ -30,6 +30,12 @@ SUBSCRIBED = frozenset(
         "invoice.payment_failed",
         "invoice.voided",
         "payment_intent.requires_action",
+        "payout.canceled",
+        "payout.created",
+        "payout.failed",
+        "payout.paid",
+        "payout.reconciliation_completed",
+        "payout.updated",
     }
 )
 

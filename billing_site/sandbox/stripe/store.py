@@ -25,6 +25,7 @@ PREFIXES = {
     "refund": "re",
     "dispute": "dp",
     "balance_transaction": "txn",
+    "payout": "po",
     "event": "evt",
     "v2.core.event": "evt_test",
     "billing.meter": "mtr",

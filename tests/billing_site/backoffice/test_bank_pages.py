@@ -194,7 +194,8 @@ def test_the_index_says_what_waits_and_every_list_opens(finance: Client, support
     lines = import_camt(Entry("120.00"), Entry("-4.00", name="The Bank")).lines
     accept(finance, lines[0], f"on_account|{invoice.customer_id}|100.00", left="120.000")
 
-    waiting, on_account = bank_queues()
+    waiting, stripe, on_account = bank_queues()
+    assert not stripe.count
 
     assert (waiting.count, waiting.why, [str(one.amount) for one in waiting.money]) == (
         2,

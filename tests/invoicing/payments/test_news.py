@@ -41,8 +41,10 @@ OUTCOMES = {
     "customer.subscription.updated": "mirrored: it stands for no subscription of ours; link it there if it should",
     "customer.subscription.deleted": "mirrored: it stands for no subscription of ours; link it there if it should",
 }
-# These have files of their own: test_follow_disputes, test_leave_card, meter_reports/test_repairing.
-ELSEWHERE = {name for name in EVENTS if name.startswith(("charge.dispute.", "checkout.session."))} | set(THIN)
+# These have files of their own: test_follow_disputes, test_leave_card, test_payouts, meter_reports/test_repairing.
+ELSEWHERE = {name for name in EVENTS if name.startswith(("charge.dispute.", "checkout.session.", "payout."))} | set(
+    THIN
+)
 
 
 def test_the_runbook_says_what_each_event_does():

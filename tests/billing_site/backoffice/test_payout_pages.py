@@ -1,0 +1,53 @@
+"""Stripe's payouts in the back office and over HTTP: what each is made of, what waits for people, what lies between Stripe and the books."""
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from billing_site.backoffice.bank_queue import bank_queues
+from invoicing.workflows.verify import verify
+from tests.factories import settle_constraints
+from tests.invoicing.bank.statements import Entry, one_line
+from tests.invoicing.payments.test_payouts import a_payout, a_transaction, usd
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_payout_shows_what_it_is_made_of_and_a_person_says_what_nothing_explains(
+    finance: Client, support: Client
+) -> None:
+    payout = a_payout()
+    one = a_transaction(payout=payout, net="49", amount=usd("50"), fee=usd("1"))
+    waiting = bank_queues()[1]
+    assert (waiting.name, waiting.count, waiting.why) == ("Stripe's balance to explain", 1, "charge")
+
+    page = finance.get(reverse("admin:invoicing_payout_change", args=[payout.pk])).content.decode()
+    assert "1 transaction of it is not explained" in page and "are on no bank statement yet" in page
+    where = reverse("admin:invoicing_stripetransaction_explain", args=[one.pk])
+    assert support.post(where, {"account": "6210", "reason": "x"}).status_code == 403
+    assert "are in no entry of ours" in finance.get(where).content.decode()
+    asked = {"account": "1900", "reason": "a shop of another system", "difference": "50.00"}
+    told = finance.post(where, asked, follow=True).content.decode()
+
+    assert "are explained, and booked" in told and "a shop of another system" in told and not bank_queues()[1].count
+    line = one_line(Entry("50.00", "T-po_1"))
+    on_line = finance.get(reverse("admin:invoicing_bankline_change", args=[line.pk])).content.decode()
+    assert "It is this payout" in on_line
+    accepted = {"share": f"payout|{payout.pk}|50.00", "left": "50.000", "reason": "it is"}
+    finance.post(reverse("admin:invoicing_bankline_accept", args=[line.pk]), accepted)
+    page = finance.get(reverse("admin:invoicing_payout_change", args=[payout.pk])).content.decode()
+    assert "It is on the bank statement" in page
+    between = finance.get(reverse("admin:invoicing_bank_reconciliation")).content.decode()
+    assert "Stripe&#x27;s transactions come to" in between or "Stripe's transactions come to" in between
+    for name in ("payout", "stripetransaction"):
+        for query in (
+            {},
+            {"state": "on_way"},
+            {"state": "unexplained"},
+            {"state": "back"},
+            {"q": "po_1"},
+            {"currency": "USD"},
+        ):
+            assert finance.get(reverse(f"admin:invoicing_{name}_changelist"), query, follow=True).status_code == 200
+    settle_constraints()
+    assert {one.message for one in verify()} == set()
