@@ -202,7 +202,7 @@ def _ingest_flow(*, at: datetime) -> Flow:
 
 def _billing_flow(*, at: datetime) -> Flow:
     link = reverse("admin:invoicing_billingrun_changelist")
-    run = BillingRun.objects.order_by("-id").first()
+    run = BillingRun.objects.filter(trial_of="").order_by("-id").first()
     if run is None:
         return Flow("billing", "unknown", "no run yet", link)
     failures = len(run.failures)
