@@ -143,7 +143,7 @@ def test_the_pages_cost_a_bounded_number_of_queries(
     for view, arguments, limit in (
         ("admin:invoicing_invoice_changelist", [], 14),
         ("admin:invoicing_customer_changelist", [], 10),
-        ("admin:invoicing_invoice_change", [issued.pk], 23),
+        ("admin:invoicing_invoice_change", [issued.pk], 24),
         ("admin:invoicing_journalentry_changelist", [], 12),
         ("admin:backoffice_changes", [], 24),
     ):
