@@ -45,6 +45,7 @@ from invoicing.payments.payout import Payout, StripeTransaction, TransactionExpl
 from invoicing.payments.rail import CallBucket
 from invoicing.payments.refund import Refund
 from invoicing.payments.reversal import PaymentReversal
+from invoicing.payments.withdrawal import Withdrawal
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.progressive.models import ProgressiveThreshold
 from invoicing.reports.models import AccountMapping
@@ -171,6 +172,7 @@ __all__ = [
     "VatIdCheck",
     "WhatIf",
     "WhatIfFigure",
+    "Withdrawal",
     "WriteOff",
 ]
 

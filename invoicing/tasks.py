@@ -16,7 +16,7 @@ from invoicing.evidence.chain import extend_chain
 from invoicing.meter_reports.compare import compare_sums
 from invoicing.meter_reports.plan import plan_reports
 from invoicing.meter_reports.send import send_report, sweep_reports
-from invoicing.payments import breaker, charging, intake, mirror, missed, probe, push, refunds
+from invoicing.payments import breaker, charging, intake, mirror, missed, probe, push, refunds, withdrawing
 from invoicing.payments.remote import RailClosed
 from invoicing.tax.vat_id_checks import check_vat_ids
 from invoicing.workflows import alert_staff, follow_stripe, propose_run
@@ -97,10 +97,9 @@ def after_an_outage(job: Callable[..., str]) -> Callable[..., str]:
     return waiting
 
 
-@after_an_outage
 def withdraw_invoice(intent_id: int) -> str:
     """Void at Stripe what was paid another way."""
-    return push.withdraw_invoice(intent_id=intent_id).status
+    return withdrawing.withdraw_invoice(intent_id=intent_id, at=now()).status
 
 
 def pay_refund(refund_id: int) -> str:
@@ -180,9 +179,9 @@ def look_at_disputes() -> str:
 
 
 @after_an_outage
-def mirror_object(object_kind: str, object_id: str) -> str:
+def mirror_object(object_kind: str, object_id: str, owner: str = "") -> str:
     """Store an object of Stripe's in dj-stripe's tables."""
-    mirror.mirror(object_kind=object_kind, object_id=object_id)
+    mirror.mirror(object_kind=object_kind, object_id=object_id, owner=owner)
     return "mirrored"
 
 
@@ -193,11 +192,12 @@ def sweep_payments() -> str:
         return "Stripe is not called for now"
     swept = (
         push.sweep_pushes(at=at),
+        withdrawing.sweep_withdrawals(at=at),
         intake.sweep_notices(at=at),
         refunds.sweep_refunds(at=at),
         charging.sweep_charges(at=at),
     )
-    return "{} pushes, {} notices, {} refunds, {} charges".format(*swept)
+    return "{} pushes, {} withdrawals, {} notices, {} refunds, {} charges".format(*swept)
 
 
 def report_usage() -> str:

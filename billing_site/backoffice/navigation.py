@@ -176,6 +176,9 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             Item("Stripe", "cell_tower", "invoicing_stripe_status", "invoicing.view_outage"),
             _list("Pushes to Stripe", "upload", "invoicing", "pushintent"),
+            _list("Further charges", "credit_card", "invoicing", "chargeattempt"),
+            _list("Refunds", "undo", "invoicing", "refund"),
+            _list("Withdrawals at Stripe", "block", "invoicing", "withdrawal"),
             _list("Stripe notices", "webhook", "invoicing", "stripenotice"),
             _list("Outages", "cloud_off", "invoicing", "outage"),
             _list("Repair cases", "build", "invoicing", "repaircase"),

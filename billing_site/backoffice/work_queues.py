@@ -21,6 +21,7 @@ from billing_site.backoffice.month_queue import month_queue
 from billing_site.backoffice.notice_queues import notice_queues
 from billing_site.backoffice.progressive_queues import progressive_queues
 from billing_site.backoffice.rerating_queue import rerating_queue
+from billing_site.backoffice.stripe_queue import stripe_queue
 from billing_site.backoffice.subscription_queue import subscription_queue
 from billing_site.backoffice.tax_queues import tax_queues
 from billing_site.backoffice.usage_problems import uncharged_usage
@@ -59,6 +60,7 @@ def work_queues(*, at: datetime, name: str, allowed: Callable[[str], bool]) -> l
         held_queue(),
         draft_queue(),
         *push_queues(),
+        stripe_queue(),
         failed_payments_queue(),
         *bank_queues(at=at),
         dispute_queue(),

@@ -77,6 +77,7 @@ ORDINARY = (
     "invoicing_subscriptionphase",
     "invoicing_topup",
     "invoicing_topuprule",
+    "invoicing_withdrawal",
     "metering_eventconflict",
     "metering_eventtree",
     "metering_keyhorizon",

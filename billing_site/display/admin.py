@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import Model, QuerySet
@@ -22,6 +23,8 @@ from billing_site.display.figures import NOTHING, moment
 from billing_site.kernel.errors import BillingError
 
 HISTORY_LENGTH = 200
+# The keys of all rows that were chosen for an action, in its confirmation.
+SELECTED_ROWS = "selected_rows"
 
 
 def moment_column(name: str, title: str) -> Callable[[Any], SafeString]:
@@ -112,6 +115,14 @@ class StaffAdmin(ModelAdmin):
             "is_popup": False,
             **context,
         }
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Run an action; a confirmed one on the rows that its confirmation showed."""
+        if rows := request.POST.get(SELECTED_ROWS, ""):
+            posted = request.POST.copy()
+            posted.setlist(ACTION_CHECKBOX_NAME, [key for key in rows.split(",") if key])
+            request.POST = posted  # type: ignore[assignment]
+        return super().response_action(request, queryset)
 
     def row_or_404(self, request: HttpRequest, object_id: str) -> Any:
         """Return the row that this user may see."""
@@ -302,11 +313,17 @@ def confirm_with_reason(
 
 
 def show_selected(request: HttpRequest, queryset: QuerySet[Any], *, action: str) -> list[tuple[str, str]]:
-    """Return the hidden fields that carry an action's selection through its confirmation."""
+    """Return the hidden fields that carry an action's selection through its confirmation: one for all rows, however many they are.
+
+    Django takes so many fields and no more (DATA_UPLOAD_MAX_NUMBER_FIELDS).
+    """
+    keys = [str(pk) for pk in queryset.order_by("pk").values_list("pk", flat=True)]
+    # Without one of Django's own fields it is no action to Django.
     return [
         ("action", action),
         ("confirmed", "1"),
-        *(("_selected_action", str(pk)) for pk in queryset.values_list("pk", flat=True)),
+        (ACTION_CHECKBOX_NAME, keys[0] if keys else ""),
+        (SELECTED_ROWS, ",".join(keys)),
     ]
 
 

@@ -106,6 +106,12 @@ def queue_state(*, at: datetime) -> QueueState:
     return QueueState(waiting["count"], int(oldest.total_seconds()), punctual and oldest <= LATE_AFTER)
 
 
+def oldest_waiting(*, at: datetime) -> datetime:
+    """Return since when the oldest job waits that a worker could take; the given moment where none waits."""
+    oldest: datetime | None = OrmQ.objects.filter(lock__lte=at).aggregate(oldest=Min("lock"))["oldest"]
+    return oldest or at
+
+
 def stands_still(*, at: datetime, since: datetime) -> bool:
     """Tell whether nothing was finished since a moment although jobs wait, or schedules are due, from before it.
 

@@ -36,11 +36,13 @@ from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.customers.portal_links import opened_link
 from invoicing.customers.queries import customer_by_key
 from invoicing.entities.operations import first_entity
+from invoicing.invoices.models import Invoice
 from invoicing.payments.breaker import outage_now
 from invoicing.payments.checkout import SESSION_ID
-from invoicing.payments.hosted_page import hosted_page
+from invoicing.payments.hosted_page import hosted_page, page_kept
+from invoicing.payments.hurry import somebody_waits
 from invoicing.payments.outage import Outage
-from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable
+from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable, RailClosed
 from invoicing.spend.models import SetBy
 from invoicing.spend.operations import retire_budget
 from invoicing.spend.queries import own_budget
@@ -200,14 +202,24 @@ def pay(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
             f"You object to a part of invoice {number}, and Stripe's page would ask for all of it: transfer the rest."
         )
     try:
-        hosted = hosted_page(invoice=owed)
-    except (GatewayUnavailable, GatewayRefused):
+        with somebody_waits():
+            hosted = hosted_page(invoice=owed)
+    except (GatewayUnavailable, GatewayRefused) as problem:
+        if kept := _page_instead(owed, problem):
+            return redirect(kept)
         return _page(request, "no_stripe.html", {"customer": customer, "invoice": owed, "here": "invoices"}, status=503)
     if hosted.is_paid:
         raise Conflict(f"Invoice {number} is paid: it takes a moment until this is told here.")
     if not hosted.url:
         raise Conflict(f"Invoice {number} cannot be paid by card. Its page says what to do.")
     return redirect(hosted.url)
+
+
+def _page_instead(owed: Invoice, problem: BillingError) -> str:
+    """Return where an invoice can be paid although Stripe did not answer us in time; "" where it is known to be out, or we were told not to use it."""
+    if isinstance(problem, RailClosed) or not isinstance(problem, GatewayUnavailable):
+        return ""
+    return page_kept(invoice=owed, at=clock.now())
 
 
 @require_safe
@@ -218,7 +230,8 @@ def card(request: HttpRequest, customer: Customer) -> HttpResponse:
     if session := request.GET.get("session", "")[:255]:
         before = customer.payment_method
         try:
-            follow_card(session=session, of_customer=customer.pk)
+            with somebody_waits():
+                follow_card(session=session, of_customer=customer.pk)
         except GatewayUnavailable:
             told = "It takes a moment until your card is shown here."
         except CardDeclined as declined:
@@ -239,9 +252,9 @@ def leave_card(request: HttpRequest, customer: Customer) -> HttpResponse:
     """Go on to Stripe's page on which a card is left; it changes nothing before the customer does."""
     page = f"{settings.PUBLIC_URL.rstrip('/')}{reverse('portal:card')}"
     try:
-        return redirect(
-            begin_to_leave_card(customer=customer, return_url=f"{page}?session={SESSION_ID}", cancel_url=page)
-        )
+        with somebody_waits():
+            left_at = begin_to_leave_card(customer=customer, return_url=f"{page}?session={SESSION_ID}", cancel_url=page)
+        return redirect(left_at)
     except (GatewayUnavailable, GatewayRefused):
         return _page(request, "no_stripe.html", {"customer": customer, "here": "card"}, status=503)
 

@@ -7,6 +7,9 @@ from django.db.models import F, Q
 from billing_site.sandbox.models import SandboxFault
 
 HTTP_500 = "http_500"
+HTTP_500_ON_WRITES = "http_500_on_writes"
+# As Stripe does where a request has failed in the middle: the key gets this answer again and again.
+KEPT_500 = "kept_500"
 RATE_LIMIT = "rate_limit"
 TIMEOUT_AFTER_EFFECT = "timeout_after_effect"
 DROP_WEBHOOKS = "drop_webhooks"
@@ -15,6 +18,8 @@ DELAY_WEBHOOKS = "delay_webhooks"
 REORDER_WEBHOOKS = "reorder_webhooks"
 KINDS = (
     HTTP_500,
+    HTTP_500_ON_WRITES,
+    KEPT_500,
     RATE_LIMIT,
     TIMEOUT_AFTER_EFFECT,
     DROP_WEBHOOKS,
@@ -60,6 +65,8 @@ def strikes(kind: str, among: Ordered) -> bool:
         return False
     if fault.percent and secrets.randbelow(100) < fault.percent:
         return True
+    if not fault.times_left:
+        return False
     return SandboxFault.objects.filter(kind=kind, times_left__gt=0).update(times_left=F("times_left") - 1) == 1
 
 

@@ -89,13 +89,16 @@ def _dispatch(request: Request, request_id: str) -> Answer:
     ordered = faults.ordered()
     if not limiter.takes(per_second=faults.level_of(faults.CALLS_PER_SECOND, ordered)):
         return _too_many("Request rate limit exceeded: more calls in a second than were ordered.")
-    if faults.strikes(faults.HTTP_500, ordered):
-        raise Refusal(500, type="api_error", message="A fault that was ordered: http_500.")
+    for kind in (faults.HTTP_500, *((faults.HTTP_500_ON_WRITES,) if request.method == "POST" else ())):
+        if faults.strikes(kind, ordered):
+            raise _broken(kind)
     if faults.strikes(faults.RATE_LIMIT, ordered):
         # By the hundred it is of one endpoint, as Stripe says it: others go on.
         about = {"Stripe-Rate-Limited-Reason": "endpoint-rate"} if ordered[faults.RATE_LIMIT].percent else {}
         return _too_many("A fault that was ordered: rate_limit.", **about)
-    given = _carry_out(request, tree, request_id)
+    has_key = request.method == "POST" and "idempotency-key" in request.headers
+    is_broken = has_key and faults.strikes(faults.KEPT_500, ordered)
+    given = _carry_out(request, tree, request_id, is_broken=is_broken)
     had_effect = request.method == "POST" and given.status < 400
     if had_effect and faults.strikes(faults.TIMEOUT_AFTER_EFFECT, ordered):
         return Answer(given.status, given.body, given.headers, lost=True)
@@ -113,12 +116,16 @@ def _log(request: Request, form: str) -> None:
         os.close(file)
 
 
+def _broken(kind: str) -> Refusal:
+    return Refusal(500, type="api_error", message=f"A fault that was ordered: {kind}.")
+
+
 def _too_many(message: str, **about: str) -> Answer:
     refusal = Refusal(429, type="invalid_request_error", code="rate_limit", message=message)
     return Answer(429, refusal.body, {"Retry-After": "1", **about})
 
 
-def _carry_out(request: Request, tree: dict[str, Any], request_id: str) -> Answer:
+def _carry_out(request: Request, tree: dict[str, Any], request_id: str, *, is_broken: bool) -> Answer:
     found = find_route(request.method, request.path)
     if found is None:
         message = f"Unrecognized request URL ({request.method}: {request.path[:200]}). The sandbox knows only a part."
@@ -133,8 +140,10 @@ def _carry_out(request: Request, tree: dict[str, Any], request_id: str) -> Answe
     call = Call(Params(tree), request.path, request_id, key, _base_url(request))
 
     def run() -> tuple[int, Any]:
+        if is_broken:
+            return 500, _broken(faults.KEPT_500).body
         try:
-            body = expanded(presented(route(call, *ids)), expand)
+            body = expanded(presented(route(call, *ids), base_url=call.base_url), expand)
             status = 200
         except Refusal as refusal:
             if not refusal.keeps_effects:

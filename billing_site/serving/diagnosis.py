@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from django_q.models import Failure
 
 from billing_site.database.privileges import missing_privileges, owns_nothing
 from billing_site.database.settings import EMBEDDED_ENGINE
-from billing_site.kernel.clock import now
+from billing_site.kernel.clock import now, server_moment
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.jobs import LATE_AFTER, queue_state
 from billing_site.serving.readiness import missing_migrations
@@ -253,9 +253,7 @@ def _evidence() -> Iterator[Finding]:
 
 def _clock() -> Iterator[Finding]:
     before = now()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        there: datetime = cursor.fetchone()[0]
+    there = server_moment()
     after = now()
     skew = max(before - there, there - after, timedelta(0))
     found = f"database and this machine differ by {skew.total_seconds():.1f} s"

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from datetime import date, datetime
 
-from django.db import connection, transaction
+from django.db import connection
 
-from billing_site.kernel.jobs import queue, queue_each
+from billing_site.kernel.jobs import queue
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.notice_life import NoticeState
 from dunning.notices.models import Notice, NoticeInvoice
 from invoicing.customers.models import Customer
-from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX
+from invoicing.payments.due import queue_due
+from invoicing.payments.patience import QUEUE_PATIENCE
 
 JOB = "dunning.tasks.send_notice"
 
@@ -47,15 +48,6 @@ def plan_notice(
     return notice
 
 
-@transaction.atomic
 def sweep_notices(*, at: datetime) -> int:
-    """Queue the notices whose next attempt is due: after a refusal, a killed worker, a lost job; returns how many."""
-    due = list(
-        Notice.objects.select_for_update(skip_locked=True)
-        .filter(state=NoticeState.PLANNED.value, next_attempt_at__lte=at)
-        .order_by("next_attempt_at", "id")
-        .values_list("id", flat=True)[:SWEEP_MAX]
-    )
-    queue_each(JOB, due)
-    Notice.objects.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
-    return len(due)
+    """Queue the notices whose next attempt is due; returns how many."""
+    return queue_due(waiting=Notice.objects.filter(state=NoticeState.PLANNED.value), job=JOB, at=at)

@@ -31,7 +31,11 @@ OUTAGES_SHOWN = 20
 LISTS = (
     ("pushintent", "status__exact=pending"),
     ("pushintent", "state=failed"),
-    ("creditnote", ""),
+    ("refund", "status__exact=pending"),
+    ("withdrawal", "status__exact=planned"),
+    ("refund", "status__exact=failed"),
+    ("chargeattempt", "status__exact=failed"),
+    ("withdrawal", "status__exact=failed"),
     ("stripenotice", "state=waiting"),
     ("stripenotice", "state=parked"),
 )

@@ -10,16 +10,16 @@ from typing import Any
 
 from django.db import transaction
 
-from billing_site.kernel.jobs import queue_each
 from billing_site.kernel.period import as_utc
 from invoicing.core.meter_reports import REPEATABLE, TAKEN, has_too_many_digits, value_text
 from invoicing.meter_reports.models import CaseCode, MeterReport, RepairCase, ReportKind, ReportStatus
 from invoicing.meter_reports.plan import JOB, plan_again
 from invoicing.payments import meters
 from invoicing.payments.breaker import outage_now
+from invoicing.payments.due import queue_due
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import StripeCustomer
-from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, next_attempt_after, with_jitter
+from invoicing.payments.patience import QUEUE_PATIENCE, next_attempt_after, with_jitter
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, NotNow
 
 logger = logging.getLogger(__name__)
@@ -89,20 +89,11 @@ def send_report(*, report_id: int, at: datetime) -> MeterReport:
     return report
 
 
-@transaction.atomic
 def sweep_reports(*, at: datetime) -> int:
-    """Queue the rows whose next attempt is due: after a failure, a killed worker, a lost job, an outage; returns how many."""
+    """Queue the rows whose next attempt is due; returns how many. None in an outage."""
     if outage_now() is not None:
         return 0
-    due = list(
-        MeterReport.objects.select_for_update(skip_locked=True)
-        .filter(status=ReportStatus.PLANNED, next_attempt_at__lte=at)
-        .order_by("next_attempt_at", "id")
-        .values_list("id", flat=True)[:SWEEP_MAX]
-    )
-    queue_each(JOB, due)
-    MeterReport.objects.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
-    return len(due)
+    return queue_due(waiting=MeterReport.objects.filter(status=ReportStatus.PLANNED), job=JOB, at=at)
 
 
 @transaction.atomic

@@ -109,16 +109,19 @@ def record_interruption(*, intent: PushIntent) -> None:
     )
 
 
-def record_decision(*, intent: PushIntent, at: datetime, actor: str, reason: str) -> None:
-    """Keep who sent it again, and why."""
-    PushAttempt.objects.create(
-        intent=intent,
-        number=intent.attempt_count,
-        began_at=at,
-        step=Step.BEGIN,
-        outcome=Outcome.SENT_AGAIN,
-        cause=reason,
-        actor=actor,
+def record_decisions(*, intents: Sequence[PushIntent], at: datetime, actor: str, reason: str) -> None:
+    """Keep who sent them again, and why."""
+    PushAttempt.objects.bulk_create(
+        PushAttempt(
+            intent=intent,
+            number=intent.attempt_count,
+            began_at=at,
+            step=Step.BEGIN,
+            outcome=Outcome.SENT_AGAIN,
+            cause=reason,
+            actor=actor,
+        )
+        for intent in intents
     )
 
 

@@ -1,12 +1,13 @@
 """Stop calling Stripe when it fails again and again, or when somebody says so, and begin again when it answers (S2-030, S2-031).
 
-All processes share what they saw: failures in a row stand in one row, an outage in another. While an outage lasts, every call
-raises RailClosed before anything is sent; only a probe goes out, one at a time, after gaps that grow. An answer to it ends the outage, and what has
-waited is queued in its order. What somebody stopped by hand stays stopped until somebody ends it.
+All processes share what they saw: failures in a row stand in a row of each streak, an outage in another. Calls that change something have a streak of
+their own, which no answer to a question ends: Stripe may fail in writing alone. While an outage lasts, every call
+raises RailClosed before anything is sent; only a probe goes out, one at a time, after gaps that grow: a question and a write. When both are answered the
+outage ends, and what has waited is queued in its order. What somebody stopped by hand stays stopped until somebody ends it.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -14,23 +15,31 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 
+from billing_site.kernel.clock import server_moment
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.jobs import queue, queue_later
 from invoicing.payments.charge_attempt import ChargeAttempt, ChargeStatus
 from invoicing.payments.models import PushIntent, PushStatus, StripeNotice
 from invoicing.payments.outage import FailureStreak, Outage
-from invoicing.payments.pace import apart, server_moment
+from invoicing.payments.pace import apart
 from invoicing.payments.refund import Refund, RefundStatus
 from invoicing.payments.remote import RailClosed
+from invoicing.payments.withdrawal import Withdrawal, WithdrawalStatus
 
 logger = logging.getLogger(__name__)
 
 STRIPE = "stripe"
+# The streaks: of all calls, and of those that change something.
+CALLS = "stripe"
+WRITES = "stripe writes"
+STREAKS = (CALLS, WRITES)
 BREAKER = "breaker"
 ALERT_JOB = "invoicing.tasks.alert_of_outage"
 PROBE_JOB = "invoicing.tasks.probe_stripe"
 SWEEP_JOB = "invoicing.tasks.sweep_payments"
 PROBE_GAPS = tuple(timedelta(seconds=seconds) for seconds in (15, 30, 60, 120, 300))
+# An outage that begins so soon after another is the same one for the gaps of its probes: they go on growing.
+RELAPSE = timedelta(minutes=15)
 # A job that meets an outage comes again after this; what is swept is swept when the outage is over.
 RETRY_SECONDS = 300
 CAUSE_MAX = 500
@@ -43,18 +52,18 @@ def outage_now() -> Outage | None:
     return Outage.objects.filter(name=STRIPE, closed_at=None).first()
 
 
-def refuse_while_closed() -> int:
-    """Return how many calls in a row have failed until now; raises RailClosed while an outage lasts, unless this is the probe."""
+def refuse_while_closed() -> Sequence[str]:
+    """Return the streaks of failures that last until now; raises RailClosed while an outage lasts, unless this is the probe."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT (SELECT length FROM invoicing_failurestreak WHERE name = %s),"
+            "SELECT ARRAY(SELECT name FROM invoicing_failurestreak WHERE name = ANY(%s) AND length > 0),"
             " (SELECT cause FROM invoicing_outage WHERE name = %s AND closed_at IS NULL)",
-            [STRIPE, STRIPE],
+            [list(STREAKS), STRIPE],
         )
-        length, cause = cursor.fetchone()
+        streaks, cause = cursor.fetchone()
     if cause is not None and not _is_probe.get():
         raise RailClosed(f"Stripe is not called for now: {cause}", retry_after_seconds=RETRY_SECONDS)
-    return length or 0
+    return list(streaks)
 
 
 @contextmanager
@@ -67,16 +76,17 @@ def probing() -> Iterator[None]:
         _is_probe.reset(token)
 
 
-def note_answer(*, streak: int) -> None:
-    """End a streak of failures, if there was one: Stripe has answered."""
-    if streak:
-        apart(_end_streak)
+def note_answer(*, streaks: Sequence[str], is_write: bool) -> None:
+    """End the streaks of failures that there were and that an answer ends: to a question it says nothing of writes."""
+    ended = [name for name in streaks if is_write or name != WRITES]
+    if ended:
+        apart(lambda: _end_streaks(ended))
 
 
-def note_failure(*, cause: str) -> None:
+def note_failure(*, cause: str, is_write: bool) -> None:
     """Count a call that Stripe could not answer; enough of them in a row, and soon enough, begin an outage."""
     if settings.STRIPE_OUTAGE_AFTER_FAILURES:
-        apart(lambda: _count_failure(cause))
+        apart(lambda: _count_failure(cause, STREAKS if is_write else (CALLS,)))
 
 
 @transaction.atomic
@@ -135,7 +145,7 @@ def claim_probe(*, at: datetime) -> Outage | None:
     if present is None or present.probe_at is None or present.probe_at > at:
         return None
     present.probe_count += 1
-    present.probe_at = at + PROBE_GAPS[min(present.probe_count, len(PROBE_GAPS) - 1)]
+    present.probe_at = at + _gap_after(present.probe_count)
     present.save(update_fields=["probe_count", "probe_at"])
     queue_later(PROBE_JOB, due_at=present.probe_at)
     return present
@@ -146,24 +156,27 @@ def note_probe(*, outage: Outage, error: str) -> None:
     Outage.objects.filter(pk=outage.pk, closed_at=None).update(last_probe_error=error[:CAUSE_MAX])
 
 
-def _count_failure(cause: str) -> None:
+def _count_failure(cause: str, names: Sequence[str]) -> None:
     at = server_moment()
     with transaction.atomic(durable=True):
-        FailureStreak.objects.bulk_create([FailureStreak(name=STRIPE, began_at=at)], ignore_conflicts=True)
-        streak = FailureStreak.objects.select_for_update().get(name=STRIPE)
-        window = timedelta(seconds=settings.STRIPE_OUTAGE_WINDOW_SECONDS)
-        if not streak.length or at - streak.began_at > window:
-            streak.length, streak.began_at = 0, at
-        streak.length += 1
-        streak.save(update_fields=["length", "began_at"])
-        if streak.length >= settings.STRIPE_OUTAGE_AFTER_FAILURES and _lock_outage() is None:
-            told = f"{streak.length} calls in a row failed, the last one so: {cause}"
-            _begin(at=at, actor=BREAKER, cause=told, is_by_hand=False)
+        rows = [FailureStreak(name=name, began_at=at) for name in names]
+        FailureStreak.objects.bulk_create(rows, ignore_conflicts=True)
+        for streak in FailureStreak.objects.select_for_update().filter(name__in=names).order_by("name"):
+            window = timedelta(seconds=settings.STRIPE_OUTAGE_WINDOW_SECONDS)
+            if not streak.length or at - streak.began_at > window:
+                streak.length, streak.began_at = 0, at
+            streak.length += 1
+            streak.save(update_fields=["length", "began_at"])
+            if streak.length >= settings.STRIPE_OUTAGE_AFTER_FAILURES and _lock_outage() is None:
+                kind = "calls that change something" if streak.name == WRITES else "calls"
+                told = f"{streak.length} {kind} in a row failed, the last one so: {cause}"
+                _begin(at=at, actor=BREAKER, cause=told, is_by_hand=False)
 
 
-def _end_streak() -> None:
+def _end_streaks(names: Sequence[str]) -> None:
     with transaction.atomic(durable=True):
-        FailureStreak.objects.filter(name=STRIPE, length__gt=0).update(length=0)
+        held = FailureStreak.objects.select_for_update().filter(name__in=names, length__gt=0).order_by("name")
+        FailureStreak.objects.filter(pk__in=[streak.pk for streak in held]).update(length=0)
 
 
 def _lock_outage() -> Outage | None:
@@ -172,13 +185,15 @@ def _lock_outage() -> Outage | None:
 
 def _begin(*, at: datetime, actor: str, cause: str, is_by_hand: bool) -> Outage:
     logger.error("Stripe is not called any more (%s): %s", actor, cause)
+    probes = 0 if is_by_hand else _probes_of_relapse(at=at)
     outage = Outage.objects.create(
         name=STRIPE,
         opened_at=at,
         opened_by=actor,
         cause=cause[:CAUSE_MAX],
         is_by_hand=is_by_hand,
-        probe_at=None if is_by_hand else at + PROBE_GAPS[0],
+        probe_count=probes,
+        probe_at=None if is_by_hand else at + _gap_after(probes),
     )
     queue(ALERT_JOB, outage.pk, False)
     if outage.probe_at is not None:
@@ -186,11 +201,21 @@ def _begin(*, at: datetime, actor: str, cause: str, is_by_hand: bool) -> Outage:
     return outage
 
 
+def _gap_after(probe_count: int) -> timedelta:
+    return PROBE_GAPS[min(probe_count, len(PROBE_GAPS) - 1)]
+
+
+def _probes_of_relapse(*, at: datetime) -> int:
+    """Return how many probes the outage before took, where it has only just ended by one: an answer to them was not worth much."""
+    before = Outage.objects.filter(name=STRIPE, closed_by=BREAKER, closed_at__gt=at - RELAPSE).order_by("-id").first()
+    return before.probe_count if before else 0
+
+
 def _end(outage: Outage, *, at: datetime, actor: str, reason: str, is_told: bool = True) -> None:
     logger.warning("Stripe is called again (%s): %s", actor, reason)
     outage.closed_at, outage.closed_by, outage.closed_reason = max(at, outage.opened_at), actor, reason
     outage.save(update_fields=["closed_at", "closed_by", "closed_reason"])
-    FailureStreak.objects.filter(name=STRIPE).update(length=0)
+    FailureStreak.objects.filter(name__in=STREAKS).update(length=0)
     if is_told:
         queue(ALERT_JOB, outage.pk, True)
 
@@ -202,5 +227,6 @@ def _wake(*, at: datetime) -> None:
         next_attempt_at=at
     )
     ChargeAttempt.objects.filter(status=ChargeStatus.PLANNED, next_attempt_at__gt=at).update(next_attempt_at=at)
+    Withdrawal.objects.filter(status=WithdrawalStatus.PLANNED, next_attempt_at__gt=at).update(next_attempt_at=at)
     StripeNotice.objects.filter(processed_at=None, parked_at=None, next_attempt_at__gt=at).update(next_attempt_at=at)
     queue(SWEEP_JOB)

@@ -17,6 +17,7 @@ class ChargeStatus(models.TextChoices):
     PAID = "paid", "Paid"
     REFUSED = "refused", "Refused"
     DROPPED = "dropped", "Dropped"
+    FAILED = "failed", "Failed: to be tried again"
 
 
 class ChargeAttempt(models.Model):
@@ -28,6 +29,12 @@ class ChargeAttempt(models.Model):
     status = models.CharField(max_length=20, choices=ChargeStatus, default=ChargeStatus.PLANNED)
     outcome = models.CharField(max_length=500, blank=True, default="")
     attempt_count = models.PositiveIntegerField(default=0)
+    failure_count = models.PositiveIntegerField(
+        default=0, help_text="How often in a row Stripe could not take it; waiting for a turn does not count."
+    )
+    key_round = models.PositiveIntegerField(
+        default=0, help_text="How often its idempotency key was made anew, because Stripe keeps a failure under it."
+    )
     next_attempt_at = models.DateTimeField(help_text="When the sweep queues it again if it is still planned.")
     planned_at = models.DateTimeField()
     done_at = models.DateTimeField(null=True, blank=True)

@@ -1,21 +1,24 @@
 """Charge an invoice that is open at Stripe once more: planned in a transaction, done by a job, each attempt with a key of its own."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 
+from billing_site.kernel.errors import NotFound
 from billing_site.kernel.jobs import queue, queue_each
 from invoicing.invoices.models import Invoice
 from invoicing.payments import gateway
 from invoicing.payments.breaker import outage_now
 from invoicing.payments.charge_attempt import ChargeAttempt, ChargeStatus
 from invoicing.payments.disputes import is_frozen
+from invoicing.payments.due import queue_due
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus
 from invoicing.payments.operations import record_failure
-from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, next_attempt_after
+from invoicing.payments.patience import QUEUE_PATIENCE, TRIED_AGAIN, next_attempt_after, verdict_on
 from invoicing.payments.push import refuse_unless_owed
 from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable
 from invoicing.payments.told import told_customer
@@ -69,7 +72,7 @@ def charge_again(
     with only_worker(f"push of intent {intent.pk}") as alone:
         if not alone:
             raise GatewayUnavailable("The invoice is being pushed at this moment.")
-        attempt.refresh_from_db(fields=["status", "attempt_count"])
+        attempt.refresh_from_db(fields=["status", "attempt_count", "failure_count", "key_round"])
         if attempt.status != ChargeStatus.PLANNED or outage_now() is not None:
             return attempt
         reason = against(attempt.invoice)
@@ -81,8 +84,7 @@ def charge_again(
         try:
             status, outcome = _charge(attempt, intent, at=at)
         except GatewayUnavailable as error:
-            logger.warning("charge %s has to wait: %s", attempt.reference, error)
-            _record(attempt, outcome=error.message[:500])
+            _put_off(attempt, error, at=at)
             return attempt
         except GatewayRefused as error:
             status, outcome = ChargeStatus.DROPPED, error.message
@@ -95,18 +97,44 @@ def is_being_charged(*, invoice_id: int) -> bool:
     return ChargeAttempt.objects.filter(invoice=invoice_id, status=ChargeStatus.PLANNED, attempt_count__gt=0).exists()
 
 
-@transaction.atomic
 def sweep_charges(*, at: datetime) -> int:
-    """Queue the attempts whose next try is due: after a failure, a killed worker, a lost job; returns how many."""
-    waiting = ChargeAttempt.objects.select_for_update(skip_locked=True).filter(status=ChargeStatus.PLANNED)
-    due = list(
-        waiting.filter(next_attempt_at__lte=at)
-        .order_by("next_attempt_at", "id")
-        .values_list("id", flat=True)[:SWEEP_MAX]
+    """Queue the attempts whose next try is due; returns how many."""
+    return queue_due(waiting=ChargeAttempt.objects.filter(status=ChargeStatus.PLANNED), job=JOB, at=at)
+
+
+@transaction.atomic
+def retry_charges(*, attempt_ids: Sequence[int], at: datetime, actor: str, reason: str) -> list[ChargeAttempt]:
+    """Queue attempts again that failed, and return them; raises NotFound where none of them did. The invoice is read again right before."""
+    assert actor and reason, "who tries it again, and why, is told beside it"
+    rows = ChargeAttempt.objects.select_for_update(of=("self",))
+    attempts = list(
+        rows.filter(pk__in=attempt_ids, status=ChargeStatus.FAILED).select_related("invoice").order_by("id")
     )
-    queue_each(JOB, due)
-    ChargeAttempt.objects.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
-    return len(due)
+    if not attempts:
+        raise NotFound("none of them has failed", field="charge")
+    for attempt in attempts:
+        attempt.status, attempt.done_at, attempt.failure_count = ChargeStatus.PLANNED, None, 0
+        attempt.next_attempt_at = at + QUEUE_PATIENCE
+        attempt.outcome = TRIED_AGAIN.format(actor, reason, attempt.outcome)[:500]
+        attempt.save(update_fields=["status", "done_at", "failure_count", "next_attempt_at", "outcome"])
+    queue_each(JOB, [attempt.pk for attempt in attempts])
+    return attempts
+
+
+def _put_off(attempt: ChargeAttempt, error: GatewayUnavailable, *, at: datetime) -> None:
+    """Let it come again when its time has come; what failed too often waits for people."""
+    logger.warning("charge %s has to wait: %s", attempt.reference, error)
+    verdict = verdict_on(error, failure_count=attempt.failure_count, at=at)
+    changes: dict[str, Any] = {
+        "failure_count": verdict.failure_count,
+        "key_round": attempt.key_round + error.is_kept,
+        "outcome": verdict.cause[:500],
+    }
+    if verdict.is_given_up:
+        changes |= {"status": ChargeStatus.FAILED, "done_at": at}
+    else:
+        changes["next_attempt_at"] = verdict.next_attempt_at
+    _record(attempt, **changes)
 
 
 def _charge(attempt: ChargeAttempt, intent: PushIntent, *, at: datetime) -> tuple[str, str]:
@@ -123,7 +151,7 @@ def _charge(attempt: ChargeAttempt, intent: PushIntent, *, at: datetime) -> tupl
     if not told_customer(intent, at=at).payment_method:
         return ChargeStatus.DROPPED, "there is no means of payment that could be charged"
     try:
-        gateway.pay_invoice(invoice=present.id, idempotency_key=f"{attempt.key}:pay")
+        gateway.pay_invoice(invoice=present.id, idempotency_key=f"{attempt.key}:{attempt.key_round}:pay")
     except CardDeclined as declined:
         code = declined.decline_code or declined.code
         reference = gateway.retrieve_invoice(present.id).payment_reference

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypedDict
@@ -15,6 +15,7 @@ from stripe.params.tax import CalculationCreateParamsLineItem
 
 from billing_site.kernel.errors import Malformed
 from invoicing.payments import pace
+from invoicing.payments.hurry import seconds_left
 from invoicing.payments.minor_units import NotRepresentable, stripe_minor_units
 from invoicing.payments.remote import (
     CardDeclined,
@@ -38,6 +39,8 @@ from invoicing.payments.sending import SERVER_FAULT, Answer, send
 
 # A caller's attempt is one job, which is itself repeated; more retries here would only hold a worker.
 NETWORK_RETRIES = 1
+# Stripe says by this header that it repeats the answer that it gave to this idempotency key before.
+REPLAYED_HEADER = "idempotent-replayed"
 # The deepest expansion that Stripe allows; it leads from an invoice to the charge that paid it.
 PAYMENT = "payments.data.payment.payment_intent"
 
@@ -148,12 +151,11 @@ def _line(line: NewLine) -> InvoiceAddLinesParamsLine:
     return told
 
 
-def finalize_invoice(*, invoice: str, expected_total: Money, idempotency_key: str) -> RemoteInvoice:
-    """Issue a draft; twice is harmless. Refuses (code total_differs) if the lines there do not sum to our total.
+def finalize_invoice(*, present: RemoteInvoice, expected_total: Money, idempotency_key: str) -> RemoteInvoice:
+    """Issue a draft, as Stripe showed it a moment ago; twice is harmless. Refuses (code total_differs) if its lines do not sum to our total.
 
     An invoice over zero is paid at once by being issued.
     """
-    present = retrieve_invoice(invoice)
     if present.total != expected_total:
         message = f"Stripe's lines sum to {present.total}, ours to {expected_total}; nothing was finalised."
         raise GatewayRefused(message, param="total", code="total_differs")
@@ -161,7 +163,7 @@ def finalize_invoice(*, invoice: str, expected_total: Money, idempotency_key: st
         return present
     with stripe_errors():
         finalized = client().v1.invoices.finalize_invoice(
-            invoice, {"auto_advance": False, "expand": [PAYMENT]}, {"idempotency_key": idempotency_key}
+            present.id, {"auto_advance": False, "expand": [PAYMENT]}, {"idempotency_key": idempotency_key}
         )
     return remote_invoice(finalized)
 
@@ -171,12 +173,15 @@ def pay_invoice(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
 
     One key is one attempt: the same key replays the same answer. An invoice that is paid already is returned as it is.
     """
-    present = retrieve_invoice(invoice)
-    if present.status in FINISHED:
+    try:
+        with stripe_errors():
+            paid = client().v1.invoices.pay(invoice, {"expand": [PAYMENT]}, {"idempotency_key": idempotency_key})
+        return remote_invoice(paid)
+    except GatewayRefused:
+        present = retrieve_invoice(invoice)
+        if present.status not in FINISHED:
+            raise
         return present
-    with stripe_errors():
-        paid = client().v1.invoices.pay(invoice, {"expand": [PAYMENT]}, {"idempotency_key": idempotency_key})
-    return remote_invoice(paid)
 
 
 def void_invoice(*, invoice: str, idempotency_key: str) -> RemoteInvoice:
@@ -201,14 +206,12 @@ def retrieve_invoice(invoice: str) -> RemoteInvoice:
         return remote_invoice(client().v1.invoices.retrieve(invoice, {"expand": [PAYMENT]}))
 
 
-def find_invoices_by_metadata(*, customer: str, key: str, value: str) -> list[RemoteInvoice]:
-    """Return the customer's invoices whose metadata say `key: value`, newest first: recovery after a lost answer."""
+def find_invoices_by_metadata(*, customer: str, key: str, value: str, made_since: datetime) -> list[RemoteInvoice]:
+    """Return the customer's invoices of a time whose metadata say `key: value`, newest first: recovery after a lost answer."""
+    since = int(made_since.timestamp())
     with stripe_errors():
-        found = [
-            known.id
-            for known in client().v1.invoices.list({"customer": customer, "limit": 100}).auto_paging_iter()
-            if member_of(known.metadata, key) == value
-        ]
+        known_since = client().v1.invoices.list({"customer": customer, "created": {"gte": since}, "limit": 100})
+        found = [known.id for known in known_since.auto_paging_iter() if member_of(known.metadata, key) == value]
     return [retrieve_invoice(invoice) for invoice in found]
 
 
@@ -292,12 +295,6 @@ def _source(payment: str) -> RefundSource:
     return {"payment_intent": payment} if payment.startswith("pi_") else {"charge": payment}
 
 
-def reach() -> None:
-    """Ask whose account our key is: a call that only finds out whether Stripe answers."""
-    with stripe_errors():
-        client().v1.accounts.retrieve_current()
-
-
 def retrieve_event(event: str) -> RemoteEvent:
     """Return one of the last thirty days' events by its id."""
     with stripe_errors():
@@ -314,19 +311,23 @@ def verified_event(*, payload: bytes, signature: str) -> RemoteEvent:
     if not secrets:
         raise SignatureInvalid("Webhooks cannot be verified: STRIPE_WEBHOOK_SECRET is not set.")
     try:
-        for secret in secrets:
-            try:
-                stripe.WebhookSignature.verify_header(payload, signature, secret, stripe.Webhook.DEFAULT_TOLERANCE)
-                break
-            except stripe.SignatureVerificationError:
-                if secret == secrets[-1]:
-                    raise
+        _verify_with_one_of(secrets, payload=payload, signature=signature)
         # The words as they were sent: the SDK's object has turned some of them into decimals.
         return remote_event(json.loads(payload))
     except stripe.SignatureVerificationError as error:
         raise SignatureInvalid(f"The webhook is not signed by Stripe for us: {error.user_message}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, OSError) as error:
         raise Malformed("The webhook's body is not a Stripe event.") from error
+
+
+def _verify_with_one_of(secrets: Sequence[str], *, payload: bytes, signature: str) -> None:
+    """Return where one of the secrets has signed; otherwise raises what the last one was refused for."""
+    *others, last = secrets
+    for secret in others:
+        with suppress(stripe.SignatureVerificationError):
+            stripe.WebhookSignature.verify_header(payload, signature, secret, stripe.Webhook.DEFAULT_TOLERANCE)
+            return
+    stripe.WebhookSignature.verify_header(payload, signature, last, stripe.Webhook.DEFAULT_TOLERANCE)
 
 
 def _customers_with(*, reference: str, email: str) -> list[str]:
@@ -355,26 +356,32 @@ def stripe_errors() -> Iterator[None]:
         retry_after = (error.headers or {}).get("retry-after", "")
         seconds = int(retry_after) if str(retry_after).isdecimal() else None
         is_busy = error.http_status == pace.TOO_MANY_REQUESTS
+        is_of_request = (error.http_status or 0) >= SERVER_FAULT
         raise (GatewayBusy if is_busy else GatewayUnavailable)(
             f"Stripe cannot answer now: {_message(error)}",
             retry_after_seconds=seconds,
-            is_of_request=(error.http_status or 0) >= SERVER_FAULT,
+            is_of_request=is_of_request,
+            is_kept=is_of_request and (error.headers or {}).get(REPLAYED_HEADER) == "true",
         ) from error
 
 
 def client() -> stripe.StripeClient:
-    """Return what talks to the Stripe that the settings name; its callers stand within `stripe_errors`."""
-    return _client_for(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_HOST, settings.STRIPE_TIMEOUT_SECONDS)
+    """Return what talks to the Stripe that the settings name, once and in seconds where a person waits; its callers stand within `stripe_errors`."""
+    left = seconds_left()
+    seconds, retries = (settings.STRIPE_TIMEOUT_SECONDS, NETWORK_RETRIES) if left is None else (left, 0)
+    return _client_for(settings.STRIPE_SECRET_KEY, settings.STRIPE_API_HOST, seconds, retries)
 
 
-@lru_cache(maxsize=8)
-def _client_for(secret_key: str, host: str, timeout_seconds: int) -> stripe.StripeClient:
+@lru_cache(maxsize=16)
+def _client_for(
+    secret_key: str, host: str, timeout_seconds: int, retries: int = NETWORK_RETRIES
+) -> stripe.StripeClient:
     live = secret_key.startswith(("sk_live_", "rk_live_"))
     assert not live or host == "https://api.stripe.com", "a live key must never reach a sandbox"
     return stripe.StripeClient(
         secret_key,
         base_addresses={"api": host},
-        max_network_retries=NETWORK_RETRIES,
+        max_network_retries=retries,
         http_client=PacedClient(timeout=timeout_seconds),
     )
 

@@ -1,8 +1,11 @@
 """Where a customer pays an invoice that was pushed: Stripe's own page of it, which also confirms a payment that the bank asks about (3-D Secure)."""
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from invoicing.invoices.models import Invoice
+from django.conf import settings
+
+from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments import gateway
 from invoicing.payments.models import PushIntent, PushStatus
 
@@ -15,7 +18,23 @@ class HostedPage:
     is_paid: bool
 
 
+# Stripe's address of a page works longer.
+KEPT = timedelta(days=25)
 NO_PAGE = HostedPage(url="", is_paid=False)
+
+
+def page_kept(*, invoice: Invoice, at: datetime) -> str:
+    """Return where an invoice could be paid when it was pushed, for whoever cannot be kept waiting until Stripe answers; "" where that is too long ago.
+
+    The page itself says what has become of the invoice since (docs.stripe.com/invoicing/hosted-invoice-page: its address works for 30 days at least).
+    """
+    if invoice.status != InvoiceStatus.ISSUED or invoice.amount_unpaid != invoice.total:
+        return ""
+    pushed = PushIntent.objects.filter(invoice=invoice, status=PushStatus.PUSHED, pushed_at__gt=at - KEPT)
+    url = pushed.values_list("hosted_url", flat=True).first() or ""
+    # The sandbox may have begun anew elsewhere since.
+    is_elsewhere = settings.STRIPE_IS_SANDBOX and not url.startswith(settings.STRIPE_API_HOST)
+    return "" if is_elsewhere else url
 
 
 def hosted_page(*, invoice: Invoice) -> HostedPage:

@@ -4,18 +4,21 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db import transaction
+from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
 from billing_site.kernel.errors import Conflict, Malformed, NotFound
 from billing_site.kernel.jobs import queue, queue_each
 from invoicing.payments import gateway
+from invoicing.payments.due import queue_due
 from invoicing.payments.models import StripeNotice
-from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX
+from invoicing.payments.patience import QUEUE_PATIENCE
 
 logger = logging.getLogger(__name__)
 
 JOB = "invoicing.tasks.follow_notice"
+# The news that an invoice was paid.
+PAID_EVENTS = ("invoice.paid", "invoice.payment_succeeded")
 # Stripe's ids and types are far shorter; the columns are as long as this.
 NAME_LENGTH_MAX = 100
 # Stripe waits for the answer: one statement keeps a notice and says whether it came before.
@@ -44,19 +47,30 @@ def receive_notice(*, payload: bytes, signature: str, at: datetime) -> StripeNot
     return notice
 
 
-@transaction.atomic
-def sweep_notices(*, at: datetime) -> int:
-    """Queue the notices whose next attempt is due: after a failure, a killed worker, a lost job; returns how many."""
-    due = list(
-        StripeNotice.objects.select_for_update(skip_locked=True)
-        .filter(processed_at__isnull=True, parked_at__isnull=True, next_attempt_at__lte=at)
-        .order_by("next_attempt_at", "id")
-        .values_list("id", flat=True)[:SWEEP_MAX]
+def find_payment(*, invoice: str, at: datetime) -> None:
+    """Follow an invoice that was found paid at Stripe as if its news came now, unless it came already; in the caller's transaction."""
+    assert connection.in_atomic_block, "what was found commits with whoever looked"
+    if StripeNotice.objects.filter(object_id=invoice, event_type__in=PAID_EVENTS).exists():
+        return
+    subject = {"object": "invoice", "id": invoice}
+    notice, created = StripeNotice.objects.get_or_create(
+        event_id=f"found:{invoice}",
+        defaults={
+            "event_type": PAID_EVENTS[0],
+            "object_id": invoice,
+            "body": {"object": "event", "created": int(at.timestamp()), "data": {"object": subject}},
+            "received_at": at,
+            "next_attempt_at": at + QUEUE_PATIENCE,
+        },
     )
-    for notice_id in due:
-        queue(JOB, notice_id)
-    StripeNotice.objects.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
-    return len(due)
+    if created:
+        queue(JOB, notice.pk)
+
+
+def sweep_notices(*, at: datetime) -> int:
+    """Queue the notices whose next attempt is due; returns how many."""
+    waiting = StripeNotice.objects.filter(processed_at__isnull=True, parked_at__isnull=True)
+    return queue_due(waiting=waiting, job=JOB, at=at)
 
 
 @transaction.atomic

@@ -31,19 +31,18 @@ MODELS = {
 SHARED = "account"
 
 
-def mirror(*, object_kind: str, object_id: str) -> None:
+def mirror(*, object_kind: str, object_id: str, owner: str = "") -> None:
     """Fetch an object's present state and store it, with what it refers to, in dj-stripe's tables.
 
-    `object_kind` is Stripe's word ("invoice", "customer", "payment_intent", ...). Safe under several
-    workers, twice is harmless. Raises GatewayUnavailable, GatewayRefused (there is no such object).
+    `object_kind` is Stripe's word ("invoice", "customer", "payment_intent", ...), `owner` the customer to whom it belongs, where that is
+    known. Safe under several workers, twice is harmless. Raises GatewayUnavailable, GatewayRefused (there is no such object).
     Call it outside of a transaction: it talks to Stripe.
     """
     model = MODELS[object_kind]
     pace_other_callers()
     with stripe_errors():
         _ensure_account()
-        owner = _owner_of(model, object_id)
-        with _only_one(owner):
+        with _only_one(owner or _owner_of(model, object_id)):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     _store_present_state(model, object_id)

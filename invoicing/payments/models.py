@@ -61,8 +61,16 @@ class PushIntent(models.Model):
     retry_count = models.PositiveIntegerField(
         default=0, help_text="How often people sent it again after a refusal; part of every idempotency key."
     )
+    told = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="With which round of idempotency keys Stripe is told of it, since when, and what that must say each time.",
+    )
     last_error = models.TextField(blank=True)
     next_attempt_at = models.DateTimeField(help_text="When the sweep queues it again if it is still pending.")
+    hosted_url = models.CharField(
+        "Stripe's page", max_length=1000, blank=True, default="", help_text="Where it could be paid when it was pushed."
+    )
     created_at = models.DateTimeField(db_default=Now())
     pushed_at = models.DateTimeField(null=True, blank=True)
 

@@ -19,6 +19,8 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import connection, transaction
 
+from billing_site.kernel.clock import server_moment
+from invoicing.payments.hurry import seconds_left
 from invoicing.payments.rail import CallBucket
 from invoicing.payments.remote import GatewayBusy
 
@@ -45,6 +47,7 @@ REASON_HEADER = "stripe-rate-limited-reason"
 ID_PREFIXES = frozenset(
     {
         "acct",
+        "card",
         "ch",
         "cs",
         "cus",
@@ -62,6 +65,7 @@ ID_PREFIXES = frozenset(
         "py",
         "re",
         "seti",
+        "src",
         "txn",
     }
 )
@@ -92,7 +96,8 @@ def wait_for_turn(*, endpoint: str) -> None:
     waited = NOTHING
     while wait := apart(lambda: _taken(endpoint)):
         waited += wait
-        if waited > PATIENCE:
+        left = seconds_left()
+        if waited > PATIENCE or (left is not None and wait.total_seconds() >= left):
             raise GatewayBusy(
                 "Stripe takes no more calls in a second than we make already; this one waits for its turn.",
                 retry_after_seconds=math.ceil(wait.total_seconds()),
@@ -181,11 +186,3 @@ def apart(work: Callable[[], Turn]) -> Turn:
 
     with ThreadPoolExecutor(1) as other:
         return other.submit(copy_context().run, work_and_hang_up).result()
-
-
-def server_moment() -> datetime:
-    """Return PostgreSQL's present moment: the clock that all processes share."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        moment: datetime = cursor.fetchone()[0]
-    return moment

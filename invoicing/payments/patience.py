@@ -1,7 +1,10 @@
 """How long to wait before trying again: seconds at first, then gaps that grow, then people (S2-011, S3-027, S3-030)."""
 
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from invoicing.payments.remote import GatewayUnavailable, NotNow
 
 # Most trouble is over in seconds: the job comes again by itself.
 QUICK = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 4, 8, 16))
@@ -18,6 +21,8 @@ GAPS = QUICK + PARKED
 JITTER_PERCENT = 25
 # A queued job may wait this long for a worker before the sweep queues it once more.
 QUEUE_PATIENCE = timedelta(minutes=2)
+GIVEN_UP = "Given up after {} failures in a row; somebody has to look and send it again. The last one: {}"
+TRIED_AGAIN = "Tried again by {}: {}. Before that: {}"
 # So many rows a sweep; what is left over has its turn a minute later.
 SWEEP_MAX = 500
 
@@ -42,3 +47,26 @@ def is_given_up(*, attempt_count: int) -> bool:
 def is_quick(*, at: datetime, next_at: datetime) -> bool:
     """Say whether a gap is so short that the job waits in the queue; of a longer one the sweep, which comes once a minute, takes care."""
     return next_at - at < PARKED[0]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What follows from an attempt that Stripe could not answer: how many have failed in a row by now, why, and when it comes again."""
+
+    failure_count: int
+    next_attempt_at: datetime
+    is_given_up: bool
+    cause: str
+
+
+def verdict_on(error: GatewayUnavailable, *, failure_count: int, at: datetime) -> Verdict:
+    """Say what follows for what had failed so often before; where it only was not the time, nothing has failed."""
+    asked = error.retry_after_seconds
+    if isinstance(error, NotNow):
+        return Verdict(failure_count, at + with_jitter(timedelta(seconds=asked or 1)), False, error.message)
+    failures = failure_count + 1
+    if is_given_up(attempt_count=failures):
+        return Verdict(failures, at, True, GIVEN_UP.format(failures, error.message))
+    return Verdict(
+        failures, next_attempt_after(attempt_count=failures, at=at, asked_seconds=asked), False, error.message
+    )

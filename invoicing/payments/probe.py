@@ -1,9 +1,14 @@
-"""Find out whether Stripe answers again, by one call that changes nothing."""
+"""Find out whether Stripe answers again, by a question and a write that changes nothing: it may fail in one of them alone."""
 
 from datetime import datetime
 
-from invoicing.payments import breaker, gateway
+from invoicing.payments import breaker
+from invoicing.payments.gateway import client, stripe_errors
+from invoicing.payments.models import StripeCustomer
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable
+
+# Where nobody is known at Stripe yet: that there is no such customer is an answer, too.
+NOBODY = "cus_probe"
 
 
 def probe_stripe(*, at: datetime) -> str:
@@ -13,7 +18,7 @@ def probe_stripe(*, at: datetime) -> str:
         return "nothing to probe"
     try:
         with breaker.probing():
-            gateway.reach()
+            reach()
     except GatewayUnavailable as error:
         breaker.note_probe(outage=outage, error=error.message)
         return f"still out: {error.message}"
@@ -23,3 +28,12 @@ def probe_stripe(*, at: datetime) -> str:
     if not breaker.close_probed(outage=outage, at=at, reason="Stripe has answered a probe."):
         return "Stripe answers again, and somebody has decided otherwise meanwhile"
     return "Stripe answers again"
+
+
+def reach() -> None:
+    """Ask whose account our key is, and write to a customer what stands there already; raises GatewayUnavailable, GatewayRefused."""
+    known = StripeCustomer.objects.select_related("customer").order_by("-id").first()
+    stripe_id, reference = (known.stripe_id, known.customer.key) if known else (NOBODY, NOBODY)
+    with stripe_errors():
+        client().v1.accounts.retrieve_current()
+        client().v1.customers.update(stripe_id, {"metadata": {"reference": reference}})

@@ -1,10 +1,9 @@
 """Push issued invoices to Stripe: from an intent row, one worker at a time, exactly once however often it is tried.
 
 Three things keep an invoice from being there twice. The intent's key is in the idempotency key of every
-call, so a call that is repeated gets its first answer. Whatever was begun before is looked up before it
-is created: the customer and the invoice by metadata (Stripe forgets idempotency keys after a day), the
-lines by the draft's total, because they are added all at once. And our number is on the invoice, which
-Stripe accepts only once.
+call, so a call that is repeated gets its first answer (`rounds`). Where that key is of no use any more, what was
+begun before is looked up before it is created: the customer and the invoice by metadata, the lines by the draft's
+total, because they are added all at once. And our number is on the invoice, which Stripe accepts only once.
 
 Two workers never push one invoice at the same moment (S3-035): a worker holds a session advisory lock of
 PostgreSQL, which needs no open transaction during the calls and goes with the worker when it is killed.
@@ -19,6 +18,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Case, F, TextField, Value, When
+from django.db.models.functions import Concat
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, NotFound
@@ -26,24 +27,25 @@ from billing_site.kernel.jobs import queue, queue_each, queue_later
 from invoicing.core.invoice_life import stage_words
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
-from invoicing.payments import gateway
+from invoicing.payments import gateway, rounds
 from invoicing.payments.attempts import (
     Outcome,
     Step,
     record_attempt,
-    record_decision,
+    record_decisions,
     record_interruption,
 )
 from invoicing.payments.breaker import outage_now
 from invoicing.payments.calls import CallLog, logged_calls
 from invoicing.payments.disputes import is_frozen
+from invoicing.payments.due import queue_due
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import FAILED_STATUSES, PushIntent, PushStatus, StripeCustomer
 from invoicing.payments.operations import record_failure
 from invoicing.payments.pace import urgently
 from invoicing.payments.patience import (
+    GIVEN_UP,
     QUEUE_PATIENCE,
-    SWEEP_MAX,
     is_given_up,
     is_quick,
     next_attempt_after,
@@ -56,19 +58,19 @@ from invoicing.payments.remote import (
     NotNow,
     RemoteInvoice,
 )
-from invoicing.payments.told import due_at_stripe, new_lines, told_customer
+from invoicing.payments.told import new_lines, told_customer
 
 logger = logging.getLogger(__name__)
 
 JOB = "invoicing.tasks.push_invoice"
-WITHDRAWAL_JOB = "invoicing.tasks.withdraw_invoice"
 # The metadata by which an invoice at Stripe is known to be ours, and which one.
 INTENT_METADATA = "push_intent"
+# By so much Stripe's clock may differ from ours where we look for what was made since.
+CLOCKS_APART = timedelta(hours=1)
 # Whose payment is disputed is not charged by itself (S0-047); that it is over is heard of at once, `wake_pushes`.
 FROZEN = "A payment of this customer is disputed: its card is not charged until that is decided, or somebody lifts it."
 FROZEN_SECONDS = 6 * 3600
 UNFORESEEN = "Something went wrong that nobody foresaw; the log has it, and it is not tried again by itself: {}"
-GIVEN_UP = "Given up after {} failures in a row; somebody has to look and send it again. The last one: {}"
 # What people can do about the refusals that they will meet, by Stripe's error code.
 HINTS = {
     "amount_not_representable": "Stripe cannot charge this amount; settle the invoice by bank transfer.",
@@ -146,6 +148,8 @@ def _attempt(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
         intent.refresh_from_db(fields=["failure_count"])
         failures = intent.failure_count + 1
         changes = {"last_error": error.message, "failure_count": failures}
+        if error.is_kept:
+            changes["told"] = rounds.spent(intent)
         outcome = Outcome.FAILED
         if is_given_up(attempt_count=failures):
             outcome = Outcome.GIVEN_UP
@@ -169,6 +173,7 @@ def _attempt(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
     else:
         log.step = Step.DONE
         changes = {"status": PushStatus.PUSHED, "pushed_at": at, "last_error": "", "failure_count": 0}
+        changes["hosted_url"] = intent.hosted_url
         _end(intent, log, at=at, duration=ended(), outcome=Outcome.PUSHED, cause="", **changes)
 
 
@@ -208,7 +213,7 @@ def retry_push(*, intent_id: int, at: datetime, actor: str, reason: str) -> Push
     if intent.status == PushStatus.REFUSED:
         # The keys of the round before would get the same refusal again. The id stays: what is open there is found, and withdrawn, by it.
         intent.retry_count += 1
-    record_decision(intent=intent, at=at, actor=actor, reason=reason)
+    record_decisions(intents=[intent], at=at, actor=actor, reason=reason)
     intent.status, intent.failure_count = PushStatus.PENDING, 0
     intent.next_attempt_at = at + QUEUE_PATIENCE
     intent.last_error = f"Sent again by {actor}: {reason}. Before that: {intent.last_error}"
@@ -219,59 +224,37 @@ def retry_push(*, intent_id: int, at: datetime, actor: str, reason: str) -> Push
 
 @transaction.atomic
 def retry_pushes(*, intent_ids: Sequence[int], at: datetime, actor: str, reason: str) -> list[PushIntent]:
-    """Queue many again, the urgent ones first; who was sent again meanwhile is left as it is."""
-    waiting = PushIntent.objects.select_for_update().filter(pk__in=intent_ids, status__in=FAILED_STATUSES)
-    keys = list(waiting.order_by("-is_urgent", "id").values_list("id", flat=True))
-    return [retry_push(intent_id=key, at=at, actor=actor, reason=reason) for key in keys]
+    """Queue many again, the urgent ones first, and return them as they were; who was sent again meanwhile is left as it is.
 
-
-@transaction.atomic
-def sweep_pushes(*, at: datetime) -> int:
-    """Queue the pushes whose next attempt is due: after a failure, a killed worker, a lost job; returns how many."""
-    due = list(
-        PushIntent.objects.select_for_update(skip_locked=True)
-        .filter(status=PushStatus.PENDING, next_attempt_at__lte=at)
-        .order_by("-is_urgent", "next_attempt_at", "id")
-        .values_list("id", flat=True)[:SWEEP_MAX]
-    )
-    queue_each(JOB, due)
-    PushIntent.objects.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
-    return len(due)
-
-
-def plan_withdrawal(*, invoice_id: int) -> None:
-    """Queue that Stripe hears what became of an invoice that was paid another way, is void (open there, it could be paid again: S1-036) or written off."""
-    assert connection.in_atomic_block, "the job commits with what happened to the invoice, or not at all"
-    for intent in PushIntent.objects.filter(invoice_id=invoice_id, stripe_invoice_id__isnull=False):
-        queue(WITHDRAWAL_JOB, intent.pk)
-
-
-def withdraw_invoice(*, intent_id: int) -> RemoteInvoice:
-    """Void an invoice at Stripe that is paid or void here, and mark one uncollectible that is written off; a draft, or what is closed there, is left as it is.
-
-    Stripe would collect the whole total: what is written off and paid in part otherwise is void there.
-
-    Raises GatewayUnavailable, also while a worker is pushing it: the job has to come again.
+    The number of queries does not grow with them.
     """
-    with only_worker(f"push of intent {intent_id}") as alone:
-        if not alone:
-            raise GatewayUnavailable("The invoice is being pushed at this moment.")
-        intent = PushIntent.objects.select_related("invoice").get(pk=intent_id)
-        assert intent.stripe_invoice_id, "there is nothing at Stripe to withdraw"
-        present = gateway.retrieve_invoice(intent.stripe_invoice_id)
-        # What is expected again since the job was queued stays as it is there.
-        if present.status not in ("open", "uncollectible") or intent.invoice.status == InvoiceStatus.ISSUED:
-            return present
-        if intent.invoice.status == InvoiceStatus.WRITTEN_OFF and intent.invoice.amount_unpaid == intent.invoice.total:
-            if present.status == "uncollectible":
-                return present
-            return gateway.mark_uncollectible(invoice=present.id, idempotency_key=_key(intent, "uncollectible"))
-        return gateway.void_invoice(invoice=present.id, idempotency_key=_key(intent, "void"))
+    assert actor and reason, "who sends them again, and why, is told beside them"
+    failed = PushIntent.objects.select_for_update(of=("self",)).filter(pk__in=intent_ids, status__in=FAILED_STATUSES)
+    waiting = list(failed.select_related("invoice").order_by("-is_urgent", "id"))
+    record_decisions(intents=waiting, at=at, actor=actor, reason=reason)
+    keys = [intent.pk for intent in waiting]
+    told = Value(f"Sent again by {actor}: {reason}. Before that: ", output_field=TextField())
+    PushIntent.objects.filter(pk__in=keys).update(
+        # Of a refused one, as `retry_push` says.
+        retry_count=F("retry_count") + Case(When(status=PushStatus.REFUSED, then=1), default=0),
+        status=PushStatus.PENDING,
+        failure_count=0,
+        next_attempt_at=at + QUEUE_PATIENCE,
+        last_error=Concat(told, F("last_error")),
+    )
+    queue_each(JOB, keys)
+    return waiting
+
+
+def sweep_pushes(*, at: datetime) -> int:
+    """Queue the pushes whose next attempt is due, the urgent ones first; returns how many."""
+    pending = PushIntent.objects.filter(status=PushStatus.PENDING)
+    return queue_due(waiting=pending, job=JOB, at=at, first=("-is_urgent",))
 
 
 def _push(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
     log.step = Step.CUSTOMER
-    customer = told_customer(intent, at=at)
+    customer = told_customer(intent, at=at, key_round=rounds.round_of(intent))
     log.step = Step.INVOICE
     remote = _begun_invoice(intent, customer, at=at)
     if remote.status == "draft":
@@ -279,17 +262,18 @@ def _push(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
         if remote.total == Money(0, remote.currency):
             log.step = Step.LINES
             lines = new_lines(intent.invoice)
-            gateway.add_invoice_lines(invoice=remote.id, lines=lines, idempotency_key=_key(intent, "lines"))
+            remote = gateway.add_invoice_lines(invoice=remote.id, lines=lines, idempotency_key=_key(intent, "lines"))
         log.step = Step.FINALIZE
         # The gateway compares totals and currency first, and finalises nothing that differs (see peers.md 25).
         remote = gateway.finalize_invoice(
-            invoice=remote.id, expected_total=intent.invoice.total, idempotency_key=_key(intent, "finalize")
+            present=remote, expected_total=intent.invoice.total, idempotency_key=_key(intent, "finalize")
         )
     if remote.status not in ("open", "paid"):
         raise GatewayRefused(f"The invoice is {remote.status} at Stripe ({remote.id}).")
     if remote.total != intent.invoice.total:
         message = f"Stripe's invoice says {remote.total}, ours {intent.invoice.total}; nothing was charged."
         raise GatewayRefused(message, param="total", code="total_differs")
+    intent.hosted_url = remote.hosted_url[:1000]
     log.step = Step.PAY
     if remote.status == "open" and customer.payment_method:
         if is_frozen(customer_id=intent.invoice.customer_id):
@@ -310,7 +294,13 @@ def refuse_unless_owed(invoice_id: int) -> None:
 
 
 def _begun_invoice(intent: PushIntent, customer: StripeCustomer, *, at: datetime) -> RemoteInvoice:
-    """Return the invoice at Stripe as an earlier attempt left it, or a new draft."""
+    """Return the invoice at Stripe as an earlier attempt left it, or a new draft.
+
+    Within a round the same call again brings back what was made; where that is over it is looked up.
+    """
+    goes_on = rounds.goes_on(intent, at=at)
+    if not goes_on:
+        _record(intent, told=rounds.new_round(intent, customer=customer, at=at))
     if intent.stripe_invoice_id:
         try:
             return gateway.retrieve_invoice(intent.stripe_invoice_id)
@@ -318,26 +308,31 @@ def _begun_invoice(intent: PushIntent, customer: StripeCustomer, *, at: datetime
             # A draft that was deleted there is begun anew once somebody has sent it again: the keys of this round would bring the old one back.
             if error.code != "resource_missing" or not intent.retry_count:
                 raise
-    begun: list[RemoteInvoice] = []
-    if intent.attempt_count > 1:
-        begun = gateway.find_invoices_by_metadata(
-            customer=customer.stripe_id, key=INTENT_METADATA, value=str(intent.key)
-        )
-    remote = begun[0] if begun else _new_invoice(intent, customer, at=at)
+    begun = [] if goes_on or intent.attempt_count == 1 else _found(intent, customer)
+    remote = begun[0] if begun else _new_invoice(intent)
     _record(intent, stripe_invoice_id=remote.id)
     return remote
 
 
-def _new_invoice(intent: PushIntent, customer: StripeCustomer, *, at: datetime) -> RemoteInvoice:
+def _found(intent: PushIntent, customer: StripeCustomer) -> list[RemoteInvoice]:
+    return gateway.find_invoices_by_metadata(
+        customer=customer.stripe_id,
+        key=INTENT_METADATA,
+        value=str(intent.key),
+        made_since=intent.created_at - CLOCKS_APART,
+    )
+
+
+def _new_invoice(intent: PushIntent) -> RemoteInvoice:
     invoice = intent.invoice
     assert invoice.number, "an issued invoice has a number"
     refuse_unless_owed(invoice.pk)
     return gateway.create_invoice(
-        customer=customer.stripe_id,
+        customer=intent.told["customer"],
         currency=invoice.currency,
         number=invoice.number,
         metadata={INTENT_METADATA: str(intent.key), "customer": invoice.customer.key},
-        due_at=None if customer.payment_method else due_at_stripe(invoice, at=at),
+        due_at=rounds.due_at_of(intent.told),
         idempotency_key=_key(intent, "invoice"),
     )
 
@@ -359,7 +354,7 @@ def _collect(intent: PushIntent, remote: RemoteInvoice, *, at: datetime) -> None
 
 
 def _key(intent: PushIntent, step: str) -> str:
-    return f"{intent.key}:{intent.retry_count}:{step}"
+    return rounds.key_of(intent, step=step)
 
 
 def _in_words(error: GatewayRefused) -> str:

@@ -88,7 +88,7 @@ def failures_of(*, customer: Customer) -> QuerySet[PaymentFailure]:
 
 def refunds_to_transfer() -> QuerySet[Refund]:
     """Return the refunds that wait for a person, oldest first: by hand from the start, or refused by Stripe."""
-    unpaid = Refund.objects.exclude(status=RefundStatus.PAID)
+    unpaid = Refund.objects.exclude(status__in=(RefundStatus.PAID, RefundStatus.FAILED))
     by_people = unpaid.exclude(status=RefundStatus.PENDING, channel=SettlementChannel.STRIPE)
     return by_people.select_related("note__customer").order_by("planned_at", "id")
 

@@ -21,6 +21,7 @@ class RefundStatus(models.TextChoices):
     PENDING = "pending", "To be paid"
     PAID = "paid", "Paid"
     REFUSED = "refused", "Refused by Stripe: to be paid by hand"
+    FAILED = "failed", "Failed: to be tried again"
 
 
 class Refund(models.Model):
@@ -43,6 +44,12 @@ class Refund(models.Model):
     stripe_refund_id = models.CharField(max_length=100, null=True, blank=True, unique=True)
     reference = models.CharField(max_length=190, blank=True, help_text="Of the transfer, or Stripe's.")
     attempt_count = models.PositiveIntegerField(default=0)
+    failure_count = models.PositiveIntegerField(
+        default=0, help_text="How often in a row Stripe could not take it; waiting for a turn does not count."
+    )
+    key_round = models.PositiveIntegerField(
+        default=0, help_text="How often its idempotency key was made anew, because Stripe keeps a failure under it."
+    )
     last_error = models.TextField(blank=True)
     next_attempt_at = models.DateTimeField(help_text="When the sweep queues it again if it is still pending.")
     planned_at = models.DateTimeField()

@@ -1,7 +1,8 @@
 """Pay back what credit notes promised: planned over the payments that came through Stripe, the rest by hand; sent to Stripe once however often it is tried."""
 
 import logging
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection, transaction
@@ -9,7 +10,7 @@ from django.db.models import OuterRef, Subquery, Sum
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, NotFound
-from billing_site.kernel.jobs import queue, queue_later
+from billing_site.kernel.jobs import queue, queue_each, queue_later
 from billing_site.kernel.money import round_money
 from invoicing.core.dispute_life import HELD_BACK
 from invoicing.credit_notes.models import CreditNote
@@ -17,11 +18,12 @@ from invoicing.customers.models import SettlementChannel
 from invoicing.payments import gateway
 from invoicing.payments.breaker import outage_now
 from invoicing.payments.dispute import Dispute
+from invoicing.payments.due import queue_due
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import Payment
-from invoicing.payments.patience import QUEUE_PATIENCE, SWEEP_MAX, is_quick, next_attempt_after, with_jitter
+from invoicing.payments.patience import QUEUE_PATIENCE, TRIED_AGAIN, is_quick, next_attempt_after, verdict_on
 from invoicing.payments.refund import Refund, RefundStatus
-from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, NotNow, RemoteRefund
+from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RemoteRefund
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ def refundable_payments(*, invoice_id: int, currency: str) -> list[tuple[Payment
 def attempt_refund(*, refund_id: int, at: datetime) -> RemoteRefund | None:
     """Bring a refund to Stripe as far as it will go now; None where there is nothing to do, or it has to come again.
 
-    What Stripe refuses for good is left to people. Whoever calls this settles what has succeeded.
+    What Stripe refuses for good, or could not take for hours, is left to people. Whoever calls this settles what has succeeded.
     """
     with only_worker(f"refund {refund_id}") as alone:
         if not alone:
@@ -88,13 +90,7 @@ def attempt_refund(*, refund_id: int, at: datetime) -> RemoteRefund | None:
         try:
             remote = _at_stripe(refund)
         except GatewayUnavailable as error:
-            if isinstance(error, NotNow):
-                refund.next_attempt_at = at + with_jitter(timedelta(seconds=error.retry_after_seconds or 1))
-            refund.last_error = error.message
-            with transaction.atomic(durable=True):
-                _save(refund)
-                if is_quick(at=at, next_at=refund.next_attempt_at):
-                    queue_later(JOB, refund.pk, due_at=refund.next_attempt_at)
+            _put_off(refund, error, at=at)
             return None
         except GatewayRefused as error:
             _refused(refund, error.message)
@@ -103,24 +99,31 @@ def attempt_refund(*, refund_id: int, at: datetime) -> RemoteRefund | None:
         if remote.status in ("failed", "canceled"):
             _refused(refund, f"Stripe could not pay it back: {remote.failure_reason or remote.status}.")
             return None
-        refund.last_error = ""
+        refund.last_error, refund.failure_count = "", 0
         _record(refund)
         return remote if remote.status == "succeeded" else None
 
 
-@transaction.atomic
 def sweep_refunds(*, at: datetime) -> int:
-    """Queue the refunds whose next attempt is due: after a failure, a killed worker, a lost job, or while the bank works; returns how many."""
-    due = list(
-        Refund.objects.select_for_update(skip_locked=True)
-        .filter(status=RefundStatus.PENDING, channel=SettlementChannel.STRIPE, next_attempt_at__lte=at)
-        .order_by("next_attempt_at", "id")
-        .values_list("id", flat=True)[:SWEEP_MAX]
-    )
-    for refund_id in due:
-        queue(JOB, refund_id)
-    Refund.objects.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
-    return len(due)
+    """Queue the refunds whose next attempt is due, also while the bank works; returns how many."""
+    pending = Refund.objects.filter(status=RefundStatus.PENDING, channel=SettlementChannel.STRIPE)
+    return queue_due(waiting=pending, job=JOB, at=at)
+
+
+@transaction.atomic
+def retry_refunds(*, refund_ids: Sequence[int], at: datetime, actor: str, reason: str) -> list[Refund]:
+    """Queue refunds again that failed, and return them; raises NotFound where none of them did. What Stripe has begun is found by its key."""
+    assert actor and reason, "who tries it again, and why, is told beside it"
+    failed = Refund.objects.select_for_update(of=("self",)).filter(pk__in=refund_ids, status=RefundStatus.FAILED)
+    refunds = list(failed.select_related("note").order_by("id"))
+    if not refunds:
+        raise NotFound("none of them has failed", field="refund")
+    for refund in refunds:
+        refund.status, refund.failure_count, refund.next_attempt_at = RefundStatus.PENDING, 0, at + QUEUE_PATIENCE
+        refund.last_error = TRIED_AGAIN.format(actor, reason, refund.last_error)
+        _save(refund)
+    queue_each(JOB, [refund.pk for refund in refunds])
+    return refunds
 
 
 def mark_paid(*, refund_id: int, channel: str, reference: str, paid_at: datetime, actor: str) -> tuple[Refund, bool]:
@@ -135,6 +138,9 @@ def mark_paid(*, refund_id: int, channel: str, reference: str, paid_at: datetime
         raise Conflict(f"it was paid already: {refund.reference}", field="refund")
     if channel == SettlementChannel.MANUAL and refund.status == RefundStatus.PENDING and refund.channel != channel:
         raise Conflict("Stripe is paying it back: wait until it has, or has refused", field="refund")
+    if channel == SettlementChannel.MANUAL and refund.status == RefundStatus.FAILED:
+        message = "nobody knows whether Stripe has paid it back: try it again, Stripe pays or refuses it"
+        raise Conflict(message, field="refund")
     if Refund.objects.filter(channel=channel, reference=reference, status=RefundStatus.PAID).exists():
         raise Conflict(f"{reference} is another refund already", field="reference")
     refund.status, refund.channel, refund.reference = RefundStatus.PAID, channel, reference
@@ -156,7 +162,7 @@ def _at_stripe(refund: Refund) -> RemoteRefund:
         payment=refund.payment.reference,
         amount=refund.amount,
         metadata={REFUND_METADATA: str(refund.key)},
-        idempotency_key=f"{refund.key}:refund",
+        idempotency_key=f"{refund.key}:refund:{refund.key_round}",
     )
 
 
@@ -178,6 +184,23 @@ def _refused(refund: Refund, why: str) -> None:
     _record(refund)
 
 
+def _put_off(refund: Refund, error: GatewayUnavailable, *, at: datetime) -> None:
+    """Let it come again when its time has come; what failed too often waits for people."""
+    verdict = verdict_on(error, failure_count=refund.failure_count, at=at)
+    refund.failure_count, refund.last_error = verdict.failure_count, verdict.cause
+    refund.key_round += error.is_kept
+    if verdict.is_given_up:
+        logger.error("refund %s is given up: %s", refund.pk, error)
+        refund.status = RefundStatus.FAILED
+        _record(refund)
+        return
+    refund.next_attempt_at = verdict.next_attempt_at
+    with transaction.atomic(durable=True):
+        _save(refund)
+        if is_quick(at=at, next_at=refund.next_attempt_at):
+            queue_later(JOB, refund.pk, due_at=refund.next_attempt_at)
+
+
 def _record(refund: Refund) -> None:
     """Commit what is known by now: we may be killed at the next call."""
     with transaction.atomic(durable=True):
@@ -185,4 +208,14 @@ def _record(refund: Refund) -> None:
 
 
 def _save(refund: Refund) -> None:
-    refund.save(update_fields=["status", "attempt_count", "next_attempt_at", "last_error", "stripe_refund_id"])
+    refund.save(
+        update_fields=[
+            "status",
+            "attempt_count",
+            "failure_count",
+            "key_round",
+            "next_attempt_at",
+            "last_error",
+            "stripe_refund_id",
+        ]
+    )

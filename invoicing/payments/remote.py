@@ -22,16 +22,25 @@ THIN_EVENT = "v2.core.event"
 class GatewayUnavailable(BillingError):
     """Stripe cannot answer now (connection, 5xx, 429, a wrong key): try again later with the same idempotency key.
 
-    `is_of_request` says that it failed at this one request, as far as is known: another may fare better.
+    `is_of_request` says that it failed at this one request, as far as is known: another may fare better. `is_kept` says that Stripe keeps the
+    failure as the answer to this idempotency key: the same key will never get another one (docs.stripe.com/api/idempotent_requests).
     """
 
     status = 503
     code = "gateway_unavailable"
 
-    def __init__(self, message: str, *, retry_after_seconds: int | None = None, is_of_request: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_seconds: int | None = None,
+        is_of_request: bool = False,
+        is_kept: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
         self.is_of_request = is_of_request
+        self.is_kept = is_kept
 
 
 class NotNow(GatewayUnavailable):

@@ -20,21 +20,21 @@ def send(*, method: str, url: str, call: Callable[[], Answer]) -> Answer:
     A call that raises had no answer.
     """
     endpoint = pace.endpoint_of(method=method, path=urlsplit(url).path)
-    breaker.refuse_while_closed()
     pace.wait_for_turn(endpoint=endpoint)
-    # Asked again: whoever stops the calls stops those that wait for their turn, too.
-    streak = breaker.refuse_while_closed()
+    # Only now: whoever stops the calls stops those that have waited for their turn, too.
+    streaks = breaker.refuse_while_closed()
+    is_write = method.upper() != "GET"
     calls.note_call()
     try:
         body, status, headers = call()
     except Exception:
-        breaker.note_failure(cause=f"no answer to {endpoint}")
+        breaker.note_failure(cause=f"no answer to {endpoint}", is_write=is_write)
         raise
     calls.note_answer(headers=headers)
     if status == pace.TOO_MANY_REQUESTS:
         pace.keep_quiet(endpoint=endpoint, headers=headers)
     elif status >= SERVER_FAULT or status in FAULTS_OF_KEY:
-        breaker.note_failure(cause=f"HTTP {status} to {endpoint}")
+        breaker.note_failure(cause=f"HTTP {status} to {endpoint}", is_write=is_write)
     else:
-        breaker.note_answer(streak=streak)
+        breaker.note_answer(streaks=streaks, is_write=is_write)
     return body, status, headers

@@ -31,8 +31,13 @@ def told_digest(*, customer: Customer, payment_method: str | None = None) -> str
     return digest_of({**told, "key": customer.key, "since": customer.created_at.astimezone(UTC).isoformat()})
 
 
-def told_customer(intent: PushIntent, *, at: datetime) -> StripeCustomer:
-    """Return Stripe's customer, told what has changed here since the last time.
+def key_of_customer(*, digest: str, retry_count: int = 0, key_round: int = 0) -> str:
+    """Return the idempotency key of whoever makes a customer at Stripe: of all who do it at this moment the same."""
+    return f"customer:{digest}:{retry_count}:{key_round}"
+
+
+def told_customer(intent: PushIntent, *, at: datetime, key_round: int = 0) -> StripeCustomer:
+    """Return Stripe's customer, told what has changed here since the last time, with keys of this round.
 
     Where the bank refuses the payment method the refusal is recorded and the customer goes without one. Raises GatewayBusy while somebody else
     tells Stripe of this customer.
@@ -45,16 +50,16 @@ def told_customer(intent: PushIntent, *, at: datetime) -> StripeCustomer:
         if not alone:
             raise GatewayBusy("Stripe is being told of this customer at this moment.", retry_after_seconds=1)
         customer.refresh_from_db()
-        return _told(intent, customer, at=at)
+        return _told(intent, customer, at=at, key_round=key_round)
 
 
-def _told(intent: PushIntent, customer: Customer, *, at: datetime) -> StripeCustomer:
+def _told(intent: PushIntent, customer: Customer, *, at: datetime, key_round: int) -> StripeCustomer:
     known = StripeCustomer.objects.filter(customer=customer).first()
     digest = told_digest(customer=customer)
     if known and known.told_digest == digest:
         return known
     # Not the intent's key: two invoices of a new customer may be pushed at the same time.
-    key = f"customer:{digest}:{intent.retry_count}"
+    key = key_of_customer(digest=digest, retry_count=intent.retry_count, key_round=key_round)
     stripe_id = known.stripe_id if known else ""
     payment_method = customer.payment_method
     try:
@@ -87,10 +92,7 @@ def _ensure_customer(customer: Customer, payment_method: str, *, known_as: str, 
 
 
 def due_at_stripe(invoice: Invoice, *, at: datetime) -> datetime:
-    """Return the end of the due date where the customer is; Stripe takes no past one, so not before tomorrow's end.
-
-    It is the same for attempts of one day: an idempotency key admits no other parameters.
-    """
+    """Return the end of the due date where the customer is; Stripe takes no past one, so not before tomorrow's end."""
     assert invoice.due_date, "an issued invoice has a due date"
     zone = ZoneInfo(invoice.timezone)
     last_day = max(invoice.due_date, at.astimezone(zone).date() + timedelta(days=1))

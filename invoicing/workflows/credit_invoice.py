@@ -28,8 +28,8 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.disputes import held_back_of
 from invoicing.payments.models import PushIntent, PushStatus
-from invoicing.payments.push import plan_withdrawal
 from invoicing.payments.refunds import plan_refunds
+from invoicing.payments.withdrawing import plan_withdrawal
 from invoicing.workflows.write_off_invoice import recover
 
 
@@ -83,7 +83,7 @@ def credit_invoice(
             invoice=invoice, amount=note.offset_amount, at=at, actor=actor, reason=f"credit note {note}: {reason}"[:300]
         )
         if invoice.status in (InvoiceStatus.PAID, InvoiceStatus.WRITTEN_OFF):
-            plan_withdrawal(invoice_id=invoice.pk)
+            plan_withdrawal(invoice_id=invoice.pk, at=at)
     if note.refund_amount.amount:
         plan_refunds(note=note, at=at)
     post_entry(

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
-from billing_site.kernel.jobs import queue
+from billing_site.kernel.jobs import oldest_waiting, queue
 from invoicing.core.dispute_life import FREEZES, DisputeStatus, dispute_words
 from invoicing.core.posting import (
     PostingLine,
@@ -21,6 +21,7 @@ from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import NewEntry, post_entries
 from invoicing.payments import gateway
+from invoicing.payments.breaker import outage_now
 from invoicing.payments.dispute import DecisionKind, Dispute, DisputeMovement, MovementKind
 from invoicing.payments.disputes import (
     CLOSE_JOB,
@@ -41,6 +42,7 @@ LOOK_JOB = "invoicing.tasks.follow_dispute"
 MIRROR_JOB = "invoicing.tasks.mirror_object"
 # So far back the hourly look asks Stripe for disputes of which nothing was heard.
 LOST_NEWS = timedelta(days=35)
+LOOKED_EVERY = timedelta(hours=1)
 # What each movement of money is in the books.
 ENTRY_KINDS = {
     MovementKind.WITHDRAWN.value: JournalEntry.Kind.DISPUTE,
@@ -143,8 +145,10 @@ def look_at_disputes(*, at: datetime) -> int:
     """Queue a look at each dispute that is open here or whose money is still to come, and at those at Stripe that nobody told of; returns how many.
 
     A loss that was accepted and did not reach Stripe is told again. Where nobody has paid through Stripe it is asked for nothing; where it
-    cannot answer, the next look asks again.
+    cannot answer, the next look asks again. None in an outage, nor while the looks before still wait for a worker.
     """
+    if outage_now() is not None or oldest_waiting(at=at) <= at - LOOKED_EVERY:
+        return 0
     unfinished = list(disputes_to_look_at().prefetch_related("decisions"))
     for one in unfinished:
         if any(decision.kind == DecisionKind.ACCEPT for decision in one.decisions.all()) and one.is_open:

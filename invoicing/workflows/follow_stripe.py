@@ -15,7 +15,7 @@ from django.db.models import F
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict
-from billing_site.kernel.jobs import queue, queue_later
+from billing_site.kernel.jobs import oldest_waiting, queue, queue_each, queue_later
 from billing_site.kernel.money import wire
 from invoicing.core.invoice_life import COLLECTABLE
 from invoicing.customers.models import SettlementChannel
@@ -57,7 +57,6 @@ MIRRORED_KINDS = ("customer", "payment_intent", "payment_method", "charge")
 METER_ERRORS = "v1.billing.meter.error_report_triggered"
 DISPUTE_CLOSED = "charge.dispute.closed"
 CONFIRM_EVENT = "payment_intent.requires_action"
-PAID_EVENTS = ("invoice.paid", "invoice.payment_succeeded")
 # Stripe's word for an object that it does not have.
 MISSING = "resource_missing"
 STALE = "stale: the invoice is paid already"
@@ -66,6 +65,7 @@ REFUSED_EVENTS = ("invoice.payment_failed", CONFIRM_INVOICE_EVENT)
 ACTION_REQUIRED = ("authentication_required", "The customer has to confirm this payment with the bank.")
 # A push this old whose invoice is still open is looked at, in case that a notice was lost (S1-049..051).
 NOTICE_IS_LATE = timedelta(hours=1)
+LOOKED_EVERY = timedelta(days=1)
 
 
 def follow_notice(*, notice_id: int, at: datetime) -> StripeNotice:
@@ -135,13 +135,17 @@ def follow_invoice(*, intent_id: int, at: datetime) -> str:
 
 @transaction.atomic
 def sweep_open_invoices(*, at: datetime) -> int:
-    """Queue a look at every pushed invoice that is still unpaid here; returns how many (S1-039, S3-034)."""
+    """Queue a look at every pushed invoice that is still unpaid here; returns how many (S1-039, S3-034).
+
+    None in an outage, nor while the looks before still wait for a worker.
+    """
+    if outage_now() is not None or oldest_waiting(at=at) <= at - LOOKED_EVERY:
+        return 0
     waiting = PushIntent.objects.filter(
         status=PushStatus.PUSHED, pushed_at__lte=at - NOTICE_IS_LATE, invoice__status__in=COLLECTABLE
     )
     intents = list(waiting.order_by("id").values_list("id", flat=True))
-    for intent_id in intents:
-        queue(LOOK_JOB, intent_id)
+    queue_each(LOOK_JOB, intents)
     return len(intents)
 
 
@@ -176,7 +180,7 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
         outcome = _apply(
             present, invoice_id=intent.invoice_id, cause=notice.event_type, happened_at=happened_at, actor="stripe"
         )
-        queue(MIRROR_JOB, "invoice", present.id)
+        queue(MIRROR_JOB, "invoice", present.id, present.customer)
         return _close(notice, at=at, outcome=outcome)
 
 
@@ -279,11 +283,6 @@ def _settle(present: RemoteInvoice, *, invoice_id: int, cause: str, received_at:
     return f"{since}paid {paid['currency']} {paid['amount']}"
 
 
-def _may_be_paid_twice(notice: StripeNotice, invoice: Invoice) -> bool:
-    """Say whether news of a payment is about an invoice that was paid another way."""
-    return notice.event_type in PAID_EVENTS and not _is_paid_through_stripe(invoice)
-
-
 def _is_paid_through_stripe(invoice: Invoice) -> bool:
     return Payment.objects.filter(invoice=invoice, channel=SettlementChannel.STRIPE).exists()
 
@@ -310,7 +309,7 @@ def _other_outcome(notice: StripeNotice, kind: str, subject: Mapping[str, Any]) 
         return "ignored: not a customer of ours"
     if subject.get("deleted"):
         return "ignored: it was deleted at Stripe"
-    queue(MIRROR_JOB, kind, notice.object_id)
+    queue(MIRROR_JOB, kind, notice.object_id, owner)
     return "mirrored"
 
 

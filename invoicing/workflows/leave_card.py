@@ -11,7 +11,7 @@ from invoicing.payments.checkout import RemoteSetup, begin_setup, retrieve_setup
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import StripeCustomer
 from invoicing.payments.remote import GatewayUnavailable
-from invoicing.payments.told import lock_of_customer, told_digest
+from invoicing.payments.told import key_of_customer, lock_of_customer, told_digest
 
 MIRROR_JOB = "invoicing.tasks.mirror_object"
 ALREADY = "stale: its card was adopted already"
@@ -94,6 +94,6 @@ def _at_stripe(customer: Customer) -> str:
             name=customer.name,
             email=customer.email,
             payment_method=None,
-            idempotency_key=f"customer:{told_digest(customer=customer)}:0",
+            idempotency_key=key_of_customer(digest=told_digest(customer=customer)),
         )
         return StripeCustomer.objects.get_or_create(customer=customer, defaults={"stripe_id": stripe_id})[0].stripe_id

@@ -15,7 +15,7 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.models import Payment
 from invoicing.payments.operations import record_payment
-from invoicing.payments.push import plan_withdrawal
+from invoicing.payments.withdrawing import plan_withdrawal
 from invoicing.top_ups.operations import grant_when_paid
 from invoicing.workflows.write_off_invoice import recover
 
@@ -75,7 +75,7 @@ def settle_payment(
     )
     grant_when_paid(invoice=settled, payment=payment, actor=actor or channel)
     if channel != SettlementChannel.STRIPE and settled.status in (InvoiceStatus.PAID, InvoiceStatus.WRITTEN_OFF):
-        plan_withdrawal(invoice_id=invoice.pk)
+        plan_withdrawal(invoice_id=invoice.pk, at=received_at)
     return payment
 
 

@@ -15,7 +15,7 @@ from invoicing.invoices.operations import locked_invoice, void
 from invoicing.invoices.queries import taking_off
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
-from invoicing.payments.push import plan_withdrawal
+from invoicing.payments.withdrawing import plan_withdrawal
 from invoicing.top_ups.models import TopUp, TopUpStatus
 
 
@@ -70,5 +70,5 @@ def reverse_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -
         description=f"Invoice {invoice.number} is void, {invoice.customer_name}"[:300],
         occurred_at=at,
     )
-    plan_withdrawal(invoice_id=invoice.pk)
+    plan_withdrawal(invoice_id=invoice.pk, at=at)
     return invoice

@@ -18,7 +18,7 @@ from invoicing.invoices.operations import locked_invoice
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.models import Payment
-from invoicing.payments.push import plan_withdrawal
+from invoicing.payments.withdrawing import plan_withdrawal
 from invoicing.top_ups.models import TopUp, TopUpStatus
 from invoicing.write_offs.models import Recovery, WriteOff
 from invoicing.write_offs.operations import record_recovery, record_write_off
@@ -57,7 +57,7 @@ def write_off_invoice(
         description=f"Write-off of invoice {invoice.number}, {invoice.customer_name}"[:300],
         occurred_at=at,
     )
-    plan_withdrawal(invoice_id=invoice.pk)
+    plan_withdrawal(invoice_id=invoice.pk, at=at)
     return write_off
 
 

@@ -1,10 +1,11 @@
 """Archive closed days: each UTC day of receipt as one file, recorded once it was read back."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 
 from django.db import connection, transaction
 
+from billing_site.kernel.clock import server_moment
 from metering.archiving.files import ArchiveDiffers, keep, name_of, packed_day, span_of_day
 from metering.models import ARCHIVE_LOCK, EventArchive
 from metering.partitions import months
@@ -39,12 +40,9 @@ def archive_closed_days(*, days_max: int | None = None) -> ArchiveReport:
 
 def closed_before() -> date:
     """Return the UTC day before which all days are closed, by PostgreSQL's clock; waits for open inserts."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (present,) = cursor.fetchone()
+    present = server_moment()
     settled_mark()
-    moment: datetime = present - MARGIN
-    return moment.astimezone(UTC).date()
+    return (present - MARGIN).astimezone(UTC).date()
 
 
 def _days_to_archive() -> list[date]:

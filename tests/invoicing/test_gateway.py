@@ -2,13 +2,15 @@
 
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 import pytest
 import stripe
 from moneyed import Money
 
+from billing_site.kernel.clock import now
 from billing_site.kernel.errors import Malformed
 from billing_site.kernel.period import Period
 from invoicing.payments import gateway
@@ -41,13 +43,12 @@ def draft(customer, *, amount="12.30", currency="EUR", key="intent"):
         idempotency_key=f"{key}:create",
     )
     line = NewLine(amount=Money(amount, currency), description="API calls", period=AUGUST)
-    gateway.add_invoice_lines(invoice=invoice.id, lines=[line], idempotency_key=f"{key}:lines")
-    return invoice
+    return gateway.add_invoice_lines(invoice=invoice.id, lines=[line], idempotency_key=f"{key}:lines")
 
 
 def opened(customer, *, amount="12.30", currency="EUR", key="intent"):
     return gateway.finalize_invoice(
-        invoice=draft(customer, amount=amount, currency=currency, key=key).id,
+        present=draft(customer, amount=amount, currency=currency, key=key),
         expected_total=Money(amount, currency),
         idempotency_key=f"{key}:finalize",
     )
@@ -136,16 +137,19 @@ def test_an_answer_that_stays_lost_is_found_by_the_next_attempt(sandbox):
     invoice = draft(customer)
 
     assert [found["id"] for found in sandbox.get("/v1/invoices")["data"]] == [invoice.id]
-    (recovered,) = gateway.find_invoices_by_metadata(customer=customer, key="reference", value="intent")
+    since = now() - timedelta(hours=1)
+    find = partial(gateway.find_invoices_by_metadata, customer=customer, key="reference")
+    (recovered,) = find(value="intent", made_since=since)
     assert recovered.id == invoice.id
-    assert gateway.find_invoices_by_metadata(customer=customer, key="reference", value="other") == []
+    assert find(value="other", made_since=since) == []
+    assert find(value="intent", made_since=now() + timedelta(hours=1)) == []
 
 
 def test_an_invoice_whose_lines_differ_from_ours_is_not_finalised(sandbox):
     invoice = draft(customer_with("pm_card_visa"))
 
     with pytest.raises(GatewayRefused) as caught:
-        gateway.finalize_invoice(invoice=invoice.id, expected_total=Money("12.31", "EUR"), idempotency_key="finalize")
+        gateway.finalize_invoice(present=invoice, expected_total=Money("12.31", "EUR"), idempotency_key="finalize")
 
     assert caught.value.code == "total_differs"
     assert gateway.retrieve_invoice(invoice.id).status == "draft"

@@ -12,13 +12,16 @@ KIND_OF_PREFIX = {prefix: kind for kind, prefix in store.PREFIXES.items()}
 EMPTY_LISTS = {"customer": ("sources", "subscriptions", "tax_ids"), "charge": ("refunds",)}
 
 
-def presented(body: Body) -> Body:
-    """Return an object or a list as Stripe would show it."""
+def presented(body: Body, *, base_url: str = "") -> Body:
+    """Return an object or a list as Stripe would show it; the pages of an invoice are where the sandbox is asked now."""
     if body["object"] == "list":
-        return {**body, "data": [presented(member) for member in body["data"]]}
+        return {**body, "data": [presented(member, base_url=base_url) for member in body["data"]]}
     shown = {name: member for name, member in body.items() if not name.startswith("_")}
     if body["object"] == "invoice":
         shown["lines"] = invoice_lines.first_lines(body["id"])
+        if base_url and body["hosted_invoice_url"]:
+            page = f"{base_url}/i/{body['id']}"
+            shown |= {"hosted_invoice_url": page, "invoice_pdf": f"{page}/pdf"}
     return shown
 
 

@@ -84,3 +84,22 @@ def test_a_parked_notice_is_replayed_and_one_dealt_with_by_hand_dismissed(admini
     assert "evt_a" in listed and "evt_b" in listed
     assert (first.parked_at, first.attempt_count, OrmQ.objects.count()) == (None, 0, 1)
     assert second.outcome == "dismissed by root: by hand"
+
+
+def test_a_selection_across_all_pages_comes_through_its_confirmation_whole(
+    administrator: Client, failed: list[PushIntent], settings: Any
+) -> None:
+    """Two stand for the 5,000 of an outage: however many are chosen, the confirmation has a handful of fields."""
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 7
+    chosen = {"action": "retry_selected", "select_across": "1", "index": "0", "_selected_action": failed[0].pk}
+
+    asked = administrator.post(LIST, chosen)
+    fields = dict(asked.context["hidden"])
+    done = administrator.post(LIST, {**fields, "reason": "Stripe is back"})
+
+    assert (asked.status_code, done.status_code) == (200, 302)
+    assert fields["selected_rows"] == ",".join(str(intent.pk) for intent in failed)
+    assert OrmQ.objects.count() == 2
+    assert {intent.last_error for intent in PushIntent.objects.all()} == {
+        "Sent again by root: Stripe is back. Before that: Given up after 11 failures in a row."
+    }

@@ -27,7 +27,7 @@ def out(by_hand: bool = False) -> Outage:
     if by_hand:
         return breaker.open_by_hand(at=now(), actor="ada", reason="Stripe asked us to wait.")
     for _ in range(6):
-        breaker.note_failure(cause="HTTP 500 to GET /v1/invoices/:id")
+        breaker.note_failure(cause="HTTP 500 to GET /v1/invoices/:id", is_write=False)
     outage = breaker.outage_now()
     assert outage is not None
     return outage

@@ -6,11 +6,14 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from billing_site.kernel.clock import now
+from billing_site.kernel.errors import NotFound
 from invoicing.customers.operations import change_customer
 from invoicing.payments import gateway
 from invoicing.payments.charge_attempt import ChargeAttempt
-from invoicing.payments.charging import charge_again, plan_charge, sweep_charges
+from invoicing.payments.charging import charge_again, plan_charge, retry_charges, sweep_charges
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent
+from invoicing.payments.patience import GAPS
+from invoicing.payments.rail import CallBucket
 from invoicing.workflows.settle_payment import settle_payment
 from tests.invoicing.payments.building import a_card_customer, an_issued_invoice, queued_jobs, run_queued_jobs
 from tests.invoicing.test_attack_races import at_once, unexpected
@@ -111,6 +114,30 @@ def test_while_stripe_is_down_the_attempt_waits_and_the_sweep_brings_it_back(ref
     assert sweep_charges(at=waiting.next_attempt_at - timedelta(seconds=1)) == 0
     assert sweep_charges(at=waiting.next_attempt_at) == 1
     assert ("dunning.tasks.charge_again", (attempt.pk,)) in queued_jobs()
+
+
+@pytest.mark.requirement("S2-013")
+def test_a_charge_that_only_has_to_wait_never_fails_and_one_that_fails_too_often_waits_for_people(refused, sandbox):
+    attempt = planned(refused)
+    sandbox.fault("rate_limit", 1000)
+    for _ in range(len(GAPS) + 2):
+        waiting = charge_again(attempt_id=attempt.pk, at=now())
+        CallBucket.objects.update(closed_until=None)
+    assert (waiting.status, waiting.failure_count) == ("planned", 0)
+    sandbox.fault("rate_limit", 0)
+    sandbox.fault("kept_500", 1)
+    ChargeAttempt.objects.update(failure_count=len(GAPS))
+
+    failed = charge_again(attempt_id=attempt.pk, at=now())
+    assert (failed.status, failed.outcome[:34]) == ("failed", "Given up after 11 failures in a ro")
+    assert charge_again(attempt_id=attempt.pk, at=now()).status == "failed"
+
+    asked = {"attempt_ids": [attempt.pk], "at": now(), "actor": "ada", "reason": "Stripe is back"}
+    [again] = retry_charges(**asked)
+    with pytest.raises(NotFound):
+        retry_charges(**asked)
+    # Under the key of the failure that Stripe keeps there would be no other answer.
+    assert (again.key_round, charge_again(attempt_id=attempt.pk, at=now()).status) == (1, "refused")
 
 
 def test_an_invoice_that_is_not_at_stripe_is_not_charged(sandbox):

@@ -1,5 +1,6 @@
 """A customer leaves a card, and pays an invoice, on Stripe's own pages; we hear which card and that it was paid, and never see a number."""
 
+from datetime import timedelta
 from threading import Barrier, Thread
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,6 +15,8 @@ from billing_site.sandbox.models import SandboxObject
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import change_customer
 from invoicing.customers.portal_links import link_for
+from invoicing.payments import breaker, hurry
+from invoicing.payments.hosted_page import page_kept
 from invoicing.payments.models import Payment, PaymentFailure, StripeCustomer
 from invoicing.payments.remote import GatewayUnavailable
 from invoicing.workflows.customer_standing import standing_of
@@ -25,6 +28,7 @@ from tests.invoicing.payments.building import (
     assert_books_balance,
     assert_paid_once,
     deliver,
+    remote_invoices,
     run_queued_jobs,
 )
 
@@ -253,6 +257,38 @@ def test_when_stripe_does_not_answer_the_pages_say_so_and_nothing_is_lost(sandbo
     assert (pay.status_code, leave_card.status_code) == (503, 503)
     assert "Nothing was charged and nothing is lost" in pay.content.decode()
     assert client.get(f"/portal/invoices/{invoice.number}/").status_code == 200
+
+
+def test_who_waits_at_a_page_waits_for_seconds_and_is_led_to_the_page_that_was_kept(sandbox, monkeypatch):
+    invoice = an_issued_invoice(a_card_customer(card=""))
+    run_queued_jobs()
+    client = in_portal(invoice.customer)
+    [remote] = remote_invoices(invoice)
+    address = f"/portal/invoices/{invoice.number}/pay/"
+    at = now()
+
+    # As if it took longer than anybody waits.
+    monkeypatch.setattr(hurry, "SECONDS", 0)
+    pay, leave_card = client.get(address), client.get("/portal/card/leave/")
+
+    assert (pay.status_code, pay.url, leave_card.status_code) == (302, remote["hosted_invoice_url"], 503)
+    assert page_kept(invoice=invoice, at=at + timedelta(days=26)) == ""
+    monkeypatch.setattr(hurry, "SECONDS", 5)
+    with hurry.somebody_waits():
+        assert 1 <= hurry.seconds_left() <= 5
+    breaker.open_by_hand(at=at, actor="ada", reason="Stripe asked us to")
+    assert client.get(address).status_code == 503
+
+
+def test_the_sandbox_shows_the_page_of_an_invoice_where_it_is_asked_now(sandbox, settings):
+    invoice = an_issued_invoice(a_card_customer(card=""))
+    run_queued_jobs()
+    [remote] = remote_invoices(invoice)
+    headers = {"Authorization": f"Bearer {settings.SANDBOX_SECRET_KEY}", "Host": "127.0.0.1:9"}
+
+    shown = requests.get(f"{settings.STRIPE_API_HOST}/v1/invoices/{remote['id']}", headers=headers, timeout=10).json()
+
+    assert shown["hosted_invoice_url"] == f"http://127.0.0.1:9/i/{remote['id']}"
 
 
 def test_another_customers_invoice_is_not_paid_from_here(sandbox):

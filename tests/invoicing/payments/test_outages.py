@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -13,13 +14,13 @@ from django_q.models import OrmQ
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import Conflict
-from invoicing.payments import breaker, gateway, pace
+from invoicing.payments import breaker, gateway, pace, probe
 from invoicing.payments.attempts import PushAttempt
 from invoicing.payments.models import PushIntent, StripeNotice
 from invoicing.payments.outage import FailureStreak, Outage
 from invoicing.payments.probe import probe_stripe
 from invoicing.payments.push import push_invoice
-from invoicing.payments.remote import GatewayUnavailable, RailClosed
+from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RailClosed
 from invoicing.tasks import follow_invoice, sweep_payments
 from tests.invoicing.payments.building import (
     a_card_customer,
@@ -38,7 +39,13 @@ def three_failures(settings):
 
 def fail(times):
     for _ in range(times):
-        breaker.note_failure(cause="HTTP 500 to GET /v1/invoices/:id")
+        breaker.note_failure(cause="HTTP 500 to GET /v1/invoices/:id", is_write=False)
+
+
+def answered():
+    """A call that is answered, if calls are made at all."""
+    with suppress(GatewayRefused):
+        gateway.retrieve_invoice("in_1")
 
 
 def stopped(reason="Stripe asked us to"):
@@ -52,7 +59,7 @@ def resumed(reason="it is over"):
 @pytest.mark.requirement("S2-031")
 def test_enough_failures_in_a_row_stop_all_calls_and_an_answer_in_between_begins_anew(sandbox, three_failures):
     fail(2)
-    gateway.reach()
+    answered()
     fail(2)
     assert breaker.outage_now() is None
 
@@ -62,7 +69,7 @@ def test_enough_failures_in_a_row_stop_all_calls_and_an_answer_in_between_begins
     assert (outage.opened_by, outage.is_by_hand) == ("breaker", False)
     assert outage.cause == "3 calls in a row failed, the last one so: HTTP 500 to GET /v1/invoices/:id"
     with pytest.raises(RailClosed, match="not called for now: 3 calls in a row"):
-        gateway.reach()
+        answered()
 
 
 def test_failures_that_are_far_apart_are_no_outage(transactional_db, three_failures, settings):
@@ -79,7 +86,7 @@ def test_a_rate_limit_is_no_sign_of_an_outage(sandbox, three_failures, monkeypat
     sandbox.fault("rate_limit", 4)
     for _ in range(4):
         with pytest.raises(GatewayUnavailable):
-            gateway.reach()
+            answered()
 
     assert breaker.outage_now() is None
 
@@ -92,6 +99,35 @@ def test_real_failures_of_the_sandbox_are_counted(sandbox, three_failures):
             gateway.retrieve_invoice("in_1")
 
     assert breaker.outage_now() is not None
+
+
+@pytest.mark.requirement("S2-031")
+def test_stripe_that_fails_in_writing_alone_is_called_no_more_until_it_takes_a_write(sandbox, three_failures):
+    invoice = an_issued_invoice()
+    sandbox.post("/_sandbox/faults", {"kind": "http_500_on_writes", "percent": 100})
+    with pytest.raises(GatewayUnavailable):
+        gateway.void_invoice(invoice="in_1", idempotency_key="void")
+    answered()
+    push_invoice(intent_id=invoice.push.pk, at=now())
+
+    outage = breaker.outage_now()
+    assert outage.cause == (
+        "3 calls that change something in a row failed, the last one so: HTTP 500 to POST /v1/customers"
+    )
+    # It answers questions all the time: that is no reason to send everything again.
+    assert probe_stripe(at=outage.probe_at).startswith("still out: Stripe cannot answer now")
+    sandbox.post("/_sandbox/faults", {"kind": "http_500_on_writes", "percent": 0})
+    assert probe_stripe(at=breaker.outage_now().probe_at) == "Stripe answers again"
+
+
+def test_an_outage_that_begins_again_at_once_is_probed_after_gaps_that_go_on_growing(sandbox, three_failures):
+    fail(3)
+    assert probe_stripe(at=breaker.outage_now().probe_at) == "Stripe answers again"
+
+    fail(3)
+
+    again = breaker.outage_now()
+    assert (again.probe_count, again.probe_at - again.opened_at) == (1, timedelta(seconds=30))
 
 
 def test_of_many_workers_that_see_the_last_failure_one_begins_the_outage(transactional_db, three_failures):
@@ -223,13 +259,14 @@ def test_an_outage_that_somebody_takes_over_stays_until_somebody_ends_it(transac
 @pytest.mark.requirement("S2-032")
 def test_a_probe_under_way_does_not_undo_that_somebody_stops_the_calls(sandbox, three_failures, monkeypatch):
     fail(3)
-    reach = gateway.reach
+    reach = probe.reach
 
     def stopped_meanwhile():
-        reach()
+        with suppress(GatewayRefused):
+            reach()
         stopped()
 
-    monkeypatch.setattr(gateway, "reach", stopped_meanwhile)
+    monkeypatch.setattr(probe, "reach", stopped_meanwhile)
 
     told = probe_stripe(at=now() + timedelta(minutes=1))
 
@@ -244,7 +281,7 @@ def test_who_waits_for_a_turn_when_the_calls_are_stopped_does_not_go_out(sandbox
     monkeypatch.setattr(pace, "wait_for_turn", lambda *, endpoint: (stopped(), waited(endpoint=endpoint)))
 
     with pytest.raises(RailClosed):
-        gateway.reach()
+        answered()
 
 
 def test_staff_are_mailed_when_it_begins_and_when_it_ends_with_what_waits(sandbox, three_failures):

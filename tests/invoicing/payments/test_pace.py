@@ -65,6 +65,8 @@ def turns_of(threads, *, seconds, endpoint="GET /v1/invoices/:id", urgent=False)
         ("post", "/v1/payment_methods/pm_card_visa/attach", "POST /v1/payment_methods/:id/attach"),
         ("post", "/v1/tax/calculations", "POST /v1/tax/calculations"),
         ("get", "/v1/balance_transactions/txn_9", "GET /v1/balance_transactions/:id"),
+        ("get", "/v1/customers/cus_1/sources/card_1", "GET /v1/customers/:id/sources/:id"),
+        ("get", "/v1/sources/src_1", "GET /v1/sources/:id"),
     ],
 )
 def test_calls_for_different_objects_are_of_one_endpoint(method, path, endpoint):

@@ -213,8 +213,8 @@ def test_a_different_total_at_stripe_is_refused_and_nothing_is_finalised(sandbox
     invoice = an_issued_invoice()
     add_invoice_lines = gateway.add_invoice_lines
     with pytest.MonkeyPatch.context() as patch:
-        # Somebody adds a line at Stripe between our lines and the finalisation.
-        patch.setattr(gateway, "add_invoice_lines", lambda **said: (add_invoice_lines(**said), add_more(said, sandbox)))
+        # Somebody adds a line at Stripe before ours.
+        patch.setattr(gateway, "add_invoice_lines", lambda **said: add_more(said, sandbox) or add_invoice_lines(**said))
         intent = pushed(invoice)
 
     (remote,) = remote_invoices(invoice)

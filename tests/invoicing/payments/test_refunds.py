@@ -3,14 +3,18 @@
 from datetime import timedelta
 
 import pytest
+from django_q.models import OrmQ
 
 from billing_site.kernel.clock import now
-from billing_site.kernel.errors import Conflict
+from billing_site.kernel.errors import Conflict, NotFound
 from billing_site.sandbox.models import SandboxObject
 from invoicing.payments import gateway
 from invoicing.payments.models import Payment, PushIntent
+from invoicing.payments.patience import GAPS
+from invoicing.payments.queries import refunds_to_transfer
+from invoicing.payments.rail import CallBucket
 from invoicing.payments.refund import Refund
-from invoicing.payments.refunds import sweep_refunds
+from invoicing.payments.refunds import retry_refunds, sweep_refunds
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable
 from invoicing.workflows.pay_refund import push_refund, settle_refund
 from invoicing.workflows.settle_payment import settle_payment
@@ -99,6 +103,33 @@ def test_what_stripe_refuses_is_transferred_by_hand(paid_invoice, monkeypatch):
     assert (Refund.objects.get().status, Refund.objects.get().channel) == ("paid", "manual")
     assert books() == {"1000": "-280.00", "1100": "280.00"}
     assert verify() == []
+
+
+@pytest.mark.requirement("S2-013")
+def test_a_refund_that_fails_too_often_waits_for_people_and_is_paid_once_when_it_is_tried_again(paid_invoice, sandbox):
+    note = credited(paid_invoice, of_line(1, amount="80"), disposition="refund", at=now())
+    [refund] = note.refunds.all()
+    OrmQ.objects.all().delete()
+    sandbox.fault("rate_limit", 1)
+    assert push_refund(refund_id=refund.pk, at=now()).failure_count == 0
+    CallBucket.objects.update(closed_until=None)
+    Refund.objects.update(failure_count=len(GAPS))
+    # The money leaves, and we never hear of it.
+    sandbox.fault("timeout_after_effect", 2)
+    failed = push_refund(refund_id=refund.pk, at=now())
+    assert (failed.status, failed.last_error[:34]) == ("failed", "Given up after 11 failures in a ro")
+    assert list(refunds_to_transfer()) == []
+    with pytest.raises(Conflict, match="nobody knows whether Stripe has paid it back"):
+        settle_refund(refund_id=refund.pk, channel="manual", reference="bank-1", paid_at=now(), actor="ada")
+
+    asked = {"refund_ids": [refund.pk], "at": now(), "actor": "ada", "reason": "Stripe is back"}
+    assert len(retry_refunds(**asked)) == 1
+    with pytest.raises(NotFound):
+        retry_refunds(**asked)
+    run_queued_jobs()
+
+    assert Refund.objects.get().status == "paid"
+    assert [one["amount"] for one in refunds_at_stripe()] == [8000]
 
 
 def test_a_part_of_what_stripe_collects_is_not_taken_off_but_all_of_it_withdraws_the_invoice(sandbox):

@@ -167,7 +167,8 @@ def test_while_a_secret_is_exchanged_both_come_in_and_afterwards_only_the_new_on
         return told
 
     before = statuses()
-    settings.STRIPE_WEBHOOK_SECRET, settings.STRIPE_WEBHOOK_SECRETS_BESIDE = new, [old]
+    # The new one twice: a secret that stands there again takes nothing from those between.
+    settings.STRIPE_WEBHOOK_SECRET, settings.STRIPE_WEBHOOK_SECRETS_BESIDE = new, [old, new]
     meanwhile = statuses()
     settings.STRIPE_WEBHOOK_SECRETS_BESIDE = []
     afterwards = statuses()
