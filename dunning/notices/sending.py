@@ -4,7 +4,7 @@ The invoices are read again right before. What a crash leaves between "sending" 
 """
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import formataddr
 
 from django.conf import settings
@@ -42,6 +42,7 @@ ASKING = (
     NoticeKind.WARNING,
     NoticeKind.FINAL_NOTICE,
 )
+ASK_STRIPE_AGAIN_AFTER = timedelta(minutes=10)
 PAID_AT_STRIPE = "Stripe says that {number} is paid: waiting for its payment to arrive here"
 
 
@@ -54,7 +55,10 @@ def send_notice(*, notice_id: int, at: datetime) -> Notice:
     planned = Notice.objects.get(pk=notice_id)
     if planned.state != NoticeState.PLANNED:
         return planned
-    pages = _hosted_pages(planned)
+    try:
+        pages = _hosted_pages(planned)
+    except GatewayUnavailable as silence:
+        return _wait_for_stripe(notice_id, str(silence), at=at)
     # Durable: what is about to be sent is on record when we are killed.
     with transaction.atomic(durable=True):
         notice = _locked(notice_id)
@@ -66,14 +70,24 @@ def send_notice(*, notice_id: int, at: datetime) -> Notice:
 
 
 def _hosted_pages(notice: Notice) -> dict[int, HostedPage]:
-    """Return where the invoices can be paid at Stripe, where it answers; the portal's pages are there in any case."""
+    """Return where the invoices can be paid at Stripe; what it refuses has the portal's page alone. Raises GatewayUnavailable: nobody knows then what is paid."""
     pages = {}
     for invoice in _invoices(notice) if is_demanding(NoticeKind(notice.kind)) else ():
         try:
             pages[invoice.pk] = hosted_page(invoice=invoice)
-        except (GatewayUnavailable, GatewayRefused) as problem:
+        except GatewayRefused as problem:
             logger.warning("notice %s goes without Stripe's page of %s: %s", notice.pk, invoice, problem)
     return pages
+
+
+def _wait_for_stripe(notice_id: int, why: str, *, at: datetime) -> Notice:
+    """Put a notice that asks for money off until Stripe answers: it may have been paid there. No attempt is counted, for none was made."""
+    with transaction.atomic(durable=True):
+        notice = _locked(notice_id)
+        if notice.state == NoticeState.PLANNED:
+            notice.why, notice.next_attempt_at = why[:WHY_MAX], at + ASK_STRIPE_AGAIN_AFTER
+            notice.save(update_fields=["why", "next_attempt_at"])
+    return notice
 
 
 def _write_down(notice: Notice, *, pages: dict[int, HostedPage], at: datetime) -> bool:

@@ -12,13 +12,15 @@ from dunning.arrangements.operations import hold_dunning, object_to
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import open_case
 from dunning.closing import close_if_settled
+from dunning.notices.models import Notice
+from dunning.notices.sending import send_notice
 from dunning.sweep import sweep_dunning
 from invoicing.customers.life_cycle import state_of
 from invoicing.customers.operations import change_customer
 from invoicing.payments import gateway
 from invoicing.payments.models import PaymentFailure, PushIntent
 from invoicing.workflows.answer_access import answer_access
-from tests.dunning.chasing import WHO, access, by_policy, case_of, chase, late_customer, local, pay
+from tests.dunning.chasing import WHO, access, by_policy, case_of, chase, deliver, late_customer, local, pay
 from tests.factories import nothing_is_checked_before_issue
 from tests.invoicing.payments.building import a_card_customer, an_issued_invoice, run_queued_jobs
 from tests.invoicing.test_attack_races import at_once, unexpected
@@ -132,6 +134,7 @@ def test_four_sweeps_at_once_open_one_case_and_take_each_step_once() -> None:
         reports = at_once(*[lambda at=at: sweep_dunning(at=at)] * 4)
         assert unexpected(reports) == []
         assert sum(len(report.steps) for report in reports) == 1
+        deliver(at)
 
     assert DunningCase.objects.count() == 1
     assert [step.number for step in CaseStep.objects.order_by("id")] == [1, 2, 3, 4]
@@ -178,6 +181,24 @@ def test_while_stripe_cannot_be_asked_nothing_is_done_and_the_case_says_so(sandb
         assert sweep_dunning(at=at_nine()).steps == []
     assert DunningCase.objects.get().waits_because == "Stripe cannot answer now."
     assert len(sweep_dunning(at=at_nine()).steps) == 1
+
+
+@pytest.mark.requirement("S1-044")
+def test_a_reminder_waits_while_stripe_cannot_say_whether_it_was_paid_there(sandbox, monkeypatch) -> None:
+    an_issued_invoice(a_card_customer(card="pm_card_chargeCustomerFail"))
+    run_queued_jobs()
+    assert len(sweep_dunning(at=at_nine()).steps) == 1
+    notice = Notice.objects.filter(state="planned").latest("id")
+
+    def down(*arguments, **options):
+        raise gateway.GatewayUnavailable("Stripe cannot answer now.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway, "retrieve_invoice", down)
+        waits = send_notice(notice_id=notice.pk, at=at_nine())
+    assert (waits.state, waits.why, waits.attempt_count) == ("planned", "Stripe cannot answer now.", 0)
+    assert waits.next_attempt_at == at_nine() + timedelta(minutes=10)
+    assert send_notice(notice_id=notice.pk, at=at_nine() + timedelta(minutes=10)).state == "sent"
 
 
 @pytest.mark.requirement("S1-005")
