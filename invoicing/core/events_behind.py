@@ -7,19 +7,21 @@ from typing import NamedTuple
 
 
 class CountedSpan(NamedTuple):
-    """What one line counts of a stream of events: all in `[start, end)` that were known through a number."""
+    """What one line counts of a stream of events: those in `[start, end)` that were known through a number and meet a rule."""
 
     start: datetime
     end: datetime
     known_through: int
     events: int
+    rule: str
 
 
 @dataclass(frozen=True)
 class EventsBehind:
     """How many different events some lines count, and how often these are counted on all lines together.
 
-    `different` is None where only the events themselves would say it: periods overlap, and none ends where another begins.
+    `different` is None where only the events themselves would say it: periods overlap, and none ends where another begins, or
+    the rules differ by which their events are counted.
     """
 
     different: int | None
@@ -44,16 +46,19 @@ def _different(spans: Sequence[CountedSpan]) -> int | None:
     """Return how many different events spans of one stream count: of each stretch that they cover, one way through it from end to end."""
     left, different = sorted(spans), 0
     while left:
-        start, end, known_through, _ = left[0]
-        reached = {start: 0}
+        first = left[0]
+        end, reached = first.end, {first.start: 0}
         while left and left[0].start < end:
             span = left.pop(0)
             end = max(end, span.end)
-            if span.known_through != known_through:
-                # What was known later is another set of events.
+            if (span.known_through, span.rule) != (first.known_through, first.rule):
+                # What was known later, or is counted by another rule, is another set of events.
                 return None
             if span.start in reached:
-                reached[span.end] = reached[span.start] + span.events
+                counted = reached[span.start] + span.events
+                if reached.setdefault(span.end, counted) != counted:
+                    # Two ways through the same time hold the same events, or not all is known of how they were counted.
+                    return None
         if end not in reached:
             return None
         different += reached[end]

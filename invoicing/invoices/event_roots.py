@@ -75,20 +75,22 @@ def root_over_lines(*, lines: Iterable[InvoiceLine]) -> str:
 def events_of_lines(*, lines: Iterable[InvoiceLine]) -> EventsBehind:
     """Return how many events stand behind lines that were read with whose they are; one query where there are several.
 
-    A meter counts every event of its type: so lines have events in common where customer, type and time are the same.
+    Lines may have events in common where customer, type of event and time are the same; they count the same ones where the
+    rules of their meters are the same, too.
     """
     counting = [line for line in lines if line.event_count]
     keys = {line.meter_key for line in counting}
-    # One meter needs no type to be told from another.
-    types = (
-        dict(Meter.objects.filter(key__in=keys).values_list("key", "event_type"))
-        if len(keys) > 1
-        else dict.fromkeys(keys)
-    )
-    streams: dict[tuple[str, str | None], list[CountedSpan]] = {}
+    # One meter needs no type or rule to be told from another.
+    meters = Meter.objects.in_bulk(keys, field_name="key") if len(keys) > 1 else {}
+    streams: dict[tuple[str, str], list[CountedSpan]] = {}
     for line in counting:
-        span = CountedSpan(as_utc(line.service_start), as_utc(line.service_end), line.known_through, line.event_count)
-        streams.setdefault((consumer_of(line=line), types[line.meter_key]), []).append(span)
+        start, end = as_utc(line.service_start), as_utc(line.service_end)
+        event_type = rule = ""
+        if meters:
+            meter = meters[line.meter_key]
+            event_type, rule = meter.event_type, meter.rule_of_events(since=start)
+        span = CountedSpan(start, end, line.known_through, line.event_count, rule)
+        streams.setdefault((consumer_of(line=line), event_type), []).append(span)
     return events_behind(streams=list(streams.values()))
 
 

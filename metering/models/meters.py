@@ -6,6 +6,7 @@ import pgtrigger
 from django.db import models
 from django.db.models.functions import Now
 
+from billing_site.kernel.digest import canonical
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.history import tracked
 from billing_site.kernel.model import never_truncated, stays
@@ -78,3 +79,18 @@ class Meter(models.Model):
     def counts_from_the_beginning(self) -> bool:
         """Say whether no event is too old for this meter."""
         return self.effective_from <= THE_BEGINNING
+
+    def rule_of_events(self, *, since: datetime) -> str:
+        """Return by what it chooses among the events of its type from a moment on: meters with the same rule count the same events.
+
+        It says in Python what `metering/counting.py` asks each event in SQL: whether it has a value, passes the filters, and is not too early.
+        """
+        reads = "" if self.aggregation == "count" or not self.value_property else self.value_property
+        kind = "text" if self.aggregation == "unique_count" else "number"
+        return canonical(
+            {
+                "reads": [kind, reads] if reads else [],
+                "filters": {name: sorted(set(values)) for name, values in self.filters.items()},
+                "from": self.effective_from.isoformat() if self.effective_from > since else "",
+            }
+        ).decode()

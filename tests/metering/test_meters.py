@@ -1,10 +1,14 @@
 """A meter is created once, keeps its meaning, and remembers who created it and why."""
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
 from billing_site.kernel.errors import Conflict, InvalidFields
 from metering.models import Meter
 from metering.operations import create_meter
+from tests.factories import JULY
 from tests.metering.conftest import Crowd
 
 TOKENS = {
@@ -71,6 +75,31 @@ def test_a_meter_that_makes_no_sense_is_told_by_field(field: str, value: object)
         create_meter(**TOKENS | {field: value})
 
     assert {error.field for error in refused.value.field_errors} == {field}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_the_same"),
+    [
+        ({}, {"aggregation": "count"}, True),
+        ({}, {"dimensions": ["region"]}, True),
+        ({"filters": {"model": ["a", "b"]}}, {"filters": {"model": ["b", "a"]}}, True),
+        ({"filters": {"model": ["a"]}}, {"filters": {"model": ["b"]}}, False),
+        ({}, {"filters": {"model": ["a"]}}, False),
+        ({}, {"value_property": "tokens"}, False),
+        ({"value_property": "tokens"}, {"value_property": "tokens", "aggregation": "max"}, True),
+        # A count reads no property; a unique count takes text that no sum could read.
+        ({}, {"value_property": "tokens", "aggregation": "count"}, True),
+        ({"value_property": "tokens"}, {"value_property": "tokens", "aggregation": "unique_count"}, False),
+        ({}, {"effective_from": JULY}, True),
+        ({}, {"effective_from": JULY + timedelta(microseconds=1)}, False),
+    ],
+)
+def test_meters_of_one_rule_count_the_same_events(
+    one: dict[str, Any], other: dict[str, Any], are_the_same: bool
+) -> None:
+    rules = {Meter(event_type="llm.request", **terms).rule_of_events(since=JULY) for terms in (one, other)}
+
+    assert (len(rules) == 1) == are_the_same
 
 
 @pytest.mark.django_db(transaction=True)

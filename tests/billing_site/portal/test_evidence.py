@@ -76,6 +76,36 @@ def test_an_event_that_two_lines_count_is_told_once(present, visit):
     )
 
 
+def test_of_meters_that_choose_other_events_of_a_type_it_is_told_how_often_events_were_counted(present, visit):
+    meters = [
+        {**ACTIONS_METER, "key": f"tok_{model}", "name": f"Tokens {model}", "filters": {"model": [model]}}
+        for model in ("a", "b")
+    ]
+    prices = [usd_per_action("0.01", key=one["key"], name=one["name"], meter=one["key"]) for one in meters]
+    load_catalog(
+        document={
+            "meters": meters,
+            "products": [{"key": "platform", "name": "Platform"}],
+            "plans": [{"key": "pro", "name": "Pro", "product": "platform", "prices": prices}],
+        },
+        at=JULY,
+        actor="test",
+        reason="set up",
+    )
+    a_subscription(a_customer(), started_at=JULY)
+    for day, model in enumerate("aaabb"):
+        use("cust_acme", "5", at=JULY + timedelta(days=day), model=model)
+    [invoice] = issue_billing(as_of=AUGUST, at=AUGUST).invoices
+
+    page = read(visit("cust_acme").get(f"/portal/invoices/{invoice.number}/"))
+
+    assert sorted(invoice.lines.values_list("event_count", flat=True)) == [2, 3]
+    assert "This invoice rests on usage events, counted 5 times on 2 lines." in page
+    assert "This invoice rests on usage events, counted 5 times on 2 lines, under the root" in str(
+        invoice_page(document=document_of(invoice=invoice)).evidence
+    )
+
+
 def test_a_customer_finds_one_event_by_its_key_with_its_way_to_the_root(july, visit, tmp_path):
     client, lines = visit("cust_acme"), []
     lines = b"".join(client.get(f"/portal/invoices/{july.number}/events.ndjson")).splitlines()

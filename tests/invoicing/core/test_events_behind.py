@@ -7,9 +7,9 @@ import pytest
 from invoicing.core.events_behind import CountedSpan, EventsBehind, events_behind
 
 
-def span(first: int, after: int, count: int, *, known_through: int = 9) -> CountedSpan:
+def span(first: int, after: int, count: int, *, known_through: int = 9, rule: str = "") -> CountedSpan:
     start, end = (datetime(2026, 7, day, tzinfo=UTC) for day in (first, after))
-    return CountedSpan(start, end, known_through, count)
+    return CountedSpan(start, end, known_through, count, rule)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,14 @@ def span(first: int, after: int, count: int, *, known_through: int = 9) -> Count
         ([span(1, 20, 4), span(10, 31, 4)], None),
         ([span(1, 31, 5), span(1, 31, 6, known_through=10)], None),
         ([span(1, 11, 2), span(11, 31, 3, known_through=10)], 5),
+        # Two meters of one type with other filters: 160 different events, 100, or any number between.
+        ([span(1, 31, 100, rule="a"), span(1, 31, 60, rule="b")], None),
+        ([span(1, 31, 60, rule="a"), span(1, 31, 60, rule="b")], None),
+        ([span(1, 31, 100, rule="a"), span(1, 11, 20, rule="b")], None),
+        ([span(1, 11, 100, rule="a"), span(11, 31, 60, rule="b")], 160),
+        # By one rule, and yet others were counted: it was another rule when they were.
+        ([span(1, 31, 5), span(1, 31, 6)], None),
+        ([span(1, 11, 2), span(11, 31, 3), span(1, 31, 6)], None),
     ],
 )
 def test_each_event_of_a_stream_is_counted_once(spans: list[CountedSpan], different: int | None) -> None:
