@@ -40,7 +40,8 @@ from invoicing.admin.version_form import VersionForm
 from invoicing.catalog.draft import draft_next_version
 from invoicing.catalog.effective import sell_until
 from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, Product
-from invoicing.catalog.price_words import price_in_words, spend_in_words
+from invoicing.catalog.operations import price_document
+from invoicing.catalog.price_words import price_in_full, price_in_words, spend_in_words
 from invoicing.catalog.queries import with_rates
 from invoicing.subscriptions.queries import phases_in_force
 from invoicing.workflows.publish_prices import publish_or_ask
@@ -353,21 +354,25 @@ class PlanVersionAdmin(TrackedAdmin):
 
 
 def _beside_those_before(version: PlanVersion, prices: Iterable[Price]) -> list[tuple[Price, list[str], str]]:
-    """Return each price in words, and what the published version before says of it where that is something else."""
+    """Return each price in words, and what the published version before says of it; both in full where these differ."""
     before = version.plan.versions.filter(number__lt=version.number, published_at__isnull=False).order_by("-number")
     last = before.first()
     if last is None:
         return [(price, price_in_words(price=price, cadence=version.cadence), "") for price in prices]
-    known = {
-        (price.key, price.currency): " ".join(price_in_words(price=price, cadence=last.cadence))
-        for price in with_rates(last.prices.all())
-    }
+    known = {(price.key, price.currency): price for price in with_rates(last.prices.all())}
     rows = []
     for price in prices:
-        words = price_in_words(price=price, cadence=version.cadence)
-        was = known.get((price.key, price.currency), "")
-        told = f"Version {last.number}: {was}" if was else f"Not in version {last.number}."
-        rows.append((price, words, "" if was == " ".join(words) else told))
+        was, told = known.get((price.key, price.currency)), f"Not in version {last.number}."
+        words = price_in_full(price=price, cadence=version.cadence)
+        if was is not None:
+            said = price_in_full(price=was, cadence=last.cadence)
+            if said == words and price_document(price=was) == price_document(price=price):
+                rows.append((price, price_in_words(price=price, cadence=version.cadence), ""))
+                continue
+            if was.name != price.name:
+                said = [f"{was.name}:", *said]
+            told = f"Version {last.number}: {'other values.' if said == words else ' '.join(said)}"
+        rows.append((price, words, told))
     return rows
 
 

@@ -147,6 +147,18 @@ def plan_document(*, version: PlanVersion) -> dict[str, Any]:
     }
 
 
+def price_document(*, price: Price) -> dict[str, Any]:
+    """Return a price as it stands in the rate card of its version; its meter, tiers and cells should be loaded."""
+    return PriceEntry(
+        key=price.key,
+        name=price.name,
+        meter=price.meter.key if price.meter else "",
+        currency=price.currency,
+        price=core_price(price=price),
+        in_advance=price.in_advance,
+    ).document()
+
+
 def _load_alone() -> None:
     """Let one transaction at a time load a catalog: the next one finds what this one made."""
     with connection.cursor() as cursor:
@@ -157,17 +169,7 @@ def _rate_card(version: PlanVersion) -> dict[str, Any]:
     prices = with_rates(version.prices.all()).order_by("position", "id")
     card: dict[str, Any] = {
         "cadence": Cadence(version.cadence).value,
-        "prices": [
-            PriceEntry(
-                key=price.key,
-                name=price.name,
-                meter=price.meter.key if price.meter else "",
-                currency=price.currency,
-                price=core_price(price=price),
-                in_advance=price.in_advance,
-            ).document()
-            for price in prices
-        ],
+        "prices": [price_document(price=price) for price in prices],
     }
     if spend := spend_documents(rows=version.spend.all()):
         card["spend"] = spend

@@ -17,18 +17,27 @@ PER = {Cadence.WEEK: "week", Cadence.MONTH: "month", Cadence.QUARTER: "quarter",
 CELLS_SAID_MAX = 30
 
 
-def price_in_words(*, price: Price, cadence: str) -> list[str]:
-    """Return the sentences that say what a price costs; its meter, tiers and cells should be loaded."""
+def price_in_words(*, price: Price, cadence: str, cells_max: int | None = CELLS_SAID_MAX) -> list[str]:
+    """Return the sentences that say what a price costs; its meter, tiers and cells should be loaded.
+
+    Of a matrix at most so many cells are said, all of them with None.
+    """
     unit = price.meter.unit if price.meter else "unit"
     sentences = []
     if price.free_units:
         sentences.append(f"The first {quantity(price.free_units, unit)} of a period are free.")
-    sentences += _model_words(price, unit=unit, per=PER[Cadence(cadence)])
+    sentences += _model_words(price, unit=unit, per=PER[Cadence(cadence)], cells_max=cells_max)
     if price.minimum_amount is not None:
         sentences.append(f"At least {_amount(price, price.minimum_amount)} a period.")
     if price.maximum_amount is not None:
         sentences.append(f"At most {_amount(price, price.maximum_amount)} a period.")
     return sentences
+
+
+def price_in_full(*, price: Price, cadence: str) -> list[str]:
+    """Return what `price_in_words` says with every cell, and by which meter it counts: for whoever compares two prices."""
+    words = price_in_words(price=price, cadence=cadence, cells_max=None)
+    return [f"Counted by {price.meter.key}.", *words] if price.meter else words
 
 
 def spend_in_words(*, row: PlanSpend, cadence: str) -> list[str]:
@@ -42,7 +51,7 @@ def spend_in_words(*, row: PlanSpend, cadence: str) -> list[str]:
     ]
 
 
-def _model_words(price: Price, *, unit: str, per: str) -> list[str]:
+def _model_words(price: Price, *, unit: str, per: str, cells_max: int | None) -> list[str]:
     match PriceModel(price.model):
         case PriceModel.FLAT:
             when = ", invoiced before it begins" if price.in_advance else ""
@@ -65,7 +74,7 @@ def _model_words(price: Price, *, unit: str, per: str) -> list[str]:
         case PriceModel.GRADUATED_PERCENTAGE:
             return ["Each part of the amount at the percentage of its tier:", *_tier_words(price, unit=unit)]
         case PriceModel.MATRIX:
-            return ["Each unit at the rate of its values:", *_cell_words(price, unit=unit)]
+            return ["Each unit at the rate of its values:", *_cell_words(price, unit=unit, cells_max=cells_max)]
 
 
 def _tier_words(price: Price, *, unit: str) -> list[str]:
@@ -75,16 +84,16 @@ def _tier_words(price: Price, *, unit: str) -> list[str]:
     ]
 
 
-def _cell_words(price: Price, *, unit: str) -> list[str]:
+def _cell_words(price: Price, *, unit: str, cells_max: int | None) -> list[str]:
     shown = core_price(price=price)
     if not shown.dimensions or not shown.cells:
         return ["no dimensions yet" if not shown.dimensions else "no cells yet"]
     words = [
         f"{values_text(dimensions=shown.dimensions, values=cell.values[: len(shown.dimensions)])}:"
         f" {_unit_price(price, cell.unit_amount, unit)}"
-        for cell in shown.cells[:CELLS_SAID_MAX]
+        for cell in shown.cells[:cells_max]
     ]
-    if (more := len(shown.cells) - CELLS_SAID_MAX) > 0:
+    if (more := len(shown.cells) - len(words)) > 0:
         words.append(f"and {more} {counted('cell', more)} more")
     other = "any other values" if len(shown.dimensions) > 1 else f"any other {shown.dimensions[0]}"
     if price.default_unit_amount is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
 
@@ -15,10 +15,11 @@ from invoicing.catalog.operations import (
     LoadSummary,
     checked_draft,
     load_catalog,
+    price_document,
     publish_version,
     rate_card_digest,
 )
-from invoicing.catalog.price_words import price_in_words
+from invoicing.catalog.price_words import price_in_full
 from invoicing.catalog.queries import with_rates
 
 
@@ -86,16 +87,35 @@ def _figures(version: PlanVersion) -> list[list[str]]:
     before = version.plan.versions.filter(number__lt=version.number, published_at__isnull=False).order_by("-number")
     known = {} if (last := before.first()) is None else _prices(last)
     now = _prices(version)
-    rows = []
-    for name in [*now, *(name for name in known if name not in now)]:
-        was, becomes = known.get(name, "not there."), now.get(name, "Gone.")
-        rows.append([name, becomes if was == becomes else f"{becomes} Before: {was}"])
-    return rows
+    gone = [[price.label, f"Gone. Before: {price.words}"] for key, price in known.items() if key not in now]
+    return [*([price.label, _beside(price, known.get(key))] for key, price in now.items()), *gone]
 
 
-def _prices(version: PlanVersion) -> dict[str, str]:
+class _Said(NamedTuple):
+    """A price in words, and as it stands in the rate card: words may leave something out."""
+
+    label: str
+    words: str
+    document: dict[str, Any]
+
+
+def _beside(price: _Said, was: _Said | None) -> str:
+    if was is None:
+        return f"{price.words} Before: not there."
+    if was == price:
+        return price.words
+    renamed = "" if was.label == price.label else f"{was.label}: "
+    told = f"{renamed}{was.words}"
+    return f"{price.words} Before: {'other values.' if told == price.words else told}"
+
+
+def _prices(version: PlanVersion) -> dict[tuple[str, str], _Said]:
     prices = with_rates(version.prices.all()).order_by("currency", "position", "id")
     return {
-        f"{price.name} ({price.currency})": " ".join(price_in_words(price=price, cadence=version.cadence))
+        (price.key, price.currency): _Said(
+            f"{price.name} ({price.currency})",
+            " ".join(price_in_full(price=price, cadence=version.cadence)),
+            price_document(price=price),
+        )
         for price in prices
     }

@@ -12,11 +12,14 @@ from billing_site.kernel.errors import Conflict, InvalidFields
 from invoicing.approvals.models import NO_CURRENCY, Approval, ApprovedDeed, Decision
 from invoicing.approvals.operations import NeedsApproval, set_limit
 from invoicing.catalog.draft import draft_next_version
-from invoicing.catalog.models import Plan, PlanVersion
+from invoicing.catalog.models import Plan, PlanVersion, PriceCell
+from invoicing.catalog.operations import load_catalog
 from invoicing.workflows.approve import decide
-from invoicing.workflows.publish_prices import load_prices, publish_or_ask
+from invoicing.workflows.publish_prices import _beside, _Said, load_prices, publish_or_ask
+from metering.models import Meter
 from tests.billing_site.api.caller import Caller
 from tests.billing_site.backoffice.conftest import a_member
+from tests.billing_site.backoffice.test_what_if_pages import text_of
 from tests.factories import AUGUST, JULY, a_plan, usd_fee, usd_per_action
 from tests.invoicing.limits import switch
 from tests.invoicing.test_attack_guards import run_sql
@@ -62,6 +65,52 @@ def test_what_was_shown_is_published_once_another_approves(draft: PlanVersion) -
 
     draft.refresh_from_db()
     assert (draft.published_at, draft.digest) == (AUGUST, asked.digest)
+
+
+def test_whoever_approves_sees_the_last_cell_another_meter_and_two_prices_of_one_name() -> None:
+    finance = a_member("fiona", FINANCE)
+    cells = [{"values": [f"m{number:02}"], "unit_amount": "1.00"} for number in range(31)]
+    matrix = {"model": "matrix", "dimensions": ["model"], "cells": cells, "unit_amount": None}
+    gigabytes = {"unit": "GB", "dimensions": ["model"]}
+    meters = [{"key": key, "name": "Gigabytes", "event_type": key, **gigabytes} for key in ("storage_gb", "egress_gb")]
+    prices = [
+        usd_per_action(key="large", name="Large", meter="storage_gb", **matrix),
+        usd_per_action(key="moved", name="Gigabytes", meter="storage_gb"),
+        usd_per_action(key="stays", name="Gigabytes", meter="egress_gb"),
+    ]
+    load_catalog(
+        document={
+            "meters": meters,
+            "products": [{"key": "platform", "name": "Platform"}],
+            "plans": [{"key": "pro", "name": "Pro", "product": "platform", "prices": prices}],
+        },
+        at=JULY,
+        **WHO,
+    )
+    draft = draft_next_version(plan_id=Plan.objects.get().pk, **WHO)
+    PriceCell.objects.filter(price__plan_version=draft, first_value="m30").update(unit_amount=Decimal(9))
+    draft.prices.filter(key="moved").update(meter=Meter.objects.get(key="egress_gb"))
+    switched(on=True)
+
+    asked = publish_or_ask(version_id=draft.pk, at=AUGUST, **WHO)
+    page = text_of(finance.get(reverse("admin:invoicing_planversion_change", args=[draft.pk])))
+
+    assert isinstance(asked, Approval)
+    large, moved, stays = (row[1] for row in asked.asked["figures"])
+    assert "model m30: USD 9.00 per GB" in large.partition("Before: ")[0]
+    assert "model m30: USD 1.00 per GB" in large.partition("Before: ")[2]
+    assert moved == ("Counted by egress_gb. USD 0.01 per GB. Before: Counted by storage_gb. USD 0.01 per GB.")
+    assert stays == "Counted by egress_gb. USD 0.01 per GB."
+    assert "m30: USD 9.00 per GB" in page and "m30: USD 1.00 per GB" in page
+    assert "Version 1: Counted by storage_gb. USD 0.01 per GB." in page
+
+
+def test_what_the_words_leave_out_is_said_to_be_other() -> None:
+    was = _Said("Actions (USD)", "USD 0.01 per action.", {"key": "actions"})
+
+    assert _beside(was, was) == "USD 0.01 per action."
+    assert _beside(was._replace(document={}), was) == "USD 0.01 per action. Before: other values."
+    assert _beside(was._replace(label="Deeds (USD)"), was).endswith(" Before: Actions (USD): USD 0.01 per action.")
 
 
 def test_prices_that_were_changed_since_are_not_published(draft: PlanVersion) -> None:
