@@ -19,7 +19,7 @@ OF_INVOICES = (ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF, ApprovedDeed.VO
 
 
 def approval_queues(*, name: str, allowed: Callable[[str], bool], at: datetime) -> list[WorkQueue]:
-    """Return what this person could approve, what he asks for and others decide or refused, and signed runs; `allowed` says what he may."""
+    """Return what this person could approve, what he asks for and others decide or refused, and signed runs where he sees runs; `allowed` says what he may."""
     return [
         _queue(
             "Approvals to give",
@@ -39,7 +39,7 @@ def approval_queues(*, name: str, allowed: Callable[[str], bool], at: datetime) 
             empty="What you asked for and somebody else refused stands here for a week, or until you ask again.",
             waiting=list(refused_lately(name=name, since=at - REFUSED_FOR)),
         ),
-        _runs_queue(),
+        *([_runs_queue()] if allowed("invoicing.view_runproposal") else []),
     ]
 
 

@@ -132,8 +132,12 @@ def commit_run(*, proposal_id: int, at: datetime) -> RunProposal:
 
 
 def open_signed_runs() -> list[RunProposal]:
-    """Return the runs that are signed as they are and not issued, nor being issued, unless a later one bills as much."""
-    later = RunProposal.objects.filter(pk__gt=OuterRef("pk"), as_of__gte=OuterRef("as_of"))
+    """Return the runs that are signed as they are and not issued, nor being issued, unless a later one that is issued or signed bills as much."""
+    later = RunProposal.objects.filter(
+        Q(committed_at__isnull=False) | Q(approval__decision=Decision.APPROVED),
+        pk__gt=OuterRef("pk"),
+        as_of__gte=OuterRef("as_of"),
+    )
     signed = RunProposal.objects.filter(
         committed_at=None, approval__decision=Decision.APPROVED, approval__digest=F("figures_digest")
     )

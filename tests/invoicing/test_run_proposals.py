@@ -19,7 +19,15 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.run_proposals.models import RunProposal
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.workflows.approve import decide
-from invoicing.workflows.propose_run import ask_to_issue, commit_run, issue_proposed, propose_run, run_summary, show_run
+from invoicing.workflows.propose_run import (
+    ask_to_issue,
+    commit_run,
+    issue_proposed,
+    open_signed_runs,
+    propose_run,
+    run_summary,
+    show_run,
+)
 from invoicing.workflows.run_figures import run_sums
 from invoicing.workflows.verify import verify
 from tests.factories import a_customer, a_subscription, settle_constraints, usd_fee, use
@@ -37,12 +45,14 @@ def proposed(number: int = 8) -> RunProposal:
     return show_run(proposal_id=proposal.pk, at=AT)
 
 
-def sign(proposal: RunProposal, *, actor: str = "simon", digest: str = "") -> Approval:
+def sign(
+    proposal: RunProposal, *, actor: str = "simon", digest: str = "", decision: Decision = Decision.APPROVED
+) -> Approval:
     asked = Approval.objects.get(deed="billing_run", subject=proposal.subject, decision="")
     return decide(
         approval_id=asked.pk,
         digest=digest or proposal.figures_digest,
-        decision=Decision.APPROVED,
+        decision=decision,
         at=AT,
         actor=actor,
         reason="compared with June",
@@ -124,6 +134,21 @@ def test_one_figure_that_differs_and_nothing_is_issued() -> None:
     sign(other)
     ask(other)
     assert issue_proposed(proposal_id=proposal.pk, at=AT).committed_at is not None
+
+
+def test_a_signed_run_waits_to_be_issued_until_a_later_one_that_bills_as_much_is_signed_too() -> None:
+    a_house()
+    signed = proposed()
+    sign(signed)
+    later = propose_run(as_of=month(8), at=AT, actor="paula", reason="once more")
+    assert open_signed_runs() == [signed], "the later one has no figures"
+    shown = show_run(proposal_id=later.pk, at=AT)
+    sign(shown, decision=Decision.REFUSED)
+    assert open_signed_runs() == [signed], "the later one was refused"
+
+    sign(newest := proposed())
+
+    assert open_signed_runs() == [newest]
 
 
 def test_a_draft_that_is_released_after_the_signature_is_another_run() -> None:

@@ -118,6 +118,7 @@ def test_a_figure_that_moved_is_named_on_the_page_and_the_run_is_refused(
     approver.post(page_of(proposal, "refuse"), {"digest": RunProposal.objects.get().figures_digest, "reason": "no"})
     assert "anna has refused it: no" in finance.get(page_of(proposal)).content.decode()
     queues = {one.name: one for one in approval_queues(name="fiona", allowed=lambda _: False, at=now())}
+    assert "Signed runs not issued" not in queues, "who may not see runs is not told of one"
     assert queues["Refused, yours to read"].why.endswith("Issue 1 invoice, USD 13.00; 1 held stay drafts")
     listed = finance.get(queues["Refused, yours to read"].link).content.decode()
     assert "USD 13.00" in listed
