@@ -1,6 +1,6 @@
 """The events behind a billed quantity as a file: line by line, from the database and, where months are purged, from the archive."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from typing import Any
@@ -58,6 +58,17 @@ def event_lines(*, span: EventSpan) -> Iterator[bytes]:
 def number_of_line(line: bytes) -> int:
     """Return the number of the event of a line."""
     return int(line[len(b'{"id": ') : line.index(b",")])
+
+
+def counted_of(*, span: EventSpan, numbers: Sequence[int]) -> list[int]:
+    """Return which of some events, by number, a span counts, in their order; of those that are in the database."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT e.id FROM {_SPAN} CROSS JOIN LATERAL (SELECT e.* FROM {counted_events(source='metering_usageevent')}"
+            "  AND e.id = ANY(%(numbers)s)) AS e ORDER BY e.id",
+            {**_parameters(span), "numbers": list(numbers)},
+        )
+        return [number for (number,) in cursor.fetchall()]
 
 
 def event_inclusion(*, span: EventSpan, count: int, number: int) -> tuple[bytes, Inclusion]:

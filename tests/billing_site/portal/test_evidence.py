@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from msgspec import structs
 
 from invoicing.catalog.operations import load_catalog
 from invoicing.checker import CHECKER
@@ -14,9 +16,11 @@ from invoicing.invoices.document import invoice_page
 from invoicing.workflows import event_evidence
 from invoicing.workflows.invoice_document import document_of
 from invoicing.workflows.run_billing import issue_billing
-from metering.correcting import cancel_event
+from metering.correcting import amend_event, cancel_event
+from metering.ingest import accept_events
+from metering.queries import search
 from tests.billing_site.portal.reading import text_of
-from tests.factories import ACTIONS_METER, AUGUST, JULY, a_customer, a_subscription, usd_per_action, use
+from tests.factories import ACTIONS_METER, AUGUST, JULY, a_customer, a_subscription, an_event, usd_per_action, use
 
 pytestmark = pytest.mark.django_db
 
@@ -121,6 +125,50 @@ def test_a_customer_finds_one_event_by_its_key_with_its_way_to_the_root(july, vi
     (tmp_path / "proof.json").write_bytes(proof.content)
     (tmp_path / "invoice.json").write_bytes(client.get(f"/portal/invoices/{july.number}/proof.json").content)
     assert main([str(tmp_path / "invoice.json"), "--inclusion", str(tmp_path / "proof.json")]) == 0
+
+
+def test_an_event_that_was_replaced_is_found_by_its_id_in_the_form_that_the_invoice_counts(acme, visit):
+    mistyped = structs.replace(an_event("cust_acme", "5", at=JULY + timedelta(days=3), key="mistyped"), event_id="ev-1")
+    accept_events(events=[mistyped])
+    for quantity in ("6", "7"):
+        amend_event(
+            customer_id="cust_acme",
+            idempotency_key="mistyped",
+            changes={"quantity": quantity},
+            actor="test",
+            reason="mistyped",
+        )
+    [invoice] = issue_billing(as_of=AUGUST, at=AUGUST).invoices
+    client = visit("cust_acme")
+
+    page = client.get(f"/portal/invoices/{invoice.number}/event/?key=ev-1")
+
+    assert f"It is on invoice {invoice.number}." in read(page)
+    [found] = page.context["found"]
+    assert json.loads(found.proof["event"])["idempotency_key"] == "mistyped~amended-2"
+    proof = client.get(f"/portal/invoices/{invoice.number}/inclusion.json?line={found.line}&event={found.number}")
+    assert f'?line={found.line}&amp;event={found.number}"' in page.content.decode()
+    assert proof.json()["event"] == found.proof["event"]
+
+
+def test_an_id_that_takes_too_long_to_look_for_is_told_kindly_and_a_key_is_still_found(july, visit, monkeypatch):
+    monkeypatch.setattr(search, "SEARCH_MILLISECONDS_MAX", 20)
+    client, address = visit("cust_acme"), f"/portal/invoices/{july.number}/event/"
+    [_, line, *_] = b"".join(client.get(f"/portal/invoices/{july.number}/events.ndjson")).splitlines()
+
+    def slow(execute, sql, params, many, context):
+        return (
+            execute("SELECT pg_sleep(5)", (), many, context)
+            if '"event_id" = ' in sql
+            else execute(sql, params, many, context)
+        )
+
+    with connection.execute_wrapper(slow):
+        by_id = client.get(f"{address}?key=ev-unknown")
+        by_key = client.get(f"{address}?key={json.loads(line)['idempotency_key']}")
+
+    assert "There are too many events to look for this id among them while you wait." in read(by_id)
+    assert f"It is on invoice {july.number}." in read(by_key)
 
 
 def test_an_event_that_is_not_on_the_invoice_is_said_to_be_accepted_or_unknown(july, visit):
