@@ -6,20 +6,37 @@ from contextlib import contextmanager
 
 
 @contextmanager
+def set_aside() -> Iterator[None]:
+    """Leave what is there now, all that a process has loaded, out of every search until a run ends; within another one it changes nothing.
+
+    Around the pieces of one run: what a piece leaves is found after the next one, and not set aside with it for ever.
+    """
+    own = gc.get_freeze_count() == 0
+    if own:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if own:
+            gc.unfreeze()
+
+
+@contextmanager
 def uncollected() -> Iterator[None]:
     """Let a piece of work that is small enough make its objects without being searched for garbage; what is left of it is found right afterwards.
 
     Python looks through all objects each time that so many new ones were made: a batch of invoices is searched a hundred times, in vain.
-    What was there before, all that a process has loaded, is not looked through with what is left.
+    What was there before is not looked through with what is left.
     """
     if not gc.isenabled():
         yield
         return
     gc.disable()
-    gc.freeze()
     try:
-        yield
+        with set_aside():
+            try:
+                yield
+            finally:
+                gc.collect()
     finally:
-        gc.collect()
-        gc.unfreeze()
         gc.enable()

@@ -1,5 +1,6 @@
 """More than one processor for what one process cannot do fast enough: processes that run this project's functions."""
 
+import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -57,6 +58,8 @@ def _begin(database: str) -> None:
     django.setup()
     connection.settings_dict["NAME"] = database
     Thread(target=_end_with_parent, daemon=True).start()
+    # What is loaded is garbage at no time: no search of a task looks through it.
+    gc.freeze()
 
 
 def _end_with_parent() -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from django.db import connection, transaction
 
 from billing_site.kernel import clock
-from billing_site.kernel.garbage import uncollected
+from billing_site.kernel.garbage import set_aside, uncollected
 from billing_site.kernel.period import Period
 from billing_site.kernel.processes import done_beside_each_other
 from invoicing.customers.operations import lock_customers
@@ -162,13 +162,14 @@ def _bill_all(
     deed = _Deed(run, at, actor, reason, finish)
     done = 0
     try:
-        for batch, told in _all_billed(
-            (_Batch(batch, deed) for batch in _each_customer_once(due)), processes=processes
-        ):
-            report.add(told)
-            done += len(batch.due)
-            if progress is not None:
-                progress(done, len(due))
+        with set_aside():
+            for batch, told in _all_billed(
+                (_Batch(batch, deed) for batch in _each_customer_once(due)), processes=processes
+            ):
+                report.add(told)
+                done += len(batch.due)
+                if progress is not None:
+                    progress(done, len(due))
         run.finished_at = at
     finally:
         # A run that breaks off says what it has done until then, and has not ended; one within a transaction is taken back whole.

@@ -11,7 +11,7 @@ from moneyed import Money
 
 from billing_site.kernel.among import among
 from billing_site.kernel.errors import BillingError
-from billing_site.kernel.garbage import uncollected
+from billing_site.kernel.garbage import set_aside, uncollected
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.contract import Charge
 from invoicing.customers.models import Customer
@@ -121,14 +121,17 @@ def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> 
         if customer_key
         else list(who_is_billed().order_by("id").values_list("pk", flat=True))
     )
-    for first in range(0, len(numbers), BATCH_CUSTOMERS):
-        with uncollected():
-            batch = list(Customer.objects.filter(among("pk", numbers[first : first + BATCH_CUSTOMERS])).order_by("id"))
-            agreements = agreements_of(customers=batch)
-            if _drop_stale_drafts(batch, agreements):
+    with set_aside():
+        for first in range(0, len(numbers), BATCH_CUSTOMERS):
+            with uncollected():
+                batch = list(
+                    Customer.objects.filter(among("pk", numbers[first : first + BATCH_CUSTOMERS])).order_by("id")
+                )
                 agreements = agreements_of(customers=batch)
-            due = due_of(customers=batch, agreements=agreements, as_of=as_of, report=report)
-        yield DueBatch(due, agreements)
+                if _drop_stale_drafts(batch, agreements):
+                    agreements = agreements_of(customers=batch)
+                due = due_of(customers=batch, agreements=agreements, as_of=as_of, report=report)
+            yield DueBatch(due, agreements)
 
 
 def due_of(
