@@ -11,7 +11,7 @@ from moneyed import Money
 
 from billing_site.kernel.errors import BillingError, Conflict
 from billing_site.kernel.reasons import checked_reason
-from dunning.arrangements.queries import hold_of, objected_to, open_promise
+from dunning.arrangements.queries import hold_of, money_held, objected_to, open_promise
 from dunning.cases.arrears import Debt, debts_of, figures_of, locked_debts, owed
 from dunning.cases.models import SWEEP, CaseStep, DunningCase, Outcome
 from dunning.cases.operations import is_chased, last_step, lock_case, move_case, replan, steps_to_come, wait
@@ -21,7 +21,7 @@ from dunning.core.notice_kinds import NoticeKind
 from dunning.core.policy import Act
 from dunning.core.retries import DeclineKind, decline_kind
 from dunning.due import why_not_now
-from dunning.fairness import fitting_kind, money_held, never_charged
+from dunning.fairness import fitting_kind, never_charged
 from dunning.hearing import why_not_told
 from dunning.telling import tell
 from invoicing.core.life_cycle import Driver, State

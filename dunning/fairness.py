@@ -5,9 +5,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from moneyed import Money
 
-from dunning.arrangements.queries import hold_of, open_promise
+from dunning.arrangements.queries import hold_of, money_held, open_promise
 from dunning.cases.arrears import Debt, locked_debts
 from dunning.cases.operations import lock_case
 from dunning.core.calendar import is_allowed
@@ -15,7 +14,6 @@ from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.notices.models import NoticeInvoice
 from dunning.telling import tell
-from invoicing.bank.queries import on_account_of
 from invoicing.core.life_cycle import State
 from invoicing.customers.life_cycle import state_of
 from invoicing.customers.models import Customer, SettlementChannel
@@ -33,11 +31,6 @@ def never_charged(*, debts: Sequence[Debt]) -> set[int]:
     ours = Invoice.objects.filter(pk__in=untried, settlement_channel=SettlementChannel.STRIPE)
     rows = ours.exclude(customer__payment_method="").exclude(push__status=PushStatus.PUSHED)
     return set(rows.values_list("pk", flat=True))
-
-
-def money_held(*, customer: Customer) -> Money | None:
-    """Return what a customer has on account with us in its currency, None for nothing: that is applied before anybody is chased."""
-    return on_account_of(customer_id=customer.pk).get(customer.currency)
 
 
 def fitting_kind(*, kind: NoticeKind, customer: Customer, at: datetime) -> tuple[NoticeKind, bool]:

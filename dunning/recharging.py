@@ -7,7 +7,15 @@ from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
-from dunning.arrangements.queries import hold_of, holds_at, objected_to, open_promise, open_promises
+from dunning.arrangements.queries import (
+    hold_of,
+    holds_at,
+    money_held,
+    objected_to,
+    open_promise,
+    open_promises,
+    with_money_held,
+)
 from dunning.cases.arrears import Debt, locked_debts
 from dunning.cases.models import SWEEP, DunningCase
 from dunning.cases.operations import lock_case
@@ -32,6 +40,7 @@ def retries_due(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> dict[in
     }
     cases = DunningCase.objects.filter(state__in=LIVE, customer__in=refused).select_related("customer", "policy")
     held = set(holds_at(at=at).filter(customer__in=refused).values_list("customer", flat=True))
+    held |= with_money_held(customers=refused)
     promised = set(open_promises().values_list("case", flat=True))
     going_on = [case for case in cases.order_by("pk") if case.customer_id not in held and case.pk not in promised]
     numbers = [number for case in going_on for number in refused[case.customer_id]]
@@ -73,7 +82,9 @@ def plan_retries(*, case_id: int, invoice_ids: Collection[int], at: datetime) ->
 
 
 def _waits(case: DunningCase, *, at: datetime) -> bool:
-    return hold_of(customer_id=case.customer_id, at=at) is not None or open_promise(case_id=case.pk) is not None
+    if hold_of(customer_id=case.customer_id, at=at) is not None or open_promise(case_id=case.pk) is not None:
+        return True
+    return money_held(customer=case.customer) is not None
 
 
 def _plan_retry(

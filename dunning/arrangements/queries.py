@@ -5,13 +5,16 @@ from datetime import datetime, time
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import F, Q, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import round_money, total
 from dunning.arrangements.models import Hold, Instalment, Promise
 from dunning.core.calendar import local_day, local_moment
+from invoicing.bank.queries import money_on_account, on_account_of
+from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, Objection
+from invoicing.invoices.printed_text import money_text
 from invoicing.payments.models import Payment
 
 
@@ -23,6 +26,17 @@ def holds_at(*, at: datetime) -> "QuerySet[Hold]":
 def hold_of(*, customer_id: int, at: datetime) -> Hold | None:
     """Return a hold of a customer at a moment, or None."""
     return holds_at(at=at).filter(customer=customer_id).order_by("starts_at", "id").first()
+
+
+def money_held(*, customer: Customer) -> Money | None:
+    """Return what a customer has on account with us in its currency, None for nothing: that is applied before anybody is chased."""
+    return on_account_of(customer_id=customer.pk).get(customer.currency)
+
+
+def with_money_held(*, customers: Collection[int]) -> set[int]:
+    """Return those of the customers who have money on account in their currency; one query."""
+    lots = money_on_account().filter(customer__in=customers, currency=F("customer__currency"))
+    return set(lots.values_list("customer", flat=True))
 
 
 def objected_to(*, invoice_ids: Collection[int]) -> set[int]:
@@ -72,12 +86,15 @@ def still_to_pay(*, instalment_id: int) -> Money:
 
 
 def why_not_charged(*, invoice: Invoice, at: datetime) -> str:
-    """Return what was arranged against charging an invoice: a hold, a promise, an objection to a part, since Stripe charges all of it; "": nothing."""
+    """Return what is against charging an invoice: a hold, a promise, money that we hold, an objection to a part, since Stripe charges all of it; "": nothing."""
     hold = hold_of(customer_id=invoice.customer_id, at=at)
     if hold is not None:
         return f"held: {hold}"
     if open_promises().filter(case__customer=invoice.customer_id).exists():
         return "the customer has promised to pay"
+    held = money_held(customer=invoice.customer)
+    if held is not None:
+        return f"money on account: {money_text(money=held)} are to be applied first"
     if Objection.objects.filter(invoice=invoice, ended_at=None).exists():
         return "the customer objects to a part of it"
     return ""

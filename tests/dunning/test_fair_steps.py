@@ -7,6 +7,7 @@ from moneyed import Money
 
 from dunning.acting import take_step_by_hand
 from dunning.arrangements.operations import decide_objection, object_to
+from dunning.arrangements.queries import why_not_charged
 from dunning.cases.arrears import all_debts
 from dunning.cases.models import DunningCase
 from dunning.cases.operations import open_case, replan
@@ -14,7 +15,7 @@ from dunning.core.policy import SHORT, terms_stored
 from dunning.fairness import never_charged
 from dunning.notices.models import Notice
 from dunning.policies.operations import assign_policy, ensure_presets, publish_policy
-from dunning.recharging import plan_retries
+from dunning.recharging import plan_retries, retries_due
 from dunning.rehearsal import rehearse
 from dunning.sweep import sweep_dunning
 from invoicing.bank.models import BankAllocation
@@ -123,6 +124,29 @@ def test_what_is_objected_to_in_part_is_not_charged_again() -> None:
     objection = object_to(invoice_id=invoice.pk, amount=Money("11", "USD"), at=refused_at, **WHO)
     assert plan_retries(case_id=case.pk, invoice_ids=[invoice.pk], at=later) == 0
     decide_objection(objection_id=objection.pk, at=later, **WHO)
+    assert plan_retries(case_id=case.pk, invoice_ids=[invoice.pk], at=later) == 1
+
+
+def test_a_card_is_not_charged_again_while_we_hold_money_of_its_customer() -> None:
+    invoice = late_customer()
+    customer = invoice.customer
+    refused_at = local("2026-08-03 10:00", customer)
+    PaymentFailure.objects.create(
+        invoice=invoice, reference="ch_1", code="processing_error", message="declined", occurred_at=refused_at
+    )
+    chase(refused_at)
+    at_stripe(invoice, refused_at)
+    case, later = case_of(customer), refused_at + timedelta(days=2)
+    assert retries_due(debts=all_debts(at=later), at=later) == {case.pk: [invoice.pk]}
+
+    lot = on_account(customer, "31.00")
+
+    assert retries_due(debts=all_debts(at=later), at=later) == {}
+    assert plan_retries(case_id=case.pk, invoice_ids=[invoice.pk], at=later) == 0
+    assert why_not_charged(invoice=invoice, at=later) == "money on account: USD 31.00 are to be applied first"
+    whole = Money("31", "USD")
+    pay_money_back(lot_id=lot.pk, amount=whole, rest=whole, at=later, **WHO)
+    assert why_not_charged(invoice=invoice, at=later) == ""
     assert plan_retries(case_id=case.pk, invoice_ids=[invoice.pk], at=later) == 1
 
 
