@@ -8,7 +8,7 @@ from django.db import transaction
 
 from dunning.arrangements.models import Instalment, Promise, PromiseOutcome
 from dunning.arrangements.operations import end_promise
-from dunning.arrangements.queries import hold_of, open_promise, paid_for, promised_until
+from dunning.arrangements.queries import hold_of, money_held, open_promise, paid_for, promised_until
 from dunning.cases.arrears import Debt, locked_debts
 from dunning.cases.models import SWEEP, DunningCase
 from dunning.cases.operations import is_chased, lock_case, move_case
@@ -103,8 +103,8 @@ def _give_service_again(case: DunningCase, *, at: datetime) -> None:
 def look_at_promise(*, promise_id: int, at: datetime) -> str:
     """See whether a promise is kept so far: remind of what is due soon, end it once it is kept or broken; returns its outcome.
 
-    It is broken a bank day after an instalment that was not paid, and when nobody is kept awake by that; Stripe is asked before. Something
-    else that is late for a week ends it, too: what is late is chased together. Raises GatewayUnavailable.
+    It is broken a bank day after an instalment that was not paid, and when nobody is kept awake by that; Stripe is asked before, and money
+    on account is applied before. Something else that is late for a week ends it, too: what is late is chased together. Raises GatewayUnavailable.
     """
     promise = Promise.objects.select_related("case__customer", "case__policy").get(pk=promise_id)
     if _missed(promise, at=at) is not None and _may_tell(promise.case, at=at):
@@ -133,6 +133,9 @@ def _judge(promise_id: int, *, at: datetime) -> str:
     if not debts or not _may_tell(case, at=at):
         return ""
     missed = _missed(promise, at=at)
+    if missed is not None and money_held(customer=case.customer) is not None:
+        # It came: somebody applies it first.
+        return ""
     if missed is not None:
         promised, paid = promised_until(instalment=missed), paid_for(promise=promise)
         reason = f"{money_text(money=promised)} were promised by {missed.due_date}, {money_text(money=paid)} came"

@@ -10,9 +10,13 @@ from dunning.arrangements.models import Promise
 from dunning.arrangements.operations import NewInstalment, decide_objection, object_to, promise_to_pay
 from dunning.core.calendar import next_weekday
 from dunning.notices.models import Notice
+from invoicing.bank.models import BankAllocation
 from invoicing.invoices.models import Invoice
+from invoicing.workflows.allocate_bank_line import Share
+from invoicing.workflows.use_money_on_account import apply_money_on_account
 from tests.dunning.chasing import WHO, case_of, chase, late_customer, local, pay
 from tests.factories import AUGUST
+from tests.invoicing.bank.statements import Entry, allocate, one_line
 from tests.invoicing.selling import item, once
 
 pytestmark = pytest.mark.django_db
@@ -81,6 +85,25 @@ def test_a_promise_is_not_broken_over_a_weekend_nor_in_quiet_hours() -> None:
         promise.refresh_from_db()
         assert promise.outcome == outcome
     assert next_weekday(day=date(2026, 8, 20)) == date(2026, 8, 21)
+
+
+def test_a_promise_is_not_broken_while_we_hold_money_of_who_made_it() -> None:
+    invoice = late_customer()
+    customer = invoice.customer
+    promise = promised(invoice, "2026-08-20", "31")
+    share = Share("on_account", Money("31.00", "USD"), customer_id=customer.pk)
+    [lot] = allocate(one_line(Entry("31.00")), share, at=local("2026-08-19 09:00", customer))
+    assert isinstance(lot, BankAllocation)
+
+    chase(local("2026-08-25 09:00", customer))
+    promise.refresh_from_db()
+    assert (promise.outcome, Notice.objects.filter(kind="promise_broken").exists()) == ("", False)
+
+    whole, at = Money("31", "USD"), local("2026-08-25 12:00", customer)
+    apply_money_on_account(lot_id=lot.pk, invoice_id=invoice.pk, amount=whole, rest=whole, at=at, **WHO)
+    chase(at)
+    promise.refresh_from_db()
+    assert promise.outcome == "kept"
 
 
 def test_an_instalment_is_told_with_what_is_to_be_paid_of_it_not_with_all_that_is_open() -> None:
