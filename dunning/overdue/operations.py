@@ -6,12 +6,14 @@ from django.db import transaction
 
 from billing_site.kernel.errors import Conflict, InvalidInput
 from billing_site.kernel.reasons import checked_reason
+from dunning.arrangements.queries import money_held
 from dunning.overdue.models import Audience, OverdueCharge, OverdueTerms
 from dunning.overdue.queries import Accrued, accrued_of
 from dunning.policies.models import PolicyVersion
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
 from invoicing.invoices.models import Invoice
+from invoicing.invoices.printed_text import money_text
 from invoicing.workflows.invoice_late_payment import Damage, invoice_late_payment
 
 
@@ -31,9 +33,16 @@ def set_terms(*, terms: OverdueTerms, actor: str, reason: str) -> OverdueTerms:
 
 @transaction.atomic
 def charge_late_payment(*, customer_id: int, at: datetime, actor: str, reason: str) -> Invoice:
-    """Issue the invoice over what paying late has cost a customer until yesterday. Raises Conflict where it has cost nothing more."""
+    """Issue the invoice over what paying late has cost a customer until yesterday.
+
+    Raises Conflict where it has cost nothing more, and while money of the customer lies on account: applied, it may have cost less.
+    """
     said = checked_reason(reason=reason)
     customer = lock_customer(customer_id=customer_id)
+    held = money_held(customer=customer)
+    if held is not None:
+        message = f"{money_text(money=held)} are on account: apply them first, they may have come in time"
+        raise Conflict(message, field="customer", code="money_on_account")
     accrued = _accrued(customer, at=at)
     before = OverdueCharge.objects.filter(customer=customer).exclude(invoice=None).values("invoice").distinct().count()
     invoice = invoice_late_payment(

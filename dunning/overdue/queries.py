@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.db.models import F
 from moneyed import Money
 
 from billing_site.kernel.money import plain, total
@@ -149,9 +150,11 @@ def _owed(invoice: Invoice) -> Owed:
     """Return what an invoice asked for: what was credited or given up of it was not, from the beginning."""
     assert invoice.due_date is not None, "an issued invoice has a due date"
     zone = ZoneInfo(invoice.timezone)
+    rows = Payment.objects.filter(invoice=invoice, reversal__isnull=True).order_by("received_at", "pk")
     payments = [
-        (local_day(at=one.received_at, zone=zone), one.amount.amount)
-        for one in Payment.objects.filter(invoice=invoice, reversal__isnull=True).order_by("received_at", "pk")
+        (local_day(at=one.received_at, zone=zone) if one.of_line is None else one.of_line, one.amount.amount)
+        # Money on account was here when the bank says so, whenever somebody applied it.
+        for one in rows.annotate(of_line=F("account_use__allocation__line__booked_on"))
     ]
     # What was settled otherwise is taken off from the first day on.
     otherwise = max(Decimal(0), invoice.amount_paid.amount - sum((amount for _, amount in payments), Decimal(0)))

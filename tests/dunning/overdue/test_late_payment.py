@@ -14,11 +14,15 @@ from dunning.notices.models import Notice
 from dunning.overdue.models import OverdueCharge, OverdueTerms
 from dunning.overdue.operations import charge_late_payment, set_terms, waive_late_payment
 from dunning.overdue.queries import accrued_of, accrued_total
+from invoicing.bank.models import BankAllocation
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
 from invoicing.tax.models import CustomerTax
+from invoicing.workflows.allocate_bank_line import Share
+from invoicing.workflows.use_money_on_account import apply_money_on_account
 from invoicing.workflows.verify import verify
 from tests.dunning.chasing import WHO, chase, late_customer, local, pay
+from tests.invoicing.bank.statements import Entry, allocate, one_line
 
 pytestmark = pytest.mark.django_db
 
@@ -106,6 +110,21 @@ def test_reminders_cost_a_fee_from_the_second_on_and_the_notice_says_what_it_com
     assert cost(customer, "2026-08-26") == Money("24.00", "USD")
     warning = Notice.objects.get(kind="warning")
     assert "Interest and fees for late payment come to USD 19.00 so far" in warning.text, "that fee is for itself"
+
+
+def test_money_on_account_bears_no_interest_from_the_day_on_which_the_bank_booked_it(invoice: Invoice) -> None:
+    customer, whole = invoice.customer, Money("3650", "USD")
+    terms(lump_sum=Money("40", "USD"))
+    at = local("2026-08-26 12:00", customer)
+    share = Share("on_account", whole, customer_id=customer.pk)
+    [lot] = allocate(one_line(Entry("3650.00", day=date(2026, 8, 14))), share, at=at)
+    assert isinstance(lot, BankAllocation)
+    with pytest.raises(Conflict, match=r"3,650\.00 are on account: apply them first"):
+        charge_late_payment(customer_id=customer.pk, at=at, **WHO)
+
+    apply_money_on_account(lot_id=lot.pk, invoice_id=invoice.pk, amount=whole, rest=whole, at=at, **WHO)
+
+    assert cost(customer, "2026-12-26") == Money(0, "USD"), "it came a day before it was due"
 
 
 def test_the_database_charges_no_day_twice(invoice: Invoice) -> None:
