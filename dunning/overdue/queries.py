@@ -14,7 +14,7 @@ from billing_site.kernel.money import plain, total
 from dunning.core.calendar import local_day
 from dunning.core.interest import Objected, Owed, Rate, Stretch, interest, proof_of, stretches_of
 from dunning.core.notice_kinds import NoticeKind
-from dunning.notices.models import Notice
+from dunning.notices.models import MailEventKind, Notice
 from dunning.overdue.models import Audience, OverdueCharge, OverdueKind, OverdueTerms
 from dunning.policies.queries import policy_for
 from dunning.telling import REFERENCE
@@ -178,20 +178,26 @@ def _days(first: date, until: date) -> Iterable[date]:
 
 
 def _fees(customer: Customer, terms: _Terms, known: set[int | None], *, at: datetime) -> Iterable[Accrued]:
+    # What never arrived reminds of nothing.
     sent = Notice.objects.filter(
         customer=customer, kind__in=WITH_FEE, state="sent", reference__startswith=REFERENCE, sending_at__lte=at
-    )
+    ).exclude(events__kind=MailEventKind.BOUNCE)
+    # Nor does what reminds of nothing that was owed, or of charges for late payment alone.
+    own = OverdueCharge.objects.filter(customer=customer).exclude(invoice=None)
+    was_owed = Invoice.objects.filter(customer=customer, amount_credited__lt=F("total"))
+    was_owed = was_owed.exclude(status=InvoiceStatus.VOID).exclude(pk__in=own.values("invoice"))
     of_case: dict[str, int] = {}
     for notice in sent.order_by("sending_at", "pk"):
         assert notice.sending_at is not None, "what was sent was written down"
+        about = was_owed.filter(notices__notice=notice).order_by("due_date", "pk").first()
+        if about is None:
+            continue
         case = notice.reference.split(":")[1]
         of_case[case] = of_case.get(case, 0) + 1
         day = local_day(at=notice.sending_at, zone=ZoneInfo(customer.timezone))
         row, fee = terms.on(day), terms.amount("reminder_fee", day)
         if row is None or fee is None or notice.pk in known or of_case[case] <= row.free_reminders:
             continue
-        about = Invoice.objects.filter(notices__notice=notice).order_by("due_date", "pk").first()
-        assert about is not None, "a notice is about invoices"
         yield Accrued(
             OverdueKind.REMINDER,
             about,

@@ -10,7 +10,7 @@ from moneyed import Money
 
 from billing_site.kernel.errors import Conflict
 from dunning.arrangements.operations import decide_objection, object_to
-from dunning.notices.models import Notice
+from dunning.notices.models import MailEvent, Notice
 from dunning.overdue.models import OverdueCharge, OverdueTerms
 from dunning.overdue.operations import charge_late_payment, set_terms, waive_late_payment
 from dunning.overdue.queries import accrued_of, accrued_total
@@ -23,6 +23,7 @@ from invoicing.workflows.use_money_on_account import apply_money_on_account
 from invoicing.workflows.verify import verify
 from tests.dunning.chasing import WHO, chase, late_customer, local, pay
 from tests.invoicing.bank.statements import Entry, allocate, one_line
+from tests.invoicing.crediting import credited
 
 pytestmark = pytest.mark.django_db
 
@@ -125,6 +126,35 @@ def test_money_on_account_bears_no_interest_from_the_day_on_which_the_bank_booke
     apply_money_on_account(lot_id=lot.pk, invoice_id=invoice.pk, amount=whole, rest=whole, at=at, **WHO)
 
     assert cost(customer, "2026-12-26") == Money(0, "USD"), "it came a day before it was due"
+
+
+def test_no_fee_is_for_what_bounced_or_was_credited(invoice: Invoice) -> None:
+    customer = invoice.customer
+    terms(base_rate=Decimal(0), points=Decimal(0), reminder_fee=Money("5", "USD"))
+    for day in ("16", "18", "22", "26"):
+        chase(local(f"2026-08-{day} 09:00", customer))
+    assert cost(customer, "2026-08-26") == Money("15", "USD")
+
+    bounced = Notice.objects.filter(kind="reminder").latest("pk")
+    MailEvent.objects.create(
+        notice=bounced, kind="bounce", address=bounced.to_address, key="b", occurred_at=local("2026-08-26", customer)
+    )
+    assert cost(customer, "2026-08-26") == Money("10", "USD")
+    credited(invoice, at=local("2026-08-26 12:00", customer))
+    assert cost(customer, "2026-08-27") == Money(0, "USD")
+
+
+def test_a_reminder_of_charges_for_late_payment_costs_no_fee(invoice: Invoice) -> None:
+    customer = invoice.customer
+    fixed = {"lump_sum": Money("40", "USD"), "reminder_fee": Money("5", "USD"), "free_reminders": 0}
+    terms(base_rate=Decimal(0), points=Decimal(0), **fixed)
+    charged = charge_late_payment(customer_id=customer.pk, at=local("2026-08-17 12:00", customer), **WHO)
+    pay(invoice, local("2026-08-17 13:00", customer))
+
+    chase(local("2026-09-02 09:00", customer))
+
+    assert Notice.objects.get(kind="reminder").about.get().invoice == charged
+    assert cost(customer, "2026-09-02") == Money(0, "USD")
 
 
 def test_the_database_charges_no_day_twice(invoice: Invoice) -> None:
