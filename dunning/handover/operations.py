@@ -1,30 +1,64 @@
 """Make the file of what is handed over, log who takes it, and ask the next one of the house when nothing came of the last."""
 
 import hashlib
+import logging
 from datetime import date, datetime, timedelta
+from time import monotonic_ns
 from zoneinfo import ZoneInfo
 
-from django.db import transaction
+from django.db import InterfaceError, transaction
+from django.db.models import F
 
 from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
 from billing_site.kernel.reasons import checked_reason
 from dunning.cases.arrears import debts_of, owed
 from dunning.cases.models import SWEEP, DunningCase
-from dunning.cases.operations import lock_case
+from dunning.cases.operations import lock_case, wait
 from dunning.core.calendar import local_day
 from dunning.core.case_life import LIVE, CaseState
 from dunning.handover.contents import zipped
 from dunning.handover.models import Escalation, HandOverDownload, HandOverFile
 
+logger = logging.getLogger(__name__)
+
 OWNER_MAX = 200
+# What the sweep leaves of the two minutes of its job; the rest is made at the next one.
+BUDGET = timedelta(seconds=20)
+NO_FILE = "the file for collectors cannot be made ({problem}): it is tried again, and the log says more"
 # From then on only people go on with a case.
 ENDED = (CaseState.EXHAUSTED, CaseState.HANDED_OVER)
 
 
-def make_files(*, at: datetime) -> int:
-    """Make the file of each case that is handed over and has none; returns how many. Twice makes none twice."""
+def make_files(*, at: datetime, budget: timedelta = BUDGET) -> int:
+    """Make the file of each case that is handed over and has none, as far as the budget goes; returns how many. Twice makes none twice.
+
+    A file that cannot be made stops no other: its case says so, and is tried after those that were not.
+    """
+    until_ns = monotonic_ns() + budget // timedelta(microseconds=1) * 1_000
     cases = DunningCase.objects.filter(state=CaseState.HANDED_OVER, hand_over_file=None)
-    return sum(_make(case, at=at) for case in cases.select_related("customer__legal_entity", "policy").order_by("pk"))
+    cases = cases.select_related("customer__legal_entity", "policy")
+    made = 0
+    for case in cases.order_by(F("looked_at").asc(nulls_first=True), "pk"):
+        if monotonic_ns() >= until_ns:
+            break
+        # Before it is made: should the worker die of it, the next one begins with others.
+        DunningCase.objects.filter(pk=case.pk).update(looked_at=at)
+        made += _made(case, at=at)
+    return made
+
+
+def _made(case: DunningCase, *, at: datetime) -> bool:
+    try:
+        is_new = _make(case, at=at)
+    except InterfaceError:
+        # Without a connection to the database nothing can be done about any case.
+        raise
+    except Exception as problem:
+        logger.exception("the file of case %s cannot be made", case.pk)
+        wait(case=case, because=NO_FILE.format(problem=type(problem).__name__))
+        return False
+    wait(case=case, because="")
+    return is_new
 
 
 def _make(case: DunningCase, *, at: datetime) -> bool:
@@ -82,11 +116,21 @@ def assign_case(*, case_id: int, owner: str, until: date, at: datetime, actor: s
 def escalate(*, at: datetime) -> int:
     """Ask the first of the path about cases that only people go on with, and the next one where nothing came of it by its day; returns how many.
 
-    Of the last one nobody is asked after: that stands in the queue. A case that is closed asks nobody any more.
+    Of the last one nobody is asked after: that stands in the queue. A case that is closed asks nobody any more. One that fails stops no other.
     """
     ended = DunningCase.objects.filter(state__in=ENDED).values_list("pk", flat=True)
     asked = Escalation.objects.filter(ended_at=None).values_list("case", flat=True)
-    return sum(_escalate(case_id, at=at) for case_id in sorted({*ended, *asked}))
+    return sum(_escalated(case_id, at=at) for case_id in sorted({*ended, *asked}))
+
+
+def _escalated(case_id: int, *, at: datetime) -> bool:
+    try:
+        return _escalate(case_id, at=at)
+    except InterfaceError:
+        raise
+    except Exception:
+        logger.exception("nobody can be asked about case %s", case_id)
+        return False
 
 
 @transaction.atomic

@@ -5,14 +5,17 @@ import hashlib
 import io
 import json
 import zipfile
-from datetime import date
+from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
 
 from billing_site.kernel.errors import Conflict, InvalidInput
+from dunning import tasks
 from dunning.cases.models import DunningCase
 from dunning.core.policy import SHORT, TermsMistake, read_terms, terms_stored
+from dunning.handover.contents import zipped
 from dunning.handover.models import Escalation, HandOverFile
 from dunning.handover.operations import assign_case, escalate, make_files
 from dunning.handover.queries import overdue_escalations
@@ -57,6 +60,31 @@ def test_the_file_holds_the_claim_its_documents_and_what_was_sent_each_with_its_
     assert file.digest == hashlib.sha256(bytes(file.content)).hexdigest()
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
         HandOverFile.objects.update(content=b"other")
+
+
+def test_a_file_that_cannot_be_made_stops_no_other_and_its_case_says_so(case: DunningCase, monkeypatch) -> None:
+    customer = late_customer("cust_other").customer
+    assign_policy(policy="people", customer=customer, country="", at=AUGUST, **WHO)
+    turn(local("2026-08-16 09:00", customer), local("2026-08-19 09:00", customer))
+    other, at = case_of(customer), local("2026-08-19 09:05", customer)
+
+    def fails(*, case: DunningCase, **rest: Any) -> bytes:
+        if case.customer_id != customer.pk:
+            raise KeyError("a document is missing")
+        return zipped(case=case, **rest)
+
+    monkeypatch.setattr("dunning.handover.operations.zipped", fails)
+    monkeypatch.setattr("dunning.tasks.now", lambda: at)
+    assert make_files(at=at, budget=timedelta(0)) == 0
+    assert tasks.chase().endswith("2 escalated, 1 files")
+
+    assert HandOverFile.objects.get().case == other
+    case.refresh_from_db()
+    assert case.waits_because.startswith("the file for collectors cannot be made (KeyError)")
+    monkeypatch.undo()
+    assert make_files(at=at) == 1
+    case.refresh_from_db()
+    assert case.waits_because == ""
 
 
 def test_the_next_one_of_the_path_is_asked_when_nothing_came_of_the_last_and_nobody_once_it_is_paid(
