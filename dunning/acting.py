@@ -36,6 +36,8 @@ from invoicing.workflows.move_life_cycle import move_customer
 
 logger = logging.getLogger(__name__)
 
+UNFORESEEN = "it fails ({problem}): it is tried again, and the log says more"
+
 
 class Waits(Exception):
     """The step that is due is not taken now; the words say why."""
@@ -58,7 +60,8 @@ class Acting:
 def advance_case(*, case_id: int, at: datetime) -> CaseStep | None:
     """Take the next step of a case if it is due and nothing is against it; returns it, or None with the reason kept on the case.
 
-    Stripe is asked first, outside of any transaction; then the customer and its invoices are locked and read again.
+    Stripe is asked first, outside of any transaction; then the customer and its invoices are locked and read again. What nobody foresaw is
+    kept on the case, too, and raised.
     """
     case = DunningCase.objects.select_related("customer", "policy").get(pk=case_id)
     try:
@@ -73,6 +76,10 @@ def advance_case(*, case_id: int, at: datetime) -> CaseStep | None:
     except BillingError as problem:
         logger.warning("the next step of case %s has to wait: %s", case_id, problem)
         wait(case=case, because=problem.message)
+    except Exception as problem:
+        # What was begun is taken back by now. It is told to whoever looks at the case; the sweep logs it and goes on.
+        wait(case=case, because=UNFORESEEN.format(problem=type(problem).__name__))
+        raise
     return None
 
 

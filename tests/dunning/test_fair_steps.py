@@ -62,6 +62,24 @@ def test_what_nobody_foresaw_stops_one_case_and_no_other(monkeypatch) -> None:
     assert report.failures == [(f"customer {first.customer_id}", "ZeroDivisionError: nobody foresaw this")]
 
 
+def test_a_case_that_fails_says_so_until_it_goes_on(monkeypatch) -> None:
+    invoice = late_customer()
+    at = local("2026-08-16 09:00", invoice.customer)
+
+    def fails(**_: object) -> None:
+        raise ZeroDivisionError("nobody foresaw this")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("dunning.acting.tell", fails)
+        assert sweep_dunning(at=at).steps == []
+    case = case_of(invoice.customer)
+    assert case.waits_because == "it fails (ZeroDivisionError): it is tried again, and the log says more"
+
+    assert len(chase(at).steps) == 1
+    case.refresh_from_db()
+    assert case.waits_because == ""
+
+
 def on_account(customer: Customer, amount: str) -> BankAllocation:
     """Money of a customer that came without an invoice."""
     share = Share("on_account", Money(amount, "USD"), customer_id=customer.pk)
