@@ -44,7 +44,7 @@ class TermsForm(OperationForm):
     lump = forms.DecimalField(initial=0, label="Lump sum", min_value=0, widget=UnfoldAdminDecimalFieldWidget())
     fee = forms.DecimalField(initial=0, label="Reminder fee", min_value=0, widget=UnfoldAdminDecimalFieldWidget())
     why = forms.CharField(max_length=300, label="Reason", widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
-    renamed: ClassVar = {"reason": "why"}
+    renamed: ClassVar = {"reason": "why", "lump_sum": "lump", "reminder_fee": "fee"}
 
     class Meta:
         model = OverdueTerms

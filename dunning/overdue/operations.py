@@ -1,10 +1,14 @@
 """Charge what paying late has cost by an invoice of its own, or waive it: each day, lump sum and reminder once."""
 
+import re
+from collections.abc import Iterator
 from datetime import datetime
 
 from django.db import transaction
 
-from billing_site.kernel.errors import Conflict, InvalidInput
+from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
+from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
+from billing_site.kernel.money import is_rounded, plain
 from billing_site.kernel.reasons import checked_reason
 from dunning.arrangements.queries import money_held
 from dunning.overdue.models import Audience, OverdueCharge, OverdueTerms
@@ -16,19 +20,38 @@ from invoicing.invoices.models import Invoice
 from invoicing.invoices.printed_text import money_text
 from invoicing.workflows.invoice_late_payment import Damage, invoice_late_payment
 
+COUNTRY = re.compile(r"[A-Z]{2}")
+AMOUNT_LIMIT = 10 ** (AMOUNT_DIGITS - AMOUNT_PLACES)
+
 
 def set_terms(*, terms: OverdueTerms, actor: str, reason: str) -> OverdueTerms:
-    """Keep what paying late costs from a day on; terms stay, others are the next row. Raises InvalidInput naming the field."""
+    """Keep what paying late costs from a day on; terms stay, others are the next row. Raises InvalidFields naming each field."""
     said = checked_reason(reason=reason)
-    if terms.policy and not PolicyVersion.objects.filter(key=terms.policy).exists():
-        raise InvalidInput(f"there is no dunning policy {terms.policy!r}", field="policy")
-    if terms.audience not in Audience.values:
-        raise InvalidInput("must be everybody, companies or consumers", field="audience")
-    if terms.points < 0 or terms.lump_sum.amount < 0 or terms.reminder_fee.amount < 0:
-        raise InvalidInput("nobody is paid for being late", field="points")
+    mistakes = tuple(FieldError(field, "invalid", message) for field, message in _mistakes(terms))
+    if mistakes:
+        raise InvalidFields(mistakes)
     terms.actor, terms.reason = actor, said
     terms.save(force_insert=True)
     return terms
+
+
+def _mistakes(terms: OverdueTerms) -> Iterator[tuple[str, str]]:
+    """Yield what the database would refuse, by its field."""
+    if terms.policy and not PolicyVersion.objects.filter(key=terms.policy).exists():
+        yield "policy", f"there is no dunning policy {terms.policy!r}"
+    if terms.country and not COUNTRY.fullmatch(terms.country):
+        yield "country", "must be two letters: DE"
+    if terms.audience not in Audience.values:
+        yield "audience", "must be everybody, companies or consumers"
+    if not -100 <= terms.base_rate <= 100:
+        yield "base_rate", "must be percent a year, from -100 to 100"
+    if not 0 <= terms.points <= 100:
+        yield "points", "must be percentage points from 0 to 100: nobody is paid for being late"
+    for field, amount in (("lump_sum", terms.lump_sum), ("reminder_fee", terms.reminder_fee)):
+        if not 0 <= amount.amount < AMOUNT_LIMIT:
+            yield field, f"must be 0 or more, of at most {AMOUNT_DIGITS - AMOUNT_PLACES} digits before the point"
+        elif not is_rounded(amount):
+            yield field, f"must be whole minor units: {plain(amount.amount)} {amount.currency} cannot be paid"
 
 
 @transaction.atomic

@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from moneyed import Money
 
-from billing_site.kernel.errors import Conflict
+from billing_site.kernel.errors import Conflict, InvalidFields
 from dunning.arrangements.operations import decide_objection, object_to
 from dunning.notices.models import MailEvent, Notice
 from dunning.overdue.models import OverdueCharge, OverdueTerms
@@ -64,6 +64,23 @@ def test_nothing_is_charged_before_somebody_says_what_it_costs_and_then_by_the_c
     assert cost(customer, "2026-08-26") == Money("9.00", "USD")
     CustomerTax.objects.create(customer=customer, country="DE", vat_id="DE136695976")
     assert cost(customer, "2026-08-26") == Money("58.00", "USD"), "18 % and the lump sum"
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        ("lump_sum", {"lump_sum": Money("40.005", "USD")}),
+        ("lump_sum", {"lump_sum": Money("1e17", "USD")}),
+        ("reminder_fee", {"currency": "JPY", "lump_sum": Money("0", "JPY"), "reminder_fee": Money("0.5", "JPY")}),
+        ("country", {"country": "D"}),
+        ("base_rate", {"base_rate": Decimal(150)}),
+        ("points", {"points": Decimal(101)}),
+    ],
+)
+def test_terms_that_cannot_be_kept_are_told_at_their_field(field: str, given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidFields) as told:
+        terms(**given)
+    assert [error.field for error in told.value.field_errors] == [field]
 
 
 def test_it_is_charged_once_with_its_proof_and_untaxed_and_bears_no_interest_itself(invoice: Invoice) -> None:
