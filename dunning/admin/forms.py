@@ -48,6 +48,12 @@ class StepForm(ReasonForm):
     number = forms.IntegerField(widget=forms.HiddenInput())
 
 
+class ShownForm(ReasonForm):
+    """What was shown to whoever decides about it."""
+
+    digest = forms.CharField(max_length=64, widget=forms.HiddenInput())
+
+
 class PromiseForm(ReasonForm):
     """What is promised, a line for each day."""
 

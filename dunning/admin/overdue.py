@@ -18,7 +18,6 @@ from billing_site.display.admin import (
     ConfirmedTable,
     OperationForm,
     ReadOnlyAdmin,
-    ReasonForm,
     StaffAdmin,
     actor_of,
     attempt,
@@ -30,10 +29,11 @@ from billing_site.display.figures import link, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.money import is_rounded, plain
+from dunning.admin.forms import ShownForm
 from dunning.admin.holds import ARRANGE, HoldPages
 from dunning.overdue.models import OverdueCharge, OverdueTerms
 from dunning.overdue.operations import charge_late_payment, set_terms, waive_late_payment
-from dunning.overdue.queries import accrued_of, accrued_total
+from dunning.overdue.queries import accrued_digest, accrued_of, accrued_total
 
 CHARGE = "invoicing.issue_invoice"
 
@@ -187,12 +187,17 @@ class LatePaymentPages(HoldPages):
         if not request.user.has_perm(ARRANGE):
             raise PermissionDenied
         case, at = self.row_or_404(request, str(object_id)), now()
-        form, page = ReasonForm(request.POST or None), reverse("admin:dunning_dunningcase_change", args=[object_id])
+        form, page = ShownForm(request.POST or None), reverse("admin:dunning_dunningcase_change", args=[object_id])
         if request.method == "POST" and form.is_valid():
-            who = {"actor": actor_of(request), "reason": form.cleaned_data["reason"]}
-            attempt(request, lambda: deed(customer_id=case.customer_id, at=at, **who), done=lambda _: f"{title}: done.")
+            said = {name: form.cleaned_data[name] for name in ("reason", "digest")}
+            attempt(
+                request,
+                lambda: deed(customer_id=case.customer_id, at=at, actor=actor_of(request), **said),
+                done=lambda _: f"{title}: done.",
+            )
             return go(page)
         accrued = accrued_of(customer=case.customer, at=at)
+        form.fields["digest"].initial = accrued_digest(accrued=accrued)
         rows = [(one.words, _proof_words(one.proof), money_text(one.amount)) for one in accrued]
         whole = money_text(accrued_total(accrued=accrued, currency=case.customer.currency))
         table = ConfirmedTable(titles=("What", "Why", "Amount"), rows=[*rows, ("All", "", whole)])

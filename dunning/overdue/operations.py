@@ -12,7 +12,7 @@ from billing_site.kernel.money import is_rounded, plain
 from billing_site.kernel.reasons import checked_reason
 from dunning.arrangements.queries import money_held
 from dunning.overdue.models import Audience, OverdueCharge, OverdueTerms
-from dunning.overdue.queries import Accrued, accrued_of
+from dunning.overdue.queries import Accrued, accrued_digest, accrued_of
 from dunning.policies.models import PolicyVersion
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
@@ -55,10 +55,11 @@ def _mistakes(terms: OverdueTerms) -> Iterator[tuple[str, str]]:
 
 
 @transaction.atomic
-def charge_late_payment(*, customer_id: int, at: datetime, actor: str, reason: str) -> Invoice:
+def charge_late_payment(*, customer_id: int, at: datetime, actor: str, reason: str, digest: str = "") -> Invoice:
     """Issue the invoice over what paying late has cost a customer until yesterday.
 
-    Raises Conflict where it has cost nothing more, and while money of the customer lies on account: applied, it may have cost less.
+    Raises Conflict where it has cost nothing more, where that is not what was shown with this `digest` (code `outdated`), and while
+    money of the customer lies on account: applied, it may have cost less.
     """
     said = checked_reason(reason=reason)
     customer = lock_customer(customer_id=customer_id)
@@ -66,7 +67,7 @@ def charge_late_payment(*, customer_id: int, at: datetime, actor: str, reason: s
     if held is not None:
         message = f"{money_text(money=held)} are on account: apply them first, they may have come in time"
         raise Conflict(message, field="customer", code="money_on_account")
-    accrued = _accrued(customer, at=at)
+    accrued = _accrued(customer, at=at, digest=digest)
     before = OverdueCharge.objects.filter(customer=customer).exclude(invoice=None).values("invoice").distinct().count()
     invoice = invoice_late_payment(
         customer=customer,
@@ -81,20 +82,26 @@ def charge_late_payment(*, customer_id: int, at: datetime, actor: str, reason: s
 
 
 @transaction.atomic
-def waive_late_payment(*, customer_id: int, at: datetime, actor: str, reason: str) -> list[OverdueCharge]:
-    """Charge nothing of what paying late has cost a customer until yesterday, for good. Raises Conflict where it has cost nothing more.
+def waive_late_payment(
+    *, customer_id: int, at: datetime, actor: str, reason: str, digest: str = ""
+) -> list[OverdueCharge]:
+    """Charge nothing of what paying late has cost a customer until yesterday, for good.
 
+    Raises Conflict where it has cost nothing more, or that is not what was shown with this `digest` (code `outdated`).
     What was charged already is given back by a credit note of its invoice.
     """
     said = checked_reason(reason=reason)
     customer = lock_customer(customer_id=customer_id)
-    return _keep(customer, _accrued(customer, at=at), invoice=None, at=at, actor=actor, reason=said)
+    return _keep(customer, _accrued(customer, at=at, digest=digest), invoice=None, at=at, actor=actor, reason=said)
 
 
-def _accrued(customer: Customer, *, at: datetime) -> list[Accrued]:
+def _accrued(customer: Customer, *, at: datetime, digest: str) -> list[Accrued]:
     accrued = accrued_of(customer=customer, at=at)
     if not accrued:
         raise Conflict("paying late has cost nothing that is not charged or waived", field="customer")
+    if digest and digest != accrued_digest(accrued=accrued):
+        message = "paying late has cost something else by now than what was shown: look at it again"
+        raise Conflict(message, field="customer", code="outdated")
     return accrued
 
 

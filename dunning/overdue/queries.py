@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 from django.db.models import F
 from moneyed import Money
 
-from billing_site.kernel.money import plain, total
+from billing_site.kernel.digest import digest_of
+from billing_site.kernel.money import plain, total, wire
 from dunning.core.calendar import local_day
 from dunning.core.interest import Objected, Owed, Rate, Stretch, interest, proof_of, stretches_of
 from dunning.core.notice_kinds import NoticeKind
@@ -75,6 +76,11 @@ def accrued_of(*, customer: Customer, at: datetime) -> list[Accrued]:
 def accrued_total(*, accrued: Iterable[Accrued], currency: str) -> Money:
     """Return what it comes to."""
     return total((one.amount for one in accrued), currency)
+
+
+def accrued_digest(*, accrued: Iterable[Accrued]) -> str:
+    """Return a digest of what was shown: what is charged or waived by it is what somebody saw."""
+    return digest_of([[one.words, one.about.pk, wire(one.amount), one.proof] for one in accrued])
 
 
 class _Terms:

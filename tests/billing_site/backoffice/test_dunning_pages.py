@@ -1,5 +1,6 @@
 """Dunning in the back office: the list, the story of a case, what people arrange, policies, and who gets what tomorrow."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -138,22 +139,31 @@ def test_a_customer_is_held_on_its_own_page_before_anything_is_late(finance: Cli
     assert Hold.objects.get().ended_because == "as they asked"
 
 
-def test_interest_is_set_shown_with_its_proof_charged_and_waived(finance: Client, support: Client, case) -> None:
+def test_interest_is_set_shown_with_its_proof_charged_and_waived(
+    finance: Client, support: Client, case, monkeypatch
+) -> None:
     form = {"policy": "", "country": "", "audience": "", "valid_from": "2026-01-01", "base_rate": "1.27", "points": "8"}
     form |= {"currency": "usd", "lump": "40", "fee": "0", "free_reminders": "1", "why": "as the law has it"}
     adding, page = "/admin/dunning/overdueterms/add/", f"{CASES}{case.pk}/"
 
     assert "is no currency" in text_of(finance.post(adding, form | {"currency": "XXY"}))
+    assert "40.005 USD cannot be paid" in text_of(finance.post(adding, form | {"lump": "40.005"}))
     assert finance.post(adding, form).status_code == 302
     assert "1.27 + 8" in text_of(finance.get("/admin/dunning/overdueterms/"))
     assert "Interest and fees so far" in text_of(finance.get(f"{page}change/"))
     shown = text_of(finance.get(f"{page}charge/"))
     assert "Lump sum for late payment" in shown and "31 for 2 days at 9.27 %" in shown and "USD 40.02" in shown
     assert support.get(f"{page}charge/").status_code == 403
-    assert finance.post(f"{page}charge/", WHY).status_code == 302
+    [digest] = re.findall(r'name="digest" value="([0-9a-f]{64})"', finance.get(f"{page}charge/").content.decode())
+    monkeypatch.setattr("dunning.admin.overdue.now", lambda: case.opened_at + timedelta(days=3))
+    for deed in ("charge", "waive"):
+        outdated = text_of(finance.post(f"{page}{deed}/", WHY | {"digest": digest}, follow=True))
+        assert "paying late has cost something else by now than what was shown" in outdated
+    monkeypatch.setattr("dunning.admin.overdue.now", lambda: case.opened_at + timedelta(days=2))
+    assert finance.post(f"{page}charge/", WHY | {"digest": digest}).status_code == 302
     listed = text_of(finance.get("/admin/dunning/overduecharge/"))
     assert "Lump sum on" in listed and "Interest of 2026-08-16" in listed
-    again = text_of(finance.post(f"{page}waive/", WHY, follow=True))
+    again = text_of(finance.post(f"{page}waive/", WHY | {"digest": digest}, follow=True))
     assert "paying late has cost nothing that is not charged or waived" in again
 
 
