@@ -9,11 +9,10 @@ from dunning.arrangements.models import Hold
 from dunning.arrangements.queries import holds_at, open_promises
 from dunning.cases.models import DunningCase
 from dunning.cases.operations import wait
-from dunning.core.calendar import is_allowed
+from dunning.core.calendar import QUIET, is_allowed
 from dunning.core.case_life import CaseState
 
 PROMISED = "the customer has promised to pay"
-QUIET = "quiet hours, or a day off, where the customer is"
 
 
 def why_not_now(*, case: DunningCase, hold: Hold | None, is_promised: bool, at: datetime) -> str:

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django.db.models import Count, Max, Min
+from django.db.models.functions import Coalesce
 
 from billing_site.backoffice.work_queue import WorkQueue, admin_list
 from dunning.core.notice_kinds import KIND_WORDS, NoticeKind
@@ -11,7 +12,9 @@ from dunning.notices.queries import blocked_addresses, maybe_sent, undelivered, 
 
 def notice_queues(*, at: datetime) -> list[WorkQueue]:
     """Return the queues of notices, those about customers first; one query each."""
-    lost = undelivered().aggregate(number_of=Count("id"), oldest=Min("settled_at"), why=Max("why"))
+    lost = undelivered(at=at).aggregate(
+        number_of=Count("id"), oldest=Min(Coalesce("settled_at", "planned_at")), why=Max("why")
+    )
     doubted = maybe_sent(at=at).aggregate(number_of=Count("id"), oldest=Min("sending_at"), name=Max("customer__name"))
     asked = versions_to_approve().aggregate(
         number_of=Count("id"), oldest=Min("asked_at"), kind=Max("template__kind"), by=Max("drafted_by")
@@ -21,7 +24,7 @@ def notice_queues(*, at: datetime) -> list[WorkQueue]:
         WorkQueue(
             name="Notices not delivered",
             link=admin_list("notice", "state=undeliverable", app="dunning"),
-            empty="A notice that a customer could not be sent (no address, one that bounced, a mail server that refuses) stands here.",
+            empty="A notice that a customer could not be sent (no address, one that bounced, a mail server that refuses, Stripe that does not answer for a day) stands here.",
             count=lost["number_of"],
             oldest=lost["oldest"],
             why=lost["why"] or "",

@@ -103,10 +103,12 @@ class StateFilter(admin.SimpleListFilter):
         match self.value():
             case "waiting":
                 waiting = [
-                    *undelivered().values_list("pk", flat=True),
+                    *undelivered(at=now()).values_list("pk", flat=True),
                     *maybe_sent(at=now()).values_list("pk", flat=True),
                 ]
                 return queryset.filter(pk__in=waiting)
+            case NoticeState.UNDELIVERABLE.value:
+                return queryset.filter(pk__in=undelivered(at=now()).values("pk"))
             case "doubt":
                 return queryset.filter(pk__in=maybe_sent(at=now()).values("pk"))
             case "bounced":
@@ -180,13 +182,13 @@ class NoticeAdmin(ReadOnlyAdmin):
         notice: Notice = self.row_or_404(request, object_id)
         in_doubt = maybe_sent(at=now()).filter(pk=notice.pk).exists()
         may_decide = request.user.has_perm(DECIDE)
-        waits = in_doubt or notice.state == NoticeState.UNDELIVERABLE
+        waits = in_doubt or undelivered(at=now()).filter(pk=notice.pk).exists()
         context = self.page_context(
             request,
             title=str(notice),
             row=notice,
             state=notice_pill(notice),
-            question=question_of(notice, in_doubt=in_doubt),
+            question=question_of(notice, in_doubt=in_doubt, waits=waits),
             light=in_theme(notice.html, "light"),
             dark=in_theme(notice.html, "dark"),
             about=notice.about.select_related("invoice").order_by("invoice__due_date", "invoice_id"),
@@ -214,12 +216,14 @@ class NoticeAdmin(ReadOnlyAdmin):
         )
 
 
-def question_of(notice: Notice, *, in_doubt: bool) -> str:
+def question_of(notice: Notice, *, in_doubt: bool, waits: bool) -> str:
     """Say what is to be done about a notice; "" where nothing is."""
     if in_doubt:
         return "Nobody knows whether it was sent: the worker died, or the connection broke, while it was handed over. It is not sent again by itself."
     if notice.state == NoticeState.UNDELIVERABLE:
         return "The customer was not told. Mend what is in the way, then send it again; or reach the customer another way, and drop it."
+    if waits:
+        return "It has been tried for more than a day, and still is. See what is in the way; or reach the customer another way, and drop it."
     return ""
 
 

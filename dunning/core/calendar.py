@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 
 from dunning.core.policy import PolicyTerms, Step
 
+# Why something waits for its hour.
+QUIET = "quiet hours, or a day off, where the customer is"
 # Quiet hours, weekends and holidays in a row never put anything off for longer.
 PUT_OFF_MAX = 60
 

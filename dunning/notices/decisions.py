@@ -10,7 +10,7 @@ from billing_site.kernel.reasons import checked_reason
 from dunning.core.notice_life import NoticeState
 from dunning.notices.models import BlockedAddress, Notice, NoticeDecision
 from dunning.notices.outbox import JOB
-from dunning.notices.queries import maybe_sent
+from dunning.notices.queries import maybe_sent, undelivered
 from invoicing.payments.patience import QUEUE_PATIENCE
 
 Kind = NoticeDecision.Kind
@@ -68,7 +68,7 @@ def lift_block(*, block_id: int, at: datetime, actor: str, reason: str) -> Block
 
 def _waiting(notice_id: int, *, at: datetime) -> Notice:
     notice = _locked(notice_id)
-    return notice if notice.state == NoticeState.UNDELIVERABLE else _in_doubt(notice_id, at=at)
+    return notice if undelivered(at=at).filter(pk=notice.pk).exists() else _in_doubt(notice_id, at=at)
 
 
 def _in_doubt(notice_id: int, *, at: datetime) -> Notice:

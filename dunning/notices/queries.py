@@ -4,7 +4,9 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 
+from dunning.core.calendar import QUIET
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.notice_life import NoticeState
 from dunning.notices.models import BlockedAddress, Notice
@@ -14,6 +16,8 @@ from invoicing.customers.models import Customer
 
 # A mail is handed over in seconds: what is said to be on its way for so long was left there by somebody who died.
 SENDING_LASTS = timedelta(minutes=10)
+# So long what is in the way of a mail may go away by itself.
+WAITS_FOR = timedelta(days=1)
 
 
 def language_for(*, customer: Customer) -> str:
@@ -47,10 +51,11 @@ def maybe_sent(*, at: datetime) -> QuerySet[Notice]:
     return sending.select_related("customer").order_by("sending_at", "id")
 
 
-def undelivered() -> QuerySet[Notice]:
-    """Return the notices that could not be delivered and wait for somebody, oldest first."""
-    waiting = Notice.objects.filter(state=NoticeState.UNDELIVERABLE.value)
-    return waiting.select_related("customer").order_by("settled_at", "id")
+def undelivered(*, at: datetime) -> QuerySet[Notice]:
+    """Return the notices that wait for somebody, oldest first: not deliverable, or in vain for longer than a day, as where Stripe does not answer."""
+    in_vain = Q(state=NoticeState.PLANNED.value, planned_at__lte=at - WAITS_FOR) & ~Q(why__in=("", QUIET))
+    waiting = Notice.objects.filter(Q(state=NoticeState.UNDELIVERABLE.value) | in_vain)
+    return waiting.select_related("customer").order_by(Coalesce("settled_at", "planned_at"), "id")
 
 
 def blocked_addresses() -> QuerySet[BlockedAddress]:

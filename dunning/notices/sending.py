@@ -12,6 +12,7 @@ from django.db import transaction
 
 from billing_site.kernel.digest import digest_of
 from dunning.arrangements.queries import hold_of, open_promises
+from dunning.core.calendar import QUIET
 from dunning.core.notice_kinds import NoticeKind, is_demanding
 from dunning.core.notice_life import NoticeState
 from dunning.core.wording import short_name
@@ -103,7 +104,7 @@ def _write_down(notice: Notice, *, pages: dict[int, HostedPage], at: datetime) -
         return _end(notice, NoticeState.NOT_NEEDED, outdated, at=at)
     waits_until = quiet_until(notice=notice, at=at) if is_demanding(kind) else None
     if waits_until is not None:
-        notice.why, notice.next_attempt_at = "quiet hours, or a day off, where the customer is", waits_until
+        notice.why, notice.next_attempt_at = QUIET, waits_until
         notice.save(update_fields=["why", "next_attempt_at"])
         return False
     paid = [invoice for invoice in invoices if pages.get(invoice.pk, NO_PAGE).is_paid and invoice.amount_due.amount > 0]

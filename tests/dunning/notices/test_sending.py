@@ -22,6 +22,7 @@ from dunning.notices.outbox import plan_notice, sweep_notices
 from dunning.notices.queries import maybe_sent, undelivered
 from invoicing.invoices.models import Invoice, Objection
 from invoicing.payments.patience import GAPS
+from invoicing.payments.remote import GatewayUnavailable
 from invoicing.workflows.verify import verify
 from tests.dunning.notices.telling import ACTS_ON, NOW, PLAIN, an_open_invoice, another_invoice, approved, planned, sent
 from tests.invoicing.selling import paid
@@ -216,7 +217,22 @@ def test_who_has_no_address_stands_in_a_list_with_the_reason() -> None:
     notice = sent(planned(an_open_invoice(email="")))
 
     assert (notice.state, notice.why) == ("undeliverable", "the customer has no e-mail address")
-    assert list(undelivered()) == [notice]
+    assert list(undelivered(at=NOW)) == [notice]
+
+
+def test_what_stripe_keeps_waiting_for_a_day_stands_in_the_list_too_until_it_is_dropped(monkeypatch) -> None:
+    def fails(*, invoice: Invoice) -> None:
+        raise GatewayUnavailable(f"Stripe answers 500 for {invoice}")
+
+    monkeypatch.setattr("dunning.notices.sending.hosted_page", fails)
+    notice, later = planned(an_open_invoice()), NOW + timedelta(days=1)
+    for at in (NOW, later):
+        assert sent(notice, at=at).state == "planned"
+
+    assert list(undelivered(at=later - timedelta(hours=1))) == []
+    assert list(undelivered(at=later)) == [notice]
+    dropped = drop_notice(notice_id=notice.pk, at=later, actor="fiona", reason="told by phone")
+    assert (dropped.state, list(undelivered(at=later))) == ("not_needed", [])
 
 
 def test_a_refusal_is_tried_again_with_growing_gaps_and_then_listed(server: type[ServerThatFails]) -> None:
