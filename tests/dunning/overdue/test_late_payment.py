@@ -135,7 +135,7 @@ def test_money_on_account_bears_no_interest_from_the_day_on_which_the_bank_booke
     terms(lump_sum=Money("40", "USD"))
     at = local("2026-08-26 12:00", customer)
     share = Share("on_account", whole, customer_id=customer.pk)
-    [lot] = allocate(one_line(Entry("3650.00", day=date(2026, 8, 14))), share, at=at)
+    [lot] = allocate(one_line(Entry("3650.00", day=date(2026, 8, 14)), at=at), share, at=at)
     assert isinstance(lot, BankAllocation)
     with pytest.raises(Conflict, match=r"3,650\.00 are on account: apply them first"):
         charge_late_payment(customer_id=customer.pk, at=at, **WHO)
