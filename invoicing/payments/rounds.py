@@ -28,7 +28,7 @@ def new_round(intent: PushIntent, *, customer: StripeCustomer, at: datetime) -> 
     """Return what Stripe is told in a new round, to be written down before the first call."""
     due_at = None if customer.payment_method else due_at_stripe(intent.invoice, at=at)
     return {
-        "round": round_of(intent),
+        "round": round_of(intent, at=at),
         "retry_count": intent.retry_count,
         "is_spent": False,
         "since": at.isoformat(),
@@ -37,15 +37,16 @@ def new_round(intent: PushIntent, *, customer: StripeCustomer, at: datetime) -> 
     }
 
 
-def spent(intent: PushIntent) -> dict[str, Any]:
+def spent(intent: PushIntent, *, at: datetime) -> dict[str, Any]:
     """Return the round that ends because Stripe keeps a failure under one of its keys."""
-    return {**intent.told, "round": round_of(intent), "is_spent": True}
+    return {**intent.told, "round": round_of(intent, at=at), "is_spent": True}
 
 
-def round_of(intent: PushIntent) -> int:
-    """Return the number of the round, of the next one where one has ended."""
+def round_of(intent: PushIntent, *, at: datetime) -> int:
+    """Return the number of the round, of the next one where one has ended, by its age, too: under the same keys other words would be refused."""
     number: int = intent.told.get("round", 0)
-    return number + bool(intent.told.get("is_spent"))
+    is_over = intent.told.get("is_spent") or ("since" in intent.told and not goes_on(intent, at=at))
+    return number + bool(is_over)
 
 
 def due_at_of(told: Mapping[str, Any]) -> datetime | None:

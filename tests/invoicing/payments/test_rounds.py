@@ -58,6 +58,20 @@ def test_a_key_that_stripe_has_forgotten_gives_way_and_what_was_begun_is_found(s
 
     assert (intent.status, len(remote_invoices(invoice))) == ("pushed", 1)
     assert intent.told["since"] > first["since"]
+    assert (first["round"], intent.told["round"]) == (0, 1)
+
+
+def test_after_a_day_what_is_not_found_is_made_under_a_new_key_with_the_words_of_that_day(sandbox):
+    invoice = an_issued_invoice(a_card_customer(card=""))
+    lost_answer_to_the_draft(sandbox, invoice, BEFORE_MIDNIGHT)
+    # Somebody deleted the draft there, of which we never heard.
+    SandboxObject.objects.filter(kind="invoice").delete()
+
+    intent = pushed(invoice, BEFORE_MIDNIGHT + rounds.KEYS_KEPT + timedelta(minutes=1))
+
+    assert (intent.status, intent.last_error, intent.told["round"]) == ("pushed", "", 1)
+    [remote] = remote_invoices(invoice)
+    assert datetime.fromtimestamp(remote["due_date"], tz=UTC).date() == datetime(2027, 1, 3, tzinfo=UTC).date()
 
 
 def test_a_failure_that_stripe_keeps_under_a_key_gives_way_to_a_new_key(sandbox):
