@@ -18,7 +18,7 @@ from invoicing.payments.due import queue_due
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus
 from invoicing.payments.operations import record_failure
-from invoicing.payments.patience import QUEUE_PATIENCE, TRIED_AGAIN, next_attempt_after, verdict_on
+from invoicing.payments.patience import QUEUE_PATIENCE, TRIED_AGAIN, next_attempt_after, unforeseen, verdict_on
 from invoicing.payments.push import refuse_unless_owed
 from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable
 from invoicing.payments.told import told_customer
@@ -88,6 +88,9 @@ def charge_again(
             return attempt
         except GatewayRefused as error:
             status, outcome = ChargeStatus.DROPPED, error.message
+        except Exception as error:
+            logger.exception("charge %s failed for a reason that nobody foresaw", attempt.reference)
+            status, outcome = ChargeStatus.FAILED, unforeseen(error)
         _record(attempt, status=status, outcome=outcome[:500], done_at=at)
     return attempt
 
@@ -148,7 +151,7 @@ def _charge(attempt: ChargeAttempt, intent: PushIntent, *, at: datetime) -> tupl
         return ChargeStatus.DROPPED, f"it is {present.status} at Stripe"
     if is_frozen(customer_id=attempt.invoice.customer_id):
         return ChargeStatus.DROPPED, "a payment of this customer is disputed: its card is not charged"
-    if not told_customer(intent, at=at).payment_method:
+    if not told_customer(intent, at=at, key_round=attempt.key_round).payment_method:
         return ChargeStatus.DROPPED, "there is no means of payment that could be charged"
     try:
         gateway.pay_invoice(invoice=present.id, idempotency_key=f"{attempt.key}:{attempt.key_round}:pay")

@@ -22,6 +22,7 @@ JITTER_PERCENT = 25
 # A queued job may wait this long for a worker before the sweep queues it once more.
 QUEUE_PATIENCE = timedelta(minutes=2)
 GIVEN_UP = "Given up after {} failures in a row; somebody has to look and send it again. The last one: {}"
+UNFORESEEN = "Something went wrong that nobody foresaw; the log has it, and it is not tried again by itself: {}"
 TRIED_AGAIN = "Tried again by {}: {}. Before that: {}"
 # So many rows a sweep; what is left over has its turn a minute later.
 SWEEP_MAX = 500
@@ -47,6 +48,11 @@ def is_given_up(*, attempt_count: int) -> bool:
 def is_quick(*, at: datetime, next_at: datetime) -> bool:
     """Say whether a gap is so short that the job waits in the queue; of a longer one the sweep, which comes once a minute, takes care."""
     return next_at - at < PARKED[0]
+
+
+def unforeseen(error: Exception) -> str:
+    """Return what is told of an attempt that failed in a way that nobody foresaw."""
+    return UNFORESEEN.format(str(error).partition("\n")[0] or type(error).__name__)
 
 
 @dataclass(frozen=True)

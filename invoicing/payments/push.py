@@ -49,6 +49,7 @@ from invoicing.payments.patience import (
     is_given_up,
     is_quick,
     next_attempt_after,
+    unforeseen,
     with_jitter,
 )
 from invoicing.payments.remote import (
@@ -70,7 +71,6 @@ CLOCKS_APART = timedelta(hours=1)
 # Whose payment is disputed is not charged by itself (S0-047); that it is over is heard of at once, `wake_pushes`.
 FROZEN = "A payment of this customer is disputed: its card is not charged until that is decided, or somebody lifts it."
 FROZEN_SECONDS = 6 * 3600
-UNFORESEEN = "Something went wrong that nobody foresaw; the log has it, and it is not tried again by itself: {}"
 # What people can do about the refusals that they will meet, by Stripe's error code.
 HINTS = {
     "amount_not_representable": "Stripe cannot charge this amount; settle the invoice by bank transfer.",
@@ -149,7 +149,7 @@ def _attempt(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
         failures = intent.failure_count + 1
         changes = {"last_error": error.message, "failure_count": failures}
         if error.is_kept:
-            changes["told"] = rounds.spent(intent)
+            changes["told"] = rounds.spent(intent, at=at)
         outcome = Outcome.FAILED
         if is_given_up(attempt_count=failures):
             outcome = Outcome.GIVEN_UP
@@ -167,7 +167,7 @@ def _attempt(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
         _end(intent, log, at=at, duration=ended(), outcome=Outcome.REFUSED, cause=_in_words(error), **changes)
     except Exception as error:
         logger.exception("push of %s failed for a reason that nobody foresaw", intent.invoice.number)
-        told = UNFORESEEN.format(str(error).partition("\n")[0] or type(error).__name__)
+        told = unforeseen(error)
         changes = {"status": PushStatus.FAILED, "last_error": told, "failure_count": intent.failure_count + 1}
         _end(intent, log, at=at, duration=ended(), outcome=Outcome.GIVEN_UP, cause=told, **changes)
     else:
@@ -254,7 +254,7 @@ def sweep_pushes(*, at: datetime) -> int:
 
 def _push(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
     log.step = Step.CUSTOMER
-    customer = told_customer(intent, at=at, key_round=rounds.round_of(intent))
+    customer = told_customer(intent, at=at, key_round=rounds.round_of(intent, at=at))
     log.step = Step.INVOICE
     remote = _begun_invoice(intent, customer, at=at)
     if remote.status == "draft":

@@ -21,7 +21,14 @@ from invoicing.payments.dispute import Dispute
 from invoicing.payments.due import queue_due
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import Payment
-from invoicing.payments.patience import QUEUE_PATIENCE, TRIED_AGAIN, is_quick, next_attempt_after, verdict_on
+from invoicing.payments.patience import (
+    QUEUE_PATIENCE,
+    TRIED_AGAIN,
+    is_quick,
+    next_attempt_after,
+    unforeseen,
+    verdict_on,
+)
 from invoicing.payments.refund import Refund, RefundStatus
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RemoteRefund
 
@@ -94,6 +101,11 @@ def attempt_refund(*, refund_id: int, at: datetime) -> RemoteRefund | None:
             return None
         except GatewayRefused as error:
             _refused(refund, error.message)
+            return None
+        except Exception as error:
+            logger.exception("refund %s failed for a reason that nobody foresaw", refund.pk)
+            refund.status, refund.last_error = RefundStatus.FAILED, unforeseen(error)
+            _record(refund)
             return None
         refund.stripe_refund_id = remote.id
         if remote.status in ("failed", "canceled"):

@@ -12,7 +12,7 @@ from invoicing.payments import gateway
 from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.charging import charge_again, plan_charge, retry_charges, sweep_charges
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent
-from invoicing.payments.patience import GAPS
+from invoicing.payments.patience import GAPS, UNFORESEEN
 from invoicing.payments.rail import CallBucket
 from invoicing.workflows.settle_payment import settle_payment
 from tests.invoicing.payments.building import a_card_customer, an_issued_invoice, queued_jobs, run_queued_jobs
@@ -138,6 +138,34 @@ def test_a_charge_that_only_has_to_wait_never_fails_and_one_that_fails_too_often
         retry_charges(**asked)
     # Under the key of the failure that Stripe keeps there would be no other answer.
     assert (again.key_round, charge_again(attempt_id=attempt.pk, at=now()).status) == (1, "refused")
+
+
+def test_a_failure_that_stripe_keeps_of_the_customer_gives_way_to_a_new_key_too(refused, monkeypatch):
+    change_customer(
+        customer=refused.customer, changes={"payment_method": "pm_card_visa"}, actor="test", reason="a new card"
+    )
+    attempt, keys, ensure = planned(refused), [], gateway.ensure_customer
+
+    def kept_once(*, idempotency_key, **named):
+        keys.append(idempotency_key)
+        if len(keys) == 1:
+            raise gateway.GatewayUnavailable("Stripe cannot answer now.", is_kept=True)
+        return ensure(idempotency_key=idempotency_key, **named)
+
+    monkeypatch.setattr(gateway, "ensure_customer", kept_once)
+
+    assert [charge_again(attempt_id=attempt.pk, at=now()).status for _ in range(2)] == ["planned", "paid"]
+    assert len(set(keys)) == 2
+
+
+def test_a_charge_that_fails_as_nobody_foresaw_waits_for_people(refused, monkeypatch):
+    attempt = planned(refused)
+    monkeypatch.setattr(gateway, "retrieve_invoice", lambda invoice: {}["status"])
+
+    failed = charge_again(attempt_id=attempt.pk, at=now())
+
+    assert (failed.status, failed.outcome) == ("failed", UNFORESEEN.format("'status'"))
+    assert sweep_charges(at=failed.next_attempt_at) == 0
 
 
 def test_an_invoice_that_is_not_at_stripe_is_not_charged(sandbox):

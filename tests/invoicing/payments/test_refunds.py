@@ -10,7 +10,7 @@ from billing_site.kernel.errors import Conflict, NotFound
 from billing_site.sandbox.models import SandboxObject
 from invoicing.payments import gateway
 from invoicing.payments.models import Payment, PushIntent
-from invoicing.payments.patience import GAPS
+from invoicing.payments.patience import GAPS, UNFORESEEN
 from invoicing.payments.queries import refunds_to_transfer
 from invoicing.payments.rail import CallBucket
 from invoicing.payments.refund import Refund
@@ -103,6 +103,17 @@ def test_what_stripe_refuses_is_transferred_by_hand(paid_invoice, monkeypatch):
     assert (Refund.objects.get().status, Refund.objects.get().channel) == ("paid", "manual")
     assert books() == {"1000": "-280.00", "1100": "280.00"}
     assert verify() == []
+
+
+def test_a_refund_that_fails_as_nobody_foresaw_waits_for_people(paid_invoice, monkeypatch):
+    note = credited(paid_invoice, disposition="refund", at=now())
+    monkeypatch.setattr(gateway, "create_refund", lambda **named: {}["status"])
+
+    run_queued_jobs()
+
+    refund = note.refunds.get()
+    assert (refund.status, refund.last_error) == ("failed", UNFORESEEN.format("'status'"))
+    assert sweep_refunds(at=refund.next_attempt_at) == 0
 
 
 @pytest.mark.requirement("S2-013")
