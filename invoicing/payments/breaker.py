@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from billing_site.kernel.clock import server_moment
 from billing_site.kernel.errors import Conflict
@@ -86,7 +86,11 @@ def note_answer(*, streaks: Sequence[str], is_write: bool) -> None:
 def note_failure(*, cause: str, is_write: bool) -> None:
     """Count a call that Stripe could not answer; enough of them in a row, and soon enough, begin an outage."""
     if settings.STRIPE_OUTAGE_AFTER_FAILURES:
-        apart(lambda: _count_failure(cause, STREAKS if is_write else (CALLS,)))
+        try:
+            apart(lambda: _count_failure(cause, STREAKS if is_write else (CALLS,)))
+        except DatabaseError:
+            # What the call raised is what its caller has to hear.
+            logger.exception("a failure was not counted: %s", cause)
 
 
 @transaction.atomic
@@ -96,6 +100,7 @@ def open_by_hand(*, at: datetime, actor: str, reason: str) -> Outage:
     An outage that the breaker began becomes one by hand: that one ends, and this begins.
     """
     assert actor and reason, "who stopped the calls, and why, is told everywhere"
+    _lock_streaks(STREAKS)
     present = _lock_outage()
     if present is not None and present.is_by_hand:
         raise Conflict(f"the calls are stopped already, by {present.opened_by}: {present.cause}", field="outage")
@@ -108,6 +113,7 @@ def open_by_hand(*, at: datetime, actor: str, reason: str) -> Outage:
 def close_outage(*, at: datetime, actor: str, reason: str) -> Outage:
     """End an outage and queue what has waited, in its order; raises Conflict where there is none."""
     assert actor and reason, "who began again, and why, is kept"
+    _lock_streaks(STREAKS)
     present = _lock_outage()
     if present is None:
         raise Conflict("Stripe is called: there is no outage to end", field="outage")
@@ -119,6 +125,7 @@ def close_outage(*, at: datetime, actor: str, reason: str) -> Outage:
 @transaction.atomic
 def close_probed(*, outage: Outage, at: datetime, reason: str) -> bool:
     """End the outage that was probed, if it lasts still; one that somebody began by hand meanwhile goes on. Returns whether it was ended."""
+    _lock_streaks(STREAKS)
     present = _lock_outage()
     if present is None or present.pk != outage.pk:
         return False
@@ -161,7 +168,7 @@ def _count_failure(cause: str, names: Sequence[str]) -> None:
     with transaction.atomic(durable=True):
         rows = [FailureStreak(name=name, began_at=at) for name in names]
         FailureStreak.objects.bulk_create(rows, ignore_conflicts=True)
-        for streak in FailureStreak.objects.select_for_update().filter(name__in=names).order_by("name"):
+        for streak in _lock_streaks(names):
             window = timedelta(seconds=settings.STRIPE_OUTAGE_WINDOW_SECONDS)
             if not streak.length or at - streak.began_at > window:
                 streak.length, streak.began_at = 0, at
@@ -175,8 +182,13 @@ def _count_failure(cause: str, names: Sequence[str]) -> None:
 
 def _end_streaks(names: Sequence[str]) -> None:
     with transaction.atomic(durable=True):
-        held = FailureStreak.objects.select_for_update().filter(name__in=names, length__gt=0).order_by("name")
-        FailureStreak.objects.filter(pk__in=[streak.pk for streak in held]).update(length=0)
+        held = [streak.pk for streak in _lock_streaks(names) if streak.length]
+        FailureStreak.objects.filter(pk__in=held).update(length=0)
+
+
+def _lock_streaks(names: Sequence[str]) -> Sequence[FailureStreak]:
+    """Lock streaks by their names, always before the outage: whoever counts a failure and whoever ends an outage would else wait for each other."""
+    return list(FailureStreak.objects.select_for_update().filter(name__in=names).order_by("name"))
 
 
 def _lock_outage() -> Outage | None:

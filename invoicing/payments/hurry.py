@@ -24,6 +24,11 @@ def somebody_waits() -> Iterator[None]:
         _until.reset(token)
 
 
+def is_hurried() -> bool:
+    """Say whether somebody waits: that a call had no answer in what was left of the time says nothing of Stripe's health."""
+    return _until.get() is not None
+
+
 def seconds_left() -> int | None:
     """Return how many seconds a call may take, at least one; None where nobody waits. Raises GatewayUnavailable where the time is over."""
     until = _until.get()

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from invoicing.payments import breaker, calls, pace
+from invoicing.payments.hurry import is_hurried
 
 # From this status on the fault is Stripe's own.
 SERVER_FAULT = 500
@@ -17,7 +18,7 @@ Answer = tuple[Any, int, Mapping[str, str]]
 def send(*, method: str, url: str, call: Callable[[], Answer]) -> Answer:
     """Make one call in its turn and return its answer: body, status, headers; raises RailClosed, GatewayBusy, and what the call does.
 
-    A call that raises had no answer.
+    A call that raises had no answer; it is counted, unless somebody could not wait for one.
     """
     endpoint = pace.endpoint_of(method=method, path=urlsplit(url).path)
     pace.wait_for_turn(endpoint=endpoint)
@@ -28,7 +29,8 @@ def send(*, method: str, url: str, call: Callable[[], Answer]) -> Answer:
     try:
         body, status, headers = call()
     except Exception:
-        breaker.note_failure(cause=f"no answer to {endpoint}", is_write=is_write)
+        if not is_hurried():
+            breaker.note_failure(cause=f"no answer to {endpoint}", is_write=is_write)
         raise
     calls.note_answer(headers=headers)
     if status == pace.TOO_MANY_REQUESTS:

@@ -6,15 +6,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from threading import Event
 
 import pytest
 from django.core import mail
-from django.db import IntegrityError, connection, connections, transaction
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django_q.models import OrmQ
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import Conflict
-from invoicing.payments import breaker, gateway, pace, probe
+from invoicing.payments import breaker, gateway, hurry, pace, probe
 from invoicing.payments.attempts import PushAttempt
 from invoicing.payments.models import PushIntent, StripeNotice
 from invoicing.payments.outage import FailureStreak, Outage
@@ -29,6 +30,7 @@ from tests.invoicing.payments.building import (
     deliver,
     run_queued_jobs,
 )
+from tests.invoicing.test_attack_races import at_once, unexpected
 
 
 @pytest.fixture
@@ -99,6 +101,54 @@ def test_real_failures_of_the_sandbox_are_counted(sandbox, three_failures):
             gateway.retrieve_invoice("in_1")
 
     assert breaker.outage_now() is not None
+
+
+def test_who_cannot_wait_for_an_answer_begins_no_outage(sandbox, three_failures, settings):
+    settings.STRIPE_API_HOST = "http://127.0.0.1:1"
+
+    def unanswered(times):
+        for _ in range(times):
+            with pytest.raises(GatewayUnavailable):
+                gateway.retrieve_invoice("in_1")
+
+    with hurry.somebody_waits():
+        unanswered(3)
+    assert breaker.outage_now() is None
+
+    unanswered(2)
+    assert breaker.outage_now() is not None
+
+
+def test_what_the_call_said_is_told_although_its_failure_cannot_be_counted(sandbox, three_failures, monkeypatch):
+    def deadlocked(cause, names):
+        raise OperationalError("deadlock detected")
+
+    monkeypatch.setattr(breaker, "_count_failure", deadlocked)
+    sandbox.fault("http_500", 2)
+
+    with pytest.raises(GatewayUnavailable):
+        gateway.retrieve_invoice("in_1")
+
+
+def test_who_counts_a_failure_and_who_ends_the_outage_do_not_wait_for_each_other(
+    transactional_db, three_failures, monkeypatch, caplog
+):
+    fail(3)
+    lock_outage, is_counting = breaker._lock_outage, Event()
+
+    def slow_to_lock():
+        if not is_counting.is_set():
+            is_counting.set()
+            time.sleep(0.3)
+        return lock_outage()
+
+    monkeypatch.setattr(breaker, "_lock_outage", slow_to_lock)
+
+    outcomes = at_once(lambda: fail(1), lambda: is_counting.wait(5) and resumed())
+
+    assert unexpected(outcomes) == []
+    assert "was not counted" not in caplog.text
+    assert breaker.outage_now() is None
 
 
 @pytest.mark.requirement("S2-031")
