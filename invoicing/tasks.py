@@ -132,7 +132,7 @@ def look_at_subscription(link_id: int) -> str:
 
 def sync_subscription_states() -> str:
     """Queue a comparison with Stripe for every subscription that is linked to one there."""
-    return f"{subscriptions.sync_subscription_states()} subscriptions"
+    return f"{subscriptions.sync_subscription_states(at=now())} subscriptions"
 
 
 @after_an_outage

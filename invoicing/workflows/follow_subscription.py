@@ -1,11 +1,12 @@
 """Follow Stripe's subscriptions that stand for ours: linked by somebody, looked at when news comes and once a day (S0-045, S1-048..051)."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from billing_site.kernel.errors import NotFound
-from billing_site.kernel.jobs import queue, queue_each
+from billing_site.kernel.jobs import oldest_waiting, queue, queue_each
+from invoicing.payments.breaker import outage_now
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import StripeCustomer
 from invoicing.payments.remote import GatewayUnavailable
@@ -17,6 +18,7 @@ from invoicing.subscriptions.models import Subscription
 LOOK_JOB = "invoicing.tasks.look_at_subscription"
 MIRROR_JOB = "invoicing.tasks.mirror_object"
 KIND = "subscription"
+LOOKED_EVERY = timedelta(days=1)
 
 
 def link_to_stripe(
@@ -61,8 +63,13 @@ def follow_subscription(*, stripe_id: str, customer: str, at: datetime) -> str:
 
 
 @transaction.atomic
-def sync_subscription_states() -> int:
-    """Queue a look at every subscription that stands for one at Stripe: news may be lost, and people change things there by hand; returns how many (S1-050)."""
+def sync_subscription_states(*, at: datetime) -> int:
+    """Queue a look at every subscription that stands for one at Stripe: news may be lost, and people change things there by hand; returns how many (S1-050).
+
+    None in an outage, nor while the looks before still wait for a worker.
+    """
+    if outage_now() is not None or oldest_waiting(at=at) <= at - LOOKED_EVERY:
+        return 0
     links = list(StripeSubscription.objects.filter(unlinked_at=None).order_by("id").values_list("id", flat=True))
     queue_each(LOOK_JOB, links)
     return len(links)

@@ -6,10 +6,12 @@ import pytest
 from django.core import mail
 from django.db import InternalError, connection, transaction
 from django.db.utils import IntegrityError
+from django_q.models import OrmQ
 from djstripe.models import Subscription as MirroredSubscription
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import Conflict, NotFound
+from invoicing.payments import breaker
 from invoicing.payments.models import StripeCustomer, StripeNotice
 from invoicing.stripe_subscriptions.models import StripeSubscription, SubscriptionMismatch
 from invoicing.stripe_subscriptions.operations import unlink
@@ -115,13 +117,13 @@ def test_what_no_news_told_of_is_found_by_the_daily_comparison_once(sandbox, lis
     listener.received.clear()
 
     for _ in range(3):
-        assert sync_subscription_states() == 1
+        assert sync_subscription_states(at=now()) == 1
         run_queued_jobs()
 
     [mismatch] = SubscriptionMismatch.objects.all()
     assert (mismatch.here, mismatch.there, len(mail.outbox)) == ("running", "unpaid", 1)
     moves(sandbox, link, "canceled")
-    sync_subscription_states()
+    sync_subscription_states(at=now())
     run_queued_jobs()
     assert [(one.there, one.closed_at is None) for one in SubscriptionMismatch.objects.order_by("id")] == [
         ("unpaid", False),
@@ -185,7 +187,20 @@ def test_what_is_linked_is_one_to_one_and_unlinked_with_a_reason(sandbox, listen
     assert link.history.first().history_change_reason == "ann: another took its place"
     with pytest.raises(Conflict, match="unlinked before"):
         unlink(link_id=link.pk, at=now(), **BY)
-    assert sync_subscription_states() == 1
+    assert sync_subscription_states(at=now()) == 1
+
+
+def test_the_daily_comparison_queues_nothing_in_an_outage_nor_while_the_looks_before_wait(sandbox, listener, ours):
+    linked(ours, at_stripe(sandbox))
+    breaker.open_by_hand(at=now(), actor="ada", reason="Stripe asked us to")
+    OrmQ.objects.all().delete()
+    assert sync_subscription_states(at=now()) == 0
+
+    breaker.close_outage(at=now(), actor="ada", reason="it is over")
+    OrmQ.objects.all().delete()
+    counts = [sync_subscription_states(at=now() + timedelta(days=days)) for days in (0, 1)]
+
+    assert counts == [1, 0]
 
 
 def test_one_of_another_customer_at_stripe_is_not_linked(sandbox, listener, ours):
