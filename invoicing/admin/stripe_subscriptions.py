@@ -29,6 +29,7 @@ from billing_site.display.figures import NOTHING, link
 from billing_site.display.pills import GREEN, pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
+from invoicing.payments.hurry import somebody_waits
 from invoicing.stripe_subscriptions.models import StripeSubscription, SubscriptionMismatch
 from invoicing.stripe_subscriptions.operations import unlink
 from invoicing.subscriptions.models import Subscription
@@ -62,13 +63,14 @@ class LinkPages(StaffAdmin):
         form = LinkForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:
-                made = link_to_stripe(
-                    subscription=subscription,
-                    stripe_id=form.cleaned_data["stripe_id"].strip(),
-                    at=now(),
-                    actor=actor_of(request),
-                    reason=form.cleaned_data["reason"],
-                )
+                with somebody_waits():
+                    made = link_to_stripe(
+                        subscription=subscription,
+                        stripe_id=form.cleaned_data["stripe_id"].strip(),
+                        at=now(),
+                        actor=actor_of(request),
+                        reason=form.cleaned_data["reason"],
+                    )
             except BillingError as problem:
                 add_field_errors(form, problem)
             else:
@@ -192,11 +194,12 @@ class StripeSubscriptionAdmin(TrackedAdmin):
         row: StripeSubscription = self.row_or_404(request, object_id)
         page = reverse("admin:invoicing_stripesubscription_change", args=[row.pk])
         if request.method == "POST":
-            attempt(
-                request,
-                lambda: look_at_subscription(link_id=row.pk, at=now()),
-                done=lambda outcome: f"Compared. {outcome[0].upper()}{outcome[1:]}",
-            )
+            with somebody_waits():
+                attempt(
+                    request,
+                    lambda: look_at_subscription(link_id=row.pk, at=now()),
+                    done=lambda outcome: f"Compared. {outcome[0].upper()}{outcome[1:]}",
+                )
             return go(page)
         return confirmation(
             request,

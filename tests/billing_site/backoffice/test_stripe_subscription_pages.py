@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from billing_site.backoffice.subscription_queue import subscription_queue
+from invoicing.payments import hurry
 from invoicing.stripe_subscriptions.models import StripeSubscription, SubscriptionMismatch
 from tests.billing_site.backoffice.conftest import a_member
 from tests.billing_site.backoffice.test_what_if_pages import text_of
@@ -15,7 +18,9 @@ __all__ = ["listener", "sandbox"]
 PAGES = "/admin/invoicing/"
 
 
-def test_a_subscription_is_linked_compared_and_unlinked_each_with_a_reason(sandbox: Any) -> None:
+def test_a_subscription_is_linked_compared_and_unlinked_each_with_a_reason(
+    sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finance, support = a_member("fiona", "Finance"), a_member("sam", "Support")
     a_plan()
     subscription = a_subscription(a_card_customer())
@@ -27,6 +32,10 @@ def test_a_subscription_is_linked_compared_and_unlinked_each_with_a_reason(sandb
     forbidden = support.post(f"{page}link-to-stripe/", form)
     asked = text_of(finance.get(f"{page}link-to-stripe/"))
     wrong = text_of(finance.post(f"{page}link-to-stripe/", form | {"stripe_id": "sub_1"}))
+    with monkeypatch.context() as patch:
+        # As if it took longer than anybody waits.
+        patch.setattr(hurry, "SECONDS", 0)
+        late = text_of(finance.post(f"{page}link-to-stripe/", form))
     made = finance.post(f"{page}link-to-stripe/", form)
     link = StripeSubscription.objects.get()
     shown = text_of(finance.get(f"{page}change/"))
@@ -35,6 +44,7 @@ def test_a_subscription_is_linked_compared_and_unlinked_each_with_a_reason(sandb
     assert forbidden.status_code == 403
     assert "Nothing here or there is changed by it" in asked
     assert "Stripe has no subscription sub_1" in wrong
+    assert "longer than somebody who waits" in late
     assert made.status_code == 302
     assert stripe_id in shown and "compared" in shown and "Link to Stripe" not in shown
 
@@ -43,6 +53,9 @@ def test_a_subscription_is_linked_compared_and_unlinked_each_with_a_reason(sandb
     assert support.post(f"{own}look/").status_code == 403
     assert "Stripe is asked" in text_of(finance.get(f"{own}look/"))
     assert not SubscriptionMismatch.objects.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(hurry, "SECONDS", 0)
+        assert "longer than somebody who waits" in text_of(finance.post(f"{own}look/", follow=True))
     finance.post(f"{own}look/")
     mismatch = SubscriptionMismatch.objects.get()
     queue = subscription_queue()
