@@ -37,7 +37,6 @@ from invoicing.admin.proof import proof_page
 from invoicing.admin.reissue import ReissuePages
 from invoicing.admin.transfer import TransferForm, recorded_words, transfer_effect
 from invoicing.admin.write_offs import WriteOffPages
-from invoicing.customers.models import SettlementChannel
 from invoicing.gate.queries import with_gate_state
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import OWED, totals_by_currency
@@ -327,7 +326,7 @@ class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages, Writ
             admin=self,
             title=f"Record a bank transfer for {invoice.number}",
             effect=transfer_effect(invoice),
-            warnings=[STILL_AT_STRIPE] if invoice.settlement_channel == SettlementChannel.STRIPE else [],
+            warnings=[STILL_AT_STRIPE] if form.stripe_collects else [],
             form=form,
             submit="Record the payment",
             back=page,

@@ -15,6 +15,7 @@ from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment
+from invoicing.payments.queries import is_withdrawn
 
 
 def transfer_effect(invoice: Invoice) -> str:
@@ -55,7 +56,9 @@ class TransferForm(ReasonForm):
         self.at, self.due = at, due
         self.issued_on = None if invoice.issued_at is None else invoice.issued_at.astimezone(UTC).date()
         self.stripe_collects = (
-            invoice.settlement_channel == SettlementChannel.STRIPE and invoice.status != InvoiceStatus.WRITTEN_OFF
+            invoice.settlement_channel == SettlementChannel.STRIPE
+            and invoice.status != InvoiceStatus.WRITTEN_OFF
+            and not is_withdrawn(invoice=invoice)
         )
         self.fields["amount"].label = f"Amount in {invoice.currency}"
 

@@ -8,6 +8,7 @@ from django.conf import settings
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments import gateway
 from invoicing.payments.models import PushIntent, PushStatus
+from invoicing.payments.queries import is_withdrawn
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,11 @@ def page_kept(*, invoice: Invoice, at: datetime) -> str:
 
     The page itself says what has become of the invoice since (docs.stripe.com/invoicing/hosted-invoice-page: its address works for 30 days at least).
     """
-    if invoice.status != InvoiceStatus.ISSUED or invoice.amount_unpaid != invoice.total:
+    if (
+        invoice.status != InvoiceStatus.ISSUED
+        or invoice.amount_unpaid != invoice.total
+        or is_withdrawn(invoice=invoice)
+    ):
         return ""
     pushed = PushIntent.objects.filter(invoice=invoice, status=PushStatus.PUSHED, pushed_at__gt=at - KEPT)
     url = pushed.values_list("hosted_url", flat=True).first() or ""

@@ -11,6 +11,10 @@ from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus, StripeNotice
 from invoicing.payments.refund import Refund, RefundStatus
+from invoicing.payments.withdrawal import VOIDED, WAS_VOID, WithdrawalStatus
+
+# Of a push: what it made at Stripe is void there, because it was settled here another way.
+WITHDRAWN = Q(withdrawal__status=WithdrawalStatus.DONE, withdrawal__outcome__in=(VOIDED, WAS_VOID))
 
 
 @dataclass(frozen=True)
@@ -113,5 +117,10 @@ def is_payable_online(*, invoice: Invoice) -> bool:
     return (
         invoice.status == InvoiceStatus.ISSUED
         and invoice.amount_unpaid == invoice.total
-        and PushIntent.objects.filter(invoice=invoice, status=PushStatus.PUSHED).exists()
+        and PushIntent.objects.filter(invoice=invoice, status=PushStatus.PUSHED).exclude(WITHDRAWN).exists()
     )
+
+
+def is_withdrawn(*, invoice: Invoice) -> bool:
+    """Say whether Stripe's copy of an invoice is void because it was settled here another way: it stays so where that is taken back."""
+    return PushIntent.objects.filter(WITHDRAWN, invoice=invoice).exists()

@@ -6,6 +6,10 @@ from django.db.models import Q
 from billing_site.kernel.model import never_deleted, never_truncated
 from invoicing.payments.models import PushIntent
 
+# How withdrawals end after which nobody can pay at Stripe any more; what is uncollectible there still can be paid.
+VOIDED = "voided at Stripe"
+WAS_VOID = "it was void at Stripe"
+
 
 class WithdrawalStatus(models.TextChoices):
     """How far a withdrawal is."""

@@ -19,13 +19,15 @@ from invoicing.payments.due import queue_due
 from invoicing.payments.intake import find_payment
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import PushIntent
-from invoicing.payments.patience import QUEUE_PATIENCE, TRIED_AGAIN, Verdict, is_quick, verdict_on
+from invoicing.payments.patience import QUEUE_PATIENCE, TRIED_AGAIN, Verdict, is_quick, unforeseen, verdict_on
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RemoteInvoice
-from invoicing.payments.withdrawal import Withdrawal, WithdrawalStatus
+from invoicing.payments.withdrawal import VOIDED, WAS_VOID, Withdrawal, WithdrawalStatus
 
 logger = logging.getLogger(__name__)
 
 JOB = "invoicing.tasks.withdraw_invoice"
+# Stripe's word for what it does not have.
+MISSING = "resource_missing"
 
 
 def plan_withdrawal(*, invoice_id: int, at: datetime) -> None:
@@ -51,17 +53,15 @@ def withdraw_invoice(*, intent_id: int, at: datetime) -> Withdrawal:
         _record(withdrawal, attempt_count=withdrawal.attempt_count, next_attempt_at=at + QUEUE_PATIENCE)
         try:
             present, outcome = _withdrawn(withdrawal)
+            _done(withdrawal, present, outcome, at=at)
         except GatewayUnavailable as error:
             _put_off(withdrawal, verdict_on(error, failure_count=withdrawal.failure_count, at=at), at=at)
         except GatewayRefused as error:
             logger.error("the withdrawal of %s was refused: %s", withdrawal.intent_id, error)
             _record(withdrawal, status=WithdrawalStatus.FAILED, last_error=error.message)
-        else:
-            with transaction.atomic(durable=True):
-                if present.status == "paid":
-                    find_payment(invoice=present.id, at=at)
-                done = {"status": WithdrawalStatus.DONE, "outcome": outcome[:300], "done_at": at, "last_error": ""}
-                _change(withdrawal, **done, failure_count=0)
+        except Exception as error:
+            logger.exception("the withdrawal of %s failed for a reason that nobody foresaw", withdrawal.intent_id)
+            _record(withdrawal, status=WithdrawalStatus.FAILED, last_error=unforeseen(error))
     return withdrawal
 
 
@@ -110,23 +110,39 @@ def _held(intent_id: int, *, at: datetime) -> Withdrawal:
     return withdrawal
 
 
-def _withdrawn(withdrawal: Withdrawal) -> tuple[RemoteInvoice, str]:
-    """Return the invoice as it is at Stripe then, and in words what was done or found there."""
+def _withdrawn(withdrawal: Withdrawal) -> tuple[RemoteInvoice | None, str]:
+    """Return the invoice as it is at Stripe then, None where it is gone, and in words what was done or found there."""
     intent = withdrawal.intent
     invoice = intent.invoice
     assert intent.stripe_invoice_id, "there is nothing at Stripe to withdraw"
-    present = gateway.retrieve_invoice(intent.stripe_invoice_id)
-    if invoice.status == InvoiceStatus.ISSUED:
-        return present, "it is expected again: it stays at Stripe as it is"
+    try:
+        present = gateway.retrieve_invoice(intent.stripe_invoice_id)
+    except GatewayRefused as error:
+        if error.code != MISSING:
+            raise
+        # A draft that somebody deleted there.
+        return None, "Stripe does not have it any more"
+    if present.status == "void":
+        return present, WAS_VOID
     if present.status not in ("open", "uncollectible"):
         return present, f"it was {present.status} at Stripe"
+    if invoice.status == InvoiceStatus.ISSUED:
+        return present, "it is expected again: it stays at Stripe as it is"
     # Whatever was done before is seen in its state: each attempt has a key of its own, so that no kept failure stands in the way.
     key = f"{intent.key}:withdrawal:{withdrawal.planned_at.timestamp()}:{withdrawal.attempt_count}"
     if invoice.status == InvoiceStatus.WRITTEN_OFF and invoice.amount_unpaid == invoice.total:
         if present.status == "uncollectible":
             return present, "it was uncollectible at Stripe"
         return gateway.mark_uncollectible(invoice=present.id, idempotency_key=key), "marked uncollectible at Stripe"
-    return gateway.void_invoice(invoice=present.id, idempotency_key=key), "voided at Stripe"
+    return gateway.void_invoice(invoice=present.id, idempotency_key=key), VOIDED
+
+
+def _done(withdrawal: Withdrawal, present: RemoteInvoice | None, outcome: str, *, at: datetime) -> None:
+    with transaction.atomic(durable=True):
+        if present is not None and present.status == "paid":
+            find_payment(invoice=present.id, at=at)
+        done = {"status": WithdrawalStatus.DONE, "outcome": outcome[:300], "done_at": at, "last_error": ""}
+        _change(withdrawal, **done, failure_count=0)
 
 
 def _put_off(withdrawal: Withdrawal, verdict: Verdict, *, at: datetime) -> None:

@@ -33,6 +33,7 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.models import Payment
 from invoicing.payments.payout import Payout
+from invoicing.payments.queries import is_withdrawn
 from invoicing.payments.reversal import PaymentReversal, ReversalCause
 from invoicing.workflows.reverse_payment import check_can_be_reversed, reverse_payment, take_back
 from invoicing.workflows.settle_payment import settle_payment
@@ -209,7 +210,7 @@ def check_takes(*, invoice: Invoice, amount: Money) -> None:
         message = f"invoice {invoice} is {stage_words(invoice.status)}: nothing is open of it"
         raise Conflict(message, field="invoice")
     collects = invoice.settlement_channel == SettlementChannel.STRIPE and invoice.status != InvoiceStatus.WRITTEN_OFF
-    if collects and amount < invoice.amount_unpaid:
+    if collects and amount < invoice.amount_unpaid and not is_withdrawn(invoice=invoice):
         message = (
             f"Stripe would still collect all of invoice {invoice}: it takes {money_text(money=invoice.amount_unpaid)}, or nothing;"
             " put a part of that on account"

@@ -28,6 +28,7 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
 from invoicing.payments.disputes import held_back_of
 from invoicing.payments.models import PushIntent, PushStatus
+from invoicing.payments.queries import is_withdrawn
 from invoicing.payments.refunds import plan_refunds
 from invoicing.payments.withdrawing import plan_withdrawal
 from invoicing.workflows.write_off_invoice import recover
@@ -120,13 +121,14 @@ def _refuse_what_is_disputed(assembled: AssembledCredit) -> None:
 
 
 def _refuse_part_at_stripe(assembled: AssembledCredit) -> None:
-    """Refuse to take a part off an invoice that Stripe is collecting: it would collect the whole total."""
+    """Refuse to take a part off an invoice that Stripe is collecting, not one that is void there: it would collect the whole total."""
     if not assembled.offset.amount or assembled.offset == assembled.invoice.amount_unpaid:
         return
     if assembled.invoice.status == InvoiceStatus.WRITTEN_OFF:
         # It is collected no more: what Stripe has of it is declared void.
         return
-    if PushIntent.objects.filter(invoice=assembled.invoice).exclude(status=PushStatus.REFUSED).exists():
+    collecting = PushIntent.objects.filter(invoice=assembled.invoice).exclude(status=PushStatus.REFUSED)
+    if collecting.exists() and not is_withdrawn(invoice=assembled.invoice):
         raise Conflict(
             f"Stripe is collecting the whole of invoice {assembled.invoice}: credit all that is open, or wait until it is paid"
             " and give a balance or a refund",

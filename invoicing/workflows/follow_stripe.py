@@ -32,6 +32,7 @@ from invoicing.payments.models import Payment, PushIntent, PushStatus, StripeCus
 from invoicing.payments.operations import record_failure
 from invoicing.payments.patience import is_given_up, is_quick, next_attempt_after, with_jitter
 from invoicing.payments.push import INTENT_METADATA
+from invoicing.payments.queries import is_withdrawn
 from invoicing.payments.remote import (
     THIN_EVENT,
     CardDeclined,
@@ -237,13 +238,15 @@ def _apply(
     """Do what the present state asks for; raises Conflict where Stripe and we cannot both be right."""
     if present.status == "paid":
         return _settle(present, invoice_id=invoice_id, cause=cause, received_at=happened_at, actor=actor)
-    here = Invoice.objects.get(pk=invoice_id).status
-    if here == InvoiceStatus.PAID:
+    invoice = Invoice.objects.get(pk=invoice_id)
+    if invoice.status == InvoiceStatus.PAID:
         return STALE
-    if present.status in ("void", "uncollectible") and here == InvoiceStatus.VOID:
+    if present.status in ("void", "uncollectible") and invoice.status == InvoiceStatus.VOID:
         return f"nothing to do: it is {present.status} at Stripe since it was declared void here"
     if present.status in ("void", "uncollectible") and WriteOff.objects.filter(invoice=invoice_id).exists():
         return f"nothing to do: it is {present.status} at Stripe since it was written off here"
+    if present.status == "void" and is_withdrawn(invoice=invoice):
+        return "nothing to do: withdrawn here, it is void at Stripe; what is open of it is paid another way"
     if present.status in ("void", "uncollectible"):
         raise Conflict(f"the invoice is {present.status} at Stripe, but not here", field="status")
     if cause in REFUSED_EVENTS:

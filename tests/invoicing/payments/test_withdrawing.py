@@ -9,13 +9,21 @@ from moneyed import Money
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import NotFound
-from invoicing.payments import breaker
-from invoicing.payments.models import StripeNotice
-from invoicing.payments.patience import GAPS
+from billing_site.sandbox.models import SandboxObject
+from invoicing.admin.transfer import TransferForm
+from invoicing.payments import breaker, gateway
+from invoicing.payments.hosted_page import page_kept
+from invoicing.payments.models import Payment, StripeNotice
+from invoicing.payments.patience import GAPS, UNFORESEEN
+from invoicing.payments.queries import is_payable_online, is_withdrawn
 from invoicing.payments.withdrawal import Withdrawal
 from invoicing.payments.withdrawing import retry_withdrawals, withdraw_invoice
 from invoicing.tasks import sweep_payments
+from invoicing.workflows.allocate_bank_line import check_takes
+from invoicing.workflows.follow_stripe import follow_invoice
+from invoicing.workflows.reverse_payment import reverse_payment
 from invoicing.workflows.settle_payment import settle_payment
+from tests.invoicing.crediting import credited, of_line
 from tests.invoicing.payments.building import (
     a_card_customer,
     an_issued_invoice,
@@ -33,10 +41,15 @@ def invoice(sandbox):
     return invoice
 
 
-def paid_by_transfer(invoice):
+def paid_by_transfer(invoice, reference="bank-1"):
     settle_payment(
-        invoice_id=invoice.pk, channel="manual", reference="bank-1", amount=Money("280", "USD"), received_at=now()
+        invoice_id=invoice.pk, channel="manual", reference=reference, amount=Money("280", "USD"), received_at=now()
     )
+
+
+def taken_back():
+    payment = Payment.objects.latest("id")
+    reverse_payment(payment_id=payment.pk, cause="returned", at=now(), actor="ann", reason="the bank returned it")
 
 
 def paid_at_stripe(sandbox, invoice):
@@ -106,6 +119,58 @@ def test_a_withdrawal_that_fails_too_often_waits_for_people_who_try_it_again(san
     run_queued_jobs()
 
     assert (Withdrawal.objects.get().status, remote_invoices(invoice)[0]["status"]) == ("done", "void")
+
+
+def test_what_was_withdrawn_and_is_open_again_is_collected_here_alone(sandbox, listener, invoice):
+    paid_by_transfer(invoice)
+    run_queued_jobs()
+    taken_back()
+    deliver(sandbox, listener)
+    run_queued_jobs()
+
+    late, at = StripeNotice.objects.get(event_type="invoice.voided"), now()
+    told = "nothing to do: withdrawn here, it is void at Stripe; what is open of it is paid another way"
+    assert (late.outcome, follow_invoice(intent_id=invoice.push.pk, at=at)) == (told, told)
+    invoice.refresh_from_db()
+    assert invoice.status == "issued"
+    assert (page_kept(invoice=invoice, at=at), is_payable_online(invoice=invoice)) == ("", False)
+    check_takes(invoice=invoice, amount=Money("50", "USD"))
+    assert not TransferForm(invoice=invoice, at=at).stripe_collects
+    credited(invoice, of_line(1, amount="80"), at=at)
+
+
+def test_what_is_taken_back_before_a_second_withdrawal_is_done_is_still_void_at_stripe(sandbox, invoice):
+    paid_by_transfer(invoice)
+    run_queued_jobs()
+    taken_back()
+    paid_by_transfer(invoice, reference="bank-2")
+    taken_back()
+
+    run_queued_jobs()
+
+    assert Withdrawal.objects.get().outcome == "it was void at Stripe"
+    assert is_withdrawn(invoice=invoice)
+
+
+def test_of_a_draft_that_somebody_deleted_at_stripe_nothing_is_withdrawn(sandbox, invoice):
+    SandboxObject.objects.filter(kind="invoice").delete()
+    paid_by_transfer(invoice)
+
+    run_queued_jobs()
+
+    done = Withdrawal.objects.get()
+    assert (done.status, done.outcome) == ("done", "Stripe does not have it any more")
+    assert not is_withdrawn(invoice=invoice), "a draft that is sent again is another one"
+
+
+def test_a_withdrawal_that_fails_as_nobody_foresaw_waits_for_people(sandbox, invoice, monkeypatch):
+    paid_by_transfer(invoice)
+    monkeypatch.setattr(gateway, "retrieve_invoice", lambda invoice: {}["status"])
+
+    run_queued_jobs()
+
+    failed = Withdrawal.objects.get()
+    assert (failed.status, failed.last_error) == ("failed", UNFORESEEN.format("'status'"))
 
 
 @pytest.mark.parametrize(
