@@ -10,6 +10,7 @@ from django.urls import reverse
 from moneyed import Money
 
 from billing_site.backoffice.bank_queue import bank_queues
+from billing_site.kernel.clock import now
 from invoicing.bank.models import BankAllocation, BankLine, BankStatement
 from invoicing.bank.queries import left_of
 from invoicing.invoices.models import Invoice
@@ -194,7 +195,7 @@ def test_the_index_says_what_waits_and_every_list_opens(finance: Client, support
     lines = import_camt(Entry("120.00"), Entry("-4.00", name="The Bank")).lines
     accept(finance, lines[0], f"on_account|{invoice.customer_id}|100.00", left="120.000")
 
-    waiting, stripe, on_account = bank_queues()
+    waiting, stripe, on_account = bank_queues(at=now())
     assert not stripe.count
 
     assert (waiting.count, waiting.why, [str(one.amount) for one in waiting.money]) == (
