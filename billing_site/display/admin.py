@@ -25,6 +25,8 @@ from billing_site.kernel.errors import BillingError
 HISTORY_LENGTH = 200
 # The keys of all rows that were chosen for an action, in its confirmation.
 SELECTED_ROWS = "selected_rows"
+# The key of none: an empty one is no number to the database.
+NO_ROW = "0"
 
 
 def moment_column(name: str, title: str) -> Callable[[Any], SafeString]:
@@ -322,7 +324,7 @@ def show_selected(request: HttpRequest, queryset: QuerySet[Any], *, action: str)
     return [
         ("action", action),
         ("confirmed", "1"),
-        (ACTION_CHECKBOX_NAME, keys[0] if keys else ""),
+        (ACTION_CHECKBOX_NAME, keys[0] if keys else NO_ROW),
         (SELECTED_ROWS, ",".join(keys)),
     ]
 

@@ -103,3 +103,12 @@ def test_a_selection_across_all_pages_comes_through_its_confirmation_whole(
     assert {intent.last_error for intent in PushIntent.objects.all()} == {
         "Sent again by root: Stripe is back. Before that: Given up after 11 failures in a row."
     }
+
+
+def test_a_selection_of_which_nothing_is_left_is_confirmed_without_effect(
+    administrator: Client, failed: list[PushIntent]
+) -> None:
+    asked = administrator.post(LIST, {"action": "retry_selected", "_selected_action": "987654321"})
+    done = administrator.post(LIST, {**dict(asked.context["hidden"]), "reason": "Stripe is back"})
+
+    assert (asked.status_code, done.status_code, OrmQ.objects.count()) == (200, 302, 0)
