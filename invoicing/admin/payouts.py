@@ -26,6 +26,8 @@ from invoicing.workflows.explain_payouts import explain_transaction, explained, 
 from invoicing.workflows.match_payouts import on_way_of, payouts_on_way
 
 SETTLE = "invoicing.record_transfer"
+# A payout of a busy day is made of thousands of transactions.
+SHOWN_MAX = 200
 OF_PAYOUTS = (JournalEntry.Kind.PAYOUT, JournalEntry.Kind.PAYOUT_RETURN)
 
 
@@ -85,8 +87,7 @@ class PayoutAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """Show a payout with what it was made of beside our entries."""
         payout = self.row_or_404(request, object_id)
-        made_of = with_transactions(payout=payout)
-        open_ = [one for one in made_of if one.difference.amount]
+        made_of = with_transactions(payout=payout, limit=SHOWN_MAX)
         on_way = on_way_of(payout=payout)
         entries = JournalEntry.objects.filter(kind__in=OF_PAYOUTS, reference=payout.stripe_id)
         context = self.page_context(
@@ -95,7 +96,9 @@ class PayoutAdmin(ReadOnlyAdmin):
             row=payout,
             state=self.state(payout),
             made_of=made_of,
-            open_count=len(open_),
+            all_count=payout.transactions.count(),
+            all_link=f"{reverse('admin:invoicing_stripetransaction_changelist')}?payout__id__exact={payout.pk}",
+            open_count=payout.transactions.filter(explained_at__isnull=True).count(),
             on_way=on_way,
             is_back=payout.status in GONE_BACK,
             lines=payout.bank_allocations.select_related("line", "reversal").order_by("id"),

@@ -131,7 +131,11 @@ def look_again(*, at: datetime) -> int:
     """Look once more at what nothing, or a person, explained: a payment may have been recorded since; returns how many are explained now."""
     said = TransactionExplanation.objects.values("transaction")
     waiting = StripeTransaction.objects.filter(Q(explained_at__isnull=True) | Q(pk__in=said)).order_by("id")
-    return note_explained(transactions=waiting.iterator(chunk_size=CHUNK), at=at)
+    last, count = 0, 0
+    while chunk := list(waiting.filter(pk__gt=last)[:CHUNK]):
+        count += note_explained(transactions=chunk, at=at)
+        last = chunk[-1].pk
+    return count
 
 
 @transaction.atomic
@@ -183,8 +187,8 @@ def unexplained() -> list[Explained]:
     return explained(transactions=rows.order_by("created_at", "id"))
 
 
-def with_transactions(*, payout: Payout) -> list[Explained]:
-    """Return what a payout was made of beside our books, the payout itself last."""
+def with_transactions(*, payout: Payout, limit: int | None = None) -> list[Explained]:
+    """Return what a payout was made of beside our books, the payout itself last; at most the first `limit` of it."""
     rows = payout.transactions.prefetch_related(Prefetch("explanations")).order_by("created_at", "id")
-    found = explained(transactions=rows)
+    found = explained(transactions=rows[:limit])
     return sorted(found, key=lambda one: one.transaction.source == payout.stripe_id)

@@ -5,6 +5,8 @@ from django.test import Client
 from django.urls import reverse
 
 from billing_site.backoffice.bank_queue import bank_queues
+from billing_site.kernel.clock import now
+from invoicing.admin import payouts as payouts_admin
 from invoicing.workflows.verify import verify
 from tests.factories import settle_constraints
 from tests.invoicing.bank.statements import Entry, one_line
@@ -18,7 +20,7 @@ def test_a_payout_shows_what_it_is_made_of_and_a_person_says_what_nothing_explai
 ) -> None:
     payout = a_payout()
     one = a_transaction(payout=payout, net="49", amount=usd("50"), fee=usd("1"))
-    waiting = bank_queues()[1]
+    waiting = bank_queues(at=now())[1]
     assert (waiting.name, waiting.count, waiting.why) == ("Stripe's balance to explain", 1, "charge")
 
     page = finance.get(reverse("admin:invoicing_payout_change", args=[payout.pk])).content.decode()
@@ -29,7 +31,7 @@ def test_a_payout_shows_what_it_is_made_of_and_a_person_says_what_nothing_explai
     asked = {"account": "1900", "reason": "a shop of another system", "difference": "50.00"}
     told = finance.post(where, asked, follow=True).content.decode()
 
-    assert "are explained, and booked" in told and "a shop of another system" in told and not bank_queues()[1].count
+    assert "are explained, and booked" in told and "a shop of another system" in told and not bank_queues(at=now())[1].count
     line = one_line(Entry("50.00", "T-po_1"))
     on_line = finance.get(reverse("admin:invoicing_bankline_change", args=[line.pk])).content.decode()
     assert "It is this payout" in on_line
@@ -51,3 +53,20 @@ def test_a_payout_shows_what_it_is_made_of_and_a_person_says_what_nothing_explai
             assert finance.get(reverse(f"admin:invoicing_{name}_changelist"), query, follow=True).status_code == 200
     settle_constraints()
     assert {one.message for one in verify()} == set()
+
+
+def test_a_payout_of_many_transactions_shows_the_first_and_links_to_all(
+    finance: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payouts_admin, "SHOWN_MAX", 2)
+    payout = a_payout()
+    for number in range(3):
+        a_transaction(f"txn_{number}", payout=payout, net="20")
+    a_transaction("txn_else", net="20")
+
+    answer = finance.get(reverse("admin:invoicing_payout_change", args=[payout.pk]))
+    listed = finance.get(answer.context["all_link"])
+
+    assert len(answer.context["made_of"]) == 2 and "All 3 transactions" in answer.content.decode()
+    assert "3 transactions of it are not explained" in answer.content.decode()
+    assert listed.status_code == 200 and listed.context["cl"].result_count == 3
