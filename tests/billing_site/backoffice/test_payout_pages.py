@@ -31,7 +31,11 @@ def test_a_payout_shows_what_it_is_made_of_and_a_person_says_what_nothing_explai
     asked = {"account": "1900", "reason": "a shop of another system", "difference": "50.00"}
     told = finance.post(where, asked, follow=True).content.decode()
 
-    assert "are explained, and booked" in told and "a shop of another system" in told and not bank_queues(at=now())[1].count
+    assert (
+        "are explained, and booked" in told
+        and "a shop of another system" in told
+        and not bank_queues(at=now())[1].count
+    )
     line = one_line(Entry("50.00", "T-po_1"))
     on_line = finance.get(reverse("admin:invoicing_bankline_change", args=[line.pk])).content.decode()
     assert "It is this payout" in on_line
