@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import round_money, total
-from invoicing.bank.models import AllocationKind
+from invoicing.bank.models import AllocationKind, BankAllocation
 from invoicing.bank.queries import allocations_in_force
 from invoicing.core.posting import PAYOUTS_IN_TRANSIT, STRIPE_CLEARING, postings_for_explanation
 from invoicing.invoices.printed_text import money_text
@@ -100,6 +100,15 @@ def open_payouts(*, before: datetime) -> Iterator[str]:
     for payout in payouts_on_way().filter(arrival_date__lt=(before - PATIENCE).date()):
         left = money_text(money=round_money(payout.on_way, payout.currency))
         yield f"{left} of payout {payout}, expected on {payout.arrival_date}, are on no bank statement"
+    for nameless in of_no_payout().filter(line__booked_on__lt=before.date()):
+        booked = money_text(money=round_money(nameless.amount.amount, nameless.currency))
+        yield f"{booked} of bank line {nameless.line} are a payout that nobody named, out of Stripe's balance a second time once it is here: take it back, then match it"
+
+
+def of_no_payout() -> QuerySet[BankAllocation]:
+    """Return the lines, in force, that are a payout without saying which: from before payouts were mirrored, booked from account 1100 themselves."""
+    nameless = allocations_in_force().filter(kind=AllocationKind.PAYOUT, payout__isnull=True)
+    return nameless.select_related("line").order_by("id")
 
 
 @dataclass(frozen=True)
