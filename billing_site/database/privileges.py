@@ -71,6 +71,7 @@ ORDINARY = (
     "invoicing_spendprogress",
     "invoicing_spendwatch",
     "invoicing_stripecustomer",
+    "invoicing_stripelook",
     "invoicing_stripenotice",
     "invoicing_stripesubscription",
     "invoicing_stripetransaction",

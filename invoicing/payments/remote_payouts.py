@@ -3,6 +3,7 @@
 Reference: docs.stripe.com/api/payouts, docs.stripe.com/api/balance_transactions.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -54,10 +55,12 @@ def retrieve_payout(payout: str) -> RemotePayout:
         return _payout(client().v1.payouts.retrieve(payout))
 
 
-def payouts_since(*, created_at: datetime) -> list[RemotePayout]:
-    """Return the payouts that were made since a moment, newest first."""
+def payouts_between(*, start: datetime, end: datetime) -> list[RemotePayout]:
+    """Return the payouts that were made in [start, end), in whole seconds, newest first. Raises GatewayUnavailable, GatewayRefused."""
     with stripe_errors():
-        found = client().v1.payouts.list({"created": {"gte": int(created_at.timestamp())}, "limit": PAGE})
+        found = client().v1.payouts.list(
+            {"created": {"gte": int(start.timestamp()), "lt": int(end.timestamp())}, "limit": PAGE}
+        )
         return [_payout(one) for one in found.auto_paging_iter()]
 
 
@@ -68,11 +71,14 @@ def transactions_of_payout(payout: str) -> list[RemoteBalanceTransaction]:
         return [_transaction(one) for one in found.auto_paging_iter()]
 
 
-def transactions_since(*, created_at: datetime) -> list[RemoteBalanceTransaction]:
-    """Return what moved the balance since a moment, newest first."""
+def transactions_between(*, start: datetime, end: datetime) -> Iterator[RemoteBalanceTransaction]:
+    """Yield what moved the balance in [start, end), in whole seconds, newest first. Raises GatewayUnavailable, GatewayRefused."""
     with stripe_errors():
-        found = client().v1.balance_transactions.list({"created": {"gte": int(created_at.timestamp())}, "limit": PAGE})
-        return [_transaction(one) for one in found.auto_paging_iter()]
+        found = client().v1.balance_transactions.list(
+            {"created": {"gte": int(start.timestamp()), "lt": int(end.timestamp())}, "limit": PAGE}
+        )
+        for one in found.auto_paging_iter():
+            yield _transaction(one)
 
 
 def _payout(payout: Any) -> RemotePayout:

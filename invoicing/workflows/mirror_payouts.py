@@ -1,8 +1,9 @@
 """Mirror Stripe's payouts and what moved its balance, and book what that is: payouts, their return, Stripe's fees. Twice changes nothing."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from django.db import transaction
@@ -14,16 +15,17 @@ from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import NewEntry, post_entries
 from invoicing.payments.locks import only_worker
+from invoicing.payments.look import looked_to, note_looked, steps_between
 from invoicing.payments.models import Payment
 from invoicing.payments.payout import GONE_BACK, PAYOUT_MOVES, Payout, PayoutStatus, StripeTransaction
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable
 from invoicing.payments.remote_payouts import (
     RemoteBalanceTransaction,
     RemotePayout,
-    payouts_since,
+    payouts_between,
     retrieve_payout,
+    transactions_between,
     transactions_of_payout,
-    transactions_since,
 )
 from invoicing.workflows.explain_payouts import fee_to_book, look_again, note_explained
 
@@ -31,8 +33,15 @@ logger = logging.getLogger(__name__)
 
 # News of a payout that failed comes within days (docs.stripe.com/payouts#payout-failures).
 LOOKED_BACK = timedelta(days=35)
-# Transactions are asked for from a little before the newest that is here: Stripe's list is in order of seconds.
+# Each look begins a little before the last one ended: a list may show late what happened just then.
 OVERLAP = timedelta(days=1)
+# Stripe counts in seconds: the one that runs is looked at, too.
+SECOND = timedelta(seconds=1)
+# How much a step asks for: what moved in a day, and of payouts, which are few, what a usual look is about.
+STEP, STEP_OF_PAYOUTS = timedelta(days=1), LOOKED_BACK + OVERLAP
+BATCH = 500
+# The names of the looks.
+TRANSACTIONS, PAYOUTS = "balance transactions", "payouts"
 MISSING = "resource_missing"
 
 
@@ -178,19 +187,48 @@ def fee_entry_of(*, one: StripeTransaction) -> NewEntry | None:
 def look_at_payouts(*, at: datetime) -> str:
     """Mirror what moved Stripe's balance since the last look, and each payout that is new or not over; returns the outcome in words.
 
-    Where nobody has paid through Stripe it is asked for nothing. One payout that breaks holds up none behind it. Raises GatewayUnavailable.
+    The oldest first, in steps that are kept: a look that is broken off goes on from there, whatever notices brought meanwhile. Where nobody has paid
+    through Stripe it is asked for nothing. One payout or transaction that breaks holds up none behind it. Raises GatewayUnavailable.
     """
     first = Payment.objects.filter(channel=SettlementChannel.STRIPE).order_by("received_at").first()
     if first is None:
         return "nobody has paid through Stripe"
-    newest = StripeTransaction.objects.order_by("-created_at").first()
-    since = newest.created_at if newest else first.received_at
-    moved = record_transactions(remote=transactions_since(created_at=since - OVERLAP), payout=None, at=at)
-    begun = at - LOOKED_BACK if Payout.objects.exists() else first.received_at - OVERLAP
-    there = payouts_since(created_at=begun)
-    for present in reversed(there):
+    begin, end = first.received_at - OVERLAP, at + SECOND
+    known = looked_to(name=TRANSACTIONS)
+    moved = 0
+    for start, to in steps_between(start=known - OVERLAP if known else begin, end=end, length=STEP):
+        moved += _mirror_transactions(transactions_between(start=start, end=to), at=at)
+        note_looked(name=TRANSACTIONS, to=to)
+    known = looked_to(name=PAYOUTS)
+    begun = max(begin, min(known - OVERLAP, at - LOOKED_BACK)) if known else begin
+    count = 0
+    for start, to in steps_between(start=begun, end=end, length=STEP_OF_PAYOUTS):
+        there = payouts_between(start=start, end=to)
+        count += len(there)
+        for present in reversed(there):
+            try:
+                _mirror(present, at=at)
+            except (Conflict, GatewayRefused):
+                logger.exception("payout %s could not be mirrored", present.id)
+        note_looked(name=PAYOUTS, to=to)
+    return f"{moved} transactions and {count} payouts looked at, {look_again(at=at)} more explained"
+
+
+def _mirror_transactions(found: Iterator[RemoteBalanceTransaction], *, at: datetime) -> int:
+    """Keep what moved Stripe's balance, so many at a time; what is here otherwise than there is logged and left as it is."""
+    count = 0
+    while batch := list(islice(found, BATCH)):
         try:
-            _mirror(present, at=at)
-        except (Conflict, GatewayRefused):
-            logger.exception("payout %s could not be mirrored", present.id)
-    return f"{len(moved)} transactions and {len(there)} payouts looked at, {look_again(at=at)} more explained"
+            count += len(record_transactions(remote=batch, payout=None, at=at))
+        except Conflict:
+            count += sum(_mirrored_alone(one, at=at) for one in batch)
+    return count
+
+
+def _mirrored_alone(one: RemoteBalanceTransaction, *, at: datetime) -> bool:
+    try:
+        record_transactions(remote=[one], payout=None, at=at)
+    except Conflict:
+        logger.exception("transaction %s could not be mirrored", one.id)
+        return False
+    return True

@@ -15,12 +15,13 @@ from invoicing.bank.queries import left_of
 from invoicing.payments.models import StripeNotice
 from invoicing.payments.payout import Payout, StripeTransaction, TransactionExplanation
 from invoicing.payments.remote_payouts import RemoteBalanceTransaction, RemotePayout
+from invoicing.workflows import explain_payouts
 from invoicing.workflows.allocate_bank_line import Share, take_back_allocation
 from invoicing.workflows.explain_payouts import explain_transaction, look_again, unexplained, with_transactions
 from invoicing.workflows.follow_stripe import sweep_open_invoices
 from invoicing.workflows.match_bank_lines import propose
 from invoicing.workflows.match_payouts import payouts_on_way, settle_payout_lines
-from invoicing.workflows.mirror_payouts import look_at_payouts, record_payout, record_transactions
+from invoicing.workflows.mirror_payouts import follow_payout, look_at_payouts, record_payout, record_transactions
 from invoicing.workflows.payout_faults import open_payouts, payout_faults, stripe_standings
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.workflows.verify import verify
@@ -128,18 +129,14 @@ def test_what_is_paid_out_on_schedule_is_found_without_any_news_and_what_nothing
     run_queued_jobs()
     sandbox.wait_until_delivered()
     later = int(now().timestamp()) + 4 * 86_400
-    strange = {
-        "amount": -500, "available_on": later - 86_400 * 2, "balance_type": "payments", "created": int(now().timestamp()),
-        "currency": "usd", "description": "Correction", "exchange_rate": None, "fee": 0, "fee_details": [], "net": -500,
-        "reporting_category": "other_adjustment", "source": None, "status": "pending", "type": "adjustment",
-    }  # fmt: skip
-    store.create("balance_transaction", strange)
+    an_adjustment(-500, available_on=later - 86_400 * 2)
     monkeypatch.setattr(store, "timestamp", lambda: later)
+    night = now() + timedelta(days=4, hours=1)
 
     sweep_open_invoices(at=now() + timedelta(hours=2))
     run_queued_jobs()
-    assert look_at_payouts(at=now()) == "3 transactions and 1 payouts looked at, 0 more explained"
-    assert look_at_payouts(at=now()) == "1 transactions and 1 payouts looked at, 0 more explained"
+    assert look_at_payouts(at=night) == "3 transactions and 1 payouts looked at, 0 more explained"
+    assert look_at_payouts(at=night) == "1 transactions and 1 payouts looked at, 0 more explained"
 
     payout = Payout.objects.get()
     assert (payout.amount, payout.status, payout.transactions.count()) == (usd("266.58"), "pending", 3)
@@ -159,6 +156,49 @@ def test_what_is_paid_out_on_schedule_is_found_without_any_news_and_what_nothing
         explain_transaction(account="6210", **asked)
     assert unexplained() == [] and books() == {"1110": "266.58", "4000": "-280.00", "6210": "13.42"}
     assert verify() == []
+
+
+def test_the_look_goes_on_where_it_ended_whatever_notices_brought_meanwhile_and_whoever_was_away(
+    sandbox, listener, monkeypatch
+):
+    def at_day(number: int) -> datetime:
+        monkeypatch.setattr(store, "timestamp", lambda: int((start + timedelta(days=number)).timestamp()))
+        return start + timedelta(days=number, hours=1)
+
+    def told_by_a_notice(at: datetime) -> str:
+        made = an_adjustment(500, available_on=2_000_000_000)
+        told = sandbox.post("/_sandbox/payouts", {"currency": "usd"})
+        follow_payout(stripe_id=told["id"], at=at)
+        return str(made["id"])
+
+    start = now()
+    an_issued_invoice()
+    settled(sandbox, listener)
+    lost = sandbox.post("/_sandbox/payouts", {"currency": "usd"})
+    otherwise = an_adjustment(-100, status="available")
+    a_transaction(otherwise["id"], net="1")
+    told_by_a_notice(at_day(40))
+
+    first = look_at_payouts(at=at_day(40))
+    at_day(42)
+    missed = an_adjustment(-300, status="available")
+    told_by_a_notice(at_day(45))
+    second = look_at_payouts(at=at_day(45))
+
+    assert first == "4 transactions and 2 payouts looked at, 0 more explained"
+    assert Payout.objects.get(stripe_id=lost["id"]).transactions.filter(kind="charge").exists()
+    assert second == "5 transactions and 2 payouts looked at, 0 more explained"
+    assert StripeTransaction.objects.get(stripe_id=missed["id"]).net == usd("-3")
+
+
+def an_adjustment(cents: int, **fields) -> dict:
+    """What somebody moved by hand at Stripe; `status` available is in no payout."""
+    told = {
+        "amount": cents, "available_on": store.timestamp(), "balance_type": "payments", "created": store.timestamp(),
+        "currency": "usd", "description": "Correction", "exchange_rate": None, "fee": 0, "fee_details": [], "net": cents,
+        "reporting_category": "other_adjustment", "source": None, "status": "pending", "type": "adjustment",
+    } | fields  # fmt: skip
+    return store.create("balance_transaction", told)
 
 
 def remote(name: str = "po_1", amount: str = "50", **fields) -> RemotePayout:
@@ -217,7 +257,25 @@ def test_nothing_in_doubt_is_matched_by_itself():
 
 
 @pytest.mark.django_db
-def test_what_a_person_explained_waits_again_once_a_document_of_ours_says_it_too():
+def test_a_line_that_was_a_payout_before_payouts_were_here_is_said_until_it_is_matched_with_one():
+    [line] = import_camt(Entry("50.00"), at=AT).lines
+    behind_the_triggers(
+        "INSERT INTO invoicing_bankallocation (line_id, number, reference, kind, currency, amount, allocated_at, actor, reason)"
+        f" SELECT id, 1, reference || '/1', 'payout', 'USD', 50, '{AT.isoformat()}', 'x', 'x' FROM invoicing_bankline WHERE id = {line.pk}"
+    )
+
+    [said] = open_payouts(before=AT)
+    assert f"USD 50.00 of bank line {line}" in said and said.endswith("take it back, then match it")
+    assert list(open_payouts(before=line.booked_at - timedelta(days=1))) == []
+    take_back_allocation(allocation_id=line.allocations.get().pk, at=AT, **WHO)
+    payout = a_payout()
+    allocate(line, Share("payout", usd("50"), payout_id=payout.pk))
+    assert list(open_payouts(before=AT)) == []
+
+
+@pytest.mark.django_db
+def test_what_a_person_explained_waits_again_once_a_document_of_ours_says_it_too(monkeypatch):
+    monkeypatch.setattr(explain_payouts, "CHUNK", 1)
     invoice = once(a_customer(settlement_channel="stripe"), item("50"))
     one = a_transaction(payout=a_payout())
     explain_transaction(transaction_id=one.pk, account="1900", difference=usd("50"), at=AT, **WHO)
