@@ -7,14 +7,20 @@ from psycopg.types.json import Jsonb
 
 from billing_site.kernel.jobs import queue_each
 from invoicing.payments.intake import JOB
+from invoicing.payments.look import looked_to, note_looked, steps_between
 from invoicing.payments.lookups import events_between
 from invoicing.payments.models import StripeNotice
 from invoicing.payments.news import EVENTS, THIN
 from invoicing.payments.patience import QUEUE_PATIENCE
 from invoicing.payments.remote import RemoteEvent
 
-# An endpoint that was away for a weekend is found on Monday, and once more.
-LOOK_BACK = timedelta(days=4)
+# Stripe's thirty days, less one for what is being looked at.
+LOOK_BACK_MAX = timedelta(days=29)
+# Each look begins a little before the last one ended: a list may show late what happened just then.
+OVERLAP = timedelta(days=1)
+STEP = timedelta(days=1)
+# The name of the look.
+EVENTS_LIST = "events"
 # What is younger may still be on its way.
 ON_ITS_WAY = timedelta(hours=1)
 # Of one question to Stripe.
@@ -30,16 +36,28 @@ KEEP = """
 
 
 def fetch_missed_news(*, at: datetime) -> int:
-    """Keep and queue the events of the last days that we listen to and that never came; returns how many.
+    """Keep and queue the events since the last look that we listen to and that never came; returns how many.
 
+    The oldest first, a day at a time, so that a look that is broken off goes on from there, and one after an absence misses nothing that Stripe still has.
     A notice that was fetched says that it was delivered 0 times. Raises GatewayUnavailable, GatewayRefused: what is kept by then stays. Call it outside of a
     transaction: it asks Stripe.
     """
+    known = looked_to(name=EVENTS_LIST)
+    oldest = at - LOOK_BACK_MAX
+    start = max(known - OVERLAP, oldest) if known else oldest
+    fetched = 0
+    for begin, to in steps_between(start=start, end=at - ON_ITS_WAY, length=STEP):
+        fetched += _fetch(begin, to, at=at)
+        note_looked(name=EVENTS_LIST, to=to)
+    return fetched
+
+
+def _fetch(start: datetime, end: datetime, *, at: datetime) -> int:
     wanted = sorted(set(EVENTS) - set(THIN))
     fetched = 0
     for begin in range(0, len(wanted), TYPES_MAX):
         found: list[RemoteEvent] = []
-        for event in events_between(start=at - LOOK_BACK, end=at - ON_ITS_WAY, types=wanted[begin : begin + TYPES_MAX]):
+        for event in events_between(start=start, end=end, types=wanted[begin : begin + TYPES_MAX]):
             found.append(event)
             if len(found) == BATCH:
                 fetched += _keep(found, at=at)

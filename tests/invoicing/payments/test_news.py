@@ -115,3 +115,17 @@ def test_news_that_never_came_is_fetched_once_and_followed(sandbox, listener):
     assert StripeNotice.objects.get(event_type="invoice.paid").delivery_count == 1
     assert set(StripeNotice.objects.values_list("event_type", flat=True)) <= set(EVENTS)
     assert fetch_missed_news(at=at + timedelta(days=5)) == 0
+
+
+def test_a_worker_that_was_away_for_ten_days_misses_nothing_that_stripe_still_has(sandbox, listener):
+    at = now()
+    assert fetch_missed_news(at=at) == 0
+    invoice = an_issued_invoice()
+    run_queued_jobs()
+    sandbox.wait_until_delivered()
+    listener.received.clear()
+
+    assert fetch_missed_news(at=at + timedelta(days=10)) > 0
+    run_queued_jobs()
+
+    assert_paid_once(invoice)
