@@ -42,6 +42,7 @@ from invoicing.payments.checkout import SESSION_ID
 from invoicing.payments.hosted_page import hosted_page, page_kept
 from invoicing.payments.hurry import somebody_waits
 from invoicing.payments.outage import Outage
+from invoicing.payments.queries import with_paid_back
 from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable, RailClosed
 from invoicing.spend.models import SetBy
 from invoicing.spend.operations import retire_budget
@@ -176,7 +177,8 @@ def invoices(request: HttpRequest, customer: Customer) -> HttpResponse:
         parts = part_rows(account=customer)
         return _page(request, "parts.html", {"customer": customer, "parts": parts, "here": "invoices"})
     found = invoice_list(customer=customer, page_number=request.GET.get("page", "1"), at=clock.now())
-    notes = customer.credit_notes.select_related("invoice").order_by("-id")[:CREDIT_NOTES_SHOWN]
+    noted = with_paid_back(notes=customer.credit_notes.select_related("invoice"))
+    notes = noted.order_by("-id")[:CREDIT_NOTES_SHOWN]
     context = {"customer": customer, "list": found, "notes": notes, "zone": ZoneInfo(customer.timezone)}
     return _page(request, "invoices.html", {**context, "here": "invoices"})
 

@@ -17,6 +17,7 @@ from invoicing.customers.queries import customer_by_key
 from invoicing.invoices.models import Invoice
 from invoicing.payments.refund import Refund
 from invoicing.tax.operations import set_customer_tax
+from invoicing.workflows.pay_refund import settle_refund
 from invoicing.workflows.run_billing import issue_billing
 from tests.billing_site.api.caller import Caller
 from tests.billing_site.backoffice.test_what_if_pages import text_of
@@ -149,6 +150,20 @@ def test_the_customer_sees_and_prints_the_credit_note_and_nobody_else_does(finan
     assert client.get(address, headers={"If-None-Match": printed.headers["ETag"]}).status_code == 304
     assert other.get(address).status_code == 404
     assert finance.get(address).content == caller.get(address).content == printed.content
+
+
+def test_the_customer_reads_everywhere_that_a_refund_is_still_to_come_and_then_that_it_came(client: Client) -> None:
+    invoice = once(a_customer(settlement_channel="manual"), item("10", "10"))
+    paid(invoice)
+    credited(invoice, disposition="refund", at=LATER)
+    client.get(link_for(customer_key="cust_acme").partition("/portal/")[2].join(["/portal/", ""]))
+
+    def told() -> list[str]:
+        return [text_of(client.get(page)) for page in (f"/portal/invoices/{invoice.number}/", "/portal/invoices/")]
+
+    assert all("USD 100.00 to be paid back to you" in text for text in told())
+    settle_refund(refund_id=Refund.objects.get().pk, channel="manual", reference="T-9", paid_at=LATER, actor="ann")
+    assert all("USD 100.00 paid back to you" in text for text in told())
 
 
 def test_it_is_shown_and_done_over_the_api_and_in_the_back_office(administrator: Client) -> None:
