@@ -2,6 +2,7 @@
 
 from billing_site.backoffice.deed import Deed
 from billing_site.backoffice.dunning_deeds import DUNNING_DEEDS
+from billing_site.kernel.money import plain
 
 DEEDS = {
     deed.label: deed
@@ -75,7 +76,7 @@ DEEDS = {
             at="set_at",
             actor="actor",
             reason="reason",
-            verb=lambda row: f"set from {row.amount} on" if row.amount is not None else "taken away",
+            verb=lambda row: f"set from {plain(row.amount)} on" if row.amount is not None else "taken away",
             subject=str,
             page=("invoicing_approvallimit_change", "pk"),
         ),

@@ -89,7 +89,8 @@ class PartForm(ReasonForm):
     def __init__(self, *args: Any, rest: Money, **options: Any) -> None:
         options.setdefault("initial", {"amount": rest.amount.quantize(minor_unit(rest.currency.code))})
         super().__init__(*args, **options)
-        self.fields["amount"].label = f"Amount in {rest.currency.code}"
+        currency = rest.currency.code
+        self.fields["amount"] = AmountField(min_value=Decimal(0), label=f"Amount in {currency}", currency=currency)
 
 
 class ApplyForm(PartForm):

@@ -51,6 +51,7 @@ class SplitForm(ReasonForm):
             self.fields[f"amount_{number}"] = AmountField(
                 required=False,
                 label=f"Amount in {left.currency.code}",
+                currency=left.currency.code,
                 min_value=Decimal(0),
                 widget=UnfoldAdminDecimalFieldWidget(attrs={"aria-label": f"Amount of part {number}"}),
             )

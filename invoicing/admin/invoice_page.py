@@ -208,7 +208,7 @@ def _question(
         return "Not issued yet: check the lines, then issue it."
     if state == "void":
         successor = standing_for(invoice=invoice)
-        return f"Void: nothing is owed on it{f'; {successor.number} stands in its place' if successor else ''}."
+        return f"Void: nothing is owed on it{f'; {successor.number} was put in its place' if successor else ''}."
     if invoice.status == InvoiceStatus.WRITTEN_OFF:
         return f"Written off: {money_text(invoice.amount_unpaid)} are a loss in the books. Money that comes after all is recorded here, and takes it back."
     if state == "paid" and invoice.amount_credited.amount:

@@ -60,7 +60,9 @@ class TransferForm(ReasonForm):
             and invoice.status != InvoiceStatus.WRITTEN_OFF
             and not is_withdrawn(invoice=invoice)
         )
-        self.fields["amount"].label = f"Amount in {invoice.currency}"
+        self.fields["amount"] = AmountField(
+            min_value=0, label=f"Amount in {invoice.currency}", currency=invoice.currency
+        )
 
     def clean_amount(self) -> Any:
         """Refuse what is no amount of the currency or more than is open."""

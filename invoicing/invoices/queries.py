@@ -130,7 +130,7 @@ def replaced_by(*, invoice: Invoice) -> Invoice | None:
 
 
 def standing_for(*, invoice: Invoice) -> Invoice | None:
-    """Return the issued invoice that stands in the place of a void one of a period; None: none is issued, or it is not void."""
+    """Return the issued invoice that was put in the place of a void one of a period, whatever has become of it since; None: none is issued, or it is not void."""
     if invoice.status != InvoiceStatus.VOID:
         return None
     return _of_its_period(invoice).filter(number__isnull=False, id__gt=invoice.pk).order_by("id").first()

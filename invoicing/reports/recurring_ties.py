@@ -102,7 +102,7 @@ def _bridge(fees: Mapping[int, Sequence[FeeInForce]], lines: Sequence[_FeeLine],
     ended = total((line.invoiced for line in lines if line.fee not in monthly), currency)
     waiting = -round_money(sum((one for name, one in monthly.items() if name not in seen), Fraction(0)), currency)
     parts = (
-        (ended, "of fees that had ended by then"),
+        (ended, "of fees that had ended by then, or were paused"),
         (waiting, "not invoiced in the month"),
         (invoiced - closing - ended - waiting, "of parts of periods, other cadences and changed prices"),
     )

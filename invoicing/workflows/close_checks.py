@@ -173,7 +173,7 @@ def _unread_usage(asked: Asked) -> Iterator[str]:
     # Of a dead letter nobody knows of which month its events are, until it is read.
     letters = waiting_letters()
     if letters.count:
-        yield f"{letters.count:,} dead {counted('letter', letters.count)} of {', '.join(letters.sources)}"
+        yield f"{letters.count:,} dead {counted('letter', letters.count)} of {', '.join(letters.sources)}, of which month nobody knows until they are read"
     contradicting = open_contradictions(before=asked.end)
     if contradicting.count:
         yield f"{contradicting.count:,} {counted('event', contradicting.count)} of another content than accepted before"

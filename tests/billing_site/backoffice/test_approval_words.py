@@ -1,13 +1,16 @@
 """What the pages say of a deed that takes two people: before it is asked for, while it waits, and what came of it."""
 
+import re
 from decimal import Decimal
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import reverse
 
 from billing_site.backoffice.queries import index_page
 from billing_site.backoffice.roles import APPROVERS
+from billing_site.display.amount_field import AmountField
 from billing_site.display.figures import money_text
 from invoicing.approvals.models import Approval, ApprovalLimit, ApprovedDeed, Decision
 from invoicing.approvals.operations import set_limit
@@ -170,5 +173,14 @@ def test_limits_are_written_as_money_and_typed_with_a_point(workshop: Invoice) -
     assert "Enter an amount with a point: 50.00." in told
     thousand = otto.post(reverse("admin:invoicing_approvallimit_add"), {**typed, "amount": "1.000"}).content.decode()
     assert "1.000 could be read in two ways: enter 1000, or 1." in thousand
+    for text, asked in (("1.234", "enter 1234, or 1.2340."), ("1.000.000", "1.000.000 is no decimal: enter 1000000.")):
+        with pytest.raises(ValidationError, match=re.escape(asked)):
+            AmountField().clean(text)
+    assert [AmountField().clean(text) for text in ("1.2340", "0.500", "1234")] == [
+        Decimal("1.234"),
+        Decimal("0.5"),
+        Decimal(1234),
+    ]
+    assert AmountField(currency="KWD").clean("123.456") == Decimal("123.456"), "so many decimals has a dinar"
     assert "50.00" in page
     assert "50.0000" not in page

@@ -289,6 +289,6 @@ def test_the_fee_of_a_void_invoice_is_not_counted_beside_its_successor_and_what_
     assert section.totals["closing"] == Money("60.00", "USD")
     ended = of_july - Money("30.00", "USD")
     assert bridge.about == (
-        f"MRR of USD 60.00 at the month's end, USD {ended.amount} of fees that had ended by then and USD -30.00 not invoiced in the month"
+        f"MRR of USD 60.00 at the month's end, USD {ended.amount} of fees that had ended by then, or were paused and USD -30.00 not invoiced in the month"
     )
     assert bridge.reported == of_july
