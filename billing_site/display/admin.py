@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextareaWidget
 
@@ -102,7 +103,7 @@ class StaffAdmin(ModelAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Return the list under the name of what it lists, not under "Select ... to view"."""
         changelist = super().get_changelist_instance(request)
-        changelist.title = str(self.opts.verbose_name_plural).capitalize()
+        changelist.title = capfirst(self.opts.verbose_name_plural)
         return changelist
 
     def page_context(

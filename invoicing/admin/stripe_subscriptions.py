@@ -250,8 +250,7 @@ class OpenFilter(admin.SimpleListFilter):
 class SubscriptionMismatchAdmin(ReadOnlyAdmin):
     """Where a subscription here and the one at Stripe cannot both be right."""
 
-    list_display = ("subscription_page", "state", "message", moment_column("opened_at", "Found"), "link_page")
-    list_display_links = ("message",)
+    list_display = ("message", "state", "subscription_page", moment_column("opened_at", "Found"), "link_page")
     list_filter = (OpenFilter, "there")
     list_select_related = ("link__subscription__customer",)
     search_fields = ("link__stripe_id", "link__subscription__key", "link__subscription__customer__name", "message")

@@ -103,10 +103,10 @@ def test_what_cannot_be_printed_is_listed_and_tried_again_and_stops_neither_issu
     note = credited(july, of_line(1, amount="5"))
     working, at = printing._compile, AUGUST + timedelta(days=11)
 
-    def broken(content: dict[str, Any], logo: bytes) -> bytes:
+    def broken(content: dict[str, Any], logo: bytes, template: Path) -> bytes:
         if content["number"] == july.number:
             raise ValueError("no such font")
-        return working(content, logo)
+        return working(content, logo, template)
 
     monkeypatch.setattr(printing, "_compile", broken)
     # The invoice is too old to be looked for, the note is not: it is the one that is printed.

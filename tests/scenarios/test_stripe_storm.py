@@ -36,4 +36,4 @@ def test_through_failures_lost_news_and_killed_workers_each_invoice_arrives_once
 
     assert played.returncode == 0, played.stdout[-3000:] + played.stderr[-3000:]
     assert f"{INVOICES} invoices (seed 3)" in played.stdout
-    assert "each once, paid once, verified" in played.stdout
+    assert "each once, paid once, nobody suspended, verified" in played.stdout

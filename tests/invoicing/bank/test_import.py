@@ -102,11 +102,11 @@ def test_a_line_of_the_future_is_refused_and_nothing_of_its_file_is_kept() -> No
 
 def test_an_invoice_that_is_issued_later_is_settled_by_the_next_hourly_look(invoice: Invoice) -> None:
     imported = import_camt(Entry("50.00", "INV-2026-00002"))
-    assert match_bank_file(imported.file.pk) == "0 settled"
+    assert match_bank_file(imported.file.pk) == "0 settled, 0 payouts matched"
 
     once(invoice.customer, item("50"), key="later")
 
-    assert match_bank_lines() == "1 settled"
+    assert match_bank_lines() == "1 settled, 0 payouts matched, 0 transactions of Stripe explained"
 
 
 def test_the_look_before_foresees_what_the_import_settles(invoice: Invoice) -> None:
