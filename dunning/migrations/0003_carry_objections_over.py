@@ -8,10 +8,14 @@ COLUMNS = (
 
 
 def carried(source: str, target: str) -> str:
-    """Return the statements that copy every row, without asking its invoice of today what was open then."""
+    """Return the statements that copy every row, without asking its invoice of today what was open then.
+
+    Its foreign keys are asked before the triggers are on again: PostgreSQL alters no table that has a deferred check before it.
+    """
     return f"""
         ALTER TABLE {target} DISABLE TRIGGER USER;
         INSERT INTO {target} ({COLUMNS}) SELECT {COLUMNS} FROM {source};
+        SET CONSTRAINTS ALL IMMEDIATE;
         SELECT setval(pg_get_serial_sequence('{target}', 'id'), coalesce(max(id), 0) + 1, false) FROM {target};
         ALTER TABLE {target} ENABLE TRIGGER USER;
     """
