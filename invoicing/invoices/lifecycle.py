@@ -7,7 +7,12 @@ from invoicing.invoices.models import Invoice
 
 def move(*, invoice: Invoice, to: str) -> None:
     """Set the status of a locked invoice, unsaved; raises Conflict where the table knows no such move."""
+    check_move(invoice=invoice, to=to)
+    invoice.status = to
+
+
+def check_move(*, invoice: Invoice, to: str) -> None:
+    """Raise Conflict where the table knows no such move."""
     if (invoice.status, to) not in STATUS_MOVES:
         message = f"invoice {invoice} is {stage_words(invoice.status)} and cannot become {stage_words(to)}"
         raise Conflict(message, field="status")
-    invoice.status = to

@@ -10,7 +10,7 @@ from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.money import from_minor_units, is_rounded
 from invoicing.core.invoice_life import COLLECTABLE, STANDING, stage_words
 from invoicing.customers.operations import lock_customer
-from invoicing.invoices.lifecycle import move
+from invoicing.invoices.lifecycle import check_move, move
 from invoicing.invoices.models import Invoice, InvoiceStatus
 
 
@@ -101,11 +101,17 @@ def void(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
     invoice = locked_invoice(invoice_id=invoice_id)
     if invoice.status == InvoiceStatus.VOID:
         return invoice
-    if invoice.amount_paid.amount:
-        raise Conflict(f"invoice {invoice} has received money: it cannot be declared void", field="status")
-    if invoice.credit_notes.exists():
-        raise Conflict(f"invoice {invoice} has credit notes: it cannot be declared void", field="status")
+    check_can_be_void(invoice=invoice)
     move(invoice=invoice, to=InvoiceStatus.VOID)
     invoice.voided_at = at
     save_with_reason(invoice, actor=actor, reason=reason)
     return invoice
+
+
+def check_can_be_void(*, invoice: Invoice) -> None:
+    """Raise Conflict where an invoice cannot be declared void: money came for it, a credit note corrects it, or it is not issued, or written off."""
+    if invoice.amount_paid.amount:
+        raise Conflict(f"invoice {invoice} has received money: it cannot be declared void", field="status")
+    if invoice.credit_notes.exists():
+        raise Conflict(f"invoice {invoice} has credit notes: it cannot be declared void", field="status")
+    check_move(invoice=invoice, to=InvoiceStatus.VOID)

@@ -11,7 +11,7 @@ from invoicing.approvals.models import Approval, ApprovedDeed
 from invoicing.approvals.operations import check_approved
 from invoicing.core.posting import PostingLine, postings_for_reversal
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
-from invoicing.invoices.operations import locked_invoice, void
+from invoicing.invoices.operations import check_can_be_void, locked_invoice, void
 from invoicing.invoices.queries import taking_off
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import post_entry
@@ -43,6 +43,8 @@ def void_invoice(
     if (final := taking_off(invoice=invoice).exclude(status=InvoiceStatus.DRAFT).first()) is not None:
         message = f"invoice {final} takes {invoice} off: it stays as it is, and a credit note corrects it"
         raise Conflict(message, field="invoice", code="built_on")
+    # Before a second person is asked: what cannot be done is not asked for.
+    check_can_be_void(invoice=invoice)
     check_void_approved(invoice=invoice, approval=approval)
     return reverse_invoice(invoice_id=invoice.pk, at=at, actor=actor, reason=reason)
 

@@ -18,7 +18,8 @@ from invoicing.workflows.void_invoice import void_invoice
 from metering.rollup import roll_up
 from tests.billing_site.api.caller import Caller
 from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, settle_constraints, use
-from tests.invoicing.selling import books, item, once
+from tests.invoicing.crediting import credited, of_line
+from tests.invoicing.selling import books, item, once, paid
 
 pytestmark = pytest.mark.django_db
 THIRD = AUGUST + timedelta(days=3)
@@ -95,6 +96,20 @@ def test_below_the_limit_one_person_is_enough_and_a_refusal_leaves_the_invoice(j
     large.refresh_from_db()
     assert large.status == "void"
     assert books() == {"1200": "44.00", "4000": "-44.00"}
+
+
+def test_what_cannot_be_void_is_refused_before_anybody_is_asked(july: Invoice) -> None:
+    in_part, corrected = (once(july.customer, item("1", "100"), key=key) for key in ("in-part", "corrected"))
+    paid(in_part, "1")
+    credited(corrected, of_line(1, amount="1"))
+
+    for invoice, why in ((in_part, "received money"), (corrected, "credit notes")):
+        with pytest.raises(Conflict, match=why):
+            void_or_ask(invoice_id=invoice.pk, **WHO)
+        answer = Caller().post(f"/api/v1/invoices/{invoice.number}/void", {"reason": "agreed otherwise"})
+        assert answer.status_code == 409
+
+    assert not Approval.objects.exists()
 
 
 def test_neither_the_operations_nor_sql_nor_the_api_declare_a_large_invoice_void_alone(july: Invoice) -> None:
