@@ -22,6 +22,7 @@ from invoicing.credit_notes.operations import (
 )
 from invoicing.credit_notes.queries import credited_alone
 from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.objecting import lower_objection
 from invoicing.invoices.operations import apply_credit, locked_invoice
 from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry
@@ -59,8 +60,8 @@ def credit_invoice(
 ) -> CreditNote:
     """Issue a credit note over lines of an invoice, by quantity or amount, or over all that is left of it; the same key again is the note that exists.
 
-    What is unpaid, also what was given up, is taken off first; the rest is kept as credit or paid back, as `disposition` says. With the `digest` of a preview it is
-    written only if it is what was shown. Raises InvalidFields naming each field, Conflict (code `outdated`) where it would be another note now,
+    What is unpaid, also what was given up, is taken off first, and off what is objected to (`objecting.py`); the rest is kept as credit or paid back, as `disposition` says.
+    With the `digest` of a preview it is written only if it is what was shown. Raises InvalidFields naming each field, Conflict (code `outdated`) where it would be another note now,
     NeedsApproval from the limit of its currency on: `ask_first.py` asks for the second person.
     """
     checked_reason(reason=reason)
@@ -80,9 +81,9 @@ def credit_invoice(
     if note.offset_amount.amount:
         if invoice.status == InvoiceStatus.WRITTEN_OFF:
             recover(invoice=invoice, credit_note=note, at=at, actor=actor, reason=f"credit note {note}: {reason}")
-        apply_credit(
-            invoice=invoice, amount=note.offset_amount, at=at, actor=actor, reason=f"credit note {note}: {reason}"[:300]
-        )
+        why = f"credit note {note}: {reason}"[:300]
+        apply_credit(invoice=invoice, amount=note.offset_amount, at=at, actor=actor, reason=why)
+        lower_objection(invoice=invoice, by=note.offset_amount, at=at, actor=actor, reason=why)
         if invoice.status in (InvoiceStatus.PAID, InvoiceStatus.WRITTEN_OFF):
             plan_withdrawal(invoice_id=invoice.pk, at=at)
     if note.refund_amount.amount:
