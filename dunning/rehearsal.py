@@ -16,7 +16,7 @@ from dunning.core.calendar import Anchor, Planned, first_allowed, next_grave_day
 from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.fairness import never_charged
-from dunning.hearing import why_not_told
+from dunning.hearing import all_not_told
 from dunning.notices.queries import language_for, words_for
 from dunning.notices.templates import TemplateVersion
 from dunning.policies.models import PolicyVersion
@@ -49,11 +49,13 @@ def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
     due = DunningCase.objects.filter(state=CaseState.OPEN, next_due_at__lte=until).select_related("customer", "policy")
     last_steps = CaseStep.objects.filter(case__in=due).order_by("case", "-number").distinct("case")
     last = {step.case_id: step for step in last_steps}
-    for case in due.order_by("pk"):
+    cases = list(due.order_by("pk"))
+    untold = all_not_told(cases=cases, at=until)
+    for case in cases:
         done = last.get(case.pk)
-        ahead = steps_after(case=case, last=done)
-        delay_days, untold = done.delay_days if done else 0, why_not_told(case=case, at=until)
-        chase = Chase(case.customer, case, case.policy, case.anchor_invoice_id, case.anchor, delay_days, untold)
+        ahead, delay_days = steps_after(case=case, last=done), done.delay_days if done else 0
+        why_not = untold.get(case.pk, "")
+        chase = Chase(case.customer, case, case.policy, case.anchor_invoice_id, case.anchor, delay_days, why_not)
         rows += _steps(chase, ahead, debts.get(case.customer_id, []), against, at, until)
     customers = list(Customer.objects.filter(pk__in=set(debts) - chased).order_by("pk"))
     policies = policies_for(customers=[customer.pk for customer in customers], at=at)

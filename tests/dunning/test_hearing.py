@@ -6,6 +6,8 @@ from smtplib import SMTPServerDisconnected
 import pytest
 from django.core import mail
 from django.core.mail.backends.locmem import EmailBackend
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from dunning.acting import take_step_by_hand
 from dunning.hearing import cases_never_told
@@ -19,9 +21,9 @@ from tests.dunning.chasing import WHO, by_policy, case_of, deliver, late_custome
 pytestmark = pytest.mark.django_db
 
 
-def short(**fields: str) -> Customer:
+def short(key: str = "cust_acme", **fields: str) -> Customer:
     """A customer who is late and chased by the short ladder: 16, 19, 22 and 23 August."""
-    customer = late_customer(**fields).customer
+    customer = late_customer(key, **fields).customer
     by_policy("short", customer)
     return customer
 
@@ -105,3 +107,21 @@ def test_the_rehearsal_knows_who_was_never_told() -> None:
     [restriction] = rehearse(until=local("2026-08-22 23:00", customer), at=at)
 
     assert restriction.against.startswith("was never told: Warning is undeliverable")
+
+
+def test_the_queries_of_the_rehearsal_do_not_grow_with_those_who_may_not_have_heard() -> None:
+    def queries() -> int:
+        turn(local("2026-08-16 09:00", customer), local("2026-08-20 12:00", customer))
+        with CaptureQueriesContext(connection) as seen:
+            rehearsed = rehearse(until=local("2026-08-22 23:00", customer), at=local("2026-08-21 12:00", customer))
+        against.append({row.customer.key: row.against.partition(":")[0] for row in rehearsed})
+        return len(seen)
+
+    against: list[dict[str, str]] = []
+    customer = short()
+    before = queries()
+    for key in ("cust_b", "cust_c"):
+        short(key, email="")
+
+    assert queries() == before
+    assert against[1] == {"cust_acme": "", "cust_b": "was never told", "cust_c": "was never told"}
