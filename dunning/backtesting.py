@@ -1,6 +1,6 @@
 """What a changed policy would have done over the last months: the facts of whoever was late, read at once, and both policies over them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -114,12 +114,14 @@ def histories_of(*, start: datetime, end: datetime) -> Iterator[History]:
     rows = issued.filter(customer__in=customers.values("pk")).filter(
         Q(status=InvoiceStatus.ISSUED) | Q(issued_at__gte=start - LOOKED_BACK)
     )
-    gone = _gone(end)
+    claimed = rows.values("pk")
+    gone = _gone(end, invoices=list(rows.values_list("pk", flat=True)))
     refusals: dict[int, list[datetime]] = {}
-    for invoice_id, moment in refused.order_by("occurred_at", "pk").values_list("invoice", "occurred_at"):
+    of_claims = refused.filter(invoice__in=claimed).order_by("occurred_at", "pk")
+    for invoice_id, moment in of_claims.values_list("invoice", "occurred_at"):
         refusals.setdefault(invoice_id, []).append(moment)
     objections: dict[int, list[Stretch]] = {}
-    for one in Objection.objects.filter(opened_at__lt=end):
+    for one in Objection.objects.filter(opened_at__lt=end, invoice__in=claimed):
         objections.setdefault(one.invoice_id, []).append(Stretch(one.opened_at, one.ended_at, one.amount.amount))
     claims: dict[int, list[Claim]] = {}
     for invoice in rows.order_by("customer", "due_date", "pk"):
@@ -148,15 +150,15 @@ def histories_of(*, start: datetime, end: datetime) -> Iterator[History]:
         )
 
 
-def _gone(end: datetime) -> dict[int, list[Gone]]:
-    """Return what went off each invoice: payments when they were received, credit notes, write-offs, voids."""
+def _gone(end: datetime, *, invoices: Sequence[int]) -> dict[int, list[Gone]]:
+    """Return what went off each of the invoices: payments when they were received, credit notes, write-offs, voids."""
     found: dict[int, list[Gone]] = {}
     rows = fetched(
         f"""
         SELECT invoice_id, kind, -amount, occurred_at FROM ({RECEIVABLE_MOVEMENTS}) movement
-         WHERE invoice_id IS NOT NULL AND kind <> %(issue)s AND occurred_at < %(end)s ORDER BY occurred_at, reference
+         WHERE invoice_id = ANY(%(invoices)s) AND kind <> %(issue)s AND occurred_at < %(end)s ORDER BY occurred_at, reference
         """,
-        {"issue": JournalEntry.Kind.ISSUE.value, "end": end},
+        {"issue": JournalEntry.Kind.ISSUE.value, "end": end, "invoices": list(invoices)},
     )
     for invoice_id, kind, amount, moment in rows:
         found.setdefault(invoice_id, []).append(Gone(moment, Decimal(amount), kind == JournalEntry.Kind.PAYMENT.value))

@@ -78,14 +78,15 @@ class Shown:
 
 
 def show_backtest(request: HttpRequest, *, admin: StaffAdmin) -> HttpResponse | StreamingHttpResponse:
-    """Show what terms would have done: those that are posted, or those of the version that the address names."""
+    """Show what terms would have done: those that are posted, or those of the version that the address names; else the form alone, for it reads months."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     at = now()
     keys = list(PolicyVersion.objects.order_by("key").values_list("key", flat=True).distinct())
-    form = _form(request, keys)
+    version = _version(request)
+    form = _form(request, keys, version)
     found: Comparison | None = None
-    if form.is_valid():
+    if (request.method == "POST" or version is not None) and form.is_valid():
         found = backtest(trial=Trial(form.cleaned_data["terms"], form.cleaned_data["whom"]), at=at)
     if found and request.POST.get("format") == "csv":
         response = StreamingHttpResponse(csv_lines(rows=_lines(found)), content_type=CSV_TYPE)
@@ -125,16 +126,20 @@ def line_words(lines: Sequence[Line]) -> list[str]:
     return [f"{line.day:%m-%d} {step_words(line.step)}" for line in lines]
 
 
-def _form(request: HttpRequest, keys: Sequence[str]) -> BacktestForm:
+def _version(request: HttpRequest) -> PolicyVersion | None:
+    """Return the version that the address names."""
+    number = request.GET.get("version", "")
+    is_number = number.isascii() and number.isdecimal() and len(number) < 10
+    return PolicyVersion.objects.filter(pk=int(number)).first() if is_number else None
+
+
+def _form(request: HttpRequest, keys: Sequence[str], version: PolicyVersion | None) -> BacktestForm:
     """Return the form, filled by what is posted, by the version of the address, or by the newest version of the first policy."""
     if request.method == "POST":
         told = request.POST.dict()
         told.setdefault("whom", told.get("key", EVERYBODY) if told.get("key") in keys else EVERYBODY)
         return BacktestForm(told, keys=keys)
-    number = request.GET.get("version", "")
-    versions = PolicyVersion.objects.order_by("key", "-number")
-    version = versions.filter(pk=int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else 0)
-    chosen = version.first() or versions.first()
+    chosen = version or PolicyVersion.objects.order_by("key", "-number").first()
     if chosen is None:
         return BacktestForm(keys=keys)
     return BacktestForm({"terms": json.dumps(chosen.terms, indent=2), "whom": chosen.key, "only": ""}, keys=keys)

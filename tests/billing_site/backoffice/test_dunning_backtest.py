@@ -54,4 +54,8 @@ def test_terms_are_tried_from_the_form_that_publishes_them_and_taken_back_to_it(
     assert "restrict" in finance.get(publish).content.decode()
     wrong = finance.post(PAGE, {"key": "new", "terms": '{"steps": []}'})
     assert wrong.status_code == 422 and "A policy has 1 to 40 steps" in text_of(wrong)
-    assert finance.get(f"{PAGE}?version=nobody").status_code == 200
+    alone = [finance.get(f"{PAGE}{asked}") for asked in ("", "?version=nobody")]
+    assert [(page.status_code, page.context["found"]) for page in alone] == [(200, None)] * 2, (
+        "only who asks is answered"
+    )
+    assert "Terms to try" in text_of(alone[0])
