@@ -22,10 +22,12 @@ MEASURES = (
 DEFINITION = (
     "Days sales outstanding = what is receivable at the end of the month ÷ what was billed in the three months up to then × the days of these "
     "(the balance method, as the Corporate Finance Institute and the Credit Research Foundation state it). Billed is what was issued less what became "
-    "void or was credited off it, tax included, as in the receivable account; the last month is counted until the last day of the span, or today. "
+    "void or was credited off it, tax included, as in the receivable account; the last month is counted until the last day of the span, or today, and "
+    "days before the first billing are none of these. "
     "Twelve months up to the end of the span; without billing in three months there is no figure."
 )
-Change = tuple[date, Decimal, Decimal]
+# A month, what is receivable more by it, what was billed in it, and the first day of that.
+Change = tuple[date, Decimal, Decimal, date | None]
 
 
 def outstanding_figure(*, asked: Asked) -> Figure:
@@ -34,7 +36,8 @@ def outstanding_figure(*, asked: Asked) -> Figure:
         f"""
         WITH movement AS ({RECEIVABLE_MOVEMENTS})
         SELECT movement.currency, entity.key, entity.name, date_trunc('month', movement.booked_at AT TIME ZONE 'UTC')::date,
-               sum(movement.amount), coalesce(sum(movement.amount) FILTER (WHERE movement.kind = ANY(%(billed)s)), 0)
+               sum(movement.amount), coalesce(sum(movement.amount) FILTER (WHERE movement.kind = ANY(%(billed)s)), 0),
+               min((movement.booked_at AT TIME ZONE 'UTC')::date) FILTER (WHERE movement.kind = ANY(%(billed)s))
           FROM movement
           JOIN invoicing_customer customer ON customer.id = movement.customer_id
           JOIN invoicing_legalentity entity ON entity.key = customer.legal_entity_id
@@ -45,8 +48,8 @@ def outstanding_figure(*, asked: Asked) -> Figure:
         {**asked.values, "billed": [kind.value for kind in BILLING_KINDS]},
     )
     changes: dict[tuple[str, str, str], list[Change]] = {}
-    for currency, entity, name, month, change, billed in rows:
-        changes.setdefault((currency, entity, name), []).append((month, change, billed))
+    for currency, entity, name, month, change, billed, first in rows:
+        changes.setdefault((currency, entity, name), []).append((month, change, billed, first))
     panels = [
         Panel(currency, list(_months(asked.as_of, currency, those)), {}, entity=entity, entity_name=name)
         for (currency, entity, name), those in changes.items()
@@ -75,13 +78,15 @@ def billed_from(*, month: date) -> date:
 
 def _months(as_of: date, currency: str, changes: Sequence[Change]) -> Iterator[Bar]:
     last = as_of.replace(day=1)
+    billed_first = min((first for *_, first in changes if first), default=as_of)
     for month in (month_before(month=last, by=back) for back in range(MONTHS_SHOWN - 1, -1, -1)):
         if month < changes[0][0]:
             continue
-        since = billed_from(month=month)
-        receivable = sum((change for of, change, _ in changes if of <= month), Decimal(0))
-        billed = sum((amount for of, _, amount in changes if since <= of <= month), Decimal(0))
-        days = (midnight_after(day=month_end(month=month, as_of=as_of)).date() - since).days
+        since, end = billed_from(month=month), month_end(month=month, as_of=as_of)
+        receivable = sum((change for of, change, *_ in changes if of <= month), Decimal(0))
+        billed = sum((amount for of, _, amount, _ in changes if since <= of <= month), Decimal(0))
+        # A house that began later has billed on fewer days; where it has not billed yet there is no figure.
+        days = (midnight_after(day=end).date() - (max(since, billed_first) if billed_first <= end else since)).days
         yield Bar(
             f"{month:%Y-%m}",
             f"{month:%Y-%m}",

@@ -162,8 +162,8 @@ CASES = Source(
     name="cases",
     title="Which cases are open, and for how long?",
     definition=(
-        "The cases that are not closed now, by the days since the day from which their days are counted. Held, promised and objected to are open "
-        "cases whose steps wait; each case is counted once, a hold before a promise before an objection."
+        "The cases that are not closed now, by the days since the day from which their days are counted. Held and promised are open "
+        "cases whose steps wait; objected to are cases of which a part waits, and what nobody objects to is chased. Each case is counted once, a hold before a promise before an objection."
     ),
     empty="No case is open. Whoever is late with an invoice, or whose charge was refused, has one.",
     bar="Late for",

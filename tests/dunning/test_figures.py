@@ -127,9 +127,9 @@ def assert_lists_say_the_same(of: Figure, asked: Asked) -> None:
                     assert count == len(items) == value
     found = values(figure(name="outstanding", asked=asked))
 
-    # Four invoices of USD 31 in August, 73 of 124 paid by its end; June, July and August have 92 days.
-    assert found["2026-08"] == ["51.00", "124.00", "92", "37.8"]
-    assert found["2026-09"] == ["51.00", "124.00", "63", "25.9"]
+    # Four invoices of USD 31, the first on the 1st of August, 73 of 124 paid by its end: what was before is no day of theirs.
+    assert found["2026-08"] == ["51.00", "124.00", "31", "12.8"]
+    assert found["2026-09"] == ["51.00", "124.00", "32", "13.2"]
     billed = Asked(date(2026, 6, 1), date(2026, 8, 31), asked.at)
     count, items = counted(name="billed", asked=billed, bar=ALL, measure="billed", currency="USD")
     assert count == 4 and total((item.amount for item in items if item.amount), "USD") == Money("124", "USD")
