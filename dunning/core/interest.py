@@ -69,11 +69,18 @@ class Owed:
     def at_the_end_of(self, day: date) -> Decimal:
         """Return what is open at the end of a day and not objected to; never less than nothing."""
         paid = sum((amount for on, amount in self.payments if on <= day), Decimal(0))
-        objected = sum(
+        # There is one at a time: what is left of one that ended begins on the day on which that ended.
+        objected = max(
             (one.amount for one in self.objections if one.first <= day and (one.last is None or day <= one.last)),
-            Decimal(0),
+            default=Decimal(0),
         )
         return max(Decimal(0), self.amount - paid - objected)
+
+    def turns(self, *, first: date, until: date) -> list[date]:
+        """Return the days in `[first, until)` from which on something else may be open, the first among them."""
+        found = {first} | {on for on, _ in self.payments}
+        found |= {one.first for one in self.objections} | {one.last + DAY for one in self.objections if one.last}
+        return sorted(day for day in found if first <= day < until)
 
 
 def stretches_of(
@@ -83,9 +90,7 @@ def stretches_of(
     first = owed.due + DAY
     if until <= first or not rates:
         return ()
-    turns = {first, until}
-    turns |= {on for on, _ in owed.payments} | {rate.valid_from for rate in rates}
-    turns |= {one.first for one in owed.objections} | {one.last + DAY for one in owed.objections if one.last}
+    turns = {*owed.turns(first=first, until=until), until} | {rate.valid_from for rate in rates}
     turns |= {day for span in settled for day in span}
     days = sorted(day for day in turns if first <= day <= until)
     found: list[Stretch] = []

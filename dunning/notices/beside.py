@@ -6,6 +6,7 @@ from datetime import datetime
 from dunning.arrangements.models import Instalment
 from dunning.arrangements.queries import still_to_pay
 from dunning.core.notice_kinds import NoticeKind, is_demanding
+from dunning.core.wording import CHARGES, Words
 from dunning.notices.facts import Facts
 from dunning.notices.models import Notice
 from dunning.overdue.queries import accrued_of, accrued_total
@@ -25,9 +26,9 @@ def with_instalment(*, facts: Facts, notice: Notice) -> Facts:
     return replace(facts, instalment=min(rest, facts.total))
 
 
-def with_charges(*, facts: Facts, notice: Notice, at: datetime) -> Facts:
-    """Return the figures of a notice with interest and fees that are not invoiced yet; unchanged where there are none."""
-    if facts.why_not or not is_demanding(NoticeKind(notice.kind)):
+def with_charges(*, facts: Facts, notice: Notice, words: Words, at: datetime) -> Facts:
+    """Return the figures of a notice with interest and fees that are not invoiced yet; unchanged where there are none, or its words do not name them."""
+    if f"{{{CHARGES}}}" not in words.body or not is_demanding(NoticeKind(notice.kind)):
         return facts
     accrued = accrued_of(customer=notice.customer, at=at)
     charges = accrued_total(accrued=accrued, currency=notice.customer.currency)

@@ -96,7 +96,6 @@ def _write_down(notice: Notice, *, pages: dict[int, HostedPage], at: datetime) -
     kind = NoticeKind(notice.kind)
     invoices = _invoices(notice)
     facts = with_instalment(facts=facts_of(kind=kind, invoices=invoices), notice=notice)
-    facts = with_charges(facts=facts, notice=notice, at=at)
     if facts.why_not:
         return _end(notice, NoticeState.NOT_NEEDED, facts.why_not, at=at)
     outdated = _arranged(notice, kind, at=at) or superseded(notice=notice)
@@ -150,6 +149,7 @@ def _fill(notice: Notice, *, kind: NoticeKind, facts: Facts, link: str, at: date
         install_built_ins(at=at)
         version = words_for(kind=kind, language=wanted)
     assert version is not None, "every kind has built-in words in English"
+    facts = with_charges(facts=facts, notice=notice, words=version.words, at=at)
     mail = render_mail(
         kind=kind,
         words=version.words,

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import F
+from django.db.models import F, Prefetch, QuerySet
 from moneyed import Money
 
 from billing_site.kernel.digest import digest_of
@@ -19,6 +19,7 @@ from dunning.notices.models import MailEventKind, Notice
 from dunning.overdue.models import Audience, OverdueCharge, OverdueKind, OverdueTerms
 from dunning.policies.queries import policy_for
 from dunning.telling import REFERENCE
+from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus, Objection
 from invoicing.payments.models import Payment
@@ -68,7 +69,7 @@ def accrued_of(*, customer: Customer, at: datetime) -> list[Accrued]:
     invoices = invoices.exclude(pk__in=own.exclude(invoice=None).values("invoice"))
     known = list(own.order_by("pk"))
     found: list[Accrued] = []
-    for invoice in invoices.order_by("due_date", "pk"):
+    for invoice in _with_history(invoices).order_by("due_date", "pk"):
         found += _of_invoice(invoice, terms, [one for one in known if one.about_id == invoice.pk], today)
     return [*found, *_fees(customer, terms, {one.notice_id for one in known}, at=at)]
 
@@ -135,7 +136,7 @@ def _of_invoice(invoice: Invoice, terms: _Terms, known: Sequence[OverdueCharge],
             yield Accrued(OverdueKind.INTEREST, invoice, amount, proof_of(stretches=run), run[0].start, run[-1].end)
     lump_sum = terms.amount("lump_sum", first)
     is_known = any(one.kind == OverdueKind.LUMP_SUM for one in known)
-    was_owed = any(owed.at_the_end_of(day) > 0 for day in _days(first, today))
+    was_owed = any(owed.at_the_end_of(day) > 0 for day in owed.turns(first=first, until=today))
     if lump_sum is not None and not is_known and was_owed:
         yield Accrued(OverdueKind.LUMP_SUM, invoice, lump_sum, [{"terms": str(terms.on(first)), "due": str(owed.due)}])
 
@@ -152,35 +153,45 @@ def _runs(stretches: Sequence[Stretch]) -> Iterable[list[Stretch]]:
         yield run
 
 
+def _with_history(invoices: "QuerySet[Invoice]") -> "QuerySet[Invoice]":
+    """Return the invoices with what came for them, what is objected to and what was credited: three queries, however many they are."""
+    payments = Payment.objects.filter(reversal__isnull=True)
+    # Money on account was here when the bank says so, whenever somebody applied it.
+    payments = payments.annotate(of_line=F("account_use__allocation__line__booked_on"))
+    return invoices.prefetch_related(
+        Prefetch("payments", payments.order_by("received_at", "pk")),
+        Prefetch("objections", Objection.objects.order_by("pk")),
+        Prefetch("credit_notes", CreditNote.objects.order_by("pk")),
+    )
+
+
 def _owed(invoice: Invoice) -> Owed:
     """Return what an invoice asked for: what was credited or given up of it was not, from the beginning."""
     assert invoice.due_date is not None, "an issued invoice has a due date"
     zone = ZoneInfo(invoice.timezone)
-    rows = Payment.objects.filter(invoice=invoice, reversal__isnull=True).order_by("received_at", "pk")
+    rows: list[Any] = list(invoice.payments.all())
     payments = [
         (local_day(at=one.received_at, zone=zone) if one.of_line is None else one.of_line, one.amount.amount)
-        # Money on account was here when the bank says so, whenever somebody applied it.
-        for one in rows.annotate(of_line=F("account_use__allocation__line__booked_on"))
+        for one in rows
     ]
     # What was settled otherwise is taken off from the first day on.
     otherwise = max(Decimal(0), invoice.amount_paid.amount - sum((amount for _, amount in payments), Decimal(0)))
     whole = invoice.total.amount - invoice.amount_credited.amount - invoice.amount_written_off.amount - otherwise
     objections = tuple(
         Objected(
-            one.amount.amount,
+            _objected(one, invoice),
             local_day(at=one.opened_at, zone=zone),
             local_day(at=one.ended_at, zone=zone) if one.ended_at else None,
         )
-        for one in Objection.objects.filter(invoice=invoice).order_by("pk")
+        for one in invoice.objections.all()
     )
     return Owed(invoice.due_date, max(Decimal(0), whole), tuple(payments), objections)
 
 
-def _days(first: date, until: date) -> Iterable[date]:
-    day = first
-    while day < until:
-        yield day
-        day += timedelta(days=1)
+def _objected(objection: Objection, invoice: Invoice) -> Decimal:
+    """Return what was objected to and not credited since: that is taken off from the beginning, and not a second time."""
+    since = [one.offset_amount.amount for one in invoice.credit_notes.all() if one.issued_at > objection.opened_at]
+    return max(Decimal(0), objection.amount.amount - sum(since, Decimal(0)))
 
 
 def _fees(customer: Customer, terms: _Terms, known: set[int | None], *, at: datetime) -> Iterable[Accrued]:

@@ -5,7 +5,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, InvalidFields
@@ -22,8 +23,10 @@ from invoicing.workflows.allocate_bank_line import Share
 from invoicing.workflows.use_money_on_account import apply_money_on_account
 from invoicing.workflows.verify import verify
 from tests.dunning.chasing import WHO, chase, late_customer, local, pay
+from tests.factories import AUGUST
 from tests.invoicing.bank.statements import Entry, allocate, one_line
-from tests.invoicing.crediting import credited
+from tests.invoicing.crediting import credited, of_line
+from tests.invoicing.selling import item, once
 
 pytestmark = pytest.mark.django_db
 
@@ -118,12 +121,42 @@ def test_what_is_waived_is_never_charged_and_what_is_objected_to_costs_nothing(i
     assert cost(customer, "2026-08-26") == Money("1.80", "USD"), "the 21st and the 25th"
 
 
+def test_what_is_credited_of_an_objection_is_not_taken_off_a_second_time(invoice: Invoice) -> None:
+    customer = invoice.customer
+    terms()
+    half = Money("1825", "USD")
+    object_to(invoice_id=invoice.pk, amount=half, at=local("2026-08-18 12:00", customer), **WHO)
+
+    credited(invoice, of_line(1, amount="1825"), at=local("2026-08-22 12:00", customer))
+
+    assert cost(customer, "2026-08-26") == Money("4.50", "USD"), "half of ten days: nobody objected to that half"
+
+
+def test_the_queries_do_not_grow_with_the_invoices_of_a_customer(invoice: Invoice) -> None:
+    customer = invoice.customer
+    terms(lump_sum=Money("40", "USD"))
+    pay(invoice, local("2026-08-14 12:00", customer))
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as seen:
+            cost(customer, "2027-08-26")
+        return len(seen)
+
+    assert cost(customer, "2027-08-26") == Money(0, "USD"), "paid in time"
+    before = queries()
+    for number in range(3):
+        once(customer, item("10"), key=f"workshop-{number}", at=AUGUST)
+    assert cost(customer, "2026-12-26") > Money("120", "USD")
+    assert queries() == before
+
+
 def test_reminders_cost_a_fee_from_the_second_on_and_the_notice_says_what_it_comes_to(invoice: Invoice) -> None:
     customer = invoice.customer
     terms(reminder_fee=Money("5", "USD"))
     for day in ("16", "18", "22", "26"):
         chase(local(f"2026-08-{day} 09:00", customer))
 
+    assert not any("charges" in told for told in Notice.objects.filter(kind="reminder").values_list("told", flat=True))
     # Two of the three reminders, and the warning.
     assert cost(customer, "2026-08-26") == Money("24.00", "USD")
     warning = Notice.objects.get(kind="warning")
