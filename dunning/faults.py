@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 from django.db.models import Prefetch
 
 from dunning.cases.models import SWEEP, CaseStep, DunningCase, Outcome
-from dunning.core.calendar import Planned, days_late, local_day, plan
+from dunning.cases.operations import planned_after
+from dunning.core.calendar import Planned, days_late
 from dunning.core.case_life import CaseState
 from dunning.core.policy import GRAVE, Act
 from dunning.notices.models import Notice
@@ -75,13 +76,4 @@ def _untold(case: DunningCase, taken: Sequence[CaseStep]) -> Iterator[tuple[str,
 
 
 def _next(case: DunningCase, last: CaseStep | None) -> Planned | None:
-    zone = ZoneInfo(case.customer.timezone)
-    ahead = plan(
-        terms=case.policy.read,
-        anchor=case.anchor,
-        zone=zone,
-        done=last.number if last else 0,
-        done_on=local_day(at=last.done_at, zone=zone) if last else None,
-        delay_days=last.delay_days if last else 0,
-    )
-    return ahead[0] if ahead else None
+    return next(iter(planned_after(case=case, last=last)), None)

@@ -74,8 +74,11 @@ def steps_to_come(*, case: DunningCase) -> Sequence[Planned]:
 
 def steps_after(*, case: DunningCase, last: CaseStep | None) -> Sequence[Planned]:
     """Return what is still to come of a case after the step that was taken last; nothing where it is not open."""
-    if case.state != CaseState.OPEN:
-        return []
+    return planned_after(case=case, last=last) if case.state == CaseState.OPEN else []
+
+
+def planned_after(*, case: DunningCase, last: CaseStep | None) -> Sequence[Planned]:
+    """Return what the terms of a case plan after a step of it, whatever has become of the case since."""
     zone = ZoneInfo(case.customer.timezone)
     return plan(
         terms=case.policy.read,

@@ -14,9 +14,8 @@ from billing_site.kernel.errors import FieldError, InvalidFields, Malformed, Not
 from invoicing.api.base import actor_of, filters_of
 from invoicing.api.fields import MomentField
 from invoicing.api.prices import PRICE_HELP
-from invoicing.catalog.document import PriceEntry
-from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import Plan, PlanVersion, Price
+from invoicing.catalog.operations import price_document
 from invoicing.catalog.queries import with_rates
 from invoicing.catalog.spend import spend_documents
 from invoicing.workflows.publish_prices import load_prices
@@ -126,17 +125,7 @@ class PlanVersionSerializer(serializers.ModelSerializer[PlanVersion]):
     @extend_schema_field(PriceDocument(many=True))
     def get_prices(self, version: PlanVersion) -> list[dict[str, Any]]:
         """Return the prices as they would stand in a catalog file."""
-        return [
-            PriceEntry(
-                key=price.key,
-                name=price.name,
-                meter=price.meter.key if price.meter else "",
-                currency=price.currency,
-                price=core_price(price=price),
-                in_advance=price.in_advance,
-            ).document()
-            for price in version.prices.all()
-        ]
+        return [price_document(price=price) for price in version.prices.all()]
 
 
 class PlanSerializer(serializers.ModelSerializer[Plan]):

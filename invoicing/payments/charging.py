@@ -18,7 +18,14 @@ from invoicing.payments.due import queue_due
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus
 from invoicing.payments.operations import record_failure
-from invoicing.payments.patience import QUEUE_PATIENCE, TRIED_AGAIN, next_attempt_after, unforeseen, verdict_on
+from invoicing.payments.patience import (
+    QUEUE_PATIENCE,
+    TRIED_AGAIN,
+    database_may_be_away,
+    next_attempt_after,
+    unforeseen,
+    verdict_on,
+)
 from invoicing.payments.push import refuse_unless_owed
 from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable
 from invoicing.payments.told import told_customer
@@ -82,7 +89,8 @@ def charge_again(
         count = attempt.attempt_count + 1
         _record(attempt, attempt_count=count, next_attempt_at=next_attempt_after(attempt_count=count, at=at))
         try:
-            status, outcome = _charge(attempt, intent, at=at)
+            with database_may_be_away():
+                status, outcome = _charge(attempt, intent, at=at)
         except GatewayUnavailable as error:
             _put_off(attempt, error, at=at)
             return attempt

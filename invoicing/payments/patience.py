@@ -1,8 +1,12 @@
 """How long to wait before trying again: seconds at first, then gaps that grow, then people (S2-011, S3-027, S3-030)."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from django.db import InterfaceError, OperationalError
 
 from invoicing.payments.remote import GatewayUnavailable, NotNow
 
@@ -23,6 +27,7 @@ JITTER_PERCENT = 25
 QUEUE_PATIENCE = timedelta(minutes=2)
 GIVEN_UP = "Given up after {} failures in a row; somebody has to look and send it again. The last one: {}"
 UNFORESEEN = "Something went wrong that nobody foresaw; the log has it, and it is not tried again by itself: {}"
+DATABASE_AWAY = "Our database did not answer in the middle of it; what was done by then is found again."
 TRIED_AGAIN = "Tried again by {}: {}. Before that: {}"
 # So many rows a sweep; what is left over has its turn a minute later.
 SWEEP_MAX = 500
@@ -53,6 +58,15 @@ def is_quick(*, at: datetime, next_at: datetime) -> bool:
 def unforeseen(error: Exception) -> str:
     """Return what is told of an attempt that failed in a way that nobody foresaw."""
     return UNFORESEEN.format(str(error).partition("\n")[0] or type(error).__name__)
+
+
+@contextmanager
+def database_may_be_away() -> Iterator[None]:
+    """Let an attempt in which the database went away, or held us up, come again: raises GatewayUnavailable instead, as where Stripe is away."""
+    try:
+        yield
+    except (InterfaceError, OperationalError) as error:
+        raise GatewayUnavailable(DATABASE_AWAY) from error
 
 
 @dataclass(frozen=True)

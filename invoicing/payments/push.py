@@ -46,6 +46,7 @@ from invoicing.payments.pace import urgently
 from invoicing.payments.patience import (
     GIVEN_UP,
     QUEUE_PATIENCE,
+    database_may_be_away,
     is_given_up,
     is_quick,
     next_attempt_after,
@@ -138,7 +139,8 @@ def _attempt(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
         return timedelta(seconds=clock.monotonic() - began)
 
     try:
-        _push(intent, log, at=at)
+        with database_may_be_away():
+            _push(intent, log, at=at)
     except NotNow as error:
         later = at + ended() + with_jitter(timedelta(seconds=error.retry_after_seconds or 1))
         changes = {"last_error": error.message, "next_attempt_at": later}

@@ -24,6 +24,7 @@ from invoicing.payments.models import Payment
 from invoicing.payments.patience import (
     QUEUE_PATIENCE,
     TRIED_AGAIN,
+    database_may_be_away,
     is_quick,
     next_attempt_after,
     unforeseen,
@@ -95,7 +96,8 @@ def attempt_refund(*, refund_id: int, at: datetime) -> RemoteRefund | None:
         refund.next_attempt_at = next_attempt_after(attempt_count=refund.attempt_count, at=at)
         _record(refund)
         try:
-            remote = _at_stripe(refund)
+            with database_may_be_away():
+                remote = _at_stripe(refund)
         except GatewayUnavailable as error:
             _put_off(refund, error, at=at)
             return None

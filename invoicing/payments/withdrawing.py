@@ -19,7 +19,15 @@ from invoicing.payments.due import queue_due
 from invoicing.payments.intake import find_payment
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import PushIntent
-from invoicing.payments.patience import QUEUE_PATIENCE, TRIED_AGAIN, Verdict, is_quick, unforeseen, verdict_on
+from invoicing.payments.patience import (
+    QUEUE_PATIENCE,
+    TRIED_AGAIN,
+    Verdict,
+    database_may_be_away,
+    is_quick,
+    unforeseen,
+    verdict_on,
+)
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RemoteInvoice
 from invoicing.payments.withdrawal import VOIDED, WAS_VOID, Withdrawal, WithdrawalStatus
 
@@ -52,8 +60,9 @@ def withdraw_invoice(*, intent_id: int, at: datetime) -> Withdrawal:
         withdrawal.attempt_count += 1
         _record(withdrawal, attempt_count=withdrawal.attempt_count, next_attempt_at=at + QUEUE_PATIENCE)
         try:
-            present, outcome = _withdrawn(withdrawal)
-            _done(withdrawal, present, outcome, at=at)
+            with database_may_be_away():
+                present, outcome = _withdrawn(withdrawal)
+                _done(withdrawal, present, outcome, at=at)
         except GatewayUnavailable as error:
             _put_off(withdrawal, verdict_on(error, failure_count=withdrawal.failure_count, at=at), at=at)
         except GatewayRefused as error:

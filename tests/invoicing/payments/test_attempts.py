@@ -11,13 +11,14 @@ from invoicing.payments import gateway, pace
 from invoicing.payments.attempts import PushAttempt
 from invoicing.payments.intake import replay_notices, sweep_notices
 from invoicing.payments.models import PushIntent, StripeNotice
-from invoicing.payments.patience import GAPS, PARKED, QUICK
+from invoicing.payments.patience import DATABASE_AWAY, GAPS, PARKED, QUICK
 from invoicing.payments.push import push_invoice, retry_push, retry_pushes, sweep_pushes
 from invoicing.tasks import push_invoice as push_job
 from invoicing.workflows.follow_stripe import follow_notice
 from tests.invoicing.payments.building import (
     a_card_customer,
     an_issued_invoice,
+    database_is_away,
     killed_at,
     queued_jobs,
     receive,
@@ -38,6 +39,19 @@ def pushed(invoice, *, at=None):
 
 def outcomes(invoice):
     return list(PushAttempt.objects.filter(intent=invoice.push).order_by("id").values_list("number", "step", "outcome"))
+
+
+def test_a_push_in_whose_middle_our_database_went_away_comes_again_and_waits_for_nobody(sandbox, monkeypatch):
+    invoice = an_issued_invoice()
+    monkeypatch.setattr(gateway, "finalize_invoice", database_is_away)
+
+    waiting = pushed(invoice)
+
+    assert (waiting.status, waiting.last_error, waiting.failure_count) == ("pending", DATABASE_AWAY, 1)
+    assert outcomes(invoice) == [(1, "finalize", "failed")]
+    monkeypatch.undo()
+    assert sweep_pushes(at=waiting.next_attempt_at + PARKED[0]) == 1
+    assert pushed(invoice).status == "pushed"
 
 
 @pytest.mark.requirement("S2-011")

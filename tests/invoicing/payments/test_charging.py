@@ -12,10 +12,16 @@ from invoicing.payments import gateway
 from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.charging import charge_again, plan_charge, retry_charges, sweep_charges
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent
-from invoicing.payments.patience import GAPS, UNFORESEEN
+from invoicing.payments.patience import DATABASE_AWAY, GAPS, UNFORESEEN
 from invoicing.payments.rail import CallBucket
 from invoicing.workflows.settle_payment import settle_payment
-from tests.invoicing.payments.building import a_card_customer, an_issued_invoice, queued_jobs, run_queued_jobs
+from tests.invoicing.payments.building import (
+    a_card_customer,
+    an_issued_invoice,
+    database_is_away,
+    queued_jobs,
+    run_queued_jobs,
+)
 from tests.invoicing.test_attack_races import at_once, unexpected
 
 REFUSING = "pm_card_chargeCustomerFail"
@@ -166,6 +172,15 @@ def test_a_charge_that_fails_as_nobody_foresaw_waits_for_people(refused, monkeyp
 
     assert (failed.status, failed.outcome) == ("failed", UNFORESEEN.format("'status'"))
     assert sweep_charges(at=failed.next_attempt_at) == 0
+
+
+def test_a_charge_in_whose_middle_our_database_went_away_comes_again(refused, monkeypatch):
+    attempt = planned(refused)
+    monkeypatch.setattr(gateway, "retrieve_invoice", database_is_away)
+
+    waiting = charge_again(attempt_id=attempt.pk, at=now())
+
+    assert (waiting.status, waiting.outcome) == ("planned", DATABASE_AWAY)
 
 
 def test_an_invoice_that_is_not_at_stripe_is_not_charged(sandbox):

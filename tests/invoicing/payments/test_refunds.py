@@ -10,7 +10,7 @@ from billing_site.kernel.errors import Conflict, NotFound
 from billing_site.sandbox.models import SandboxObject
 from invoicing.payments import gateway
 from invoicing.payments.models import Payment, PushIntent
-from invoicing.payments.patience import GAPS, UNFORESEEN
+from invoicing.payments.patience import DATABASE_AWAY, GAPS, UNFORESEEN
 from invoicing.payments.queries import refunds_to_transfer
 from invoicing.payments.rail import CallBucket
 from invoicing.payments.refund import Refund
@@ -23,6 +23,7 @@ from tests.invoicing.crediting import credited, of_line
 from tests.invoicing.payments.building import (
     a_card_customer,
     an_issued_invoice,
+    database_is_away,
     deliver,
     remote_invoices,
     run_queued_jobs,
@@ -114,6 +115,16 @@ def test_a_refund_that_fails_as_nobody_foresaw_waits_for_people(paid_invoice, mo
     refund = note.refunds.get()
     assert (refund.status, refund.last_error) == ("failed", UNFORESEEN.format("'status'"))
     assert sweep_refunds(at=refund.next_attempt_at) == 0
+
+
+def test_a_refund_in_whose_middle_our_database_went_away_comes_again(paid_invoice, monkeypatch):
+    note = credited(paid_invoice, disposition="refund", at=now())
+    monkeypatch.setattr(gateway, "create_refund", database_is_away)
+
+    run_queued_jobs()
+
+    refund = note.refunds.get()
+    assert (refund.status, refund.last_error) == ("pending", DATABASE_AWAY)
 
 
 @pytest.mark.requirement("S2-013")

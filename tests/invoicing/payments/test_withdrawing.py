@@ -14,7 +14,7 @@ from invoicing.admin.transfer import TransferForm
 from invoicing.payments import breaker, gateway
 from invoicing.payments.hosted_page import page_kept
 from invoicing.payments.models import Payment, StripeNotice
-from invoicing.payments.patience import GAPS, UNFORESEEN
+from invoicing.payments.patience import DATABASE_AWAY, GAPS, UNFORESEEN
 from invoicing.payments.queries import is_payable_online, is_withdrawn
 from invoicing.payments.withdrawal import Withdrawal
 from invoicing.payments.withdrawing import retry_withdrawals, withdraw_invoice
@@ -27,6 +27,7 @@ from tests.invoicing.crediting import credited, of_line
 from tests.invoicing.payments.building import (
     a_card_customer,
     an_issued_invoice,
+    database_is_away,
     deliver,
     remote_invoices,
     run_queued_jobs,
@@ -171,6 +172,16 @@ def test_a_withdrawal_that_fails_as_nobody_foresaw_waits_for_people(sandbox, inv
 
     failed = Withdrawal.objects.get()
     assert (failed.status, failed.last_error) == ("failed", UNFORESEEN.format("'status'"))
+
+
+def test_a_withdrawal_in_whose_middle_our_database_went_away_comes_again(sandbox, invoice, monkeypatch):
+    paid_by_transfer(invoice)
+    monkeypatch.setattr(gateway, "retrieve_invoice", database_is_away)
+
+    run_queued_jobs()
+
+    waiting = Withdrawal.objects.get()
+    assert (waiting.status, waiting.last_error) == ("planned", DATABASE_AWAY)
 
 
 @pytest.mark.parametrize(
