@@ -24,6 +24,11 @@ def program_file(*, path: Path) -> HttpResponse:
     return _named(HttpResponse(path.read_bytes(), content_type="text/x-python"), path.name)
 
 
+def bytes_file(*, content: bytes, content_type: str, name: str) -> HttpResponse:
+    """Return bytes as a download."""
+    return _named(HttpResponse(content, content_type=content_type), name)
+
+
 def _named(response: Any, name: str) -> Any:
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

@@ -1,6 +1,7 @@
 """What the portal says of what is owed, in the language of its customer: English phrases, and the words for each of them in others.
 
-The bar above every page and the pages of notices speak it, as the mails do that lead to them; the other pages are in English.
+The bar above every page, what is said about paying late and of a closed account, and the pages of notices and data speak it, as the mails do
+that lead to them; the other pages are in English.
 """
 
 from datetime import date
@@ -26,6 +27,18 @@ GERMAN = {
     "Pay {amount}": "{amount} zahlen",
     "See how to pay": "Wie Sie zahlen können",
     "See what is open": "Was offen ist",
+    "Your account was closed on {day}": "Ihr Konto wurde am {day} geschlossen",
+    "Access has ended.": "Der Zugang ist beendet.",
+    "The final invoice is": "Die Schlussrechnung ist",
+    "The final invoice comes after {day}, when its period is over.": "Die Schlussrechnung kommt nach dem {day}, wenn ihr Zeitraum vorbei ist.",
+    "Take your statement and your data along": "Kontoauszug und Daten mitnehmen",
+    "Your data": "Ihre Daten",
+    "What we keep of you, to be read by people and programs.": "Was wir von Ihnen aufbewahren, lesbar für Menschen und Programme.",
+    "Statement": "Kontoauszug",
+    "every invoice, payment and credit note, and what is owed after it; CSV": "alle Rechnungen, Zahlungen und Gutschriften, und was danach offen ist; CSV",
+    "All data": "Alle Daten",
+    "subscriptions, invoices with their lines, payments, credit notes; CSV files in a ZIP": "Verträge, Rechnungen mit ihren Posten, Zahlungen, Gutschriften; CSV-Dateien in einem ZIP",
+    "Each invoice, and the usage events behind it, are on its own page.": "Jede Rechnung und die Nutzungsereignisse dahinter stehen auf ihrer eigenen Seite.",
     "Notices": "Mitteilungen",
     "All notices": "Alle Mitteilungen",
     "Nothing yet. What we write to you about your invoices stands here, too.": "Noch nichts. Was wir Ihnen zu Ihren Rechnungen schreiben, steht auch hier.",

@@ -14,13 +14,14 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from billing_site.display.downloads import document_file, lines_file, program_file
+from billing_site.display.downloads import bytes_file, document_file, lines_file, program_file
 from billing_site.kernel import clock
 from billing_site.kernel.errors import BillingError, Conflict, NotFound
 from billing_site.portal.access import close_session, open_session, signed_in_customer
 from billing_site.portal.forms import BudgetForm
 from billing_site.portal.queries.alerts import alerts_page
 from billing_site.portal.queries.card import card_page
+from billing_site.portal.queries.closed import closed_account
 from billing_site.portal.queries.credit import credit_page
 from billing_site.portal.queries.evidence import event_page
 from billing_site.portal.queries.home import home_page
@@ -44,9 +45,11 @@ from invoicing.payments.hurry import somebody_waits
 from invoicing.payments.outage import Outage
 from invoicing.payments.queries import with_paid_back
 from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable, RailClosed
+from invoicing.reports.tabular import CSV_TYPE
 from invoicing.spend.models import SetBy
 from invoicing.spend.operations import retire_budget
 from invoicing.spend.queries import own_budget
+from invoicing.workflows.customer_data import customer_data, last_statement
 from invoicing.workflows.event_evidence import event_file, inclusion_document, proof_document
 from invoicing.workflows.find_saving import find_saving
 from invoicing.workflows.leave_card import begin_to_leave_card, follow_card
@@ -128,7 +131,8 @@ def home(request: HttpRequest, customer: Customer) -> HttpResponse:
     """Show usage this period, what it will cost, and the newest invoices."""
     page = home_page(customer=customer, at=clock.now())
     zone = ZoneInfo(customer.timezone)
-    return _page(request, "home.html", {"customer": customer, "page": page, "zone": zone, "here": "home"})
+    context = {"customer": customer, "page": page, "zone": zone, "here": "home"}
+    return _page(request, "home.html", {**context, "closed": closed_account(customer=customer, at=clock.now())})
 
 
 @require_safe
@@ -275,6 +279,29 @@ def notice(request: HttpRequest, customer: Customer, number: int) -> HttpRespons
     """Show one notice as it was sent."""
     found, zone = notice_of(customer=customer, number=number), ZoneInfo(customer.timezone)
     return _page(request, "notice.html", {"customer": customer, "notice": found, "zone": zone, "here": "notices"})
+
+
+@require_safe
+@_for_customer
+def data(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Offer what a customer can take along."""
+    return _page(request, "data.html", {"customer": customer, "here": "data"})
+
+
+@require_safe
+@_for_customer
+def statement(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Hand out the statement since the first invoice."""
+    content = last_statement(customer=customer, at=clock.now()).encode()
+    return bytes_file(content=content, content_type=CSV_TYPE, name="statement.csv")
+
+
+@require_safe
+@_for_customer
+def export(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Hand out all that is kept of the customer."""
+    content = customer_data(customer=customer, at=clock.now())
+    return bytes_file(content=content, content_type="application/zip", name="account.zip")
 
 
 @require_safe

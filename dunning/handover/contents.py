@@ -1,15 +1,14 @@
 """What stands in the file of a case that is handed over: a ZIP with claims as CSV and JSON, the invoices' PDFs, the statement and what was sent."""
 
 import csv
-import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from billing_site.kernel.archive import zipped
 from billing_site.kernel.money import total, wire
 from dunning.cases.arrears import Debt, figures_of, owed
 from dunning.cases.models import DunningCase
@@ -28,22 +27,9 @@ from invoicing.workflows.render_documents import rendered_document
 CLAIM_COLUMNS = ("invoice", "due_date", "currency", "total", "paid", "credited", "open", "claimed", "interest_and_fees")
 
 
-def zipped(*, case: DunningCase, debts: Sequence[Debt], at: datetime) -> bytes:
+def file_of(*, case: DunningCase, debts: Sequence[Debt], at: datetime) -> bytes:
     """Return the file over what a case is late with at a moment; each of its parts is named with its SHA-256 in SHA256SUMS."""
-    sink, sums = io.BytesIO(), []
-    with zipfile.ZipFile(sink, "w") as archive:
-        for name, content in _parts(case, debts, at):
-            archive.writestr(_entry(name, at), content)
-            sums.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
-        archive.writestr(_entry("SHA256SUMS", at), "".join(sums))
-    return sink.getvalue()
-
-
-def _entry(name: str, at: datetime) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(name, date_time=at.astimezone(UTC).timetuple()[:6])
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    entry.external_attr = 0o644 << 16
-    return entry
+    return zipped(parts=_parts(case, debts, at), at=at)
 
 
 def _parts(case: DunningCase, debts: Sequence[Debt], at: datetime) -> Iterator[tuple[str, bytes]]:

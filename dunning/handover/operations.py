@@ -16,7 +16,7 @@ from dunning.cases.models import SWEEP, DunningCase
 from dunning.cases.operations import lock_case, wait
 from dunning.core.calendar import local_day
 from dunning.core.case_life import LIVE, CaseState
-from dunning.handover.contents import zipped
+from dunning.handover.contents import file_of
 from dunning.handover.models import Escalation, HandOverDownload, HandOverFile
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def _make(case: DunningCase, *, at: datetime) -> bool:
     if not debts:
         # Paid, or objected to: it is closed at the next sweep.
         return False
-    content = zipped(case=case, debts=debts, at=at)
+    content = file_of(case=case, debts=debts, at=at)
     _, is_new = HandOverFile.objects.get_or_create(
         case=case,
         defaults={

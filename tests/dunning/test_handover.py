@@ -15,7 +15,7 @@ from billing_site.kernel.errors import Conflict, InvalidInput
 from dunning import tasks
 from dunning.cases.models import DunningCase
 from dunning.core.policy import SHORT, TermsMistake, read_terms, terms_stored
-from dunning.handover.contents import zipped
+from dunning.handover.contents import file_of
 from dunning.handover.models import Escalation, HandOverFile
 from dunning.handover.operations import assign_case, escalate, make_files
 from dunning.handover.queries import overdue_escalations
@@ -71,9 +71,9 @@ def test_a_file_that_cannot_be_made_stops_no_other_and_its_case_says_so(case: Du
     def fails(*, case: DunningCase, **rest: Any) -> bytes:
         if case.customer_id != customer.pk:
             raise KeyError("a document is missing")
-        return zipped(case=case, **rest)
+        return file_of(case=case, **rest)
 
-    monkeypatch.setattr("dunning.handover.operations.zipped", fails)
+    monkeypatch.setattr("dunning.handover.operations.file_of", fails)
     monkeypatch.setattr("dunning.tasks.now", lambda: at)
     assert make_files(at=at, budget=timedelta(0)) == 0
     assert tasks.chase().endswith("2 escalated, 1 files")

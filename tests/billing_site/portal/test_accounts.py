@@ -3,7 +3,7 @@
 import pytest
 
 from tests.billing_site.api.caller import Caller, fields_of
-from tests.billing_site.portal.reading import text_of
+from tests.billing_site.portal.reading import text_of, unpacked
 from tests.factories import AUGUST, a_subscription
 from tests.invoicing.accounts import EAST, WEST, a_company, an_account, billed
 
@@ -39,6 +39,11 @@ def test_an_account_reads_its_own_part_and_nothing_of_the_others(company, visit)
     for text in (listed, part, home):
         for hidden in ("West", "118.00", "30.00", "49.00"):
             assert hidden not in text
+    taken = unpacked(client.get("/portal/data/account.zip").content)
+    assert ",39" in taken or "East" in taken
+    for hidden in ("West", "118.00", "Acme"):
+        assert hidden not in taken
+    assert client.get("/portal/data/statement.csv").status_code == 404
     for address in ("proof.json", "events.ndjson", "event/?key=x", "inclusion.json?line=1&event=1"):
         assert client.get(f"/portal/invoices/{company.number}/{address}").status_code == 404
     assert client.get(f"/billing/invoices/{company.number}/pdf").status_code == 404

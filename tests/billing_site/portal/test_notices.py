@@ -98,6 +98,9 @@ def test_a_german_customer_reads_the_bar_and_its_notices_in_german(visit):
     assert "Bitte zahlen Sie vor dem 20. August 2026. Wie Sie zahlen können" in text_of(page)
     assert 'lang="de"' in page and "<h1>Mitteilungen</h1>" in page
     assert "Gesendet an" in text_of(client.get(f"/portal/notices/{notice.pk}/").content.decode())
-    german = (Path("templates/portal") / name for name in ("overdue.html", "notices.html", "notice.html"))
-    said = {text for file in german for text in re.findall(r'{% say "([^"]+)"', file.read_text())}
+    said = {
+        text
+        for file in Path("templates/portal").glob("*.html")
+        for text in re.findall(r'{% say "([^"]+)"', file.read_text())
+    }
     assert said == set(GERMAN), "each phrase has its words, and each word is said"
