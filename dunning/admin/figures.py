@@ -21,7 +21,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.errors import InvalidFields
 from dunning.figures.answering import ALL
 from dunning.figures.outstanding import billed_from, month_end
-from dunning.figures.queries import NAMES, SHOWN_MAX, counted, figure
+from dunning.figures.queries import ITEMS_PER_PAGE, NAMES, counted, figure
 from dunning.figures.source import Asked, Drawing, Figure, Item, Measure, Panel, Unit, Value
 from dunning.figures.sources import SOURCES
 from invoicing.entities.models import LegalEntity
@@ -92,9 +92,10 @@ def show_items(request: HttpRequest, *, admin: StaffAdmin, name: str) -> HttpRes
         raise Http404("there is no such list")
     bar, measure, told = (request.GET.get(key, "").replace("\x00", "") for key in ("bar", "measure", "told"))
     is_file = request.GET.get("format") == "csv"
+    number = _page_number(request)
     try:
         count, items = counted(
-            name=name, asked=asked, bar=bar, measure=measure, currency=told, limit=None if is_file else SHOWN_MAX
+            name=name, asked=asked, bar=bar, measure=measure, currency=told, page=None if is_file else number
         )
         title = ALL if bar == ALL else SOURCES[name].title_of(bar)
     except (KeyError, ValueError, StopIteration) as problem:
@@ -111,7 +112,7 @@ def show_items(request: HttpRequest, *, admin: StaffAdmin, name: str) -> HttpRes
         measure=next((one.title for one in source.measures if one.key == measure), measure),
         told=told,
         count=count,
-        more=count - len(items),
+        pages=_pages(request, number, count),
         has_amounts=any(item.amount for item in items),
         has_paid=any(item.paid is not None for item in items),
         items=[(item, reverse(PAGES[item.page], args=[item.page_id])) for item in items],
@@ -119,6 +120,32 @@ def show_items(request: HttpRequest, *, admin: StaffAdmin, name: str) -> HttpRes
         download=f"{request.get_full_path()}&format=csv",
     )
     return TemplateResponse(request, "backoffice/dunning_counted.html", context)
+
+
+def _page_number(request: HttpRequest) -> int:
+    """Return which page an address asks for; 1 where it says nothing that is one."""
+    told = request.GET.get("page", "")
+    return max(1, int(told)) if told.isascii() and told.isdecimal() and len(told) < 7 else 1
+
+
+def _pages(request: HttpRequest, number: int, count: int) -> dict[str, Any] | None:
+    """Return where a page of a list stands, and the addresses of those beside it; None where all rows fit on one."""
+    if count <= ITEMS_PER_PAGE:
+        return None
+
+    def address(page: int) -> str:
+        asked = request.GET.copy()
+        asked["page"] = str(page)
+        return f"?{asked.urlencode()}"
+
+    last = -(-count // ITEMS_PER_PAGE)
+    return {
+        "first": min((number - 1) * ITEMS_PER_PAGE + 1, count),
+        "last": min(number * ITEMS_PER_PAGE, count),
+        "count": count,
+        "before": address(min(number, last + 1) - 1) if number > 1 else "",
+        "after": address(number + 1) if number < last else "",
+    }
 
 
 def figure_file(request: HttpRequest, *, admin: StaffAdmin, name: str) -> StreamingHttpResponse:

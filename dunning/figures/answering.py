@@ -1,6 +1,7 @@
 """Answer a figure, and list what one of its numbers counts: one query each, however many cases there are."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,14 @@ from dunning.figures.source import Asked, Bar, Figure, Item, Measure, Panel, Sou
 # Where bars are added up, the row of the sums is called so in the addresses of lists.
 ALL = "all"
 _ASKED = "(%(entity)s = '' OR entity = %(entity)s) AND (%(currency)s = '' OR currency = %(currency)s)"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of a list: so many after so many; None: all that follow."""
+
+    offset: int = 0
+    limit: int | None = None
 
 
 def figure_of(*, source: Source, asked: Asked) -> Figure:
@@ -45,21 +54,24 @@ def figure_of(*, source: Source, asked: Asked) -> Figure:
 
 
 def items_of(
-    *, source: Source, asked: Asked, bar: str, measure: str, currency: str, limit: int | None
+    *, source: Source, asked: Asked, bar: str, measure: str, currency: str, rows: Rows
 ) -> tuple[int, list[Item]]:
-    """Return what a number of a figure counts, newest first, and how many there are; at most `limit` of them, None for all.
+    """Return how many things a number of a figure counts, and some of them, newest first.
 
     Raises KeyError for a column that the figure does not have.
     """
     which = {one.key: one.which for one in source.measures if one.of is None}[measure]
-    rows = fetched(
+    found = fetched(
         f"""
-        WITH found AS ({source.statement})
-        SELECT count(*) OVER (), happened, customer_id, customer, page, page_id, words, currency, amount, paid FROM found
-         WHERE {_ASKED} AND (%(bar)s = '{ALL}' OR bar = %(bar)s) AND (%(told)s = '' OR currency = %(told)s) AND ({which})
-         ORDER BY happened DESC, page_id DESC LIMIT %(limit)s
+        WITH found AS ({source.statement}),
+             counted AS (SELECT * FROM found
+                          WHERE {_ASKED} AND (%(bar)s = '{ALL}' OR bar = %(bar)s) AND (%(told)s = '' OR currency = %(told)s) AND ({which}))
+        SELECT whole.number, happened, customer_id, customer, page, page_id, words, currency, amount, paid
+          FROM (SELECT count(*) AS number FROM counted) whole
+          LEFT JOIN (SELECT * FROM counted ORDER BY happened DESC, page_id DESC OFFSET %(offset)s LIMIT %(limit)s) part ON TRUE
+         ORDER BY happened DESC, page_id DESC
         """,
-        {**asked.values, "bar": bar, "told": currency, "limit": limit},
+        {**asked.values, "bar": bar, "told": currency, "offset": rows.offset, "limit": rows.limit},
     )
     items = [
         Item(
@@ -72,9 +84,10 @@ def items_of(
             _money(amount, code),
             _money(paid, code),
         )
-        for _, happened, customer_id, customer, page, page_id, words, code, amount, paid in rows
+        for _, happened, customer_id, customer, page, page_id, words, code, amount, paid in found
+        if page_id is not None
     ]
-    return (rows[0][0] if rows else 0), items
+    return found[0][0], items
 
 
 def fetched(statement: str, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:

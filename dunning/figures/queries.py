@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from moneyed import Money
 
-from dunning.figures.answering import figure_of, items_of
+from dunning.figures.answering import Rows, figure_of, items_of
 from dunning.figures.outstanding import outstanding_figure
 from dunning.figures.risk import RECURRING, risk_figure, risk_items
 from dunning.figures.source import Asked, Figure, Item, Panel
@@ -16,7 +16,7 @@ from invoicing.reports.asking import midnight_after
 from invoicing.reports.report import Tie
 
 # So many rows of a list stand on a page; its file has them all.
-SHOWN_MAX = 500
+ITEMS_PER_PAGE = 200
 
 
 def ageing_figure(*, asked: Asked) -> Figure:
@@ -44,13 +44,14 @@ def figure(*, name: str, asked: Asked) -> Figure:
 
 
 def counted(
-    *, name: str, asked: Asked, bar: str, measure: str, currency: str, limit: int | None = SHOWN_MAX
+    *, name: str, asked: Asked, bar: str, measure: str, currency: str, page: int | None = 1
 ) -> tuple[int, list[Item]]:
-    """Return how many things a number counts, and at most `limit` of them; raises KeyError for a figure or column that there is not."""
+    """Return how many things a number counts, and those of a page, None for all; past the last page there are none. Raises KeyError for a figure or column that there is not."""
     if name == RISK.name and measure == RECURRING.key:
         found = risk_items(asked=asked, bar=bar, currency=currency)
-        return len(found), found[:limit]
-    return items_of(source=SOURCES[name], asked=asked, bar=bar, measure=measure, currency=currency, limit=limit)
+        return len(found), found if page is None else found[(page - 1) * ITEMS_PER_PAGE : page * ITEMS_PER_PAGE]
+    rows = Rows() if page is None else Rows((page - 1) * ITEMS_PER_PAGE, ITEMS_PER_PAGE)
+    return items_of(source=SOURCES[name], asked=asked, bar=bar, measure=measure, currency=currency, rows=rows)
 
 
 def _tie(panel: Panel, booked: dict[str, Money]) -> Tie:

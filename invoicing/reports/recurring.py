@@ -74,12 +74,6 @@ def mrr_by_customer_report(*, question: Question) -> Report:
     return _report(question, "mrr-by-customer", "Recurring revenue by customer", CUSTOMER_COLUMNS)
 
 
-def recurring_at(*, customers: Sequence[Customer], moment: datetime) -> dict[int, Money]:
-    """Return the recurring revenue of customers at a moment as the reports have it, by customer; none for those without any fee."""
-    fees = fees_in_force(customers=customers)
-    return {one.pk: _monthly(fees[one.pk], moment, one.currency) for one in customers if one.pk in fees}
-
-
 def months_of(*, question: Question) -> list[date]:
     """Return the first days of the months that a span touches."""
     months = [question.start.replace(day=1)]

@@ -77,8 +77,8 @@ def _not_invoiced(churned: QuerySet[Any]) -> list[int]:
     # Its own, and those of the accounts that are billed to it.
     doubtful, back = Q(), Q()
     for whose in ("customer", "customer__billed_to"):
-        doubtful |= Exists(open_ends.filter(**{f"subscription__{whose}": OuterRef("pk")}))
-        back |= Exists(running.filter(**{whose: OuterRef("pk")}))
+        doubtful |= Q(Exists(open_ends.filter(**{f"subscription__{whose}": OuterRef("pk")})))
+        back |= Q(Exists(running.filter(**{whose: OuterRef("pk")})))
     customers = list(churned.filter(doubtful).exclude(back).select_related("billed_to"))
     agreements = agreements_of(customers=customers)
     known = _invoiced(payers={customer.payer_id for customer in customers})

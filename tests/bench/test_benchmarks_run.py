@@ -14,6 +14,7 @@ TINY = {
     "bench_rollup": "--events 1000 --step 200 --steps 2",
     "bench_freshness": "--rate 500 --seconds 2 --size 50 --idle 0.5",
     "bench_access": "--customers 20 --requests 3",
+    "bench_figures": "--cases 20 --repeats 1",
     "bench_rating": "--rows 50",
     "bench_preview": "--customers 30",
     "bench_usage": "--stored 2000 --requests 3",
@@ -32,7 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(benchmark: str, folder: Path, arguments: str) -> subprocess.CompletedProcess[str]:
     # These look at all customers there are, and must find only their own.
-    own = folder / benchmark if benchmark in ("bench_preview", "bench_verify", "bench_issue") else folder
+    own = (
+        folder / benchmark if benchmark in ("bench_preview", "bench_verify", "bench_issue", "bench_figures") else folder
+    )
     environment = {**os.environ, "BENCH_DATA_DIR": str(own)}
     command = [sys.executable, "-m", f"tests.bench.{benchmark}", *arguments.split()]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)

@@ -151,6 +151,19 @@ def test_money_at_risk_is_told_by_the_state_of_customers_with_their_recurring_re
     }
 
 
+def test_a_list_is_paged_and_its_pages_are_the_whole(asked, monkeypatch) -> None:
+    monkeypatch.setattr("dunning.figures.queries.ITEMS_PER_PAGE", 1)
+
+    for name, measure in (("risk", "recurring"), ("risk", "open"), ("recovery", "taken")):
+
+        def page(number: int | None, name: str = name, measure: str = measure):
+            return counted(name=name, asked=asked, bar=ALL, measure=measure, currency="USD", page=number)
+
+        count, whole = page(None)
+        assert [item for number in range(1, count + 1) for item in page(number)[1]] == whole
+        assert (count >= 2, page(count + 1)) == (True, (count, []))
+
+
 def test_mails_and_promises_are_told_by_week(asked) -> None:
     notices = list(Notice.objects.order_by("planned_at", "pk"))
     for notice in notices[:2]:
