@@ -36,7 +36,7 @@ TOLERATED = timedelta(days=7)
 def close_if_settled(*, case_id: int, at: datetime) -> bool:
     """Close a case whose invoice is late no more, unless an open promise is about others that still are; returns whether it was closed.
 
-    With nothing late any more, service is given again, and that is told. A customer who has come back is chased anew.
+    With nothing late any more, service is given again, and that is told. A customer who has come back is chased anew, once no promise is waited for.
     """
     case = lock_case(case_id=case_id)
     if not case.is_live:
@@ -44,7 +44,8 @@ def close_if_settled(*, case_id: int, at: datetime) -> bool:
     debts = locked_debts(customer_id=case.customer_id, at=at)
     promise = open_promise(case_id=case.pk)
     if is_chased(debts=debts, case=case):
-        if case.state != CaseState.OPEN and _came_back(case):
+        # Else nobody would wait for the promise any more, and its customer would still be told of it.
+        if case.state != CaseState.OPEN and promise is None and _came_back(case):
             move_case(
                 case=case,
                 to=CaseState.SUPERSEDED,

@@ -8,14 +8,15 @@ from moneyed import Money
 from billing_site.kernel.errors import InvalidInput
 from dunning.arrangements.models import Promise
 from dunning.arrangements.operations import NewInstalment, decide_objection, object_to, promise_to_pay
+from dunning.cases.models import DunningCase
 from dunning.core.calendar import next_weekday
 from dunning.notices.models import Notice
 from invoicing.bank.models import BankAllocation
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.allocate_bank_line import Share
 from invoicing.workflows.use_money_on_account import apply_money_on_account
-from tests.dunning.chasing import WHO, case_of, chase, late_customer, local, pay
-from tests.factories import AUGUST
+from tests.dunning.chasing import WHO, case_of, chase, late_customer, local, pay, turn
+from tests.factories import AUGUST, a_subscription
 from tests.invoicing.bank.statements import Entry, allocate, one_line
 from tests.invoicing.selling import item, once
 
@@ -58,6 +59,25 @@ def test_a_promise_ends_when_something_else_has_been_late_for_a_week() -> None:
 
     promise.refresh_from_db()
     assert (promise.outcome, step.amount) == ("withdrawn", Money("41", "USD"))
+
+
+def test_who_comes_back_keeps_the_promise_and_is_chased_anew_only_once_it_is_broken() -> None:
+    invoice = late_customer()
+    customer = invoice.customer
+    turn(local("2026-08-16 09:00", customer), local("2026-09-13 00:00", customer))
+    made_at = local("2026-09-14 14:00", customer)
+    instalment = NewInstalment(date(2026, 10, 8), Money("31", "USD"))
+    promise = promise_to_pay(case_id=case_of(customer).pk, instalments=[instalment], at=made_at, **WHO)
+
+    back = local("2026-10-01 12:00", customer)
+    a_subscription(customer, started_at=back, key="sub_again")
+
+    assert turn(back, local("2026-10-09 12:00", customer)) == []
+    assert [case.state for case in DunningCase.objects.all()] == ["exhausted"]
+    [step] = turn(local("2026-10-12 09:00", customer), local("2026-10-13 00:00", customer))
+    promise.refresh_from_db()
+    assert (promise.outcome, step.number) == ("broken", 1)
+    assert [case.state for case in DunningCase.objects.order_by("pk")] == ["superseded", "open"]
 
 
 def test_nobody_promises_for_more_than_a_year() -> None:

@@ -3,11 +3,15 @@
 A small world for CI; the large one: python -m tests.scenarios.dunning_simulation --customers 10000 --months 24 --seed 1.
 """
 
+import inspect
 import os
 
 import pytest
 
 from dunning.cases.models import CaseStep
+from invoicing.payments import gateway
+from invoicing.payments.models import PaymentFailure, PushIntent, StripeNotice
+from tests.scenarios.dunning.twin import PLAYED, Twin
 from tests.scenarios.dunning_simulation import live
 
 CUSTOMERS = int(os.environ.get("DUNNING_CUSTOMERS", "14"))
@@ -24,3 +28,12 @@ def test_nobody_who_has_paid_is_touched_and_everybody_who_has_not_is_on_the_righ
     assert found == [], "\n".join(found)
     acts = set(CaseStep.objects.filter(outcome="done").values_list("act", flat=True))
     assert {"notice", "restrict", "suspend"} <= acts, "the seed leads far enough"
+    assert PushIntent.objects.filter(status="pushed").exists(), "invoices reach Stripe"
+    assert StripeNotice.objects.exists() and PaymentFailure.objects.exists(), "a bank refuses, and Stripe tells of it"
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_stripe_is_played_as_the_gateway_is_called(name: str) -> None:
+    called, played = (inspect.signature(getattr(one, name)) for one in (gateway, Twin))
+
+    played.bind(None, **dict.fromkeys(called.parameters))

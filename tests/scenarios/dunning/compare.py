@@ -10,6 +10,9 @@ from dunning.notices.models import Notice
 from invoicing.core.life_cycle import State, transition_between
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.payments.charge_attempt import ChargeAttempt
+from invoicing.payments.models import PushIntent
+from invoicing.payments.patience import UNFORESEEN
+from invoicing.payments.withdrawal import Withdrawal
 from invoicing.workflows.customer_standing import standings
 from tests.scenarios.dunning import mails
 from tests.scenarios.dunning.facts import Fact, Timeline
@@ -35,6 +38,7 @@ def differences(world: World) -> Iterator[str]:
     yield from _touched_after_paying(world)
     yield from _mailed_after_paying(world)
     yield from _outside_the_table()
+    yield from _unforeseen()
     yield from world.faults
 
 
@@ -99,6 +103,19 @@ def _outside_the_table() -> Iterator[str]:
     for start, to in set(LifeCycleMove.objects.values_list("from_state", "to_state")):
         if transition_between(start=State(start), to=State(to)) is None:
             yield f"no row of the table leads from {start} to {to}"
+
+
+def _unforeseen() -> Iterator[str]:
+    """What fails as nobody foresaw is written down and goes no further: a world in which nothing reaches Stripe proves nothing of it."""
+    told = (
+        ("push", PushIntent.objects.values_list("invoice__number", "last_error")),
+        ("charge", ChargeAttempt.objects.values_list("reference", "outcome")),
+        ("withdrawal", Withdrawal.objects.values_list("intent__invoice__number", "last_error")),
+    )
+    for what, rows in told:
+        for subject, said in rows:
+            if said and said.startswith(UNFORESEEN.partition("{")[0]):
+                yield f"{what} of {subject}: {said}"
 
 
 def _told(world: World, life: Life, name: str, ours: list[Any], theirs: list[Any]) -> str:

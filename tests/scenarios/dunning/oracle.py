@@ -152,6 +152,9 @@ class Oracle:
             case "promised":
                 assert self.chase is not None
                 self.chase.pledge = Pledge(fact.at, tuple(self._late(fact.at)), fact.days)
+            case "withdrawn":
+                if self.chase:
+                    self.chase.pledge = None
             case "objected":
                 assert bill is not None
                 bill.objected = fact.amount
@@ -316,7 +319,8 @@ class Oracle:
         if chase is None:
             return
         if chase.anchor in late:
-            if not chase.is_open and chase.since and self.came_back and self.came_back >= chase.since:
+            is_back = chase.since and self.came_back and self.came_back >= chase.since
+            if not chase.is_open and is_back and chase.pledge is None:
                 self.chase = None
             return
         if chase.pledge is not None and any(number in chase.pledge.bills for number in late):

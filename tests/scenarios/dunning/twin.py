@@ -90,10 +90,11 @@ class Twin:
         total = sum((line.amount for line in lines), Money(0, present.currency))
         return self._change(invoice, total=total)
 
-    def finalize_invoice(self, *, invoice: str, expected_total: Money, **_: Any) -> RemoteInvoice:
+    def finalize_invoice(self, *, present: RemoteInvoice, expected_total: Money, **_: Any) -> RemoteInvoice:
         self._answer()
-        assert self.invoices[invoice].total == expected_total, "the lines come to the total"
-        return self._change(invoice, status="open")
+        known = self.invoices[present.id]
+        assert known.total == expected_total, "the lines come to the total"
+        return self._change(known.id, status="open") if known.status == "draft" else known
 
     def pay_invoice(self, *, invoice: str, idempotency_key: str) -> RemoteInvoice:
         self._answer()
@@ -145,12 +146,15 @@ class Twin:
         self.asked(invoice)
         return self.invoices[invoice]
 
-    def find_invoices_by_metadata(self, *, customer: str, key: str, value: str) -> list[RemoteInvoice]:
+    def find_invoices_by_metadata(self, *, customer: str, key: str, value: str, **_: Any) -> list[RemoteInvoice]:
         self._answer()
-        return [one for one in self.invoices.values() if one.customer == customer and one.metadata.get(key) == value]
+        return [one for one in self._of_customer(customer) if one.metadata.get(key) == value]
 
     def verified_event(self, *, payload: bytes, signature: str) -> RemoteEvent:
         return remote_event(json.loads(payload))
+
+    def _of_customer(self, customer: str) -> list[RemoteInvoice]:
+        return [one for one in self.invoices.values() if one.customer == customer]
 
     def _change(self, invoice: str, **changes: Any) -> RemoteInvoice:
         self.invoices[invoice] = replace(self.invoices[invoice], **changes)
