@@ -22,6 +22,16 @@ from invoicing.workflows.follow_stripe import LOOK_JOB
 # What one request issues; the command takes more.
 INVOICES_MAX = 50
 NAME_LENGTH_MAX = 40
+# Of each fault what it is called, and what happens then.
+LABELS = {
+    "rate_limit": ("Too many calls", "Of so many calls the sandbox says that we make too many (HTTP 429)."),
+    "http_500": ("Stripe fails", "So many calls end with an error of Stripe's own (HTTP 500)."),
+    "timeout_after_effect": ("Answer lost", "So many calls are done there, but their answer never comes."),
+    "drop_webhooks": ("News lost", "So much of its news never comes; the daily look finds what was lost."),
+    "duplicate_webhooks": ("News twice", "So much of its news comes twice."),
+    "reorder_webhooks": ("News out of order", "So much of its news overtakes what happened before."),
+    "delay_webhooks": ("News late", "So much of its news comes later."),
+}
 
 
 class DrillForm(forms.Form):
@@ -34,7 +44,8 @@ class DrillForm(forms.Form):
         super().__init__(*args, **options)
         for kind in stripe.FAULTS:
             self.fields[kind] = forms.IntegerField(
-                label=f"{kind.replace('_', ' ').capitalize()}, percent",
+                label=f"{LABELS[kind][0]}, %",
+                help_text=LABELS[kind][1],
                 min_value=0,
                 max_value=90,
                 initial=DEFAULT_PERCENTS.get(kind, 0),
@@ -51,8 +62,8 @@ def drill(request: HttpRequest) -> HttpResponse:
         at = now()
         name = f"{at:%Y%m%d%H%M%S}"
         try:
-            stripe.order_faults(percents={kind: form.cleaned_data[kind] for kind in stripe.FAULTS})
-            stripe.make_invoices(name=name, count=form.cleaned_data["invoices"], at=at)
+            percents = {kind: form.cleaned_data[kind] for kind in stripe.FAULTS}
+            stripe.begin(name=name, count=form.cleaned_data["invoices"], percents=percents, at=at)
         except BillingError as problem:
             messages.error(request, f"No drill was begun: {problem.message}")
             return HttpResponseRedirect(reverse("drill"))
@@ -69,6 +80,10 @@ def drill(request: HttpRequest) -> HttpResponse:
         "name": name,
         "checks": checks,
         "refusal": refusal,
+        "standing": [
+            f"{LABELS[kind][0].lower()} {percent} %"
+            for kind, percent in sorted(({} if refusal else stripe.standing_faults()).items())
+        ],
         "is_green": bool(checks) and all(one.holds for one in checks),
     }
     return TemplateResponse(request, "backoffice/drill.html", context)

@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 
 import requests
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Count
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict
+from billing_site.sandbox import faults
 from billing_site.sandbox.models import SandboxObject
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import create_customer
@@ -22,6 +24,9 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.one_off import NewItem
 from invoicing.ledger.queries import unbalanced_entries
 from invoicing.payments.models import Payment, PushIntent, PushStatus, StripeNotice
+from invoicing.tax.models import SellerTax
+from invoicing.tax.operations import set_customer_tax
+from invoicing.tax.queries import settings_on
 from invoicing.workflows.follow_stripe import follow_invoice
 from invoicing.workflows.invoice_once import invoice_once
 
@@ -71,11 +76,27 @@ def order_faults(*, percents: Mapping[str, int], clock_skew_seconds: int = 0) ->
     _control("levels", {"kind": "clock_skew_seconds", "level": clock_skew_seconds})
 
 
+def standing_faults() -> dict[str, int]:
+    """Return what the sandbox fails at now, in percent, whoever ordered it."""
+    return {kind: percent for kind, percent in faults.rates().items() if kind in FAULTS}
+
+
+def begin(*, name: str, count: int, percents: Mapping[str, int], at: datetime) -> None:
+    """Order the faults and issue the invoices; where they cannot be issued nothing is left of it, neither faults nor customers. Raises BillingError."""
+    order_faults(percents=percents)
+    try:
+        with transaction.atomic():
+            make_invoices(name=name, count=count, at=at)
+    except BaseException:
+        order_faults(percents={})
+        raise
+
+
 def make_invoices(*, name: str, count: int, at: datetime) -> list[Invoice]:
     """Issue one-off invoices to customers of the drill, who pay by a card of the sandbox; the same name again makes no more."""
     require_sandbox()
     assert count > 0, "a drill without invoices shows nothing"
-    customers = [_customer(name, number) for number in range(min(count, CUSTOMERS_MAX))]
+    customers = [_customer(name, number, at=at) for number in range(min(count, CUSTOMERS_MAX))]
     return [
         invoice_once(
             customer=customers[number % len(customers)],
@@ -168,10 +189,12 @@ def check(*, name: str) -> list[Check]:
     ]
 
 
-def _customer(name: str, number: int) -> Customer:
+def _customer(name: str, number: int, *, at: datetime) -> Customer:
     key = f"{KEY_PREFIX}{name}_{number}"
     known = Customer.objects.filter(key=key).first()
-    return known or create_customer(
+    if known is not None:
+        return known
+    customer = create_customer(
         key=key,
         name=f"Drill {name}, customer {number + 1}",
         email=f"{key}@drill.invalid",
@@ -180,6 +203,12 @@ def _customer(name: str, number: int) -> Customer:
         actor=ACTOR,
         reason=REASON,
     )
+    # Who sells with tax has to know where the customer is: next door.
+    own = SellerTax.objects.filter(legal_entity__key=customer.seller_key).order_by("valid_from", "id")
+    seller = settings_on(settings=list(own), day=at.date())
+    if seller is not None:
+        set_customer_tax(customer=customer, country=seller.country, actor=ACTOR, reason=REASON)
+    return customer
 
 
 def _control(what: str, order: Mapping[str, object]) -> None:
