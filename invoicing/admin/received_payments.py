@@ -31,7 +31,7 @@ class ReversalForm(ReasonForm):
     """Why a payment is taken back."""
 
     cause = forms.ChoiceField(
-        choices=ReversalCause,
+        choices=[("", "Choose what happened"), *ReversalCause.choices],
         widget=UnfoldAdminSelectWidget(),
         help_text="Returned: the money left the bank again. By mistake: it never was a payment of this invoice.",
     )

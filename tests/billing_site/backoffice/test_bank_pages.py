@@ -172,12 +172,17 @@ def test_a_payment_is_taken_back_on_its_page_and_a_returned_line_proposes_which(
     assert support.post(where, {"cause": "mistake", "reason": "x"}).status_code == 403
 
     assert "are open again, in the books too" in finance.get(where).content.decode()
+    assert "This field is required" in finance.post(where, {"cause": "", "reason": "nobody said why"}).content.decode()
     page = finance.post(where, {"cause": "mistake", "reason": "another customer's"}, follow=True).content.decode()
 
     assert "taken back" in page and "another customer&#x27;s" in page and 'href="' + where not in page
     invoice.refresh_from_db()
     assert invoice.status == "issued"
-    accept(finance, one_line(Entry("120.00")), f"payment|{invoice.pk}|120.00", left="120.000")
+    again = one_line(Entry("120.00"))
+    accept(finance, again, f"payment|{invoice.pk}|120.00", left="120.000")
+    take_back = reverse("admin:invoicing_bankallocation_take_back", args=[again.allocations.get().pk])
+    assert take_back in line_page(finance, again)
+    assert take_back not in support.get(reverse("admin:invoicing_bankline_change", args=[again.pk])).content.decode()
     out = import_camt(
         Entry("-120.00", f"{invoice.number} returned"), opening="1120", number="8", name="back.xml"
     ).lines[0]
