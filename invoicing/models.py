@@ -39,6 +39,7 @@ from invoicing.meter_reports.models import MeterReport, RepairCase
 from invoicing.payments.attempts import PushAttempt
 from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.dispute import Dispute, DisputeDecision, DisputeMovement
+from invoicing.payments.key_round import KeyRound
 from invoicing.payments.look import StripeLook
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, StripeCustomer, StripeNotice
 from invoicing.payments.outage import FailureStreak, Outage
@@ -111,6 +112,7 @@ __all__ = [
     "InvoiceLine",
     "InvoiceSeries",
     "JournalEntry",
+    "KeyRound",
     "LegalEntity",
     "LifeCycleMove",
     "MeterReport",

@@ -7,24 +7,22 @@ from django.db.models import Count, DecimalField, Min, Q, Sum
 
 from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by_currency
 from invoicing.bank.queries import money_on_account, open_lines
-from invoicing.workflows.explain_payouts import unexplained
+from invoicing.workflows.unexplained import unexplained_sums
 
 NUMBER: "DecimalField[Decimal, Decimal]" = DecimalField(max_digits=20, decimal_places=4)
 
 
 def _unexplained() -> WorkQueue:
     """Return what moved Stripe's balance and nothing of ours explains."""
-    found = unexplained()
+    found = unexplained_sums()
     return WorkQueue(
         name="Stripe's balance to explain",
         link=admin_list("stripetransaction", "state=unexplained"),
         empty="What moves Stripe's balance and is in no entry of ours stands here until it is, or somebody says what it is.",
-        count=len(found),
-        oldest=found[0].transaction.created_at if found else None,
-        money=amounts_by_currency(
-            [{"currency": one.transaction.currency, "amount": one.difference.amount} for one in found]
-        ),
-        why=", ".join(sorted({one.transaction.kind.replace("_", " ") for one in found})),
+        count=sum(one.count for one in found),
+        oldest=min((one.oldest for one in found), default=None),
+        money=amounts_by_currency([{"currency": one.currency, "amount": one.difference.amount} for one in found]),
+        why=", ".join(sorted({kind.replace("_", " ") for one in found for kind in one.kinds})),
     )
 
 

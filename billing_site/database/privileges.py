@@ -53,6 +53,7 @@ ORDINARY = (
     "invoicing_failurestreak",
     "invoicing_invoicehold",
     "invoicing_invoiceseries",
+    "invoicing_keyround",
     "invoicing_legalentity",
     "invoicing_meterreport",
     "invoicing_meterreporting",

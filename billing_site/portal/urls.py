@@ -16,6 +16,7 @@ urlpatterns = [
     path("invoices/<str:number>/inclusion.json", views.inclusion, name="inclusion"),
     path("invoices/<str:number>/event/", views.event, name="event"),
     path("invoices/<str:number>/pay/", views.pay, name="pay"),
+    path("statement/", views.statement_of_a_year, name="statement-page"),
     path("card/", views.card, name="card"),
     path("card/leave/", views.leave_card, name="leave-card"),
     path("check_invoice.py", views.checker, name="checker"),

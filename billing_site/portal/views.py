@@ -29,6 +29,7 @@ from billing_site.portal.queries.invoice_page import invoice_of, invoice_page
 from billing_site.portal.queries.invoices import invoice_list, invoice_row
 from billing_site.portal.queries.notices import notice_list, notice_of, overdue_bar
 from billing_site.portal.queries.parts import part_page, part_rows
+from billing_site.portal.queries.statement import statement_page
 from dunning.arrangements.queries import objected_to
 from dunning.notices.queries import language_for
 from invoicing.checker import CHECKER
@@ -185,6 +186,16 @@ def invoices(request: HttpRequest, customer: Customer) -> HttpResponse:
     notes = noted.order_by("-id")[:CREDIT_NOTES_SHOWN]
     context = {"customer": customer, "list": found, "notes": notes, "zone": ZoneInfo(customer.timezone)}
     return _page(request, "invoices.html", {**context, "here": "invoices"})
+
+
+@require_safe
+@_for_customer
+def statement_of_a_year(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Show what was charged and paid in a year, what is owed after each, and what is on account; an account owes nothing itself."""
+    if customer.billed_to_id is not None:
+        return redirect("portal:invoices")
+    page = statement_page(customer=customer, at=clock.now())
+    return _page(request, "statement.html", {"customer": customer, "page": page, "here": "invoices"})
 
 
 @require_safe

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from billing_site.portal.queries.invoices import InvoiceRow
 from invoicing.core.spans import date_text
 from invoicing.customers.models import SettlementChannel
-from invoicing.invoices.models import InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.printed_text import money_text
 
 # Stripe's decline codes (docs.stripe.com/declines/codes) by what a cardholder can do about them.
@@ -59,17 +59,25 @@ def situation_text(
         return "This invoice is cancelled. Nothing is owed for it."
     if invoice.status == InvoiceStatus.PAID:
         return _paid_text(row, at=invoice.paid_at)
+    if invoice.status == InvoiceStatus.WRITTEN_OFF:
+        return _written_off_text(invoice)
     assert invoice.due_date is not None, "an issued invoice has a due date"
     amount, due = money_text(money=row.open), date_text(day=invoice.due_date)
     was_due = f"{amount} was due on {due}." if row.is_overdue else f"{amount} is due on {due}."
     if refused_because:
         what_to_do = PAY_HERE if payable_online else ASK_THE_BANK
         return f"{was_due} The last charge did not go through: {refused_because}. {what_to_do}"
-    if charged_automatically and invoice.status == InvoiceStatus.ISSUED:
+    if charged_automatically:
         return f"{was_due} We charge your payment method. There is nothing you need to do."
     if payable_online:
         return f"{was_due} Please pay it here, or transfer it and name the invoice number."
     return f"{was_due} Please transfer it and name the invoice number."
+
+
+def _written_off_text(invoice: Invoice) -> str:
+    """Say that nobody asks for it any more, that it was not paid all the same, and what whoever wants to pay it does."""
+    amount = money_text(money=invoice.amount_unpaid)
+    return f"{amount} of this invoice was not paid. We have written it off and no longer ask for it. To pay it all the same, transfer it and name the invoice number."
 
 
 def _paid_text(row: InvoiceRow, *, at: datetime | None) -> str:

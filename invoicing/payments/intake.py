@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 JOB = "invoicing.tasks.follow_notice"
 # The news that an invoice was paid.
 PAID_EVENTS = ("invoice.paid", "invoice.payment_succeeded")
+# News that was not told but found: its id begins so.
+FOUND = "found:"
+PAYOUT_EVENT = "payout.updated"
 # Stripe's ids and types are far shorter; the columns are as long as this.
 NAME_LENGTH_MAX = 100
 # Stripe waits for the answer: one statement keeps a notice and says whether it came before.
@@ -54,13 +57,37 @@ def find_payment(*, invoice: str, at: datetime) -> None:
         return
     subject = {"object": "invoice", "id": invoice}
     notice, created = StripeNotice.objects.get_or_create(
-        event_id=f"found:{invoice}",
+        event_id=f"{FOUND}{invoice}",
         defaults={
             "event_type": PAID_EVENTS[0],
             "object_id": invoice,
             "body": {"object": "event", "created": int(at.timestamp()), "data": {"object": subject}},
             "received_at": at,
             "next_attempt_at": at + QUEUE_PATIENCE,
+        },
+    )
+    if created:
+        queue(JOB, notice.pk)
+
+
+@transaction.atomic
+def find_payout(*, payout: str, status: str, at: datetime) -> None:
+    """Keep a payout that Stripe lists and that could not be taken in as news that was delivered 0 times, once for each status.
+
+    It is followed as any news is: again and again, then it waits for people, who replay it or dismiss it with a reason.
+    """
+    if StripeNotice.objects.filter(object_id=payout, processed_at__isnull=True).exists():
+        return
+    subject = {"object": "payout", "id": payout}
+    notice, created = StripeNotice.objects.get_or_create(
+        event_id=f"{FOUND}{payout}:{status}",
+        defaults={
+            "event_type": PAYOUT_EVENT,
+            "object_id": payout,
+            "body": {"object": "event", "created": int(at.timestamp()), "data": {"object": subject}},
+            "received_at": at,
+            "next_attempt_at": at + QUEUE_PATIENCE,
+            "delivery_count": 0,
         },
     )
     if created:

@@ -9,7 +9,7 @@ from billing_site.kernel.money import total
 from invoicing.core.posting import RECEIVABLE
 from invoicing.ledger.queries import balance_of
 from invoicing.reports.asking import Question
-from invoicing.reports.receivables import OpenItem, booked_for, open_items
+from invoicing.reports.receivables import OWED, OpenItem, booked_for, open_items
 from invoicing.reports.report import Column, ColumnKind, Door, DoorKind, Report, Row, Section, Tie, sums_of
 
 # Each bucket holds what is overdue by at most so many days; the last one what is overdue by more.
@@ -65,7 +65,7 @@ def _report(question: Question, *, name: str, title: str, columns: Sequence[Colu
         before=question.before, currency=question.currency, customer_id=customer.pk if customer else None
     )
     if customer is not None:
-        booked = booked_for(customer_id=customer.pk, before=question.before)
+        booked = booked_for(subledger=OWED, customer_id=customer.pk, before=question.before)
     else:
         booked = balance_of(account=RECEIVABLE, before=question.before)
     sections = []

@@ -1,4 +1,4 @@
-"""What changes what customers owe, told by the documents themselves: the subledger that the receivable account must equal.
+"""What changes what customers owe, and what they have on account, told by the documents themselves: subledgers that their accounts must equal.
 
 Each source says its movements as SQL and names the journal entry that stands for each, by kind and reference. Documents and postings
 are two paths to one figure; `receivable_differences` names every movement in which they part.
@@ -14,7 +14,7 @@ from django.db import connection
 from moneyed import Money
 
 from billing_site.kernel.money import round_money
-from invoicing.core.posting import RECEIVABLE
+from invoicing.core.posting import ON_ACCOUNT, RECEIVABLE
 from invoicing.ledger.models import JournalEntry
 from invoicing.reports.booked import BOOKED_LATER
 
@@ -73,20 +73,68 @@ NOT_RECEIVABLE = frozenset(
     )
 )
 
-_SOURCES = " UNION ALL ".join(
-    f"SELECT '{kind}'::text AS kind, source.* FROM ({sql}) AS source (reference, customer_id, invoice_id, currency, amount, occurred_at)"
-    for kind, sql in RECEIVABLE_SOURCES.items()
-)
-# Each as it happened, and when it counts in the books: kind, reference, customer_id, invoice_id, currency, amount, occurred_at, booked_at.
-RECEIVABLE_MOVEMENTS = f"""
+# As above, of what customers have on account: what comes is negative, as it is posted.
+ON_ACCOUNT_SOURCES: dict[str, str] = {
+    JournalEntry.Kind.BANK_ALLOCATION.value: """
+        SELECT lot.reference, lot.customer_id, NULL::bigint, lot.currency, -lot.amount, line.booked_at
+          FROM invoicing_bankallocation lot JOIN invoicing_bankline line ON line.id = lot.line_id WHERE lot.kind = 'on_account'
+    """,
+    JournalEntry.Kind.BANK_REVERSAL.value: """
+        SELECT lot.reference, lot.customer_id, NULL::bigint, lot.currency, lot.amount, undone.reversed_at
+          FROM invoicing_allocationreversal undone JOIN invoicing_bankallocation lot ON lot.id = undone.allocation_id
+         WHERE lot.kind = 'on_account'
+    """,
+    JournalEntry.Kind.PAYMENT.value: """
+        SELECT payment.channel || ':' || payment.reference, payment.customer_id, payment.invoice_id, payment.currency, payment.amount,
+               payment.received_at
+          FROM invoicing_accountuse applied JOIN invoicing_payment payment ON payment.id = applied.payment_id
+    """,
+    JournalEntry.Kind.PAYMENT_REVERSAL.value: f"""
+        SELECT payment.channel || ':' || payment.reference, payment.customer_id, payment.invoice_id, undone.currency, -undone.amount,
+               undone.reversed_at
+          FROM invoicing_paymentreversal undone JOIN invoicing_payment payment ON payment.id = undone.payment_id
+         WHERE undone.account = '{ON_ACCOUNT}'
+    """,
+    JournalEntry.Kind.PAID_BACK.value: """
+        SELECT given.reference, lot.customer_id, NULL::bigint, given.currency, given.amount, given.used_at
+          FROM invoicing_accountuse given JOIN invoicing_bankallocation lot ON lot.id = given.allocation_id
+         WHERE given.kind = 'paid_back'
+    """,
+}
+
+
+def _movements(sources: dict[str, str]) -> str:
+    """Return each movement as it happened, and when it counts in the books: kind, reference, customer_id, invoice_id, currency, amount,
+    occurred_at, booked_at.
+    """
+    told = " UNION ALL ".join(
+        f"SELECT '{kind}'::text AS kind, source.* FROM ({sql}) AS source (reference, customer_id, invoice_id, currency, amount, occurred_at)"
+        for kind, sql in sources.items()
+    )
+    return f"""
     SELECT source.*, coalesce(later.booked_at, source.occurred_at) AS booked_at
-      FROM ({_SOURCES}) source LEFT JOIN {BOOKED_LATER} later ON later.kind = source.kind AND later.reference = source.reference
+      FROM ({told}) source LEFT JOIN {BOOKED_LATER} later ON later.kind = source.kind AND later.reference = source.reference
 """
+
+
+RECEIVABLE_MOVEMENTS = _movements(RECEIVABLE_SOURCES)
+
+
+@dataclass(frozen=True)
+class Subledger:
+    """What documents say of customers, and the account of the books that says the same."""
+
+    account: str
+    movements: str
+
+
+OWED = Subledger(RECEIVABLE, RECEIVABLE_MOVEMENTS)
+HELD = Subledger(ON_ACCOUNT, _movements(ON_ACCOUNT_SOURCES))
 
 
 @dataclass(frozen=True)
 class Movement:
-    """One change of what a customer owes: when it happened and when it is booked; `reference` with `kind` names its journal entry."""
+    """One change of what a customer owes or has: when it happened and when it is booked; `reference` with `kind` names its journal entry."""
 
     kind: str
     reference: str
@@ -132,11 +180,11 @@ def open_items(*, before: datetime, currency: str = "", customer_id: int | None 
     ]
 
 
-def movements_of(*, customer_id: int, start: datetime, end: datetime) -> list[Movement]:
-    """Return what changed what a customer owes, booked in `[start, end)`, in order."""
+def movements_of(*, subledger: Subledger, customer_id: int, start: datetime, end: datetime) -> list[Movement]:
+    """Return what changed what a customer owes or has, booked in `[start, end)`, in order, each signed as it is posted."""
     rows = _fetched(
         f"""
-        WITH movement AS ({RECEIVABLE_MOVEMENTS})
+        WITH movement AS ({subledger.movements})
         SELECT movement.kind, movement.reference, invoice.number, invoice.due_date, movement.currency, movement.amount,
                movement.occurred_at, movement.booked_at
           FROM movement LEFT JOIN invoicing_invoice invoice ON invoice.id = movement.invoice_id
@@ -152,11 +200,11 @@ def movements_of(*, customer_id: int, start: datetime, end: datetime) -> list[Mo
     ]
 
 
-def owed_by(*, customer_id: int, before: datetime) -> dict[str, Money]:
-    """Return what a customer owed before a moment, by currency, as the documents say."""
+def stood_at(*, subledger: Subledger, customer_id: int, before: datetime) -> dict[str, Money]:
+    """Return what a customer owed before a moment, or, below zero, had, by currency, as the documents say."""
     rows = _fetched(
         f"""
-        WITH movement AS ({RECEIVABLE_MOVEMENTS})
+        WITH movement AS ({subledger.movements})
         SELECT currency, sum(amount) FROM movement
          WHERE customer_id = %(customer)s AND booked_at < %(before)s GROUP BY currency
         """,
@@ -165,11 +213,11 @@ def owed_by(*, customer_id: int, before: datetime) -> dict[str, Money]:
     return {code: round_money(amount, code) for code, amount in rows}
 
 
-def booked_for(*, customer_id: int, before: datetime) -> dict[str, Money]:
-    """Return what the entries of a customer's documents left on the receivable account before a moment, by currency."""
+def booked_for(*, subledger: Subledger, customer_id: int, before: datetime) -> dict[str, Money]:
+    """Return what the entries of a customer's documents left on the subledger's account before a moment, by currency."""
     rows = _fetched(
         f"""
-        WITH movement AS ({RECEIVABLE_MOVEMENTS})
+        WITH movement AS ({subledger.movements})
         SELECT posting.currency, sum(posting.amount)
           FROM movement
           JOIN invoicing_journalentry entry ON entry.kind = movement.kind AND entry.reference = movement.reference
@@ -178,7 +226,7 @@ def booked_for(*, customer_id: int, before: datetime) -> dict[str, Money]:
          WHERE movement.customer_id = %(customer)s AND entry.booked_at < %(before)s
          GROUP BY posting.currency
         """,
-        {"customer": customer_id, "before": before, "account": RECEIVABLE},
+        {"customer": customer_id, "before": before, "account": subledger.account},
     )
     return {code: round_money(amount, code) for code, amount in rows}
 

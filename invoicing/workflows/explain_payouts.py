@@ -28,7 +28,7 @@ FEES = ("stripe_fee", "stripe_fx_fee", "tax_fee")
 PAYOUTS = ("payout",)
 PAYOUTS_BACK = ("payout_failure", "payout_cancel")
 # What each movement of a dispute did to Stripe's balance; a loss moves nothing more.
-_OF_DISPUTES = {
+OF_DISPUTES = {
     MovementKind.WITHDRAWN.value: -1,
     MovementKind.RETURNED.value: 1,
     MovementKind.FEE.value: -1,
@@ -99,7 +99,7 @@ def _beside_books(
         parts.append((refund.amount * -1, f"refund of credit note {refund.note.number}"))
         invoice_id = refund.note.invoice_id
     for movement in movements.get(one.stripe_id, ()):
-        sign = _OF_DISPUTES[movement.kind]
+        sign = OF_DISPUTES[movement.kind]
         parts.append((movement.amount * sign, f"dispute {movement.dispute}: {movement.get_kind_display().lower()}"))
         invoice_id = movement.dispute.payment.invoice_id
     if one.kind in PAYOUTS and payout is not None:
@@ -179,12 +179,6 @@ def explain_transaction(
     )
     note_explained(transactions=[row], at=at)
     return explanation
-
-
-def unexplained() -> list[Explained]:
-    """Return the transactions that nothing explains, oldest first, with what is left of each."""
-    rows = StripeTransaction.objects.filter(explained_at__isnull=True).select_related("payout")
-    return explained(transactions=rows.order_by("created_at", "id"))
 
 
 def with_transactions(*, payout: Payout, limit: int | None = None) -> list[Explained]:

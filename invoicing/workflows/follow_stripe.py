@@ -25,12 +25,14 @@ from invoicing.payments import gateway
 from invoicing.payments.breaker import outage_now
 from invoicing.payments.charging import is_being_charged
 from invoicing.payments.disputes import disputed_payment
+from invoicing.payments.intake import FOUND
 from invoicing.payments.intake import JOB as FOLLOW_JOB
 from invoicing.payments.lookups import invoices_of_payment
 from invoicing.payments.meters import retrieve_error_report
 from invoicing.payments.models import Payment, PushIntent, PushStatus, StripeCustomer, StripeNotice
 from invoicing.payments.operations import record_failure
 from invoicing.payments.patience import is_given_up, is_quick, next_attempt_after, with_jitter
+from invoicing.payments.payout import Payout
 from invoicing.payments.push import INTENT_METADATA
 from invoicing.payments.queries import is_withdrawn
 from invoicing.payments.remote import (
@@ -161,7 +163,7 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
         heard_at = happened_at if notice.event_type == DISPUTE_CLOSED else at
         return _close(notice, at=at, outcome=_dispute_outcome(subject, heard_at=heard_at))
     if kind == "payout":
-        return _close(notice, at=at, outcome=follow_payout(stripe_id=notice.object_id, at=at))
+        return _close(notice, at=at, outcome=_payout_outcome(notice, at=at))
     if kind == "checkout.session":
         return _close(notice, at=at, outcome=follow_card(session=notice.object_id))
     if notice.event_type == CONFIRM_EVENT:
@@ -219,6 +221,17 @@ def _dispute_outcome(subject: Mapping[str, Any], *, heard_at: datetime) -> str:
         if refusal.code != MISSING or disputed_payment(**named) is not None:
             raise
         return "ignored: Stripe has no such dispute, and what it is about has paid nothing here"
+
+
+def _payout_outcome(notice: StripeNotice, *, at: datetime) -> str:
+    """Follow a payout; one that Stripe neither has nor has listed, and that is not here, is kept and no more."""
+    try:
+        return follow_payout(stripe_id=notice.object_id, at=at)
+    except GatewayRefused as refusal:
+        is_known = notice.event_id.startswith(FOUND) or Payout.objects.filter(stripe_id=notice.object_id).exists()
+        if refusal.code != MISSING or is_known:
+            raise
+        return "ignored: Stripe has no such payout"
 
 
 def _follow_thin(notice: StripeNotice, *, at: datetime) -> StripeNotice:

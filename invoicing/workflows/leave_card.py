@@ -8,6 +8,7 @@ from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.customers.operations import change_customer
 from invoicing.payments import gateway
 from invoicing.payments.checkout import RemoteSetup, begin_setup, retrieve_setup
+from invoicing.payments.key_round import in_round
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import StripeCustomer
 from invoicing.payments.remote import GatewayUnavailable
@@ -51,17 +52,24 @@ def follow_card(*, session: str, of_customer: int | None = None) -> str:
         known = StripeCustomer.objects.select_related("customer").get(pk=known.pk)
         if known.card_asked_at is not None and known.card_asked_at >= present.created_at:
             return "stale: another card was left since" if known.card_asked_at > present.created_at else ALREADY
-        customer = known.customer
-        gateway.ensure_customer(
+        _charge_by(present, known)
+        _adopt(known.customer, present)
+    return f"its card {present.payment_method} is charged from now on"
+
+
+def _charge_by(present: RemoteSetup, known: StripeCustomer) -> None:
+    key, customer = f"card:{present.id}", known.customer
+    in_round(
+        subject=key,
+        call=lambda key_round: gateway.ensure_customer(
             reference=customer.key,
             name=customer.name,
             email=customer.email,
             payment_method=present.payment_method,
             known_as=known.stripe_id,
-            idempotency_key=f"card:{present.id}",
-        )
-        _adopt(customer, present)
-    return f"its card {present.payment_method} is charged from now on"
+            idempotency_key=f"{key}:{key_round}",
+        ),
+    )
 
 
 @transaction.atomic(durable=True)
@@ -89,11 +97,15 @@ def _at_stripe(customer: Customer) -> str:
     with only_worker(lock_of_customer(customer_id=customer.pk)) as alone:
         if not alone:
             raise GatewayUnavailable(BUSY)
-        stripe_id = gateway.ensure_customer(
-            reference=customer.key,
-            name=customer.name,
-            email=customer.email,
-            payment_method=None,
-            idempotency_key=key_of_customer(digest=told_digest(customer=customer)),
+        digest = told_digest(customer=customer)
+        stripe_id = in_round(
+            subject=f"customer:{digest}",
+            call=lambda key_round: gateway.ensure_customer(
+                reference=customer.key,
+                name=customer.name,
+                email=customer.email,
+                payment_method=None,
+                idempotency_key=key_of_customer(digest=digest, key_round=key_round),
+            ),
         )
         return StripeCustomer.objects.get_or_create(customer=customer, defaults={"stripe_id": stripe_id})[0].stripe_id

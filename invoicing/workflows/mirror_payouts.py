@@ -14,6 +14,7 @@ from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import NewEntry, post_entries
+from invoicing.payments.intake import find_payout
 from invoicing.payments.locks import only_worker
 from invoicing.payments.look import looked_to, note_looked, steps_between
 from invoicing.payments.models import Payment
@@ -42,7 +43,6 @@ STEP, STEP_OF_PAYOUTS = timedelta(days=1), LOOKED_BACK + OVERLAP
 BATCH = 500
 # The names of the looks.
 TRANSACTIONS, PAYOUTS = "balance transactions", "payouts"
-MISSING = "resource_missing"
 
 
 def follow_payout(*, stripe_id: str, at: datetime) -> str:
@@ -53,13 +53,7 @@ def follow_payout(*, stripe_id: str, at: datetime) -> str:
     with only_worker(f"payout {stripe_id}") as alone:
         if not alone:
             raise GatewayUnavailable("The payout is being looked at at this moment.")
-        try:
-            present = retrieve_payout(stripe_id)
-        except GatewayRefused as refusal:
-            if refusal.code != MISSING or Payout.objects.filter(stripe_id=stripe_id).exists():
-                raise
-            return "ignored: Stripe has no such payout"
-        return _mirror(present, at=at)
+        return _mirror(retrieve_payout(stripe_id), at=at)
 
 
 def _mirror(present: RemotePayout, *, at: datetime) -> str:
@@ -188,7 +182,8 @@ def look_at_payouts(*, at: datetime) -> str:
     """Mirror what moved Stripe's balance since the last look, and each payout that is new or not over; returns the outcome in words.
 
     The oldest first, in steps that are kept: a look that is broken off goes on from there, whatever notices brought meanwhile. Where nobody has paid
-    through Stripe it is asked for nothing. One payout or transaction that breaks holds up none behind it. Raises GatewayUnavailable.
+    through Stripe it is asked for nothing. One payout or transaction that breaks holds up none behind it; such a payout waits for people from then on
+    (`find_payout`), however long they take. Raises GatewayUnavailable.
     """
     first = Payment.objects.filter(channel=SettlementChannel.STRIPE).order_by("received_at").first()
     if first is None:
@@ -210,6 +205,7 @@ def look_at_payouts(*, at: datetime) -> str:
                 _mirror(present, at=at)
             except (Conflict, GatewayRefused):
                 logger.exception("payout %s could not be mirrored", present.id)
+                find_payout(payout=present.id, status=present.status, at=at)
         note_looked(name=PAYOUTS, to=to)
     return f"{moved} transactions and {count} payouts looked at, {look_again(at=at)} more explained"
 

@@ -17,9 +17,10 @@ from invoicing.ledger.models import JournalEntry, Posting
 from invoicing.ledger.operations import NewEntry
 from invoicing.ledger.queries import trial_balance
 from invoicing.payments.payout import GONE_BACK, Payout, StripeTransaction, TransactionExplanation
-from invoicing.workflows.explain_payouts import CHUNK, Explained, explained, unexplained
+from invoicing.workflows.explain_payouts import CHUNK, explained
 from invoicing.workflows.match_payouts import payouts_on_way
 from invoicing.workflows.mirror_payouts import entries_of, fee_entry_of
+from invoicing.workflows.unexplained import unexplained, unexplained_sums
 
 Kind = JournalEntry.Kind
 KINDS = (Kind.PAYOUT.value, Kind.PAYOUT_RETURN.value, Kind.STRIPE_FEE.value, Kind.EXPLANATION.value)
@@ -93,10 +94,13 @@ def _expected() -> Iterator[NewEntry]:
 
 def open_payouts(*, before: datetime) -> Iterator[str]:
     """Yield what is not known of Stripe's balance and payouts before a moment: nothing of ours explains it, or no statement shows it."""
-    for one in unexplained():
-        if one.transaction.created_at < before:
-            left = money_text(money=one.difference)
-            yield f"{left} of transaction {one.transaction} of Stripe ({one.transaction.kind}) are unexplained"
+    named = unexplained(before=before)
+    for one in named:
+        left = money_text(money=one.difference)
+        yield f"{left} of transaction {one.transaction} of Stripe ({one.transaction.kind}) are unexplained"
+    waiting = StripeTransaction.objects.filter(explained_at__isnull=True, created_at__lt=before).count()
+    if waiting > len(named):
+        yield f"{waiting - len(named)} more transactions of Stripe are unexplained"
     for payout in payouts_on_way().filter(arrival_date__lt=(before - PATIENCE).date()):
         left = money_text(money=round_money(payout.on_way, payout.currency))
         yield f"{left} of payout {payout}, expected on {payout.arrival_date}, are on no bank statement"
@@ -115,13 +119,14 @@ def of_no_payout() -> QuerySet[BankAllocation]:
 class StripeStanding:
     """One currency: what the books say of Stripe's balance (1100), what Stripe's transactions come to, and what lies between.
 
-    `unheard` is what we booked and no transaction of Stripe's stands for yet.
+    `open` is what of that nobody has explained, `unheard` what we booked and no transaction of Stripe's stands for yet.
     """
 
     currency: str
     booked: Money
     stated: Money
-    unexplained: tuple[Explained, ...]
+    unexplained_count: int
+    open: Money
     in_transit: Money
     on_way: tuple[Payout, ...]
 
@@ -129,11 +134,6 @@ class StripeStanding:
     def difference(self) -> Money:
         """What Stripe's balance says beyond the books."""
         return self.stated - self.booked
-
-    @property
-    def open(self) -> Money:
-        """What of that nobody has explained."""
-        return total((one.difference for one in self.unexplained), self.currency)
 
     @property
     def unheard(self) -> Money:
@@ -148,14 +148,15 @@ def stripe_standings() -> list[StripeStanding]:
     }
     sums = StripeTransaction.objects.order_by("currency").values_list("currency").annotate(Sum("net"))
     stated = {currency: round_money(amount, currency) for currency, amount in sums}
-    waiting, on_way = unexplained(), list(payouts_on_way())
+    waiting, on_way = {one.currency: one for one in unexplained_sums()}, list(payouts_on_way())
     found = {currency for account, currency in booked if account in (STRIPE_CLEARING, PAYOUTS_IN_TRANSIT)}
     return [
         StripeStanding(
             currency,
             booked.get((STRIPE_CLEARING, currency), total((), currency)),
             stated.get(currency, total((), currency)),
-            tuple(one for one in waiting if one.transaction.currency == currency),
+            waiting[currency].count if currency in waiting else 0,
+            waiting[currency].difference if currency in waiting else total((), currency),
             booked.get((PAYOUTS_IN_TRANSIT, currency), total((), currency)),
             tuple(one for one in on_way if one.currency == currency),
         )

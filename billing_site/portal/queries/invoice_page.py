@@ -41,6 +41,7 @@ from invoicing.payments.queries import is_payable_online, with_paid_back
 from invoicing.payments.refund import RefundStatus
 from invoicing.payments.reversal import ReversalCause
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line, prove_tax
+from invoicing.write_offs.models import RecoveryCause
 from metering.archiving.absent import EventsArchived
 from metering.queries import usage_by_date
 
@@ -130,7 +131,7 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
             refused_because=refusal_text(code=refusals[-1].code) if refusals else "",
             payable_online=payable_online,
         ),
-        bank="" if automatic or not row.open.amount else str(invoice.seller.get("bank", "")),
+        bank=str(invoice.seller.get("bank", "")) if _is_transferred(row, automatic=automatic) else "",
         service_days=service_days,
         lines=views,
         sections=_sections(invoice, charged, views),
@@ -148,6 +149,11 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         is_payable_online=payable_online,
         tax_check=Check.DIFFERENT if prove_tax(invoice=invoice) else Check.EQUAL,
     )
+
+
+def _is_transferred(row: InvoiceRow, *, automatic: bool) -> bool:
+    """Say whether the page tells where to transfer it to; what was written off is charged by nobody."""
+    return row.invoice.status == InvoiceStatus.WRITTEN_OFF or (bool(row.open.amount) and not automatic)
 
 
 def _sections(invoice: Invoice, lines: Sequence[InvoiceLine], views: Sequence[LineView]) -> tuple[LineSection, ...]:
@@ -281,6 +287,10 @@ def _all_happenings(invoice: Invoice, refusals: list[tuple[datetime, str]]) -> I
         if (reversal := getattr(payment, "reversal", None)) is not None:
             told = "returned by your bank" if reversal.cause == ReversalCause.RETURNED else "recorded by mistake"
             yield Happening(reversal.reversed_at, f"Payment taken back, {told}", payment.amount)
+    for given_up in invoice.write_offs.order_by("id"):
+        yield Happening(given_up.written_off_at, "Written off: no longer asked for", given_up.amount)
+        for back in given_up.recoveries.filter(cause=RecoveryCause.REVERSAL):
+            yield Happening(back.recovered_at, "Asked for again", back.amount)
     for note in invoice.credit_notes.order_by("id"):
         yield Happening(note.issued_at, f"Credited, {note.number}", note.total)
         for refund in note.refunds.filter(status=RefundStatus.PAID).order_by("id"):

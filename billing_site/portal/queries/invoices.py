@@ -11,13 +11,16 @@ from moneyed import Money
 
 from billing_site.kernel.money import round_money, total
 from billing_site.portal.queries.usage import days_of
-from invoicing.core.invoice_life import COLLECTABLE
+from invoicing.bank.queries import on_account_of
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.invoices.queries import period_shown, with_service
 
 INVOICES_PER_PAGE = 24
 OVERDUE = "overdue"
+WRITTEN_OFF = "written off"
+
+_STATES = {InvoiceStatus.WRITTEN_OFF.value: WRITTEN_OFF}
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,17 @@ class InvoiceRow:
 
 @dataclass(frozen=True)
 class OpenInvoices:
-    """What a customer still owes."""
+    """What a customer owes as our books have it, and what of the customer's money they hold for no invoice yet, by currency.
+
+    `written_off` was open when it was given up, and is no longer asked for.
+    """
 
     count: int
     amount: Money
     overdue: tuple[InvoiceRow, ...]
     overdue_amount: Money
+    on_account: tuple[Money, ...]
+    written_off: Money
 
 
 @dataclass(frozen=True)
@@ -87,33 +95,36 @@ def invoice_list(*, customer: Customer, page_number: str, at: datetime) -> Invoi
 
 
 def open_invoices(*, customer: Customer, at: datetime) -> OpenInvoices:
-    """Return what the customer owes, and which invoices should have been paid, longest overdue first."""
-    owed = with_service(invoices=customer.invoices.filter(status__in=COLLECTABLE))
+    """Return what the customer owes, which invoices should have been paid, longest overdue first, and what is on account."""
+    owed = with_service(invoices=customer.invoices.filter(status=InvoiceStatus.ISSUED))
     rows = [invoice_row(invoice=invoice, at=at) for invoice in owed.order_by("due_date", "id")]
+    given_up = customer.invoices.filter(status=InvoiceStatus.WRITTEN_OFF)
     overdue = tuple(row for row in rows if row.is_overdue)
     return OpenInvoices(
         count=len(rows),
         amount=total((row.open for row in rows), customer.currency),
         overdue=overdue,
         overdue_amount=total((row.open for row in overdue), customer.currency),
+        on_account=tuple(amount for _, amount in sorted(on_account_of(customer_id=customer.pk).items())),
+        written_off=total((invoice.amount_unpaid for invoice in given_up), customer.currency),
     )
 
 
 def invoice_row(*, invoice: Invoice, at: datetime) -> InvoiceRow:
     """Return an invoice as the customer sees it: it is overdue when its due date is over where the customer is.
 
-    That we have given it up is our affair: it is owed, and can be paid, as before.
+    What was written off is not open, as in our books; it can still be paid.
     """
     zone = ZoneInfo(invoice.timezone)
     first_day = last_day = invoice.period_start.astimezone(zone).date()
     period = period_shown(invoice=invoice)
     if period is not None:
         first_day, last_day = days_of(period=period, zone=zone)
-    owed = invoice.status in COLLECTABLE
+    owed = invoice.status == InvoiceStatus.ISSUED
     is_overdue = owed and invoice.due_date is not None and invoice.due_date < at.astimezone(zone).date()
     return InvoiceRow(
         invoice=invoice,
-        state=OVERDUE if is_overdue else InvoiceStatus.ISSUED.value if owed else invoice.status,
+        state=OVERDUE if is_overdue else _STATES.get(invoice.status, invoice.status),
         first_day=first_day,
         last_day=last_day,
         is_in_advance=period is not None and period.start >= invoice.period_end,

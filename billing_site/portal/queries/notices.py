@@ -13,9 +13,8 @@ from billing_site.kernel.money import total
 from dunning.core.notice_life import NoticeState
 from dunning.notices.facts import objected_of
 from dunning.notices.models import Notice
-from invoicing.core.invoice_life import COLLECTABLE
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice
+from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.queries import is_payable_online
 
 NOTICES_PER_PAGE = 24
@@ -44,7 +43,7 @@ def overdue_bar(*, customer: Customer, at: datetime) -> OverdueBar | None:
     if customer.billed_to_id is not None:
         return None
     today = at.astimezone(ZoneInfo(customer.timezone)).date()
-    owed = customer.invoices.filter(status__in=COLLECTABLE, due_date__lt=today)
+    owed = customer.invoices.filter(status=InvoiceStatus.ISSUED, due_date__lt=today)
     late = list(owed.order_by("due_date", "id"))
     objected = objected_of(invoices=late) if late else {}
     nothing = Money(0, customer.currency)
@@ -53,7 +52,7 @@ def overdue_bar(*, customer: Customer, at: datetime) -> OverdueBar | None:
     overdue = tuple(invoice for invoice, amount in rest if amount.amount > 0)
     if not overdue:
         return None
-    told = sent_notices(customer=customer).filter(acts_on__gt=today, about__invoice__status__in=COLLECTABLE)
+    told = sent_notices(customer=customer).filter(acts_on__gt=today, about__invoice__status=InvoiceStatus.ISSUED)
     newest = told.order_by("-settled_at", "-id").values_list("acts_on", flat=True).first()
     amount = total((amount for _, amount in rest if amount.amount > 0), customer.currency)
     online = len(overdue) == 1 and is_payable_online(invoice=overdue[0])

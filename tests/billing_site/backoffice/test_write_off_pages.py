@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from billing_site.kernel.clock import now
 from billing_site.portal.queries.invoices import invoice_row, open_invoices
+from billing_site.portal.queries.notices import overdue_bar
 from billing_site.portal.words import situation_text
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.invoice_document import document_of
@@ -89,7 +90,9 @@ def test_services_write_off_list_and_take_back(workshop: Invoice) -> None:
     settle_constraints()
 
 
-def test_the_customer_owes_it_as_before(finance: Client, workshop: Invoice) -> None:
+def test_the_customer_reads_that_nobody_asks_for_it_any_more_and_how_to_pay_it_all_the_same(
+    finance: Client, workshop: Invoice
+) -> None:
     page_of(finance, "write_off", workshop, reason="insolvency")
     workshop.refresh_from_db()
 
@@ -97,8 +100,9 @@ def test_the_customer_owes_it_as_before(finance: Client, workshop: Invoice) -> N
     told = situation_text(row=row, charged_automatically=True, refused_because="")
     owed = open_invoices(customer=workshop.customer, at=now())
 
-    assert (row.state, row.open.amount) == ("overdue", 40)
-    assert told.startswith("USD 40.00 was due on")
-    assert "Please transfer it" in told
-    assert (owed.count, owed.overdue_amount.amount) == (1, 40)
+    assert (row.state, row.open.amount) == ("written off", 0)
+    assert told.startswith("USD 40.00 of this invoice was not paid. We have written it off")
+    assert "transfer it and name the invoice number" in told
+    assert (owed.count, owed.amount.amount, owed.overdue, owed.written_off.amount) == (0, 0, (), 40)
+    assert overdue_bar(customer=workshop.customer, at=now()) is None
     assert document_of(invoice=workshop).amount_due.amount == 40

@@ -53,6 +53,7 @@ def test_the_walk_sees_every_page():
         "export",
         "alerts",
         "saving",
+        "statement-page",
         "enter",
         "leave",
         "left",

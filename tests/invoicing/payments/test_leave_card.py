@@ -15,8 +15,9 @@ from billing_site.sandbox.models import SandboxObject
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import change_customer
 from invoicing.customers.portal_links import link_for
-from invoicing.payments import breaker, hurry
+from invoicing.payments import breaker, gateway, hurry
 from invoicing.payments.hosted_page import page_kept
+from invoicing.payments.key_round import KeyRound
 from invoicing.payments.models import Payment, PaymentFailure, StripeCustomer
 from invoicing.payments.remote import GatewayUnavailable
 from invoicing.workflows.customer_standing import standing_of
@@ -257,6 +258,31 @@ def test_when_stripe_does_not_answer_the_pages_say_so_and_nothing_is_lost(sandbo
     assert (pay.status_code, leave_card.status_code) == (503, 503)
     assert "Nothing was charged and nothing is lost" in pay.content.decode()
     assert client.get(f"/portal/invoices/{invoice.number}/").status_code == 200
+
+
+@pytest.mark.requirement("S1-001")
+def test_a_failure_that_stripe_keeps_blocks_neither_the_page_nor_the_card_that_was_left_on_it(sandbox, monkeypatch):
+    client, keys, ensure = in_portal(a_card_customer(card="")), [], gateway.ensure_customer
+
+    def kept_at_first(*, idempotency_key, **named):
+        keys.append(idempotency_key)
+        if len(set(keys)) == 1:
+            raise GatewayUnavailable("Stripe cannot answer now.", is_kept=len(keys) > 1)
+        return ensure(idempotency_key=idempotency_key, **named)
+
+    # Somebody waits at the page: nothing is sent twice, so that the failure is told, and known to be kept only when it is asked for again.
+    sandbox.fault("kept_500", 1)
+    refused, page = (client.get("/portal/card/leave/") for _ in range(2))
+    session = session_of(leave(page.url))
+    monkeypatch.setattr(gateway, "ensure_customer", kept_at_first)
+    first, then = (client.get("/portal/card/", {"session": session}) for _ in range(2))
+
+    assert (refused.status_code, page.status_code) == (503, 302)
+    assert "It takes a moment" in first.content.decode() and "Thank you" in then.content.decode()
+    assert Customer.objects.get().payment_method.startswith("pm_")
+    assert keys == [f"card:{session}:0", f"card:{session}:0", f"card:{session}:1"]
+    assert list(KeyRound.objects.values_list("number", flat=True)) == [1, 1]
+    assert SandboxObject.objects.filter(kind="customer").count() == 1
 
 
 def test_who_waits_at_a_page_waits_for_seconds_and_is_led_to_the_page_that_was_kept(sandbox, monkeypatch):

@@ -12,18 +12,23 @@ from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
 from billing_site.sandbox.stripe import store
 from invoicing.bank.models import BankLine
 from invoicing.bank.queries import left_of
+from invoicing.payments.intake import replay_notices
 from invoicing.payments.models import StripeNotice
+from invoicing.payments.patience import GAPS
 from invoicing.payments.payout import Payout, StripeTransaction, TransactionExplanation
+from invoicing.payments.remote import GatewayRefused
 from invoicing.payments.remote_payouts import RemoteBalanceTransaction, RemotePayout
-from invoicing.workflows import explain_payouts
+from invoicing.workflows import explain_payouts, mirror_payouts
+from invoicing.workflows import unexplained as unexplained_module
 from invoicing.workflows.allocate_bank_line import Share, take_back_allocation
-from invoicing.workflows.explain_payouts import explain_transaction, look_again, unexplained, with_transactions
-from invoicing.workflows.follow_stripe import sweep_open_invoices
+from invoicing.workflows.explain_payouts import explain_transaction, look_again, with_transactions
+from invoicing.workflows.follow_stripe import follow_notice, sweep_open_invoices
 from invoicing.workflows.match_bank_lines import propose
 from invoicing.workflows.match_payouts import payouts_on_way, settle_payout_lines
 from invoicing.workflows.mirror_payouts import follow_payout, look_at_payouts, record_payout, record_transactions
 from invoicing.workflows.payout_faults import open_payouts, payout_faults, stripe_standings
 from invoicing.workflows.settle_payment import settle_payment
+from invoicing.workflows.unexplained import unexplained, unexplained_sums
 from invoicing.workflows.verify import verify
 from tests.factories import a_customer, settle_constraints
 from tests.invoicing.bank.statements import Entry, allocate, import_camt
@@ -294,6 +299,78 @@ def test_what_a_person_explained_waits_again_once_a_document_of_ours_says_it_too
     assert (look_again(at=AT), unexplained(), books()["1110"]) == (0, [], "50.00") and "1900" not in books()
     settle_constraints()
     assert verify() == []
+
+
+@pytest.mark.django_db
+def test_what_nothing_explains_is_counted_and_summed_by_the_database_however_much_there_is(
+    django_assert_num_queries, monkeypatch
+):
+    invoice = once(a_customer(settlement_channel="stripe"), item("50"))
+    paid_by_card = {"channel": "stripe", "reference": "ch_0", "amount": usd("50"), "received_at": invoice.issued_at}
+    settle_payment(invoice_id=invoice.pk, **paid_by_card)
+    payout = a_payout("po_1", "70", status="failed")
+
+    def more(start: int) -> None:
+        # In part booked: of a payment the fee beside it is, of a payout the other amount, of an adjustment what somebody said.
+        a_transaction(f"txn_{start}", "47", amount=usd("48"), fee=usd("1"), source="ch_0")
+        a_transaction(f"txn_{start + 1}", "-69", kind="payout", source="po_1", payout=payout)
+        a_transaction(f"txn_{start + 2}", "69", kind="payout_failure", source="po_1")
+        a_transaction(f"txn_{start + 3}", "-7", kind="adjustment", source="")
+        a_transaction(f"txn_{start + 4}", "9.5", amount=usd("10"), fee=usd("0.5"), kind="refund", source="re_1")
+
+    def asked() -> tuple[list, int]:
+        with django_assert_num_queries(1):
+            sums = unexplained_sums()
+        with django_assert_num_queries(6):
+            named = unexplained()
+        return sums, len(named)
+
+    more(0)
+    each = unexplained()
+    monkeypatch.setattr(unexplained_module, "NAMED_MAX", 3)
+    [few], named = asked()
+    for start in range(10, 60, 10):
+        more(start)
+    [many], named_of_many = asked()
+
+    assert (named, named_of_many, len(each)) == (3, 3, 5)
+    assert (few.count, many.count, many.oldest) == (5, 30, each[0].transaction.created_at)
+    assert many.kinds == ("adjustment", "charge", "payout", "payout_failure", "refund")
+    assert few.difference == sum((one.difference for one in each), usd("0"))
+    assert many.difference == few.difference * 6
+    told = [one for one in open_payouts(before=AT) if "unexplained" in one]
+    assert (len(told), told[-1]) == (4, "27 more transactions of Stripe are unexplained")
+
+
+def test_a_payout_that_stripe_lists_and_refuses_to_show_waits_for_people_until_it_is_here_or_dismissed(
+    sandbox, listener, monkeypatch
+):
+    an_issued_invoice()
+    settled(sandbox, listener)
+    name = sandbox.post("/_sandbox/payouts", {"currency": "usd"})["id"]
+    later, show = now() + timedelta(days=90), mirror_payouts.transactions_of_payout
+
+    def refused(payout: str) -> list:
+        raise GatewayRefused(f"No such payout: {payout}", code="resource_missing")
+
+    monkeypatch.setattr(mirror_payouts, "transactions_of_payout", refused)
+    for _ in range(2):
+        look_at_payouts(at=now())
+        run_queued_jobs()
+    StripeNotice.objects.update(attempt_count=len(GAPS))
+    [waiting] = StripeNotice.objects.filter(object_id=name, processed_at=None)
+    parked = follow_notice(notice_id=waiting.pk, at=later)
+    look_at_payouts(at=later)
+
+    assert (waiting.delivery_count, waiting.last_error) == (0, f"No such payout: {name}")
+    assert (parked.parked_at, StripeNotice.objects.filter(object_id=name).count()) == (later, 1)
+    assert not Payout.objects.exists()
+    monkeypatch.setattr(mirror_payouts, "transactions_of_payout", show)
+    replay_notices(notice_ids=[parked.pk], at=later)
+    run_queued_jobs()
+    assert Payout.objects.get().stripe_id == name
+    parked.refresh_from_db()
+    assert (parked.outcome, parked.last_error) == ("payout of USD 271.58: pending, of 2 transactions", "")
 
 
 @pytest.mark.django_db
