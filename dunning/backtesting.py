@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
+from django.db.models.functions import MD5
 
+from billing_site.kernel.among import among
 from dunning.arrangements.models import Hold, Promise
 from dunning.core.backtest import Claim, Gone, History, Stretch, course_of
 from dunning.core.comparison import Comparison, Course, compare
@@ -23,6 +25,7 @@ from invoicing.reports.receivables import RECEIVABLE_MOVEMENTS
 from invoicing.tax.models import CustomerTax
 
 DAYS = 90
+CUSTOMERS_AT_ONCE = 500
 # What is older and settled has no part in what happened since.
 LOOKED_BACK = timedelta(days=365)
 
@@ -67,10 +70,19 @@ class PolicyBook:
         return sorted(found)
 
 
-def backtest(*, trial: Trial, at: datetime, days: int = DAYS) -> Comparison:
-    """Compare what the policies in force would have done over the last days with what they would have with the trial's terms."""
+def late_customers(*, at: datetime, days: int = DAYS) -> list[int]:
+    """Return everybody who was late at any moment of the last days, in an order that is nobody's doing and stays: any first part is a fair sample; one query."""
+    late = _late(start=at - timedelta(days=days), end=at)
+    customers = Customer.objects.filter(pk__in=late.values("customer"))
+    return list(customers.order_by(MD5("key"), "pk").values_list("pk", flat=True))
+
+
+def backtest(*, trial: Trial, at: datetime, customers: Sequence[int], days: int = DAYS) -> Comparison:
+    """Compare what the policies in force would have done to customers over the last days with what they would have with the trial's terms.
+
+    So many of them are read at once that it takes little memory, however many they are.
+    """
     start = at - timedelta(days=days)
-    histories = list(histories_of(start=start, end=at))
     book = policy_book()
     changes = book.changes
 
@@ -88,6 +100,11 @@ def backtest(*, trial: Trial, at: datetime, days: int = DAYS) -> Comparison:
             course_of(history=history, terms_at=tried, until=at, changes=changes),
         )
 
+    histories = (
+        history
+        for first in range(0, len(customers), CUSTOMERS_AT_ONCE)
+        for history in histories_of(start=start, end=at, customers=customers[first : first + CUSTOMERS_AT_ONCE])
+    )
     return compare(courses=map(course, histories), start=start, end=at)
 
 
@@ -102,17 +119,30 @@ def policy_book() -> PolicyBook:
     return PolicyBook(assignments, versions, dict(CustomerTax.objects.values_list("customer", "country")))
 
 
-def histories_of(*, start: datetime, end: datetime) -> Iterator[History]:
-    """Yield what is on record of each customer who was late at any moment of a span; the number of queries does not grow with them."""
-    issued = Invoice.objects.exclude(status=InvoiceStatus.DRAFT).filter(issued_at__lt=end)
-    refused = PaymentFailure.objects.filter(occurred_at__lt=end, by_customer=False)
+def _issued(*, end: datetime) -> "QuerySet[Invoice]":
+    return Invoice.objects.exclude(status=InvoiceStatus.DRAFT).filter(issued_at__lt=end)
+
+
+def _refused(*, end: datetime) -> "QuerySet[PaymentFailure]":
+    return PaymentFailure.objects.filter(occurred_at__lt=end, by_customer=False)
+
+
+def _late(*, start: datetime, end: datetime) -> "QuerySet[Invoice]":
+    """Return the invoices that may have been late at any moment of a span."""
     was_open = (
         Q(status=InvoiceStatus.ISSUED) | Q(paid_at__gte=start) | Q(voided_at__gte=start) | Q(amount_written_off__gt=0)
     )
-    late = issued.filter(was_open, Q(due_date__lt=end.date()) | Q(pk__in=refused.values("invoice")))
-    customers = Customer.objects.filter(pk__in=late.values("customer")).order_by("pk")
-    rows = issued.filter(customer__in=customers.values("pk")).filter(
-        Q(status=InvoiceStatus.ISSUED) | Q(issued_at__gte=start - LOOKED_BACK)
+    refused = _refused(end=end).values("invoice")
+    return _issued(end=end).filter(was_open, Q(due_date__lt=end.date()) | Q(pk__in=refused))
+
+
+def histories_of(*, start: datetime, end: datetime, customers: Sequence[int]) -> Iterator[History]:
+    """Yield what is on record of each of some customers who were late in a span; the number of queries does not grow with them."""
+    refused = _refused(end=end)
+    rows = (
+        _issued(end=end)
+        .filter(among("customer", customers))
+        .filter(Q(status=InvoiceStatus.ISSUED) | Q(issued_at__gte=start - LOOKED_BACK))
     )
     claimed = rows.values("pk")
     gone = _gone(end, invoices=list(rows.values_list("pk", flat=True)))
@@ -139,8 +169,8 @@ def histories_of(*, start: datetime, end: datetime) -> Iterator[History]:
                 objections=tuple(objections.get(invoice.pk, ())),
             )
         )
-    waits = _waits(end)
-    for customer in customers:
+    waits = _waits(end, customers=customers)
+    for customer in Customer.objects.filter(among("pk", customers)).order_by("pk"):
         yield History(
             customer_id=customer.pk,
             currency=customer.currency,
@@ -165,13 +195,13 @@ def _gone(end: datetime, *, invoices: Sequence[int]) -> dict[int, list[Gone]]:
     return found
 
 
-def _waits(end: datetime) -> dict[int, list[Stretch]]:
+def _waits(end: datetime, *, customers: Sequence[int]) -> dict[int, list[Stretch]]:
     """Return when steps of customers had to wait for a hold or a promise."""
     found: dict[int, list[Stretch]] = {}
-    for hold in Hold.objects.filter(starts_at__lt=end):
+    for hold in Hold.objects.filter(among("customer", customers), starts_at__lt=end):
         ends = [one for one in (hold.until, hold.ended_at) if one is not None]
         found.setdefault(hold.customer_id, []).append(Stretch(hold.starts_at, min(ends) if ends else None))
-    promised = Promise.objects.filter(made_at__lt=end).values_list("case__customer", "made_at", "ended_at")
-    for customer_id, made_at, ended_at in promised:
+    promised = Promise.objects.filter(among("case__customer", customers), made_at__lt=end)
+    for customer_id, made_at, ended_at in promised.values_list("case__customer", "made_at", "ended_at"):
         found.setdefault(customer_id, []).append(Stretch(made_at, ended_at))
     return found

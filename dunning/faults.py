@@ -1,10 +1,13 @@
 """What is wrong with dunning: steps that are not as their policy and the steps before them say, or were taken though nobody was told."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
 from zoneinfo import ZoneInfo
 
-from django.db.models import Prefetch
+from django.db.models import Exists, OuterRef, Prefetch
 
+from billing_site.kernel.among import among
 from dunning.cases.models import SWEEP, CaseStep, DunningCase, Outcome
 from dunning.cases.operations import planned_after
 from dunning.core.calendar import Planned, days_late
@@ -25,13 +28,17 @@ def check_dunning_holds() -> Iterator[Finding]:
     """Each step of dunning is the next one of its policy, on its day, after a notice; whoever dunning has suspended or closed has that step."""
     steps = Prefetch("steps", CaseStep.objects.order_by("number"))
     cases = DunningCase.objects.select_related("policy", "customer").prefetch_related(steps).order_by("pk")
-    for case in cases.iterator(chunk_size=CHUNK):
-        taken = list(case.steps.all())
-        for subject, fault in (*_of_steps(case, taken), *_of_next(case, taken), *_untold(case, taken)):
-            yield Finding(NAME, f"case {case.pk} of {case.customer.key}{subject}", fault)
-    for move in LifeCycleMove.objects.filter(actor=SWEEP, to_state__in=_ACT_OF).select_related("customer"):
-        act = _ACT_OF[move.to_state]
-        if not CaseStep.objects.filter(case__customer=move.customer, act=act, done_at=move.moved_at).exists():
+    every = cases.iterator(chunk_size=CHUNK)
+    while some := list(islice(every, CHUNK)):
+        told = _told(some)
+        for case in some:
+            taken = list(case.steps.all())
+            for subject, fault in (*_of_steps(case, taken), *_of_next(case, taken), *_untold(case, taken, told)):
+                yield Finding(NAME, f"case {case.pk} of {case.customer.key}{subject}", fault)
+    for state, act in _ACT_OF.items():
+        steps = CaseStep.objects.filter(case__customer=OuterRef("customer"), act=act, done_at=OuterRef("moved_at"))
+        moves = LifeCycleMove.objects.filter(actor=SWEEP, to_state=state).exclude(Exists(steps))
+        for move in moves.select_related("customer").order_by("pk"):
             yield Finding(NAME, f"customer {move.customer.key}", f"dunning has made it {move.to_state} without a step")
 
 
@@ -63,16 +70,34 @@ def _of_next(case: DunningCase, taken: Sequence[CaseStep]) -> Iterator[tuple[str
         yield "", "the next step that it names is not that of its policy"
 
 
-def _untold(case: DunningCase, taken: Sequence[CaseStep]) -> Iterator[tuple[str, str]]:
-    grave = [step for step in taken if step.act in GRAVE and step.outcome == Outcome.DONE and step.actor == SWEEP]
-    if not grave:
-        return
-    references = {f"{REFERENCE}{case.pk}:{step.number}": step.number for step in taken}
-    sent = Notice.objects.filter(reference__in=references, state="sent", customer=case.customer)
-    told = {references[notice.reference]: notice.sending_at for notice in sent if notice.sending_at is not None}
-    for step in grave:
-        if not any(number < step.number and at <= step.done_at for number, at in told.items()):
+def _told(cases: Sequence[DunningCase]) -> dict[tuple[int, int], datetime]:
+    """Return when the notice of each step was sent, by case and step; one query for all the cases."""
+    references = {
+        f"{REFERENCE}{case.pk}:{step.number}": (case, step.number)
+        for case in cases
+        if any(map(_is_grave, case.steps.all()))
+        for step in case.steps.all()
+    }
+    sent = Notice.objects.filter(among("reference", references), state="sent", sending_at__isnull=False)
+    found: dict[tuple[int, int], datetime] = {}
+    for reference, customer_id, moment in sent.values_list("reference", "customer", "sending_at"):
+        case, number = references[reference]
+        if customer_id == case.customer_id:
+            found[case.pk, number] = moment
+    return found
+
+
+def _untold(
+    case: DunningCase, taken: Sequence[CaseStep], told: Mapping[tuple[int, int], datetime]
+) -> Iterator[tuple[str, str]]:
+    for step in filter(_is_grave, taken):
+        before = [told.get((case.pk, one.number)) for one in taken if one.number < step.number]
+        if not any(moment is not None and moment <= step.done_at for moment in before):
             yield f", step {step.number}", "it was taken by itself though nobody was told before"
+
+
+def _is_grave(step: CaseStep) -> bool:
+    return step.act in GRAVE and step.outcome == Outcome.DONE and step.actor == SWEEP
 
 
 def _next(case: DunningCase, last: CaseStep | None) -> Planned | None:

@@ -5,6 +5,7 @@ that lead to them; the other pages are in English.
 """
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from django.utils.html import format_html
@@ -13,7 +14,7 @@ from moneyed import Money
 
 from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.spans import date_text
-from invoicing.invoices.printed_text import money_text
+from invoicing.invoices.printed_text import money_text, quantity_text
 
 GERMAN = {
     "Overdue": "Überfällig",
@@ -39,6 +40,20 @@ GERMAN = {
     "All data": "Alle Daten",
     "subscriptions, invoices with their lines, payments, credit notes; CSV files in a ZIP": "Verträge, Rechnungen mit ihren Posten, Zahlungen, Gutschriften; CSV-Dateien in einem ZIP",
     "Each invoice, and the usage events behind it, are on its own page.": "Jede Rechnung und die Nutzungsereignisse dahinter stehen auf ihrer eigenen Seite.",
+    "Paid late": "Verspätet bezahlt",
+    "Interest is {rate} % a year: a base rate of {base} % and {points} points, by the day, from the day after the due date on.": "Die Zinsen betragen {rate} % im Jahr: ein Basiszinssatz von {base} % und {points} Prozentpunkte, taggenau, ab dem Tag nach der Fälligkeit.",
+    "Once for an overdue invoice {amount} are added.": "Einmal je überfälliger Rechnung kommen {amount} hinzu.",
+    "The first {count} reminders are free, each after that costs {amount}.": "Die ersten {count} Erinnerungen sind kostenlos, jede weitere kostet {amount}.",
+    "So far, until yesterday: {amount}": "Bisher, bis gestern: {amount}",
+    "not charged": "nicht berechnet",
+    "It is charged by an invoice of its own, or waived. Nothing of it is part of this invoice.": "Es wird mit einer eigenen Rechnung berechnet oder erlassen. Nichts davon steht auf dieser Rechnung.",
+    "Decided": "Entschieden",
+    "waived": "erlassen",
+    "charged by": "berechnet mit",
+    "Interest, {first} to {last}": "Zinsen, {first} bis {last}",
+    "{principal} for {days} days at {percent} %": "{principal} für {days} Tage zu {percent} %",
+    "Lump sum": "Pauschale",
+    "Reminder fee": "Mahngebühr",
     "Notices": "Mitteilungen",
     "All notices": "Alle Mitteilungen",
     "Nothing yet. What we write to you about your invoices stands here, too.": "Noch nichts. Was wir Ihnen zu Ihren Rechnungen schreiben, steht auch hier.",
@@ -54,13 +69,16 @@ CATALOGUES = {"de": GERMAN}
 def phrase(text: str, *, language: Language, **values: Any) -> SafeString:
     """Return a phrase in a language, its money and days written as there; what it is filled with is escaped."""
     words = text if language == ENGLISH else CATALOGUES[language.code][text]
-    return format_html(words, **{key: _written(value, language) for key, value in values.items()})
+    return format_html(words, **{key: written(value, language) for key, value in values.items()})
 
 
-def _written(value: Any, language: Language) -> Any:
+def written(value: Any, language: Language) -> Any:
+    """Write money, numbers and days as a language has them; anything else is as it is."""
     match value:
         case Money():
             return format_html('<span class="money">{}</span>', money_text(money=value, language=language))
+        case Decimal():
+            return quantity_text(quantity=value, language=language)
         case date():
             return date_text(day=value, language=language)
     return value

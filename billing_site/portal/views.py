@@ -27,6 +27,7 @@ from billing_site.portal.queries.evidence import event_page
 from billing_site.portal.queries.home import home_page
 from billing_site.portal.queries.invoice_page import invoice_of, invoice_page
 from billing_site.portal.queries.invoices import invoice_list, invoice_row
+from billing_site.portal.queries.late_payment import late_payment
 from billing_site.portal.queries.notices import notice_list, notice_of, overdue_bar
 from billing_site.portal.queries.parts import part_page, part_rows
 from billing_site.portal.queries.statement import statement_page
@@ -206,7 +207,8 @@ def invoice(request: HttpRequest, customer: Customer, number: str) -> HttpRespon
         part = part_page(account=customer, number=number, at=clock.now())
         return _page(request, "part.html", {"customer": customer, "page": part, "here": "invoices"})
     page = invoice_page(customer=customer, number=number, at=clock.now())
-    return _page(request, "invoice.html", {"customer": customer, "page": page, "here": "invoices"})
+    late = late_payment(customer=customer, invoice=page.row.invoice, at=clock.now())
+    return _page(request, "invoice.html", {"customer": customer, "page": page, "late": late, "here": "invoices"})
 
 
 @require_safe

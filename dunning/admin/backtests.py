@@ -1,7 +1,7 @@
 """The page that asks what a policy would have done over the last 90 days: of a version that there is, or of terms that nobody has published yet."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -21,28 +21,22 @@ from billing_site.display.charts import Series, row_chart
 from billing_site.display.figures import quantity
 from billing_site.kernel.clock import now
 from billing_site.kernel.money import round_money
-from dunning.backtesting import DAYS, Trial, backtest
-from dunning.core.comparison import Comparison, Difference, Line, Side
-from dunning.core.notice_kinds import KIND_WORDS
-from dunning.core.policy import ACT_WORDS, Act, PolicyTerms, Step, TermsMistake, read_terms
+from dunning.backtest_words import act_words, count_rows, difference_lines, effect_words, line_words, step_words
+from dunning.backtesting import DAYS, Trial, backtest, late_customers
+from dunning.core.comparison import Comparison, Difference, Side
+from dunning.core.policy import PolicyTerms, TermsMistake, read_terms
 from dunning.policies.models import PolicyVersion
 from invoicing.customers.models import Customer
-from invoicing.reports.tabular import CSV_TYPE, cell_text, csv_lines
+from invoicing.reports.tabular import CSV_TYPE, csv_lines
 
 EVERYBODY = ""
 SHOWN_MAX = 200
+# So many are worked out in a second or two, while somebody waits; the command does all of them.
+CUSTOMERS_MAX = 2_000
 ONLY = (
     ("", "everybody who differs"),
     ("spared", "who would have been spared something"),
     ("burdened", "who would have lost something"),
-)
-# What a policy does, in the words of a count; a notice counts whatever else its step does.
-COUNTED = (
-    (Act.RETRY, "charges again"),
-    (Act.RESTRICT, "restrictions"),
-    (Act.SUSPEND, "suspensions"),
-    (Act.CLOSE, "cancellations"),
-    (Act.HAND_OVER, "handed over"),
 )
 
 
@@ -86,11 +80,16 @@ def show_backtest(request: HttpRequest, *, admin: StaffAdmin) -> HttpResponse | 
     version = _version(request)
     form = _form(request, keys, version)
     found: Comparison | None = None
+    late: list[int] = []
     if (request.method == "POST" or version is not None) and form.is_valid():
-        found = backtest(trial=Trial(form.cleaned_data["terms"], form.cleaned_data["whom"]), at=at)
+        late = late_customers(at=at)
+        found = backtest(
+            trial=Trial(form.cleaned_data["terms"], form.cleaned_data["whom"]), at=at, customers=late[:CUSTOMERS_MAX]
+        )
     if found and request.POST.get("format") == "csv":
-        response = StreamingHttpResponse(csv_lines(rows=_lines(found)), content_type=CSV_TYPE)
-        response["Content-Disposition"] = 'attachment; filename="dunning-backtest.csv"'
+        response = StreamingHttpResponse(csv_lines(rows=difference_lines(found)), content_type=CSV_TYPE)
+        name = "dunning-backtest-sample" if len(late) > CUSTOMERS_MAX else "dunning-backtest"
+        response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
         return response
     chosen = _chosen(found, form.cleaned_data["only"]) if found else []
     context = admin.page_context(
@@ -101,8 +100,11 @@ def show_backtest(request: HttpRequest, *, admin: StaffAdmin) -> HttpResponse | 
         since=at - timedelta(days=DAYS),
         until=at,
         found=found,
-        effect=_effect(found) if found else "",
-        rows=_rows(found) if found else [],
+        effect=effect_words(found) if found else "",
+        sampled=CUSTOMERS_MAX if len(late) > CUSTOMERS_MAX else 0,
+        late=len(late),
+        command=_command(form) if len(late) > CUSTOMERS_MAX else "",
+        rows=count_rows(found) if found else [],
         chart=_chart(found) if found else "",
         sides=[("By the policies in force", _ladder(found.held)), ("With these terms", _ladder(found.tried))]
         if found
@@ -114,16 +116,6 @@ def show_backtest(request: HttpRequest, *, admin: StaffAdmin) -> HttpResponse | 
         rehearsal=reverse("admin:dunning_dunningcase_rehearsal"),
     )
     return TemplateResponse(request, "backoffice/dunning_backtest.html", context, status=422 if form.errors else 200)
-
-
-def step_words(step: Step) -> str:
-    """Return a step in words: suspend service, Suspended."""
-    return f"{ACT_WORDS[step.act]} ({KIND_WORDS[step.notice].lower()})" if step.notice else ACT_WORDS[step.act]
-
-
-def line_words(lines: Sequence[Line]) -> list[str]:
-    """Return steps by their days."""
-    return [f"{line.day:%m-%d} {step_words(line.step)}" for line in lines]
 
 
 def _version(request: HttpRequest) -> PolicyVersion | None:
@@ -145,27 +137,8 @@ def _form(request: HttpRequest, keys: Sequence[str], version: PolicyVersion | No
     return BacktestForm({"terms": json.dumps(chosen.terms, indent=2), "whom": chosen.key, "only": ""}, keys=keys)
 
 
-def _effect(found: Comparison) -> str:
-    number = len(found.differences)
-    if not number:
-        return "Nobody would have had another course."
-    spared = sum(bool(one.spared) for one in found.differences)
-    paid = sum(bool(one.spared) and one.has_paid for one in found.differences)
-    burdened = sum(bool(one.burdened) for one in found.differences)
-    return (
-        f"{quantity(number, 'customer')} would have had another course: {quantity(spared)} would have been spared something"
-        f" that was done to them, {quantity(paid)} of whom have paid since; {quantity(burdened)} would have lost something that they kept."
-    )
-
-
-def _rows(found: Comparison) -> list[tuple[str, int, int, int]]:
-    counts = [("notices", found.held.notices, found.tried.notices)]
-    counts += [(words, found.held.acts[act], found.tried.acts[act]) for act, words in COUNTED]
-    return [(words, before, after, after - before) for words, before, after in counts]
-
-
 def _chart(found: Comparison) -> str:
-    rows = _rows(found)
+    rows = count_rows(found)
     return row_chart(
         title="What the policies in force would have done, and what these terms would have",
         labels=[words.capitalize() for words, *_ in rows],
@@ -199,7 +172,7 @@ def _shown(differences: Sequence[Difference]) -> list[tuple[Shown, list[str], li
     customers = Customer.objects.in_bulk([one.customer_id for one in differences])
     return [
         (
-            Shown(customers[one.customer_id], one, _acts(one.spared), _acts(one.burdened)),
+            Shown(customers[one.customer_id], one, act_words(one.spared), act_words(one.burdened)),
             line_words(one.held),
             line_words(one.tried),
         )
@@ -207,8 +180,10 @@ def _shown(differences: Sequence[Difference]) -> list[tuple[Shown, list[str], li
     ]
 
 
-def _acts(acts: Sequence[Act]) -> str:
-    return ", ".join(ACT_WORDS[act] for act in acts)
+def _command(form: BacktestForm) -> str:
+    """Return the command that tries the same terms on everybody."""
+    whom = f" --policy {form.cleaned_data['whom']}" if form.cleaned_data["whom"] else ""
+    return f"manage.py backtest TERMS.json{whom} --csv FILE.csv"
 
 
 def _publish(form: BacktestForm) -> str:
@@ -219,19 +194,3 @@ def _publish(form: BacktestForm) -> str:
     return (
         f"{reverse('admin:dunning_policyversion_add')}?{urlencode({key: text for key, text in told.items() if text})}"
     )
-
-
-def _lines(found: Comparison) -> Iterator[list[str]]:
-    yield ["Customer", "Key", "By the policies in force", "With these terms", "Spared", "Lost", "All is paid"]
-    customers = Customer.objects.in_bulk([one.customer_id for one in found.differences])
-    for one in found.differences:
-        customer = customers[one.customer_id]
-        yield [
-            cell_text(customer.name),
-            customer.key,
-            "; ".join(line_words(one.held)),
-            "; ".join(line_words(one.tried)),
-            _acts(one.spared),
-            _acts(one.burdened),
-            "yes" if one.has_paid else "no",
-        ]

@@ -15,11 +15,7 @@ from django.utils.safestring import SafeString
 
 from billing_site.display.admin import (
     ReasonForm,
-    actor_of,
-    attempt,
     confirm_with_reason,
-    confirmation,
-    go,
     moment_column,
 )
 from billing_site.display.figures import NOTHING, day, link, money, money_text
@@ -356,18 +352,20 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
         title: str,
         effect: str,
     ) -> HttpResponse:
-        """Ask what is to be arranged and why, then arrange it."""
+        """Ask what is to be arranged with the customer of a case and why, then arrange it."""
+        assert isinstance(form, ReasonForm), "whoever arranges something says why"
         if not request.user.has_perm(ARRANGE):
             raise PermissionDenied
-        assert isinstance(form, ReasonForm), "whoever arranges something says why"
         case = self.row_or_404(request, str(object_id))
-        page = reverse("admin:dunning_dunningcase_change", args=[case.pk])
-        if request.method == "POST" and form.is_valid():
-            who = {"actor": actor_of(request), "reason": form.cleaned_data["reason"]}
-            attempt(request, lambda: deed(case, form.cleaned_data, **who), done=lambda _: f"{title}: written down.")
-            return go(page)
-        return confirmation(
-            request, admin=self, title=title, effect=effect, form=form, submit=title, back=page, row=case
+        return self.arrange(
+            request,
+            form=form,
+            deed=lambda told, **who: deed(case, told, **who),
+            title=title,
+            heading=title,
+            effect=effect,
+            back=reverse("admin:dunning_dunningcase_change", args=[case.pk]),
+            row=case,
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
@@ -37,12 +38,8 @@ class HoldPages(ReadOnlyAdmin):
             request,
             customer,
             form=form,
-            deed=lambda **who: hold_dunning(
-                customer=customer,
-                kind=form.cleaned_data["kind"],
-                until=form.cleaned_data["until"],
-                at=now(),
-                **who,
+            deed=lambda told, **who: hold_dunning(
+                customer=customer, kind=told["kind"], until=told["until"], at=now(), **who
             ),
             title="Hold dunning",
             effect="Nothing is sent, charged again, restricted or suspended until the hold ends, whatever is late.",
@@ -56,7 +53,7 @@ class HoldPages(ReadOnlyAdmin):
             request,
             customer,
             form=ReasonForm(request.POST or None),
-            deed=lambda **who: hold and lift_hold(hold_id=hold.pk, at=now(), **who),
+            deed=lambda _, **who: hold and lift_hold(hold_id=hold.pk, at=now(), **who),
             title="Lift the hold",
             effect="What is due is done from now on, at the distances of the policy.",
         )
@@ -71,13 +68,30 @@ class HoldPages(ReadOnlyAdmin):
         title: str,
         effect: str,
     ) -> HttpResponse:
+        page = reverse("admin:invoicing_customer_change", args=[customer.pk])
+        return self.arrange(
+            request, form=form, deed=deed, title=title, heading=f"{title} of {customer}", effect=effect, back=page
+        )
+
+    def arrange(
+        self,
+        request: HttpRequest,
+        *,
+        form: ReasonForm,
+        deed: Callable[..., Any],
+        title: str,
+        heading: str,
+        effect: str,
+        back: str,
+        row: Model | None = None,
+    ) -> HttpResponse:
+        """Ask what is to be arranged and why, then do it with what was said, and go back to where that is shown."""
         if not request.user.has_perm(ARRANGE):
             raise PermissionDenied
-        page = reverse("admin:invoicing_customer_change", args=[customer.pk])
         if request.method == "POST" and form.is_valid():
             who = {"actor": actor_of(request), "reason": form.cleaned_data["reason"]}
-            attempt(request, lambda: deed(**who), done=lambda _: f"{title}: written down.")
-            return go(page)
+            attempt(request, lambda: deed(form.cleaned_data, **who), done=lambda _: f"{title}: written down.")
+            return go(back)
         return confirmation(
-            request, admin=self, title=f"{title} of {customer}", effect=effect, form=form, submit=title, back=page
+            request, admin=self, title=heading, effect=effect, form=form, submit=title, back=back, row=row
         )

@@ -31,6 +31,7 @@ from billing_site.kernel.clock import now
 from billing_site.kernel.money import is_rounded, plain
 from dunning.admin.forms import ShownForm
 from dunning.admin.holds import ARRANGE, HoldPages
+from dunning.core.late_payment_presets import BY_KEY, PRESETS
 from dunning.overdue.models import OverdueCharge, OverdueTerms
 from dunning.overdue.operations import charge_late_payment, set_terms, waive_late_payment
 from dunning.overdue.queries import accrued_digest, accrued_of, accrued_total
@@ -86,6 +87,7 @@ class OverdueTermsAdmin(StaffAdmin):
     list_display = ("__str__", "rate", "lump_words", "fee_words", "valid_from")
     list_filter = ("country", "audience")
     ordering = ("-valid_from", "-id")
+    change_form_before_template = "backoffice/overdue_presets.html"
     empty_message = (
         "Nothing is charged for paying late until terms say what it costs: a base rate with points, a lump sum, a fee."
     )
@@ -104,6 +106,22 @@ class OverdueTermsAdmin(StaffAdmin):
     def fee_words(self, terms: OverdueTerms) -> SafeString:
         """Write the amount."""
         return money(terms.reminder_fee)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Offer what laws say beside the form."""
+        offered = {"presets": PRESETS, "preset": BY_KEY.get(request.GET.get("preset", ""))}
+        return super().add_view(request, form_url, {**offered, **(extra_context or {})})
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Fill in what a law says, and leave out the base rate, which somebody looks up."""
+        preset = BY_KEY.get(request.GET.get("preset", ""))
+        if preset is None:
+            return dict(super().get_changeform_initial_data(request))
+        law = {"country": preset.country, "audience": preset.audience, "points": preset.points}
+        amounts = {"currency": preset.currency, "lump": preset.lump_sum}
+        return {**law, **amounts, "why": f"As {preset.source} has it, with the base rate of "}
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         """Ask while they are set, show everything afterwards."""

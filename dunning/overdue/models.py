@@ -1,5 +1,7 @@
 """What paying late costs: terms by policy, country and kind of customer with the day from which they hold, and each charge or waiver."""
 
+from decimal import Decimal
+
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import RangeOperators
 from django.db import models
@@ -66,6 +68,11 @@ class OverdueTerms(models.Model):
             fits_currency("lump_sum", "reminder_fee", name="overdue_terms_fit_their_currency"),
         ]
         triggers = append_only(noun="terms of late payment")
+
+    @property
+    def percent(self) -> Decimal:
+        """How many percent a year a day costs: never less than nothing."""
+        return max(Decimal(0), self.base_rate + self.points)
 
     def __str__(self) -> str:
         whom = ", ".join(filter(None, (self.policy, self.country, self.get_audience_display())))

@@ -74,6 +74,11 @@ def accrued_of(*, customer: Customer, at: datetime) -> list[Accrued]:
     return [*found, *_fees(customer, terms, {one.notice_id for one in known}, at=at)]
 
 
+def terms_of(*, customer: Customer, day: date, at: datetime) -> OverdueTerms | None:
+    """Return the terms by which a day costs a customer who pays late; None where it costs nothing."""
+    return _Terms(customer, at=at).on(day)
+
+
 def accrued_total(*, accrued: Iterable[Accrued], currency: str) -> Money:
     """Return what it comes to."""
     return total((one.amount for one in accrued), currency)
@@ -110,7 +115,7 @@ class _Terms:
         for day in sorted({row.valid_from for row in self.rows}):
             row = self.on(day)
             assert row is not None, "some terms have begun on the day on which they begin"
-            found.append(Rate(day, max(Decimal(0), row.base_rate + row.points)))
+            found.append(Rate(day, row.percent))
         return found
 
     def amount(self, name: str, day: date) -> Money | None:

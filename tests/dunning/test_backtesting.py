@@ -9,10 +9,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from dunning.arrangements.operations import hold_dunning, lift_hold
-from dunning.backtesting import Trial, backtest, histories_of, policy_book
+from dunning.backtesting import Trial, backtest, histories_of, late_customers, policy_book
 from dunning.cases.models import CaseStep
 from dunning.core.backtest import course_of
 from dunning.core.calendar import local_day
+from dunning.core.comparison import Comparison
 from dunning.core.policy import SHORT, STANDARD, Act
 from tests.dunning.chasing import WHO, by_policy, late_customer, pay, turn
 
@@ -50,7 +51,7 @@ def history():
 def test_it_reproduces_the_steps_that_were_really_taken_and_tells_who_would_have_been_spared(history) -> None:
     book = policy_book()
     told = {}
-    for one in histories_of(start=BEGIN, end=END):
+    for one in histories_of(start=BEGIN, end=END, customers=late_customers(at=END)):
         chases = course_of(
             history=one,
             terms_at=lambda at, number=one.customer_id: book.terms_at(customer_id=number, at=at),
@@ -72,16 +73,29 @@ def test_it_reproduces_the_steps_that_were_really_taken_and_tells_who_would_have
     assert_no_difference_but_for_another_policy(history)
 
 
+def tried(trial: Trial) -> Comparison:
+    """A trial on everybody who was late, two of them at a time, which changes nothing about what comes out."""
+    everybody = late_customers(at=END)
+    whole = backtest(trial=trial, at=END, customers=everybody)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("dunning.backtesting.CUSTOMERS_AT_ONCE", 2)
+        in_parts = backtest(trial=trial, at=END, customers=everybody)
+    assert (in_parts.held, in_parts.tried) == (whole.held, whole.tried)
+    assert sorted(in_parts.differences, key=lambda one: one.customer_id) == list(whole.differences)
+    return whole
+
+
 def assert_no_difference_but_for_another_policy(history) -> None:
-    assert backtest(trial=Trial(SHORT, "short"), at=END).differences == ()
-    assert backtest(trial=Trial(STANDARD, "standard"), at=END).differences == ()
-    found = backtest(trial=Trial(STANDARD, "short"), at=END)
+    assert tried(Trial(SHORT, "short")).differences == ()
+    assert tried(Trial(STANDARD, "standard")).differences == ()
+    found = tried(Trial(STANDARD, "short"))
     touched = {invoice.customer_id for invoice in history[3:]}
     assert {one.customer_id for one in found.differences} <= touched
     suspended = {step.case.customer_id for step in CaseStep.objects.filter(act="suspend").select_related("case")}
     assert found.held.acts[Act.SUSPEND] == len(suspended)
     spared = {one.customer_id for one in found.differences if Act.SUSPEND in one.spared}
     assert spared <= suspended & touched and len(suspended) - len(spared) <= found.tried.acts[Act.SUSPEND]
+    everybody = late_customers(at=END)
     with CaptureQueriesContext(connection) as few:
-        backtest(trial=Trial(STANDARD, ""), at=END)
+        backtest(trial=Trial(STANDARD, ""), at=END, customers=everybody)
     assert len(few) <= 14

@@ -13,7 +13,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import exponent
 from billing_site.kernel.words import counted
-from billing_site.portal.phrases import phrase
+from billing_site.portal.phrases import phrase, written
 from billing_site.portal.queries.usage import DailyUsage
 from invoicing.core.languages import ENGLISH, Language
 from invoicing.core.spans import date_text, period_text
@@ -100,6 +100,18 @@ def when(at: datetime, zone: ZoneInfo, language: Language) -> SafeString:
 def say(context: Context, text: str, **values: Any) -> SafeString:
     """Say a phrase in the language of the customer whose page it is."""
     return phrase(text, language=context["language"], **values)
+
+
+@register.simple_tag(takes_context=True)
+def tell(context: Context, value: Any) -> SafeString:
+    """Write money, a number or a day in the language of the customer whose page it is."""
+    return written(value, context["language"])
+
+
+@register.filter
+def figures(text: str) -> Decimal:
+    """Return the number that a proof has written down, so that it is said in the reader's language."""
+    return Decimal(text)
 
 
 @register.filter

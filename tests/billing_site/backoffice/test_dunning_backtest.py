@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from dunning.core.policy import SHORT, terms_stored
@@ -41,6 +42,31 @@ def test_a_version_and_terms_that_nobody_has_published_are_compared_with_what_he
     file = finance.post(PAGE, {"terms": json.dumps(terms_stored(SHORT)), "whom": "", "format": "csv"})
     assert "08-22 restrict service" in b"".join(file.streaming_content).decode()
     assert finance.get(f"{PAGE}?version={short.pk}").status_code == support.get(PAGE).status_code == 200
+
+
+def test_of_very_many_a_sample_is_worked_out_and_the_command_tells_of_all(
+    finance: Client, history, monkeypatch, tmp_path, capsys
+) -> None:
+    other = late_customer("cust_other", name="Other Ltd")
+    asked = {"terms": json.dumps(terms_stored(SHORT)), "whom": "standard", "only": ""}
+    assert "of the 2 customers" not in text_of(finance.post(PAGE, asked))
+
+    monkeypatch.setattr("dunning.admin.backtests.CUSTOMERS_MAX", 1)
+    page = finance.post(PAGE, asked)
+
+    told = text_of(page)
+    assert "These are the figures of 1 of the 2 customers who were late" in told
+    assert "manage.py backtest TERMS.json --policy standard --csv FILE.csv" in told
+    assert page.context["found"].tried.customers == 1
+    terms, file = tmp_path / "terms.json", tmp_path / "differs.csv"
+    terms.write_text(asked["terms"])
+    monkeypatch.setattr("dunning.management.commands.backtest.now", lambda: local("2026-09-20 12:00", other.customer))
+    call_command("backtest", str(terms), policy="standard", csv=file)
+    printed = capsys.readouterr().out
+    assert "2 customers were late in the last 90 days. 2 customers would have had another course" in printed
+    assert "Other Ltd,cust_other" in file.read_text() and "08-22 restrict service" in file.read_text()
+    with pytest.raises(CommandError, match="there is no dunning policy 'nobodys'"):
+        call_command("backtest", str(terms), policy="nobodys")
 
 
 def test_terms_are_tried_from_the_form_that_publishes_them_and_taken_back_to_it(finance: Client, history) -> None:

@@ -11,6 +11,7 @@ from billing_site.kernel import clock
 from dunning.arrangements.models import Hold, Promise
 from dunning.handover.models import HandOverDownload
 from dunning.handover.operations import make_files
+from dunning.overdue.models import OverdueTerms
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import ensure_presets
 from dunning.sweep import sweep_dunning
@@ -146,6 +147,14 @@ def test_interest_is_set_shown_with_its_proof_charged_and_waived(
     form |= {"currency": "usd", "lump": "40", "fee": "0", "free_reminders": "1", "why": "as the law has it"}
     adding, page = "/admin/dunning/overdueterms/add/", f"{CASES}{case.pk}/"
 
+    offered = text_of(finance.get(adding))
+    assert (
+        "Germany, companies 9 points over the base rate, 40 EUR once for each invoice; § 288 (2) and (5) BGB" in offered
+    )
+    filled = finance.get(f"{adding}?preset=de-companies")
+    begun = filled.context["adminform"].form.initial
+    assert (begun["country"], begun["points"], begun["lump"], begun.get("base_rate")) == ("DE", 9, 40, None)
+    assert "Look up the base rate" in text_of(filled) and not OverdueTerms.objects.exists(), "nothing holds by itself"
     assert "is no currency" in text_of(finance.post(adding, form | {"currency": "XXY"}))
     assert "40.005 USD cannot be paid" in text_of(finance.post(adding, form | {"lump": "40.005"}))
     assert finance.post(adding, form).status_code == 302
