@@ -36,8 +36,8 @@ def check_dunning_holds() -> Iterator[Finding]:
             for subject, fault in (*_of_steps(case, taken), *_of_next(case, taken), *_untold(case, taken, told)):
                 yield Finding(NAME, f"case {case.pk} of {case.customer.key}{subject}", fault)
     for state, act in _ACT_OF.items():
-        steps = CaseStep.objects.filter(case__customer=OuterRef("customer"), act=act, done_at=OuterRef("moved_at"))
-        moves = LifeCycleMove.objects.filter(actor=SWEEP, to_state=state).exclude(Exists(steps))
+        taken_then = CaseStep.objects.filter(case__customer=OuterRef("customer"), act=act, done_at=OuterRef("moved_at"))
+        moves = LifeCycleMove.objects.filter(actor=SWEEP, to_state=state).exclude(Exists(taken_then))
         for move in moves.select_related("customer").order_by("pk"):
             yield Finding(NAME, f"customer {move.customer.key}", f"dunning has made it {move.to_state} without a step")
 
@@ -78,11 +78,11 @@ def _told(cases: Sequence[DunningCase]) -> dict[tuple[int, int], datetime]:
         if any(map(_is_grave, case.steps.all()))
         for step in case.steps.all()
     }
-    sent = Notice.objects.filter(among("reference", references), state="sent", sending_at__isnull=False)
+    sent = Notice.objects.filter(among("reference", references), state="sent")
     found: dict[tuple[int, int], datetime] = {}
     for reference, customer_id, moment in sent.values_list("reference", "customer", "sending_at"):
         case, number = references[reference]
-        if customer_id == case.customer_id:
+        if moment is not None and customer_id == case.customer_id:
             found[case.pk, number] = moment
     return found
 

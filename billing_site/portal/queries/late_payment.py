@@ -16,7 +16,7 @@ from invoicing.invoices.models import Invoice
 
 @dataclass(frozen=True)
 class LateCost:
-    """Something that paying late costs: interest of some days, with what it was worked out from, a lump sum, or a fee for a reminder.
+    """Something that paying late costs: interest of some days, with what it was worked out from, a lump sum, or a fee for the reminder of a day.
 
     `charged_by` is the invoice that charges it; None while nothing is decided, or where it was waived.
     """
@@ -25,6 +25,7 @@ class LateCost:
     amount: Money
     days: tuple[date, date] | None
     stretches: Sequence[dict[str, Any]]
+    reminded_on: date | None
     charged_by: Invoice | None = None
     is_waived: bool = False
 
@@ -59,7 +60,13 @@ def late_payment(*, customer: Customer, invoice: Invoice, at: datetime) -> LateP
         reminder_fee=_some(terms.reminder_fee) if terms is not None and is_ours else None,
         so_far=accrued_total(accrued=accrued, currency=customer.currency),
         open=tuple(
-            LateCost(one.kind.value, one.amount, _days(one.first_day, one.end_day), _stretches(one.proof))
+            LateCost(
+                one.kind.value,
+                one.amount,
+                _days(one.first_day, one.end_day),
+                _stretches(one.proof),
+                _reminded_on(one.proof),
+            )
             for one in accrued
         ),
         decided=decided,
@@ -76,6 +83,7 @@ def _decided(charge: OverdueCharge) -> LateCost:
         charge.amount,
         _days(charge.first_day, charge.end_day),
         _stretches(charge.proof),
+        _reminded_on(charge.proof),
         charged_by=charge.invoice,
         is_waived=charge.invoice is None,
     )
@@ -83,6 +91,11 @@ def _decided(charge: OverdueCharge) -> LateCost:
 
 def _days(first: date | None, end: date | None) -> tuple[date, date] | None:
     return (first, end - timedelta(days=1)) if first is not None and end is not None else None
+
+
+def _reminded_on(proof: Iterable[dict[str, Any]]) -> date | None:
+    """Return the day on which the reminder was sent that a fee is for."""
+    return next((date.fromisoformat(one["sent"]) for one in proof if "sent" in one), None)
 
 
 def _stretches(proof: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

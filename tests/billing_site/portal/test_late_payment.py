@@ -23,16 +23,17 @@ def test_a_customer_reads_what_paying_late_costs_and_what_became_of_it(present, 
         present(local(f"{day} 12:00", customer))
         return text_of(client.get(address).content.decode())
 
-    assert "Paid late" not in page("2026-08-20"), "without terms it costs nothing"
+    assert "Late payment" not in page("2026-08-20"), "without terms it costs nothing"
     terms(points=Decimal("8.5"), lump_sum=Money("40", "USD"), reminder_fee=Money("5", "USD"), free_reminders=0)
-    assert "Paid late" not in page("2026-08-15"), "it is not late before its day is over"
+    assert "Late payment" not in page("2026-08-15"), "it is not late before its day is over"
     chase(local("2026-08-16 09:00", customer))
     told = page("2026-08-26")
     assert "Interest is 9.5 % a year: a base rate of 1 % and 8.5 points" in told
     assert "Once for an overdue invoice USD 40.00 are added." in told
     assert "So far, until yesterday: USD 54.50" in told
     assert "not charged Interest, 16 August 2026 to 25 August 2026 3,650 for 10 days at 9.5 % USD 9.50" in told
-    assert "not charged Lump sum USD 40.00 not charged Reminder fee USD 5.00" in told
+    assert "not charged Lump sum USD 40.00 not charged Fee for the reminder of 16 August 2026 USD 5.00" in told
+    assert "Each reminder costs USD 5.00." in told
 
     at = local("2026-08-26 12:00", customer)
     charging = charge_late_payment(customer_id=customer.pk, at=at, **WHO)
