@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeVar
 
-from django.db import connection, models
+from django.db import connection, connections, models
 from django.db.models.expressions import DatabaseDefault
 
 Row = TypeVar("Row", bound=models.Model)
@@ -23,6 +23,8 @@ STORED_AS_GIVEN: dict[type[models.Field[Any, Any]], type] = {
     models.PositiveBigIntegerField: int,
     models.DateTimeField: datetime,
 }
+# Values of these types that are equal are stored as the same.
+EQUAL_AS_STORED = frozenset({str, int, bool, date, datetime, type(None)})
 
 
 def insert_rows(rows: Sequence[models.Model]) -> None:
@@ -53,8 +55,9 @@ def insert_rows(rows: Sequence[models.Model]) -> None:
         with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
             for of_row in zip(*values, strict=True):
                 copy.write_row(of_row)
+    alias = connection.alias
     for row in rows:
-        row._state.adding, row._state.db = False, connection.alias
+        row._state.adding, row._state.db = False, alias
 
 
 def update_rows(rows: Sequence[models.Model], *, fields: Sequence[str]) -> None:
@@ -68,22 +71,31 @@ def update_rows(rows: Sequence[models.Model], *, fields: Sequence[str]) -> None:
     # Fields with columns, whatever Django's types say of relations.
     columns: list[Any] = [meta.get_field(name) for name in fields]
     key: Any = meta.pk
-    arrays = [_array(key), *(_array(column) for column in columns)]
-    names = [f"value_{place}" for place in range(len(arrays))]
-    sets = ", ".join(f"{_quoted(c.column)} = one.{n}" for c, n in zip(columns, names[1:], strict=True))
+    same = [column for column in columns if _is_same([getattr(row, column.attname) for row in rows])]
+    own = [key, *(column for column in columns if column not in same)]
+    names = [f"value_{place}" for place in range(len(own))]
+    # What all of them get is said once, the rest in an array a column.
+    sets = [f"{_quoted(column.column)} = %s::{_type(column)}" for column in same]
+    sets += [f"{_quoted(c.column)} = one.{name}" for c, name in zip(own[1:], names[1:], strict=True)]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {_quoted(meta.db_table)} AS stored SET {sets}"
-            f" FROM unnest({', '.join(arrays)}) AS one({', '.join(names)})"
+            f"UPDATE {_quoted(meta.db_table)} AS stored SET {', '.join(sets)}"
+            f" FROM unnest({', '.join(f'%s::{_type(column)}[]' for column in own)}) AS one({', '.join(names)})"
             f" WHERE stored.{_quoted(key.column)} = one.value_0",
-            [_stored_of(column, rows) for column in (key, *columns)],
+            [*(_stored_of(column, rows[:1])[0] for column in same), *(_stored_of(column, rows) for column in own)],
         )
         assert cursor.rowcount == len(rows), "each row is there, once"
 
 
-def _array(column: Any) -> str:
+def _is_same(values: list[Any]) -> bool:
+    """Say whether values are stored as one: what is equal and yet written otherwise, 1.0 and 1.00, is not the same."""
+    types = set(map(type, values))
+    return len(types) == 1 and types <= EQUAL_AS_STORED and values.count(values[0]) == len(values)
+
+
+def _type(column: Any) -> str:
     # Without a length: what is too long for a column is refused when it is assigned, never cut.
-    return f"%s::{re.sub(r'[(].*[)]', '', column.rel_db_type(connection) if column.primary_key else column.db_type(connection))}[]"
+    return re.sub(r"[(].*[)]", "", column.rel_db_type(connection) if column.primary_key else column.db_type(connection))
 
 
 def _stored_of(column: Any, rows: Sequence[models.Model]) -> list[Any]:
@@ -94,7 +106,9 @@ def _stored_of(column: Any, rows: Sequence[models.Model]) -> list[Any]:
     if given is datetime and any(isinstance(value, datetime) and value.tzinfo is None for value in values):
         # Django knows what a moment without a zone is, or warns.
         given = None
-    return [value if value is None or type(value) is given else prepared(value, connection) for value in values]
+    # What stands behind the name of the connection is looked up once, not for each value.
+    database = connections[connection.alias]
+    return [value if value is None or type(value) is given else prepared(value, database) for value in values]
 
 
 def _quoted(name: str) -> str:

@@ -37,7 +37,8 @@ def _refuse_ambiguity(document: Any) -> None:
             assert TEXT.issuperset(map(type, one)) or all(isinstance(key, str) for key in one), (
                 f"a key of a proof is text: {list(one)!r}"
             )
-            within += [member for member in one.values() if type(member) not in PLAIN]
+            if not PLAIN.issuperset(map(type, one.values())):
+                within += [member for member in one.values() if type(member) not in PLAIN]
         elif isinstance(one, list | tuple):
             within += [member for member in one if type(member) not in PLAIN]
         else:

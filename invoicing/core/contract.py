@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, ClassVar
 
 from moneyed import Money
@@ -123,7 +124,7 @@ class Price:
     minimum_amount_per_event: Decimal | None = None
     maximum_amount_per_event: Decimal | None = None
 
-    @property
+    @cached_property
     def need(self) -> Need | None:
         """What it must know of usage beside the quantity; a price with a need has no places that a change could carry."""
         if self.model is PriceModel.MATRIX:
@@ -229,8 +230,7 @@ class Step:
     `quantity` is how much of the usage this rung prices; over all rungs that is what was not free.
     `count` is what `unit_amount` is multiplied by: the quantity, or the number of started packages.
     amount = count × unit_amount + quantity × rate + flat_amount × share, on FLAT_FEE times `count` where there are several; on the rungs TRUE_UP and
-    CAP `flat_amount` is the bound and the amount what is missing to it (negative for a cap). The rungs
-    of a correction carry rounded amounts and nothing else. `values` are those of the cell that it prices.
+    CAP `flat_amount` is the bound and the amount what is missing to it (negative for a cap). The rungs of a correction carry rounded amounts and nothing else. `values` are those of the cell that it prices.
     """
 
     kind: StepKind

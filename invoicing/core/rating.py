@@ -1,12 +1,18 @@
 """Rating: a charge and its usage become a line, exact first and rounded once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+
+from moneyed import Money
 
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import round_money
-from invoicing.core.contract import Charge, ContractSnapshot, RatedLine, Usage
+from invoicing.core.contract import Charge, ContractSnapshot, Price, RatedLine, Usage
+from invoicing.core.detail import GroupUsage, SizeUsage
 from invoicing.core.languages import ENGLISH, Language
+from invoicing.core.priced import PricedQuantity
 from invoicing.core.pricing import price_quantity
 from invoicing.core.wording import Words, each_event_sentence, line_explanation
 
@@ -39,7 +45,7 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str, language:
     quantity = quantity_to_rate(charge=charge, usage=usage)
     carried = usage.carried if usage is not None else NOTHING
     assert not carried or charge.carries, "only what a charge carries on from moves its tiers"
-    priced = price_quantity(
+    priced, amount, explanation = (_priced_fee if usage is None else _priced)(
         price=charge.price,
         quantity=quantity,
         share=charge.share,
@@ -51,20 +57,10 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str, language:
         currency=currency,
         language=language,
     )
-    amount = round_money(priced.unrounded_amount, currency)
-    words = Words(
-        unit=charge.unit,
-        currency=currency,
-        share=charge.share,
-        package_size=charge.price.package_size,
-        carried=carried,
-        each_event=each_event_sentence(price=charge.price, currency=currency, language=language),
-        language=language,
-    )
     return RatedLine(
         reference=charge.reference,
         description=charge.name,
-        explanation=line_explanation(model=charge.price.model, priced=priced, words=words, amount=amount),
+        explanation=explanation,
         subscription=charge.subscription,
         meter=charge.meter,
         quantity=quantity,
@@ -79,6 +75,49 @@ def rate_charge(*, charge: Charge, usage: Usage | None, currency: str, language:
         usage=usage,
         carries=charge.carries,
     )
+
+
+def _priced(
+    *,
+    price: Price,
+    quantity: Decimal,
+    share: Fraction,
+    seats: int,
+    carried: Decimal,
+    groups: Sequence[GroupUsage] | None,
+    by_size: SizeUsage | None,
+    unit: str,
+    currency: str,
+    language: Language,
+) -> tuple[PricedQuantity, Money, str]:
+    """Return what a price makes of a quantity, the amount rounded, and how both are explained."""
+    priced = price_quantity(
+        price=price,
+        quantity=quantity,
+        share=share,
+        seats=seats,
+        carried=carried,
+        groups=groups,
+        by_size=by_size,
+        unit=unit,
+        currency=currency,
+        language=language,
+    )
+    amount = round_money(priced.unrounded_amount, currency)
+    words = Words(
+        unit=unit,
+        currency=currency,
+        share=share,
+        package_size=price.package_size,
+        carried=carried,
+        each_event=each_event_sentence(price=price, currency=currency, language=language),
+        language=language,
+    )
+    return priced, amount, line_explanation(model=price.model, priced=priced, words=words, amount=amount)
+
+
+# A fee is the same for everybody who pays it: a catalog has some hundreds.
+_priced_fee = lru_cache(maxsize=1024)(_priced)
 
 
 def quantity_to_rate(*, charge: Charge, usage: Usage | None) -> Decimal:

@@ -75,9 +75,10 @@ def issue_all(
 def _lines_of(invoices: Sequence[Invoice]) -> dict[int, list[InvoiceLine]]:
     """Return the stored lines of invoices by their numbers, with what they draw on, and with their taxes where there are any."""
     found: dict[int, list[InvoiceLine]] = {invoice.pk: [] for invoice in invoices}
-    rows = InvoiceLine.objects.filter(among("invoice", found)).order_by("invoice_id", "position")
-    for row in rows.select_related("credit_grant"):
+    for row in InvoiceLine.objects.filter(among("invoice", found)).order_by("invoice_id", "position"):
         found[row.invoice_id].append(row)
+    drawing = [line for lines in found.values() for line in lines if line.credit_grant_id is not None]
+    prefetch_related_objects(drawing, "credit_grant")
     taxed = [line for invoice in invoices if invoice.tax is not None for line in found[invoice.pk]]
     prefetch_related_objects(taxed, "taxes")
     return found

@@ -158,9 +158,10 @@ def _post(entries: Sequence[NewEntry], rows: Sequence[JournalEntry]) -> None:
     accounts = {account.code: account for account in Account.objects.filter(code__in=codes)}
     if len(accounts) < len(codes):
         accounts = ensure_accounts()
+    numbers = {code: account.pk for code, account in accounts.items()}
     insert_rows(
         [
-            Posting(entry=row, account=accounts[line.account], currency=entry.currency, amount=line.amount)
+            Posting(entry_id=row.pk, account_id=numbers[line.account], currency=entry.currency, amount=line.amount)
             for entry, row in zip(entries, rows, strict=True)
             for line in entry.postings
         ]

@@ -124,6 +124,9 @@ def _unusual(due: Sequence[Due]) -> dict[tuple[int, Period], list[str]]:
         days[row.customer.payer_id].append(row)
     found: dict[tuple[int, Period], list[str]] = {}
     for customer, period in due:
+        if customer.pk not in days:
+            found[customer.pk, period] = []
+            continue
         zone = ZoneInfo(customer.timezone)
         within = (period.start.astimezone(zone).date(), (period.end - DAY / 1000).astimezone(zone).date())
         found[customer.pk, period] = [

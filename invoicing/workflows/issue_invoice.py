@@ -121,7 +121,7 @@ def issue_all_computed(*, invoices: Sequence[Invoice], at: datetime, actor: str,
 
 
 def _drawn(lines: Sequence[InvoiceLine]) -> dict[CreditGrant, Money]:
-    return {line.credit_grant: line.amount * -1 for line in lines if line.credit_grant}
+    return {line.credit_grant: line.amount * -1 for line in lines if line.credit_grant_id and line.credit_grant}
 
 
 def _entry(invoice: Invoice, lines: Sequence[InvoiceLine]) -> NewEntry:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import NamedTuple
 
 from django.db import connection, transaction
@@ -34,6 +35,7 @@ from invoicing.workflows.run_report import (
 )
 from metering.rollup import roll_up
 
+# How many periods are done, and how many are known to be due by then.
 Progress = Callable[[int, int], None]
 # What is done with drafts of locked customers that may be issued; nothing is where drafts are what is asked for.
 Finish = Callable[..., object] | None
@@ -152,24 +154,32 @@ def _bill_all(
     processes: int,
     trial_of: str = "",
 ) -> BillingRun:
-    batches = due_in_batches(as_of=as_of, customer_key=customer_key, report=report)
-    # The oldest periods first: what is settled late goes to the next invoice.
-    due = sorted(_Due(period.end, customer.pk, customer.key, period) for b in batches for customer, period in b.due)
-    if finish is not None:
-        due = _ended(due, report, at=at)
+    found = (
+        [_Due(period.end, customer.pk, customer.key, period) for customer, period in batch.due]
+        for batch in due_in_batches(as_of=as_of, customer_key=customer_key, report=report)
+    )
     run = BillingRun.objects.create(as_of=as_of, started_at=at, trial_of=trial_of)
     reason = reason or f"billing run {run.pk} as of {as_of:%Y-%m-%d %H:%M} UTC"
     deed = _Deed(run, at, actor, reason, finish)
-    done = 0
+    known = done = 0
+
+    def batches() -> Iterator[_Batch]:
+        nonlocal known
+        # Processes begin with what is found first, while the next customers are looked at; one process looks at all of them before.
+        for some in found if processes > 1 else [list(chain.from_iterable(found))]:
+            # The oldest periods first: what is settled late goes to the next invoice.
+            due = sorted(some) if finish is None else _ended(sorted(some), report, at=at)
+            known += len(due)
+            for batch in _each_customer_once(due):
+                yield _Batch(batch, deed)
+
     try:
         with set_aside():
-            for batch, told in _all_billed(
-                (_Batch(batch, deed) for batch in _each_customer_once(due)), processes=processes
-            ):
+            for batch, told in _all_billed(batches(), processes=processes):
                 report.add(told)
                 done += len(batch.due)
                 if progress is not None:
-                    progress(done, len(due))
+                    progress(done, known)
         run.finished_at = at
     finally:
         # A run that breaks off says what it has done until then, and has not ended; one within a transaction is taken back whole.

@@ -111,16 +111,20 @@ def settle_first(report: RunReport, *, at: datetime, customer_key: str) -> None:
 
 
 def due_in_batches(*, as_of: datetime, customer_key: str, report: RunReport) -> Iterator[DueBatch]:
-    """Yield the customers with the periods that have ended by `as_of` and have no issued invoice; queries count by batch.
+    """Return the customers with the periods that have ended by `as_of` and have no issued invoice, as they are looked at; queries count by batch.
 
     Drafts of periods in which nothing is charged any more, since the contract has changed, are deleted: they would hold what
-    nobody will pay.
+    nobody will pay. Raises NotFound at once where there is no such customer.
     """
     numbers = (
         [customer_by_key(key=customer_key, field="customer").payer_id]
         if customer_key
         else list(who_is_billed().order_by("id").values_list("pk", flat=True))
     )
+    return _due_of_numbers(numbers, as_of, report)
+
+
+def _due_of_numbers(numbers: Sequence[int], as_of: datetime, report: RunReport) -> Iterator[DueBatch]:
     with set_aside():
         for first in range(0, len(numbers), BATCH_CUSTOMERS):
             with uncollected():

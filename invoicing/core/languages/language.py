@@ -39,8 +39,8 @@ class Language:
 
     code: str
     name: str
-    phrases: Mapping[str, str] = field(default_factory=dict, repr=False)
-    nouns: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+    phrases: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    nouns: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False, hash=False)
     months: tuple[str, ...] = MONTHS
     thousands: str = ","
     point: str = "."

@@ -18,6 +18,15 @@ def test_those_and_only_those_are_found_whose_value_is_named() -> None:
     assert set(Customer.objects.exclude(among("pk", [first.pk]))) == {second, third}
 
 
+@pytest.mark.parametrize("name", ["", "NULL", "a, b", 'say "so"', "back\\slash\\", "{1,2}", "x'y", "line\nend \u2003"])
+def test_a_text_is_found_as_it_is_however_it_is_written(name: str) -> None:
+    customer = a_customer("cust_1")
+    Customer.objects.filter(pk=customer.pk).update(name=name)
+    a_customer("cust_2")
+
+    assert list(Customer.objects.filter(among("name", [name, "nobody"]))) == [customer]
+
+
 def test_no_value_is_no_row() -> None:
     a_customer("cust_1")
 

@@ -32,6 +32,17 @@ def test_each_row_gets_its_own_values_and_nothing_else_is_touched() -> None:
     assert stored == [(row.name, row.net_terms_days, "ap@acme.example") for row in rows]
 
 
+def test_what_all_rows_get_is_written_to_each_and_to_no_other() -> None:
+    other, *rows = (a_customer(f"cust_{number}") for number in range(3))
+    for row in rows:
+        row.name, row.net_terms_days, row.address = 'Same, "quoted" \\ NULL', 77, ""
+
+    update_rows(rows, fields=["name", "net_terms_days", "address"])
+
+    stored = list(Customer.objects.order_by("pk").values_list("name", "net_terms_days", "address"))
+    assert stored == [(other.name, other.net_terms_days, other.address), *[('Same, "quoted" \\ NULL', 77, "")] * 2]
+
+
 def test_what_does_not_fit_a_column_is_refused_and_never_cut() -> None:
     rows = [a_customer(f"cust_{number}") for number in range(2)]
     rows[1].name = "x" * 1000
