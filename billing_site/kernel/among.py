@@ -1,6 +1,7 @@
 """Rows of many: a filter whose cost hardly grows with the values that it asks for."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
 from django.db.models import BooleanField, F, Func, Value
@@ -16,18 +17,22 @@ class Among(Func):
 
 def among(column: str, values: Iterable[Any]) -> Among:
     """Return a condition by which a column, also of another table as filters name it, is one of some values, which are of one plain type."""
-    return Among(F(column), Value(_array(list(values))), output_field=BooleanField())
+    return Among(F(column), Value(as_array(values)), output_field=BooleanField())
 
 
-def _array(values: list[Any]) -> list[Any] | str:
-    """Return numbers and texts as PostgreSQL reads an array of them, written at once: the driver would ask each one how it is written."""
-    types = set(map(type, values))
-    if types == {int}:
-        return f"{{{','.join(map(str, values))}}}"
-    if types == {str}:
-        return f"{{{','.join(map(_quoted, values))}}}"
-    return values
+def as_array(values: Iterable[Any]) -> list[Any] | str:
+    """Return numbers, texts or moments as PostgreSQL reads an array of them, written at once; values of other types as they are.
+
+    A driver asks each value of a list how it is written. The statement says what they are: `%s::bigint[]`.
+    """
+    found = list(values)
+    types = set(map(type, found))
+    written = WRITTEN.get(types.pop()) if len(types) == 1 else None
+    return found if written is None else f"{{{','.join(map(written, found))}}}"
 
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+WRITTEN: dict[type, Callable[[Any], str]] = {int: str, str: _quoted, datetime: datetime.isoformat}

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from django.db import connection, connections, models
 from django.db.models.expressions import DatabaseDefault
 
+from billing_site.kernel.among import as_array
+
 Row = TypeVar("Row", bound=models.Model)
 
 # What fields of these types store as it is: Django would ask each value in turn what it is, for as long as all the rest of an insert
@@ -82,7 +84,10 @@ def update_rows(rows: Sequence[models.Model], *, fields: Sequence[str]) -> None:
             f"UPDATE {_quoted(meta.db_table)} AS stored SET {', '.join(sets)}"
             f" FROM unnest({', '.join(f'%s::{_type(column)}[]' for column in own)}) AS one({', '.join(names)})"
             f" WHERE stored.{_quoted(key.column)} = one.value_0",
-            [*(_stored_of(column, rows[:1])[0] for column in same), *(_stored_of(column, rows) for column in own)],
+            [
+                *(_stored_of(column, rows[:1])[0] for column in same),
+                *(as_array(_stored_of(column, rows)) for column in own),
+            ],
         )
         assert cursor.rowcount == len(rows), "each row is there, once"
 

@@ -8,6 +8,7 @@ from django.db import connection, models
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
+from billing_site.kernel.among import as_array
 from billing_site.kernel.bulk import insert_rows, update_rows
 from billing_site.kernel.model import append_only
 
@@ -58,7 +59,13 @@ def _note_all(rows: Sequence[models.Model], *, actor: str, reason: str, are_new:
             f" ({columns}, history_date, history_change_reason, history_type, history_user_id)"
             f" SELECT {columns}, %s, %s, %s, %s FROM {connection.ops.quote_name(stored._meta.db_table)}"
             " WHERE id = ANY(%s) ORDER BY id",
-            [timezone.now(), f"{actor}: {reason}", "+" if are_new else "~", user and user.pk, [row.pk for row in rows]],
+            [
+                timezone.now(),
+                f"{actor}: {reason}",
+                "+" if are_new else "~",
+                user and user.pk,
+                as_array([row.pk for row in rows]),
+            ],
         )
         assert cursor.rowcount == len(rows), "each row is there, once"
 

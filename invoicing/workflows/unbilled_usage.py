@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import connection
 
+from billing_site.kernel.among import as_array
 from invoicing.invoices.consumers import consumer_of
 from invoicing.workflows.late_changes import LateChange, counted_late_changes, missing_quantity
 from metering.counting import COUNTED_VALUE, IS_COUNTED
@@ -59,8 +60,8 @@ def uncharged_usage(*, at: datetime) -> list[UnbilledUsage]:
 
 def uncharged_in_periods(*, periods: Sequence[tuple[str, datetime, datetime]]) -> list[UnbilledUsage]:
     """Return the same of some customers (keys, each once), of each in `[start, end)`; only their windows are read."""
-    keys, starts, ends = (list(one) for one in zip(*periods, strict=True))
-    assert len(set(keys)) == len(keys), "each customer is asked for once"
+    assert len({key for key, _, _ in periods}) == len(periods), "each customer is asked for once"
+    keys, starts, ends = (as_array(one) for one in zip(*periods, strict=True))
     return _uncharged(_PAIRS_OF_SOME, _OF_SOME, {"keys": keys, "starts": starts, "ends": ends})
 
 
@@ -118,7 +119,7 @@ _PAIRS_OF_SOME = """
 """
 # Whose agreements are read, `customer_id`: everybody's, or those of who is asked for alone.
 _OF_ALL = "customer_id IS NOT NULL"
-_OF_SOME = "customer_id IN (SELECT id FROM invoicing_customer WHERE key = ANY(%(keys)s))"
+_OF_SOME = "customer_id IN (SELECT id FROM invoicing_customer WHERE key = ANY(%(keys)s::text[]))"
 
 
 def _unbilled(of_whom: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from billing_site.kernel.among import as_array
 from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.merkle import MerkleTree
 from billing_site.kernel.period import Period
@@ -177,12 +178,12 @@ def _parameters(spans: Sequence[EventSpan], afters: Sequence[int]) -> dict[str, 
         if span.meter_key not in meters:
             raise NotFound(f"there is no meter {span.meter_key!r}", field="meter")
     return {
-        "meters": [meters[span.meter_key] for span in spans],
-        "customers": [span.customer_id for span in spans],
-        "starts": [span.period.start for span in spans],
-        "ends": [span.period.end for span in spans],
-        "afters": list(afters),
-        "throughs": [span.known_through for span in spans],
+        "meters": as_array(meters[span.meter_key] for span in spans),
+        "customers": as_array(span.customer_id for span in spans),
+        "starts": as_array(span.period.start for span in spans),
+        "ends": as_array(span.period.end for span in spans),
+        "afters": as_array(afters),
+        "throughs": as_array(span.known_through for span in spans),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection
 
+from billing_site.kernel.among import as_array
 from metering.models import Meter, UnappliedReason
 
 # Nobody needs the exact number of so many, and counting them would cost more the worse it is.
@@ -125,7 +126,7 @@ class UnappliedInPeriod:
 
 def unapplied_in_periods(*, periods: Sequence[tuple[str, datetime, datetime]]) -> list[UnappliedInPeriod]:
     """Return what is listed of customers, each once, in `[start, end)`, in one query; what filters leave out is left out on purpose."""
-    keys, starts, ends = (list(one) for one in zip(*periods, strict=True))
+    keys, starts, ends = (as_array(one) for one in zip(*periods, strict=True))
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -7,6 +7,7 @@ from django.db import connection
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 
+from billing_site.kernel.among import as_array
 from billing_site.kernel.period import Period
 from metering.archiving.absent import EventsArchived, purged_months_of
 from metering.core.aggregation import Hour
@@ -54,10 +55,10 @@ def counted_in_windows(*, spans: Sequence[tuple[Meter, str, Period]]) -> list[Co
         cursor.execute(
             _WINDOWS,
             {
-                "meters": [meter.pk for meter, _, _ in spans],
-                "customers": [customer for _, customer, _ in spans],
-                "starts": [period.start for _, _, period in spans],
-                "ends": [period.end for _, _, period in spans],
+                "meters": as_array(meter.pk for meter, _, _ in spans),
+                "customers": as_array(customer for _, customer, _ in spans),
+                "starts": as_array(period.start for _, _, period in spans),
+                "ends": as_array(period.end for _, _, period in spans),
             },
         )
         rows = cursor.fetchall()

@@ -39,7 +39,8 @@ class InvoiceLine(models.Model):
     Nor has what was used so far of a running period, whose usage is told with its charge.
     """
 
-    invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="lines")
+    # Its lines are found by their positions.
+    invoice = models.ForeignKey(Invoice, on_delete=models.CASCADE, related_name="lines", db_index=False)
     position = models.PositiveIntegerField()
     kind = models.CharField(
         max_length=20, choices=LineKind, default=LineKind.CHARGE, db_default=models.Value(LineKind.CHARGE.value)
