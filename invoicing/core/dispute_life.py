@@ -42,6 +42,18 @@ CLAIMS = (*OPEN, DisputeStatus.LOST)
 # The bank has taken it back, or keeps it: it is not paid back a second time. During an inquiry a refund is the usual way out.
 HELD_BACK = (*FREEZES, DisputeStatus.LOST)
 
+# What banks say of a direct debit that they return, not of a card: nobody takes evidence, it is lost at once, and what it paid is owed again
+# (docs.stripe.com/api/disputes/object, `reason`; support.stripe.com/questions/sepa-direct-debit-payment-disputes).
+RETURNED_DEBITS = (
+    "bank_cannot_process",
+    "check_returned",
+    "customer_initiated",
+    "debit_not_authorized",
+    "incorrect_account_details",
+    "insufficient_funds",
+)
+RETURNED_DEBITS_IN_SQL = ", ".join(f"'{reason}'" for reason in RETURNED_DEBITS)
+
 
 @dataclass(frozen=True)
 class DisputeMove:

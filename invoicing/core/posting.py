@@ -200,8 +200,11 @@ def postings_for_held_payment(*, amount: Money, held_on: str) -> tuple[PostingLi
 
 
 def postings_for_payment_reversal(*, amount: Money, account: str) -> tuple[PostingLine, ...]:
-    """A payment counts no more and is owed again: its money left the bank, is an unidentified bank line again, or on account of the customer."""
-    assert account in (BANK, UNIDENTIFIED, ON_ACCOUNT), f"no payment is taken back to {account}"
+    """A payment counts no more and is owed again: its money left the bank, is an unidentified bank line again, or on account of the customer.
+
+    Of a direct debit that was returned through Stripe it is what was lost by its dispute, which is a loss no more.
+    """
+    assert account in (BANK, UNIDENTIFIED, ON_ACCOUNT, DISPUTE_LOSSES), f"no payment is taken back to {account}"
     return _transfer(amount, amount.currency.code, debit=RECEIVABLE, credit=account)
 
 

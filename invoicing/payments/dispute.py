@@ -12,6 +12,7 @@ from invoicing.core.dispute_life import (
     CLOSED,
     FREEZES,
     OPEN,
+    RETURNED_DEBITS,
     DisputeStatus,
     dispute_moves_in_sql,
     dispute_words,
@@ -170,6 +171,12 @@ class Dispute(models.Model):
         """What the cardholder says, in Stripe's word, with the code of the card's network."""
         code = f" ({self.network_reason_code})" if self.network_reason_code else ""
         return f"{self.reason.replace('_', ' ')}{code}"
+
+    @property
+    def is_returned_debit(self) -> bool:
+        """Say whether it is a direct debit that the bank has returned as a whole: what it paid is owed again."""
+        is_lost = self.status == DisputeStatus.LOST and self.reason in RETURNED_DEBITS
+        return is_lost and self.amount == self.payment.amount
 
     @property
     def is_open(self) -> bool:

@@ -254,8 +254,8 @@ def disputes_of(*, invoice: Invoice) -> list[Dispute]:
 
 
 def held_back_of(*, invoice: Invoice) -> Money:
-    """Return what of the payments of an invoice its bank has taken back, or keeps."""
-    held = Dispute.objects.filter(payment__invoice=invoice, status__in=HELD_BACK)
+    """Return what of the payments of an invoice its bank has taken back, or keeps; a payment that was taken back counts no more anyway."""
+    held = Dispute.objects.filter(payment__invoice=invoice, payment__reversal=None, status__in=HELD_BACK)
     amount = held.aggregate(amount=Sum("amount"))["amount"]
     return round_money(amount or Decimal(0), invoice.currency)
 

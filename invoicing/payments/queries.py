@@ -11,6 +11,7 @@ from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent, PushStatus, StripeNotice
 from invoicing.payments.refund import Refund, RefundStatus
+from invoicing.payments.reversal import PaymentReversal
 from invoicing.payments.withdrawal import VOIDED, WAS_VOID, WithdrawalStatus
 
 # Of a push: what it made at Stripe is void there, because it was settled here another way.
@@ -117,10 +118,15 @@ def is_payable_online(*, invoice: Invoice) -> bool:
     return (
         invoice.status == InvoiceStatus.ISSUED
         and invoice.amount_unpaid == invoice.total
-        and PushIntent.objects.filter(invoice=invoice, status=PushStatus.PUSHED).exclude(WITHDRAWN).exists()
+        and PushIntent.objects.filter(invoice=invoice, status=PushStatus.PUSHED).exists()
+        and not is_withdrawn(invoice=invoice)
     )
 
 
 def is_withdrawn(*, invoice: Invoice) -> bool:
-    """Say whether Stripe's copy of an invoice is void because it was settled here another way: it stays so where that is taken back."""
-    return PushIntent.objects.filter(WITHDRAWN, invoice=invoice).exists()
+    """Say whether Stripe collects an invoice no more: it was settled here another way, or is paid there by a direct debit that was returned.
+
+    It stays so where what settled it is taken back.
+    """
+    returned = PaymentReversal.objects.filter(payment__invoice=invoice, payment__channel=SettlementChannel.STRIPE)
+    return PushIntent.objects.filter(WITHDRAWN, invoice=invoice).exists() or returned.exists()

@@ -8,7 +8,8 @@ from django.db.models.functions import Now
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import append_only, fits_currency, money_field
 from invoicing.approvals.models import Approval, ApprovedDeed, is_approved
-from invoicing.core.posting import BANK, ON_ACCOUNT, UNIDENTIFIED
+from invoicing.core.dispute_life import RETURNED_DEBITS_IN_SQL
+from invoicing.core.posting import BANK, DISPUTE_LOSSES, ON_ACCOUNT, UNIDENTIFIED
 from invoicing.payments.models import Payment
 
 
@@ -31,7 +32,8 @@ class PaymentReversal(models.Model):
     payment = models.OneToOneField(Payment, on_delete=models.PROTECT, related_name="reversal")
     cause = models.CharField(max_length=10, choices=ReversalCause)
     account = models.CharField(
-        max_length=20, help_text="Of the books, that takes the money: bank, unidentified, or the customer's on account."
+        max_length=20,
+        help_text="Of the books, that takes the money: bank, unidentified, the customer's on account, or the loss of a dispute that is owed again.",
     )
     currency = models.CharField(max_length=3)
     amount = money_field()
@@ -55,7 +57,7 @@ class PaymentReversal(models.Model):
         verbose_name_plural = "reversals of payments"
         constraints = [
             models.CheckConstraint(
-                condition=Q(cause="returned", account__in=[BANK, UNIDENTIFIED])
+                condition=Q(cause="returned", account__in=[BANK, UNIDENTIFIED, DISPUTE_LOSSES])
                 | Q(cause="mistake", account__in=[BANK, UNIDENTIFIED, ON_ACCOUNT]),
                 name="payment_reversal_says_where_the_money_is",
             ),
@@ -67,10 +69,10 @@ class PaymentReversal(models.Model):
         indexes = [models.Index(fields=["reversed_at"], name="payment_reversal_by_time")]
         triggers = [
             *append_only(noun="reversals of payments"),
-            # What a line of the bank says is no deed of anybody: it takes no second person.
+            # What a line of the bank says, or Stripe of a direct debit, is no deed of anybody: it takes no second person.
             is_approved(
                 deed=ApprovedDeed.PAYMENT_REVERSAL,
-                amount=f"CASE WHEN NEW.cause = 'returned' AND NEW.account = '{UNIDENTIFIED}' THEN -1 ELSE NEW.amount END",
+                amount=f"CASE WHEN NEW.cause = 'returned' AND NEW.account IN ('{UNIDENTIFIED}', '{DISPUTE_LOSSES}') THEN -1 ELSE NEW.amount END",
                 alone="0",
                 subject="'payment ' || NEW.payment_id",
                 figures="(approval.asked ->> 'amount')::numeric = NEW.amount AND approval.asked ->> 'cause' = NEW.cause",
@@ -94,7 +96,11 @@ class PaymentReversal(models.Model):
                         -- It stands for a return that was a mistake itself: its money never came by itself.
                         WHEN EXISTS (SELECT 1 FROM invoicing_bankallocation WHERE reference = paid.reference) THEN ''
                         ELSE '{BANK}' END;
-                    IF paid.id IS NULL OR paid.channel <> 'manual' OR (paid.amount, paid.currency) <> (NEW.amount, NEW.currency)
+                    IF paid.id IS NULL OR (paid.channel = 'manual') = (NEW.account = '{DISPUTE_LOSSES}')
+                       OR NEW.account = '{DISPUTE_LOSSES}' AND NOT EXISTS (
+                            SELECT 1 FROM invoicing_dispute WHERE payment_id = paid.id AND status = 'lost' AND amount = paid.amount
+                               AND reason IN ({RETURNED_DEBITS_IN_SQL}))
+                       OR (paid.amount, paid.currency) <> (NEW.amount, NEW.currency)
                        OR NEW.reversed_at < paid.received_at OR owed.status NOT IN ('issued', 'paid')
                        OR owed.amount_paid < NEW.amount OR NEW.cause = 'mistake' AND NEW.account <> held_on
                        OR NEW.cause = 'mistake' AND held_on = '{BANK}' AND EXISTS (

@@ -7,8 +7,9 @@ from django.db import transaction
 
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.jobs import oldest_waiting, queue
-from invoicing.core.dispute_life import FREEZES, DisputeStatus, dispute_words
+from invoicing.core.dispute_life import FREEZES, RETURNED_DEBITS, DisputeStatus, dispute_words
 from invoicing.core.posting import (
+    DISPUTE_LOSSES,
     PostingLine,
     postings_for_dispute_fee,
     postings_for_dispute_loss,
@@ -17,6 +18,8 @@ from invoicing.core.posting import (
     postings_for_withdrawal,
 )
 from invoicing.customers.models import SettlementChannel
+from invoicing.invoices.models import Invoice, InvoiceStatus
+from invoicing.invoices.operations import locked_invoice
 from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import NewEntry, post_entries
@@ -33,8 +36,11 @@ from invoicing.payments.disputes import (
 )
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import Payment, StripeCustomer, StripeNotice
+from invoicing.payments.operations import record_failure
 from invoicing.payments.remote import GatewayRefused, GatewayUnavailable, RemoteDispute
+from invoicing.payments.reversal import PaymentReversal, ReversalCause
 from invoicing.workflows.alert_staff import ALERT_JOB
+from invoicing.workflows.reverse_payment import take_back
 
 logger = logging.getLogger(__name__)
 
@@ -86,10 +92,15 @@ def settle_dispute(*, present: RemoteDispute, payment: Payment, heard_at: dateti
 
     Its customer is frozen for as long as it is an open chargeback: pushes that waited for that go on when it is closed.
     """
+    if present.status == DisputeStatus.LOST and present.reason in RETURNED_DEBITS:
+        # Whoever takes a payment back locks the customer first.
+        locked_invoice(invoice_id=payment.invoice_id)
     mirrored = record_dispute(present=present, payment=payment, heard_at=heard_at)
     entries = [entry_of(movement=one, dispute=mirrored.dispute) for one in mirrored.movements]
     if entries:
         post_entries(entries=entries)
+    if mirrored.dispute.is_returned_debit:
+        _take_debit_back(mirrored.dispute)
     if mirrored.before != present.status:
         queue(MIRROR_JOB, "charge", present.charge)
         queue(MIRROR_JOB, "dispute", present.id)
@@ -98,6 +109,33 @@ def settle_dispute(*, present: RemoteDispute, payment: Payment, heard_at: dateti
     if not mirrored.dispute.is_open and mirrored.before is not None:
         wake_pushes(customer_id=payment.customer_id, at=heard_at)
     return mirrored
+
+
+def _take_debit_back(dispute: Dispute) -> None:
+    """Let what a returned direct debit has paid be owed again, with the bank's reason, once; what was written off meanwhile stays a loss."""
+    assert dispute.closed_at is not None, "what is lost is closed"
+    payment = Payment.objects.get(pk=dispute.payment_id)
+    is_due = Invoice.objects.filter(
+        pk=payment.invoice_id, status__in=(InvoiceStatus.ISSUED, InvoiceStatus.PAID)
+    ).exists()
+    if not is_due or PaymentReversal.objects.filter(payment=payment).exists():
+        return
+    why = f"the bank returned the direct debit: {dispute.reason_words}"
+    take_back(
+        payment=payment,
+        cause=ReversalCause.RETURNED,
+        account=DISPUTE_LOSSES,
+        at=dispute.closed_at,
+        actor="stripe",
+        reason=f"{why}, dispute {dispute.stripe_id}"[:300],
+    )
+    record_failure(
+        invoice_id=payment.invoice_id,
+        reference=dispute.stripe_id,
+        code=dispute.reason,
+        message=f"{why[0].upper()}{why[1:]}.",
+        occurred_at=dispute.closed_at,
+    )
 
 
 def _is_news(mirrored: Mirrored) -> bool:

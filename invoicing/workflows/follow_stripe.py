@@ -43,6 +43,7 @@ from invoicing.payments.remote import (
     NotNow,
     RemoteInvoice,
 )
+from invoicing.payments.reversal import PaymentReversal
 from invoicing.workflows.follow_dispute import follow_dispute
 from invoicing.workflows.follow_subscription import follow_subscription
 from invoicing.workflows.leave_card import follow_card
@@ -285,6 +286,12 @@ def _settle(present: RemoteInvoice, *, invoice_id: int, cause: str, received_at:
         raise Conflict(
             "Stripe calls the invoice paid but received nothing: record how it was paid by hand", field="amount"
         )
+    named = {
+        "payment__channel": SettlementChannel.STRIPE,
+        "payment__reference": present.payment_reference or present.id,
+    }
+    if PaymentReversal.objects.filter(**named).exists():
+        return "nothing to do: its bank has returned the direct debit that paid it, and it is owed again"
     settle_payment(
         invoice_id=invoice_id,
         channel=SettlementChannel.STRIPE,

@@ -5,18 +5,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import DatabaseError, transaction
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict
 from invoicing.closing.queries import Month
 from invoicing.core.dispute_life import CLOSED, STATUS_MOVES, DisputeStatus, dispute_life_page
 from invoicing.invoices.models import Invoice
+from invoicing.invoices.queries import not_paid
+from invoicing.payments import gateway
 from invoicing.payments.dispute import DecisionKind, Dispute, DisputeMovement
 from invoicing.payments.disputes import decide_about_dispute, is_frozen
+from invoicing.payments.models import PushIntent
+from invoicing.payments.queries import is_withdrawn
 from invoicing.payments.refunds import refundable_payments
+from invoicing.payments.remote import RemoteInvoice
+from invoicing.payments.reversal import PaymentReversal
 from invoicing.workflows.answer_access import answer_access
 from invoicing.workflows.close_month import checklist_of, sign_off
 from invoicing.workflows.follow_dispute import settle_dispute
+from invoicing.workflows.follow_stripe import follow_invoice
 from invoicing.workflows.verify import verify
 from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, settle_constraints, usd_fee
 from tests.invoicing.closing.closing import close
@@ -67,6 +75,64 @@ def test_a_lost_dispute_is_a_loss_and_its_invoice_stays_paid(workshop: Invoice) 
     workshop.refresh_from_db()
     assert (workshop.status, workshop.amount_due.amount) == ("paid", 0)
     settle_constraints()
+    assert verify() == []
+
+
+def test_a_direct_debit_that_its_bank_returns_is_owed_again_with_the_reason_and_the_fee(workshop: Invoice) -> None:
+    payment = paid_by_card(workshop)
+    told = {"reason": "insufficient_funds", "network_reason_code": "", "evidence_due_at": None}
+    PushIntent.objects.filter(invoice=workshop).update(status="pushed", pushed_at=JULY, stripe_invoice_id="in_1")
+
+    for _ in range(2):
+        debit = disputed(payment, status="lost", **told)
+
+    workshop.refresh_from_db()
+    reversal, [failure] = PaymentReversal.objects.get(), list(workshop.payment_failures.all())
+    assert books() == {"1100": "-15.00", "1200": "100.00", "4000": "-100.00", "6110": "15.00"}
+    assert (workshop.status, workshop.amount_due.amount) == ("issued", 100)
+    assert (reversal.cause, reversal.reason) == (
+        "returned",
+        "the bank returned the direct debit: insufficient funds, dispute dp_1",
+    )
+    assert (failure.code, failure.message) == (
+        "insufficient_funds",
+        "The bank returned the direct debit: insufficient funds.",
+    )
+    assert (debit.is_open, is_frozen(customer_id=workshop.customer_id)) == (False, False)
+    assert workshop in not_paid(at=AUGUST + timedelta(days=30)), "it is chased as any other that is overdue"
+    # At Stripe it stays paid, so that it is paid another way: what is there settles nothing again, and collects nothing.
+    present = RemoteInvoice(
+        id="in_1", customer="cus_1", number=str(workshop.number), status="paid", currency="USD", total=workshop.total,
+        amount_paid=workshop.total, payment_reference=payment.reference, failure_code="", failure_message="", hosted_url="",
+        is_charged=True,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gateway, "retrieve_invoice", lambda invoice: present)
+        assert "its bank has returned the direct debit" in follow_invoice(
+            intent_id=workshop.push.pk, at=AUGUST + timedelta(days=8)
+        )
+    assert is_withdrawn(invoice=workshop)
+    credited(workshop, of_line(1, amount="40"))
+    paid(workshop, "60", reference="transfer", at=AUGUST + timedelta(days=9))
+    workshop.refresh_from_db()
+    assert workshop.status == "paid"
+    settle_constraints()
+    assert verify() == []
+
+
+def test_a_part_of_a_direct_debit_or_a_card_payment_that_is_lost_stays_a_loss_by_raw_sql_too(workshop: Invoice) -> None:
+    payment = paid_by_card(workshop)
+    disputed(payment, "40", "lost", reason="insufficient_funds")
+    disputed(payment, "60", "lost", number=2)
+
+    workshop.refresh_from_db()
+    assert (workshop.status, PaymentReversal.objects.count()) == ("paid", 0)
+    for account in ("6100", "1000"):
+        with pytest.raises(DatabaseError, match="cannot be taken back so"), transaction.atomic():
+            PaymentReversal.objects.create(
+                payment=payment, cause="returned", account=account, currency="USD", amount=payment.amount,
+                reversed_at=AUGUST + timedelta(days=9), **BY,
+            )  # fmt: skip
     assert verify() == []
 
 

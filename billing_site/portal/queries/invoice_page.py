@@ -37,7 +37,7 @@ from invoicing.invoices.queries import taken_off_by, taking_off
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import TaxRow, amount_before_tax, lines_paying, tax_notes, tax_sums
 from invoicing.payments.disputes import is_frozen
-from invoicing.payments.queries import is_payable_online, with_paid_back
+from invoicing.payments.queries import is_payable_online, is_withdrawn, with_paid_back
 from invoicing.payments.refund import RefundStatus
 from invoicing.payments.reversal import ReversalCause
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line, prove_tax
@@ -177,8 +177,10 @@ def invoice_of(*, customer: Customer, number: str) -> Invoice:
 
 
 def _is_charged_automatically(invoice: Invoice) -> bool:
-    """Say whether Stripe has a payment method to charge, as it was told last, or will be told of one; while a payment is disputed it is not charged."""
+    """Say whether Stripe has a payment method to charge, as it was told last, or will be told of one; not while a payment is disputed, nor what it collects no more."""
     if invoice.settlement_channel != SettlementChannel.STRIPE or is_frozen(customer_id=invoice.customer_id):
+        return False
+    if is_withdrawn(invoice=invoice):
         return False
     try:
         return bool(invoice.customer.stripe_customer.payment_method)
