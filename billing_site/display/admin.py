@@ -341,6 +341,25 @@ def attempt(request: HttpRequest, act: Callable[[], Any], *, done: Callable[[Any
     return result
 
 
+def attempt_asked(
+    request: HttpRequest, form: forms.Form, act: Callable[[], Any], *, done: Callable[[Any], str]
+) -> bool:
+    """Run the operation that a form asks for; returns whether the page is left: a refusal stands at its field, with all that was typed.
+
+    What was decided about something that the form carries unseen is outdated: that is told, and only a new page mends it.
+    """
+    try:
+        result = act()
+    except BillingError as problem:
+        if form.hidden_fields():
+            messages.error(request, f"Nothing has changed: {readable(problem.message)}")
+            return True
+        add_field_errors(form, problem)
+        return False
+    messages.success(request, done(result))
+    return True
+
+
 def add_field_errors(form: forms.BaseForm, problem: BillingError, *, renamed: Mapping[str, str] | None = None) -> None:
     """Put an operation's complaints beside the fields that they are about; `renamed` says what the form calls otherwise."""
     told = False

@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, reverse
 
-from billing_site.display.admin import actor_of, attempt, confirmation, go
+from billing_site.display.admin import actor_of, attempt_asked, confirmation, go
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from dunning.admin.forms import OwnerForm
@@ -38,12 +38,13 @@ class HandOverPages(HoldPages):
         if request.method == "POST" and form.is_valid():
             who = {"actor": actor_of(request), "reason": form.cleaned_data["reason"]}
             asked = {name: form.cleaned_data[name] for name in ("owner", "until")}
-            attempt(
+            if attempt_asked(
                 request,
+                form,
                 lambda: assign_case(case_id=object_id, at=now(), **asked, **who),
                 done=lambda one: f"Asked: {one}.",
-            )
-            return go(page)
+            ):
+                return go(page)
         effect = "Whoever was asked before is not any more. When the day is over the next one of the policy's path is asked; after the last it stands in the queue."
         return confirmation(
             request, admin=self, title=title, effect=effect, form=form, submit=title, back=page, row=case

@@ -1,6 +1,7 @@
 """Holds from a customer's own page: a VIP, or a case at court, is left alone before anything is late."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -9,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 
-from billing_site.display.admin import ReadOnlyAdmin, ReasonForm, actor_of, attempt, confirmation, go
+from billing_site.display.admin import ReadOnlyAdmin, ReasonForm, actor_of, attempt_asked, confirmation, go
 from billing_site.kernel.clock import now
 from dunning.admin.forms import HoldForm
 from dunning.arrangements.operations import hold_dunning, lift_hold
@@ -90,8 +91,9 @@ class HoldPages(ReadOnlyAdmin):
             raise PermissionDenied
         if request.method == "POST" and form.is_valid():
             who = {"actor": actor_of(request), "reason": form.cleaned_data["reason"]}
-            attempt(request, lambda: deed(form.cleaned_data, **who), done=lambda _: f"{title}: written down.")
-            return go(back)
+            act = partial(deed, form.cleaned_data, **who)
+            if attempt_asked(request, form, act, done=lambda _: f"{title}: written down."):
+                return go(back)
         return confirmation(
             request, admin=self, title=heading, effect=effect, form=form, submit=title, back=back, row=row
         )

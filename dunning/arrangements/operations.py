@@ -18,6 +18,7 @@ from dunning.core.calendar import local_day
 from invoicing.customers.models import Customer
 from invoicing.customers.operations import lock_customer
 from invoicing.invoices.models import Invoice, InvoiceStatus, Objection
+from invoicing.invoices.printed_text import money_text
 
 INSTALMENTS_MAX = 24
 # Nobody is left alone for longer by one promise.
@@ -79,7 +80,7 @@ def object_to(*, invoice_id: int, amount: Money, at: datetime, actor: str, reaso
     if amount.currency.code != invoice.currency or not is_rounded(amount) or not amount.amount > 0:
         raise InvalidInput(f"must be an amount of whole minor units of {invoice.currency}", field="amount")
     if amount > invoice.amount_due:
-        raise InvalidInput(f"only {invoice.amount_due} are open of {invoice}", field="amount")
+        raise InvalidInput(f"only {money_text(money=invoice.amount_due)} are open of {invoice}", field="amount")
     if Objection.objects.filter(invoice=invoice, ended_at=None).exists():
         raise Conflict(f"{invoice} is objected to already: decide that first", field="invoice")
     return Objection.objects.create(
@@ -148,7 +149,8 @@ def _check(instalments: Sequence[NewInstalment], *, late: Money, today: date) ->
         raise InvalidInput(f"amounts are whole minor units of {currency}", field="instalments")
     promised = total((one.amount for one in instalments), currency)
     if promised != late:
-        raise InvalidInput(f"the amounts come to {promised}, and {late} are late", field="instalments")
+        come_to, owing = money_text(money=promised), money_text(money=late)
+        raise InvalidInput(f"the amounts come to {come_to}, and {owing} are late", field="instalments")
 
 
 @transaction.atomic

@@ -60,18 +60,23 @@ def test_the_page_tells_the_story_and_what_comes_next(finance: Client, case) -> 
 def test_people_hold_promise_object_and_take_a_step_by_hand(finance: Client, case) -> None:
     page = f"{CASES}{case.pk}/"
 
+    past = finance.post(f"{page}hold/", WHY | {"kind": "vip", "until_0": "2026-08-01", "until_1": "09:00"})
+    assert "a hold ends later than it begins" in past.context["form"].errors["until"]
     held = finance.post(f"{page}hold/", WHY | {"kind": "vip", "until_0": "", "until_1": ""})
     assert held.status_code == 302 and Hold.objects.get().reason == "as they asked"
     assert finance.post(f"{page}lift/", WHY).status_code == 302
     assert Hold.objects.get().ended_because == "as they asked"
     wrong = text_of(finance.post(f"{page}promise/", WHY | {"instalments": "soon"}))
     assert "Write a day and an amount" in wrong
-    less = finance.post(f"{page}promise/", WHY | {"instalments": "2026-09-01 30.00"}, follow=True)
-    assert "the amounts come to" in text_of(less) and not Promise.objects.exists()
+    less = finance.post(f"{page}promise/", WHY | {"instalments": "2026-09-01 30.00"})
+    assert "the amounts come to USD 30.00, and USD 31.00 are late" in less.context["form"].errors["instalments"]
+    assert "2026-09-01 30.00" in text_of(less) and not Promise.objects.exists(), "what was typed stays"
     assert finance.post(f"{page}promise/", WHY | {"instalments": "2026-09-01 31.00"}).status_code == 302
     assert finance.post(f"{page}withdraw/", WHY).status_code == 302
     assert Promise.objects.get().outcome == "withdrawn"
     objected = WHY | {"invoice": str(case.anchor_invoice_id), "amount": "11"}
+    more = finance.post(f"{page}object/", objected | {"amount": "40"})
+    assert "only USD 31.00 are open of" in str(more.context["form"].errors["amount"])
     assert finance.post(f"{page}object/", objected).status_code == 302
     assert finance.post(f"{page}decide/", WHY).status_code == 302
     assert Objection.objects.get().ended_because == "as they asked"
