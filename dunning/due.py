@@ -15,12 +15,18 @@ from dunning.core.case_life import CaseState
 PROMISED = "the customer has promised to pay"
 
 
-def why_not_now(*, case: DunningCase, hold: Hold | None, is_promised: bool, at: datetime) -> str:
-    """Return what is against taking any step of a case at a moment; "": nothing."""
+def arranged_against(*, hold: Hold | None, is_promised: bool) -> str:
+    """Return what people have arranged that the next step of a case waits for, also before its day; "": nothing."""
     if hold is not None:
         return f"held: {hold}"
-    if is_promised:
-        return PROMISED
+    return PROMISED if is_promised else ""
+
+
+def why_not_now(*, case: DunningCase, hold: Hold | None, is_promised: bool, at: datetime) -> str:
+    """Return what is against taking any step of a case at a moment; "": nothing."""
+    arranged = arranged_against(hold=hold, is_promised=is_promised)
+    if arranged:
+        return arranged
     return "" if is_allowed(at=at, terms=case.policy.read, zone=ZoneInfo(case.customer.timezone)) else QUIET
 
 

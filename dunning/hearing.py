@@ -1,14 +1,15 @@
 """Whether a customer has heard of what is coming: nothing is taken from somebody who was never told, nor sooner than the notice said."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db.models import QuerySet
 from django.db.models.functions import Lower
 
 from dunning.cases.models import CaseStep, DunningCase
-from dunning.core.calendar import local_day
+from dunning.core.calendar import local_day, local_moment
 from dunning.core.case_life import CaseState
 from dunning.core.notice_life import NoticeState
 from dunning.notices.models import MailEventKind, Notice
@@ -20,16 +21,25 @@ NEVER_TOLD = "was never told"
 TOLD_LATE = "was told late"
 
 
+@dataclass(frozen=True)
+class NotTold:
+    """Why the step that is next would find somebody who was not told in time, and until when; None: until a notice arrives."""
+
+    why: str
+    until: datetime | None = None
+
+
 def why_not_told(*, case: DunningCase, at: datetime) -> str:
     """Return why the step that is next would take something from somebody who was not told in time; "" where it may be taken.
 
     At least one notice of an earlier step of the case was sent to an address that works. By as many days as all of them were
     sent later than they were decided, the step is put off: the notice keeps its distance to what it tells of.
     """
-    return all_not_told(cases=[case], at=at).get(case.pk, "")
+    not_told = all_not_told(cases=[case], at=at).get(case.pk)
+    return not_told.why if not_told else ""
 
 
-def all_not_told(*, cases: Iterable[DunningCase], at: datetime) -> dict[int, str]:
+def all_not_told(*, cases: Iterable[DunningCase], at: datetime) -> dict[int, NotTold]:
     """Return the same of each case whose next step is not to be taken, by its number; three queries, however many they are."""
     grave = [case for case in cases if _is_grave(case)]
     steps: dict[int, list[CaseStep]] = {case.pk: [] for case in grave}
@@ -42,11 +52,11 @@ def all_not_told(*, cases: Iterable[DunningCase], at: datetime) -> dict[int, str
         notice.reference.rpartition(":")[0]: notice
         for notice in notices.defer("text", "html", "told").order_by("planned_at", "pk")
     }
-    found: dict[int, str] = {}
+    found: dict[int, NotTold] = {}
     for case in grave:
-        why = _why_not(case, steps[case.pk], sent_at, newest.get(f"{REFERENCE}{case.pk}"), at=at)
-        if why:
-            found[case.pk] = why
+        not_told = _not_told(case, steps[case.pk], sent_at, newest.get(f"{REFERENCE}{case.pk}"), at=at)
+        if not_told is not None:
+            found[case.pk] = not_told
     return found
 
 
@@ -62,21 +72,24 @@ def _is_grave(case: DunningCase) -> bool:
     return case.policy.read.steps[case.next_number - 1].is_grave
 
 
-def _why_not(
+def _not_told(
     case: DunningCase,
     steps: Sequence[CaseStep],
     sent_at: Mapping[str, datetime],
     newest: Notice | None,
     *,
     at: datetime,
-) -> str:
+) -> NotTold | None:
     assert case.next_due_at is not None, "a step that is next has its day"
     zone = ZoneInfo(case.customer.timezone)
     late = _days_late(steps, sent_at, zone)
     if late is None:
-        return f"{NEVER_TOLD}: {_what_became_of_it(newest)}"
+        return NotTold(f"{NEVER_TOLD} ({_what_became_of_it(newest)})")
     first_day = local_day(at=case.next_due_at, zone=zone) + timedelta(days=late)
-    return "" if first_day <= local_day(at=at, zone=zone) else f"{TOLD_LATE}: not before {first_day}"
+    if first_day <= local_day(at=at, zone=zone):
+        return None
+    until = local_moment(day=first_day, hour=time(), zone=zone)
+    return NotTold(f"{TOLD_LATE}: not before {first_day}", until)
 
 
 def _sent_at(notices: "QuerySet[Notice]") -> dict[str, datetime]:

@@ -15,6 +15,8 @@ from dunning.cases.operations import steps_after
 from dunning.core.calendar import Anchor, Planned, first_allowed, next_grave_day, plan, plan_after
 from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind
+from dunning.due import arranged_against
+from dunning.earliest import hindered_until
 from dunning.fairness import never_charged
 from dunning.hearing import all_not_told
 from dunning.notices.queries import language_for, words_for
@@ -27,7 +29,10 @@ from invoicing.customers.models import Customer
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """A step that is to come: for whom, when, over what, in which language; `against` says why it would not be taken, "" where it would."""
+    """A step that is to come: for whom, when, over what, in which language; `against` says why it would not be taken, "" where it would.
+
+    `comes_at` is when it is taken: as planned, or at the earliest where it waits.
+    """
 
     customer: Customer
     case: DunningCase | None
@@ -36,8 +41,14 @@ class Rehearsed:
     amount: Money
     notice: str
     language: str
+    comes_at: datetime
     acts_on: date | None
     against: str
+
+    @property
+    def waits(self) -> bool:
+        """Say whether it does not come when it was planned."""
+        return bool(self.against) or self.comes_at > self.planned.due_at
 
 
 def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
@@ -51,11 +62,13 @@ def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
     last = {step.case_id: step for step in last_steps}
     cases = list(due.order_by("pk"))
     untold = all_not_told(cases=cases, at=until)
+    hindered = hindered_until(cases=cases, at=at)
     for case in cases:
         done = last.get(case.pk)
         ahead, delay_days = steps_after(case=case, last=done), done.delay_days if done else 0
-        why_not = untold.get(case.pk, "")
-        chase = Chase(case.customer, case, case.policy, case.anchor_invoice_id, case.anchor, delay_days, why_not)
+        why_not = untold[case.pk].why if case.pk in untold else ""
+        begins, first = hindered.get(case.pk, at), case.anchor_invoice_id
+        chase = Chase(case.customer, case, case.policy, first, case.anchor, delay_days, begins, why_not)
         rows += _steps(chase, ahead, debts.get(case.customer_id, []), against, at, until)
     customers = list(Customer.objects.filter(pk__in=set(debts) - chased).order_by("pk"))
     policies = policies_for(customers=[customer.pk for customer in customers], at=at)
@@ -66,7 +79,8 @@ def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
             zone = ZoneInfo(customer.timezone)
             first, anchor = oldest(late, terms=policy.read, zone=zone)
             ahead = plan(terms=policy.read, anchor=anchor, zone=zone)
-            chase = Chase(customer, None, policy, first.invoice_id, anchor, 0, "")
+            begins = max(at, against.held_until.get(customer.pk, at))
+            chase = Chase(customer, None, policy, first.invoice_id, anchor, 0, begins, "")
             rows += _steps(chase, ahead, late, against, at, until)
     return sorted(rows, key=lambda row: (row.planned.due_at, row.customer.pk))
 
@@ -80,7 +94,7 @@ def tomorrow_ends(*, at: datetime) -> datetime:
 class Chase:
     """A case, or one that would be opened: of whom, under which policy, from which invoice and day on, and by how many days it is late by now.
 
-    `untold` says why the next step would find a customer who was not told of it.
+    `begins` is from when on its next step can be taken, `untold` says why that would find a customer who was not told of it.
     """
 
     customer: Customer
@@ -89,6 +103,7 @@ class Chase:
     first_invoice: int
     anchor: Anchor
     delay_days: int
+    begins: datetime
     untold: str
 
 
@@ -117,12 +132,11 @@ def _steps(
     elif amount.amount < terms.minimum(customer.currency):
         why_not = "less than what is chased"
     delay_days, untold = chase.delay_days, chase.untold
-    begins = max(at, against.held_until.get(customer.pk, at))
     while ahead and ahead[0].due_at <= until:
         one = ahead[0]
-        # What is behind is taken now, or when a hold ends, and what follows keeps its distance from that.
-        taken_at = first_allowed(at=max(begins, one.due_at), terms=terms, zone=zone)
-        if taken_at > until:
+        # What is behind is taken now, or when nothing is against it any more, and what follows keeps its distance from that.
+        taken_at = first_allowed(at=max(at, chase.begins, one.due_at), terms=terms, zone=zone)
+        if taken_at > until and not (why_not or untold):
             return
         delay_days, ahead = plan_after(
             taken=one, done_at=taken_at, terms=terms, anchor=chase.anchor, zone=zone, delay_days=delay_days
@@ -130,7 +144,8 @@ def _steps(
         kind = kind_told(step_notice=one.step.notice, debts=chased)
         acts_on = next_grave_day(later=ahead, zone=zone)
         told = kind.value if kind else ""
-        yield Rehearsed(customer, chase.case, chase.policy, one, amount, told, language, acts_on, why_not or untold)
+        because = why_not or untold
+        yield Rehearsed(customer, chase.case, chase.policy, one, amount, told, language, taken_at, acts_on, because)
         # Only of the next step is known that nobody was told.
         untold = ""
 
@@ -146,7 +161,7 @@ def _against(debts: dict[int, list[Debt]], *, at: datetime, until: datetime) -> 
     reasons |= dict.fromkeys(promised, "has promised to pay")
     for hold in holds_at(at=at):
         if hold.until is None or hold.until > until:
-            reasons[hold.customer_id] = f"held: {hold}"
+            reasons[hold.customer_id] = arranged_against(hold=hold, is_promised=False)
         else:
             held_until[hold.customer_id] = max(hold.until, held_until.get(hold.customer_id, hold.until))
     untried = never_charged(debts=[debt for late in debts.values() for debt in late])

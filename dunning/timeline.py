@@ -6,13 +6,15 @@ from datetime import datetime
 
 from django.db.models import Q
 
+from billing_site.kernel.money import total
 from billing_site.kernel.words import counted
 from dunning.arrangements.models import Hold
 from dunning.cases.models import DunningCase
 from dunning.core.case_life import CaseState, state_words
 from dunning.core.retries import DECLINE_WORDS, decline_kind, refusal_words
 from dunning.notices.models import Notice
-from invoicing.invoices.models import Objection
+from dunning.overdue.models import OverdueCharge
+from invoicing.invoices.models import Invoice, Objection
 from invoicing.invoices.printed_text import money_text
 from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.models import Payment, PaymentFailure
@@ -20,19 +22,20 @@ from invoicing.payments.models import Payment, PaymentFailure
 
 @dataclass(frozen=True)
 class Told:
-    """One entry: a word for its pill, when, what happened, who did it and why."""
+    """One entry: a word for its pill, when, what happened, who did it and why, and by which invoice."""
 
     at: datetime
     word: str
     text: str
     actor: str = ""
     reason: str = ""
+    invoice: Invoice | None = None
 
 
 def timeline_of(*, case: DunningCase) -> list[Told]:
     """Return what has happened in a case, oldest first."""
     opened, *moves = _moves(case)
-    told = [opened, *_money(case), *_arrangements(case), *_steps(case), *_notices(case), *moves]
+    told = [opened, *_money(case), *_arrangements(case), *_steps(case), *_notices(case), *_late_payment(case), *moves]
     # Of one moment in this order: what was done, then what that made of the case.
     return sorted(told, key=lambda one: one.at)
 
@@ -126,3 +129,20 @@ def _notices(case: DunningCase) -> Iterator[Told]:
         yield Told(
             notice.settled_at or notice.planned_at, notice.state, f"Notice: {notice.get_kind_display()}", "", notice.why
         )
+
+
+def _late_payment(case: DunningCase) -> Iterator[Told]:
+    """Yield each time that interest and fees were charged or waived since the case was opened, until the next one of its customer."""
+    later = (
+        DunningCase.objects.filter(customer=case.customer, opened_at__gt=case.opened_at).order_by("opened_at").first()
+    )
+    until = Q(charged_at__lt=later.opened_at) if later else Q()
+    rows = OverdueCharge.objects.filter(until, customer=case.customer, charged_at__gte=case.opened_at)
+    found: dict[tuple[int | None, datetime], list[OverdueCharge]] = {}
+    for row in rows.select_related("invoice").order_by("pk"):
+        found.setdefault((row.invoice_id, row.charged_at), []).append(row)
+    for charges in found.values():
+        first = charges[0]
+        amount = money_text(money=total((one.amount for one in charges), first.currency))
+        word = "charged" if first.invoice else "waived"
+        yield Told(first.charged_at, word, f"Interest and fees: {amount}", first.actor, first.reason, first.invoice)

@@ -1,7 +1,7 @@
 """What dunning does tomorrow, and what of it waits for people: broken promises, cases handed over or at their end, steps that wait."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 
 from django.urls import reverse
 from moneyed import Money
@@ -10,7 +10,7 @@ from billing_site.backoffice.work_queue import WorkQueue, admin_list, amounts_by
 from dunning.cases.arrears import debts_of
 from dunning.cases.models import DunningCase
 from dunning.cases.queries import cases_with_broken_promises, ended_cases
-from dunning.handover.queries import escalated_cases
+from dunning.handover.queries import overdue_escalations
 from dunning.hearing import cases_never_told
 from dunning.rehearsal import grave_count, rehearse, tomorrow_ends
 
@@ -36,8 +36,10 @@ def _tomorrow(*, at: datetime) -> WorkQueue:
 
 
 def _broken(*, at: datetime) -> WorkQueue:
+    cases = list(cases_with_broken_promises())
     return _queue(
-        list(cases_with_broken_promises()),
+        cases,
+        since=[case.broken_at for case in cases],  # type: ignore[attr-defined]
         name="Broken promises",
         link=admin_list("dunningcase", "state=broken", app="dunning"),
         empty="Whoever has promised to pay and has not stands here while something is late.",
@@ -46,8 +48,10 @@ def _broken(*, at: datetime) -> WorkQueue:
 
 
 def _untold(*, at: datetime) -> WorkQueue:
+    cases = list(cases_never_told())
     return _queue(
-        list(cases_never_told()),
+        cases,
+        since=[case.next_due_at for case in cases if case.next_due_at],
         name="Cases that nobody was told of",
         link=admin_list("dunningcase", "state=untold", app="dunning"),
         empty="Whoever no notice has reached is not restricted, suspended or closed, but stands here: mend the address, or go on by hand.",
@@ -56,8 +60,10 @@ def _untold(*, at: datetime) -> WorkQueue:
 
 
 def _people(*, at: datetime) -> WorkQueue:
+    cases = list(ended_cases())
     return _queue(
-        list(ended_cases()),
+        cases,
+        since=[case.state_since for case in cases],
         name="Dunning that people go on with",
         link=admin_list("dunningcase", "state=live", app="dunning"),
         empty="A case that is handed over, or whose steps are all done, stands here until it is paid or written off.",
@@ -66,8 +72,10 @@ def _people(*, at: datetime) -> WorkQueue:
 
 
 def _escalated(*, at: datetime) -> WorkQueue:
+    asked = list(overdue_escalations(at=at))
     return _queue(
-        list(escalated_cases(at=at)),
+        [one.case for one in asked],
+        since=[datetime.combine(one.until, time(), UTC) + timedelta(days=1) for one in asked],
         name="Dunning that nobody has answered for",
         link=admin_list("dunningcase", "state=escalated", app="dunning"),
         empty="A case of which somebody was to have done something by now stands here until another one is asked, or it is closed.",
@@ -75,14 +83,16 @@ def _escalated(*, at: datetime) -> WorkQueue:
     )
 
 
-def _queue(cases: list[DunningCase], *, name: str, link: str, empty: str, at: datetime) -> WorkQueue:
+def _queue(
+    cases: list[DunningCase], *, since: list[datetime], name: str, link: str, empty: str, at: datetime
+) -> WorkQueue:
     debts = debts_of(customers=[case.customer_id for case in cases], at=at)
     return WorkQueue(
         name=name,
         link=link,
         empty=empty,
         count=len(cases),
-        oldest=min((case.state_since for case in cases), default=None),
+        oldest=min(since, default=None),
         money=_summed(debt.amount for late in debts.values() for debt in late),
         why=first_named(sorted(case.customer.name for case in cases)),
     )

@@ -115,6 +115,9 @@ TONES = {
     "promised": BLUE,
     "broken": RED,
     "skipped": GREY,
+    "waits": AMBER,
+    "charged": BLUE,
+    "waived": STRUCK,
 }
 
 

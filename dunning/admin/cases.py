@@ -16,18 +16,17 @@ from django.utils.safestring import SafeString
 from billing_site.display.admin import (
     ReasonForm,
     confirm_with_reason,
-    moment_column,
 )
-from billing_site.display.figures import NOTHING, day, link, money, money_text
+from billing_site.display.figures import NOTHING, day, link, moment, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from dunning.acting import take_step_by_hand
+from dunning.admin.case_filter import StateFilter
 from dunning.admin.figures import figure_urls
 from dunning.admin.forms import HoldForm, ObjectionForm, PromiseForm, StepForm
 from dunning.admin.handover import DOWNLOAD, HandOverPages
 from dunning.admin.holds import ARRANGE
 from dunning.admin.overdue import CHARGE, LatePaymentPages
-from dunning.arrangements.models import Promise
 from dunning.arrangements.operations import (
     decide_objection,
     hold_dunning,
@@ -36,59 +35,22 @@ from dunning.arrangements.operations import (
     promise_to_pay,
     withdraw_promise,
 )
-from dunning.arrangements.queries import hold_of, holds_at, open_promise, open_promises
+from dunning.arrangements.queries import hold_of, open_promise
 from dunning.cases.arrears import debts_of, owed
 from dunning.cases.models import DunningCase
 from dunning.cases.operations import hand_over, steps_to_come
-from dunning.core.case_life import LIVE, CaseState, state_words
+from dunning.core.case_life import CaseState, state_words
 from dunning.core.notice_kinds import KIND_WORDS, NoticeKind
 from dunning.core.policy import ACT_WORDS
 from dunning.core.retries import refusal_words
+from dunning.due import arranged_against
+from dunning.earliest import hindered_until, next_at_the_earliest, steps_at_the_earliest
 from dunning.handover.models import HandOverFile
-from dunning.handover.queries import escalated_cases, escalation_of
-from dunning.hearing import cases_never_told
+from dunning.handover.queries import escalation_of
 from dunning.overdue.queries import accrued_of, accrued_total
 from dunning.rehearsal import grave_count, rehearse, tomorrow_ends, words_of
 from dunning.timeline import timeline_of
 from invoicing.invoices.models import Invoice, Objection
-
-
-class StateFilter(admin.SimpleListFilter):
-    """By what is to be done."""
-
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the choices."""
-        return [
-            ("live", "Not closed"),
-            ("held", "Held"),
-            ("promised", "Promised"),
-            ("broken", "A promise was broken"),
-            ("untold", "Nobody was told"),
-            ("escalated", "Nobody has answered for"),
-            *((state.value, state_words(state).capitalize()) for state in CaseState),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Keep those of the choice."""
-        match self.value():
-            case None:
-                return queryset
-            case "live":
-                return queryset.filter(state__in=LIVE)
-            case "held":
-                return queryset.filter(state__in=LIVE, customer__in=holds_at(at=now()).values("customer"))
-            case "promised":
-                return queryset.filter(pk__in=open_promises().values("case"))
-            case "escalated":
-                return queryset.filter(pk__in=escalated_cases(at=now()).values("pk"))
-            case "untold":
-                return queryset.filter(pk__in=cases_never_told().values("pk"))
-            case "broken":
-                return queryset.filter(state__in=LIVE, pk__in=Promise.objects.filter(outcome="broken").values("case"))
-        return queryset.filter(state=self.value())
 
 
 @admin.register(DunningCase)
@@ -101,7 +63,7 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
         "late_with",
         "since",
         "next_step",
-        moment_column("next_due_at", "When"),
+        "comes_at",
     )
     list_filter = (StateFilter, "policy__key", ("opened_at", admin.DateFieldListFilter))
     list_select_related = ("customer", "policy")
@@ -119,7 +81,9 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
     @admin.display(description="State", ordering="state")
     def state_pill(self, case: DunningCase) -> SafeString:
         """Show where it stands, and what it waits for."""
-        return format_html('{}<span class="bo-line bo-small bo-faint">{}</span>', pill(_word(case)), case.waits_because)
+        word = _word(case)
+        why = case.waits_because.removeprefix(f"{word}: ")
+        return format_html('{}<span class="bo-line bo-small bo-faint">{}</span>', pill(word), why)
 
     @admin.display(description="Late")
     def late_with(self, case: DunningCase) -> SafeString:
@@ -141,6 +105,24 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
             return "–"
         step = case.policy.read.steps[case.next_number - 1]
         return f"Day {step.day}: {ACT_WORDS[step.act]}"
+
+    @admin.display(description="When", ordering="next_due_at")
+    def comes_at(self, case: Any) -> SafeString:
+        """Show when that is planned; of a case that waits, when it comes at the earliest."""
+        comes_at, waits = case.earliest
+        if comes_at is None:
+            return NOTHING
+        return format_html("{} {}", pill("waits", why="earliest"), moment(comes_at)) if waits else moment(comes_at)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Ask once for all rows what is against their steps."""
+        changelist = super().get_changelist_instance(request)
+        at, cases = now(), list(changelist.result_list)
+        hindered = hindered_until(cases=cases, at=at)
+        for case in cases:
+            case.earliest = next_at_the_earliest(case=case, hindered=hindered, at=at)
+        changelist.result_list = cases
+        return changelist
 
     def get_urls(self) -> list[Any]:
         """Add the rehearsal, the figures, and the pages of what may be arranged."""
@@ -197,6 +179,8 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
         case = self.row_or_404(request, object_id)
         at = now()
         debts = debts_of(customers=[case.customer_id], at=at).get(case.customer_id, []) if case.is_live else []
+        is_open = case.state == CaseState.OPEN
+        hold, promise = hold_of(customer_id=case.customer_id, at=at), open_promise(case_id=case.pk)
         context = self.page_context(
             request,
             title=f"Dunning of {case.customer}",
@@ -210,15 +194,20 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
             owner=escalation_of(case_id=case.pk),
             may_download=request.user.has_perm(DOWNLOAD) and HandOverFile.objects.filter(case=case).exists(),
             ahead=[
-                (one, ACT_WORDS[one.step.act], KIND_WORDS[one.step.notice] if one.step.notice else "")
-                for one in steps_to_come(case=case)
+                (
+                    one,
+                    ACT_WORDS[one.planned.step.act],
+                    KIND_WORDS[one.planned.step.notice] if one.planned.step.notice else "",
+                )
+                for one in steps_at_the_earliest(case=case, at=at)
             ],
+            waits_because=case.waits_because or (is_open and arranged_against(hold=hold, is_promised=bool(promise))),
             story=timeline_of(case=case),
-            hold=hold_of(customer_id=case.customer_id, at=at),
-            promise=open_promise(case_id=case.pk),
+            hold=hold,
+            promise=promise,
             objections=_open_objections(case),
             may_arrange=case.is_live and request.user.has_perm(ARRANGE),
-            is_open=case.state == CaseState.OPEN,
+            is_open=is_open,
             may_hand_over=case.state in (CaseState.OPEN, CaseState.EXHAUSTED) and request.user.has_perm(ARRANGE),
         )
         return TemplateResponse(request, "backoffice/dunning_case.html", context)

@@ -1,10 +1,13 @@
 """What people are asked when they arrange something with a customer."""
 
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django import forms
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from moneyed import Money
 from unfold.widgets import (
@@ -12,13 +15,13 @@ from unfold.widgets import (
     UnfoldAdminSingleDateWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
 )
 
 from billing_site.display.admin import ReasonForm
 from billing_site.display.amount_field import AmountField
 from dunning.arrangements.models import HoldKind
 from dunning.arrangements.operations import NewInstalment
+from dunning.core.policy import Rung
 from invoicing.invoices.models import Invoice
 
 
@@ -35,11 +38,22 @@ class HoldForm(ReasonForm):
 class OwnerForm(ReasonForm):
     """Who is asked, and until when."""
 
-    owner = forms.CharField(max_length=200, widget=UnfoldAdminTextInputWidget())
+    owner = forms.ChoiceField(widget=UnfoldAdminSelectWidget())
     until = forms.DateField(
         widget=UnfoldAdminSingleDateWidget(), help_text="The end of that day, where the customer is."
     )
     field_order = ("owner", "until", "reason")
+
+    def __init__(self, *arguments: Any, path: Sequence[Rung], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        field = self.fields["owner"]
+        assert isinstance(field, forms.ChoiceField), "as it is declared above"
+        people = get_user_model().objects.filter(is_active=True, is_staff=True).order_by("username")
+        named = [(user.get_username(), user.get_full_name() or user.get_username()) for user in people]
+        groups = [(name, name) for name in Group.objects.order_by("name").values_list("name", flat=True)]
+        of_path = [(rung.owner, rung.owner) for rung in path]
+        kinds = [("By the policy", of_path), ("People", named), ("Groups", groups)]
+        field.choices = [("", "Choose"), *((kind, ones) for kind, ones in kinds if ones)]
 
 
 class StepForm(ReasonForm):

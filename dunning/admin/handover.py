@@ -33,7 +33,8 @@ class HandOverPages(HoldPages):
         """Ask somebody to do something about it."""
         if not request.user.has_perm(ARRANGE):
             raise PermissionDenied
-        case, form = self.row_or_404(request, str(object_id)), OwnerForm(request.POST or None)
+        case = self.row_or_404(request, str(object_id))
+        form = OwnerForm(request.POST or None, path=case.policy.read.escalation)
         page, title = reverse("admin:dunning_dunningcase_change", args=[object_id]), "Ask somebody"
         if request.method == "POST" and form.is_valid():
             who = {"actor": actor_of(request), "reason": form.cleaned_data["reason"]}

@@ -1,5 +1,6 @@
 """What paying late costs, in the admin: the terms, what was charged or waived, and the two deeds on a case."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from moneyed import Money
 from moneyed.classes import CurrencyDoesNotExist
@@ -28,7 +30,7 @@ from billing_site.display.admin import (
 from billing_site.display.figures import link, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
-from billing_site.kernel.money import is_rounded, plain
+from billing_site.kernel.money import is_rounded, plain, total
 from dunning.admin.forms import ShownForm
 from dunning.admin.holds import ARRANGE, HoldPages
 from dunning.core.late_payment_presets import BY_KEY, PRESETS
@@ -185,6 +187,11 @@ class LatePaymentPages(HoldPages):
             request,
             object_id,
             deed=charge_late_payment,
+            done=lambda invoice: format_html(
+                "{} of interest and fees are charged by {}.",
+                money_text(invoice.total),
+                link(reverse("admin:invoicing_invoice_change", args=[invoice.pk]), invoice),
+            ),
             title="Charge interest and fees",
             effect="An invoice of its own is issued over them now, without tax. Each day is charged once; a credit note takes it back.",
         )
@@ -195,12 +202,15 @@ class LatePaymentPages(HoldPages):
             request,
             object_id,
             deed=waive_late_payment,
+            done=lambda rows: (
+                f"{money_text(total((one.amount for one in rows), rows[0].currency))} of interest and fees are waived."
+            ),
             title="Waive interest and fees",
             effect="They are never charged. What the days from today on cost is not waived with them.",
         )
 
     def _late_payment(
-        self, request: HttpRequest, object_id: int, *, deed: Any, title: str, effect: str
+        self, request: HttpRequest, object_id: int, *, deed: Any, done: Callable[[Any], str], title: str, effect: str
     ) -> HttpResponse:
         if not request.user.has_perm(ARRANGE):
             raise PermissionDenied
@@ -211,7 +221,7 @@ class LatePaymentPages(HoldPages):
             attempt(
                 request,
                 lambda: deed(customer_id=case.customer_id, at=at, actor=actor_of(request), **said),
-                done=lambda _: f"{title}: done.",
+                done=done,
             )
             return go(page)
         accrued = accrued_of(customer=case.customer, at=at)

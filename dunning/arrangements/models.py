@@ -52,7 +52,7 @@ class Hold(models.Model):
         triggers = [*ends_once(noun="dunning hold"), is_of_who_pays(noun="a dunning hold")]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()}: {self.reason}"
+        return f"{self.get_kind_display()} ({self.reason})"
 
 
 class PromiseOutcome(models.TextChoices):

@@ -1,7 +1,7 @@
 """What keeps dunning of a customer from going on at a moment."""
 
 from collections.abc import Collection
-from datetime import datetime, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -60,16 +60,45 @@ def paid_since(*, promise: Promise, currency: str, zone: ZoneInfo) -> Money:
 
     A bank tells only the day: what came on the day of the promise, and was heard of after it, counts.
     """
-    began = local_moment(day=local_day(at=promise.made_at, zone=zone), hour=time(), zone=zone)
+    began = _began(promise=promise, zone=zone)
     since = Q(received_at__gte=promise.made_at) | Q(received_at__gte=began, recorded_at__gte=promise.made_at)
     paid = Payment.objects.filter(since, invoice__in=promise.invoices, currency=currency, reversal__isnull=True)
     return round_money(paid.aggregate(amount=Sum("amount"))["amount"] or Decimal(0), currency)
+
+
+def days_of_promises(*, cases: Collection[int]) -> dict[int, date]:
+    """Return the day of the instalment that each open promise waits for, by its case: as `paid_since` counts, in three queries for all of them."""
+    promises = open_promises().filter(case__in=cases).select_related("case__customer").prefetch_related("instalments")
+    about = {invoice for promise in promises for invoice in promise.invoices}
+    payments = list(Payment.objects.filter(invoice__in=about, reversal__isnull=True))
+    found = {}
+    for promise in promises:
+        customer = promise.case.customer
+        began = _began(promise=promise, zone=ZoneInfo(customer.timezone))
+        paid = [
+            one.amount
+            for one in payments
+            if one.invoice_id in promise.invoices
+            and one.currency == customer.currency
+            and one.received_at >= (promise.made_at if one.recorded_at < promise.made_at else began)
+        ]
+        rest = total(paid, customer.currency)
+        for instalment in sorted(promise.instalments.all(), key=lambda one: one.number):
+            rest -= instalment.amount
+            if rest.amount < 0:
+                found[promise.case_id] = instalment.due_date
+                break
+    return found
 
 
 def paid_for(*, promise: Promise) -> Money:
     """Return what was paid for a promise since it was made, where its customer is."""
     customer = promise.case.customer
     return paid_since(promise=promise, currency=customer.currency, zone=ZoneInfo(customer.timezone))
+
+
+def _began(*, promise: Promise, zone: ZoneInfo) -> datetime:
+    return local_moment(day=local_day(at=promise.made_at, zone=zone), hour=time(), zone=zone)
 
 
 def promised_until(*, instalment: Instalment) -> Money:

@@ -42,7 +42,7 @@ def test_who_waits_costs_a_sweep_nothing_more_however_many_wait() -> None:
         chase(at)
 
     assert {case.waits_because for case in others} == {
-        "held: VIP: people look after it themselves: as we agreed by phone"
+        "held: VIP: people look after it themselves (as we agreed by phone)"
     }
     assert len(of_five) == len(of_one)
 

@@ -35,7 +35,7 @@ def test_nobody_is_restricted_who_has_no_address_until_somebody_goes_on_by_hand(
 
     case, at = case_of(customer), local("2026-08-25 12:00", customer)
     assert [step.act for step in taken] == ["notice", "notice"]
-    assert case.waits_because == "was never told: Warning is undeliverable, the customer has no e-mail address"
+    assert case.waits_because == "was never told (Warning is undeliverable, the customer has no e-mail address)"
     assert list(cases_never_told()) == [case]
     assert take_step_by_hand(case_id=case.pk, number=3, at=at, **WHO).act == "restrict"
     assert turn(at, local("2026-08-27 12:00", customer)) == [], "what was told of the restriction did not arrive either"
@@ -71,7 +71,7 @@ def test_a_notice_that_bounced_told_nobody() -> None:
         bounce(notice, local("2026-08-20 10:00", customer))
 
     assert turn(local("2026-08-22 09:00", customer), local("2026-08-24 09:00", customer)) == []
-    assert case_of(customer).waits_because == "was never told: Warning went to ap@acme.example, which bounces"
+    assert case_of(customer).waits_because == "was never told (Warning went to ap@acme.example, which bounces)"
 
 
 def bounce(notice: Notice, at: datetime) -> None:
@@ -106,7 +106,7 @@ def test_the_rehearsal_knows_who_was_never_told() -> None:
 
     [restriction] = rehearse(until=local("2026-08-22 23:00", customer), at=at)
 
-    assert restriction.against.startswith("was never told: Warning is undeliverable")
+    assert restriction.against.startswith("was never told (Warning is undeliverable")
 
 
 def test_the_queries_of_the_rehearsal_do_not_grow_with_those_who_may_not_have_heard() -> None:
@@ -114,7 +114,7 @@ def test_the_queries_of_the_rehearsal_do_not_grow_with_those_who_may_not_have_he
         turn(local("2026-08-16 09:00", customer), local("2026-08-20 12:00", customer))
         with CaptureQueriesContext(connection) as seen:
             rehearsed = rehearse(until=local("2026-08-22 23:00", customer), at=local("2026-08-21 12:00", customer))
-        against.append({row.customer.key: row.against.partition(":")[0] for row in rehearsed})
+        against.append({row.customer.key: row.against.partition(" (")[0] for row in rehearsed})
         return len(seen)
 
     against: list[dict[str, str]] = []

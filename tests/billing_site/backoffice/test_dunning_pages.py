@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from billing_site.backoffice.dunning_queue import dunning_queues
 from billing_site.kernel import clock
 from dunning.arrangements.models import Hold, Promise
 from dunning.handover.models import HandOverDownload
@@ -15,9 +16,9 @@ from dunning.overdue.models import OverdueTerms
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import ensure_presets
 from dunning.sweep import sweep_dunning
-from invoicing.invoices.models import Objection
+from invoicing.invoices.models import Invoice, Objection
 from tests.billing_site.backoffice.test_what_if_pages import text_of
-from tests.dunning.chasing import case_of, late_customer, local
+from tests.dunning.chasing import case_of, late_customer, local, pay
 from tests.factories import a_customer
 
 pytestmark = pytest.mark.django_db
@@ -94,6 +95,27 @@ def test_people_hold_promise_object_and_take_a_step_by_hand(finance: Client, cas
     assert all(word in changes for word in ("dunning hold", "promise to pay", "objection", "as they asked"))
 
 
+def test_a_step_that_waits_says_so_with_the_earliest_day_on_case_list_and_rehearsal(
+    finance: Client, case, monkeypatch
+) -> None:
+    page, at = f"{CASES}{case.pk}/", case.opened_at + timedelta(days=9)
+    finance.post(f"{page}promise/", WHY | {"instalments": "2026-08-28 10.00\n2026-09-18 21.00"})
+    # Friday's instalment is missed when Monday is over; the next one waits as long.
+    days = ["2026-09-01 08:00 UTC", "2026-09-05 09:00 UTC", "2026-09-09 09:00 UTC", "2026-09-12 09:00 UTC"]
+    for module in ("cases", "overdue"):
+        monkeypatch.setattr(f"dunning.admin.{module}.now", lambda: at)
+
+    case_page = text_of(finance.get(f"{page}change/"))
+    assert "Waits: the customer has promised to pay. Next, at the earliest on 2026-09-01 08:00 UTC" in case_page
+    ahead = case_page.partition("What comes next")[2].partition("Story")[0]
+    assert re.findall(r"earliest (\S+ \S+ UTC)", ahead)[:4] == days and "2026-08-18" not in ahead
+    assert "waits earliest 2026-09-01 08:00 UTC" in text_of(finance.get(CASES))
+    rehearsed = text_of(finance.get(f"{CASES}rehearsal/"))
+    assert "waits earliest 2026-09-01 08:00 UTC" in rehearsed and "2026-09-12" in rehearsed, "the grave day"
+    pay(case.anchor_invoice, at, "10.00")
+    assert "waits earliest 2026-09-22 08:00 UTC" in text_of(finance.get(CASES))
+
+
 def test_the_rehearsal_says_who_gets_what_in_which_words(finance: Client, case) -> None:
     rehearsed = text_of(finance.get(f"{CASES}rehearsal/"))
 
@@ -131,6 +153,17 @@ def test_the_index_says_what_is_done_tomorrow(finance: Client, case) -> None:
     assert "Dunning steps tomorrow" in index and "Broken promises" in index
 
 
+def test_a_broken_promise_is_as_old_as_the_day_on_which_it_broke(finance: Client, case, monkeypatch) -> None:
+    finance.post(f"{CASES}{case.pk}/promise/", WHY | {"instalments": "2026-08-20 31.00"})
+    sweep_dunning(at=local("2026-08-22 09:00", case.customer))
+    finance.post(f"{CASES}{case.pk}/hand_over/", WHY)
+
+    [queue] = [one for one in dunning_queues(at=case.opened_at) if one.name == "Broken promises"]
+
+    assert (queue.count, queue.oldest) == (1, local("2026-08-22 09:00", case.customer))
+    assert "Acme GmbH" in text_of(finance.get(f"{CASES}?state=broken"))
+
+
 def test_a_customer_is_held_on_its_own_page_before_anything_is_late(finance: Client, support: Client) -> None:
     customer = a_customer("cust_vip", name="Important Ltd")
     page, hold = f"/admin/invoicing/customer/{customer.pk}/change/", f"{CASES}of/{customer.pk}/hold/"
@@ -140,7 +173,7 @@ def test_a_customer_is_held_on_its_own_page_before_anything_is_late(finance: Cli
     asked = finance.post(hold, WHY | {"kind": "vip", "until_0": "", "until_1": ""})
     assert (asked.status_code, asked.url) == (302, page)
     shown = text_of(finance.get(page))
-    assert "Lift the hold of dunning" in shown and "VIP: people look after it themselves: as they asked" in shown
+    assert "Lift the hold of dunning" in shown and "VIP: people look after it themselves (as they asked)" in shown
     assert finance.post(f"{CASES}of/{customer.pk}/lift/", WHY).status_code == 302
     assert Hold.objects.get().ended_because == "as they asked"
 
@@ -174,7 +207,10 @@ def test_interest_is_set_shown_with_its_proof_charged_and_waived(
         outdated = text_of(finance.post(f"{page}{deed}/", WHY | {"digest": digest}, follow=True))
         assert "paying late has cost something else by now than what was shown" in outdated
     monkeypatch.setattr("dunning.admin.overdue.now", lambda: case.opened_at + timedelta(days=2))
-    assert finance.post(f"{page}charge/", WHY | {"digest": digest}).status_code == 302
+    charged = text_of(finance.post(f"{page}charge/", WHY | {"digest": digest}, follow=True))
+    invoice = Invoice.objects.get(total="40.02")
+    assert f"USD 40.02 of interest and fees are charged by {invoice}" in charged
+    assert f"Interest and fees: USD 40.02 by {invoice}" in charged, "in the story of the case"
     listed = text_of(finance.get("/admin/dunning/overduecharge/"))
     assert "Lump sum on" in listed and "Interest of 2026-08-16" in listed
     again = text_of(finance.post(f"{page}waive/", WHY | {"digest": digest}, follow=True))
@@ -195,5 +231,7 @@ def test_the_hand_over_file_is_downloaded_by_who_may_and_each_download_is_kept(
     assert (answer["Content-Type"], answer.content[:2]) == ("application/zip", b"PK")
     assert HandOverDownload.objects.get().file.digest == answer["X-SHA256"]
     asked = WHY | {"owner": "Legal", "until": "2026-08-20"}
+    nobody = finance.post(f"{page}assign/", asked | {"owner": "nobody"})
+    assert "nobody is not one of the available choices" in str(nobody.context["form"].errors["owner"])
     assert finance.post(f"{page}assign/", asked).status_code == 302
     assert "Legal until" in text_of(finance.get(f"{page}change/"))
