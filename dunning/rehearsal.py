@@ -67,8 +67,8 @@ def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
         done = last.get(case.pk)
         ahead, delay_days = steps_after(case=case, last=done), done.delay_days if done else 0
         why_not = untold[case.pk].why if case.pk in untold else ""
-        begins, first = hindered.get(case.pk, at), case.anchor_invoice_id
-        chase = Chase(case.customer, case, case.policy, first, case.anchor, delay_days, begins, why_not)
+        begins, anchor_id = hindered.get(case.pk, at), case.anchor_invoice_id
+        chase = Chase(case.customer, case, case.policy, anchor_id, case.anchor, delay_days, begins, why_not)
         rows += _steps(chase, ahead, debts.get(case.customer_id, []), against, at, until)
     customers = list(Customer.objects.filter(pk__in=set(debts) - chased).order_by("pk"))
     policies = policies_for(customers=[customer.pk for customer in customers], at=at)

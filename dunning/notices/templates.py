@@ -63,7 +63,7 @@ class NoticeTemplate(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} in {LANGUAGES[self.language].name}"
+        return f"{self.get_kind_display()} ({LANGUAGES[self.language].name})"
 
 
 def _moves_as_stated() -> Guard:

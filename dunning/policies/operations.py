@@ -13,9 +13,10 @@ from dunning.policies.models import PolicyAssignment, PolicyVersion
 from invoicing.customers.models import Customer
 
 STANDARD_KEY, SHORT_KEY = "standard", "short"
-PRESETS: tuple[tuple[str, str, PolicyTerms, str], ...] = (
-    (STANDARD_KEY, "Standard: 14 and 28 days", STANDARD, "S0-125 to S0-129"),
-    (SHORT_KEY, "Short: 7 and 8 days", SHORT, "S1-021 to S1-024"),
+# As S0-125 to S0-129 and S1-021 to S1-024 have them.
+PRESETS: tuple[tuple[str, str, PolicyTerms], ...] = (
+    (STANDARD_KEY, "Standard: 14 and 28 days", STANDARD),
+    (SHORT_KEY, "Short: 7 and 8 days", SHORT),
 )
 # Before anything that can be overdue.
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
@@ -24,7 +25,7 @@ ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
 @transaction.atomic
 def ensure_presets() -> None:
     """Make sure that both policies of the product's requirements are there; the standard one chases whoever has no other."""
-    for key, name, terms, requirement in PRESETS:
+    for key, name, terms in PRESETS:
         PolicyVersion.objects.get_or_create(
             key=key,
             number=1,
@@ -33,7 +34,7 @@ def ensure_presets() -> None:
                 "terms": terms_stored(terms),
                 "in_force_from": ALWAYS,
                 "actor": "installation",
-                "reason": f"as {requirement} ask for it",
+                "reason": "came with the product",
             },
         )
 
