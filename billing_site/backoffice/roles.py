@@ -4,10 +4,12 @@
 by hand must be taken from the person, not from the group.
 """
 
+from collections.abc import Container, Iterable
+
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 
 from billing_site.backoffice.responsibilities import PROCESSES, Role, decides
 from dunning.cases.models import DunningCase
@@ -113,40 +115,68 @@ EDITED: tuple[type[Model], ...] = (
 @transaction.atomic
 def ensure_roles() -> None:
     """Make sure that the deeds' permissions and the groups exist, each with what its part in each process needs."""
-    for model, codename, name in DEEDS:
-        _deed(model, codename, name)
-    second = [_deed(model, codename, name) for model, codename, name in SECOND_DEEDS]
-    for deed in ApprovedDeed:
-        _deed(Approval, decides(deed).partition(".")[2], f"Can approve and refuse: {deed.label.lower()}")
-    groups = {role: Group.objects.get_or_create(name=role.value)[0] for role in Role}
+    _ensure_deeds()
+    known = _KnownPermissions()
+    held: dict[Role, set[int]] = {role: set() for role in Role}
     for process in PROCESSES:
-        seen = Permission.objects.filter(content_type__app_label__in=process.seen, codename__startswith="view_")
         for role in process.roles:
-            groups[role].permissions.add(*seen)
-        groups[process.responsible].permissions.add(*map(_permission, process.deeds))
-        groups[process.accountable].permissions.add(*map(_permission, process.seconded))
-        groups[process.accountable].permissions.add(*(_permission(decides(deed)) for deed in process.approved))
+            held[role] |= known.seen(process.seen)
+        held[process.responsible] |= known.named(process.deeds)
+        held[process.accountable] |= known.named(process.seconded)
+        held[process.accountable] |= known.named(map(decides, process.approved))
         if process.edited:
-            groups[process.responsible].permissions.add(*_edited())
-    groups[Role.APPROVERS].permissions.add(*second)
+            held[process.responsible] |= known.edited()
+    held[Role.APPROVERS] |= known.named(f"{model._meta.app_label}.{name}" for model, name, _ in SECOND_DEEDS)
+    for role, permissions in held.items():
+        Group.objects.get_or_create(name=role.value)[0].permissions.add(*permissions)
 
 
-def _edited() -> "QuerySet[Permission]":
-    return Permission.objects.filter(
-        content_type__in=ContentType.objects.get_for_models(*EDITED).values(), codename__regex=r"^(add|change)_"
-    ) | Permission.objects.filter(
-        content_type__in=ContentType.objects.get_for_models(Price, PriceTier, PlanSpend).values(),
-        codename__startswith="delete_",
+def _ensure_deeds() -> None:
+    """Make the permissions that are missing; one query where none is."""
+    approvals: list[tuple[type[Model], str, str]] = [
+        (Approval, decides(deed).partition(".")[2], f"Can approve and refuse: {deed.label.lower()}")
+        for deed in ApprovedDeed
+    ]
+    wanted = {
+        (ContentType.objects.get_for_model(model).pk, codename): name
+        for model, codename, name in (*DEEDS, *SECOND_DEEDS, *approvals)
+    }
+    there = set(
+        Permission.objects.filter(codename__in=[codename for _, codename in wanted]).values_list(
+            "content_type_id", "codename"
+        )
+    )
+    Permission.objects.bulk_create(
+        Permission(content_type_id=content_type, codename=codename, name=name)
+        for (content_type, codename), name in wanted.items()
+        if (content_type, codename) not in there
     )
 
 
-def _permission(name: str) -> Permission:
-    app, _, codename = name.partition(".")
-    return Permission.objects.get(content_type__app_label=app, codename=codename)
+class _KnownPermissions:
+    """The keys of all permissions, read once."""
 
+    def __init__(self) -> None:
+        self._rows = list(
+            Permission.objects.values_list("content_type__app_label", "content_type_id", "codename", "pk")
+        )
+        self._by_name = {f"{app}.{codename}": pk for app, _, codename, pk in self._rows}
 
-def _deed(model: type[Model], codename: str, name: str) -> Permission:
-    permission, _ = Permission.objects.get_or_create(
-        content_type=ContentType.objects.get_for_model(model), codename=codename, defaults={"name": name}
-    )
-    return permission
+    def named(self, names: Iterable[str]) -> set[int]:
+        """Return those of these names; a KeyError where there is none."""
+        return {self._by_name[name] for name in names}
+
+    def seen(self, apps: Container[str]) -> set[int]:
+        """Return what lets one look at everything of these apps."""
+        return {pk for app, _, codename, pk in self._rows if app in apps and codename.startswith("view_")}
+
+    def edited(self) -> set[int]:
+        """Return what lets one add and change what is edited, and delete what a draft of a plan is made of."""
+        edited = {each.pk for each in ContentType.objects.get_for_models(*EDITED).values()}
+        removed = {each.pk for each in ContentType.objects.get_for_models(Price, PriceTier, PlanSpend).values()}
+        return {
+            pk
+            for _, content_type, codename, pk in self._rows
+            if (content_type in edited and codename.startswith(("add_", "change_")))
+            or (content_type in removed and codename.startswith("delete_"))
+        }
