@@ -13,7 +13,8 @@ from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations import RunPython, RunSQL, SeparateDatabaseAndState
 
-APPS = ("djstripe", "invoicing")
+# What an app's tables refer to stands before it.
+APPS = ("djstripe", "invoicing", "dunning")
 MIGRATION_LOCK_KEY = 0x62696C6C  # "bill", in the database's space of advisory locks
 MigrationKey = tuple[str, str]
 
@@ -63,10 +64,13 @@ def create_tables_at_once(*, connection: BaseDatabaseWrapper, targets: list[Migr
 
 
 def _migrate_what_it_needs(*, executor: MigrationExecutor, nodes: list[MigrationKey], app: str) -> None:
-    """Apply the migrations of other apps that those of an app depend on (contenttypes, auth, metering)."""
+    """Apply the migrations of other apps that those of an app depend on (contenttypes, auth, metering).
+
+    What is applied is no target: Django would take back what came after it.
+    """
     graph = executor.loader.graph
     parents = {parent.key for key in nodes for parent in graph.node_map[key].parents if parent.key[0] != app}
-    executor.migrate(sorted(parents))
+    executor.migrate(sorted(parents - executor.loader.applied_migrations.keys()))
 
 
 def _changes_only_the_schema(migration: Migration) -> bool:

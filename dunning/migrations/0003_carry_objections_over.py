@@ -31,5 +31,6 @@ class Migration(migrations.Migration):
         migrations.RunSQL(
             carried("dunning_objection", "invoicing_objection"),
             carried("invoicing_objection", "dunning_objection"),
+            elidable=True,
         ),
     ]

@@ -37,7 +37,10 @@ CATALOG_QUERIES = {
 AT_LEAST = {
     "djstripe": {"columns": 600, "indexes": 300, "constraints": 200, "triggers": 0, "functions": 0},
     "invoicing": {"columns": 600, "indexes": 150, "constraints": 200, "triggers": 120, "functions": 60},
+    "dunning": {"columns": 200, "indexes": 70, "constraints": 250, "triggers": 50, "functions": 50},
 }
+# Whose tables must stand, made at once like those of the others, before an app's are made either way.
+FIRST = {"dunning": ["invoicing"]}
 
 
 @contextmanager
@@ -78,6 +81,12 @@ def applied(connection: BaseDatabaseWrapper, app: str) -> set[tuple[str, str]]:
     return {key for key in MigrationRecorder(connection).applied_migrations() if key[0] in (app, "auth", "metering")}
 
 
+def make_at_once(connection: BaseDatabaseWrapper, *apps: str) -> None:
+    """Make the tables of new apps the short way."""
+    for app in apps:
+        assert create_tables_at_once(connection=connection, targets=leaves_of(connection, app), app=app) is True
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("app", APPS)
 def test_the_tables_made_at_once_equal_those_of_the_migrations(app: str, django_db_blocker: Any) -> None:
@@ -86,7 +95,8 @@ def test_the_tables_made_at_once_equal_those_of_the_migrations(app: str, django_
         throwaway_database(name="test_short_way") as short,
         throwaway_database(name="test_long_way") as long,
     ):
-        assert create_tables_at_once(connection=short, targets=leaves_of(short, app), app=app) is True
+        make_at_once(short, *FIRST.get(app, ()), app)
+        make_at_once(long, *FIRST.get(app, ()))
         MigrationExecutor(long).migrate(leaves_of(long, app))
 
         made_at_once, migrated = catalog(short, app), catalog(long, app)
@@ -112,7 +122,7 @@ def test_a_second_time_and_a_run_for_another_app_make_nothing(app: str, django_d
     with django_db_blocker.unblock(), throwaway_database(name="test_twice") as database:
         other = [("contenttypes", "0001_initial")]
         assert create_tables_at_once(connection=database, targets=other, app=app) is False
-        assert create_tables_at_once(connection=database, targets=leaves_of(database, app), app=app) is True
+        make_at_once(database, *FIRST.get(app, ()), app)
         before = catalog(database, app)
 
         assert create_tables_at_once(connection=database, targets=leaves_of(database, app), app=app) is False
