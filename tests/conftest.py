@@ -1,12 +1,14 @@
-"""What all tests share: a database that can be emptied although its tables are guarded."""
+"""What all tests share: a database that can be emptied although its tables are guarded, and the order in which they run."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.management.commands import flush
 from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 from hypothesis import HealthCheck, settings
@@ -42,19 +44,37 @@ def guarded_tables_can_be_emptied() -> Iterator[None]:
                 cursor.execute("SET session_replication_role = origin")
 
     patch.setattr(DatabaseOperations, "execute_sql_flush", empty_tables_with_rows)
+    # It would look for each of a thousand permissions and content types, which are kept.
+    patch.setattr(flush, "emit_post_migrate_signal", lambda *arguments, **named: None)
     yield
     patch.undo()
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Let no table be vacuumed: rows of tests that are rolled back would count as none, and the next test, which fills it in one transaction, would be planned for an empty table."""
+    """Let no table be vacuumed: rows of tests that are rolled back would count as none, and the next test, which fills it in one transaction, would be planned for an empty table.
+
+    And let no commit wait for the disk: no test kills this server, those that kill one have their own.
+    """
     with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            f"ALTER DATABASE {connection.ops.quote_name(connection.settings_dict['NAME'])} SET synchronous_commit = off"
+        )
         cursor.execute(
             "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
         )
         for (table,) in cursor.fetchall():
             cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+    connection.close()  # The next one begins with what the database says now.
+
+
+@pytest.fixture(autouse=True, scope="session")
+def passwords_are_hashed_at_once() -> None:
+    """Passwords of tests are nobody's: a million rounds of hashing for each administrator protect nothing."""
+    django_settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.MD5PasswordHasher",
+        *django_settings.PASSWORD_HASHERS,
+    ]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -82,11 +102,16 @@ def shared() -> Path:
     return SHARED
 
 
-def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Contract tests may only be skipped for one reason: the folder is absent."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
+    """Contract tests may only be skipped for one reason: the folder is absent. Where CI deals files out, long ones go first."""
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()) and "contract" not in item.keywords:
             item.add_marker(pytest.mark.contract)
+    if not config.getoption("loadscopereorder", default=True):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        many = Counter(item.path for item in items)
+        # A file is one worker's; a scenario that is dealt out last lets all others wait for it alone.
+        items.sort(key=lambda item: (item.path not in slow, -many[item.path], item.path))
 
 
 @pytest.fixture(autouse=True)
