@@ -39,7 +39,8 @@ def effect_words(found: Comparison) -> str:
     burdened = sum(bool(one.burdened) for one in found.differences)
     return (
         f"{quantity(number, 'customer')} would have had another course: {quantity(spared)} would have been spared something"
-        f" that was done to them, {quantity(paid)} of whom have paid since; {quantity(burdened)} would have lost something that they kept."
+        f" that the policies in force would have done to them, {quantity(paid)} of whom have paid since; {quantity(burdened)} would have lost"
+        " something that those would have left them."
     )
 
 

@@ -31,14 +31,18 @@ from billing_site.display.figures import link, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.money import is_rounded, plain, total
+from billing_site.kernel.words import counted
 from dunning.admin.forms import ShownForm
 from dunning.admin.holds import ARRANGE, HoldPages
 from dunning.core.late_payment_presets import BY_KEY, PRESETS
+from dunning.overdue.effect import Effect, effect_of
 from dunning.overdue.models import OverdueCharge, OverdueTerms
 from dunning.overdue.operations import charge_late_payment, set_terms, waive_late_payment
 from dunning.overdue.queries import accrued_digest, accrued_of, accrued_total
 
 CHARGE = "invoicing.issue_invoice"
+# What the confirmation of terms has shown.
+SHOWN = "shown"
 
 
 class TermsForm(OperationForm):
@@ -57,11 +61,11 @@ class TermsForm(OperationForm):
         )
         exclude = ("lump_sum", "reminder_fee")
 
-    def operate(self, *, actor: str) -> OverdueTerms:
-        """Keep them."""
+    def terms(self) -> OverdueTerms:
+        """Return what is asked for."""
         given = {name: self.cleaned_data[name] for name in ("policy", "audience", "valid_from", "base_rate", "points")}
         currency = self.cleaned_data["currency"].upper()
-        terms = OverdueTerms(
+        return OverdueTerms(
             **given,
             country=self.cleaned_data["country"].upper(),
             currency=currency,
@@ -69,7 +73,10 @@ class TermsForm(OperationForm):
             reminder_fee=Money(self.cleaned_data["fee"], currency),
             free_reminders=self.cleaned_data["free_reminders"],
         )
-        return set_terms(terms=terms, actor=actor, reason=self.cleaned_data["why"])
+
+    def operate(self, *, actor: str) -> OverdueTerms:
+        """Keep them."""
+        return set_terms(terms=self.terms(), actor=actor, reason=self.cleaned_data["why"])
 
     def clean_currency(self) -> str:
         """Know it."""
@@ -124,6 +131,47 @@ class OverdueTermsAdmin(StaffAdmin):
         law = {"country": preset.country, "audience": preset.audience, "points": preset.points}
         amounts = {"currency": preset.currency, "lump": preset.lump_sum}
         return {**law, **amounts, "why": f"As {preset.source} has it, with the base rate of "}
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Say what they put on customers by today before they are set: by as much as was shown, or it is shown again."""
+        if object_id is None and request.method == "POST" and self.has_add_permission(request):
+            form = self.get_form(request)(request.POST)
+            if form.is_valid():
+                effect = effect_of(terms=form.terms(), at=now())
+                if request.POST.get(SHOWN) != effect.digest:
+                    return self._effect(request, form.terms(), effect)
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def _effect(self, request: HttpRequest, terms: OverdueTerms, effect: Effect) -> HttpResponse:
+        typed = [
+            (name, str(value)) for name, value in request.POST.items() if name not in ("csrfmiddlewaretoken", SHOWN)
+        ]
+        invoices = f"{effect.invoices} {counted('invoice', effect.invoices)}"
+        customers = f"{effect.customers} {counted('customer', effect.customers)}"
+        words = (
+            f"By today this costs {customers} on {invoices} more than without them; somebody charges it, or waives it, case by case."
+            if effect.amounts
+            else "By today this costs no customer anything more than without them."
+        )
+        more = f"{effect.unread} more customers with late invoices were not looked at." if effect.unread else ""
+        rows = [(kind.label, money_text(amount)) for kind, amount in effect.amounts]
+        return confirmation(
+            request,
+            admin=self,
+            title=f"Set terms of late payment for {terms}",
+            effect=f"{words} They stay: they end on the day from which others hold for the same customers.",
+            form=forms.Form(),
+            submit="Set these terms",
+            back=reverse("admin:dunning_overdueterms_add"),
+            hidden=[*typed, (SHOWN, effect.digest)],
+            table=ConfirmedTable(titles=("By today", "Amount"), rows=rows, more=more) if rows or more else None,
+        )
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         """Ask while they are set, show everything afterwards."""

@@ -195,7 +195,12 @@ def test_interest_is_set_shown_with_its_proof_charged_and_waived(
     assert "Look up the base rate" in text_of(filled) and not OverdueTerms.objects.exists(), "nothing holds by itself"
     assert "is no currency" in text_of(finance.post(adding, form | {"currency": "XXY"}))
     assert "40.005 USD cannot be paid" in text_of(finance.post(adding, form | {"lump": "40.005"}))
-    assert finance.post(adding, form).status_code == 302
+    asked = finance.post(adding, form)
+    told = text_of(asked)
+    assert "By today this costs 1 customer on 1 invoice more than without them" in told
+    assert "Lump sum USD 40.00" in told and "Interest USD 0.02" in told and not OverdueTerms.objects.exists()
+    [shown] = re.findall(r'name="shown" value="([0-9a-f]{64})"', asked.content.decode())
+    assert finance.post(adding, form | {"shown": shown}).status_code == 302
     assert "1.27 + 8" in text_of(finance.get("/admin/dunning/overdueterms/"))
     assert "Interest and fees so far" in text_of(finance.get(f"{page}change/"))
     shown = text_of(finance.get(f"{page}charge/"))
