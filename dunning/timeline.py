@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from billing_site.kernel.money import total
 from billing_site.kernel.words import counted
@@ -79,10 +79,16 @@ def _money(case: DunningCase) -> Iterator[Told]:
             attempt.actor,
             attempt.reason,
         )
-    for payment in Payment.objects.filter(customer=case.customer, received_at__gte=case.opened_at).select_related(
-        "invoice"
-    ):
+    for payment in _payments(case).select_related("invoice"):
         yield Told(payment.received_at, "paid", f"{money_text(money=payment.amount)} came for {payment.invoice}")
+
+
+def _payments(case: DunningCase) -> QuerySet[Payment]:
+    """Return what came for invoices that were late when it came: overdue, or refused before."""
+    refused = PaymentFailure.objects.filter(invoice=OuterRef("invoice"), occurred_at__lte=OuterRef("received_at"))
+    late = Q(invoice=case.anchor_invoice_id) | Q(invoice__due_date__lt=F("received_at__date")) | Exists(refused)
+    until = Q() if case.is_live else Q(received_at__lte=case.state_since)
+    return Payment.objects.filter(late, until, customer=case.customer, received_at__gte=case.opened_at)
 
 
 def _outcome_words(outcome: str) -> str:

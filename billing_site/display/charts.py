@@ -13,7 +13,7 @@ HEIGHT = 120
 
 @dataclass(frozen=True)
 class Series:
-    """The values of one thing over the chart's steps; `tone` is its place in the palette (1 to 6)."""
+    """The values of one thing over the chart's steps; `tone` is its place in the palette (1 to 9: blue, green, red, amber, grey, violet, light blue, brown, yellow)."""
 
     name: str
     tone: int

@@ -118,6 +118,8 @@ TONES = {
     "waits": AMBER,
     "charged": BLUE,
     "waived": STRUCK,
+    "sent": GREEN,
+    "undeliverable": RED,
 }
 
 

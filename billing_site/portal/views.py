@@ -28,7 +28,7 @@ from billing_site.portal.queries.home import home_page
 from billing_site.portal.queries.invoice_page import invoice_of, invoice_page
 from billing_site.portal.queries.invoices import invoice_list, invoice_row
 from billing_site.portal.queries.late_payment import late_payment
-from billing_site.portal.queries.notices import notice_list, notice_of, overdue_bar
+from billing_site.portal.queries.notices import letter_of, notice_list, notice_of, overdue_bar
 from billing_site.portal.queries.parts import part_page, part_rows
 from billing_site.portal.queries.statement import statement_page
 from dunning.arrangements.queries import objected_to
@@ -289,9 +289,10 @@ def notices(request: HttpRequest, customer: Customer) -> HttpResponse:
 @require_safe
 @_for_customer
 def notice(request: HttpRequest, customer: Customer, number: int) -> HttpResponse:
-    """Show one notice as it was sent."""
+    """Show one notice as it was sent, its link as a button."""
     found, zone = notice_of(customer=customer, number=number), ZoneInfo(customer.timezone)
-    return _page(request, "notice.html", {"customer": customer, "notice": found, "zone": zone, "here": "notices"})
+    told = {"customer": customer, "notice": found, "letter": letter_of(notice=found), "zone": zone, "here": "notices"}
+    return _page(request, "notice.html", told)
 
 
 @require_safe

@@ -41,12 +41,17 @@ PAGES = {
 
 @dataclass(frozen=True)
 class ShownPanel:
-    """A panel as the page writes it: its chart, what its colours mean, and its rows as cells."""
+    """A panel as the page writes it: its chart, what its colours mean, and its rows as cells.
+
+    Columns in time have what the highest of them stands for at their top, and, where there is one of a moment, its value beneath it.
+    """
 
     panel: Panel
     chart: SafeString
     keys: Sequence[tuple[int, str]]
     ends: tuple[str, str]
+    highest: str
+    slots: Sequence[str]
     rows: Sequence[tuple[str, Sequence[SafeString | str]]]
     totals: Sequence[SafeString | str]
 
@@ -197,6 +202,10 @@ def _shown(one: Figure, asked: Asked) -> Iterator[ShownPanel]:
             chart=_chart(one, panel, drawn),
             keys=[(measure.tone, measure.title) for measure in drawn],
             ends=ends,
+            highest=_highest(panel, drawn) if one.drawn_as is Drawing.TIME else "",
+            slots=[_text(drawn[0], bar.values[drawn[0].key]).removesuffix(" days") for bar in panel.bars]
+            if one.drawn_as is Drawing.TIME and len(drawn) == 1
+            else [],
             rows=[
                 (bar.title, [_cell(one, panel, asked, bar.key, measure, bar.values) for measure in one.measures])
                 for bar in panel.bars
@@ -226,6 +235,16 @@ def _chart(one: Figure, panel: Panel, drawn: Sequence[Measure]) -> SafeString:
             return part_chart(title=title, labels=labels, series=series)
     percents = all(measure.unit is Unit.PERCENT for measure in drawn)
     return row_chart(title=title, labels=labels, series=series, most=Decimal(100) if percents else None)
+
+
+def _highest(panel: Panel, drawn: Sequence[Measure]) -> str:
+    """Return the value that the top of the columns stands for."""
+    values = [
+        (_number(bar.values[measure.key]), _text(measure, bar.values[measure.key]))
+        for bar in panel.bars
+        for measure in drawn
+    ]
+    return max(values, key=lambda value: value[0])[1] if values else ""
 
 
 def _cell(one: Figure, panel: Panel, asked: Asked, bar: str, measure: Measure, values: Any) -> SafeString | str:

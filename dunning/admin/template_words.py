@@ -1,6 +1,9 @@
 """The editor of a notice's words, beside its preview."""
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from django import forms
@@ -8,6 +11,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from billing_site.display.admin import ReasonForm, StaffAdmin, add_field_errors, go
@@ -61,6 +66,33 @@ def words_of(entered: Any) -> Words:
     """Return entered words with the line ends that are kept."""
     subject, body, button = (str(entered.get(name, "")).replace("\r\n", "\n").strip() for name in WORD_FIELDS)
     return Words(subject=subject, body=body, button=button)
+
+
+@dataclass(frozen=True)
+class Marked:
+    """The words of a version, what differs from another one's marked in each field."""
+
+    subject: SafeString
+    body: SafeString
+    button: SafeString
+
+
+def differences(*, before: Words, after: Words) -> tuple[Marked, Marked]:
+    """Return both, with what is only in the one marked as deleted and what is only in the other as inserted."""
+    pairs = [_marked(getattr(before, name), getattr(after, name)) for name in WORD_FIELDS]
+    return Marked(*(old for old, _ in pairs)), Marked(*(new for _, new in pairs))
+
+
+def _marked(before: str, after: str) -> tuple[SafeString, SafeString]:
+    old, new = (re.findall(r"\s+|\S+", text) for text in (before, after))
+    left: list[SafeString] = []
+    right: list[SafeString] = []
+    for what, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        gone, come = "".join(old[i:j]), "".join(new[k:m])
+        same = what == "equal"
+        left.append(format_html("{}" if same or not gone else "<del>{}</del>", gone))
+        right.append(format_html("{}" if same or not come else "<ins>{}</ins>", come))
+    return SafeString("".join(left)), SafeString("".join(right))
 
 
 def preview_for(template: NoticeTemplate, words: Words, *, customer: Customer | None) -> Preview:

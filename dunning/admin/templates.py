@@ -20,7 +20,7 @@ from billing_site.display.admin import (
 from billing_site.display.figures import link, moment
 from billing_site.display.pills import AMBER, BLUE, GREEN, GREY, RED, pill
 from billing_site.kernel.clock import now
-from dunning.admin.template_words import DRAFT, edit_words, preview_for, shown_customer, words_of
+from dunning.admin.template_words import DRAFT, differences, edit_words, preview_for, shown_customer, words_of
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.wording import Words
 from dunning.notices.preview import customers_to_show
@@ -205,13 +205,17 @@ class TemplateVersionAdmin(TrackedAdmin, ReadOnlyAdmin):
         customer = shown_customer(request)
         is_own = version.drafted_by.lower() == actor_of(request).lower()
         is_asked = version.state == VersionState.ASKED
+        in_force = before if before != version else None
+        old, new = differences(before=in_force.words, after=version.words) if in_force else (None, version.words)
         context = self.page_context(
             request,
             title=str(version),
             row=version,
             template=template,
             state=version_pill(version),
-            in_force=before if before != version else None,
+            in_force=in_force,
+            old=old,
+            new=new,
             is_in_force=before == version,
             preview=preview_for(template, version.words, customer=customer),
             customers=customers_to_show(),

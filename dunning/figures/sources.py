@@ -157,7 +157,8 @@ RISK = Source(
     title_of=lambda bar: state_words(bar.partition(" ")[2]),
     fixed=lambda _: _STATE_KEYS,
 )
-_NOW = ("open", "promised", "held", "objected", "exhausted", "handed_over")
+# As a case is now, and its place in the palette: a state has the hue of its pill, those of one hue differ in depth.
+_NOW = {"open": 1, "promised": 7, "held": 4, "objected": 6, "exhausted": 8, "handed_over": 9}
 CASES = Source(
     name="cases",
     title="Which cases are open, and for how long?",
@@ -190,9 +191,9 @@ CASES = Source(
                 {"open": "Chased", "objected": "Objected to"}.get(mark, state_words(mark).capitalize()),
                 value=f"count(*) FILTER (WHERE mark = '{mark}')",
                 which=f"mark = '{mark}'",
-                tone=place,
+                tone=tone,
             )
-            for place, mark in enumerate(_NOW, start=1)
+            for mark, tone in _NOW.items()
         ),
     ),
     title_of=lambda bar: bar.partition(" ")[2],
@@ -230,17 +231,17 @@ MAILS = Source(
             "Sent",
             value="count(*) FILTER (WHERE mark IN ('sent', 'bounced', 'unwanted'))",
             which="mark IN ('sent', 'bounced', 'unwanted')",
-            tone=1,
+            tone=2,
         ),
         Measure(
-            "bounced", "Bounced", value="count(*) FILTER (WHERE mark = 'bounced')", which="mark = 'bounced'", tone=3
+            "bounced", "Bounced", value="count(*) FILTER (WHERE mark = 'bounced')", which="mark = 'bounced'", tone=4
         ),
         Measure(
             "unwanted",
             "Called unwanted",
             value="count(*) FILTER (WHERE mark = 'unwanted')",
             which="mark = 'unwanted'",
-            tone=4,
+            tone=6,
         ),
         Measure("bounced_share", "Of the sent", Unit.PERCENT, of=("bounced", "sent")),
         Measure(
@@ -248,7 +249,7 @@ MAILS = Source(
             "Undeliverable",
             value="count(*) FILTER (WHERE mark = 'undeliverable')",
             which="mark = 'undeliverable'",
-            tone=5,
+            tone=3,
         ),
         Measure(
             "not_needed",
@@ -265,7 +266,7 @@ MAILS = Source(
 
 
 def _promise_measures() -> tuple[Measure, ...]:
-    tones = {"kept": 2, "broken": 3, "withdrawn": 5}
+    tones = {"kept": 2, "broken": 3, "withdrawn": 4}
     counts = (
         Measure(
             mark,

@@ -9,7 +9,7 @@ from moneyed import Money
 
 from billing_site.kernel.errors import FieldError
 from dunning.core.notice_kinds import NoticeKind
-from dunning.core.wording import Words, word_mistakes
+from dunning.core.wording import ACTS_ON, Words, word_mistakes
 from dunning.notices.facts import Facts, InvoiceFacts, facts_of
 from dunning.notices.rendering import Mail, render_mail
 from invoicing.core.invoice_life import STANDING
@@ -27,12 +27,15 @@ EXAMPLE_NAME = "Example Customer Ltd"
 
 @dataclass(frozen=True)
 class Preview:
-    """A mail as it would be, drawn for both themes; or what is wrong with the words. `of` says whose figures it shows."""
+    """A mail as it would be, drawn for both themes; or what is wrong with the words. `of` says whose figures it shows, `example_day` which day in it
+    is none of theirs: that of the next step.
+    """
 
     of: str
     mail: Mail | None = None
     light: str = ""
     dark: str = ""
+    example_day: date | None = None
     mistakes: tuple[FieldError, ...] = ()
 
 
@@ -41,6 +44,7 @@ def preview_mail(*, kind: NoticeKind, language: str, words: Words, customer: Cus
     facts, of = _facts(kind, customer, at=at)
     if mistakes := word_mistakes(words):
         return Preview(of=of, mistakes=tuple(mistakes))
+    next_step = (at + NEXT_STEP_AFTER).date()
     mail = render_mail(
         kind=kind,
         words=words,
@@ -48,10 +52,17 @@ def preview_mail(*, kind: NoticeKind, language: str, words: Words, customer: Cus
         facts=facts,
         customer_name=customer.name if customer else EXAMPLE_NAME,
         seller=customer.legal_entity if customer else first_entity(),
-        acts_on=(at + NEXT_STEP_AFTER).date(),
+        acts_on=next_step,
         link=f"{settings.PUBLIC_URL}/portal/",
     )
-    return Preview(of=of, mail=mail, light=in_theme(mail.html, "light"), dark=in_theme(mail.html, "dark"))
+    is_told = f"{{{ACTS_ON}}}" in "".join((words.subject, words.body, words.button))
+    return Preview(
+        of=of,
+        mail=mail,
+        light=in_theme(mail.html, "light"),
+        dark=in_theme(mail.html, "dark"),
+        example_day=next_step if is_told else None,
+    )
 
 
 def in_theme(html: str, theme: str) -> str:

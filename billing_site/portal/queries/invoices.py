@@ -11,6 +11,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import round_money, total
 from billing_site.portal.queries.usage import days_of
+from dunning.notices.facts import objected_of
 from invoicing.bank.queries import on_account_of
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
@@ -62,7 +63,7 @@ class InvoiceRow:
 class OpenInvoices:
     """What a customer owes as our books have it, and what of the customer's money they hold for no invoice yet, by currency.
 
-    `written_off` was open when it was given up, and is no longer asked for.
+    `written_off` was open when it was given up, and is no longer asked for; `objected` is not asked for until that is decided.
     """
 
     count: int
@@ -71,6 +72,7 @@ class OpenInvoices:
     overdue_amount: Money
     on_account: tuple[Money, ...]
     written_off: Money
+    objected: Money
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def open_invoices(*, customer: Customer, at: datetime) -> OpenInvoices:
     rows = [invoice_row(invoice=invoice, at=at) for invoice in owed.order_by("due_date", "id")]
     given_up = customer.invoices.filter(status=InvoiceStatus.WRITTEN_OFF)
     overdue = tuple(row for row in rows if row.is_overdue)
+    objected = objected_of(invoices=[row.invoice for row in rows]) if rows else {}
     return OpenInvoices(
         count=len(rows),
         amount=total((row.open for row in rows), customer.currency),
@@ -107,6 +110,9 @@ def open_invoices(*, customer: Customer, at: datetime) -> OpenInvoices:
         overdue_amount=total((row.open for row in overdue), customer.currency),
         on_account=tuple(amount for _, amount in sorted(on_account_of(customer_id=customer.pk).items())),
         written_off=total((invoice.amount_unpaid for invoice in given_up), customer.currency),
+        objected=total(
+            (min(row.open, objected[row.invoice.pk]) for row in rows if row.invoice.pk in objected), customer.currency
+        ),
     )
 
 

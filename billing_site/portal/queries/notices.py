@@ -24,18 +24,45 @@ NOTICES_PER_PAGE = 24
 class OverdueBar:
     """What should have been paid by now; `before` is the day of the next step, where a notice has told of one.
 
-    `is_payable_online` says of the only one that Stripe has a page for it.
+    What is objected to of these invoices, `objected`, is no part of the amount. `is_payable_online` says of the only one that Stripe has a page for it.
     """
 
     amount: Money
     invoices: tuple[Invoice, ...]
     before: date | None
+    objected: Money
     is_payable_online: bool = False
 
     @property
     def only(self) -> Invoice | None:
         """The one invoice that is overdue; None where there are several."""
         return self.invoices[0] if len(self.invoices) == 1 else None
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A notice to be read in the portal: its button stands where the plain text has a link, which led here.
+
+    `invoice` is the only one that it is about; None where there are several.
+    """
+
+    before: str
+    button: str
+    after: str
+    invoice: Invoice | None
+
+
+def letter_of(*, notice: Notice) -> Letter:
+    """Return a notice as it is read here; one whose text has no link stays whole."""
+    about = [row.invoice for row in notice.about.select_related("invoice")]
+    invoice = about[0] if len(about) == 1 else None
+    paragraphs = notice.text.strip().split("\n\n")
+    for place, paragraph in enumerate(paragraphs):
+        words, _, link = paragraph.partition(":\n")
+        if link.startswith(("https://", "http://")):
+            before, after = paragraphs[:place], paragraphs[place + 1 :]
+            return Letter("\n\n".join(before), words, "\n\n".join(after), invoice)
+    return Letter(notice.text, "", "", invoice)
 
 
 def overdue_bar(*, customer: Customer, at: datetime) -> OverdueBar | None:
@@ -56,7 +83,8 @@ def overdue_bar(*, customer: Customer, at: datetime) -> OverdueBar | None:
     newest = told.order_by("-settled_at", "-id").values_list("acts_on", flat=True).first()
     amount = total((amount for _, amount in rest if amount.amount > 0), customer.currency)
     online = len(overdue) == 1 and is_payable_online(invoice=overdue[0])
-    return OverdueBar(amount=amount, invoices=overdue, before=newest, is_payable_online=online)
+    apart = total((objected[one.pk] for one in overdue if one.pk in objected), customer.currency)
+    return OverdueBar(amount=amount, invoices=overdue, before=newest, objected=apart, is_payable_online=online)
 
 
 def sent_notices(*, customer: Customer) -> QuerySet[Notice]:

@@ -36,6 +36,7 @@ def test_a_version_and_terms_that_nobody_has_published_are_compared_with_what_he
     told = text_of(tried)
     assert "1 customer would have had another course: 0 would have been spared" in told
     assert "that the policies in force would have done to them" in told, "not what was done: that stands in figures"
+    assert "3 steps, the last 08-22 write to the customer (reminder)" in told
     assert "lost: restrict service" in told and "USD 31.00" in told and "<i>" not in tried.content.decode()
     assert f"/admin/invoicing/customer/{history.customer_id}/change/" in tried.content.decode()
     spared = finance.post(PAGE, {"terms": json.dumps(terms_stored(SHORT)), "whom": "standard", "only": "spared"})

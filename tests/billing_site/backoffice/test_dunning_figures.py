@@ -36,6 +36,9 @@ def test_every_number_leads_to_a_list_that_counts_it(finance: Client, late) -> N
     assert "Day 0: write to the customer (reminder)" in told and "50.0 %" in told and "USD 62.00" in told
     assert "ties" in told and "account 1200 Receivable" in told and "Days outstanding" in told
     html = page.content.decode()
+    assert html.count("<summary>The same as a table") == html.count("<details open><summary>The same as a table")
+    assert 'bo-key-4">Held' in html and 'bo-key-7">Promised' in html, "in the hues of their pills"
+    assert '<p class="bo-top-line">' in html and '<p class="bo-slots"><span>' in html
     assert html.count("<svg") > 20 and html.count("<table") >= 5
     doors = [unescape(door) for door in re.findall(r'href="([^"]*/figures/[^"]*measure=[^"]*)"', html)]
     assert len(doors) >= 20

@@ -20,6 +20,7 @@ from invoicing.invoices.models import Invoice, Objection
 from tests.billing_site.backoffice.test_what_if_pages import text_of
 from tests.dunning.chasing import case_of, late_customer, local, pay
 from tests.factories import a_customer
+from tests.invoicing.selling import item, once
 
 pytestmark = pytest.mark.django_db
 
@@ -56,6 +57,17 @@ def test_the_page_tells_the_story_and_what_comes_next(finance: Client, case) -> 
     assert "Day 1" not in page and "Day 0: write to the customer, over USD 31.00" in page
     assert "suspend service" in page and "close the customer" in page
     assert "2026-08-15" in page and "Standard: 14 and 28 days (version 1)" in page
+
+
+def test_the_story_has_no_payment_of_what_was_not_late(finance: Client, case) -> None:
+    customer = case.customer
+    other = once(customer, item("7"), key="not-late", at=case.opened_at)
+    pay(other, case.opened_at + timedelta(hours=2))
+    pay(case.anchor_invoice, case.opened_at + timedelta(hours=3), "5")
+
+    story = text_of(finance.get(f"{CASES}{case.pk}/change/"))
+
+    assert "USD 5.00 came for" in story and "USD 7.00 came for" not in story
 
 
 def test_people_hold_promise_object_and_take_a_step_by_hand(finance: Client, case) -> None:

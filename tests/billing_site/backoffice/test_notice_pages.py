@@ -1,5 +1,6 @@
 """Pages of notices in the back office: who may draft, approve, send again and lift; what stands where; nothing of a customer's is markup."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,6 +85,18 @@ def test_legal_approves_what_finance_asks_for_and_nobody_else_does(
     asked.refresh_from_db()
     assert (asked.state, asked.decided_by, asked.decision_reason) == ("approved", "lena", "kind and exact")
     assert queue_named(index_page(at=AT), "Templates to approve").count == 0
+
+
+def test_legal_sees_what_differs_from_what_is_in_force(legal: Client) -> None:
+    install_built_ins(at=NOW)
+    told = NoticeTemplate.objects.get(kind=NoticeKind.REMINDER, language="en").versions.get().words
+    new = replace(told, subject=f"Kindly {told.subject}", button="<b>Pay</b>")
+    version = draft_version(kind=NoticeKind.REMINDER, language="en", words=new, at=NOW, actor="fiona", reason="ours")
+
+    shown = legal.get(page("templateversion_change", version.pk)).content.decode()
+
+    assert "<ins>Kindly </ins>" in shown and "<ins>&lt;b&gt;Pay&lt;/b&gt;</ins>" in shown
+    assert "The day of the next step" in shown and "is an example" in shown
 
 
 def test_who_drafted_does_not_approve_whatever_else_he_may(administrator: Client) -> None:

@@ -5,8 +5,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from moneyed import Money
 
 from billing_site.portal.phrases import GERMAN
+from dunning.arrangements.operations import object_to
 from dunning.core.notice_kinds import NoticeKind
 from invoicing.payments.models import PushIntent
 from tests.billing_site.portal.conftest import NOW
@@ -33,6 +35,18 @@ def test_what_is_overdue_stands_on_every_page_until_it_is_paid(visit):
     assert all("One invoice is overdue: USD 20.00" in page for page in pages(client))
     paid(invoice, "20", reference="the rest", at=NOW)
     assert not any("overdue" in page for page in pages(client))
+
+
+def test_what_is_objected_to_is_told_beside_both_sums(visit):
+    invoice = an_open_invoice()
+    object_to(invoice_id=invoice.pk, amount=Money("50", "USD"), at=NOW, actor="fiona", reason="not ours")
+
+    home = pages(visit("cust_acme"))[0]
+
+    assert "One invoice is overdue: USD 70.00" in home and "USD 50.00 that you object to are not in it." in home
+    assert "USD 120.00 1 open invoice , 1 overdue USD 50.00 of it you object to" in home.replace(
+        "invoice,", "invoice ,"
+    )
 
 
 def test_the_day_of_the_next_step_is_the_one_that_was_told_last(visit):
@@ -76,6 +90,8 @@ def test_only_what_was_sent_is_listed_and_only_to_whom_it_was_sent(visit):
     assert listed.count("Reminder: USD 120.00 is open, due 15 July 2026") == 1
     assert "Please pay USD 120.00, due on 15 July 2026." in text_of(read)
     assert "Sent to ap@acme.example on 11 August 2026" in text_of(read)
+    assert f'<a class="button" href="/portal/invoices/{mine.number}/">Pay USD 120.00</a>' in read
+    assert "/portal/enter/" not in read and "http://" not in text_of(read), "the link is a button"
     for other in (foreign, waiting):
         assert client.get(f"/portal/notices/{other.pk}/").status_code == 404
 
