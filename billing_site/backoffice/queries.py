@@ -225,7 +225,9 @@ def _stripe_flows(*, at: datetime) -> list[Flow]:
         _waiting(
             "pushes", pushes, at=at, link=reverse("admin:invoicing_pushintent_changelist") + "?status__exact=pending"
         ),
-        _waiting("notices", notices, at=at, link=reverse("admin:invoicing_stripenotice_changelist") + "?state=waiting"),
+        _waiting(
+            "from Stripe", notices, at=at, link=reverse("admin:invoicing_stripenotice_changelist") + "?state=waiting"
+        ),
     ]
 
 

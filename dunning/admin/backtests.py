@@ -14,17 +14,18 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from moneyed import Money
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from billing_site.display.admin import StaffAdmin
 from billing_site.display.charts import Series, row_chart
 from billing_site.display.figures import quantity
 from billing_site.kernel.clock import now
 from billing_site.kernel.money import round_money
+from dunning.admin.terms_field import TermsField
 from dunning.backtest_words import act_words, count_rows, difference_lines, effect_words, line_words, step_words
 from dunning.backtesting import DAYS, Trial, backtest, late_customers
 from dunning.core.comparison import Comparison, Difference, Side
-from dunning.core.policy import PolicyTerms, TermsMistake, read_terms
+from dunning.core.policy import read_terms
 from dunning.policies.models import PolicyVersion
 from invoicing.customers.models import Customer
 from invoicing.reports.tabular import CSV_TYPE, csv_lines
@@ -43,22 +44,18 @@ ONLY = (
 class BacktestForm(forms.Form):
     """Which terms are tried, on whom."""
 
-    terms = forms.JSONField(widget=UnfoldAdminTextareaWidget(attrs={"rows": 14, "class": "bo-code"}))
+    terms = TermsField()
     whom = forms.ChoiceField(required=False, label="In place of", widget=UnfoldAdminSelectWidget())
     only = forms.ChoiceField(required=False, label="Show", choices=ONLY, widget=UnfoldAdminSelectWidget())
+    # As they were entered where the terms are published, and go back to there.
+    key = forms.CharField(required=False, widget=forms.HiddenInput())
+    name = forms.CharField(required=False, widget=forms.HiddenInput())
 
     def __init__(self, *arguments: Any, keys: Sequence[str], **options: Any) -> None:
         super().__init__(*arguments, **options)
         field = self.fields["whom"]
         assert isinstance(field, forms.ChoiceField), "as it is declared above"
         field.choices = [*((key, f"the policy “{key}”") for key in keys), (EVERYBODY, "every policy")]
-
-    def clean_terms(self) -> PolicyTerms:
-        """Read them as a policy's."""
-        try:
-            return read_terms(self.cleaned_data["terms"])
-        except TermsMistake as mistake:
-            raise forms.ValidationError(str(mistake)) from mistake
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,8 @@ def show_backtest(request: HttpRequest, *, admin: StaffAdmin) -> HttpResponse | 
     late: list[int] = []
     if (request.method == "POST" or version is not None) and form.is_valid():
         late = late_customers(at=at)
-        found = backtest(
-            trial=Trial(form.cleaned_data["terms"], form.cleaned_data["whom"]), at=at, customers=late[:CUSTOMERS_MAX]
-        )
+        trial = Trial(read_terms(form.cleaned_data["terms"]), form.cleaned_data["whom"])
+        found = backtest(trial=trial, at=at, customers=late[:CUSTOMERS_MAX])
     if found and request.POST.get("format") == "csv":
         response = StreamingHttpResponse(csv_lines(rows=difference_lines(found)), content_type=CSV_TYPE)
         name = "dunning-backtest-sample" if len(late) > CUSTOMERS_MAX else "dunning-backtest"
@@ -104,6 +100,7 @@ def show_backtest(request: HttpRequest, *, admin: StaffAdmin) -> HttpResponse | 
         sampled=CUSTOMERS_MAX if len(late) > CUSTOMERS_MAX else 0,
         late=len(late),
         command=_command(form) if len(late) > CUSTOMERS_MAX else "",
+        terms_json=json.dumps(form.cleaned_data["terms"], indent=2) if found else "",
         rows=count_rows(found) if found else [],
         chart=_chart(found) if found else "",
         sides=[("By the policies in force", _ladder(found.held)), ("With these terms", _ladder(found.tried))]
@@ -128,7 +125,7 @@ def _version(request: HttpRequest) -> PolicyVersion | None:
 def _form(request: HttpRequest, keys: Sequence[str], version: PolicyVersion | None) -> BacktestForm:
     """Return the form, filled by what is posted, by the version of the address, or by the newest version of the first policy."""
     if request.method == "POST":
-        told = request.POST.dict()
+        told = request.POST.copy()
         told.setdefault("whom", told.get("key", EVERYBODY) if told.get("key") in keys else EVERYBODY)
         return BacktestForm(told, keys=keys)
     chosen = version or PolicyVersion.objects.order_by("key", "-number").first()
@@ -188,9 +185,14 @@ def _command(form: BacktestForm) -> str:
 
 def _publish(form: BacktestForm) -> str:
     """Return the address of the form that publishes these terms, filled in."""
-    whom = form.cleaned_data["whom"]
+    entered = form.cleaned_data
+    whom = entered["whom"]
     version = PolicyVersion.objects.filter(key=whom).order_by("-number").first()
-    told = {"key": whom, "name": version.name if version else "", "terms": form.data["terms"]}
+    told = {
+        "key": entered["key"] or whom,
+        "name": entered["name"] or (version.name if version else ""),
+        "terms": json.dumps(entered["terms"]),
+    }
     return (
         f"{reverse('admin:dunning_policyversion_add')}?{urlencode({key: text for key, text in told.items() if text})}"
     )

@@ -18,26 +18,23 @@ from billing_site.display.figures import NOTHING, link
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from dunning.admin.backtests import show_backtest
+from dunning.admin.terms_field import TermsField
 from dunning.core.policy import ACT_WORDS
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import assign_policy, end_assignment, publish_policy
-
-EXPLAINED = (
-    "Steps by day, each with its act (notice, retry, restrict, suspend, close, hand_over) and notice; counts_from due or failure; at_hour,"
-    " quiet_from, quiet_until; business_days, weekend (0 is Monday), holidays; minimums by currency; retries_max; escalation (owner, days)."
-)
 
 
 class PolicyForm(OperationForm):
     """The terms of a version, and why."""
 
+    terms = TermsField()
     why = forms.CharField(max_length=300, label="Reason", widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}))
     renamed: ClassVar = {"reason": "why"}
 
     class Meta:
         model = PolicyVersion
         fields = ("key", "name", "terms", "in_force_from")
-        help_texts = {"key": "Of a policy that is there, for its next version, or a new one.", "terms": EXPLAINED}
+        help_texts = {"key": "Of a policy that is there, for its next version, or a new one."}
 
     def operate(self, *, actor: str) -> PolicyVersion:
         """Publish it."""
@@ -71,8 +68,11 @@ class PolicyVersionAdmin(StaffAdmin):
         return [path("backtest/", page, name="dunning_policyversion_backtest"), *super().get_urls()]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Take over terms that were tried."""
+        """Take over terms that were tried, or those of the version whose next one is written."""
         told: dict[str, Any] = {**super().get_changeform_initial_data(request)}
+        before = told.pop("from", "")
+        if version := PolicyVersion.objects.filter(pk=int(before)).first() if before.isdecimal() else None:
+            return {"key": version.key, "name": version.name, "terms": version.terms}
         try:
             told["terms"] = json.loads(told.get("terms", ""))
         except ValueError:

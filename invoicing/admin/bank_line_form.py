@@ -9,14 +9,17 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidge
 
 from billing_site.display.admin import ReasonForm
 from billing_site.display.amount_field import AmountField
+from billing_site.display.figures import money_text
 from billing_site.kernel.model import AMOUNT_DIGITS
 from invoicing.bank.models import AllocationKind
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice
+from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.payout import Payout
 from invoicing.workflows.allocate_bank_line import Share
 
 PARTS = 4
+# So many invoices are offered while somebody types; any other is named by its number all the same.
+OFFERED_MAX = 300
 IN = (
     AllocationKind.PAYMENT,
     AllocationKind.ON_ACCOUNT,
@@ -45,7 +48,9 @@ class SplitForm(ReasonForm):
             self.fields[f"of_{number}"] = forms.CharField(
                 required=False,
                 label="Number of the invoice, key of the customer, or number of the journal entry",
-                widget=UnfoldAdminTextInputWidget(attrs={"aria-label": f"Part {number} is of"}),
+                widget=UnfoldAdminTextInputWidget(
+                    attrs={"aria-label": f"Part {number} is of", "list": "bo-names", "autocomplete": "off"}
+                ),
                 max_length=100,
             )
             self.fields[f"amount_{number}"] = AmountField(
@@ -108,6 +113,17 @@ class SplitForm(ReasonForm):
                 return None
             return Share(kind, money, entry_id=int(entry))
         return Share(kind, money)
+
+
+def names_offered(*, currency: str) -> list[tuple[str, str]]:
+    """Return what a part may be of, as it is typed and in words: open invoices in a currency, newest first, and their customers."""
+    owed = Invoice.objects.filter(status=InvoiceStatus.ISSUED, currency=currency).select_related("customer")
+    invoices = list(owed.order_by("-issued_at", "-id")[:OFFERED_MAX])
+    customers = {invoice.customer.key: invoice.customer.name for invoice in invoices}
+    return [
+        *((str(one.number), f"{one.customer.name}, {money_text(one.amount_unpaid)} open") for one in invoices),
+        *((key, f"{name}, on account") for key, name in sorted(customers.items(), key=lambda pair: pair[1])),
+    ]
 
 
 def money_said(text: str, currency: str) -> Money:

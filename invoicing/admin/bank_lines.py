@@ -17,7 +17,7 @@ from billing_site.display.figures import day, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.money import round_money
-from invoicing.admin.bank_line_form import SplitForm, money_said
+from invoicing.admin.bank_line_form import SplitForm, money_said, names_offered
 from invoicing.bank.models import AllocationKind, BankLine
 from invoicing.bank.queries import left_of, with_left
 from invoicing.core.bank_matching import Candidate
@@ -131,6 +131,7 @@ class BankLineAdmin(ReadOnlyAdmin):
                 "payment__invoice", "customer", "entry", "reversal", "returned__payment__invoice", "payout"
             ).order_by("id"),
             form=form,
+            names=names_offered(currency=line.currency) if may and left.amount else [],
             may=may and bool(left.amount),
         )
         return TemplateResponse(request, "backoffice/bank_line.html", context)

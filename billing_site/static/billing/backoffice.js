@@ -110,6 +110,23 @@
     var place = toggle.closest(".bo-scroll");
     if (place) { delete place.dataset.width; fit(place); }
   });
+  /* One more row of a form whose rows are alike: the next that is hidden, else a copy of the last one, empty. */
+  document.addEventListener("click", function (event) {
+    var more = event.target.closest("[data-another-row]");
+    if (!more) { return; }
+    var before = more.parentElement.previousElementSibling;
+    var body = (before.tBodies ? before : before.querySelector("table")).tBodies[0];
+    var row = body.querySelector("tr[hidden]");
+    if (row) {
+      row.hidden = false;
+      more.hidden = !body.querySelector("tr[hidden]");
+    } else {
+      row = body.rows[body.rows.length - 1].cloneNode(true);
+      row.querySelectorAll("input, select").forEach(function (field) { field.value = ""; field.removeAttribute("id"); });
+      body.appendChild(row);
+    }
+    row.querySelector("input, select").focus();
+  });
   /* Groups of the sidebar that were opened or folded by hand stay so from page to page; that of the page is always open. */
   function menu() {
     var kept = {};

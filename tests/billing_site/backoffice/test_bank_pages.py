@@ -111,10 +111,14 @@ def test_a_line_is_split_by_hand_and_what_is_wrong_is_told_at_its_part(finance: 
     second = once(invoice.customer, item("50"), key="second")
     line = one_line(Entry("200.00"))
 
+    asked = line_page(finance, line)
+    assert f'<option value="{second.number}">' in asked and "USD 50.00 open" in asked, "open invoices are offered"
+    assert asked.count("<tr hidden>") == 3, "a part at a time"
     wrong = line_page(
         finance, line, left="200.000", kind_1="payment", of_1="INV-1", kind_2="on_account", of_2="x", reason="r"
     )
     assert "There is no invoice with this number" in wrong and "Say how much" in wrong
+    assert wrong.count("<tr hidden>") == 2
     line_page(
         finance, line, left="200.000", reason="told by phone", kind_1="payment", of_1=str(invoice.number),
         kind_2="payment", of_2=str(second.number), amount_2="50", kind_3="set_aside", amount_3="10",

@@ -135,6 +135,48 @@ def test_the_rehearsal_says_who_gets_what_in_which_words(finance: Client, case) 
     assert "2026-08-29" in rehearsed, "the day of the suspension, which the notice tells"
 
 
+def test_the_next_version_of_a_policy_is_written_step_by_step(finance: Client, case) -> None:
+    standard = PolicyVersion.objects.get(key="standard")
+    shown = finance.get(f"{POLICIES}{standard.pk}/change/").content.decode()
+    assert f"{POLICIES}add/?from={standard.pk}" in shown
+    blank = finance.get(f"{POLICIES}add/?from={standard.pk}").content.decode()
+    assert 'value="28"' in blank and '<option value="suspend" selected>' in blank and 'value="Standard: 14' in blank
+    form = {
+        "key": "standard",
+        "name": "Standard: 5 and 30 days",
+        "in_force_from_0": "2030-01-01",
+        "in_force_from_1": "00:00",
+        "why": "gentler",
+        "terms-day": ["30", "5", "", ""],
+        "terms-act": ["suspend", "notice", "", ""],
+        "terms-notice": ["suspended", "reminder", "", ""],
+        "terms-at_hour": "10:00",
+        "terms-holidays": "2030-12-25, 2030-12-26",
+        "terms-currency": ["eur", ""],
+        "terms-minimum": ["10.00", ""],
+        "terms-owner": ["Fiona", ""],
+        "terms-days": ["3", ""],
+    }
+
+    wrong = finance.post(f"{POLICIES}add/", form | {"terms-day": ["soon", "5", "", ""], "terms-holidays": "Christmas"})
+    told = text_of(wrong)
+    assert (
+        "step 2: say on which day it is taken" in told
+        and "holiday 'Christmas': write a day such as" in told.replace("&#x27;", "'")
+    )
+    assert 'value="soon"' in wrong.content.decode(), "what was entered stays"
+    tried = finance.post(f"{POLICIES}backtest/", form)
+    assert "key=standard&name=Standard%3A+5+and+30+days" in tried.context["publish"], "its name stays"
+    assert finance.post(f"{POLICIES}add/", form).status_code == 302
+    terms = PolicyVersion.objects.get(key="standard", number=2).read
+    assert [(step.day, step.act, step.notice) for step in terms.steps] == [
+        (5, "notice", "reminder"),
+        (30, "suspend", "suspended"),
+    ]
+    assert (terms.at_hour.hour, len(terms.holidays), terms.weekend) == (10, 2, ())
+    assert (terms.minimum("EUR"), terms.escalation[0].owner) == (10, "Fiona")
+
+
 def test_a_policy_is_published_as_the_next_version_and_assigned(finance: Client, case) -> None:
     ensure_presets()
     steps = '{"steps": [{"day": 1, "act": "notice", "notice": "reminder"}, {"day": 30, "act": "hand_over"}]}'
@@ -148,6 +190,8 @@ def test_a_policy_is_published_as_the_next_version_and_assigned(finance: Client,
 
     refused = finance.post(f"{POLICIES}add/", form | {"terms": '{"steps": []}'})
     assert "a policy has 1 to 40 steps" in text_of(refused)
+    typo = finance.post(f"{POLICIES}add/", form | {"terms": '{"steps": [\n{"day": 1,,}]}'})
+    assert "in line 2 at character" in text_of(typo)
     assert finance.post(f"{POLICIES}add/", form | {"terms": steps}).status_code == 302
     assert PolicyVersion.objects.get(key="gentle").number == 1
     assigned = {"policy": "gentle", "customer": str(case.customer_id), "country": "", "why": "a friend"}
