@@ -365,11 +365,13 @@ def _number(text: str) -> int:
 
 
 def _outage_told(customer: Customer) -> Outage | None:
-    """Return the outage that is told to a customer who pays through Stripe: one that lasts for some minutes already."""
+    """Return the outage that is told to a customer who pays through Stripe: one by hand, or one that lasts for some minutes already."""
     if customer.settlement_channel != SettlementChannel.STRIPE or customer.billed_to_id is not None:
         return None
     outage = outage_now()
-    return outage if outage is not None and outage.opened_at <= clock.now() - OUTAGE_TOLD_AFTER else None
+    if outage is None or (not outage.is_by_hand and outage.opened_at > clock.now() - OUTAGE_TOLD_AFTER):
+        return None
+    return outage
 
 
 def _page(
@@ -383,6 +385,7 @@ def _page(
     beside = (
         {
             "outage": _outage_told(customer),
+            "zone": ZoneInfo(customer.timezone),
             "overdue": overdue_bar(customer=customer, at=clock.now()),
             "language": language_of(code=language_for(customer=customer)),
         }

@@ -34,6 +34,10 @@ REFUSALS = {
 REFUSED_WITHOUT_REASON = "the bank declined it"
 PAY_HERE = "Please pay it here, with this card or another one, or ask your bank."
 ASK_THE_BANK = "Please ask your bank, or write to us to pay another way."
+LEAVE_ANOTHER = (
+    "We could not charge it to your payment method. Please leave a card, to which we charge it then,"
+    " or transfer it and name the invoice number."
+)
 CHANNELS = {
     SettlementChannel.STRIPE: "charged to your payment method",
     SettlementChannel.MANUAL: "bank transfer",
@@ -51,9 +55,14 @@ def channel_text(*, channel: str) -> str:
 
 
 def situation_text(
-    *, row: InvoiceRow, charged_automatically: bool, refused_because: str, payable_online: bool = False
+    *,
+    row: InvoiceRow,
+    charged_automatically: bool,
+    refused_because: str,
+    payable_online: bool = False,
+    not_taken: bool = False,
 ) -> str:
-    """Say whether an invoice is all right and what the customer has to do about it; `payable_online` where Stripe has a page for it."""
+    """Say whether an invoice is all right and what the customer has to do about it; `payable_online` where Stripe has a page for it, `not_taken` where it did not take it."""
     invoice = row.invoice
     if invoice.status == InvoiceStatus.VOID:
         return "This invoice is cancelled. Nothing is owed for it."
@@ -67,6 +76,8 @@ def situation_text(
     if refused_because:
         what_to_do = PAY_HERE if payable_online else ASK_THE_BANK
         return f"{was_due} The last charge did not go through: {refused_because}. {what_to_do}"
+    if not_taken:
+        return f"{was_due} {LEAVE_ANOTHER}"
     if charged_automatically:
         return f"{was_due} We charge your payment method. There is nothing you need to do."
     if payable_online:

@@ -123,6 +123,11 @@ def is_payable_online(*, invoice: Invoice) -> bool:
     )
 
 
+def is_push_refused(*, invoice: Invoice) -> bool:
+    """Say whether Stripe did not take an invoice, and people have to do something about it."""
+    return PushIntent.objects.filter(invoice=invoice, status=PushStatus.REFUSED).exists()
+
+
 def is_withdrawn(*, invoice: Invoice) -> bool:
     """Say whether Stripe collects an invoice no more: it was settled here another way, or is paid there by a direct debit that was returned.
 

@@ -2,15 +2,19 @@
 
 from django.db import transaction
 
+from billing_site.kernel.clock import server_moment
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.jobs import queue
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.customers.operations import change_customer
+from invoicing.invoices.models import InvoiceStatus
 from invoicing.payments import gateway
 from invoicing.payments.checkout import RemoteSetup, begin_setup, retrieve_setup
 from invoicing.payments.key_round import in_round
 from invoicing.payments.locks import only_worker
 from invoicing.payments.models import StripeCustomer
+from invoicing.payments.push import retry_pushes
+from invoicing.payments.queries import refused_pushes
 from invoicing.payments.remote import GatewayUnavailable
 from invoicing.payments.told import key_of_customer, lock_of_customer, told_digest
 
@@ -87,6 +91,18 @@ def _adopt(customer: Customer, present: RemoteSetup) -> None:
         card_asked_at=present.created_at,
     )
     queue(MIRROR_JOB, "payment_method", present.payment_method)
+    _send_again(customer)
+
+
+def _send_again(customer: Customer) -> None:
+    """Send again what Stripe did not take: with the card before nothing could be charged, and the customer was asked for another."""
+    refused = refused_pushes().filter(invoice__customer=customer, invoice__status=InvoiceStatus.ISSUED)
+    retry_pushes(
+        intent_ids=list(refused.values_list("pk", flat=True)),
+        at=server_moment(),
+        actor=f"customer {customer.key}",
+        reason="left another card",
+    )
 
 
 def _at_stripe(customer: Customer) -> str:

@@ -37,7 +37,7 @@ from invoicing.invoices.queries import taken_off_by, taking_off
 from invoicing.invoices.sealing import line_digest
 from invoicing.invoices.taxes import TaxRow, amount_before_tax, lines_paying, tax_notes, tax_sums
 from invoicing.payments.disputes import is_frozen
-from invoicing.payments.queries import is_payable_online, is_withdrawn, with_paid_back
+from invoicing.payments.queries import is_payable_online, is_push_refused, is_withdrawn, with_paid_back
 from invoicing.payments.refund import RefundStatus
 from invoicing.payments.reversal import ReversalCause
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_line, prove_tax
@@ -62,6 +62,7 @@ class Happening:
 class InvoicePage:
     """Everything on the page; `recounted` are the raw events that were counted again for it, `rooted` those under its root.
 
+    `asks_for_card` where Stripe did not take it to charge what the customer has left.
     `taken_off` are the progressive invoices that it takes off, `taking_off` the invoices that take it off.
     """
 
@@ -84,6 +85,7 @@ class InvoicePage:
     payments: tuple[InvoiceLine, ...]
     tax_check: Check
     is_payable_online: bool
+    asks_for_card: bool
     taken_off: tuple[Invoice, ...] = ()
     taking_off: tuple[Invoice, ...] = ()
 
@@ -103,7 +105,9 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
     row = invoice_row(invoice=invoice, at=at)
     zone = ZoneInfo(invoice.timezone)
     refusals = list(invoice.payment_failures.order_by("occurred_at", "id"))
-    automatic = _is_charged_automatically(invoice)
+    charged = _is_charged_automatically(invoice)
+    not_taken = charged and is_push_refused(invoice=invoice)
+    automatic = charged and not not_taken
     lines = list(
         invoice.lines.select_related(
             "invoice__customer",
@@ -117,9 +121,9 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
     payable_online = is_payable_online(invoice=invoice) and not objected_to(invoice_ids=[invoice.pk])
     few_events = sum(line.event_count for line in lines) <= EVENTS_COUNTED_MAX
     payments = lines_paying(invoice=invoice, lines=lines)
-    charged = [line for line in lines if line not in payments]
+    priced = [line for line in lines if line not in payments]
     service_days, views = with_shared_days(
-        lines=[line_view(line, counted_again=few_events, zone=zone) for line in charged]
+        lines=[line_view(line, counted_again=few_events, zone=zone) for line in priced]
     )
     return InvoicePage(
         row=row,
@@ -130,11 +134,12 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
             charged_automatically=automatic,
             refused_because=refusal_text(code=refusals[-1].code) if refusals else "",
             payable_online=payable_online,
+            not_taken=not_taken,
         ),
         bank=str(invoice.seller.get("bank", "")) if _is_transferred(row, automatic=automatic) else "",
         service_days=service_days,
         lines=views,
-        sections=_sections(invoice, charged, views),
+        sections=_sections(invoice, priced, views),
         happenings=_happenings(invoice, [(refusal.occurred_at, refusal.code) for refusal in refusals]),
         recounted=events_of_lines(lines=lines if few_events else ()),
         rooted=events_of_lines(lines=[line for line in lines if line.events_root]),
@@ -147,6 +152,7 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         taken_off=tuple(taken_off_by(invoice=invoice)) if any(line.progressive_id for line in lines) else (),
         taking_off=tuple(taking_off(invoice=invoice).exclude(status=InvoiceStatus.DRAFT)) if row.is_progressive else (),
         is_payable_online=payable_online,
+        asks_for_card=not_taken and row.open.amount > 0,
         tax_check=Check.DIFFERENT if prove_tax(invoice=invoice) else Check.EQUAL,
     )
 

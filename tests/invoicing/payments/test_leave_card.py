@@ -74,6 +74,24 @@ def test_a_card_that_a_customer_leaves_is_charged_for_the_next_invoice(sandbox, 
     assert_paid_once(invoice)
 
 
+def test_whose_card_stripe_does_not_know_is_asked_for_another_and_is_charged_by_it(sandbox, listener):
+    invoice = an_issued_invoice(a_card_customer(card="pm_gone_123"))
+    run_queued_jobs()
+    customer = invoice.customer
+    asked = in_portal(customer).get(f"/portal/invoices/{invoice.number}/").content.decode()
+
+    follow_card(session=session_of(leave(begin_to_leave_card(customer=customer, **HERE))))
+    decided = invoice.push.attempts.latest("id")
+    run_queued_jobs()
+    deliver(sandbox, listener)
+    run_queued_jobs()
+
+    assert "We could not charge it to your payment method. Please leave a card" in asked
+    assert 'href="/portal/card/">Leave a card</a>' in asked and "nothing you need to do" not in asked
+    assert (decided.actor, decided.cause) == ("customer cust_acme", "left another card")
+    assert_paid_once(invoice)
+
+
 def test_the_same_news_twice_and_the_customers_return_change_the_card_once(sandbox, listener):
     customer = a_card_customer(card="")
     session = session_of(leave(begin_to_leave_card(customer=customer, **HERE)))
