@@ -175,7 +175,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         "Stripe",
         (
             Item("Stripe", "cell_tower", "invoicing_stripe_status", "invoicing.view_outage"),
-            _list("Pushes to Stripe", "upload", "invoicing", "pushintent"),
+            _list("Invoices sent to Stripe", "upload", "invoicing", "pushintent"),
             _list("Charge attempts", "credit_card", "invoicing", "chargeattempt"),
             _list("Refunds", "undo", "invoicing", "refund"),
             _list("Withdrawals at Stripe", "block", "invoicing", "withdrawal"),

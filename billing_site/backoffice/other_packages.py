@@ -1,8 +1,10 @@
 """Other packages' admins in our clothes: their forms show their inputs, and what nobody needs here is hidden."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
@@ -14,12 +16,14 @@ from django.utils.safestring import SafeString
 from django_q.admin import FailAdmin, QueueAdmin, ScheduleAdmin, TaskAdmin
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from djstripe import models as stripe_mirror
+from moneyed import Money
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from billing_site.display.admin import ReadOnlyAdmin, StaffAdmin
-from billing_site.display.figures import NOTHING, link, moment
+from billing_site.display.admin import ReadOnlyAdmin, StaffAdmin, moment_column
+from billing_site.display.figures import NOTHING, link, moment, money, money_text
 from billing_site.display.pills import pill
+from invoicing.payments.minor_units import from_stripe_minor_units
 from invoicing.payments.models import PushIntent, StripeCustomer
 from invoicing.stripe_subscriptions.models import StripeSubscription
 
@@ -35,6 +39,9 @@ MIRRORED = (
     "Dispute",
     "BalanceTransaction",
 )
+# Where an object of Stripe's says how much it is about, by its kind.
+AMOUNTS = ("total", "amount", "unit_amount")
+CREATED = moment_column("created", "Created")
 # Who sees Stripe's notices sees what they brought.
 MIRROR_PERMISSION = "invoicing.view_stripenotice"
 
@@ -60,10 +67,11 @@ class RoleAdmin(GroupAdmin, ModelAdmin):
 class MirrorAdmin(ReadOnlyAdmin):
     """An object as Stripe last told it; never edited here."""
 
-    list_display = ("id", "created", "livemode")
+    list_display = ("name_told", "amount_told", "status_told", "id", CREATED, "mode")
+    list_display_links = ("name_told",)
     search_fields = ("id",)
     ordering = ("-created",)
-    fields = ("id", "here", "created", "livemode", "stripe_text")
+    fields = ("id", "here", "amount_told", "status_told", CREATED, "mode", "stripe_text")
     readonly_fields = fields
     empty_message = "Stripe's notices bring its objects here."
 
@@ -81,10 +89,52 @@ class MirrorAdmin(ReadOnlyAdmin):
         found = ours_of(stripe_id=row.id, owner=getattr(row, "customer_id", None))
         return link(*found) if found else NOTHING
 
+    @admin.display(description="Name")
+    def name_told(self, row: Any) -> str:
+        """Show by what people know it."""
+        return name_in(row.stripe_data or {}) or row.id
+
+    @admin.display(description="Amount")
+    def amount_told(self, row: Any) -> SafeString:
+        """Show how much it is about."""
+        told = amount_in(row.stripe_data or {})
+        return NOTHING if told is None else money(told)
+
+    @admin.display(description="State")
+    def status_told(self, row: Any) -> str | SafeString:
+        """Show Stripe's word for how far it is."""
+        return str((row.stripe_data or {}).get("status") or "").replace("_", " ") or NOTHING
+
+    @admin.display(description="Mode", ordering="livemode")
+    def mode(self, row: Any) -> str:
+        """Say whether it is about real money."""
+        return {True: "live", False: "test"}.get(row.livemode, "not told")
+
     @admin.display(description="As Stripe told it")
     def stripe_text(self, row: Any) -> SafeString:
-        """Show the stored object."""
-        return format_html('<pre class="bo-code">{}</pre>', json.dumps(row.stripe_data, indent=2, ensure_ascii=False))
+        """Show the stored object, once asked for."""
+        told = json.dumps(row.stripe_data, indent=2, ensure_ascii=False)
+        return format_html('<details><summary>All of it</summary><pre class="bo-code">{}</pre></details>', told)
+
+
+def name_in(told: Mapping[str, Any]) -> str:
+    """Return what an object of Stripe's is called for people: its number, its name or its card; "" where it has none of them."""
+    if card := told.get("card"):
+        return f"{str(card.get('brand', 'card')).replace('_', ' ').title()} ending in {card.get('last4', '')}"
+    return str(told.get("number") or told.get("name") or "")
+
+
+def amount_in(told: Mapping[str, Any]) -> Money | None:
+    """Return how much an object of Stripe's is about; None where it says nothing of it."""
+    units, currency = next((told[key] for key in AMOUNTS if told.get(key) is not None), None), told.get("currency")
+    return from_stripe_minor_units(units, currency.upper()) if isinstance(units, int) and currency else None
+
+
+def title_of(row: Any) -> str:
+    """Return what the page of a mirrored object is called: dj-stripe's own writes 19.99 as $1,999.00."""
+    told = row.stripe_data or {}
+    amount = amount_in(told)
+    return ", ".join(filter(None, (name_in(told) or row.id, money_text(amount) if amount else "")))
 
 
 def ours_of(*, stripe_id: str, owner: str | None) -> tuple[str, object] | None:
@@ -101,8 +151,11 @@ def ours_of(*, stripe_id: str, owner: str | None) -> tuple[str, object] | None:
     return None
 
 
+apps.get_app_config("djstripe").verbose_name = "Stripe's mirror"
 for name in MIRRORED:
-    admin.site.register(getattr(stripe_mirror, name), type(f"{name}Admin", (MirrorAdmin,), {}))
+    mirrored: Any = getattr(stripe_mirror, name)
+    mirrored.__str__ = title_of
+    admin.site.register(mirrored, type(f"{name}Admin", (MirrorAdmin,), {}))
 
 
 @admin.register(OrmQ)

@@ -32,6 +32,7 @@ from invoicing.invoices.queries import billed_progressively, standing_for, taken
 from invoicing.invoices.taxes import TaxRow, missing_tax, tax_sums
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.attempts import PushAttempt, attempts_of
+from invoicing.payments.breaker import outage_now
 from invoicing.payments.dispute import Dispute
 from invoicing.payments.disputes import disputes_of
 from invoicing.payments.models import FAILED_STATUSES, Payment, PaymentFailure, PushIntent, PushStatus
@@ -227,6 +228,9 @@ def _question(
         return f"{told} {days} {'day' if days == 1 else 'days'} after its due date."
     if push is not None and push.status == PushStatus.PENDING:
         tried = f", tried {push.attempt_count} times: {push.last_error}" if push.last_error else "."
+        if (outage := outage_now()) is not None:
+            ended = "until somebody begins again" if outage.is_by_hand else "until Stripe answers again"
+            return f"It waits for its way to Stripe, which is not called, {ended}; then it is sent by itself."
         return f"On its way to Stripe{tried}"
     if invoice.settlement_channel == SettlementChannel.MANUAL:
         return f"Waits for a bank transfer, due {invoice.due_date}."

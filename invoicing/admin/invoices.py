@@ -29,6 +29,7 @@ from billing_site.kernel.errors import BillingError
 from invoicing.admin.credit_form import CreditPages
 from invoicing.admin.customer_page import amount_due
 from invoicing.admin.deeds_in_numbers import InvoiceToIssue, issue_effect
+from invoicing.admin.failed_charges import FailedCharges
 from invoicing.admin.invoice_files import FilesOfInvoices
 from invoicing.admin.invoice_filters import PeriodFilter, StateFilter
 from invoicing.admin.invoice_page import ISSUE, RETRY, SETTLE, can_be_issued, invoice_page
@@ -53,7 +54,7 @@ STILL_AT_STRIPE = (
 
 
 @admin.register(Invoice)
-class InvoiceAdmin(FilesOfInvoices, CreditPages, ReissuePages, OneOffPages, WriteOffPages):
+class InvoiceAdmin(FilesOfInvoices, FailedCharges, CreditPages, ReissuePages, OneOffPages, WriteOffPages):
     """What customers owe. Nothing here is edited: drafts come from billing, issued documents are carved in stone."""
 
     list_display = ("document", "customer_link", "billed_period", "state", "total_amount", "due_amount", "dates")

@@ -5,13 +5,13 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from unfold.decorators import action
+from unfold.enums import ActionVariant
 
 from billing_site.display.admin import (
     ReadOnlyAdmin,
@@ -24,7 +24,7 @@ from billing_site.display.admin import (
     moment_column,
     show_selected,
 )
-from billing_site.display.figures import NOTHING, link, money, money_text
+from billing_site.display.figures import NOTHING, link, moment, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from invoicing.admin.deeds_in_numbers import InvoiceToPush, in_numbers
@@ -97,35 +97,37 @@ class PushIntentAdmin(ReadOnlyAdmin):
     list_display = (
         "state",
         "invoice_link",
+        "customer_link",
         "invoice_total",
         "attempt_count",
         "last_error",
-        moment_column("next_attempt_at", "Next attempt"),
-        moment_column("pushed_at", "Pushed"),
+        "next_attempt",
+        moment_column("pushed_at", "Arrived"),
     )
     list_display_links = ("state",)
     list_filter = ("status", TroubleFilter, "is_urgent")
     actions = ("retry_selected",)
     actions_detail = ("retry",)
     search_fields = ("stripe_invoice_id", "invoice__number", "invoice__customer__key", "last_error")
-    list_select_related = ("invoice",)
+    list_select_related = ("invoice__customer",)
     ordering = ("-id",)
     fields = (
         "invoice_link",
+        "customer_link",
         "state",
         "invoice_total",
-        "key",
-        "stripe_invoice_id",
-        "is_urgent",
+        "last_error",
+        "next_attempt",
+        "turn",
         "attempt_count",
         "failure_count",
-        "last_error",
         "created_at",
-        "next_attempt_at",
         "pushed_at",
-        "attempts_so_far",
+        "stripe_invoice_id",
+        "key",
     )
     readonly_fields = fields
+    change_form_outer_after_template = "backoffice/push_attempts_card.html"
     empty_message = "Issuing an invoice of a customer who pays through Stripe writes a row here."
 
     @admin.display(description="Invoice", ordering="invoice__number")
@@ -143,12 +145,32 @@ class PushIntentAdmin(ReadOnlyAdmin):
         """Show what is pushed."""
         return money(push.invoice.total)
 
-    @admin.display(description="Attempts")
-    def attempts_so_far(self, push: PushIntent) -> SafeString:
-        """Show what became of each attempt, and who sent it again."""
-        return mark_safe(  # noqa: S308  # the template escapes
-            render_to_string("backoffice/push_attempts.html", {"attempts": attempts_of(intent_id=push.pk)})
-        )
+    @admin.display(description="Customer", ordering="invoice__customer_name")
+    def customer_link(self, push: PushIntent) -> SafeString:
+        """Link to the customer who owes it."""
+        invoice = push.invoice
+        return link(reverse("admin:invoicing_customer_change", args=[invoice.customer_id]), invoice.customer_name)
+
+    @admin.display(description="Next attempt", ordering="next_attempt_at")
+    def next_attempt(self, push: PushIntent) -> SafeString:
+        """Show when it is tried again by itself; what has arrived or waits for people is not."""
+        return moment(push.next_attempt_at) if push.status == PushStatus.PENDING else NOTHING
+
+    @admin.display(description="Its turn", ordering="is_urgent")
+    def turn(self, push: PushIntent) -> str:
+        """Say whether it goes before others."""
+        return "before all others: it is large" if push.is_urgent else "in its order"
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show below it what became of each attempt, and who sent it again."""
+        attempts = attempts_of(intent_id=int(object_id)) if object_id and object_id.isdecimal() else ()
+        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), "attempts": attempts})
 
     def has_retry_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Say whether this person may send pushes again."""
@@ -189,7 +211,13 @@ class PushIntentAdmin(ReadOnlyAdmin):
             back=back,
         )
 
-    @action(description="Try again", url_path="retry", permissions=["retry"])
+    def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
+        """Offer to send again what `retry_push` takes."""
+        again = Q(status__in=FAILED_STATUSES) | Q(status=PushStatus.PENDING) & ~Q(last_error="")
+        may = PushIntent.objects.filter(again, pk=object_id).exists()
+        return super().get_actions_detail(request, object_id) if may else []
+
+    @action(description="Try again", url_path="retry", permissions=["retry"], variant=ActionVariant.PRIMARY)
     def retry(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Send one again, also before its time has come."""
         push: PushIntent = self.row_or_404(request, object_id)
@@ -240,7 +268,7 @@ class WaitingFilter(admin.SimpleListFilter):
 class StripeNoticeAdmin(ReadOnlyAdmin):
     """What Stripe told us, and what came of it."""
 
-    list_display = (RECEIVED, "event_type", "object_id", "state", "outcome", "delivery_count", "event_id")
+    list_display = (RECEIVED, "what", "state", "outcome", "delivery_count", "event_id")
     list_display_links = (RECEIVED,)
     list_filter = (WaitingFilter, "event_type")
     actions = ("replay_selected",)
@@ -263,6 +291,13 @@ class StripeNoticeAdmin(ReadOnlyAdmin):
     )
     readonly_fields = fields
     empty_message = "Verified webhooks of Stripe stand here, each once."
+
+    @admin.display(description="What", ordering="event_type")
+    def what(self, notice: StripeNotice) -> SafeString:
+        """Show what happened at Stripe, and to which object."""
+        return format_html(
+            '{}<span class="bo-line bo-small bo-faint bo-break">{}</span>', notice.event_type, notice.object_id
+        )
 
     @admin.display(description="State")
     def state(self, notice: StripeNotice) -> SafeString:

@@ -1,16 +1,18 @@
 """Stripe's payouts in the admin: each with what it was made of beside our entries, and what nothing explains, until somebody says what it is."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from moneyed import Money
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget
 
@@ -18,6 +20,7 @@ from billing_site.display.admin import ReadOnlyAdmin, ReasonForm, actor_of, atte
 from billing_site.display.figures import NOTHING, day, link, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
+from billing_site.kernel.money import round_money, total
 from invoicing.admin.bank_line_form import money_said
 from invoicing.core.posting import ELSEWHERE, PAYMENT_FEES
 from invoicing.ledger.models import JournalEntry
@@ -87,7 +90,12 @@ class PayoutAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """Show a payout with what it was made of beside our entries."""
         payout = self.row_or_404(request, object_id)
-        made_of = with_transactions(payout=payout, limit=SHOWN_MAX)
+        made_of = [
+            one
+            for one in with_transactions(payout=payout, limit=SHOWN_MAX)
+            # What took it off Stripe's balance is no part of what it is made of.
+            if one.transaction.source != payout.stripe_id or one.difference.amount
+        ]
         on_way = on_way_of(payout=payout)
         entries = JournalEntry.objects.filter(kind__in=OF_PAYOUTS, reference=payout.stripe_id)
         context = self.page_context(
@@ -96,7 +104,8 @@ class PayoutAdmin(ReadOnlyAdmin):
             row=payout,
             state=self.state(payout),
             made_of=made_of,
-            all_count=payout.transactions.count(),
+            all_count=payout.transactions.exclude(source=payout.stripe_id).count(),
+            sums=sums_of(payout=payout),
             all_link=f"{reverse('admin:invoicing_stripetransaction_changelist')}?payout__id__exact={payout.pk}",
             open_count=payout.transactions.filter(explained_at__isnull=True).count(),
             on_way=on_way,
@@ -105,6 +114,39 @@ class PayoutAdmin(ReadOnlyAdmin):
             entries=entries.order_by("id"),
         )
         return TemplateResponse(request, "backoffice/payout.html", context)
+
+
+@dataclass(frozen=True)
+class KindSum:
+    """What a payout is made of, of one kind or of all."""
+
+    kind: str
+    count: int
+    amount: Money
+    fee: Money
+    net: Money
+
+
+def sums_of(*, payout: Payout) -> list[KindSum]:
+    """Return what a payout is made of by kind, and all of it last; one query, however much it is."""
+    rows = (
+        payout.transactions.exclude(source=payout.stripe_id)
+        .values("kind")
+        .annotate(number_of=Count("pk"), amount_of=Sum("amount"), fee_of=Sum("fee"), net_of=Sum("net"))
+        .order_by("kind")
+    )
+    kinds = [
+        KindSum(
+            row["kind"].replace("_", " "),
+            row["number_of"],
+            *(round_money(row[name], payout.currency) for name in ("amount_of", "fee_of", "net_of")),
+        )
+        for row in rows
+    ]
+    amount, fee, net = (
+        total((getattr(one, name) for one in kinds), payout.currency) for name in ("amount", "fee", "net")
+    )
+    return [*kinds, KindSum("all of it", sum(one.count for one in kinds), amount, fee, net)]
 
 
 class ExplainedFilter(admin.SimpleListFilter):

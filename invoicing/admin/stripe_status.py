@@ -1,5 +1,6 @@
 """Whether Stripe is called, what waits for it, and the outages so far; who may stops the calls and begins again."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -22,7 +23,7 @@ from billing_site.display.admin import (
 from billing_site.kernel.clock import now
 from invoicing.payments.breaker import STRIPE, close_outage, open_by_hand, outage_now, probe_soon
 from invoicing.payments.outage import FailureStreak, Outage
-from invoicing.payments.waiting import what_waits
+from invoicing.payments.waiting import Waiting, what_waits
 
 STOP = "invoicing.stop_stripe"
 STATUS = "admin:invoicing_stripe_status"
@@ -88,6 +89,7 @@ class OutageAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         links = [reverse(f"admin:invoicing_{model}_changelist") + f"?{query}" for model, query in LISTS]
+        waiting = what_waits()
         streak = FailureStreak.objects.filter(name=STRIPE).values_list("length", flat=True).first()
         context = self.page_context(
             request,
@@ -98,7 +100,8 @@ class OutageAdmin(ReadOnlyAdmin):
             window_seconds=settings.STRIPE_OUTAGE_WINDOW_SECONDS,
             limit_of_all=settings.STRIPE_CALLS_PER_SECOND,
             limit_of_endpoint=settings.STRIPE_CALLS_PER_SECOND_AND_ENDPOINT,
-            waiting=list(zip(what_waits(), links, strict=True)),
+            waiting=list(zip(waiting, links, strict=True)),
+            called=_called_words(waiting),
             outages=Outage.objects.order_by("-id")[:OUTAGES_SHOWN],
             may_stop=request.user.has_perm(STOP),
         )
@@ -112,7 +115,7 @@ class OutageAdmin(ReadOnlyAdmin):
             done="Stripe is not called any more.",
             title="Stop all calls to Stripe",
             effect="Nothing is sent to Stripe or asked there, by nobody, until somebody begins again. Invoices are issued as always;"
-            " what is to be collected or paid back waits. Staff and customers are told.",
+            " what is to be collected or paid back waits. Staff, and customers who pay through Stripe, read it on their pages at once.",
             submit="Stop all calls",
             dangerous=True,
         )
@@ -145,3 +148,18 @@ class OutageAdmin(ReadOnlyAdmin):
             attempt(request, lambda: deed(at=now(), actor=actor_of(request), reason=reason), done=lambda _: done)
             return go(reverse(STATUS))
         return confirmation(request, admin=self, form=form, back=reverse(STATUS), **words)
+
+
+def _called_words(waiting: Sequence[Waiting]) -> str:
+    """Say while Stripe is called what people have to do, and what goes on its way by itself."""
+    by_people, by_itself = (
+        ", ".join(
+            f"{one.what.lower()}: {one.count}" for one in waiting if one.count and (one.state == "failed") is failed
+        )
+        for failed in (True, False)
+    )
+    if by_people:
+        return f"Stripe is called, but somebody has to look at what failed ({by_people})."
+    if by_itself:
+        return f"Stripe is called; what waits goes on its way by itself ({by_itself}): nothing to do."
+    return "Stripe is called and nothing is held back: nothing to do."

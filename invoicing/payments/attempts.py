@@ -16,11 +16,11 @@ class Step(models.TextChoices):
     """How far an attempt came."""
 
     BEGIN = "begin", "Begun"
-    CUSTOMER = "customer", "Customer"
-    INVOICE = "invoice", "Invoice"
-    LINES = "lines", "Lines"
-    FINALIZE = "finalize", "Finalise"
-    PAY = "pay", "Charge"
+    CUSTOMER = "customer", "Telling the customer"
+    INVOICE = "invoice", "Making the invoice"
+    LINES = "lines", "Adding its lines"
+    FINALIZE = "finalize", "Finalising it"
+    PAY = "pay", "Charging"
     DONE = "done", "Done"
 
 

@@ -5,6 +5,7 @@ import uuid
 from django.db import models
 from django.db.models.functions import Now
 
+from billing_site.display.figures import money_text
 from billing_site.kernel.model import append_only, fits_currency, money_field
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import Invoice
@@ -77,8 +78,8 @@ class PushIntent(models.Model):
     objects = models.Manager["PushIntent"]()
 
     class Meta:
-        verbose_name = "push to Stripe"
-        verbose_name_plural = "pushes to Stripe"
+        verbose_name = "invoice sent to Stripe"
+        verbose_name_plural = "invoices sent to Stripe"
         constraints = [
             models.CheckConstraint(
                 condition=~models.Q(status="pushed")
@@ -96,7 +97,7 @@ class PushIntent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"push of {self.invoice_id}"
+        return f"{self.invoice} to Stripe"
 
 
 class StripeNotice(models.Model):
@@ -156,7 +157,7 @@ class Payment(models.Model):
         triggers = append_only(noun="payments")
 
     def __str__(self) -> str:
-        return f"{self.reference} {self.amount}"
+        return f"{self.reference}, {money_text(self.amount)}"
 
 
 class PaymentFailure(models.Model):

@@ -165,8 +165,8 @@ def _attempt(intent: PushIntent, log: CallLog, *, at: datetime) -> None:
         _end(intent, log, at=at, duration=ended(), outcome=outcome, cause=error.message, **changes)
     except GatewayRefused as error:
         logger.error("push of %s was refused: %s", intent.invoice.number, error)
-        changes = {"status": PushStatus.REFUSED, "last_error": _in_words(error)}
-        _end(intent, log, at=at, duration=ended(), outcome=Outcome.REFUSED, cause=_in_words(error), **changes)
+        changes = {"status": PushStatus.REFUSED, "last_error": in_words(error)}
+        _end(intent, log, at=at, duration=ended(), outcome=Outcome.REFUSED, cause=in_words(error), **changes)
     except Exception as error:
         logger.exception("push of %s failed for a reason that nobody foresaw", intent.invoice.number)
         told = unforeseen(error)
@@ -359,8 +359,12 @@ def _key(intent: PushIntent, step: str) -> str:
     return rounds.key_of(intent, step=step)
 
 
-def _in_words(error: GatewayRefused) -> str:
-    return " ".join(filter(None, (error.message, HINTS.get(error.code, ""))))
+def in_words(error: GatewayRefused) -> str:
+    """Return what Stripe said, and as a sentence of its own what people can do about it."""
+    hint = HINTS.get(error.code, "")
+    if hint and not error.message.endswith((".", "!", "?")):
+        return f"{error.message}. {hint}"
+    return " ".join(filter(None, (error.message, hint)))
 
 
 def _record(intent: PushIntent, **changes: Any) -> None:

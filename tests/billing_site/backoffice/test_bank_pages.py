@@ -1,9 +1,12 @@
 """Bank statements in the back office: looked at before they are imported, lines identified in one click or by hand, the bank against the books."""
 
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.contrib import admin
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
@@ -14,6 +17,7 @@ from billing_site.kernel.clock import now
 from invoicing.bank.models import BankAllocation, BankLine, BankStatement
 from invoicing.bank.queries import left_of
 from invoicing.invoices.models import Invoice
+from invoicing.payments.payout import Payout, StripeTransaction
 from invoicing.workflows.match_bank_lines import propose, settle_certain_lines
 from invoicing.workflows.verify import verify
 from tests.factories import a_customer, settle_constraints
@@ -21,6 +25,10 @@ from tests.invoicing.bank.statements import AT, Entry, camt, import_camt, one_li
 from tests.invoicing.selling import item, once, paid
 
 pytestmark = pytest.mark.django_db
+# What lists of money that moved call their figures.
+MONEY = {
+    "amount_moved", "amount_left", "amount_allocated", "rest", "opened", "moved", "closed", "amount_paid_out", "net_moved", "fee_kept",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -139,7 +147,7 @@ def test_money_recorded_by_hand_is_found_and_matched_in_one_click(finance: Clien
     accept(finance, line, f"known|{known.entry.pk}|120.00", left="120.000")
 
     page = finance.get(reverse("admin:invoicing_bank_reconciliation")).content.decode()
-    assert "explained" in page and "stood on the accounts before" in page
+    assert "explained" in page and "Stood on the accounts before" in page
 
 
 def test_money_on_account_is_applied_paid_back_and_a_wrong_allocation_taken_back(
@@ -223,3 +231,25 @@ def test_the_index_says_what_waits_and_every_list_opens(finance: Client, support
     assert "Allocate" not in line_page(support, lines[0])
     assert support.post(reverse("admin:invoicing_bankline_accept", args=[lines[0].pk]), {}).status_code == 403
     assert support.get(reverse("admin:invoicing_bankstatement_add")).status_code == 403
+
+
+def test_money_in_the_lists_of_bank_and_stripe_is_right_aligned_under_its_head() -> None:
+    css = (Path(settings.BASE_DIR) / "billing_site/static/billing/backoffice.css").read_text()
+
+    listed = {
+        name
+        for model in (BankLine, BankStatement, BankAllocation, Payout, StripeTransaction)
+        for name in admin.site.get_model_admin(model).list_display
+    }
+
+    assert listed >= MONEY
+    for name in MONEY:
+        assert f"td.field-{name}" in css and f"th.column-{name}" in css, name
+
+
+def test_what_lies_between_bank_and_books_has_one_sign_of_its_direction(finance: Client, invoice: Invoice) -> None:
+    paid(invoice)
+
+    page = finance.get(reverse("admin:invoicing_bank_reconciliation")).content.decode()
+
+    assert "<td>Recorded by hand, and on no statement (below)</td>" in page and "<td>−" not in page

@@ -18,6 +18,7 @@ from invoicing.workflows.issue_invoice import issue_invoice
 from invoicing.workflows.run_billing import draft_billing
 from metering.rollup import roll_up
 from tests.billing_site.backoffice.conftest import AT
+from tests.billing_site.backoffice.test_what_if_pages import text_of
 from tests.factories import a_customer, a_plan, a_subscription, use
 
 pytestmark = pytest.mark.django_db
@@ -104,6 +105,14 @@ def test_a_declined_invoice_offers_a_bank_transfer_and_says_what_happens_next(
     assert "charged again as its reason says" in page
     assert "withdraws the invoice at Stripe" in page
     assert "it is withdrawn there" in asked
+
+
+def test_the_list_of_failed_charges_says_why_each_failed(finance: Client, declined: Invoice) -> None:
+    failed = text_of(finance.get(reverse("admin:invoicing_invoice_changelist"), {"state": "failed"}))
+    every = text_of(finance.get(reverse("admin:invoicing_invoice_changelist")))
+
+    assert "Why it failed" in failed and "card declined Your card was declined." in failed
+    assert "Why it failed" not in every
 
 
 def test_a_part_of_an_invoice_at_stripe_is_not_taken_by_bank_transfer(finance: Client, declined: Invoice) -> None:

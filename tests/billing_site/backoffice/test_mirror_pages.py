@@ -58,12 +58,17 @@ def test_every_id_of_stripe_s_leads_to_what_is_here_and_to_what_stripe_told(sand
         found = search_everything(term=row.id, allowed=lambda permission: True)
         urls = [hit.url for group in found for hit in group.hits]
         page = reverse(f"admin:djstripe_{model._meta.model_name}_change", args=[row.pk])
+        assert "$" not in str(row) and "<id=" not in str(row)
         shown = finance.get(page)
         assert page in urls, (row.id, urls)
         assert row.id in text_of(shown)
         if model is not mirrored.Price:
             assert any(name in text_of(shown) for name in (str(invoice), subscription.key, invoice.customer.name))
     assert set(MIRRORED.values()) >= {mirrored.Dispute, mirrored.PaymentMethod}
+    for told in (mirrored.Invoice.objects.get(), mirrored.PaymentIntent.objects.get()):
+        assert str(told).endswith(", USD 280.00"), str(told)
+    listed_invoices = text_of(finance.get(reverse("admin:djstripe_invoice_changelist")))
+    assert str(invoice) in listed_invoices and "USD 280.00" in listed_invoices and "Djstripe" not in listed_invoices
     [hit] = search_everything(term=str(push.stripe_invoice_id), allowed=lambda name: name == "invoicing.view_invoice")[
         0
     ].hits

@@ -8,6 +8,7 @@ from billing_site.backoffice.bank_queue import bank_queues
 from billing_site.kernel.clock import now
 from invoicing.admin import payouts as payouts_admin
 from invoicing.workflows.verify import verify
+from tests.billing_site.backoffice.test_what_if_pages import text_of
 from tests.factories import settle_constraints
 from tests.invoicing.bank.statements import Entry, one_line
 from tests.invoicing.payments.test_payouts import a_payout, a_transaction, usd
@@ -74,3 +75,20 @@ def test_a_payout_of_many_transactions_shows_the_first_and_links_to_all(
     assert len(answer.context["made_of"]) == 2 and "All 3 transactions" in answer.content.decode()
     assert "3 transactions of it are not explained" in answer.content.decode()
     assert listed.status_code == 200 and listed.context["cl"].result_count == 3
+
+
+def test_a_payout_sums_up_what_it_is_made_of_and_leaves_itself_out(finance: Client) -> None:
+    payout = a_payout()
+    a_transaction("txn_1", payout=payout, net="30", amount=usd("31"), fee=usd("1"))
+    a_transaction("txn_2", payout=payout, net="25", amount=usd("26"), fee=usd("1"))
+    a_transaction("txn_3", payout=payout, net="-5", kind="refund")
+
+    answer = finance.get(reverse("admin:invoicing_payout_change", args=[payout.pk]))
+
+    assert [(one.kind, one.count, one.net) for one in answer.context["sums"]] == [
+        ("charge", 2, usd("55")),
+        ("refund", 1, usd("-5")),
+        ("all of it", 3, usd("50")),
+    ]
+    assert "on the way to the bank" in text_of(answer) and "paid out" not in text_of(answer).partition("Of which")[0]
+    assert [one.transaction.stripe_id for one in answer.context["made_of"]] == ["txn_1", "txn_2", "txn_3"]

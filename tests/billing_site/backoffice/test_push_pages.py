@@ -9,6 +9,9 @@ from django_q.models import OrmQ
 
 from invoicing.payments.attempts import PushAttempt
 from invoicing.payments.models import PushIntent, StripeNotice
+from invoicing.payments.push import in_words
+from invoicing.payments.remote import GatewayRefused
+from tests.billing_site.backoffice.test_what_if_pages import text_of
 from tests.invoicing.payments.building import a_card_customer, an_issued_invoice, receive
 
 LIST = "/admin/invoicing/pushintent/"
@@ -112,3 +115,29 @@ def test_a_selection_of_which_nothing_is_left_is_confirmed_without_effect(
     done = administrator.post(LIST, {**dict(asked.context["hidden"]), "reason": "Stripe is back"})
 
     assert (asked.status_code, done.status_code, OrmQ.objects.count()) == (200, 302, 0)
+
+
+def test_the_list_names_the_customer_and_no_attempt_that_will_not_be_made(
+    administrator: Client, failed: list[PushIntent]
+) -> None:
+    waiting, refused = failed
+    PushIntent.objects.filter(pk=waiting.pk).update(status="pending", last_error="")
+
+    listed = administrator.get(LIST)
+    rows = {str(row.invoice): row for row in listed.context["cl"].result_list}
+    shown = text_of(listed)
+    page = administrator.get(reverse("admin:invoicing_pushintent_change", args=[refused.pk]))
+    on_its_way = administrator.get(reverse("admin:invoicing_pushintent_change", args=[waiting.pk]))
+
+    assert "Invoices sent to Stripe" in shown and refused.invoice.customer_name in shown
+    assert shown.count(f"{rows[str(waiting.invoice)].next_attempt_at:%Y-%m-%d %H:%M} UTC") == 1
+    assert f"{refused.invoice} to Stripe" in text_of(page)
+    assert "Try again" in text_of(page) and "Try again" not in text_of(on_its_way)
+
+
+def test_what_stripe_said_and_what_to_do_are_two_sentences() -> None:
+    gone = GatewayRefused("No such PaymentMethod: 'pm_gone'", param="default_payment_method", code="resource_missing")
+
+    assert in_words(gone) == (
+        "No such PaymentMethod: 'pm_gone'. Correct the customer's payment method, then send it again."
+    )

@@ -12,8 +12,12 @@ from django_q.models import OrmQ
 
 from billing_site.kernel.clock import now
 from billing_site.portal import views
+from invoicing.admin.invoice_page import invoice_page
+from invoicing.invoices.models import Invoice
 from invoicing.payments import breaker, gateway
+from invoicing.payments.models import PushIntent
 from invoicing.payments.outage import Outage
+from tests.billing_site.backoffice.test_what_if_pages import text_of
 from tests.billing_site.portal.conftest import present, visit
 from tests.invoicing.payments.building import a_card_customer, an_issued_invoice
 
@@ -31,6 +35,12 @@ def out(by_hand: bool = False) -> Outage:
     outage = breaker.outage_now()
     assert outage is not None
     return outage
+
+
+def question_of(invoice: Invoice) -> str:
+    """What the page of an invoice says of it on the day on which it was issued."""
+    assert invoice.issued_at is not None
+    return invoice_page(invoice=invoice, at=invoice.issued_at, allowed=lambda _: True).question
 
 
 @pytest.mark.requirement("S2-032")
@@ -120,6 +130,41 @@ def test_a_probe_by_hand_is_a_job_for_the_worker(administrator: Client, transact
     administrator.post(STATUS + "probe/")
 
     assert [row.task["func"] for row in OrmQ.objects.all()] == ["invoicing.tasks.probe_stripe"]
+
+
+def test_the_status_says_what_people_have_to_do_although_stripe_is_called(
+    administrator: Client, transactional_db: Any
+) -> None:
+    quiet = administrator.get(STATUS).content.decode()
+    an_issued_invoice()
+    by_itself = administrator.get(STATUS).content.decode()
+    PushIntent.objects.update(status="refused", last_error="no such card")
+    failed = administrator.get(STATUS).content.decode()
+
+    assert "nothing is held back: nothing to do" in quiet
+    assert "what waits goes on its way by itself (invoices to be sent: 1): nothing to do" in by_itself
+    assert "somebody has to look at what failed (invoices that failed: 1)" in failed and "nothing to do" not in failed
+
+
+def test_a_stop_by_hand_is_told_at_once_to_customers_in_their_time_and_on_what_waits_for_it(
+    administrator: Client, visit: Any, transactional_db: Any
+) -> None:
+    invoice = an_issued_invoice()
+    a_card_customer("cust_berlin", timezone="Europe/Berlin")
+    before = question_of(invoice)
+    asked = administrator.get(STATUS + "stop/").content.decode()
+    administrator.post(STATUS + "stop/", {"reason": "a new account"})
+
+    shown = visit("cust_berlin").get("/portal/")
+    portal = shown.content.decode()
+
+    assert "read it on their pages at once" in asked
+    assert '<div class="page told"><p class="delay" role="status">Payments take longer than usual since' in portal
+    assert "Europe/Berlin : our payment provider" in text_of(shown)
+    assert before == "On its way to Stripe."
+    assert question_of(invoice) == (
+        "It waits for its way to Stripe, which is not called, until somebody begins again; then it is sent by itself."
+    )
 
 
 def test_support_looks_and_stops_nothing(support: Client, transactional_db: Any) -> None:
