@@ -80,6 +80,8 @@ def _not_invoiced(churned: QuerySet[Any]) -> list[int]:
         doubtful |= Q(Exists(open_ends.filter(**{f"subscription__{whose}": OuterRef("pk")})))
         back |= Q(Exists(running.filter(**{whose: OuterRef("pk")})))
     customers = list(churned.filter(doubtful).exclude(back).select_related("billed_to"))
+    if not customers:
+        return []
     agreements = agreements_of(customers=customers)
     known = _invoiced(payers={customer.payer_id for customer in customers})
     return [
