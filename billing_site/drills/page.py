@@ -81,7 +81,7 @@ def drill(request: HttpRequest) -> HttpResponse:
         "checks": checks,
         "refusal": refusal,
         "standing": [
-            f"{LABELS[kind][0].lower()} {percent} %"
+            f"{LABELS[kind][0]} {percent} %"
             for kind, percent in sorted(({} if refusal else stripe.standing_faults()).items())
         ],
         "is_green": bool(checks) and all(one.holds for one in checks),

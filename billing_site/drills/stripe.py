@@ -178,7 +178,7 @@ def check(*, name: str) -> list[Check]:
         Check(
             "Each payment is booked once",
             payments.count() == len(wanted) and not twice and int(paid.amount * 100) == sum(wanted.values()),
-            f"{payments.count()} payments over {paid.amount} {CURRENCY}, {twice} of them more than once",
+            f"{payments.count()} payments over {paid.amount:.2f} {CURRENCY}, {twice} of them more than once",
         ),
         Check(
             "Nothing is left over",

@@ -99,10 +99,9 @@ class PushIntentAdmin(ReadOnlyAdmin):
         "invoice_link",
         "customer_link",
         "invoice_total",
-        "attempt_count",
+        "attempts",
         "last_error",
-        "next_attempt",
-        moment_column("pushed_at", "Arrived"),
+        "when",
     )
     list_display_links = ("state",)
     list_filter = ("status", TroubleFilter, "is_urgent")
@@ -155,6 +154,16 @@ class PushIntentAdmin(ReadOnlyAdmin):
     def next_attempt(self, push: PushIntent) -> SafeString:
         """Show when it is tried again by itself; what has arrived or waits for people is not."""
         return moment(push.next_attempt_at) if push.status == PushStatus.PENDING else NOTHING
+
+    @admin.display(description="Attempts", ordering="attempt_count")
+    def attempts(self, push: PushIntent) -> int:
+        """Show how often it was tried."""
+        return push.attempt_count
+
+    @admin.display(description="Arrived, or next attempt")
+    def when(self, push: PushIntent) -> SafeString:
+        """Show when it arrived, or when it is tried again by itself."""
+        return moment(push.pushed_at) if push.pushed_at else self.next_attempt(push)
 
     @admin.display(description="Its turn", ordering="is_urgent")
     def turn(self, push: PushIntent) -> str:

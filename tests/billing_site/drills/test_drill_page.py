@@ -84,7 +84,7 @@ def test_faults_that_somebody_left_behind_are_told_and_called_off_on_the_page(sa
 
     ended = client.post(PAGE + "end/", {"name": ""}, follow=True).content.decode()
 
-    assert "The sandbox fails now: news lost 7 %, stripe fails 5 %" in asked and "Call the faults off" in asked
+    assert "The sandbox fails now: News lost 7 %, Stripe fails 5 %" in asked and "Call the faults off" in asked
     assert sandbox.state()["rates"] == {} and "Call the faults off" not in ended
 
 
