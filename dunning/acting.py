@@ -69,7 +69,7 @@ def advance_case(*, case_id: int, at: datetime) -> CaseStep | None:
         late = debts_of(customers=[case.customer_id], at=at).get(case.customer_id, [])
         # Before Stripe is asked: what is not chased for months would ask it at every sweep.
         _wait_unless_worth_it(case, [debt for debt in late if debt.counts(terms=case.policy.read)])
-        _ask_stripe(case, at=at)
+        _ask_stripe(late, at=at)
         return _take_due(case_id, at=at)
     except Waits as waits:
         wait(case=case, because=str(waits))
@@ -89,7 +89,8 @@ def take_step_by_hand(*, case_id: int, number: int, at: datetime, actor: str, re
     Raises Conflict where another step is the next one by now, nothing is to come, or nothing is owed any more, and what the step itself raises.
     """
     said = checked_reason(reason=reason)
-    _ask_stripe(DunningCase.objects.select_related("customer").get(pk=case_id), at=at)
+    customer_id = DunningCase.objects.values_list("customer", flat=True).get(pk=case_id)
+    _ask_stripe(debts_of(customers=[customer_id], at=at).get(customer_id, []), at=at)
     with transaction.atomic():
         case = lock_case(case_id=case_id)
         ahead = steps_to_come(case=case)
@@ -128,10 +129,10 @@ def _wait_unless_worth_it(case: DunningCase, debts: Sequence[Debt]) -> Money:
     return amount
 
 
-def _ask_stripe(case: DunningCase, *, at: datetime) -> None:
-    """Bring the customer's late invoices to their present state at Stripe; raises GatewayUnavailable: nothing is done without its word."""
-    late = [debt.invoice_id for debt in debts_of(customers=[case.customer_id], at=at).get(case.customer_id, [])]
-    for intent in PushIntent.objects.filter(invoice__in=late, stripe_invoice_id__isnull=False).order_by("id"):
+def _ask_stripe(late: Sequence[Debt], *, at: datetime) -> None:
+    """Bring a customer's late invoices to their present state at Stripe; raises GatewayUnavailable: nothing is done without its word."""
+    invoices = [debt.invoice_id for debt in late]
+    for intent in PushIntent.objects.filter(invoice__in=invoices, stripe_invoice_id__isnull=False).order_by("id"):
         follow_invoice(intent_id=intent.pk, at=at)
 
 

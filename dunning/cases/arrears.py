@@ -15,6 +15,20 @@ from dunning.core.policy import CountsFrom, PolicyTerms
 from invoicing.invoices.models import Invoice, InvoiceStatus, Objection
 from invoicing.payments.models import PaymentFailure
 
+# What is read of an invoice: at each sweep, of all that are late, a small part of what it has.
+_READ = (
+    "customer",
+    "number",
+    "status",
+    "due_date",
+    "timezone",
+    "currency",
+    "total",
+    "amount_paid",
+    "amount_credited",
+    "amount_written_off",
+)
+
 
 @dataclass(frozen=True)
 class Debt:
@@ -87,6 +101,7 @@ def _late(*, at: datetime) -> "QuerySet[Invoice]":
     objections = Objection.objects.filter(invoice=OuterRef("pk"), ended_at=None)
     return (
         Invoice.objects.filter(Q(due_date__lt=day) | Exists(refusals), status=InvoiceStatus.ISSUED)
+        .only(*_READ)
         .annotate(
             objected=Subquery(objections.values("amount")[:1]),
             refused_at=Subquery(refusals.order_by("occurred_at", "pk").values("occurred_at")[:1]),

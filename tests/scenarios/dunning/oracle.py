@@ -120,6 +120,9 @@ class Oracle:
                 meanwhile.append(facts[place])
                 place += 1
             self._look(look, meanwhile)
+        # Nobody looks any more, but what was heard after the last decision counts for what the customer is in the end.
+        for fact in facts[place:]:
+            self._hear(fact)
         return Timeline(tuple(self.steps), tuple(self.notices), tuple(self.moves), tuple(self.charges))
 
     def _hear(self, fact: Fact) -> None:

@@ -429,8 +429,9 @@ class World:
 
     def _learn(self) -> None:
         """Write down what the product knows by now: invoices, payments, refusals, pushes, and which mails have left."""
-        for invoice in self._new(Invoice).exclude(number=None):
-            self._take_invoice(invoice)
+        for invoice in self._new(Invoice):
+            if invoice.number is not None:
+                self._take_invoice(invoice)
         for payment in self._new(Payment):
             life, place = self.papers[payment.invoice_id]
             self._log(life, "known", invoice=place, amount=payment.amount.amount, moment=payment.received_at)
@@ -449,11 +450,11 @@ class World:
                 life, place = self.papers[row]
                 self._log(life, "pushed", invoice=place)
 
-    def _new(self, model: Any) -> Any:
-        rows = list(model.objects.filter(pk__gt=self.seen[model]).order_by("pk").values_list("pk", flat=True))
+    def _new(self, model: Any) -> list[Any]:
+        rows = list(model.objects.filter(pk__gt=self.seen[model]).order_by("pk"))
         if rows:
-            self.seen[model] = rows[-1]
-        return model.objects.filter(pk__in=rows).order_by("pk")
+            self.seen[model] = rows[-1].pk
+        return rows
 
     def _take_invoice(self, invoice: Invoice) -> None:
         life = self.by_row[invoice.customer_id]
