@@ -250,7 +250,7 @@ def test_a_hold_stops_everything_and_once_it_is_lifted_the_distances_stay() -> N
     assert (
         turn(local("2026-08-17 09:00", customer), local("2026-09-20 09:00", customer), every=timedelta(hours=6)) == []
     )
-    assert case_of(customer).waits_because == "held: Legal: a court or a lawyer is at it: as we agreed by phone"
+    assert case_of(customer).waits_because == "held: Legal: a court or a lawyer is at it (as we agreed by phone)"
     lift_hold(hold_id=hold.pk, at=local("2026-09-20 10:00", customer), **WHO)
     taken = turn(local("2026-09-20 11:00", customer), local("2026-09-25 00:00", customer), every=timedelta(hours=2))
 
