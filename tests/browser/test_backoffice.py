@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from invoicing.catalog.draft import draft_next_version
 from invoicing.catalog.models import Plan
@@ -167,7 +167,7 @@ def test_an_invoice_proves_itself_after_it_has_opened(
     page.get_by_text("✓ equal").wait_for()
     page.get_by_role("button", name="Actions").click()
 
-    assert page.get_by_text("250 × 0.01 = 2.50").is_visible()
+    expect(page.get_by_text("250 × 0.01 = 2.50")).to_be_visible()
     assert complaints == []
 
 
@@ -175,8 +175,8 @@ def test_times_are_told_in_the_readers_zone_with_exact_utc_on_hover(page: Page, 
     page.goto(reverse("admin:invoicing_invoice_change", args=[invoices[0].pk]))
 
     issued = page.locator("time").first
-    assert issued.inner_text() == "2026-08-03 18:00 GMT+9"
-    assert issued.get_attribute("title") == "2026-08-03 09:00:00 UTC"
+    expect(issued).to_have_text("2026-08-03 18:00 GMT+9")
+    expect(issued).to_have_attribute("title", "2026-08-03 09:00:00 UTC")
 
 
 def test_the_keyboard_searches_moves_opens_and_lists_its_keys(page: Page, invoices: list[Invoice]) -> None:
@@ -202,7 +202,7 @@ def test_the_keyboard_searches_moves_opens_and_lists_its_keys(page: Page, invoic
     page.wait_for_url("**/invoicing/customer/*/change/")
     page.keyboard.press("?")
 
-    assert page.locator("dialog#bo-keys").is_visible()
+    expect(page.locator("dialog#bo-keys")).to_be_visible()
 
 
 def test_a_price_tells_what_a_quantity_costs_while_it_is_typed(page: Page, invoices: list[Invoice]) -> None:
@@ -217,7 +217,7 @@ def test_a_price_tells_what_a_quantity_costs_while_it_is_typed(page: Page, invoi
 def test_a_draft_is_issued_with_two_clicks_and_a_reason(page: Page, invoices: list[Invoice]) -> None:
     page.goto(reverse("admin:invoicing_invoice_change", args=[invoices[1].pk]))
     page.get_by_role("link", name="Issue", exact=True).click()
-    assert page.get_by_text("Issue 1 invoice, USD 29.00.").is_visible()
+    expect(page.get_by_text("Issue 1 invoice, USD 29.00.")).to_be_visible()
     page.get_by_label("Reason").fill("checked")
     page.get_by_role("button", name="Issue the invoice").click()
 
