@@ -11,6 +11,8 @@ from billing_site.backoffice.deeds import DEEDS
 from billing_site.display.changes import Change, changes_of, with_previous
 
 PAGE_LENGTH = 100
+# What rows are called by.
+NAMES = ("number", "key", "name")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class ChangesPage:
     models: list[tuple[str, str]]
     model: str
     actor: str
+    words: str
     number: int
     has_more: bool
 
@@ -42,8 +45,8 @@ def tracked_models() -> dict[str, type[Any]]:
     }
 
 
-def changes_page(*, model: str, actor: str, page_number: str) -> ChangesPage:
-    """Return one page of changes, newest first, of one model or all, by one actor or everyone.
+def changes_page(*, model: str, actor: str, words: str, page_number: str) -> ChangesPage:
+    """Return one page of changes, newest first, of one model or all, by one actor or everyone, with some words in the reason or the name.
 
     One query finds the page over all histories; each kind of row on it then costs two.
     """
@@ -54,7 +57,9 @@ def changes_page(*, model: str, actor: str, page_number: str) -> ChangesPage:
     number = min(int(page_number), 1_000) if page_number.isdecimal() and int(page_number) > 0 else 1
     first = (number - 1) * PAGE_LENGTH
     parts = [
-        DEEDS[label].numbers(actor=actor) if label in DEEDS else _numbers(label, tracked[label], actor=actor)
+        DEEDS[label].numbers(actor=actor, words=words)
+        if label in DEEDS
+        else _numbers(label, tracked[label], actor=actor, words=words)
         for label in chosen
     ]
     union = parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]
@@ -64,17 +69,24 @@ def changes_page(*, model: str, actor: str, page_number: str) -> ChangesPage:
         models=sorted(names.items(), key=lambda named: named[1]),
         model=model if model in names else "",
         actor=actor,
+        words=words,
         number=number,
         has_more=len(rows) > PAGE_LENGTH,
     )
 
 
-def _numbers(label: str, model: type[Any], *, actor: str) -> QuerySet[Any]:
+def _numbers(label: str, model: type[Any], *, actor: str, words: str) -> QuerySet[Any]:
     history = model.history.all()
     if actor:
         history = history.filter(
             Q(history_change_reason__istartswith=f"{actor}: ") | Q(history_user__username__iexact=actor)
         )
+    if words:
+        texts = [field.name for field in model._meta.fields if field.name in NAMES and isinstance(field, CharField)]
+        found = Q(history_change_reason__icontains=words)
+        for name in texts:
+            found |= Q(**{f"{name}__icontains": words})
+        history = history.filter(found)
     return (
         history.order_by()
         .annotate(label=Value(label, output_field=CharField()))

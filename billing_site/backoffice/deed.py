@@ -33,11 +33,13 @@ class Deed:
         done = self.model._default_manager.filter(**{f"{self.at}__isnull": False})
         return done.filter(**{f"{self.actor}__iexact": actor}) if actor else done
 
-    def numbers(self, *, actor: str) -> QuerySet[Any]:
-        """Return label, key and time of each deed, as a part of the union over all histories."""
+    def numbers(self, *, actor: str, words: str = "") -> QuerySet[Any]:
+        """Return label, key and time of each deed, as a part of the union over all histories; with some words in its reason, where they are asked for."""
+        rows = self.rows(actor=actor)
+        if words:
+            rows = rows.filter(**{f"{self.reason}__icontains": words}) if self.reason else rows.none()
         return (
-            self.rows(actor=actor)
-            .order_by()
+            rows.order_by()
             .annotate(label=Value(self.label, output_field=CharField()), history_id=F("pk"), history_date=F(self.at))
             .values("label", "history_id", "history_date")
         )

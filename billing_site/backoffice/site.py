@@ -70,6 +70,7 @@ class BackofficeSite(UnfoldAdminSite):
         page = changes_page(
             model=request.GET.get("model", ""),
             actor=request.GET.get("actor", "").replace("\x00", "").strip(),
+            words=request.GET.get("words", "").replace("\x00", "").strip()[:200],
             page_number=request.GET.get("page", "1"),
         )
         context = {**self.each_context(request), "title": "Changes", "page": page, "changes": page.changes}

@@ -60,6 +60,10 @@ class ReasonForm(forms.Form):
         return reason
 
 
+class ReasonedForm(ReasonForm, forms.ModelForm):
+    """The fields of a row, and why it is added or changed."""
+
+
 class OperationForm(forms.ModelForm):
     """A form whose row an operation makes: what that refuses is told at its field, before anything is saved."""
 

@@ -100,7 +100,13 @@ def changes_of(*, rows: Iterable[Any]) -> list[Change]:
     previous = {
         row.pk: row for row in model._default_manager.filter(pk__in={row.previous_row for row in listed} - {None})
     }
-    return [_change(row, previous.get(row.previous_row)) for row in listed]
+    tracked = listed[0].instance_type
+    keys = [getattr(row, tracked._meta.pk.attname) for row in listed]
+    names = tracked.named(keys) if hasattr(tracked, "named") else {}
+    return [
+        _change(row, previous.get(row.previous_row), name=names.get(key, _instance_name(row)))
+        for row, key in zip(listed, keys, strict=True)
+    ]
 
 
 def with_previous(*, history: QuerySet[Any]) -> QuerySet[Any]:
@@ -115,12 +121,12 @@ def with_previous(*, history: QuerySet[Any]) -> QuerySet[Any]:
     return history.select_related("history_user").annotate(previous_row=Subquery(earlier))
 
 
-def _change(row: Any, before: Any | None) -> Change:
+def _change(row: Any, before: Any | None, *, name: str) -> Change:
     actor, reason = _actor_and_reason(row)
     tracked = row.instance_type
     return Change(
         model=str(tracked._meta.verbose_name),
-        subject=str(_instance_name(row)),
+        subject=name,
         object_id=getattr(row, tracked._meta.pk.attname),
         verb=VERBS[row.history_type],
         at=row.history_date,

@@ -17,6 +17,7 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget
 
 from billing_site.display.admin import (
+    ReasonedForm,
     ReasonForm,
     TrackedAdmin,
     actor_of,
@@ -63,8 +64,8 @@ class EndSaleForm(ReasonForm):
     field_order = ("effective_to", "reason")
 
 
-class PlanForm(forms.ModelForm):
-    """A plan's name, and what it is sold with."""
+class PlanForm(ReasonedForm):
+    """A plan's name, what it is sold with, and why."""
 
     def clean_add_on_to(self) -> QuerySet[Plan]:
         """Refuse add-ons of add-ons."""
@@ -79,6 +80,7 @@ class PlanForm(forms.ModelForm):
 class NamedAdmin(TrackedAdmin):
     """A product or plan: a key that stays and a name that may change."""
 
+    form = ReasonedForm
     search_fields = ("key", "name")
     ordering = ("name",)
 
@@ -88,8 +90,7 @@ class NamedAdmin(TrackedAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save with actor and reason in the history."""
-        reason = f"{'changed' if change else 'created'} in the back office"
-        save_with_reason(obj, actor=actor_of(request), reason=reason)
+        save_with_reason(obj, actor=actor_of(request), reason=form.cleaned_data["reason"])
 
 
 @admin.register(Product)
@@ -97,7 +98,7 @@ class ProductAdmin(NamedAdmin):
     """What is sold."""
 
     list_display = ("key", "name", "plan_count")
-    fields = ("key", "name")
+    fields = ("key", "name", "reason")
     add_title = "Add a product"
     add_words = "What is sold; plans say for how much."
     empty_message = "Products come from `manage.py load_catalog` or are created here."
@@ -123,7 +124,7 @@ class PlanAdmin(NamedAdmin):
     list_select_related = ("product",)
     form = PlanForm
     autocomplete_fields = ("add_on_to",)
-    fields = ("key", "name", "product", "add_on_to")
+    fields = ("key", "name", "product", "add_on_to", "reason")
     change_form_outer_after_template = "backoffice/plan_versions.html"
     add_title = "Add a plan"
     add_words = "A plan is sold once its first version has prices and is published: draft it on the next page."
@@ -241,7 +242,7 @@ class PlanVersionAdmin(TrackedAdmin):
     search_fields = ("plan__key", "plan__name")
     ordering = ("plan__name", "-number")
     form = VersionForm
-    fields = ("cadence", "proration", "tiers_on_change", "effective_from", "effective_to")
+    fields = ("cadence", "proration", "tiers_on_change", "effective_from", "effective_to", "reason")
     inlines = (SpendInline,)
     actions_detail = ("publish", "end_sale")
 
@@ -261,7 +262,15 @@ class PlanVersionAdmin(TrackedAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save the draft with actor and reason."""
-        save_with_reason(obj, actor=actor_of(request), reason="draft edited in the back office")
+        save_with_reason(obj, actor=actor_of(request), reason=form.cleaned_data["reason"])
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Save the least and most that a subscription owes; the history says what it was before."""
+        before = _spend_said(form.instance)
+        super().save_related(request, form, formsets, change)
+        if (after := _spend_said(form.instance)) != before:
+            told = f"{form.cleaned_data['reason']} ({before} → {after})"
+            save_with_reason(form.instance, actor=actor_of(request), reason=told)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -392,3 +401,9 @@ def _is_for_sale(version: PlanVersion) -> bool:
 
 def _subscribers(query: str, number: int) -> SafeString:
     return link(f"{reverse('admin:invoicing_subscription_changelist')}?state=running&{query}", number)
+
+
+def _spend_said(version: PlanVersion) -> str:
+    rows = PlanSpend.objects.filter(plan_version=version).order_by("currency")
+    said = [sentence for row in rows for sentence in spend_in_words(row=row, cadence=version.cadence)]
+    return " ".join(said) or "no least and no most"

@@ -7,6 +7,7 @@ from django import forms
 from django.forms.models import BaseInlineFormSet
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
+from billing_site.display.admin import ReasonedForm
 from billing_site.kernel.errors import FieldError
 from billing_site.kernel.money import plain
 from invoicing.catalog.document import price_mistakes
@@ -49,8 +50,11 @@ DIMENSION_FIELDS = {
 CELL_FIELDS = {"values": "first_value", "values[0]": "first_value", "values[1]": "second_value"}
 
 
-class PriceForm(forms.ModelForm):
-    """One price of a draft, as it would stand in a catalog file."""
+class PriceForm(ReasonedForm):
+    """One price of a draft, as it would stand in a catalog file, and why it is so."""
+
+    # What it cost before it was saved, in words; "" of a new one.
+    words_before = ""
 
     class Meta:
         model = Price

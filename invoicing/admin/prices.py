@@ -10,9 +10,10 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from unfold.admin import TabularInline
 
-from billing_site.display.admin import StaffAdmin, go
+from billing_site.display.admin import StaffAdmin, actor_of, go
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.price_form import EXACT_NUMBERS, CellForm, CellFormSet, PriceForm, TierForm, TierFormSet
+from invoicing.catalog.draft import note_price
 from invoicing.catalog.mapping import core_price
 from invoicing.catalog.models import PlanVersion, Price, PriceCell, PriceTier
 from invoicing.catalog.price_words import CELLS_SAID_MAX, price_in_words
@@ -120,6 +121,7 @@ class PriceAdmin(StaffAdmin):
                 "description": "Each unit costs what the cell of its values says.",
             },
         ),
+        ("Why", {"fields": ("reason",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -141,6 +143,24 @@ class PriceAdmin(StaffAdmin):
         if db_field.name == "plan_version":
             options["queryset"] = PlanVersion.objects.filter(published_at__isnull=True).select_related("plan")
         return super().formfield_for_foreignkey(db_field, request, **options)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save the price, and keep what it cost before."""
+        if change:
+            form.words_before = _said(Price.objects.get(pk=obj.pk))
+        super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Save the tiers and cells, then let the version's history say who changed what, and why."""
+        super().save_related(request, form, formsets, change)
+        price = Price.objects.get(pk=form.instance.pk)
+        note_price(
+            price=price,
+            before=form.words_before,
+            after=_said(price),
+            actor=actor_of(request),
+            reason=form.cleaned_data["reason"],
+        )
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -183,6 +203,10 @@ class PriceAdmin(StaffAdmin):
         return go(reverse("admin:invoicing_planversion_change", args=[obj.plan_version_id]))
 
     response_post_save_add = response_post_save_change
+
+
+def _said(price: Price) -> str:
+    return " ".join(price_in_words(price=price, cadence=price.plan_version.cadence)).rstrip(".")
 
 
 def _typed_for(request: HttpRequest, price: contract.Price) -> dict[str, Any]:

@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from django import forms
-
+from billing_site.display.admin import ReasonedForm
 from billing_site.display.changes import readable
 from billing_site.kernel import clock
 from invoicing.catalog.effective import effective_mistakes
 from invoicing.catalog.models import PlanVersion
 
 
-class VersionForm(forms.ModelForm):
+class VersionForm(ReasonedForm):
     """The terms of a draft and between which moments it will be sold."""
 
     class Meta:

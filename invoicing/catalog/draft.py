@@ -1,4 +1,4 @@
-"""Draft the next version of a plan, to be edited and published by people."""
+"""Draft the next version of a plan, to be edited and published by people, and keep who edited what."""
 
 from typing import Any
 
@@ -35,6 +35,18 @@ def draft_next_version(*, plan_id: int, actor: str, reason: str) -> PlanVersion:
             for spend in newest.spend.order_by("currency")
         )
     return version
+
+
+def note_price(*, price: Price, before: str, after: str, actor: str, reason: str) -> None:
+    """Say in the history of a price's draft who added or changed it, and why: its words before and after, tiers and cells included ("" before: it is new)."""
+    version = PlanVersion.objects.select_for_update().get(pk=price.plan_version_id)
+    if not before:
+        told = f"added, {after}"
+    elif before != after:
+        told = f"{before} → {after}"
+    else:
+        told = "edited, it costs what it did"
+    save_with_reason(version, actor=actor, reason=f"{reason} ({price}: {told})", fields=["number"])
 
 
 def _copy_prices(source: PlanVersion, target: PlanVersion) -> None:

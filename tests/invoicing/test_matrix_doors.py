@@ -102,6 +102,7 @@ def posted(price: Price, document: dict[str, Any]) -> dict[str, Any]:
         "free_units": "0",
         "tiers-TOTAL_FORMS": "0",
         "tiers-INITIAL_FORMS": "0",
+        "reason": "set up",
         "cells-TOTAL_FORMS": len(document["cells"]),
         "cells-INITIAL_FORMS": "0",
     }

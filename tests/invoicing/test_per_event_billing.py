@@ -166,6 +166,7 @@ def test_the_api_and_the_form_of_a_draft_tell_a_mistake_alike(
         "meter": price.meter_id,
         "position": "0",
         "free_units": "0",
+        "reason": "set up",
         **{f"{rows}-{total}_FORMS": "0" for rows in ("tiers", "cells") for total in ("TOTAL", "INITIAL")},
     }
     address = reverse("admin:invoicing_price_change", args=[price.pk])

@@ -162,6 +162,7 @@ def posted(price: Price, document: dict[str, Any]) -> dict[str, Any]:
         "meter": price.meter_id if document["meter"] else "",
         "position": "0",
         "free_units": "0",
+        "reason": "set up",
         "tiers-TOTAL_FORMS": len(written),
         "tiers-INITIAL_FORMS": "0",
         "cells-TOTAL_FORMS": "0",
@@ -276,7 +277,7 @@ def test_a_date_from_which_a_version_cannot_be_sold_is_refused_at_its_field_at_a
     plan = {"key": "pro", "name": "Pro", "product": "platform", "prices": [usd_fee("20")], **dates}
     file, said, before = tmp_path / "catalog.json", StringIO(), stored()
     file.write_text(json.dumps({"plans": [plan]}))
-    terms = {"cadence": "month", "proration": "second", "tiers_on_change": "reset"}
+    terms = {"cadence": "month", "proration": "second", "tiers_on_change": "reset", "reason": "set up"}
     spans = {"spend-TOTAL_FORMS": "0", "spend-INITIAL_FORMS": "0"}
     written = {f"{name}_{place}": part for name, at in dates.items() for place, part in enumerate(at[:-1].split("T"))}
 

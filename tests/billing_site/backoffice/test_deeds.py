@@ -285,13 +285,21 @@ def test_a_plan_gets_a_new_version_by_draft_edit_and_publication(finance: Client
         "tiers-1-rate": "0",
         "cells-TOTAL_FORMS": "0",
         "cells-INITIAL_FORMS": "0",
+        "reason": "list prices of 2027",
     }
 
+    unsaid = finance.post(reverse("admin:invoicing_price_change", args=[price.pk]), {**fields, "reason": " "})
     edited = finance.post(reverse("admin:invoicing_price_change", args=[price.pk]), fields)
     asked = finance.get(reverse("admin:invoicing_planversion_publish", args=[draft.pk])).content.decode()
     finance.post(reverse("admin:invoicing_planversion_publish", args=[draft.pk]), {"reason": "agreed"})
 
+    assert list(unsaid.context["adminform"].form.errors) == ["reason"]
     assert edited.status_code == 302
+    [edit] = draft.history.filter(history_change_reason__contains="list prices")
+    assert edit.history_change_reason.startswith("fiona: list prices of 2027 (Actions (USD): USD 0.01 per action → ")
+    listed = finance.get(reverse("admin:backoffice_changes"), {"words": "PRICES of 2027"}).context["changes"]
+    assert [(change.subject, change.actor) for change in listed] == [(f"{plan.name} v2", "fiona")]
+    assert not finance.get(reverse("admin:backoffice_changes"), {"words": "nobody said so"}).context["changes"]
     assert "2 running subscriptions" in asked
     draft.refresh_from_db()
     assert draft.published_at is not None

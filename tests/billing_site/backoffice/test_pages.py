@@ -201,6 +201,7 @@ def test_a_matrix_is_edited_said_in_words_and_tried_cell_by_cell(administrator: 
         "cells-1-position": "1",
         "cells-1-first_value": "",
         "cells-1-unit_amount": "0.01",
+        "reason": "regions cost differently",
     }
 
     assert administrator.post(address, fields).status_code == 302
