@@ -12,8 +12,8 @@ from invoicing.approvals.queries import REFUSED_FOR, approvals_to_give, own_requ
 from invoicing.gate.models import InvoiceHold
 from invoicing.invoices.models import Invoice
 from invoicing.payments.models import Payment
+from invoicing.run_proposals.queries import open_signed_runs
 from invoicing.workflows.ask_first import asked_amount
-from invoicing.workflows.propose_run import open_signed_runs
 
 OF_INVOICES = (ApprovedDeed.CREDIT_NOTE, ApprovedDeed.WRITE_OFF, ApprovedDeed.VOID)
 

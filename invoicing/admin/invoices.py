@@ -43,6 +43,7 @@ from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.queries import OWED, totals_by_currency
 from invoicing.payments.models import FAILED_STATUSES
 from invoicing.payments.push import retry_push
+from invoicing.run_proposals.queries import signed_run_with
 from invoicing.workflows.explain_invoice import prove_invoice, prove_tax
 from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
 from invoicing.workflows.settle_payment import settle_payment
@@ -222,6 +223,13 @@ class InvoiceAdmin(FilesOfInvoices, FailedCharges, CreditPages, ReissuePages, On
             ends = moment_text(invoice.period_end, invoice.timezone)
             messages.warning(request, f"Not issued: its period has not ended. It can be issued from {ends} on.")
             return go(page)
+        if invoice.status == InvoiceStatus.DRAFT and (run := signed_run_with(draft=invoice)):
+            run_page = reverse("admin:invoicing_runproposal_change", args=[run.pk])
+            messages.warning(
+                request,
+                f"Not issued: it is part of a signed run. Issue that run, or make its figures again to take the signature back: {run}.",
+            )
+            return go(run_page)
         form = ReasonForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             self._issue(request, [invoice], reason=form.cleaned_data["reason"])

@@ -34,10 +34,11 @@ from invoicing.admin.approvals import decided_words, may_decide, may_decide_deed
 from invoicing.admin.invoice_page import ISSUE
 from invoicing.approvals.models import ApprovedDeed, Decision
 from invoicing.invoices.models import Invoice, InvoiceStatus
-from invoicing.run_proposals.models import RunProposal
+from invoicing.run_proposals.models import HELD, ISSUED, RunProposal
+from invoicing.run_proposals.queries import issued_since
 from invoicing.workflows.approve import decide
-from invoicing.workflows.propose_run import ask_to_issue, issued_since, propose_run, run_summary, show_run_again
-from invoicing.workflows.run_figures import HELD, ISSUED, run_sums
+from invoicing.workflows.propose_run import ask_to_issue, propose_run, run_summary, show_run_again
+from invoicing.workflows.run_figures import run_sums
 
 PAGE_INVOICES = 100
 # What the worker does, and the page waits for.

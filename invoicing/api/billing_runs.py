@@ -15,9 +15,9 @@ from billing_site.kernel.errors import NotFound
 from invoicing.api.base import actor_of, filters_of, read
 from invoicing.api.fields import MomentField, MoneyField, StrictSerializer, TextField
 from invoicing.approvals.models import Decision
-from invoicing.run_proposals.models import RunProposal
+from invoicing.run_proposals.models import HELD, ISSUED, WAITS, RunProposal
 from invoicing.workflows.propose_run import ask_to_issue, propose_run
-from invoicing.workflows.run_figures import HELD, ISSUED, WAITS, RunSums, run_sums
+from invoicing.workflows.run_figures import RunSums, run_sums
 
 PROPOSE_EXAMPLE = {"as_of": "2026-08-01T00:00:00Z", "reason": "the month is over"}
 DIGEST = "4f7c2a9d0b1e6c358f7c2a9d0b1e6c358f7c2a9d0b1e6c358f7c2a9d0b1e6c35"

@@ -8,6 +8,9 @@ from billing_site.kernel.model import carved
 from invoicing.approvals.models import Approval, ApprovedDeed, Decision
 from invoicing.invoices.models import BillingRun
 
+# What becomes of an invoice of a run.
+ISSUED, HELD, WAITS = "issue", "held", "waits"
+
 
 def subject_sql(number: str) -> str:
     """Return what an approval calls a proposed run, as an SQL expression; `RunProposal.subject` says the same."""

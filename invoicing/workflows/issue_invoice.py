@@ -26,6 +26,7 @@ from invoicing.invoices.queries import OWED
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.operations import NewEntry, post_entries
 from invoicing.payments.push import plan_pushes
+from invoicing.run_proposals.queries import signed_run_with
 from invoicing.workflows.compute_invoice import ComputedInvoice, compute_invoice
 from invoicing.workflows.hash_events import hashing_ahead
 from invoicing.workflows.pre_issue_gate import ask_gate, gate_for, reasons_of
@@ -37,13 +38,15 @@ def issue_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> 
 
     Raises Conflict (code `outdated`) where it would be another invoice today, because usage has arrived or
     the contract has changed since it was made: `refresh_draft` brings it up to date. Raises Conflict (code `held`)
-    where the gate holds it: it is put into the queue of held invoices, unless the caller takes that back.
+    where the gate holds it: it is put into the queue of held invoices, unless the caller takes that back. Raises Conflict
+    (code `signed`) where it is part of a signed run: issued alone, the run would not be the one that was signed.
     """
     roll_up()
     with transaction.atomic():
         draft = locked_invoice(invoice_id=invoice_id)
         held = None
         if draft.status == InvoiceStatus.DRAFT and draft.kind == InvoiceKind.PERIOD:
+            _refuse_signed(draft)
             today = _as_of_today(draft).assembled
             _refuse_outdated(draft, today)
             held = _ask_gate(draft, today, at=at)
@@ -158,6 +161,14 @@ def _paid_where_nothing_is_due(invoice: Invoice, *, at: datetime, actor: str) ->
         return invoice
     nothing = from_minor_units(0, invoice.currency)
     return apply_payment(invoice_id=invoice.pk, amount=nothing, paid_at=at, actor=actor, reason="nothing is due")
+
+
+def _refuse_signed(draft: Invoice) -> None:
+    if run := signed_run_with(draft=draft):
+        raise Conflict(
+            f"it is part of a signed run ({run}): issue that run, or make its figures again to take the signature back",
+            code="signed",
+        )
 
 
 def _refuse_outdated(draft: Invoice, today: AssembledInvoice) -> None:

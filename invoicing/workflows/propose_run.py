@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
 
 from billing_site.kernel.errors import BillingError, Conflict, InvalidInput
 from billing_site.kernel.jobs import queue
@@ -17,21 +16,12 @@ from billing_site.kernel.reasons import checked_reason
 from billing_site.kernel.words import counted
 from invoicing.approvals.models import ApprovedDeed, Decision
 from invoicing.approvals.operations import request_approval
-from invoicing.core.invoice_life import STANDING
-from invoicing.invoices.models import BillingRun, Invoice, InvoiceKind
+from invoicing.invoices.models import BillingRun
 from invoicing.invoices.printed_text import money_text
-from invoicing.run_proposals.models import RunProposal
+from invoicing.run_proposals.models import HELD, ISSUED, WAITS, RunProposal
 from invoicing.subscriptions.queries import who_is_billed
 from invoicing.workflows.run_billing import draft_billing, issue_due
-from invoicing.workflows.run_figures import (
-    HELD,
-    ISSUED,
-    WAITS,
-    figures_digest,
-    first_difference,
-    run_figures,
-    run_sums,
-)
+from invoicing.workflows.run_figures import figures_digest, first_difference, run_figures, run_sums
 from invoicing.workflows.run_report import RunReport, settle_first
 from metering.rollup import roll_up
 
@@ -129,43 +119,6 @@ def commit_run(*, proposal_id: int, at: datetime) -> RunProposal:
         proposal.committed_at, proposal.run, proposal.refusal = at, run, ""
         proposal.save(update_fields=["committed_at", "run", "refusal"])
     return proposal
-
-
-def open_signed_runs() -> list[RunProposal]:
-    """Return the runs that are signed as they are and not issued, nor being issued, unless a later one that is issued or signed bills as much."""
-    later = RunProposal.objects.filter(
-        Q(committed_at__isnull=False) | Q(approval__decision=Decision.APPROVED),
-        pk__gt=OuterRef("pk"),
-        as_of__gte=OuterRef("as_of"),
-    )
-    signed = RunProposal.objects.filter(
-        committed_at=None, approval__decision=Decision.APPROVED, approval__digest=F("figures_digest")
-    )
-    waits = Q(asked_at=None) | Q(asked_at__lt=F("approval__decided_at")) | ~Q(refusal="")
-    return list(signed.filter(waits).exclude(Exists(later)).order_by("id"))
-
-
-def issued_since(*, proposal: RunProposal) -> str:
-    """Say how many of the invoices that an open proposal would issue have been issued otherwise meanwhile; "" where none was."""
-    if proposal.committed_at is not None or proposal.figures is None:
-        return ""
-    due = {
-        (row["customer"], datetime.fromisoformat(row["period_start"]))
-        for row in proposal.figures["rows"]
-        if row["state"] == ISSUED
-    }
-    rows = Invoice.objects.filter(
-        kind=InvoiceKind.PERIOD,
-        status__in=STANDING,
-        customer__key__in={key for key, _ in due},
-        period_start__in={start for _, start in due},
-    )
-    number = len(due & set(rows.values_list("customer__key", "period_start")))
-    return (
-        f"{number:,} of {len(due):,} {counted('invoice', len(due))} {'has' if number == 1 else 'have'} been issued"
-        if number
-        else ""
-    )
 
 
 def run_summary(*, figures: dict[str, Any]) -> str:

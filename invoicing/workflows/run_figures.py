@@ -12,9 +12,9 @@ from billing_site.kernel.period import Period, as_utc
 from invoicing.invoices.models import Invoice, InvoiceKind
 from invoicing.invoices.queries import OWED
 from invoicing.invoices.taxes import missing_tax
+from invoicing.run_proposals.models import HELD, ISSUED, WAITS
 from invoicing.workflows.run_report import RunReport
 
-ISSUED, HELD, WAITS = "issue", "held", "waits"
 # The words of failures may say more the next time; whom they are about is signed.
 NOT_SIGNED = ("messages",)
 

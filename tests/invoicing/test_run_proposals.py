@@ -17,13 +17,14 @@ from invoicing.gate.operations import release_hold
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceSeries, InvoiceStatus
 from invoicing.ledger.models import JournalEntry
 from invoicing.run_proposals.models import RunProposal
+from invoicing.run_proposals.queries import open_signed_runs
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.workflows.approve import decide
+from invoicing.workflows.issue_invoice import issue_invoice
 from invoicing.workflows.propose_run import (
     ask_to_issue,
     commit_run,
     issue_proposed,
-    open_signed_runs,
     propose_run,
     run_summary,
     show_run,
@@ -149,6 +150,23 @@ def test_a_signed_run_waits_to_be_issued_until_a_later_one_that_bills_as_much_is
     sign(newest := proposed())
 
     assert open_signed_runs() == [newest]
+
+
+@pytest.mark.requirement("S0-112")
+def test_a_draft_of_a_signed_run_is_not_issued_alone_unless_the_signature_is_taken_back() -> None:
+    a_house()
+    proposal = proposed()
+    draft = Invoice.objects.get(customer__key="cust_beta", status=InvoiceStatus.DRAFT)
+    sign(proposal)
+
+    with pytest.raises(Conflict, match=r"part of a signed run \(Run as of 2026-08-01 00:00 UTC\)"):
+        issue_invoice(invoice_id=draft.pk, at=AT, actor="fiona", reason="in a hurry")
+    draft.refresh_from_db()
+    assert draft.status == InvoiceStatus.DRAFT
+    show_run(proposal_id=proposal.pk, at=AT)
+    issued = issue_invoice(invoice_id=draft.pk, at=AT, actor="fiona", reason="in a hurry")
+
+    assert issued.status == InvoiceStatus.ISSUED
 
 
 def test_a_draft_that_is_released_after_the_signature_is_another_run() -> None:
