@@ -245,7 +245,7 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
         return self._arrange(
             request,
             object_id,
-            form=PromiseForm(request.POST or None, currency=case.customer.currency),
+            form=PromiseForm(request.POST or None, late=late),
             deed=lambda case, form, **who: promise_to_pay(
                 case_id=case.pk, instalments=form["instalments"], at=now(), **who
             ),

@@ -1,8 +1,7 @@
 """What people are asked when they arrange something with a customer."""
 
 from collections.abc import Sequence
-from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -14,13 +13,12 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminSingleDateWidget,
     UnfoldAdminSplitDateTimeWidget,
-    UnfoldAdminTextareaWidget,
 )
 
 from billing_site.display.admin import ReasonForm
 from billing_site.display.amount_field import AmountField
+from dunning.admin.instalments_field import InstalmentsField
 from dunning.arrangements.models import HoldKind
-from dunning.arrangements.operations import NewInstalment
 from dunning.core.policy import Rung
 from invoicing.invoices.models import Invoice
 
@@ -69,33 +67,12 @@ class ShownForm(ReasonForm):
 
 
 class PromiseForm(ReasonForm):
-    """What is promised, a line for each day."""
+    """What is promised, a row for each day."""
 
-    instalments = forms.CharField(
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
-        help_text="A line for each: 2026-12-01 100.00. They come to what is late.",
-    )
-    field_order = ("instalments", "reason")
-
-    def __init__(self, *arguments: Any, currency: str, **options: Any) -> None:
+    def __init__(self, *arguments: Any, late: Money, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.currency = currency
-
-    def clean_instalments(self) -> list[NewInstalment]:
-        """Read the lines."""
-        found = []
-        for line in str(self.cleaned_data["instalments"]).splitlines():
-            day, _, amount = line.strip().partition(" ")
-            if not day:
-                continue
-            try:
-                number = Decimal(amount.strip().replace(",", ""))
-                if not number.is_finite():
-                    raise InvalidOperation
-                found.append(NewInstalment(date.fromisoformat(day), Money(number, self.currency)))
-            except (ValueError, InvalidOperation):
-                raise forms.ValidationError(f"Write a day and an amount, not “{line.strip()}”.") from None
-        return found
+        self.fields["instalments"] = InstalmentsField(late=late)
+        self.order_fields(("instalments", "reason"))
 
 
 class ObjectionForm(ReasonForm):

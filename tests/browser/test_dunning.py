@@ -62,7 +62,11 @@ def test_a_case_is_read_and_its_customer_promises_to_pay(
     look(page, f"case-{width}")
 
     page.get_by_role("link", name="Promise to pay").click()
-    page.get_by_label("Instalments").fill(f"{now() + timedelta(days=9):%Y-%m-%d} 12345.67")
+    page.get_by_label("Day of instalment 1").fill(f"{now() + timedelta(days=9):%Y-%m-%d}")
+    page.get_by_label("Amount of instalment 1").fill("12,000.67")
+    expect(page.get_by_text("They come to 12,000.67: 345.00 is missing.")).to_be_visible()
+    page.get_by_label("Amount of instalment 1").fill("12345.67")
+    expect(page.get_by_text("They come to 12,345.67, what is late.")).to_be_visible()
     page.get_by_label("Reason").fill("called us")
     look(page, f"promise-{width}")
     page.get_by_role("button", name="Promise to pay").click()

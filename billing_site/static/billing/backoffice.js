@@ -127,6 +127,29 @@
     }
     row.querySelector("input, select").focus();
   });
+  /* What instalments come to, against what they have to, while they are typed; in whole minor units, as money is. */
+  function minor(text, places) {
+    var parts = text.replace(/[,\s]/g, "").match(/^(\d+)(?:\.(\d*))?$/);
+    if (!parts || (parts[2] || "").length > places) { return null; }
+    return Number(parts[1] + (parts[2] || "").padEnd(places, "0"));
+  }
+  function major(amount, places) {
+    var digits = String(amount).padStart(places + 1, "0"), cut = digits.length - places;
+    return digits.slice(0, cut).replace(/\B(?=(\d{3})+$)/g, ",") + (places ? "." + digits.slice(cut) : "");
+  }
+  function add(place) {
+    var told = place.querySelector("[data-sum]"), places = (place.dataset.comesTo.split(".")[1] || "").length;
+    var amounts = Array.prototype.filter.call(place.querySelectorAll("[name$=-amount]"), function (field) { return field.value.trim(); });
+    var read = amounts.map(function (field) { return minor(field.value, places); });
+    told.hidden = !read.length || read.includes(null);
+    if (told.hidden) { return; }
+    var sum = read.reduce(function (one, other) { return one + other; }), rest = minor(place.dataset.comesTo, places) - sum;
+    told.textContent = "They come to " + major(sum, places) + (rest ? ": " + major(Math.abs(rest), places) + (rest > 0 ? " is missing." : " too much.") : ", what is late.");
+  }
+  document.addEventListener("input", function (event) {
+    var place = event.target.closest("[data-comes-to]");
+    if (place) { add(place); }
+  });
   /* Groups of the sidebar that were opened or folded by hand stay so from page to page; that of the page is always open. */
   function menu() {
     var kept = {};

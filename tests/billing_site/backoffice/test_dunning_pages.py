@@ -59,6 +59,12 @@ def test_the_page_tells_the_story_and_what_comes_next(finance: Client, case) -> 
     assert "2026-08-15" in page and "Standard: 14 and 28 days (version 1)" in page
 
 
+def instalments(*rows: tuple[str, str]) -> dict[str, list[str]]:
+    """What the rows of a promise send."""
+    days, amounts = zip(*rows, strict=True)
+    return {"instalments-day": list(days), "instalments-amount": list(amounts)}
+
+
 def test_the_story_has_no_payment_of_what_was_not_late(finance: Client, case) -> None:
     customer = case.customer
     other = once(customer, item("7"), key="not-late", at=case.opened_at)
@@ -79,12 +85,16 @@ def test_people_hold_promise_object_and_take_a_step_by_hand(finance: Client, cas
     assert held.status_code == 302 and Hold.objects.get().reason == "as they asked"
     assert finance.post(f"{page}lift/", WHY).status_code == 302
     assert Hold.objects.get().ended_because == "as they asked"
-    wrong = text_of(finance.post(f"{page}promise/", WHY | {"instalments": "soon"}))
-    assert "Write a day and an amount" in wrong
-    less = finance.post(f"{page}promise/", WHY | {"instalments": "2026-09-01 30.00"})
+    assert 'value="31.00"' in finance.get(f"{page}promise/").content.decode(), "the whole, to begin with"
+    wrong = finance.post(f"{page}promise/", WHY | instalments(("soon", "30"), ("2026-09-01", "many")))
+    assert wrong.context["form"].errors["instalments"] == [
+        "Row 1: write a day such as 2026-12-01, not “soon”.",
+        "Row 2: Enter an amount with a point: 50.00.",
+    ]
+    less = finance.post(f"{page}promise/", WHY | instalments(("2026-09-01", "30.00")))
     assert "the amounts come to USD 30.00, and USD 31.00 are late" in less.context["form"].errors["instalments"]
-    assert "2026-09-01 30.00" in text_of(less) and not Promise.objects.exists(), "what was typed stays"
-    assert finance.post(f"{page}promise/", WHY | {"instalments": "2026-09-01 31.00"}).status_code == 302
+    assert 'value="30.00"' in less.content.decode() and not Promise.objects.exists(), "what was typed stays"
+    assert finance.post(f"{page}promise/", WHY | instalments(("2026-09-01", "31.00"))).status_code == 302
     assert finance.post(f"{page}withdraw/", WHY).status_code == 302
     assert Promise.objects.get().outcome == "withdrawn"
     objected = WHY | {"invoice": str(case.anchor_invoice_id), "amount": "11"}
@@ -111,7 +121,7 @@ def test_a_step_that_waits_says_so_with_the_earliest_day_on_case_list_and_rehear
     finance: Client, case, monkeypatch
 ) -> None:
     page, at = f"{CASES}{case.pk}/", case.opened_at + timedelta(days=9)
-    finance.post(f"{page}promise/", WHY | {"instalments": "2026-08-28 10.00\n2026-09-18 21.00"})
+    finance.post(f"{page}promise/", WHY | instalments(("2026-08-28", "10.00"), ("2026-09-18", "21.00")))
     # Friday's instalment is missed when Monday is over; the next one waits as long.
     days = ["2026-09-01 08:00 UTC", "2026-09-05 09:00 UTC", "2026-09-09 09:00 UTC", "2026-09-12 09:00 UTC"]
     for module in ("cases", "overdue"):
@@ -210,7 +220,7 @@ def test_the_index_says_what_is_done_tomorrow(finance: Client, case) -> None:
 
 
 def test_a_broken_promise_is_as_old_as_the_day_on_which_it_broke(finance: Client, case, monkeypatch) -> None:
-    finance.post(f"{CASES}{case.pk}/promise/", WHY | {"instalments": "2026-08-20 31.00"})
+    finance.post(f"{CASES}{case.pk}/promise/", WHY | instalments(("2026-08-20", "31.00")))
     sweep_dunning(at=local("2026-08-22 09:00", case.customer))
     finance.post(f"{CASES}{case.pk}/hand_over/", WHY)
 
