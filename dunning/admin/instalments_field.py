@@ -1,6 +1,5 @@
 """What a customer promises to pay, as somebody fills it in: a row for each day, with its amount, and what they come to."""
 
-from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -58,7 +57,7 @@ class InstalmentsField(forms.Field):
         self.currency = late.currency.code
         super().__init__(widget=InstalmentsWidget(late=late), **options)
 
-    def to_python(self, value: Sequence[tuple[str, str]]) -> list[NewInstalment]:
+    def to_python(self, value: Any) -> list[NewInstalment]:
         """Read the rows; raises ValidationError with a sentence for each mistake."""
         found, mistakes = [], []
         for place, (day, amount) in enumerate(value, start=1):
