@@ -19,6 +19,8 @@ SHOWN_LENGTH = 120
 WHOLE_LENGTH = 2_000
 # Reasons of the first billing runs wrote times for machines.
 MACHINE_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d)?(?:\.\d+)?(?:\+00:00|Z)")
+# Whose name is a number that says nothing without what it belongs to.
+NAMED_WITH = {"invoicing.planversion": "plan"}
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -102,11 +104,18 @@ def changes_of(*, rows: Iterable[Any]) -> list[Change]:
     }
     tracked = listed[0].instance_type
     keys = [getattr(row, tracked._meta.pk.attname) for row in listed]
-    names = tracked.named(keys) if hasattr(tracked, "named") else {}
+    names = _names_with(tracked, keys)
     return [
         _change(row, previous.get(row.previous_row), name=names.get(key, _instance_name(row)))
         for row, key in zip(listed, keys, strict=True)
     ]
+
+
+def _names_with(tracked: type[models.Model], keys: list[Any]) -> dict[Any, str]:
+    other = NAMED_WITH.get(tracked._meta.label_lower)
+    if other is None:
+        return {}
+    return {row.pk: str(row) for row in tracked._default_manager.filter(pk__in=keys).select_related(other)}
 
 
 def with_previous(*, history: QuerySet[Any]) -> QuerySet[Any]:

@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.safestring import SafeString
-from unfold.admin import TabularInline
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget
 
@@ -37,10 +36,10 @@ from billing_site.kernel.history import save_with_reason
 from invoicing.admin.approvals import waits_words
 from invoicing.admin.draft_problems import problems_of_draft
 from invoicing.admin.plans_in_force import plans_in_force
-from invoicing.admin.version_form import VersionForm
+from invoicing.admin.version_form import SpendInline, VersionForm, spend_said
 from invoicing.catalog.draft import draft_next_version
 from invoicing.catalog.effective import sell_until
-from invoicing.catalog.models import Plan, PlanSpend, PlanVersion, Price, Product
+from invoicing.catalog.models import Plan, PlanVersion, Price, Product
 from invoicing.catalog.operations import price_document
 from invoicing.catalog.price_words import price_in_full, price_in_words, spend_in_words
 from invoicing.catalog.queries import with_rates
@@ -223,15 +222,6 @@ class PlanAdmin(NamedAdmin):
         )
 
 
-class SpendInline(TabularInline):
-    """Minimum and maximum spend of a draft, one row a currency."""
-
-    model = PlanSpend
-    extra = 0
-    fields = ("currency", "minimum_spend", "maximum_spend")
-    ordering = ("currency",)
-
-
 @admin.register(PlanVersion)
 class PlanVersionAdmin(TrackedAdmin):
     """One state of a plan: a page of prices in words; a draft can be edited and published."""
@@ -266,9 +256,9 @@ class PlanVersionAdmin(TrackedAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Save the least and most that a subscription owes; the history says what it was before."""
-        before = _spend_said(form.instance)
+        before = spend_said(form.instance)
         super().save_related(request, form, formsets, change)
-        if (after := _spend_said(form.instance)) != before:
+        if (after := spend_said(form.instance)) != before:
             told = f"{form.cleaned_data['reason']} ({before} → {after})"
             save_with_reason(form.instance, actor=actor_of(request), reason=told)
 
@@ -401,9 +391,3 @@ def _is_for_sale(version: PlanVersion) -> bool:
 
 def _subscribers(query: str, number: int) -> SafeString:
     return link(f"{reverse('admin:invoicing_subscription_changelist')}?state=running&{query}", number)
-
-
-def _spend_said(version: PlanVersion) -> str:
-    rows = PlanSpend.objects.filter(plan_version=version).order_by("currency")
-    said = [sentence for row in rows for sentence in spend_in_words(row=row, cadence=version.cadence)]
-    return " ".join(said) or "no least and no most"

@@ -1,7 +1,5 @@
 """What is sold: products, plans with immutable versions, and their prices."""
 
-from collections.abc import Collection
-
 import pgtrigger
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateTimeRangeField
@@ -158,11 +156,6 @@ class PlanVersion(models.Model):
                 """,
             ),
         ]
-
-    @classmethod
-    def named(cls, keys: Collection[int]) -> dict[int, str]:
-        """Return what versions are called in the list of changes, in one query."""
-        return {version.pk: str(version) for version in cls.objects.filter(pk__in=keys).select_related("plan")}
 
     def __str__(self) -> str:
         return f"{self.plan.name} v{self.number}"
