@@ -100,11 +100,14 @@ class Subscription(models.Model):
                 when=pgtrigger.After,
                 operation=pgtrigger.Insert | pgtrigger.Update,
                 timing=pgtrigger.Deferred,
+                # Asked as two lists of children: "either is new" would read all subscriptions for each that starts.
                 func="""
-                    PERFORM 1 FROM invoicing_subscription child
+                    PERFORM 1 FROM (
+                        SELECT * FROM invoicing_subscription WHERE id = NEW.id
+                         UNION ALL SELECT * FROM invoicing_subscription WHERE parent_id = NEW.id
+                    ) child
                       JOIN invoicing_subscription parent ON parent.id = child.parent_id
-                     WHERE (child.id = NEW.id OR parent.id = NEW.id)
-                       AND (child.customer_id <> parent.customer_id OR parent.parent_id IS NOT NULL
+                     WHERE (child.customer_id <> parent.customer_id OR parent.parent_id IS NOT NULL
                             OR child.anchor <> parent.anchor OR child.started_at < parent.started_at
                             OR coalesce(child.ended_at, 'infinity') > coalesce(parent.ended_at, 'infinity'));
                     IF FOUND THEN

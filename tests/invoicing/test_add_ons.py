@@ -211,6 +211,33 @@ def test_raw_sql_cannot_part_an_add_on_from_its_parent(attack: str) -> None:
 
 
 @pytest.mark.usefixtures("plans")
+def test_whether_an_add_on_fits_is_asked_of_its_own_rows_however_many_others_there_are() -> None:
+    settle_constraints()
+    with connection.cursor() as cursor:
+        # The plans for a table so small read all rows, although they need not: that is what is asked here.
+        for way in ("seqscan", "hashjoin", "mergejoin"):
+            cursor.execute(f"SET LOCAL enable_{way} = off")
+    read = []
+    for number in range(40):
+        a_subscription(a_customer(f"cust_{number}"), plan="pro", started_at=JULY)
+        before = read_rows()
+        settle_constraints()
+        read.append(read_rows() - before)
+
+    assert read[39] == read[1] > 0
+
+
+def read_rows() -> int:
+    """Return how many rows of subscriptions this transaction has read."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+            " WHERE relname = 'invoicing_subscription'"
+        )
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.usefixtures("plans")
 def test_over_the_api_and_in_the_back_office_an_add_on_names_its_parent(admin_client: Client) -> None:
     parent = a_subscription(a_customer())
     caller = Caller()
