@@ -55,35 +55,28 @@ def find_payment(*, invoice: str, at: datetime) -> None:
     assert connection.in_atomic_block, "what was found commits with whoever looked"
     if StripeNotice.objects.filter(object_id=invoice, event_type__in=PAID_EVENTS).exists():
         return
-    subject = {"object": "invoice", "id": invoice}
-    notice, created = StripeNotice.objects.get_or_create(
-        event_id=f"{FOUND}{invoice}",
-        defaults={
-            "event_type": PAID_EVENTS[0],
-            "object_id": invoice,
-            "body": {"object": "event", "created": int(at.timestamp()), "data": {"object": subject}},
-            "received_at": at,
-            "next_attempt_at": at + QUEUE_PATIENCE,
-        },
-    )
-    if created:
-        queue(JOB, notice.pk)
+    _find(event_id=f"{FOUND}{invoice}", event_type=PAID_EVENTS[0], kind="invoice", object_id=invoice, at=at)
 
 
 @transaction.atomic
 def find_payout(*, payout: str, status: str, at: datetime) -> None:
-    """Keep a payout that Stripe lists and that could not be taken in as news that was delivered 0 times, once for each status.
+    """Keep a payout that Stripe lists and that could not be taken in as news, once for each status.
 
     It is followed as any news is: again and again, then it waits for people, who replay it or dismiss it with a reason.
     """
     if StripeNotice.objects.filter(object_id=payout, processed_at__isnull=True).exists():
         return
-    subject = {"object": "payout", "id": payout}
+    _find(event_id=f"{FOUND}{payout}:{status}", event_type=PAYOUT_EVENT, kind="payout", object_id=payout, at=at)
+
+
+def _find(*, event_id: str, event_type: str, kind: str, object_id: str, at: datetime) -> None:
+    """Keep what was found as news that was delivered 0 times, once, and queue its job."""
+    subject = {"object": kind, "id": object_id}
     notice, created = StripeNotice.objects.get_or_create(
-        event_id=f"{FOUND}{payout}:{status}",
+        event_id=event_id,
         defaults={
-            "event_type": PAYOUT_EVENT,
-            "object_id": payout,
+            "event_type": event_type,
+            "object_id": object_id,
             "body": {"object": "event", "created": int(at.timestamp()), "data": {"object": subject}},
             "received_at": at,
             "next_attempt_at": at + QUEUE_PATIENCE,
