@@ -6,6 +6,8 @@ import os
 from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
 
+from billing_site.kernel.garbage import set_aside_for_good
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
 # Whoever starts it: what answers requests owns no table.
 os.environ.setdefault("DATABASE_ROLE", "application")
@@ -16,4 +18,4 @@ application = get_wsgi_application()
 # which would take a tenth of a second out of somebody's request.
 assert get_resolver().url_patterns, "the product has addresses"
 gc.collect()
-gc.freeze()
+set_aside_for_good()

@@ -1,5 +1,6 @@
 """What all tests share: a database that can be emptied although its tables are guarded, and the order in which they run."""
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 from hypothesis import HealthCheck, settings
 
+from billing_site.kernel.garbage import set_aside_for_good
 from tests.contract.stripe_requests import misfits_since
 
 # How fast the machine is, and what else it does, is no property of what is tested.
@@ -112,6 +114,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
         many = Counter(item.path for item in items)
         # A file is one worker's; a scenario that is dealt out last lets all others wait for it alone.
         items.sort(key=lambda item: (item.path not in slow, -many[item.path], item.path))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """No search for garbage in a test looks through what all tests have loaded; what the one before left is thrown away now."""
+    gc.collect()
+    set_aside_for_good()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """More than one processor for what one process cannot do fast enough: processes that run this project's functions."""
 
-import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -11,6 +10,8 @@ from typing import TypeVar
 
 import django
 from django.db import connection
+
+from billing_site.kernel.garbage import set_aside_for_good
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -59,7 +60,7 @@ def _begin(database: str) -> None:
     connection.settings_dict["NAME"] = database
     Thread(target=_end_with_parent, daemon=True).start()
     # What is loaded is garbage at no time: no search of a task looks through it.
-    gc.freeze()
+    set_aside_for_good()
 
 
 def _end_with_parent() -> None:

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from billing_site.kernel.garbage import set_aside, uncollected
+from billing_site.kernel import garbage
+from billing_site.kernel.garbage import set_aside, set_aside_for_good, uncollected
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_set_aside() -> Iterator[None]:
-    """As in a process of its own: to import what the web server runs, as other tests do, sets all aside."""
+def nothing_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a process that has just begun: the one that tests has set aside what it has loaded."""
+    monkeypatch.setattr(garbage, "_is_set_aside", False)
     gc.unfreeze()
     yield
-    gc.unfreeze()
+    gc.freeze()
 
 
 def test_nothing_is_searched_meanwhile_and_everything_is_afterwards_even_after_an_error() -> None:
@@ -51,8 +53,8 @@ def test_what_a_piece_of_a_run_leaves_is_found_after_the_next_piece() -> None:
     assert gc.get_freeze_count() == 0
 
 
-def test_what_somebody_else_has_set_aside_stays_so() -> None:
-    gc.freeze()
+def test_what_is_set_aside_for_good_stays_so() -> None:
+    set_aside_for_good()
 
     with set_aside(), uncollected():
         pass
