@@ -12,7 +12,7 @@ from dunning.telling import REFERENCE, tell
 from invoicing.core.life_cycle import State, Trigger
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.customers.operations import lock_customer
-from invoicing.workflows.customer_standing import standings
+from invoicing.workflows.customer_standing import standing_now
 
 # Who is so is not served, whatever dunning finds: an objection, or what was given up long ago, pays nothing.
 REFUSED = (State.SUSPENDED, State.CHURNED)
@@ -22,8 +22,7 @@ TOLD_WITHIN = timedelta(days=7)
 
 def is_refused(*, customer: Customer, at: datetime) -> bool:
     """Say whether a customer is not served, whatever dunning thinks of it."""
-    [standing] = standings(customers=Customer.objects.filter(pk=customer.pk), at=at)
-    return standing.state in REFUSED
+    return standing_now(customer_id=customer.pk, at=at).state in REFUSED
 
 
 def tell_restored(*, case: DunningCase, at: datetime) -> None:

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 # What stands for a value while the statement is written, twice: what follows from a value would differ.
 _SAMPLES: dict[type, tuple[Any, Any]] = {
     str: ("first sample of a text", "second sample of a text"),
+    int: (971_423_517, 842_611_093),
     datetime: (
         datetime(1971, 2, 3, 4, 5, 6, 7, tzinfo=UTC),
         datetime(1983, 11, 29, 17, 48, 39, 181, tzinfo=UTC),

@@ -76,7 +76,7 @@ class TermsForm(OperationForm):
 
     def operate(self, *, actor: str) -> OverdueTerms:
         """Keep them."""
-        return set_terms(terms=self.terms(), actor=actor, reason=self.cleaned_data["why"])
+        return set_terms(terms=self.terms(), at=now(), actor=actor, reason=self.cleaned_data["why"])
 
     def clean_currency(self) -> str:
         """Know it."""

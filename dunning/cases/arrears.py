@@ -2,14 +2,16 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from moneyed import Money
 
 from billing_site.kernel.money import round_money, total, wire
+from billing_site.kernel.written_query import WrittenQuery
 from dunning.core.calendar import Anchor, local_day
 from dunning.core.policy import CountsFrom, PolicyTerms
 from invoicing.invoices.models import Invoice, InvoiceStatus, Objection
@@ -17,9 +19,9 @@ from invoicing.payments.models import PaymentFailure
 
 # What is read of an invoice: at each sweep, of all that are late, a small part of what it has.
 _READ = (
+    "pk",
     "customer",
     "number",
-    "status",
     "due_date",
     "timezone",
     "currency",
@@ -27,6 +29,9 @@ _READ = (
     "amount_paid",
     "amount_credited",
     "amount_written_off",
+    "objected",
+    "refused_at",
+    "refusal",
 )
 
 
@@ -60,6 +65,9 @@ class Debt:
 
 def debts_of(*, customers: Collection[int], at: datetime) -> dict[int, list[Debt]]:
     """Return what each of the customers is late with, oldest due date first; those who are late with nothing are left out. One query."""
+    if len(customers) == 1:
+        [customer] = customers
+        return _read(_OF_ONE.rows(customer=customer, at=at), at)
     return _read(_late(at=at).filter(customer__in=customers), at)
 
 
@@ -70,8 +78,8 @@ def all_debts(*, at: datetime) -> dict[int, list[Debt]]:
 
 def locked_debts(*, customer_id: int, at: datetime) -> list[Debt]:
     """Return what a customer is late with, its invoices locked: a payment that is being recorded is waited for, and counts (S1-044)."""
-    rows = _late(at=at).filter(customer=customer_id).order_by("pk").select_for_update(no_key=True, of=("self",))
-    return _read(rows, at).get(customer_id, [])
+    assert connection.in_atomic_block, "a lock lasts as long as its transaction"
+    return _read(_LOCKED.rows(customer=customer_id, at=at), at).get(customer_id, [])
 
 
 def owed(debts: Iterable[Debt], *, currency: str) -> Money:
@@ -93,42 +101,50 @@ def oldest(debts: Iterable[Debt], *, terms: PolicyTerms, zone: ZoneInfo) -> tupl
     return min(anchored, key=lambda pair: (pair[1].day, pair[0].invoice_id))
 
 
-def _late(*, at: datetime) -> "QuerySet[Invoice]":
+def _late(*, at: datetime) -> "QuerySet[Invoice, tuple[Any, ...]]":
     # Who mistypes a card on Stripe's page before the due date is late with nothing by that.
     refusals = PaymentFailure.objects.filter(invoice=OuterRef("pk"), occurred_at__lte=at, by_customer=False)
-    # Nowhere is it later than a day after UTC.
-    day = at.date() + timedelta(days=1)
     objections = Objection.objects.filter(invoice=OuterRef("pk"), ended_at=None)
     return (
-        Invoice.objects.filter(Q(due_date__lt=day) | Exists(refusals), status=InvoiceStatus.ISSUED)
-        .only(*_READ)
+        # Nowhere is it later than a day after UTC.
+        Invoice.objects.filter(Q(due_date__lte=at.date()) | Exists(refusals), status=InvoiceStatus.ISSUED)
         .annotate(
             objected=Subquery(objections.values("amount")[:1]),
             refused_at=Subquery(refusals.order_by("occurred_at", "pk").values("occurred_at")[:1]),
             refusal=Subquery(refusals.order_by("-occurred_at", "-pk").values("code")[:1]),
         )
         .order_by("due_date", "pk")
+        .values_list(*_READ)
     )
 
 
-def _read(rows: "QuerySet[Invoice]", at: datetime) -> dict[int, list[Debt]]:
+def _locked(customer: int, at: datetime) -> "QuerySet[Invoice, tuple[Any, ...]]":
+    return _late(at=at).filter(customer=customer).order_by("pk").select_for_update(no_key=True)
+
+
+# Asked several times for each step: written once.
+_OF_ONE = WrittenQuery(lambda customer, at: _late(at=at).filter(customer=customer), customer=int, at=datetime)
+_LOCKED = WrittenQuery(_locked, customer=int, at=datetime)
+
+
+def _read(rows: Iterable[tuple[Any, ...]], at: datetime) -> dict[int, list[Debt]]:
     found: dict[int, list[Debt]] = {}
-    for invoice in rows:
-        row: Any = invoice
-        assert invoice.due_date is not None, "an issued invoice has a due date"
-        is_overdue = invoice.due_date < local_day(at=at, zone=ZoneInfo(invoice.timezone))
-        amount = round_money(invoice.amount_due.amount - (row.objected or 0), invoice.currency)
-        if amount.amount <= 0 or not (is_overdue or row.refused_at):
+    for pk, customer, number, due_date, timezone, currency, *amounts, refused_at, refusal in rows:
+        assert due_date is not None, "an issued invoice has a due date"
+        is_overdue = due_date < local_day(at=at, zone=ZoneInfo(timezone))
+        billed, paid, credited, written_off, objected = amounts
+        open_amount = billed - paid - credited - written_off - (objected or 0)
+        if open_amount <= 0 or not (is_overdue or refused_at):
             continue
-        found.setdefault(invoice.customer_id, []).append(
+        found.setdefault(customer, []).append(
             Debt(
-                invoice_id=invoice.pk,
-                number=str(invoice.number),
-                due_date=invoice.due_date,
-                amount=amount,
+                invoice_id=pk,
+                number=str(number),
+                due_date=due_date,
+                amount=round_money(open_amount, currency),
                 is_overdue=is_overdue,
-                refused_at=row.refused_at,
-                refusal=row.refusal or "",
+                refused_at=refused_at,
+                refusal=refusal or "",
             )
         )
     for debts in found.values():

@@ -46,7 +46,7 @@ def effect_of(*, terms: OverdueTerms, at: datetime) -> Effect:
     count, customers = found.count(), list(found[:CUSTOMERS_MAX])
     before = {_key(one) for customer in customers for one in accrued_of(customer=customer, at=at)}
     with transaction.atomic():
-        set_terms(terms=terms, actor="form", reason="what they would put on customers")
+        set_terms(terms=terms, at=at, actor="form", reason="what they would put on customers")
         put_on = [
             one for customer in customers for one in accrued_of(customer=customer, at=at) if _key(one) not in before
         ]

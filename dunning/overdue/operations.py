@@ -24,13 +24,16 @@ COUNTRY = re.compile(r"[A-Z]{2}")
 AMOUNT_LIMIT = 10 ** (AMOUNT_DIGITS - AMOUNT_PLACES)
 
 
-def set_terms(*, terms: OverdueTerms, actor: str, reason: str) -> OverdueTerms:
-    """Keep what paying late costs from a day on; terms stay, others are the next row. Raises InvalidFields naming each field."""
+def set_terms(*, terms: OverdueTerms, at: datetime, actor: str, reason: str) -> OverdueTerms:
+    """Keep what paying late costs from a day on; terms stay, others are the next row. Raises InvalidFields naming each field.
+
+    A day may have gone by: it costs interest from then on, but no reminder that was sent before `at` costs a fee.
+    """
     said = checked_reason(reason=reason)
     mistakes = tuple(FieldError(field, "invalid", message) for field, message in _mistakes(terms))
     if mistakes:
         raise InvalidFields(mistakes)
-    terms.actor, terms.reason = actor, said
+    terms.actor, terms.reason, terms.recorded_at = actor, said, at
     terms.save(force_insert=True)
     return terms
 

@@ -105,8 +105,11 @@ class _Terms:
 
     def on(self, day: date) -> OverdueTerms | None:
         """Return the terms of a day."""
-        begun = [row for row in self.rows if row.valid_from <= day]
-        return max(begun, key=lambda row: (*_closeness(row), row.valid_from, row.pk), default=None)
+        return _closest(row for row in self.rows if row.valid_from <= day)
+
+    def on_record(self, day: date, *, at: datetime) -> OverdueTerms | None:
+        """Return the terms of a day of which anybody knew at a moment: they were recorded by then."""
+        return _closest(row for row in self.rows if row.valid_from <= day and row.recorded_at <= at)
 
     @property
     def rates(self) -> list[Rate]:
@@ -118,11 +121,14 @@ class _Terms:
             found.append(Rate(day, row.percent))
         return found
 
-    def amount(self, name: str, day: date) -> Money | None:
-        """Return a fixed amount of a day in the customer's currency; None where there is none."""
-        row = self.on(day)
+    def amount(self, name: str, row: OverdueTerms | None) -> Money | None:
+        """Return a fixed amount of terms in the customer's currency; None where there is none."""
         amount: Money | None = getattr(row, name) if row is not None and row.currency == self.currency else None
         return amount if amount is not None and amount.amount > 0 else None
+
+
+def _closest(rows: Iterable[OverdueTerms]) -> OverdueTerms | None:
+    return max(rows, key=lambda row: (*_closeness(row), row.valid_from, row.pk), default=None)
 
 
 def _closeness(row: OverdueTerms) -> tuple[bool, bool, bool]:
@@ -139,7 +145,7 @@ def _of_invoice(invoice: Invoice, terms: _Terms, known: Sequence[OverdueCharge],
         amount = interest(stretches=run, currency=invoice.currency)
         if amount.amount > 0:
             yield Accrued(OverdueKind.INTEREST, invoice, amount, proof_of(stretches=run), run[0].start, run[-1].end)
-    lump_sum = terms.amount("lump_sum", first)
+    lump_sum = terms.amount("lump_sum", terms.on(first))
     is_known = any(one.kind == OverdueKind.LUMP_SUM for one in known)
     was_owed = any(owed.at_the_end_of(day) > 0 for day in owed.turns(first=first, until=today))
     if lump_sum is not None and not is_known and was_owed:
@@ -217,7 +223,9 @@ def _fees(customer: Customer, terms: _Terms, known: set[int | None], *, at: date
         case = notice.reference.split(":")[1]
         of_case[case] = of_case.get(case, 0) + 1
         day = local_day(at=notice.sending_at, zone=ZoneInfo(customer.timezone))
-        row, fee = terms.on(day), terms.amount("reminder_fee", day)
+        # A reminder costs what was known to cost something when it was sent.
+        row = terms.on_record(day, at=notice.sending_at)
+        fee = terms.amount("reminder_fee", row)
         if row is None or fee is None or notice.pk in known or of_case[case] <= row.free_reminders:
             continue
         yield Accrued(

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from billing_site.kernel.written_query import WrittenQuery
@@ -27,6 +27,8 @@ _PHASE = "subscriptions__phases__"
 _COLUMNS = ("kind", "starts_at", "ends_at", "subscription__key", "plan_version__plan__key")
 # So many columns of a row are the customer's own, the rest those of a phase.
 _HEAD = 13
+# So many customers are read at a time where all are.
+ROWS = 2_000
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,63 @@ def standing_of(*, customer_key: str, at: datetime) -> CustomerStanding | None:
     return next(_standings(_BY_KEY.rows(key=customer_key, at=at), at), None)
 
 
+def standing_now(*, customer_id: int, at: datetime) -> CustomerStanding:
+    """Return where a customer that is there stands, by its number; the same query, which is written only once."""
+    [standing] = _standings(_BY_NUMBER.rows(number=customer_id, at=at), at)
+    return standing
+
+
+def perhaps_moving(*, at: datetime) -> list[int]:
+    """Return the customers for whom a move may be due at a moment; one query, which knows of each only what would bring a move about.
+
+    Nobody is missing for whom `core/life_cycle.py: moves_due` says one; whether it does is asked of each of these.
+    """
+    lasting = SubscriptionPhase.objects.filter(Q(ends_at=None) | Q(ends_at__gt=at))
+    running = lasting.filter(starts_at__lte=at)
+    known = with_state(Customer.objects.all()).annotate(
+        owes=_boolean(_is_of(not_paid(at=at)) | _is_of(_refused(at=at))),
+        has_lasting=_boolean(_has_phase(lasting)),
+        has_running=_boolean(_has_phase(running)),
+    )
+    rows = known.order_by("pk").values_list("pk", "state", "owes", "has_lasting", "has_running")
+    return [
+        pk
+        for pk, state, owes, has_lasting, has_running in rows.iterator(chunk_size=ROWS)
+        if {
+            State.TRIAL: True,
+            State.ACTIVE: owes or not has_lasting,
+            State.PAST_DUE: not owes,
+            State.SUSPENDED: not owes,
+            State.CHURNED: has_running,
+        }[State(state)]
+    ]
+
+
+def _is_of(invoices: "QuerySet[Invoice]") -> Q:
+    return Q(pk__in=invoices.order_by().values("customer"))
+
+
+def _has_phase(phases: "QuerySet[SubscriptionPhase]") -> Q:
+    """Say of a customer whether it, or an account that is billed to it, has one of the phases."""
+    of_accounts = phases.filter(subscription__customer__billed_to__isnull=False)
+    return Q(pk__in=phases.values("subscription__customer")) | Q(
+        pk__in=of_accounts.values("subscription__customer__billed_to")
+    )
+
+
+def _boolean(condition: Q) -> ExpressionWrapper:
+    return ExpressionWrapper(condition, output_field=BooleanField())
+
+
+def _refused(*, at: datetime) -> "QuerySet[Invoice]":
+    """Return what is owed still though it is not overdue: its charge was refused."""
+    failures = PaymentFailure.objects.filter(invoice=OuterRef("pk"), occurred_at__lte=at, by_customer=False)
+    return owed_still(invoices=Invoice.objects.filter(Exists(failures), status=InvoiceStatus.ISSUED))
+
+
 def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, tuple[Any, ...]]":
     oldest = not_paid(at=at).filter(customer=OuterRef("pk")).values("due_date")[:1]
-    failures = PaymentFailure.objects.filter(invoice=OuterRef("pk"), occurred_at__lte=at, by_customer=False)
-    issued = Invoice.objects.filter(Exists(failures), customer=OuterRef("pk"), status=InvoiceStatus.ISSUED)
-    refused = owed_still(invoices=issued)
+    refused = _refused(at=at).filter(customer=OuterRef("pk"))
     restricted = ServiceRestriction.objects.filter(customer=OuterRef("pk"), lifted_at=None, restricted_at__lte=at)
     disputed = freezing_disputes().filter(payment__customer=OuterRef("pk")).order_by("opened_at")
     return (
@@ -114,6 +168,7 @@ def _rows(customers: "QuerySet[Customer]", at: datetime) -> "QuerySet[Customer, 
 
 
 _BY_KEY = WrittenQuery(lambda key, at: _rows(Customer.objects.filter(key=key), at), key=str, at=datetime)
+_BY_NUMBER = WrittenQuery(lambda number, at: _rows(Customer.objects.filter(pk=number), at), number=int, at=datetime)
 
 
 def _standings(rows: Iterable[tuple[Any, ...]], at: datetime) -> Iterator[CustomerStanding]:

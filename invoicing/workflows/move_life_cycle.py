@@ -15,7 +15,7 @@ from invoicing.customers.operations import lock_customer
 from invoicing.subscriptions.agreements import billed_to
 from invoicing.subscriptions.cancel import end_subscription, reactivate_subscription
 from invoicing.subscriptions.snapshot import with_phases
-from invoicing.workflows.customer_standing import standings
+from invoicing.workflows.customer_standing import perhaps_moving, standing_now, standings
 
 logger = logging.getLogger(__name__)
 SWEEP = "life cycle sweep"
@@ -33,8 +33,8 @@ class SweepReport:
 def sweep_life_cycles(*, at: datetime) -> SweepReport:
     """Record every move that time, payments and subscriptions call for; a second sweep finds nothing to do.
 
-    A query over each thousand of customers; only who moves is locked, looked at again and moved, each in a transaction
-    of its own.
+    One query finds for whom something may have changed; only who moves is locked, looked at again and moved, each in a
+    transaction of its own.
     """
     report = SweepReport()
     for customer_id in _due(at=at):
@@ -48,7 +48,7 @@ def sweep_life_cycles(*, at: datetime) -> SweepReport:
 
 
 def _due(*, at: datetime) -> Iterator[int]:
-    ids = list(Customer.objects.order_by("pk").values_list("pk", flat=True))
+    ids = perhaps_moving(at=at)
     for start in range(0, len(ids), BATCH):
         for standing in standings(customers=Customer.objects.filter(pk__in=ids[start : start + BATCH]), at=at):
             if standing.moves:
@@ -78,7 +78,7 @@ def move_customer(
 def _follow(customer_id: int, *, at: datetime) -> list[LifeCycleMove]:
     """Record the moves of one customer that are due, as they are once it is locked."""
     customer = lock_customer(customer_id=customer_id)
-    [standing] = standings(customers=Customer.objects.filter(pk=customer_id), at=at)
+    standing = standing_now(customer_id=customer_id, at=at)
     if standing.since is not None and at < standing.since:
         return []
     return [_move(customer, row, at=at, actor=SWEEP, reason=row.when) for row in standing.moves]

@@ -23,7 +23,7 @@ SEED = int(os.environ.get("DUNNING_SEED", "20261122"))
 @pytest.mark.requirement("S1-044")
 @pytest.mark.django_db
 def test_nobody_who_has_paid_is_touched_and_everybody_who_has_not_is_on_the_right_day() -> None:
-    found = live(seed=SEED, customers=range(CUSTOMERS), months=MONTHS, looks_a_day=2)
+    found = live(seed=SEED, customers=range(CUSTOMERS), months=MONTHS, looks_a_day=2).differences
 
     assert found == [], "\n".join(found)
     acts = set(CaseStep.objects.filter(outcome="done").values_list("act", flat=True))

@@ -214,7 +214,7 @@ def a_chased_customer() -> None:
         lump_sum=Money("40", late.currency),
         reminder_fee=Money("0", late.currency),
     )
-    set_terms(terms=terms, actor="test", reason="as the law has it")
+    set_terms(terms=terms, at=at, actor="test", reason="as the law has it")
     charge_late_payment(customer_id=customer.pk, at=at, actor="test", reason="month's end")
     hand_over(case_id=case.pk, at=at, actor="test", reason="the collector asks")
     assert make_files(at=at) == 1

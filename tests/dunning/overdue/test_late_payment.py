@@ -1,6 +1,6 @@
 """What paying late costs is charged by an invoice of its own, untaxed, with its proof, once for each day; or waived."""
 
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -31,7 +31,7 @@ from tests.invoicing.selling import item, once
 pytestmark = pytest.mark.django_db
 
 
-def terms(valid_from: str = "2026-01-01", **fields: Any) -> OverdueTerms:
+def terms(valid_from: str = "2026-01-01", *, at: datetime = AUGUST, **fields: Any) -> OverdueTerms:
     """Eight points over a base rate of 1 %, 40 dollars a company, 5 from the second reminder on."""
     known = {
         "base_rate": Decimal("1"),
@@ -41,7 +41,7 @@ def terms(valid_from: str = "2026-01-01", **fields: Any) -> OverdueTerms:
         "reminder_fee": Money("0", "USD"),
     }
     row = OverdueTerms(valid_from=date.fromisoformat(valid_from), **(known | fields))
-    return set_terms(terms=row, **WHO)
+    return set_terms(terms=row, at=at, **WHO)
 
 
 def cost(customer: Customer, day: str) -> Money:
@@ -161,6 +161,20 @@ def test_reminders_cost_a_fee_from_the_second_on_and_the_notice_says_what_it_com
     assert cost(customer, "2026-08-26") == Money("24.00", "USD")
     warning = Notice.objects.get(kind="warning")
     assert "Interest and fees for late payment come to USD 19.00 so far" in warning.text, "that fee is for itself"
+
+
+def test_a_reminder_that_was_sent_before_terms_were_recorded_costs_no_fee_though_they_hold_since_then(
+    invoice: Invoice,
+) -> None:
+    customer = invoice.customer
+    fees = {"base_rate": Decimal(0), "points": Decimal(0), "reminder_fee": Money("5", "USD"), "free_reminders": 0}
+    for day in ("16", "18", "22"):
+        chase(local(f"2026-08-{day} 09:00", customer))
+
+    terms("2026-08-01", at=local("2026-08-20 12:00", customer), **fees)
+
+    assert Notice.objects.filter(kind="reminder", state="sent").count() == 3
+    assert cost(customer, "2026-08-23") == Money("5", "USD"), "that of the 22nd"
 
 
 def test_money_on_account_bears_no_interest_from_the_day_on_which_the_bank_booked_it(invoice: Invoice) -> None:

@@ -135,7 +135,7 @@ class Oracle:
                 assert bill is not None and fact.moment is not None
                 bill.left -= fact.amount
                 pledge = self.chase.pledge if self.chase else None
-                if pledge and fact.invoice in pledge.bills and fact.moment >= pledge.made_at:
+                if pledge and fact.invoice in pledge.bills and self._counts(fact, pledge):
                     pledge.paid += fact.amount
             case "credited":
                 assert bill is not None
@@ -173,6 +173,12 @@ class Oracle:
                 self.runs.append([fact.moment, None])
             case "ends":
                 self.runs[-1][1] = fact.moment
+
+    def _counts(self, fact: Fact, pledge: Pledge) -> bool:
+        """A bank tells the day only: what came on the day of a promise and was heard of after it was made counts for it."""
+        assert fact.moment is not None
+        began = datetime.combine(pledge.made_at.astimezone(self.zone).date(), time(), self.zone)
+        return fact.moment >= pledge.made_at or (fact.moment >= began and fact.at >= pledge.made_at)
 
     def _late(self, at: datetime) -> dict[int, Bill]:
         today = at.astimezone(self.zone).date()

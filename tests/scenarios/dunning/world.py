@@ -49,12 +49,14 @@ from invoicing.workflows.run_billing import issue_billing
 from invoicing.workflows.settle_payment import settle_payment
 from tests.factories import a_customer, a_plan, a_subscription, nothing_is_checked_before_issue, usd_fee
 from tests.scenarios.dunning import mails
+from tests.scenarios.dunning.clock import DatabaseClock
 from tests.scenarios.dunning.facts import LADDERS, Fact, Look
 from tests.scenarios.dunning.lives import Coming, Life, Paper, a_life, on_invoice, what_comes
 from tests.scenarios.dunning.twin import DOWN, Twin, event_of
 from tests.scenarios.dunning.weather import Weather
 
 BEGIN = datetime(2027, 1, 1, tzinfo=UTC)
+FOUNDED = BEGIN - timedelta(days=60)
 WHO = {"actor": "ann", "reason": "the simulation has it so"}
 NET_DAYS = 7
 # After the last month nothing more is billed, but what is late goes its way.
@@ -92,7 +94,7 @@ class World:
         self.pending: set[int] = set()
         self.is_sweeping = False
         self.mailed = 0
-        self.at = BEGIN
+        self.at = FOUNDED
         self.twin = Twin(bank=self._bank, tell=self._tell, asked=self._asked, paid=self._paid)
         mails.post = mails.Post(seed)
 
@@ -101,8 +103,9 @@ class World:
         with (
             override_settings(**SETTINGS),
             self.twin.played(),
-            time_machine.travel(BEGIN - timedelta(days=60), tick=False) as self.clock,
+            time_machine.travel(FOUNDED, tick=False) as self.clock,
         ):
+            self.database_clock = DatabaseClock(FOUNDED)
             self._found()
             day = None
             for at in self.weather.looks:
@@ -118,8 +121,8 @@ class World:
     def _found(self) -> None:
         for number, (monthly, quarterly) in enumerate(zip(*PLANS.values(), strict=True)):
             fee = ("31", "57")[number]
-            a_plan(monthly, usd_fee(fee), at=BEGIN - timedelta(days=60))
-            a_plan(quarterly, usd_fee(fee), at=BEGIN - timedelta(days=60), cadence="quarter")
+            a_plan(monthly, usd_fee(fee), at=FOUNDED)
+            a_plan(quarterly, usd_fee(fee), at=FOUNDED, cadence="quarter")
         nothing_is_checked_before_issue()
         ensure_presets()
         careful = LADDERS["careful"]
@@ -137,8 +140,8 @@ class World:
                 "minimums": {"USD": str(careful.minimum)},
                 "retries_max": careful.retries,
             },
-            in_force_from=BEGIN - timedelta(days=60),
-            at=BEGIN - timedelta(days=60),
+            in_force_from=FOUNDED,
+            at=FOUNDED,
             **WHO,
         )
         for life in self.lives:
@@ -171,8 +174,10 @@ class World:
                 self.refused[f"{what}: {type(refusal).__name__} {refusal.code}"] += 1
 
     def _turn(self, at: datetime) -> None:
+        if at != self.at:
+            self.clock.move_to(at, tick=False)
+            self.database_clock.turn_to(at)
         self.at = at
-        self.clock.move_to(at, tick=False)
         self.twin.is_down = self.weather.is_without_stripe(at)
 
     def _log(self, life: Life, what: str, **members: Any) -> None:
