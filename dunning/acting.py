@@ -7,20 +7,19 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from moneyed import Money
 
 from billing_site.kernel.errors import BillingError, Conflict
 from billing_site.kernel.reasons import checked_reason
 from dunning.arrangements.queries import hold_of, money_held, objected_to, open_promise
 from dunning.cases.arrears import Debt, debts_of, figures_of, locked_debts, owed
 from dunning.cases.models import SWEEP, CaseStep, DunningCase, Outcome
-from dunning.cases.operations import is_chased, last_step, lock_case, move_case, replan, steps_to_come, wait
+from dunning.cases.operations import last_step, lock_case, move_case, plan_next, steps_after, steps_to_come, wait
 from dunning.core.calendar import Planned, next_grave_day, plan_after
 from dunning.core.case_life import CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.policy import Act
 from dunning.core.retries import DeclineKind, decline_kind
-from dunning.due import why_not_now
+from dunning.due import chased_by, why_not_charged_yet, why_not_chased, why_not_now, why_on_account
 from dunning.fairness import fitting_kind, never_charged
 from dunning.hearing import why_not_told
 from dunning.telling import tell
@@ -65,10 +64,10 @@ def advance_case(*, case_id: int, at: datetime) -> CaseStep | None:
     """
     case = DunningCase.objects.select_related("customer", "policy").get(pk=case_id)
     try:
-        _wait_unless_due(case, at=at)
+        _wait_unless_planned(case, at=at)
         late = debts_of(customers=[case.customer_id], at=at).get(case.customer_id, [])
         # Before Stripe is asked: what is not chased for months would ask it at every sweep.
-        _wait_unless_worth_it(case, [debt for debt in late if debt.counts(terms=case.policy.read)])
+        _wait_if(why_not_chased(case=case, debts=chased_by(debts=late, case=case)))
         _ask_stripe(late, at=at)
         return _take_due(case_id, at=at)
     except Waits as waits:
@@ -97,36 +96,30 @@ def take_step_by_hand(*, case_id: int, number: int, at: datetime, actor: str, re
         if ahead and ahead[0].number != number:
             raise Conflict(f"step {number} is not the next one any more: look at the case again", field="case")
         try:
-            return _take(case, _chased(case, at=at), at=at, actor=actor, reason=said)
+            debts = chased_by(debts=locked_debts(customer_id=customer_id, at=at), case=case)
+            return _take(case, debts, at=at, actor=actor, reason=said)
         except Waits as waits:
             raise Conflict(str(waits), field="case") from waits
 
 
-def _wait_unless_due(case: DunningCase, *, at: datetime) -> None:
-    """Raise Waits where the step that is due is not taken now."""
-    if case.state != CaseState.OPEN or case.next_due_at is None or case.next_due_at > at:
-        raise Waits("")
-    because = why_not_now(
-        case=case,
-        hold=hold_of(customer_id=case.customer_id, at=at),
-        is_promised=open_promise(case_id=case.pk) is not None,
-        at=at,
-    )
+def _wait_if(because: str) -> None:
+    """Raise Waits where there is something because of which the step is not taken now."""
     if because:
         raise Waits(because)
-    untold = why_not_told(case=case, at=at)
-    if untold:
-        raise Waits(untold)
 
 
-def _wait_unless_worth_it(case: DunningCase, debts: Sequence[Debt]) -> Money:
-    """Return what is owed, or raise Waits where the case's invoice is not late any more, or too little is owed."""
-    if not is_chased(debts=debts, case=case):
-        raise Waits("the invoice that it began with is not late any more")
-    amount = owed(debts, currency=case.customer.currency)
-    if amount.amount < case.policy.read.minimum(case.customer.currency):
-        raise Waits(f"{money_text(money=amount)} are less than what is chased")
-    return amount
+def _wait_unless_planned(case: DunningCase, *, at: datetime) -> None:
+    """Raise Waits where no step of a case is due."""
+    if case.state != CaseState.OPEN or case.next_due_at is None or case.next_due_at > at:
+        raise Waits("")
+
+
+def _wait_unless_due(case: DunningCase, *, at: datetime) -> None:
+    """Raise Waits where the step that is due is not taken now."""
+    _wait_unless_planned(case, at=at)
+    hold, promise = hold_of(customer_id=case.customer_id, at=at), open_promise(case_id=case.pk)
+    _wait_if(why_not_now(case=case, hold=hold, is_promised=promise is not None, at=at))
+    _wait_if(why_not_told(case=case, at=at))
 
 
 def _ask_stripe(late: Sequence[Debt], *, at: datetime) -> None:
@@ -140,29 +133,22 @@ def _ask_stripe(late: Sequence[Debt], *, at: datetime) -> None:
 def _take_due(case_id: int, *, at: datetime) -> CaseStep | None:
     case = lock_case(case_id=case_id)
     _wait_unless_due(case, at=at)
-    held = money_held(customer=case.customer)
-    if held is not None:
-        raise Waits(f"money on account: {money_text(money=held)} are to be applied first")
-    debts = _chased(case, at=at)
+    _wait_if(why_on_account(held=money_held(customer=case.customer)))
+    debts = chased_by(debts=locked_debts(customer_id=case.customer_id, at=at), case=case)
     untried = never_charged(debts=debts)
-    if case.anchor_invoice_id in untried:
-        raise Waits(f"not charged yet: {case.anchor_invoice} is not at Stripe, and the customer has a card")
+    _wait_if(why_not_charged_yet(case=case, debts=debts, untried=untried))
     return _take(case, [debt for debt in debts if debt.invoice_id not in untried], at=at, actor=SWEEP, reason="")
-
-
-def _chased(case: DunningCase, *, at: datetime) -> list[Debt]:
-    """Return what a locked case chases, the invoices locked."""
-    return [debt for debt in locked_debts(customer_id=case.customer_id, at=at) if debt.counts(terms=case.policy.read)]
 
 
 def _take(case: DunningCase, debts: Sequence[Debt], *, at: datetime, actor: str, reason: str) -> CaseStep:
     """Take the next step of a locked case over locked debts; raises Waits where it is not to be taken now."""
-    ahead = steps_to_come(case=case)
+    before = last_step(case=case)
+    ahead = steps_after(case=case, last=before)
     if not ahead:
         raise Waits("no step is to come")
     terms = case.policy.read
-    amount = _wait_unless_worth_it(case, debts)
-    before = last_step(case=case)
+    _wait_if(why_not_chased(case=case, debts=debts))
+    amount = owed(debts, currency=case.customer.currency)
     # As it is taken now: what follows keeps its distance, and that is what the customer is told.
     delay_days, later = plan_after(
         taken=ahead[0],
@@ -285,7 +271,7 @@ def _go_on(acting: Acting) -> None:
     elif not acting.later:
         move_case(case=case, to=CaseState.EXHAUSTED, at=at, actor=actor, reason="all steps of its policy are done")
     else:
-        replan(case=case)
+        plan_next(case=case, ahead=acting.later)
 
 
 def _because(acting: Acting) -> str:

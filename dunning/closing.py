@@ -1,7 +1,7 @@
 """Close cases whose debt is gone, give service again, and see whether promises are kept."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
@@ -99,6 +99,19 @@ def _give_service_again(case: DunningCase, *, at: datetime) -> None:
     was_suspended = state_of(customer=case.customer) is State.SUSPENDED or recovered.exists()
     if (was_restricted or was_suspended) and not is_refused(customer=case.customer, at=at):
         tell_restored(case=case, at=at)
+
+
+def is_to_be_looked_at(*, promise: Promise, waited_for: date | None, debts: Sequence[Debt], at: datetime) -> bool:
+    """Say whether looking at an open promise could change or tell anything now: what is late besides, all that is paid, an instalment that is near or over.
+
+    `waited_for` is the day of the first instalment that what was paid does not cover, None where all is paid; `debts` what its customer is late with.
+    """
+    today = local_day(at=at, zone=ZoneInfo(promise.case.customer.timezone))
+    return (
+        waited_for is None
+        or waited_for - TOLD_AHEAD <= today
+        or any(debt.invoice_id not in promise.invoices and debt.due_date + TOLERATED < today for debt in debts)
+    )
 
 
 def look_at_promise(*, promise_id: int, at: datetime) -> str:

@@ -28,6 +28,8 @@ ASSURING = (NoticeKind.PAYMENT_FAILED, NoticeKind.ACTION_REQUIRED, NoticeKind.RE
 def never_charged(*, debts: Sequence[Debt]) -> set[int]:
     """Return which invoices we would have charged by card, and have not: they are not at Stripe yet, or Stripe has not taken them."""
     untried = [debt.invoice_id for debt in debts if debt.refused_at is None]
+    if not untried:
+        return set()
     ours = Invoice.objects.filter(pk__in=untried, settlement_channel=SettlementChannel.STRIPE)
     rows = ours.exclude(customer__payment_method="").exclude(push__status=PushStatus.PUSHED)
     return set(rows.values_list("pk", flat=True))

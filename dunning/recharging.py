@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 from django.db import transaction
 
 from dunning.arrangements.queries import (
+    all_money_held,
     hold_of,
     holds_at,
     money_held,
     objected_to,
     open_promise,
     open_promises,
-    with_money_held,
 )
 from dunning.cases.arrears import Debt, locked_debts
 from dunning.cases.models import SWEEP, DunningCase
@@ -40,7 +40,7 @@ def retries_due(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> dict[in
     }
     cases = DunningCase.objects.filter(state__in=LIVE, customer__in=refused).select_related("customer", "policy")
     held = set(holds_at(at=at).filter(customer__in=refused).values_list("customer", flat=True))
-    held |= with_money_held(customers=refused)
+    held |= all_money_held(customers=refused).keys()
     promised = set(open_promises().values_list("case", flat=True))
     going_on = [case for case in cases.order_by("pk") if case.customer_id not in held and case.pk not in promised]
     numbers = [number for case in going_on for number in refused[case.customer_id]]

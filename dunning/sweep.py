@@ -1,7 +1,7 @@
 """The sweep of dunning: closes what is settled, opens cases of whoever is late, takes the steps that are due; again it finds nothing to do (S0-137)."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic_ns
@@ -13,11 +13,11 @@ from django.db.models import Exists, F, OuterRef
 from billing_site.kernel.errors import BillingError
 from dunning.acting import advance_case
 from dunning.arrangements.models import Promise
-from dunning.arrangements.queries import open_promises
+from dunning.arrangements.queries import days_of_promises, open_promises
 from dunning.cases.arrears import Debt, all_debts
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import open_case
-from dunning.closing import close_if_settled, lift_if_settled, look_at_promise
+from dunning.closing import close_if_settled, is_to_be_looked_at, lift_if_settled, look_at_promise
 from dunning.core.case_life import LIVE, CaseState
 from dunning.due import due_cases
 from dunning.fairness import tell_what_is_new, untold
@@ -67,10 +67,15 @@ def sweep_dunning(*, at: datetime, budget: timedelta = BUDGET) -> SweepReport:
     """
     report = SweepReport(until_ns=monotonic_ns() + budget // timedelta(microseconds=1) * 1_000)
     # Of promises Stripe is asked, too: steps have their time all the same.
-    for promise in report.within(_promises(at=at), parts=3):
+    debts = all_debts(at=at)
+    looked_at = 0
+    for promise in report.within(_promises(debts, at=at), parts=3):
+        looked_at += 1
         with _told(report, f"promise {promise.pk}"):
             look_at_promise(promise_id=promise.pk, at=at)
-    debts = all_debts(at=at)
+    if looked_at:
+        # Stripe was asked, and may have told of payments.
+        debts = all_debts(at=at)
     for case in report.within(_perhaps_settled(debts)):
         with _told(report, f"case {case.pk}"):
             report.closed += close_if_settled(case_id=case.pk, at=at)
@@ -82,7 +87,7 @@ def sweep_dunning(*, at: datetime, budget: timedelta = BUDGET) -> SweepReport:
         with _told(report, f"customer {customer_id}"):
             opened = open_case(customer_id=customer_id, at=at)
             report.opened += [opened] if opened else []
-    for case_id in report.within(_marked(due_cases(at=at), at=at)):
+    for case_id in report.within(_marked(due_cases(debts=debts, at=at), at=at)):
         with _told(report, f"case {case_id}"):
             step = advance_case(case_id=case_id, at=at)
             report.steps += [step] if step else []
@@ -109,10 +114,21 @@ def _perhaps_settled(debts: dict[int, list[Debt]]) -> Iterator[DunningCase]:
             yield case
 
 
-def _promises(*, at: datetime) -> Iterator[Promise]:
-    found = list(open_promises().order_by(F("case__looked_at").asc(nulls_first=True), "pk"))
-    of_cases = {promise.case_id: promise for promise in found}
-    for case_id in _marked(of_cases, at=at):
+def _promises(debts: Mapping[int, Sequence[Debt]], *, at: datetime) -> Iterator[Promise]:
+    """Yield the open promises of which something is to be said or done by now; the others are read in a few queries."""
+    found = open_promises().select_related("case__customer")
+    of_cases = {
+        promise.case_id: promise for promise in found.order_by(F("case__looked_at").asc(nulls_first=True), "pk")
+    }
+    waited_for = days_of_promises(cases=list(of_cases)) if of_cases else {}
+    wanted = [
+        case_id
+        for case_id, promise in of_cases.items()
+        if is_to_be_looked_at(
+            promise=promise, waited_for=waited_for.get(case_id), debts=debts.get(promise.case.customer_id, ()), at=at
+        )
+    ]
+    for case_id in _marked(wanted, at=at):
         yield of_cases[case_id]
 
 

@@ -8,6 +8,7 @@ from functools import wraps
 from django.conf import settings
 
 from billing_site.kernel.clock import now
+from billing_site.kernel.errors import BillingError
 from billing_site.kernel.jobs import RegularJob, queue_later
 from invoicing.customers.models import Customer
 from invoicing.documents.operations import forget_rendered
@@ -30,7 +31,7 @@ from invoicing.workflows.find_anomalies import sweep_anomalies
 from invoicing.workflows.match_bank_lines import settle_certain_lines
 from invoicing.workflows.match_payouts import settle_payout_lines
 from invoicing.workflows.mirror_payouts import look_at_payouts as mirror_payouts
-from invoicing.workflows.move_life_cycle import sweep_life_cycles
+from invoicing.workflows.move_life_cycle import follow_customer, sweep_life_cycles
 from invoicing.workflows.pay_refund import push_refund
 from invoicing.workflows.rate_again import rate_again_at_night
 from invoicing.workflows.render_documents import sweep_documents
@@ -281,6 +282,14 @@ def follow_life_cycles() -> str:
     """Record where trials, payments and ends of subscriptions have moved customers."""
     report = sweep_life_cycles(at=now())
     return f"{len(report.moves)} moves, {len(report.failures)} failures"
+
+
+def follow_life_cycle(customer_id: int) -> str:
+    """Record where a payment has moved a customer; what cannot be now is left to the hourly look at all of them."""
+    try:
+        return f"{len(follow_customer(customer_id=customer_id, at=now()))} moves"
+    except BillingError as problem:
+        return f"left to the next look: {problem.message}"
 
 
 def find_anomalies() -> str:

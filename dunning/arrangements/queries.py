@@ -33,10 +33,15 @@ def money_held(*, customer: Customer) -> Money | None:
     return on_account_of(customer_id=customer.pk).get(customer.currency)
 
 
-def with_money_held(*, customers: Collection[int]) -> set[int]:
-    """Return those of the customers who have money on account in their currency; one query."""
+def all_money_held(*, customers: Collection[int]) -> dict[int, Money]:
+    """Return the same of each of the customers who has something on account in its currency, by its number; one query."""
     lots = money_on_account().filter(customer__in=customers, currency=F("customer__currency"))
-    return set(lots.values_list("customer", flat=True))
+    found: dict[int, Decimal] = {}
+    currencies: dict[int, str] = {}
+    for customer, rest, currency in lots.values_list("customer", "rest", "currency"):
+        found[customer] = found.get(customer, Decimal(0)) + rest
+        currencies[customer] = currency
+    return {customer: round_money(amount, currencies[customer]) for customer, amount in found.items()}
 
 
 def objected_to(*, invoice_ids: Collection[int]) -> set[int]:

@@ -44,7 +44,7 @@ def open_case(*, customer_id: int, at: datetime) -> DunningCase | None:
     )
     why = f"the charge of {debt.number} was refused" if anchor.refused_at else f"{debt.number} is overdue"
     save_with_reason(case, actor=SWEEP, reason=why)
-    replan(case=case)
+    plan_next(case=case, ahead=steps_after(case=case, last=None))
     return case
 
 
@@ -95,9 +95,8 @@ def last_step(*, case: DunningCase) -> CaseStep | None:
     return case.steps.order_by("-number").first()
 
 
-def replan(*, case: DunningCase) -> None:
+def plan_next(*, case: DunningCase, ahead: Sequence[Planned]) -> None:
     """Write down what comes next of an open case, for lists and for the sweep."""
-    ahead = steps_to_come(case=case)
     case.next_number, case.next_due_at = (ahead[0].number, ahead[0].due_at) if ahead else (None, None)
     case.waits_because = ""
     DunningCase.objects.filter(pk=case.pk).update(

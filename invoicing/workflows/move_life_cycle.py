@@ -39,7 +39,7 @@ def sweep_life_cycles(*, at: datetime) -> SweepReport:
     report = SweepReport()
     for customer_id in _due(at=at):
         try:
-            report.moves += _follow(customer_id, at=at)
+            report.moves += follow_customer(customer_id=customer_id, at=at)
         except BillingError as problem:
             key = Customer.objects.get(pk=customer_id).key
             logger.info("the life cycle of %s stands still: %s", key, problem)
@@ -66,7 +66,7 @@ def move_customer(
     Conflict where the table knows no such move, or something that has begun cannot be ended then.
     """
     assert driver in (Driver.DUNNING, Driver.PERSON), "registration and sweep have their own way"
-    _follow(customer.pk, at=at)
+    follow_customer(customer_id=customer.pk, at=at)
     last = last_move(customer=customer)
     if last is not None and last.to_state == to.value:
         return last
@@ -75,7 +75,7 @@ def move_customer(
 
 
 @transaction.atomic
-def _follow(customer_id: int, *, at: datetime) -> list[LifeCycleMove]:
+def follow_customer(*, customer_id: int, at: datetime) -> list[LifeCycleMove]:
     """Record the moves of one customer that are due, as they are once it is locked."""
     customer = lock_customer(customer_id=customer_id)
     standing = standing_now(customer_id=customer_id, at=at)

@@ -6,8 +6,11 @@ from django.db import transaction
 from moneyed import Money
 
 from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
+from billing_site.kernel.jobs import queue
 from billing_site.kernel.money import is_rounded
+from invoicing.core.life_cycle import State
 from invoicing.core.posting import postings_for_held_payment, postings_for_payment
+from invoicing.customers.life_cycle import recorded_state
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.operations import apply_payment
@@ -21,6 +24,9 @@ from invoicing.workflows.write_off_invoice import recover
 
 # The journal's reference is the channel and this, in 200 characters.
 REFERENCE_LENGTH_MAX = 190
+FOLLOW_JOB = "invoicing.tasks.follow_life_cycle"
+# Whoever is recorded so may be active again with a payment.
+LATE = (State.PAST_DUE, State.SUSPENDED)
 
 
 @transaction.atomic
@@ -37,7 +43,7 @@ def settle_payment(
 ) -> Payment:
     """Record money that arrived for an issued invoice, post it and apply it; a second time changes nothing (S0-101).
 
-    Where the invoice sold prepaid credit, the payment that completes it grants it. Of one that is written off, the payment recovers its amount first.
+    Where the invoice sold prepaid credit, the payment that completes it grants it. Of who was late it is recorded at once where that has led (S0-126, S0-128). Of one that is written off, the payment recovers its amount first.
 
     `reference` is unique in its channel: Stripe's charge, or the reference of a bank transfer. `held_on` is the account on which the money
     stands in the books already (a line of a bank statement, money on account); else it arrives now over its channel. Raises
@@ -74,6 +80,9 @@ def settle_payment(
         invoice_id=invoice.pk, amount=amount, paid_at=received_at, actor=actor or channel, reason=why
     )
     grant_when_paid(invoice=settled, payment=payment, actor=actor or channel)
+    if settled.status != InvoiceStatus.ISSUED and recorded_state(customer_id=invoice.customer_id) in LATE:
+        # In a transaction of its own: whoever moves a customer locks it before its invoices.
+        queue(FOLLOW_JOB, invoice.customer_id)
     if channel != SettlementChannel.STRIPE and settled.status in (InvoiceStatus.PAID, InvoiceStatus.WRITTEN_OFF):
         plan_withdrawal(invoice_id=invoice.pk, at=received_at)
     return payment

@@ -1,13 +1,15 @@
 """Many customers at once: what a sweep asks does not grow with those who wait, and those who wait longest come first."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from dunning.arrangements.operations import hold_dunning
+from dunning.arrangements.operations import NewInstalment, hold_dunning, promise_to_pay
+from dunning.cases.arrears import all_debts
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.due import due_cases
 from dunning.sweep import sweep_dunning
@@ -20,7 +22,25 @@ from tests.invoicing.payments.building import a_card_customer, an_issued_invoice
 pytestmark = pytest.mark.django_db
 
 
-def test_who_waits_costs_a_sweep_nothing_more_however_many_wait() -> None:
+def held(case: DunningCase, at: datetime) -> None:
+    hold_dunning(customer=case.customer, kind="vip", until=None, at=at, **WHO)
+
+
+def promised(case: DunningCase, at: datetime) -> None:
+    instalment = NewInstalment(at.date() + timedelta(days=60), case.anchor_invoice.amount_due)
+    promise_to_pay(case_id=case.pk, instalments=[instalment], at=at, **WHO)
+
+
+@pytest.mark.parametrize(
+    ("arrange", "because"),
+    [
+        (held, "held: VIP: people look after it themselves (as we agreed by phone)"),
+        (promised, "the customer has promised to pay"),
+    ],
+)
+def test_who_waits_costs_a_sweep_nothing_more_however_many_wait(
+    arrange: Callable[[DunningCase, datetime], None], because: str
+) -> None:
     def waiting(key: str) -> DunningCase:
         invoice = late_customer(key)
         at = local("2026-08-16 09:00", invoice.customer)
@@ -28,22 +48,18 @@ def test_who_waits_costs_a_sweep_nothing_more_however_many_wait() -> None:
             invoice=invoice, reference=f"ch_{key}", code="stolen_card", message="stolen", occurred_at=at
         )
         chase(at)
-        hold_dunning(customer=invoice.customer, kind="vip", until=None, at=at, **WHO)
+        arrange(case_of(invoice.customer), at)
         chase(at + timedelta(days=4))
         return case_of(invoice.customer)
 
     at = waiting("cust_one").opened_at + timedelta(days=5)
-    with CaptureQueriesContext(
-        connection,
-    ) as of_one:
+    with CaptureQueriesContext(connection) as of_one:
         chase(at)
     others = [waiting(f"cust_{number}") for number in range(4)]
     with CaptureQueriesContext(connection) as of_five:
         chase(at)
 
-    assert {case.waits_because for case in others} == {
-        "held: VIP: people look after it themselves (as we agreed by phone)"
-    }
+    assert {case.waits_because for case in others} == {because}
     assert len(of_five) == len(of_one)
 
 
@@ -65,7 +81,8 @@ def test_what_was_looked_at_longest_ago_comes_first() -> None:
     cases = [case_of(first.customer), case_of(second.customer)]
     DunningCase.objects.filter(pk=cases[0].pk).update(looked_at=at + timedelta(days=2))
 
-    assert due_cases(at=at + timedelta(days=4)) == [cases[1].pk, cases[0].pk]
+    later = at + timedelta(days=4)
+    assert due_cases(debts=all_debts(at=later), at=later) == [cases[1].pk, cases[0].pk]
     chase(at + timedelta(days=4))
     assert [case_of(one.customer).looked_at for one in (first, second)] == [at + timedelta(days=4)] * 2
 

@@ -1,5 +1,6 @@
 """A step is taken only where it is fair: with the day on which something will follow, after the customer was told, and not for money that we hold."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,7 +11,8 @@ from dunning.arrangements.operations import decide_objection, object_to
 from dunning.arrangements.queries import why_not_charged
 from dunning.cases.arrears import all_debts
 from dunning.cases.models import DunningCase
-from dunning.cases.operations import open_case, replan
+from dunning.cases.operations import open_case, plan_next
+from dunning.core.calendar import Planned
 from dunning.core.policy import SHORT, terms_stored
 from dunning.fairness import never_charged
 from dunning.notices.models import Notice
@@ -50,12 +52,12 @@ def test_what_nobody_foresaw_stops_one_case_and_no_other(monkeypatch) -> None:
     first, second = late_customer(), late_customer("cust_other")
     at = local("2026-08-16 09:00", first.customer)
 
-    def fails(*, case: DunningCase) -> None:
+    def fails(*, case: DunningCase, ahead: Sequence[Planned]) -> None:
         if case.customer_id == first.customer_id:
             raise ZeroDivisionError("nobody foresaw this")
-        replan(case=case)
+        plan_next(case=case, ahead=ahead)
 
-    monkeypatch.setattr("dunning.cases.operations.replan", fails)
+    monkeypatch.setattr("dunning.cases.operations.plan_next", fails)
     report = sweep_dunning(at=at)
 
     assert [step.case.customer for step in report.steps] == [second.customer]

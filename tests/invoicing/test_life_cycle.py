@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
+from django_q.models import OrmQ
 from moneyed import Money
 
 from billing_site.backoffice.roles import SUPPORT, ensure_roles
@@ -23,11 +24,13 @@ from invoicing.invoices.models import Invoice
 from invoicing.payments.models import PaymentFailure
 from invoicing.subscriptions.cancel import end_subscription, reactivate_subscription
 from invoicing.subscriptions.start import start_subscription
+from invoicing.tasks import follow_life_cycle
 from invoicing.workflows.answer_access import answer_access
+from invoicing.workflows.customer_standing import perhaps_moving, standings
 from invoicing.workflows.move_life_cycle import move_customer, sweep_life_cycles
 from invoicing.workflows.offboarding import offboarding_of
 from invoicing.workflows.run_billing import issue_billing
-from invoicing.workflows.settle_payment import settle_payment
+from invoicing.workflows.settle_payment import FOLLOW_JOB, settle_payment
 from tests.billing_site.api.caller import Caller
 from tests.factories import AUGUST, JULY, SEPTEMBER, a_customer, a_plan, a_subscription, usd_fee
 
@@ -183,6 +186,22 @@ def test_dunning_suspends_and_a_payment_gives_service_back_at_the_very_next_ques
     assert sweep(OVERDUE) == ["suspended → active"]
 
 
+def test_with_the_payment_of_who_was_late_a_job_records_where_it_led_and_of_nobody_else(overdue: Invoice) -> None:
+    def followed() -> list[tuple[int, ...]]:
+        return [job.task["args"] for job in OrmQ.objects.order_by("pk") if job.func() == FOLLOW_JOB]
+
+    sweep(OVERDUE)
+    pay(overdue, OVERDUE)
+    assert followed() == [(overdue.customer_id,)]
+    a_subscription(registered(a_customer("cust_other")))
+    [other] = issue_billing(as_of=AUGUST, at=AUGUST).invoices
+    pay(other, AUGUST)
+    assert followed() == [(overdue.customer_id,)]
+
+    assert [follow_life_cycle(overdue.customer_id) for _ in range(2)] == ["1 moves", "0 moves"]
+    assert state_of(customer=overdue.customer) is State.ACTIVE
+
+
 @pytest.mark.requirement("S0-129")
 def test_whoever_never_pays_is_given_up_with_a_final_invoice(overdue: Invoice) -> None:
     customer, subscription = overdue.customer, overdue.customer.subscriptions.get()
@@ -291,6 +310,36 @@ def test_a_life_that_was_lived_is_not_rewritten_with_sql(attack: Any) -> None:
 def run(statement: str) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+def test_nobody_whose_circumstances_call_for_a_move_is_missed_by_the_one_query_over_all() -> None:
+    a_plan("pro", usd_fee("31"))
+    for state in State:
+        for lives in ("not", "owing", "paying", "ended", "through an account"):
+            customer = registered(a_customer(f"cust_{state}_{lives.replace(' ', '_')}"))
+            walk(customer, state)
+            whose = registered(a_customer(f"{customer.key}_account")) if lives == "through an account" else customer
+            Customer.objects.filter(pk=whose.pk).exclude(pk=customer.pk).update(billed_to=customer)
+            if lives != "not":
+                subscription = a_subscription(whose)
+            if lives == "ended":
+                end_subscription(subscription=subscription, ended_at=JULY + timedelta(days=3), **WHO)
+    for invoice in issue_billing(as_of=AUGUST, at=AUGUST).invoices:
+        if not invoice.customer.key.endswith("owing"):
+            pay(invoice, AUGUST)
+
+    calling = {one.customer_id for one in standings(customers=Customer.objects.all(), at=OVERDUE) if one.moves}
+    found = set(perhaps_moving(at=OVERDUE))
+
+    assert calling <= found and len(calling) == 23
+    assert set(Customer.objects.exclude(pk__in=found).values_list("key", flat=True)) == {
+        "cust_active_paying",
+        "cust_active_through_an_account",
+        "cust_past_due_owing",
+        "cust_suspended_owing",
+        "cust_churned_not",
+        "cust_churned_ended",
+    }
 
 
 def test_a_sweep_over_many_customers_is_one_query_where_nothing_moves(django_assert_num_queries: Any) -> None:

@@ -123,7 +123,12 @@ def _live_part(given: argparse.Namespace) -> None:
     """Live one part as a world of its own, and keep its result."""
     part, whole = given.part, {name: getattr(given, name) for name in ("seed", "customers", "months", "looks")}
     numbers = part.customers(given.customers)
-    given.first, given.customers, given.chunk, given.seed = numbers.start, len(numbers), len(numbers), part.seed(given.seed)
+    given.first, given.customers, given.chunk, given.seed = (
+        numbers.start,
+        len(numbers),
+        len(numbers),
+        part.seed(given.seed),
+    )
     with tempfile.TemporaryDirectory(prefix="dunning-simulation-") as folder:
         given.lived = str(Path(folder) / "lived.json")
         failed = _live_all(given, Path(given.folder or folder).resolve())

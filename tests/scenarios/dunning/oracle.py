@@ -91,6 +91,7 @@ class Oracle:
         self.restored: set[int] = set()
         self.recoveries: list[datetime] = []
         self.came_back: datetime | None = None
+        self.is_followed = True
         self.tried: set[tuple[Any, ...]] = set()
         self.steps: list[tuple[int, int, str, str, str, datetime]] = []
         self.notices: list[tuple[str, datetime]] = []
@@ -134,6 +135,7 @@ class Oracle:
             case "known":
                 assert bill is not None and fact.moment is not None
                 bill.left -= fact.amount
+                self.is_followed = self.is_followed and (bill.left > 0 or self.state not in ("past_due", "suspended"))
                 pledge = self.chase.pledge if self.chase else None
                 if pledge and fact.invoice in pledge.bills and self._counts(fact, pledge):
                     pledge.paid += fact.amount
@@ -146,6 +148,9 @@ class Oracle:
             case "refused":
                 assert bill is not None and fact.moment is not None
                 bill.refusals.append((fact.moment, fact.said, self.card))
+            case "followed":
+                self.is_followed = True
+                self._follow(fact.at)
             case "card":
                 self.card = fact.said
             case "held":
@@ -245,6 +250,10 @@ class Oracle:
 
     def _look(self, look: Look, meanwhile: list[Fact]) -> None:
         at = look.at
+        if not self.is_followed:
+            # Whoever was late and has paid is recorded as what it is by the next job of the worker.
+            self._follow(at)
+            self.is_followed = True
         pledge = self.chase.pledge if self.chase else None
         is_deaf = pledge is not None and self._must_judge(at) and self._cannot_be_asked(look, pledge.bills)
         if self._must_judge(at) and not is_deaf:

@@ -35,7 +35,11 @@ def figures_of(world: World, *, seconds: float, cpu_seconds: float) -> dict[str,
     """Return the figures of a world that has lived, such that those of several can be added up."""
     counts: dict[str, int] = {}
     for name, said in _rows().items():
-        counts |= {f"{name} {kind}".strip(): count for kind, count in said.items()} if isinstance(said, dict) else {name: said}
+        counts |= (
+            {f"{name} {kind}".strip(): count for kind, count in said.items()}
+            if isinstance(said, dict)
+            else {name: said}
+        )
     return {
         "lives": len(world.lives),
         "customer_days": len(world.lives) * world.weather.days,

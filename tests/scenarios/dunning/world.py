@@ -46,7 +46,7 @@ from invoicing.workflows.credit_invoice import credit_invoice
 from invoicing.workflows.follow_stripe import sweep_open_invoices
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.run_billing import issue_billing
-from invoicing.workflows.settle_payment import settle_payment
+from invoicing.workflows.settle_payment import FOLLOW_JOB, settle_payment
 from tests.factories import a_customer, a_plan, a_subscription, nothing_is_checked_before_issue, usd_fee
 from tests.scenarios.dunning import mails
 from tests.scenarios.dunning.clock import DatabaseClock
@@ -69,6 +69,7 @@ JOBS = (
     "invoicing.tasks.follow_invoice",
     "dunning.tasks.charge_again",
     "dunning.tasks.send_notice",
+    FOLLOW_JOB,
 )
 PLANS = {"month": ("pro", "max"), "quarter": ("pro-quarter", "max-quarter")}
 SETTINGS = {"EMAIL_BACKEND": "tests.scenarios.dunning.mails.Backend", "MAIL_FROM": "billing@house.example"}
@@ -430,6 +431,9 @@ class World:
                     import_string(name)(*arguments)
                 except BillingError as problem:
                     self.refused[f"{name}: {type(problem).__name__} {problem.code}"] += 1
+                if name == FOLLOW_JOB:
+                    self._learn()
+                    self._log(self.by_row[arguments[0]], "followed")
             self._learn()
 
     def _learn(self) -> None:
