@@ -16,11 +16,12 @@ from dunning.arrangements.models import Promise
 from dunning.arrangements.queries import days_of_promises, open_promises
 from dunning.cases.arrears import Debt, all_debts
 from dunning.cases.models import CaseStep, DunningCase
-from dunning.cases.operations import open_case
+from dunning.cases.operations import open_case, worth_chasing
 from dunning.closing import close_if_settled, is_to_be_looked_at, lift_if_settled, look_at_promise
 from dunning.core.case_life import LIVE, CaseState
 from dunning.due import due_cases
 from dunning.fairness import tell_what_is_new, untold
+from dunning.policies.queries import policies_for
 from dunning.recharging import plan_retries, retries_due
 from dunning.restoring import restored_untold, tell_recovered
 from invoicing.core.life_cycle import Trigger
@@ -83,7 +84,7 @@ def sweep_dunning(*, at: datetime, budget: timedelta = BUDGET) -> SweepReport:
         with _told(report, f"customer {customer_id}"):
             lift_if_settled(customer_id=customer_id, at=at)
     chased = set(DunningCase.objects.filter(state__in=LIVE).values_list("customer", flat=True))
-    for customer_id in report.within(sorted(set(debts) - chased)):
+    for customer_id in report.within(_to_be_chased({one: debts[one] for one in debts.keys() - chased}, at=at)):
         with _told(report, f"customer {customer_id}"):
             opened = open_case(customer_id=customer_id, at=at)
             report.opened += [opened] if opened else []
@@ -112,6 +113,12 @@ def _perhaps_settled(debts: dict[int, list[Debt]]) -> Iterator[DunningCase]:
         late = {debt.invoice_id for debt in debts.get(case.customer_id, ())}
         if case.anchor_invoice_id not in late or (case.state != CaseState.OPEN and case.is_back):
             yield case
+
+
+def _to_be_chased(debts: Mapping[int, Sequence[Debt]], *, at: datetime) -> list[int]:
+    """Return the customers who are late with as much as their policy chases."""
+    policies = policies_for(customers=sorted(debts), at=at)
+    return [one for one in sorted(debts) if worth_chasing(debts=debts[one], terms=policies[one].read)]
 
 
 def _promises(debts: Mapping[int, Sequence[Debt]], *, at: datetime) -> Iterator[Promise]:

@@ -9,6 +9,7 @@ from django.db.models import F, Q, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import round_money, total
+from billing_site.kernel.written_query import WrittenQuery
 from dunning.arrangements.models import Hold, Instalment, Promise
 from dunning.core.calendar import local_day, local_moment
 from invoicing.bank.queries import money_on_account, on_account_of
@@ -25,7 +26,16 @@ def holds_at(*, at: datetime) -> "QuerySet[Hold]":
 
 def hold_of(*, customer_id: int, at: datetime) -> Hold | None:
     """Return a hold of a customer at a moment, or None."""
-    return holds_at(at=at).filter(customer=customer_id).order_by("starts_at", "id").first()
+    found = _HOLD.rows(customer=customer_id, at=at)
+    return Hold.objects.get(pk=found[0][0]) if found else None
+
+
+# Asked before each act, and mostly in vain: written once.
+_HOLD = WrittenQuery(
+    lambda customer, at: holds_at(at=at).filter(customer=customer).order_by("starts_at", "id").values_list("pk")[:1],
+    customer=int,
+    at=datetime,
+)
 
 
 def money_held(*, customer: Customer) -> Money | None:
@@ -57,7 +67,11 @@ def open_promises() -> "QuerySet[Promise]":
 
 def open_promise(*, case_id: int) -> Promise | None:
     """Return the promise that a case waits for, or None."""
-    return open_promises().filter(case=case_id).first()
+    found = _PROMISE.rows(case=case_id)
+    return Promise.objects.get(pk=found[0][0]) if found else None
+
+
+_PROMISE = WrittenQuery(lambda case: open_promises().filter(case=case).values_list("pk")[:1], case=int)
 
 
 def paid_since(*, promise: Promise, currency: str, zone: ZoneInfo) -> Money:

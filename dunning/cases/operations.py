@@ -13,6 +13,7 @@ from dunning.cases.arrears import Debt, locked_debts, oldest, owed
 from dunning.cases.models import SWEEP, CaseStep, DunningCase
 from dunning.core.calendar import Planned, local_day, plan
 from dunning.core.case_life import LIVE, CaseState, is_case_move, state_words
+from dunning.core.policy import PolicyTerms
 from dunning.policies.queries import policy_for
 from invoicing.customers.operations import lock_customer
 
@@ -28,8 +29,8 @@ def open_case(*, customer_id: int, at: datetime) -> DunningCase | None:
         return None
     policy = policy_for(customer=customer, at=at)
     terms, zone = policy.read, ZoneInfo(customer.timezone)
-    debts = [debt for debt in locked_debts(customer_id=customer_id, at=at) if debt.counts(terms=terms)]
-    if not debts or owed(debts, currency=customer.currency).amount < terms.minimum(customer.currency):
+    debts = worth_chasing(debts=locked_debts(customer_id=customer_id, at=at), terms=terms)
+    if not debts:
         return None
     debt, anchor = oldest(debts, terms=terms, zone=zone)
     case = DunningCase(
@@ -46,6 +47,15 @@ def open_case(*, customer_id: int, at: datetime) -> DunningCase | None:
     save_with_reason(case, actor=SWEEP, reason=why)
     plan_next(case=case, ahead=steps_after(case=case, last=None))
     return case
+
+
+def worth_chasing(*, debts: Sequence[Debt], terms: PolicyTerms) -> list[Debt]:
+    """Return what of a customer's debts a policy chases; nothing where that is less than its minimum."""
+    chased = [debt for debt in debts if debt.counts(terms=terms)]
+    if not chased:
+        return []
+    currency = chased[0].amount.currency.code
+    return chased if owed(chased, currency=currency).amount >= terms.minimum(currency) else []
 
 
 def lock_case(*, case_id: int) -> DunningCase:

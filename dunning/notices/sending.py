@@ -4,7 +4,7 @@ The invoices are read again right before. What a crash leaves between "sending" 
 """
 
 import logging
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from email.utils import formataddr
 
 from django.conf import settings
@@ -23,7 +23,7 @@ from dunning.notices.models import MailEvent, MailEventKind, Notice
 from dunning.notices.queries import block_of, language_for, words_for
 from dunning.notices.rendering import render_mail
 from dunning.notices.template_operations import install_built_ins
-from dunning.notices.timing import day_to_name, quiet_until, superseded
+from dunning.notices.timing import day_to_name, quiet_until, step_of, superseded
 from invoicing.core.languages import language_of
 from invoicing.customers.portal_links import invoice_link_for
 from invoicing.entities.models import LegalEntity
@@ -98,7 +98,8 @@ def _write_down(notice: Notice, *, pages: dict[int, HostedPage], at: datetime) -
     facts = with_instalment(facts=facts_of(kind=kind, invoices=invoices), notice=notice)
     if facts.why_not:
         return _end(notice, NoticeState.NOT_NEEDED, facts.why_not, at=at)
-    outdated = _arranged(notice, kind, at=at) or superseded(notice=notice)
+    step = step_of(notice=notice)
+    outdated = _arranged(notice, kind, at=at) or superseded(step=step)
     if outdated:
         return _end(notice, NoticeState.NOT_NEEDED, outdated, at=at)
     waits_until = quiet_until(notice=notice, at=at) if is_demanding(kind) else None
@@ -113,7 +114,8 @@ def _write_down(notice: Notice, *, pages: dict[int, HostedPage], at: datetime) -
     hindrance = _hindrance(notice)
     if hindrance:
         return _end(notice, NoticeState.UNDELIVERABLE, hindrance, at=at)
-    _fill(notice, kind=kind, facts=facts, link=_link(notice, facts, invoices, pages), at=at)
+    acts_on = day_to_name(notice=notice, step=step, at=at)
+    _fill(notice, kind=kind, facts=facts, acts_on=acts_on, link=_link(notice, facts, invoices, pages), at=at)
     notice.save()
     return True
 
@@ -141,7 +143,7 @@ def _hindrance(notice: Notice) -> str:
     return ""
 
 
-def _fill(notice: Notice, *, kind: NoticeKind, facts: Facts, link: str, at: datetime) -> None:
+def _fill(notice: Notice, *, kind: NoticeKind, facts: Facts, acts_on: date | None, link: str, at: datetime) -> None:
     customer, seller = notice.customer, notice.customer.legal_entity
     wanted = language_for(customer=customer)
     version = words_for(kind=kind, language=wanted)
@@ -157,7 +159,7 @@ def _fill(notice: Notice, *, kind: NoticeKind, facts: Facts, link: str, at: date
         facts=facts,
         customer_name=customer.name,
         seller=seller,
-        acts_on=day_to_name(notice=notice, at=at),
+        acts_on=acts_on,
         link=link,
     )
     sender = _sender(seller)

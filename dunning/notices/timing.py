@@ -15,9 +15,8 @@ from dunning.telling import REFERENCE
 _OF_A_STEP = re.compile(rf"{REFERENCE}(\d+):(\d+)")
 
 
-def superseded(*, notice: Notice) -> str:
-    """Return why the notice of a step is not sent any more: a later one of its case says more; "" where it is the newest."""
-    step = _step_of(notice)
+def superseded(*, step: CaseStep | None) -> str:
+    """Return why the notice of a step is not sent any more: a later one of its case says more; "" where it is the newest, or of no step."""
     if step is None:
         return ""
     later = step.case.steps.filter(number__gt=step.number, outcome=Outcome.DONE).exclude(notice="")
@@ -37,13 +36,12 @@ def quiet_until(*, notice: Notice, at: datetime) -> datetime | None:
     return allowed if allowed > at else None
 
 
-def day_to_name(*, notice: Notice, at: datetime) -> date | None:
-    """Return the day that a notice names when it is sent now: none that is over, and that of a step as it will be after a mail that comes late."""
+def day_to_name(*, notice: Notice, step: CaseStep | None, at: datetime) -> date | None:
+    """Return the day that a notice, of this step, names when it is sent now: none that is over, and that of a step as it will be after a mail that comes late."""
     if notice.acts_on is None:
         return None
     zone = ZoneInfo(notice.customer.timezone)
     today, acts_on = local_day(at=at, zone=zone), notice.acts_on
-    step = _step_of(notice)
     if step is not None:
         planned = next_grave_day(later=steps_to_come(case=step.case), zone=zone)
         if planned is None:
@@ -55,7 +53,7 @@ def day_to_name(*, notice: Notice, at: datetime) -> date | None:
     return acts_on if acts_on >= today else None
 
 
-def _step_of(notice: Notice) -> CaseStep | None:
+def step_of(*, notice: Notice) -> CaseStep | None:
     """Return the step that a notice tells of; None where it tells of something else."""
     found = _OF_A_STEP.fullmatch(notice.reference)
     if found is None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from django.db.models import Q
+
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import STANDARD_KEY, ensure_presets
 from invoicing.customers.models import Customer
@@ -18,7 +20,11 @@ def policies_for(*, customers: Sequence[int], at: datetime) -> dict[int, PolicyV
     """Return the versions in force of the policies of customers, by their number; the number of queries does not grow with them."""
     if not customers:
         return {}
-    found = {(row.customer_id, row.country): row.policy for row in PolicyAssignment.objects.filter(ended_at=None)}
+    assigned = PolicyAssignment.objects.filter(Q(customer=None) | Q(customer__in=customers), ended_at=None)
+    found = {
+        (customer, country): policy
+        for customer, country, policy in assigned.values_list("customer", "country", "policy")
+    }
     countries = dict(CustomerTax.objects.filter(customer__in=customers).values_list("customer", "country"))
     versions: dict[str, list[PolicyVersion]] = {}
     for version in _versions():

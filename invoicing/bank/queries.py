@@ -11,6 +11,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period
+from billing_site.kernel.written_query import WrittenQuery
 from invoicing.bank.models import OWN_ENTRIES, AccountUse, AllocationKind, AllocationReversal, BankAllocation, BankLine
 from invoicing.core.posting import BANK, ON_ACCOUNT
 from invoicing.customers.models import SettlementChannel
@@ -80,10 +81,16 @@ def rest_of(*, lot: BankAllocation) -> Money:
 def on_account_of(*, customer_id: int) -> dict[str, Money]:
     """Return what a customer has on account, by currency."""
     found: dict[str, Money] = {}
-    for lot in money_on_account().filter(customer=customer_id):
-        rest = round_money(lot.rest, lot.currency)
-        found[lot.currency] = found[lot.currency] + rest if lot.currency in found else rest
+    for currency, rest in _OF_CUSTOMER.rows(customer=customer_id):
+        money = round_money(rest, currency)
+        found[currency] = found[currency] + money if currency in found else money
     return found
+
+
+# Asked before each act of dunning: written once.
+_OF_CUSTOMER = WrittenQuery(
+    lambda customer: money_on_account().filter(customer=customer).values_list("currency", "rest"), customer=int
+)
 
 
 def payers_of(*, ibans: Collection[str]) -> dict[str, frozenset[int]]:

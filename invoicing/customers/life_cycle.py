@@ -2,13 +2,13 @@
 
 from datetime import datetime
 
+from django.db import connection
 from django.db.models import CharField, F, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from billing_site.kernel.errors import Conflict
 from invoicing.core.life_cycle import Driver, State, Transition, transition_between
 from invoicing.customers.models import Customer, LifeCycleMove
-from invoicing.customers.operations import lock_customer
 
 
 def with_state(customers: "QuerySet[Customer]") -> "QuerySet[Customer]":
@@ -49,14 +49,14 @@ def transition_for(*, customer: Customer, to: State, driver: Driver) -> Transiti
 
 
 def record_move(*, customer: Customer, transition: Transition, at: datetime, actor: str, reason: str) -> LifeCycleMove:
-    """Write a move of a customer; its row is locked here. Raises Conflict (field `at`) before its last move."""
-    locked = lock_customer(customer_id=customer.pk)
-    last = last_move(customer=locked)
+    """Write a move of a customer, whose row the caller has locked. Raises Conflict (field `at`) before its last move."""
+    assert connection.in_atomic_block, "a lock lasts as long as its transaction"
+    last = last_move(customer=customer)
     if last is not None and at < last.moved_at:
-        raise Conflict(f"{locked.key} is {_words(State(last.to_state))} since then: move it later", field="at")
+        raise Conflict(f"{customer.key} is {_words(State(last.to_state))} since then: move it later", field="at")
     assert transition.start is (State(last.to_state) if last else State.TRIAL), "a move begins where the last ended"
     return LifeCycleMove.objects.create(
-        customer=locked,
+        customer=customer,
         number=last.number + 1 if last else 1,
         from_state=transition.start.value,
         to_state=transition.to.value,
