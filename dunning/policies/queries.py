@@ -21,7 +21,7 @@ def policies_for(*, customers: Sequence[int], at: datetime) -> dict[int, PolicyV
     if not customers:
         return {}
     assigned = PolicyAssignment.objects.filter(Q(customer=None) | Q(customer__in=customers), ended_at=None)
-    found = {
+    found: dict[tuple[int | None, str], str] = {
         (customer, country): policy
         for customer, country, policy in assigned.values_list("customer", "country", "policy")
     }
