@@ -35,6 +35,14 @@ class NewDraft:
     sources: dict[str, ContractSource]
 
 
+@dataclass(frozen=True)
+class SavedDrafts:
+    """The invoices of drafts, in their order, and the lines of those that were written just now, by the invoice's number, in their order."""
+
+    invoices: list[Invoice]
+    written: dict[int, list[InvoiceLine]]
+
+
 @transaction.atomic
 def save_draft(
     *,
@@ -49,13 +57,13 @@ def save_draft(
     """Keep an assembled invoice as the one draft of its customer and period, as `save_drafts` does."""
     # The customer's row serialises billing of one customer; the unique constraint is the guarantee.
     draft = NewDraft(lock_customer(customer_id=customer.pk), assembled, sources)
-    [invoice] = save_drafts(drafts=[draft], run=run, at=at, actor=actor, reason=reason)
+    [invoice] = save_drafts(drafts=[draft], run=run, at=at, actor=actor, reason=reason).invoices
     return invoice
 
 
 def save_drafts(
     *, drafts: Sequence[NewDraft], run: BillingRun | None, at: datetime, actor: str, reason: str
-) -> list[Invoice]:
+) -> SavedDrafts:
     """Keep assembled invoices, at most one of a customer, as the one draft each of their customers and periods.
 
     A draft that says the same stays untouched, one that says something else gets the new lines,
@@ -97,7 +105,7 @@ def save_drafts(
     for draft, _ in changing:
         taxes += rows_of_tax(tax=draft.assembled.tax, lines=lines_of[_place(draft)])
     insert_rows(taxes)
-    return invoices
+    return SavedDrafts(invoices, {invoice.pk: lines_of[_place(draft)] for draft, invoice in changing})
 
 
 @transaction.atomic

@@ -1,6 +1,6 @@
 """Issue: drafts get their numbers, dates and seals; from then on they are carved in stone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,9 @@ from invoicing.invoices.parties import PARTY_FIELDS, copy_parties, sellers_of
 from invoicing.invoices.sealing import invoice_seal, line_digest
 from invoicing.invoices.taxes import missing_tax, taxes_of
 
+# Lines by the number of their invoice, in the order of the document.
+LinesOf = Mapping[int, list[InvoiceLine]]
+NOTHING_WRITTEN: LinesOf = {}
 ISSUED_FIELDS = (
     "status",
     "billing_run",
@@ -33,16 +36,17 @@ ISSUED_FIELDS = (
 
 
 def issue_all(
-    *, invoices: Sequence[Invoice], at: datetime, actor: str, reason: str
+    *, invoices: Sequence[Invoice], at: datetime, actor: str, reason: str, written: LinesOf = NOTHING_WRITTEN
 ) -> list[tuple[Invoice, list[InvoiceLine]]]:
     """Give drafts, which are locked with their customers, their numbers in this order, dates and seals; return them with their lines.
 
     Each is issued by its customer's legal entity, and states it. Numbers are gapless per series: number, seal and issue commit
     together or not at all. Raises Conflict for what is no draft, for a period that has not ended, for lines that are not what was rated, for those that do not say which events they
     count, and where tax data is missing (code `tax_data_missing`). The number of queries does not grow with the drafts.
+    `written` are the lines that this transaction has digested and stored itself: nobody else has seen them, and they are not read back.
     """
     assert connection.in_atomic_block, "they are locked"
-    lines_of = _lines_of(invoices)
+    lines_of = _lines_of(invoices, written)
     for invoice in invoices:
         _refuse_unready(invoice, at=at)
     series_of = _locked_series(invoices, at=at)
@@ -61,9 +65,10 @@ def issue_all(
         )
         invoice.previous_seal = series.last_seal
         lines = lines_of[invoice.pk]
-        digests = _checked_digests(invoice, lines)
+        if invoice.pk not in written:
+            _refuse_unrated(invoice, lines)
         taxes = taxes_of(lines=lines) if invoice.tax is not None else ()
-        invoice.seal = invoice_seal(invoice=invoice, line_digests=digests, taxes=taxes)
+        invoice.seal = invoice_seal(invoice=invoice, line_digests=[line.digest for line in lines], taxes=taxes)
         series.next_number += 1
         series.last_seal = invoice.seal
     update_all_with_reason(invoices, fields=ISSUED_FIELDS, actor=actor, reason=reason)
@@ -72,11 +77,12 @@ def issue_all(
     return [(invoice, lines_of[invoice.pk]) for invoice in invoices]
 
 
-def _lines_of(invoices: Sequence[Invoice]) -> dict[int, list[InvoiceLine]]:
+def _lines_of(invoices: Sequence[Invoice], written: LinesOf) -> dict[int, list[InvoiceLine]]:
     """Return the stored lines of invoices by their numbers, with what they draw on, and with their taxes where there are any."""
-    found: dict[int, list[InvoiceLine]] = {invoice.pk: [] for invoice in invoices}
-    for row in InvoiceLine.objects.filter(among("invoice", found)).order_by("invoice_id", "position"):
-        found[row.invoice_id].append(row)
+    found = {invoice.pk: written.get(invoice.pk, []) for invoice in invoices}
+    if unread := found.keys() - written.keys():
+        for row in InvoiceLine.objects.filter(among("invoice", unread)).order_by("invoice_id", "position"):
+            found[row.invoice_id].append(row)
     drawing = [line for lines in found.values() for line in lines if line.credit_grant_id is not None]
     prefetch_related_objects(drawing, "credit_grant")
     taxed = [line for invoice in invoices if invoice.tax is not None for line in found[invoice.pk]]
@@ -109,10 +115,10 @@ def _locked_series(invoices: Sequence[Invoice], *, at: datetime) -> dict[tuple[s
     return {place: by_year[year] for place, year in years.items()}
 
 
-def _checked_digests(invoice: Invoice, lines: Sequence[InvoiceLine]) -> list[str]:
+def _refuse_unrated(invoice: Invoice, lines: Sequence[InvoiceLine]) -> None:
+    """Raise Conflict where stored lines are not what was rated: somebody had the time to change them."""
     if lacks_roots(lines=lines) or root_over_lines(lines=lines) != invoice.events_root:
         raise Conflict(f"{invoice} does not say which events it counts: refresh the draft", code="outdated")
     for line in lines:
         if line_digest(line=line) != line.digest:
             raise Conflict(f"line {line.position} of {invoice} is not what was rated: delete the draft, bill again")
-    return [line.digest for line in lines]

@@ -19,7 +19,7 @@ from invoicing.customers.models import SettlementChannel
 from invoicing.gate.models import InvoiceHold
 from invoicing.invoices.crediting import credited_beside
 from invoicing.invoices.drafting import save_draft
-from invoicing.invoices.issuing import issue_all
+from invoicing.invoices.issuing import NOTHING_WRITTEN, LinesOf, issue_all
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
 from invoicing.invoices.operations import apply_payment, locked_invoice, nothing_due
 from invoicing.invoices.queries import OWED
@@ -97,12 +97,14 @@ def issue_computed(*, invoice_id: int, at: datetime, actor: str, reason: str) ->
     return issued
 
 
-def issue_all_computed(*, invoices: Sequence[Invoice], at: datetime, actor: str, reason: str) -> list[Invoice]:
+def issue_all_computed(
+    *, invoices: Sequence[Invoice], at: datetime, actor: str, reason: str, written: LinesOf = NOTHING_WRITTEN
+) -> list[Invoice]:
     """Issue drafts that were computed in this transaction, post them to the books and plan their push; they are locked with their customers.
 
-    An invoice over nothing is paid at once and goes nowhere. Raises Conflict as `issue_all` does.
+    An invoice over nothing is paid at once and goes nowhere. Raises Conflict as `issue_all` does, which says what was `written`.
     """
-    issued = issue_all(invoices=invoices, at=at, actor=actor, reason=reason)
+    issued = issue_all(invoices=invoices, at=at, actor=actor, reason=reason, written=written)
     for invoice, lines in issued:
         if drawn := _drawn(lines):
             assert invoice.number is not None

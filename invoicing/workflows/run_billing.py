@@ -301,9 +301,9 @@ def _billed(batch: Sequence[_Due], deed: _Deed) -> RunReport:
         NewDraft(customer, one.assembled, one.contract.sources)
         for (customer, _), one in zip(due, computed, strict=True)
     ]
-    invoices = save_drafts(drafts=drafts, run=deed.run, at=deed.at, actor=deed.actor, reason=deed.reason)
+    saved = save_drafts(drafts=drafts, run=deed.run, at=deed.at, actor=deed.actor, reason=deed.reason)
     ready = []
-    for (customer, period), one, invoice in zip(due, computed, invoices, strict=True):
+    for (customer, period), one, invoice in zip(due, computed, saved.invoices, strict=True):
         known_at = min(deed.run.as_of, deed.at)
         waits = note_grace(told, customer, period, charges=one.contract.snapshot.charges, known_at=known_at)
         # Usage that is still to come would look silent.
@@ -320,7 +320,7 @@ def _billed(batch: Sequence[_Due], deed: _Deed) -> RunReport:
         # It belongs to the run that issues it, whichever drafted it.
         invoice.billing_run = deed.run
     if deed.finish is not None:
-        deed.finish(invoices=ready, at=deed.at, actor=deed.actor, reason=deed.reason)
-    told.invoice_keys = [invoice.pk for invoice in invoices]
-    told.draft_count = sum(invoice.status == InvoiceStatus.DRAFT for invoice in invoices)
+        deed.finish(invoices=ready, at=deed.at, actor=deed.actor, reason=deed.reason, written=saved.written)
+    told.invoice_keys = [invoice.pk for invoice in saved.invoices]
+    told.draft_count = sum(invoice.status == InvoiceStatus.DRAFT for invoice in saved.invoices)
     return told
