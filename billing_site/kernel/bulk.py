@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, TypeVar
 
+import msgspec
 from django.db import connection, connections, models
 from django.db.models.expressions import DatabaseDefault
+from psycopg.types.json import Jsonb
 
 from billing_site.kernel.among import as_array
 
@@ -27,6 +29,8 @@ STORED_AS_GIVEN: dict[type[models.Field[Any, Any]], type] = {
 }
 # Values of these types that are equal are stored as the same.
 EQUAL_AS_STORED = frozenset({str, int, bool, date, datetime, type(None)})
+# Documents are written as the standard library writes them, in a tenth of the time; text of a type of its own is text.
+_JSON = msgspec.json.Encoder(enc_hook=str.__str__)
 
 
 def insert_rows(rows: Sequence[models.Model]) -> None:
@@ -108,6 +112,8 @@ def _stored_of(column: Any, rows: Sequence[models.Model]) -> list[Any]:
     name, prepared = column.attname, column.get_db_prep_save
     given = STORED_AS_GIVEN.get(type(column.target_field if column.is_relation else column))
     values = [row.__dict__[name] if name in row.__dict__ else getattr(row, name) for row in rows]
+    if type(column) is models.JSONField and column.encoder is None and all(type(value) is dict for value in values):
+        return [Jsonb(value, dumps=_JSON.encode) for value in values]
     if given is datetime and any(isinstance(value, datetime) and value.tzinfo is None for value in values):
         # Django knows what a moment without a zone is, or warns.
         given = None

@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 from functools import cache
 
-from moneyed import CurrencyDoesNotExist, Money, get_currency
+from moneyed import Currency, CurrencyDoesNotExist, Money, get_currency
 
 # Wide enough for 38-digit quantities times 12-decimal prices without losing a digit.
 EXACT = Context(prec=100)
@@ -34,6 +34,12 @@ def exponent(currency: str) -> int:
 
 
 @cache
+def _known(currency: str) -> Currency:
+    """Return the currency of a code: money that is made of it does not look it up each time."""
+    return Money(0, currency).currency
+
+
+@cache
 def minor_unit(currency: str) -> Decimal:
     """Return the smallest amount of a currency: 0.01 for EUR, 1 for JPY."""
     return Decimal(1).scaleb(-exponent(currency))
@@ -45,8 +51,8 @@ def round_money(amount: Decimal | Fraction, currency: str) -> Money:
         # In whole numbers: the floor of the scaled amount and a half.
         scaled = abs(amount.numerator) * 10 ** exponent(currency)
         whole = (2 * scaled + amount.denominator) // (2 * amount.denominator) * (1 if amount.numerator >= 0 else -1)
-        return Money(EXACT.scaleb(Decimal(whole), -exponent(currency)), currency)
-    return Money(_rounded(amount, currency), currency)
+        return Money(EXACT.scaleb(Decimal(whole), -exponent(currency)), _known(currency))
+    return Money(_rounded(amount, currency), _known(currency))
 
 
 def _rounded(amount: Decimal, currency: str) -> Decimal:
@@ -69,7 +75,7 @@ def to_minor_units(money: Money) -> int:
 
 def from_minor_units(units: int, currency: str) -> Money:
     """Return the money that an integer of ISO minor units stands for."""
-    return Money(EXACT.scaleb(Decimal(units), -exponent(currency)), currency)
+    return Money(EXACT.scaleb(Decimal(units), -exponent(currency)), _known(currency))
 
 
 def total(amounts: Iterable[Money], currency: str) -> Money:
@@ -106,7 +112,7 @@ def plain(number: Decimal | Fraction) -> str:
 
     A fraction that no decimal can express is written as one, in lowest terms: 290/31.
     """
-    if isinstance(number, Fraction):
+    if not isinstance(number, Decimal):
         return _plain_fraction(number)
     text = format(number, "f")
     if "." in text:

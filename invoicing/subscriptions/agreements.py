@@ -65,6 +65,7 @@ class Agreements:
         default_factory=dict, repr=False
     )
     _offered: dict[tuple[int, str], tuple[tuple[OfferedPrice, Price], ...]] = field(default_factory=dict, repr=False)
+    _in_advance: dict[int, bool] = field(default_factory=dict, repr=False)
 
     def of_customer(self, *, customer: Customer) -> tuple[Subscription, ...]:
         """Return the subscriptions of a customer who was asked for."""
@@ -99,12 +100,15 @@ class Agreements:
 
     def has_fees_in_advance(self, *, subscription: Subscription) -> bool:
         """Say whether a plan version that a subscription has, had or will have charges a fee in advance."""
-        currency = subscription.customer.currency
-        return any(
-            price.in_advance
-            for row in subscription.phases.all()
-            for price, _ in self.prices_of(version=row.plan_version, currency=currency)
-        )
+        found = self._in_advance.get(subscription.pk)
+        if found is None:
+            currency = subscription.customer.currency
+            found = self._in_advance[subscription.pk] = any(
+                price.in_advance
+                for row in subscription.phases.all()
+                for price, _ in self.prices_of(version=row.plan_version, currency=currency)
+            )
+        return found
 
     def held_in_advance(self, *, subscription: Subscription, before: Period) -> Decimal:
         """Return what invoices of periods before one have taken of a subscription in advance and not settled.
