@@ -80,12 +80,15 @@ class Invoice(models.Model):
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="invoices")
     billing_run = models.ForeignKey(BillingRun, null=True, on_delete=models.PROTECT, related_name="invoices")
-    series = models.ForeignKey(InvoiceSeries, null=True, blank=True, on_delete=models.PROTECT, related_name="invoices")
-    number = models.CharField(max_length=40, null=True, blank=True, unique=True)
+    # Its invoices are found by their numbers.
+    series = models.ForeignKey(
+        InvoiceSeries, null=True, blank=True, on_delete=models.PROTECT, related_name="invoices", db_index=False
+    )
+    number = models.CharField(max_length=40, null=True, blank=True)
     kind = models.CharField(
         max_length=20, choices=InvoiceKind, default=InvoiceKind.PERIOD, db_default=models.Value("period")
     )
-    key = models.CharField(max_length=100, null=True, blank=True, unique=True, help_text="Of an invoice of no period.")
+    key = models.CharField(max_length=100, null=True, blank=True, help_text="Of an invoice of no period.")
     status = models.CharField(max_length=20, choices=InvoiceStatus, default=InvoiceStatus.DRAFT)
     currency = models.CharField(max_length=3)
     subtotal = money_field()
@@ -143,6 +146,13 @@ class Invoice(models.Model):
 
     class Meta:
         constraints = [
+            *(
+                # Most have no key, and none a number at first: an index of those that have it is enough.
+                models.UniqueConstraint(
+                    fields=[name], condition=models.Q(**{f"{name}__isnull": False}), name=f"invoice_{name}_is_its_own"
+                )
+                for name in ("number", "key")
+            ),
             models.UniqueConstraint(
                 fields=["customer", "period_start", "period_end"],
                 condition=~models.Q(status="void") & models.Q(kind="period"),

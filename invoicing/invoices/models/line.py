@@ -8,6 +8,7 @@ from billing_site.kernel.model import exact_field, fits_currency, frozen_with_pa
 from invoicing.catalog.models import Price
 from invoicing.core.contract import AdjustmentKind
 from invoicing.credits.models import CreditGrant
+from invoicing.invoices.models.charged_once import is_charged_once
 from invoicing.invoices.models.consumer import stands_with_who_pays_for_it
 from invoicing.invoices.models.invoice import ROOT, Invoice
 from invoicing.invoices.models.paid_ahead import keeps_to_its_commitment
@@ -45,8 +46,14 @@ class InvoiceLine(models.Model):
     kind = models.CharField(
         max_length=20, choices=LineKind, default=LineKind.CHARGE, db_default=models.Value(LineKind.CHARGE.value)
     )
+    # Of most lines this, and what follows of the kind, is empty: an index of those that have it is enough.
     correction = models.ForeignKey(
-        "invoicing.UsageCorrection", null=True, blank=True, on_delete=models.PROTECT, related_name="lines"
+        "invoicing.UsageCorrection",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="lines",
+        db_index=False,
     )
     subscription = models.ForeignKey(
         Subscription,
@@ -73,6 +80,7 @@ class InvoiceLine(models.Model):
         blank=True,
         on_delete=models.PROTECT,
         related_name="lines",
+        db_index=False,
         help_text="What it pays, draws, trues up or ends.",
     )
     credit_grant = models.ForeignKey(
@@ -81,6 +89,7 @@ class InvoiceLine(models.Model):
         blank=True,
         on_delete=models.PROTECT,
         related_name="invoice_lines",
+        db_index=False,
         help_text="What a credit is drawn on.",
     )
     progressive = models.ForeignKey(
@@ -204,7 +213,11 @@ class InvoiceLine(models.Model):
                 | ~models.Q(adjustment="credit") & models.Q(credit_grant__isnull=True),
                 name="invoice_line_credit_pays_from_a_grant",
             ),
-            models.UniqueConstraint(fields=["invoice", "credit_grant"], name="invoice_draws_once_on_a_grant"),
+            models.UniqueConstraint(
+                fields=["invoice", "credit_grant"],
+                condition=models.Q(credit_grant__isnull=False),
+                name="invoice_draws_once_on_a_grant",
+            ),
             models.CheckConstraint(
                 condition=models.Q(
                     adjustment="invoiced_progressively", progressive__isnull=False, kind="adjustment", amount__lte=0
@@ -242,6 +255,12 @@ class InvoiceLine(models.Model):
                 condition=models.Q(adjustment__in=["in_advance", "invoiced_in_advance", "advance_credit"]),
                 name="invoice_line_in_advance",
             ),
+            *(
+                models.Index(
+                    fields=[name], condition=models.Q(**{f"{name}__isnull": False}), name=f"invoice_line_by_{name}"
+                )
+                for name in ("correction", "tranche", "credit_grant")
+            ),
         ]
         triggers = [
             *frozen_with_parent(
@@ -269,7 +288,7 @@ class InvoiceLine(models.Model):
                 """,
             ),
             takes_off_what_stands(),
-            stands_with_who_pays_for_it(),
+            *stands_with_who_pays_for_it(),
             Guard(
                 name="names_its_customers_grant",
                 when=pgtrigger.Before,
@@ -288,30 +307,7 @@ class InvoiceLine(models.Model):
                     RETURN NEW;
                 """,
             ),
-            Guard(
-                name="is_charged_once",
-                when=pgtrigger.Before,
-                operation=pgtrigger.Insert | pgtrigger.Update,
-                # The bounds of a period can move (a zone's rules change): the uniqueness of periods is not enough. Found by the
-                # subscription alone: the index of charges is one by invoice, and would be gone through from one to the next.
-                func="""
-                    IF NEW.kind <> 'charge' AND NEW.adjustment NOT IN ('minimum_spend', 'maximum_spend')
-                       OR NEW.kind = 'correction' THEN RETURN NEW; END IF;
-                    PERFORM 1 FROM invoicing_subscription WHERE id = NEW.subscription_id FOR NO KEY UPDATE;
-                    IF EXISTS (
-                        SELECT 1 FROM invoicing_invoiceline line
-                          JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
-                         WHERE line.subscription_id = NEW.subscription_id AND line.price_id IS NOT DISTINCT FROM NEW.price_id
-                           AND line.id IS DISTINCT FROM NEW.id AND line.kind IS NOT DISTINCT FROM NEW.kind
-                           AND line.adjustment = NEW.adjustment AND line.service_start < NEW.service_end AND NEW.service_start < line.service_end
-                    ) THEN
-                        RAISE EXCEPTION '% of subscription % is charged already for a part of % to %', NEW.description,
-                            NEW.subscription_id, NEW.service_start, NEW.service_end
-                            USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
-                    RETURN NEW;
-                """,
-            ),
+            *is_charged_once(),
             Guard(
                 name="settles_at_most_what_is_held",
                 when=pgtrigger.After,
