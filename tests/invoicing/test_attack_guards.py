@@ -184,6 +184,32 @@ def test_a_line_cannot_move_from_an_issued_invoice_to_a_draft(issued: Invoice) -
         )
 
 
+def copies(invoice: int, *, moved: str, times: int = 1) -> str:
+    """Return SQL that adds copies of all first lines to a draft, by one statement; the service of each begins 6 hours after the one before."""
+    return f"""
+        INSERT INTO invoicing_invoiceline SELECT (jsonb_populate_record(line, jsonb_build_object(
+            'id', nextval(pg_get_serial_sequence('invoicing_invoiceline', 'id')), 'invoice_id', {invoice},
+            'position', 100 * line.invoice_id + number, 'service_start', service_start + {moved} + number * interval '6 hours',
+            'service_end', service_end + {moved} + number * interval '6 hours'))).*
+          FROM invoicing_invoiceline line, generate_series(1, {times}) AS number WHERE position = 1
+    """
+
+
+def test_lines_that_are_added_together_are_looked_at_like_single_ones(draft: Invoice) -> None:
+    year = "interval '1 year'"
+
+    with pytest.raises(IntegrityError, match="charged already"):
+        run_sql(copies(draft.pk, moved=year, times=2))
+    with pytest.raises(IntegrityError, match="charged already"):
+        run_sql(copies(draft.pk, moved="interval '1 day'"))
+    a_subscription(a_customer("cust_two"))
+    draft_billing(as_of=AUGUST, at=AUGUST, customer_key="cust_two")
+    with pytest.raises(IntegrityError, match="which another pays for"):
+        run_sql(copies(draft.pk, moved=year))
+    run_sql(copies(draft.pk, moved=year) + f" AND line.invoice_id = {draft.pk}")
+    assert draft.lines.filter(position__gt=100).count() == 1, "of a service that nobody has charged a line may be added"
+
+
 def test_the_same_service_is_never_charged_twice_whatever_the_bounds_of_the_periods(issued: Invoice) -> None:
     # a customer's zone whose rules change moves the bounds: the unique constraint on periods would not see it
     with pytest.raises(IntegrityError, match="charged already"):
