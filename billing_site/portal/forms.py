@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 
 from billing_site.kernel.errors import BillingError
+from billing_site.portal.phrases import phrase
 from invoicing.customers.models import Customer
 from invoicing.spend.models import AtLimit
 from invoicing.spend.operations import NAME_MAX, amount_of
@@ -16,7 +17,7 @@ AT_LIMIT = ((AtLimit.NOTIFY.value, "Only tell me"), (AtLimit.STOP.value, "Stop m
 class BudgetForm(forms.Form):
     """A customer's own budget; the operation says what else it refuses."""
 
-    name = forms.CharField(max_length=NAME_MAX, initial="My budget", label="Name")
+    name = forms.CharField(max_length=NAME_MAX, label="Name")
     amount = forms.CharField(max_length=40, label="Amount for each period")
     thresholds = forms.CharField(
         max_length=100, required=False, initial="50, 80, 100", label="Tell me at (percent of it)"
@@ -27,12 +28,14 @@ class BudgetForm(forms.Form):
         label="Tell me when so much is expected (percent of it)",
         help_text="For example 100: before it is spent.",
     )
-    at_limit = forms.ChoiceField(choices=AT_LIMIT, label="When the whole amount is spent")
 
     def __init__(self, *args: Any, customer: Customer, **options: Any) -> None:
         super().__init__(*args, **options)
         self.customer = customer
         self.fields["amount"].widget.attrs["inputmode"] = "decimal"
+        self.fields["name"].initial = phrase("My budget")
+        choices = [(value, phrase(words)) for value, words in AT_LIMIT]
+        self.fields["at_limit"] = forms.ChoiceField(choices=choices, label="When the whole amount is spent")
 
     def clean_amount(self) -> Any:
         """Read the amount in the customer's currency."""
@@ -59,5 +62,5 @@ class BudgetForm(forms.Form):
     def _percents(self, name: str) -> list[int]:
         words = self.cleaned_data[name].replace("%", " ").replace(",", " ").split()
         if any(not word.isascii() or not word.isdecimal() or len(word) > 4 for word in words):
-            raise forms.ValidationError(PERCENTS)
+            raise forms.ValidationError(phrase(PERCENTS))
         return [int(word) for word in words]

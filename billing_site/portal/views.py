@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import translation
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -19,6 +20,7 @@ from billing_site.kernel import clock
 from billing_site.kernel.errors import BillingError, Conflict, NotFound
 from billing_site.portal.access import close_session, open_session, signed_in_customer
 from billing_site.portal.forms import BudgetForm
+from billing_site.portal.phrases import phrase
 from billing_site.portal.queries.alerts import alerts_page
 from billing_site.portal.queries.card import card_page
 from billing_site.portal.queries.closed import closed_account
@@ -34,7 +36,6 @@ from billing_site.portal.queries.statement import statement_page
 from dunning.arrangements.queries import objected_to
 from dunning.notices.queries import language_for
 from invoicing.checker import CHECKER
-from invoicing.core.languages import language_of
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.customers.portal_links import opened_link
 from invoicing.customers.queries import customer_by_key
@@ -73,7 +74,9 @@ def _private(view: Callable[..., HttpResponseBase]) -> Any:
 
     @wraps(view)
     def guarded(request: HttpRequest, **parts: str) -> HttpResponseBase:
-        response = view(request, **parts)
+        # Whose page it is is not known yet.
+        with translation.override(settings.DOCUMENT_LANGUAGE):
+            response = view(request, **parts)
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         return response
 
@@ -89,13 +92,14 @@ def _for_customer(view: Callable[..., HttpResponseBase]) -> Any:
             customer = customer_by_key(key=signed_in_customer(request=request))
         except NotFound:
             return _page(request, "no_access.html", status=401)
-        try:
-            return view(request, customer, **parts)
-        except (NotFound, Conflict) as problem:
-            told = {"customer": customer, "message": problem.message}
-            if isinstance(problem, NotFound):
-                return _page(request, "not_found.html", told, status=404)
-            return _page(request, "not_found.html", {**told, "heading": "This is not possible"}, status=409)
+        with translation.override(language_for(customer=customer)):
+            try:
+                return view(request, customer, **parts)
+            except (NotFound, Conflict) as problem:
+                told = {"customer": customer, "message": problem.message}
+                if isinstance(problem, NotFound):
+                    return _page(request, "not_found.html", told, status=404)
+                return _page(request, "not_found.html", {**told, "heading": phrase("This is not possible")}, status=409)
 
     return _private(guarded)
 
@@ -131,8 +135,7 @@ def left(request: HttpRequest) -> HttpResponse:
 @_for_customer
 def home(request: HttpRequest, customer: Customer) -> HttpResponse:
     """Show usage this period, what it will cost, and the newest invoices."""
-    page = home_page(customer=customer, at=clock.now())
-    zone = ZoneInfo(customer.timezone)
+    page, zone = home_page(customer=customer, at=clock.now()), ZoneInfo(customer.timezone)
     context = {"customer": customer, "page": page, "zone": zone, "here": "home"}
     return _page(request, "home.html", {**context, "closed": closed_account(customer=customer, at=clock.now())})
 
@@ -218,7 +221,10 @@ def pay(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
     owed = invoice_of(customer=customer, number=number)
     if objected_to(invoice_ids=[owed.pk]):
         raise Conflict(
-            f"You object to a part of invoice {number}, and Stripe's page would ask for all of it: transfer the rest."
+            phrase(
+                "You object to a part of invoice {number}, and Stripe's page would ask for all of it: transfer the rest.",
+                number=number,
+            )
         )
     try:
         with somebody_waits():
@@ -228,9 +234,9 @@ def pay(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
             return redirect(kept)
         return _page(request, "no_stripe.html", {"customer": customer, "invoice": owed, "here": "invoices"}, status=503)
     if hosted.is_paid:
-        raise Conflict(f"Invoice {number} is paid: it takes a moment until this is told here.")
+        raise Conflict(phrase("Invoice {number} is paid: it takes a moment until this is told here.", number=number))
     if not hosted.url:
-        raise Conflict(f"Invoice {number} cannot be paid by card. Its page says what to do.")
+        raise Conflict(phrase("Invoice {number} cannot be paid by card. Its page says what to do.", number=number))
     return redirect(hosted.url)
 
 
@@ -252,14 +258,14 @@ def card(request: HttpRequest, customer: Customer) -> HttpResponse:
             with somebody_waits():
                 follow_card(session=session, of_customer=customer.pk)
         except GatewayUnavailable:
-            told = "It takes a moment until your card is shown here."
+            told = phrase("It takes a moment until your card is shown here.")
         except CardDeclined as declined:
-            told = f"Your bank does not let us keep this card: {declined.message}"
+            told = phrase("Your bank does not let us keep this card: {why}", why=declined.message)
         except GatewayRefused:
             told = ""
         customer.refresh_from_db()
         if customer.payment_method != before:
-            told = "Thank you. Your next invoices are charged to this card."
+            told = phrase("Thank you. Your next invoices are charged to this card.")
     page = card_page(customer=customer)
     context = {"customer": customer, "card": page, "told": told, "here": "card"}
     return _page(request, "card.html", context)
@@ -387,7 +393,6 @@ def _page(
             "outage": _outage_told(customer),
             "zone": ZoneInfo(customer.timezone),
             "overdue": overdue_bar(customer=customer, at=clock.now()),
-            "language": language_of(code=language_for(customer=customer)),
         }
         if customer
         else {}

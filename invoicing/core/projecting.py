@@ -51,13 +51,20 @@ class MeterOutlook:
     growth: Fraction | None = None
 
     @property
+    def more(self) -> Decimal:
+        """What is expected in whole units, few with two decimals: nobody knows the rest."""
+        digits = 0 if self.expected >= 10 else 2
+        return Decimal((self.expected * 10**digits + Fraction(1, 2)).__floor__()).scaleb(-digits)
+
+    @property
     def text(self) -> str:
         """Say why, in one sentence."""
         if not self.day_count:
             return f"{self.name}: nothing more is counted in this period."
         if not self.adds_up:
             return f"{self.name}: as it is now; what it counts does not add up by day."
-        more = f"{_rounded(self.expected)} {counted(self.unit, 2)}" if self.expected else "nothing"
+        whole, _, rest = plain(self.more).partition(".")
+        more = f"{int(whole):,}{'.' + rest if rest else ''} {counted(self.unit, 2)}" if self.more else "nothing"
         days = (
             "today"
             if self.day_count == 1
@@ -194,11 +201,3 @@ def _sizes_grown(sizes: SizeUsage, growth: Fraction) -> SizeUsage:
 
 def _decimal(exact: Fraction) -> Decimal:
     return EXACT.divide(Decimal(exact.numerator), Decimal(exact.denominator)).quantize(STEP, context=EXACT)
-
-
-def _rounded(number: Fraction) -> str:
-    """Write an expected quantity in whole units, small ones with two decimals: nobody knows the rest."""
-    digits = 0 if number >= 10 else 2
-    scaled = Decimal((number * 10**digits + Fraction(1, 2)).__floor__()).scaleb(-digits)
-    whole, _, rest = plain(scaled).partition(".")
-    return f"{int(whole):,}{'.' + rest if rest else ''}"

@@ -19,6 +19,15 @@ WITHDRAWN = Q(withdrawal__status=WithdrawalStatus.DONE, withdrawal__outcome__in=
 
 
 @dataclass(frozen=True)
+class KnownCard:
+    """What is kept of a card."""
+
+    brand: str
+    last_digits: str
+    valid_until: str
+
+
+@dataclass(frozen=True)
 class PaymentHealth:
     """How many pushes and notices are where; `delayed` ones have failed at least once and will be tried again."""
 
@@ -106,11 +115,18 @@ def with_paid_back(*, notes: "QuerySet[CreditNote]") -> "QuerySet[Any]":
 
 def card_words(*, payment_method: str) -> str:
     """Say which card stands behind a payment method, as far as Stripe's news of it has been kept; "" where it has not."""
+    card = card_known(payment_method=payment_method)
+    return f"{card.brand} ending in {card.last_digits}, valid until {card.valid_until}" if card else ""
+
+
+def card_known(*, payment_method: str) -> KnownCard | None:
+    """Return the card behind a payment method, as far as Stripe's news of it has been kept."""
     kept = PaymentMethod.objects.filter(id=payment_method).values_list("stripe_data", flat=True).first()
     card = (kept or {}).get("card") or {}
     if not card:
-        return ""
-    return f"{card['brand'].replace('_', ' ').title()} ending in {card['last4']}, valid until {card['exp_month']:02d}/{card['exp_year']}"
+        return None
+    valid_until = f"{card['exp_month']:02d}/{card['exp_year']}"
+    return KnownCard(card["brand"].replace("_", " ").title(), card["last4"], valid_until)
 
 
 def is_payable_online(*, invoice: Invoice) -> bool:

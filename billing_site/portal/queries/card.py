@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from billing_site.portal.phrases import phrase
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.payments.models import StripeCustomer
-from invoicing.payments.queries import card_words
+from invoicing.payments.queries import card_known
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,15 @@ def card_page(*, customer: Customer) -> CardPage:
     known = StripeCustomer.objects.filter(customer=customer).first()
     return CardPage(
         is_there=bool(method),
-        words=card_words(payment_method=method) if method else "",
+        words=_words(method),
         is_refused=bool(method) and known is not None and known.payment_method != method and bool(known.told_digest),
         can_leave=customer.settlement_channel == SettlementChannel.STRIPE and customer.billed_to_id is None,
     )
+
+
+def _words(method: str) -> str:
+    card = card_known(payment_method=method) if method else None
+    if card is None:
+        return ""
+    told = {"brand": card.brand, "digits": card.last_digits, "until": card.valid_until}
+    return phrase("{brand} ending in {digits}, valid until {until}", **told)

@@ -8,6 +8,7 @@ from django.db.models import Sum
 from moneyed import Money
 
 from billing_site.kernel.money import round_money
+from billing_site.portal.phrases import phrase
 from invoicing.catalog.models import Plan
 from invoicing.credits.models import CreditEntry, CreditGrant, EntryKind
 from invoicing.customers.models import Customer
@@ -78,7 +79,7 @@ def credit_page(*, customer: Customer, at: datetime) -> CreditPage:
         left=balance.booked,
         live=balance.live,
         lots=tuple(LotView(grant=grant, left=left, pays_for=_pays_for(grant)) for grant, left in balance.lots),
-        history=tuple(EntryView(entry, WORDS[EntryKind(entry.kind)]) for entry in newest),
+        history=tuple(EntryView(entry, phrase(WORDS[EntryKind(entry.kind)])) for entry in newest),
         top_ups=tuple((top_up, STATES[TopUpStatus(top_up.status)]) for top_up in top_ups),
         rule=customer.top_up_rules.filter(retired_at=None).first(),
     )
@@ -88,5 +89,5 @@ def _pays_for(grant: CreditGrant) -> str:
     """Say what a lot may pay for by the names that the customer knows."""
     meters = list(Meter.objects.filter(key__in=grant.meters).order_by("name").values_list("name", flat=True))
     plans = list(Plan.objects.filter(key__in=grant.plans).order_by("name").values_list("name", flat=True))
-    words = ", ".join(meters) if meters else "everything"
-    return f"{words} of {', '.join(plans)}" if plans else words
+    words = ", ".join(meters) if meters else str(phrase("everything"))
+    return phrase("{meters} of {plans}", meters=words, plans=", ".join(plans)) if plans else words

@@ -6,10 +6,12 @@ from typing import Any
 
 from billing_site.kernel.errors import Conflict, NotFound
 from billing_site.kernel.period import Period, as_utc
+from billing_site.portal.phrases import spoken
 from billing_site.portal.queries.invoice_page import invoice_of
 from invoicing.customers.models import Customer
 from invoicing.invoices.consumers import consumer_of, with_consumers
 from invoicing.invoices.event_roots import span_of_line
+from invoicing.invoices.line_words import words_of_lines
 from invoicing.invoices.models import Invoice, InvoiceLine
 from invoicing.workflows.event_evidence import inclusion_document
 from metering.ingest import number_of_key
@@ -57,15 +59,16 @@ def event_page(*, customer: Customer, number: str, key: str) -> EventPage:
         return EventPage(invoice=invoice, key=key, is_known=None, found=())
     found = []
     for line in lines:
+        name = words_of_lines(lines=[line], language=spoken())[line.pk]["description"]
         for event in _candidates(line, numbers.get(consumer_of(line=line), [])):
             try:
                 proof = inclusion_document(invoice=invoice, position=line.position, number=event)
             except NotFound:
                 continue
             except Conflict as problem:
-                found.append(EventOnLine(line.position, line.description, event, None, problem.message))
+                found.append(EventOnLine(line.position, name, event, None, problem.message))
             else:
-                found.append(EventOnLine(line.position, line.description, event, proof))
+                found.append(EventOnLine(line.position, name, event, proof))
     return EventPage(invoice=invoice, key=key, is_known=bool(numbers), found=tuple(found))
 
 

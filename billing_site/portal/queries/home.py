@@ -6,6 +6,7 @@ from datetime import date, datetime
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
+from django.utils.safestring import SafeString
 from moneyed import Money
 
 from billing_site.kernel.money import total
@@ -16,6 +17,7 @@ from billing_site.portal.queries.invoices import InvoiceRow, OpenInvoices, invoi
 from billing_site.portal.queries.lines import LineSection, LineView, running_line, with_shared_days
 from billing_site.portal.queries.parts import PartRow, part_rows
 from billing_site.portal.queries.usage import DAY, MICROSECOND, DailyUsage, days_of, usage_by_day
+from billing_site.portal.words import outlook_text
 from invoicing.core.adjusting import adjust
 from invoicing.core.assembly import amount_before_payment, amount_to_come, lines_before_payment
 from invoicing.core.consumers import consumer_of
@@ -58,6 +60,11 @@ class RunningPeriod:
     usage: tuple[DailyUsage, ...]
     spend: PeriodSpend
     tax_words: str = ""
+
+    @property
+    def outlook(self) -> SafeString:
+        """Why it is expected to come to what it is."""
+        return outlook_text(spend=self.spend)
 
     @property
     def is_unused(self) -> bool:

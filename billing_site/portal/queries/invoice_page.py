@@ -12,6 +12,7 @@ from moneyed import Money
 from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import EXACT, wire
 from billing_site.kernel.period import Period
+from billing_site.portal.phrases import phrase, spoken
 from billing_site.portal.queries.invoices import InvoiceRow, invoice_row, issued_invoices
 from billing_site.portal.queries.lines import (
     Check,
@@ -32,6 +33,7 @@ from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.e_invoices.statement import why_no_e_invoice
 from invoicing.invoices.consumers import consumer_of, sections_of
 from invoicing.invoices.event_roots import events_of_lines
+from invoicing.invoices.line_words import LineWords, words_of_lines
 from invoicing.invoices.models import STATED, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.invoices.queries import taken_off_by, taking_off
 from invoicing.invoices.sealing import line_digest
@@ -82,7 +84,7 @@ class InvoicePage:
     has_e_invoice: bool
     taxes: tuple[TaxRow, ...]
     tax_notes: tuple[str, ...]
-    payments: tuple[InvoiceLine, ...]
+    payments: tuple[tuple[str, Money], ...]
     tax_check: Check
     is_payable_online: bool
     asks_for_card: bool
@@ -146,9 +148,9 @@ def invoice_page(*, customer: Customer, number: str, at: datetime) -> InvoicePag
         credit_notes=tuple(with_paid_back(notes=invoice.credit_notes.all()).order_by("id")),
         before_tax=amount_before_tax(invoice=invoice, lines=payments),
         has_e_invoice=not why_no_e_invoice(invoice=invoice),
-        taxes=tuple(tax_sums(invoice=invoice)),
-        tax_notes=tuple(tax_notes(invoice=invoice)),
-        payments=tuple(payments),
+        taxes=tuple(tax_sums(invoice=invoice, language=spoken())),
+        tax_notes=tuple(tax_notes(invoice=invoice, language=spoken())),
+        payments=tuple((_words(line)["description"], line.amount) for line in payments),
         taken_off=tuple(taken_off_by(invoice=invoice)) if any(line.progressive_id for line in lines) else (),
         taking_off=tuple(taking_off(invoice=invoice).exclude(status=InvoiceStatus.DRAFT)) if row.is_progressive else (),
         is_payable_online=payable_online,
@@ -178,7 +180,7 @@ def invoice_of(*, customer: Customer, number: str) -> Invoice:
         invoices = issued_invoices(customer=customer).select_related("customer__stripe_customer")
         found = invoices.filter(number=number).first()
     if found is None:
-        raise NotFound(f"you have no invoice {number}", field="number")
+        raise NotFound(phrase("you have no invoice {number}", number=number), field="number")
     return found
 
 
@@ -203,14 +205,15 @@ def line_view(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> Line
     check, difference = _check(line, counted_again=counted_again)
     is_charge = line.kind == LineKind.CHARGE
     usage = _usage(line, service, as_known=counted_again, zone=zone) if line.meter_key and is_charge else None
+    words = _words(line)
     return LineView(
-        name=line.description,
+        name=words["description"],
         metered=bool(line.meter_key),
         quantity=line.quantity,
         unit=line.unit,
         amount=line.amount,
-        explanation=line.rated["explanation"],
-        steps=steps_of(steps=line.rated["steps"], explanation=line.rated["explanation"]),
+        explanation=words["explanation"],
+        steps=steps_of(steps=words["steps"], explanation=words["explanation"]),
         days=part_of_period(
             service=service, period=utc_period(start=invoice.period_start, end=invoice.period_end), zone=zone
         ),
@@ -226,18 +229,23 @@ def line_view(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> Line
 def _stated_line(line: InvoiceLine) -> LineView:
     """Return what was invoiced once: its quantity has no usage behind it, and no days."""
     check, difference = _check(line, counted_again=False)
+    words = _words(line)
     return LineView(
-        name=line.description,
+        name=words["description"],
         metered=False,
         quantity=line.quantity,
         unit=line.unit,
         amount=line.amount,
-        explanation=line.rated["explanation"],
-        steps=steps_of(steps=line.rated["steps"], explanation=line.rated["explanation"]),
+        explanation=words["explanation"],
+        steps=steps_of(steps=words["steps"], explanation=words["explanation"]),
         days=None,
         check=check,
         difference=difference,
     )
+
+
+def _words(line: InvoiceLine) -> LineWords:
+    return words_of_lines(lines=[line], language=spoken())[line.pk]
 
 
 def _usage(line: InvoiceLine, service: Period, *, as_known: bool, zone: ZoneInfo) -> DailyUsage | None:
@@ -256,14 +264,14 @@ def _usage(line: InvoiceLine, service: Period, *, as_known: bool, zone: ZoneInfo
     except EventsArchived:
         return _usage(line, service, as_known=False, zone=zone) if as_known else None
     return usage_by_day(
-        name=line.description, unit=line.unit, counted=counted, service=service, until=service.end, zone=zone
+        name=_words(line)["description"], unit=line.unit, counted=counted, service=service, until=service.end, zone=zone
     )
 
 
 def _check(line: InvoiceLine, *, counted_again: bool) -> tuple[Check, str]:
     """Check a line and tell the first difference: with its raw events where they are few enough, otherwise its seal and its arithmetic."""
     if line_digest(line=line) != line.digest:
-        return Check.DIFFERENT, "the line is not what was sealed: its digest differs"
+        return Check.DIFFERENT, phrase("the line is not what was sealed: its digest differs")
     if line.rated["inputs"]["engine"] != ENGINE_VERSION:
         return Check.NOT_POSSIBLE, ""
     if counted_again or not line.meter_key:
@@ -273,7 +281,7 @@ def _check(line: InvoiceLine, *, counted_again: bool) -> tuple[Check, str]:
     try:
         again = rated_again(line.rated["inputs"])
     except NOT_RATABLE:
-        return Check.DIFFERENT, "it cannot be calculated again"
+        return Check.DIFFERENT, phrase("it cannot be calculated again")
     if again == line.rated and again["amount"] == wire(line.amount):
         return Check.RECALCULATED, ""
     return Check.DIFFERENT, f"calculated again it comes to {again['amount']['amount']}"
@@ -285,24 +293,26 @@ def _happenings(invoice: Invoice, refusals: list[tuple[datetime, str]]) -> tuple
 
 def _all_happenings(invoice: Invoice, refusals: list[tuple[datetime, str]]) -> Iterator[Happening]:
     assert invoice.issued_at is not None, "a draft is not shown"
-    yield Happening(invoice.issued_at, "Invoice issued", invoice.total)
+    yield Happening(invoice.issued_at, phrase("Invoice issued"), invoice.total)
     for at, code in refusals:
-        yield Happening(at, f"Charge did not go through: {refusal_text(code=code)}")
+        yield Happening(at, phrase("Charge did not go through: {why}", why=refusal_text(code=code)))
     for payment in invoice.payments.select_related("reversal").order_by("received_at", "id"):
-        yield Happening(
-            payment.received_at, f"Payment received, {channel_text(channel=payment.channel)}", payment.amount
-        )
+        how = channel_text(channel=payment.channel)
+        yield Happening(payment.received_at, phrase("Payment received, {how}", how=how), payment.amount)
         if (reversal := getattr(payment, "reversal", None)) is not None:
-            told = "returned by your bank" if reversal.cause == ReversalCause.RETURNED else "recorded by mistake"
-            yield Happening(reversal.reversed_at, f"Payment taken back, {told}", payment.amount)
+            if reversal.cause == ReversalCause.RETURNED:
+                told = phrase("Payment taken back, returned by your bank")
+            else:
+                told = phrase("Payment taken back, recorded by mistake")
+            yield Happening(reversal.reversed_at, told, payment.amount)
     for given_up in invoice.write_offs.order_by("id"):
-        yield Happening(given_up.written_off_at, "Written off: no longer asked for", given_up.amount)
+        yield Happening(given_up.written_off_at, phrase("Written off: no longer asked for"), given_up.amount)
         for back in given_up.recoveries.filter(cause=RecoveryCause.REVERSAL):
-            yield Happening(back.recovered_at, "Asked for again", back.amount)
+            yield Happening(back.recovered_at, phrase("Asked for again"), back.amount)
     for note in invoice.credit_notes.order_by("id"):
-        yield Happening(note.issued_at, f"Credited, {note.number}", note.total)
+        yield Happening(note.issued_at, phrase("Credited, {number}", number=note.number), note.total)
         for refund in note.refunds.filter(status=RefundStatus.PAID).order_by("id"):
             assert refund.paid_at is not None, "what is paid back is so since a moment"
-            yield Happening(refund.paid_at, f"Paid back to you, {note.number}", refund.amount)
+            yield Happening(refund.paid_at, phrase("Paid back to you, {number}", number=note.number), refund.amount)
     if invoice.status == InvoiceStatus.PAID and not invoice.total.amount and invoice.paid_at:
-        yield Happening(invoice.paid_at, "Closed: nothing was owed")
+        yield Happening(invoice.paid_at, phrase("Closed: nothing was owed"))

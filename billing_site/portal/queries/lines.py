@@ -11,8 +11,11 @@ from zoneinfo import ZoneInfo
 from moneyed import Money
 
 from billing_site.kernel.period import Period
+from billing_site.portal.phrases import spoken
 from billing_site.portal.queries.usage import DailyUsage, days_of
-from invoicing.core.contract import DocumentLine
+from invoicing.core.contract import AdjustmentLine, DocumentLine, RatedLine
+from invoicing.core.languages import ENGLISH
+from invoicing.core.proof import adjustment_document, line_document, rated_again
 
 
 class Check(StrEnum):
@@ -67,19 +70,28 @@ class LineSection:
 
 def running_line(*, line: DocumentLine, period: Period, zone: ZoneInfo) -> LineView:
     """Return a line of the period that runs."""
+    words = _words(line)
     return LineView(
-        name=line.description,
+        name=words["description"],
         metered=line.meter is not None,
         quantity=line.quantity,
         unit=line.unit,
         amount=line.amount,
-        explanation=line.explanation,
-        steps=steps_of(
-            steps=[{"text": step.text, "arithmetic": step.arithmetic} for step in line.steps],
-            explanation=line.explanation,
-        ),
+        explanation=words["explanation"],
+        steps=steps_of(steps=words["steps"], explanation=words["explanation"]),
         days=part_of_period(service=line.service_period, period=period, zone=zone),
     )
+
+
+def _words(line: DocumentLine) -> Mapping[str, Any]:
+    """Return description, explanation and steps of a line in the language of the page: it is rated again for any but English."""
+    language = spoken()
+    if language is not ENGLISH and isinstance(line, RatedLine):
+        return rated_again(line_document(line=line)["inputs"], language=language)
+    if language is not ENGLISH and isinstance(line, AdjustmentLine):
+        return rated_again(adjustment_document(line=line)["inputs"], language=language)
+    steps = [{"text": step.text, "arithmetic": step.arithmetic} for step in line.steps]
+    return {"description": line.description, "explanation": line.explanation, "steps": steps}
 
 
 def steps_of(*, steps: list[Mapping[str, Any]], explanation: str) -> tuple[StepView, ...]:

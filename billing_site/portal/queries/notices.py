@@ -10,6 +10,7 @@ from moneyed import Money
 
 from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import total
+from billing_site.portal.phrases import phrase
 from dunning.core.notice_life import NoticeState
 from dunning.notices.facts import objected_of
 from dunning.notices.models import Notice
@@ -101,5 +102,5 @@ def notice_of(*, customer: Customer, number: int) -> Notice:
     """Return one of the notices that were sent to a customer; raises NotFound for any other."""
     found = sent_notices(customer=customer).filter(pk=number).first()
     if found is None:
-        raise NotFound("there is no such notice", field="notice")
+        raise NotFound(phrase("there is no such notice"), field="notice")
     return found

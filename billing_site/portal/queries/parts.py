@@ -8,6 +8,7 @@ from moneyed import Money
 
 from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import total
+from billing_site.portal.phrases import phrase
 from billing_site.portal.queries.invoice_page import EVENTS_COUNTED_MAX, line_view
 from billing_site.portal.queries.lines import LineView, with_shared_days
 from billing_site.portal.queries.usage import days_of
@@ -46,7 +47,7 @@ def part_page(*, account: Customer, number: str, at: datetime) -> PartPage:
     """Return an account's part of an invoice; raises NotFound for any other number, in the words of an invoice that is not there."""
     part = next((one for one in parts_of_account(account=account) if one.invoice.number == number), None)
     if part is None:
-        raise NotFound(f"you have no invoice {number}", field="number")
+        raise NotFound(phrase("you have no invoice {number}", number=number), field="number")
     zone = ZoneInfo(part.invoice.timezone)
     lines = list(
         with_consumers(part.invoice.lines.filter(subscription__customer=account))

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 
 from moneyed import Money
 
+from billing_site.portal.words import document_text
 from invoicing.customers.models import Customer
 from invoicing.reports.asking import Question
 from invoicing.reports.report import Row, Section
@@ -67,7 +68,7 @@ def _row(row: Row) -> StatementRow:
     changes = (_money(row, "charged"), -paid if paid is not None else None, _money(row, "put"))
     return StatementRow(
         day=day,
-        document=str(row.cells["document"]),
+        document=document_text(document=str(row.cells["document"])),
         amount=next((one for one in changes if one is not None), owed),
         owed=owed,
         on_account=_money(row, "on_account"),

@@ -6,17 +6,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import template
-from django.template import Context
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from moneyed import Money
 
 from billing_site.kernel.money import exponent
-from billing_site.kernel.words import counted
-from billing_site.portal.phrases import phrase, written
+from billing_site.portal.phrases import counted_words, day_words, phrase, spoken, written
 from billing_site.portal.queries.usage import DailyUsage
-from invoicing.core.languages import ENGLISH, Language
-from invoicing.core.spans import date_text, period_text
+from invoicing.core.spans import period_text
 from invoicing.invoices.printed_text import amount_text, quantity_text
 
 register = template.Library()
@@ -33,9 +30,9 @@ MARKS = {"issued": "●", "paid": "✓", "overdue": "!", "void": "×", "written 
 @register.filter
 def money(amount: Money) -> SafeString:
     """Write money with its currency: EUR 1,402.77."""
-    return format_html(
-        '<span class="money"><span class="currency">{}</span> {}</span>', amount.currency.code, _figure(amount)
-    )
+    currency = format_html('<span class="currency">{}</span>', amount.currency.code)
+    parts = (_figure(amount), currency) if spoken().names_currency_last else (currency, _figure(amount))
+    return format_html('<span class="money">{} {}</span>', *parts)
 
 
 @register.filter
@@ -60,52 +57,58 @@ def range_size(high: Money, low: Money) -> str:
 @register.filter
 def quantity(amount: Decimal | int, unit: str = "") -> str:
     """Write a quantity with separators and its unit: 15,000,000 actions."""
-    text = quantity_text(quantity=Decimal(amount))
-    return f"{text} {counted(unit, amount)}" if unit else text
+    text = quantity_text(quantity=Decimal(amount), language=spoken())
+    return f"{text} {counted_words(unit, amount)}" if unit else text
 
 
 @register.filter
 def day(value: date) -> str:
     """Write a date that no country misreads: 1 November 2026."""
-    return date_text(day=value)
+    return day_words(value)
 
 
 @register.filter
 def through(first: date, last: date) -> str:
     """Write a span of days, both included: 1 – 31 October 2026."""
-    return period_text(first=first, last=last)
+    return period_text(first=first, last=last, language=spoken())
 
 
 @register.filter
 def moment(at: datetime, zone: ZoneInfo) -> SafeString:
     """Write a time where the customer is, with the zone beside it and UTC on hover."""
-    return when(at, zone, ENGLISH)
-
-
-@register.simple_tag
-def when(at: datetime, zone: ZoneInfo, language: Language) -> SafeString:
-    """Write a time where the customer is, as `moment` does, in its language."""
     local, utc = at.astimezone(zone), at.astimezone(UTC)
     return format_html(
         '<time datetime="{}" title="{} UTC">{}, {} {}</time>',
         utc.isoformat(timespec="seconds"),
         f"{utc:%Y-%m-%d %H:%M:%S}",
-        date_text(day=local.date(), language=language),
+        day_words(local.date()),
         f"{local:%H:%M}",
         zone_name(zone),
     )
 
 
-@register.simple_tag(takes_context=True)
-def say(context: Context, text: str, **values: Any) -> SafeString:
+@register.simple_tag
+def say(text: str, **values: Any) -> SafeString:
     """Say a phrase in the language of the customer whose page it is."""
-    return phrase(text, language=context["language"], **values)
+    return phrase(text, **values)
 
 
-@register.simple_tag(takes_context=True)
-def tell(context: Context, value: Any) -> SafeString:
+@register.simple_tag
+def tell(value: Any) -> Any:
     """Write money, a number or a day in the language of the customer whose page it is."""
-    return written(value, context["language"])
+    return written(value, spoken())
+
+
+@register.simple_tag
+def spoken_code() -> str:
+    """Return the code of the language of the page."""
+    return spoken().code
+
+
+@register.filter
+def isolated(name: str) -> SafeString:
+    """Keep a name to itself, in whichever direction it is written."""
+    return format_html("<bdi>{}</bdi>", name)
 
 
 @register.filter
@@ -124,7 +127,10 @@ def zone_name(zone: ZoneInfo | str) -> str:
 def pill(state: str) -> SafeString:
     """Write a state as a word in a coloured pill; its mark says the same without colour."""
     return format_html(
-        '<span class="pill {}"><span aria-hidden="true">{}</span> {}</span>', state, MARKS.get(state, "○"), state
+        '<span class="pill {}"><span aria-hidden="true">{}</span> {}</span>',
+        state,
+        MARKS.get(state, "○"),
+        phrase(state),
     )
 
 
@@ -145,17 +151,17 @@ def bars(usage: DailyUsage) -> SafeString:
                 CHART_HEIGHT - _height(value, highest),
                 BAR_WIDTH,
                 _height(value, highest),
-                date_text(day=moment),
+                day_words(moment),
                 quantity(value, usage.unit),
             )
             for index, (moment, value) in enumerate(usage.days)
         ),
     )
     return format_html(
-        '<svg class="bars" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{} by day">{}</svg>',
+        '<svg class="bars" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>',
         max(usage.day_count, len(usage.days)) * (BAR_WIDTH + BAR_GAP),
         CHART_HEIGHT,
-        usage.name,
+        phrase("{name} by day", name=usage.name),
         rectangles,
     )
 
@@ -165,4 +171,4 @@ def _height(value: Decimal, highest: Decimal) -> int:
 
 
 def _figure(amount: Money) -> str:
-    return amount_text(amount=amount.amount, decimals_min=exponent(amount.currency.code))
+    return amount_text(amount=amount.amount, decimals_min=exponent(amount.currency.code), language=spoken())
