@@ -22,7 +22,7 @@ from invoicing.payments.models import Payment, PaymentFailure
 
 @dataclass(frozen=True)
 class Told:
-    """One entry: a word for its pill, when, what happened, who did it and why, and by which invoice."""
+    """One entry: a word for its pill, when, what happened, who did it and why, and by which invoice or notice."""
 
     at: datetime
     word: str
@@ -30,6 +30,7 @@ class Told:
     actor: str = ""
     reason: str = ""
     invoice: Invoice | None = None
+    notice: Notice | None = None
 
 
 def timeline_of(*, case: DunningCase) -> list[Told]:
@@ -132,9 +133,8 @@ def _arrangements(case: DunningCase) -> Iterator[Told]:
 def _notices(case: DunningCase) -> Iterator[Told]:
     notices = Notice.objects.filter(customer=case.customer, reference__startswith=f"dunning:{case.pk}:")
     for notice in notices:
-        yield Told(
-            notice.settled_at or notice.planned_at, notice.state, f"Notice: {notice.get_kind_display()}", "", notice.why
-        )
+        told_at, words = notice.settled_at or notice.planned_at, f"Notice: {notice.get_kind_display()}"
+        yield Told(told_at, notice.state, words, "", notice.why, notice=notice)
 
 
 def _late_payment(case: DunningCase) -> Iterator[Told]:

@@ -223,7 +223,7 @@ def _stripe_flows(*, at: datetime) -> list[Flow]:
     )
     return [
         _waiting(
-            "pushes", pushes, at=at, link=reverse("admin:invoicing_pushintent_changelist") + "?status__exact=pending"
+            "to Stripe", pushes, at=at, link=reverse("admin:invoicing_pushintent_changelist") + "?status__exact=pending"
         ),
         _waiting(
             "from Stripe", notices, at=at, link=reverse("admin:invoicing_stripenotice_changelist") + "?state=waiting"

@@ -31,6 +31,8 @@ VIEW = "invoicing.view_posting"
 ROWS_SHOWN_MAX = 500
 # In wider tables amounts stand without their currency, which their heading says.
 COLUMNS_WITH_CURRENCY_MAX = 8
+# What a customer owes; less than nothing is the customer's.
+OWED_COLUMN = "open"
 _CSS = {
     ColumnKind.MONEY: "bo-num",
     ColumnKind.NUMBER: "bo-num",
@@ -168,7 +170,11 @@ def _shown(report: Report, section: Section, question: Question) -> ShownSection
 
 
 def _cell(row: Row, column: Column, doors: dict[Door, str], *, bare: bool) -> ShownCell:
-    written = _written(row.cells.get(column.key), bare=bare)
+    value = row.cells.get(column.key)
+    if column.key == OWED_COLUMN and isinstance(value, Money) and value.amount < 0:
+        written: SafeString | str = figures.balance(value)
+    else:
+        written = _written(value, bare=bare)
     door = row.doors.get(column.key)
     address = doors.get(door, "") if door and written else ""
     css = "bo-nowrap" if column.key.endswith("_id") else _CSS[column.kind]

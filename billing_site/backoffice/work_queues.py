@@ -126,7 +126,7 @@ def push_queues() -> list[WorkQueue]:
     failing = [row for row in rows if row["status"] == PushStatus.PENDING and row["failing"]]
     return [
         WorkQueue(
-            name="Pushes that failed",
+            name="Invoices that Stripe did not take",
             link=admin_list("pushintent", "state=failed"),
             empty="An invoice that Stripe refuses, or could not take for hours, stands here until someone mends it and tries it again.",
             count=sum(row["number_of"] for row in failed),
@@ -135,9 +135,9 @@ def push_queues() -> list[WorkQueue]:
             why=_first_error(failed),
         ),
         WorkQueue(
-            name="Pushes that are tried again",
+            name="Invoices that are sent again",
             link=admin_list("pushintent", "state=failing"),
-            empty="A push that failed and is tried again by itself stands here.",
+            empty="An invoice that could not be sent to Stripe and is sent again by itself stands here.",
             count=sum(row["failing"] for row in failing),
             oldest=min((row["oldest"] for row in failing), default=None),
             money=amounts_by_currency(failing),

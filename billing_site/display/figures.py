@@ -25,6 +25,11 @@ def money(amount: Money) -> SafeString:
     return figure(amount=amount.amount, currency=amount.currency.code)
 
 
+def balance(amount: Money) -> SafeString:
+    """Write what somebody owes; less than nothing is a credit balance: credit balance EUR 36.00."""
+    return format_html("credit balance {}", money(-amount)) if amount.amount < 0 else money(amount)
+
+
 def figure(*, amount: Decimal, currency: str) -> SafeString:
     """Write a rounded amount of a currency: JPY 1,234, KWD (0.250)."""
     return format_html(

@@ -1,6 +1,7 @@
 """A state is a word in a coloured pill: the same word, colour and mark everywhere, readable without colour."""
 
 from datetime import date, datetime
+from typing import Protocol
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,6 +17,8 @@ TONES = {
     "ready": BLUE,
     "issued": BLUE,
     "part-paid": AMBER,
+    "part-credited": AMBER,
+    "credited in full": GREEN,
     "paid": GREEN,
     "overdue": RED,
     "void": STRUCK,
@@ -132,8 +135,27 @@ def pill(word: str, *, why: str = "", tone: str = "") -> SafeString:
     return format_html('{} <span class="bo-why">{}</span>', mark, why) if why else mark
 
 
-def invoice_state(*, stage: str, due_date: date | None, at: datetime) -> str:
-    """Return the word for an invoice: that of its stage, or "overdue" once it is issued, unpaid or part-paid, and past its due date."""
-    if stage in ("issued", "part_paid") and due_date is not None and due_date < at.date():
+class InvoiceShown(Protocol):
+    """What of an invoice its word depends on; nobody has paid for what was `credited_alone`."""
+
+    @property
+    def stage(self) -> str:
+        """Where it stands."""
+
+    @property
+    def due_date(self) -> date | None:
+        """Until when it is to be paid."""
+
+    @property
+    def is_credited_alone(self) -> bool:
+        """Whether credit notes alone took something off it."""
+
+
+def state_of_invoice(invoice: InvoiceShown, *, at: datetime) -> str:
+    """Return the word for an invoice: that of its stage, or "overdue" once it is issued, unpaid or part-paid, and past its due date; what nobody has paid for is credited."""
+    stage = invoice.stage
+    if stage in ("issued", "part_paid") and invoice.due_date is not None and invoice.due_date < at.date():
         return "overdue"
+    if stage in ("paid", "part_paid") and invoice.is_credited_alone:
+        return "credited in full" if stage == "paid" else "part-credited"
     return "part-paid" if stage == "part_paid" else stage.replace("_", " ")

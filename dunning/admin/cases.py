@@ -112,6 +112,8 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
         comes_at, waits = case.earliest
         if comes_at is None:
             return NOTHING
+        if case.waits_for_somebody:
+            return pill("waits", why="until somebody acts")
         return format_html("{} {}", pill("waits", why="earliest"), moment(comes_at)) if waits else moment(comes_at)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
@@ -121,6 +123,8 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
         hindered = hindered_until(cases=cases, at=at)
         for case in cases:
             case.earliest = next_at_the_earliest(case=case, hindered=hindered, at=at)
+            # Nobody knows the end of it: a hold until it is lifted, an address that is to be mended.
+            case.waits_for_somebody = hindered.get(case.pk) == at
         changelist.result_list = cases
         return changelist
 
@@ -152,7 +156,8 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
         if not self.has_view_permission(request):
             raise PermissionDenied
         at = now()
-        rows = rehearse(until=tomorrow_ends(at=at), at=at)
+        # What is taken stands above what waits.
+        rows = sorted(rehearse(until=tomorrow_ends(at=at), at=at), key=lambda row: (bool(row.against), row.comes_at))
         words = words_of(rows)
         context = self.page_context(
             request,
@@ -169,6 +174,7 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
             until=tomorrow_ends(at=at),
             grave=grave_count(rows),
             going=sum(not row.against for row in rows),
+            held_back=sum(bool(row.against) for row in rows),
         )
         return TemplateResponse(request, "backoffice/dunning_rehearsal.html", context)
 

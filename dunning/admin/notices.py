@@ -229,7 +229,7 @@ def question_of(notice: Notice, *, in_doubt: bool, waits: bool) -> str:
 
 def story_of(notice: Notice) -> list[tuple[str, SafeString, str, str]]:
     """Return what happened to a notice, oldest first: what, when, by whom and in which words."""
-    rows = [(notice.planned_at, "planned", "", notice.reference)]
+    rows = [(notice.planned_at, "planned", "", "")]
     if notice.sending_at:
         rows.append((notice.sending_at, "written down", "", str(notice.template_version)))
     rows += [(one.occurred_at, one.get_kind_display().lower(), one.address, one.said) for one in notice.events.all()]

@@ -9,7 +9,7 @@ from moneyed import Money
 
 from billing_site.display.admin import history_of
 from billing_site.display.figures import moment_text, period_text
-from billing_site.display.pills import invoice_state
+from billing_site.display.pills import state_of_invoice
 from billing_site.kernel.errors import BillingError, NotFound
 from billing_site.kernel.money import round_money
 from invoicing.admin.spend_words import notice_text, usual_text
@@ -194,7 +194,7 @@ def invoice_row(invoice: Invoice, *, at: datetime) -> InvoiceRow:
     """Return an invoice as lists show it."""
     return InvoiceRow(
         invoice=invoice,
-        state=invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at),
+        state=state_of_invoice(invoice, at=at),
         due=amount_due(invoice),
     )
 

@@ -11,10 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.safestring import SafeString
+from moneyed import Money
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from billing_site.display.admin import actor_of, add_field_errors, go
-from billing_site.display.figures import NOTHING, figure, link
+from billing_site.display.figures import NOTHING, balance, link
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
@@ -212,7 +213,7 @@ class CustomerAdmin(LifeCyclePages):
             return NOTHING
         amount = getattr(customer.open_balance, "amount", customer.open_balance)
         unpaid = reverse("admin:invoicing_invoice_changelist") + f"?customer__id__exact={customer.pk}&state=issued"
-        return link(unpaid, figure(amount=amount, currency=customer.currency))
+        return link(unpaid, balance(Money(amount, customer.currency)))
 
     @admin.display(description="Last invoice", ordering="last_number")
     def last_invoice(self, customer: Any) -> SafeString:

@@ -10,7 +10,7 @@ from moneyed import Money
 from billing_site.display.admin import history_of
 from billing_site.display.changes import Change
 from billing_site.display.figures import moment_text, money_text
-from billing_site.display.pills import invoice_state
+from billing_site.display.pills import state_of_invoice
 from billing_site.kernel.money import total
 from billing_site.kernel.period import Period
 from invoicing.admin.customer_page import amount_due
@@ -136,7 +136,7 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
     disputes = disputes_of(invoice=invoice)
     settled = disputed_words(disputes) or _credited_words(invoice, notes)
     changes = history_of(invoice)
-    state = invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at)
+    state = state_of_invoice(invoice, at=at)
     held = hold_in_force(invoice=invoice) if invoice.status == InvoiceStatus.DRAFT else None
     is_open = invoice.status == InvoiceStatus.ISSUED
     with_rows = with_consumers(invoice.lines.select_related("price__plan_version__plan")).prefetch_related("taxes")

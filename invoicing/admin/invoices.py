@@ -23,7 +23,7 @@ from billing_site.display.admin import (
     show_selected,
 )
 from billing_site.display.figures import NOTHING, billed, day, link, moment_text, money, money_text
-from billing_site.display.pills import invoice_state, pill
+from billing_site.display.pills import pill, state_of_invoice
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
 from invoicing.admin.credit_form import CreditPages
@@ -129,7 +129,7 @@ class InvoiceAdmin(FilesOfInvoices, FailedCharges, CreditPages, ReissuePages, On
     @admin.display(description="State", ordering="status")
     def state(self, invoice: Invoice) -> SafeString:
         """Show the state as a pill."""
-        shown = invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=now())
+        shown = state_of_invoice(invoice, at=now())
         return pill(shown)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from billing_site.display.charts import Series, bar_chart
 from billing_site.display.figures import quantity
-from billing_site.display.pills import invoice_state
+from billing_site.display.pills import state_of_invoice
 from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period, hours_in
 from invoicing.invoices.consumers import consumer_of
@@ -77,7 +77,7 @@ def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> 
     last = events[-1] if len(events) == EVENTS_PER_PAGE else None
     return ProofPage(
         at=at,
-        state=invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at),
+        state=state_of_invoice(invoice, at=at),
         lines=lines,
         proof=proof,
         windows=windows,

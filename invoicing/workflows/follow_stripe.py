@@ -298,7 +298,7 @@ def _settle(present: RemoteInvoice, *, invoice_id: int, cause: str, received_at:
         reference=present.payment_reference or present.id,
         amount=present.amount_paid,
         received_at=received_at,
-        reason=f"{cause or 'found paid at Stripe'} ({present.id})",
+        reason=f"told by Stripe ({cause}, {present.id})" if cause else f"found paid at Stripe ({present.id})",
         actor=actor,
     )
     paid = wire(present.amount_paid)

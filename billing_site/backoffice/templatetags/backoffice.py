@@ -125,8 +125,14 @@ def span(period: object, timezone: str) -> SafeString:
 @register.simple_tag
 def invoice_pill(invoice: object, at: datetime) -> SafeString:
     """Write the state of an invoice as a pill."""
-    state = pills.invoice_state(stage=invoice.stage, due_date=invoice.due_date, at=at)  # type: ignore[attr-defined]
+    state = pills.state_of_invoice(invoice, at=at)  # type: ignore[arg-type]
     return pills.pill(state)
+
+
+@register.filter
+def balance(amount: Money) -> SafeString:
+    """Write what somebody owes, or a credit balance."""
+    return figures.balance(amount)
 
 
 @register.filter

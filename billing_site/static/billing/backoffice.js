@@ -85,8 +85,10 @@
     if (!place.clientWidth || place.dataset.width === String(place.clientWidth)) { return; }
     place.dataset.width = place.clientWidth;
     place.querySelectorAll(":scope > table").forEach(function (table) {
-      table.classList.remove("bo-stacked");
-      if (table.offsetWidth > place.clientWidth + 1) { table.classList.add("bo-stacked"); }
+      var wide = function () { return table.offsetWidth > place.clientWidth + 1; };
+      table.classList.remove("bo-stacked", "bo-tight");
+      if (wide()) { table.classList.add("bo-tight"); }
+      if (wide()) { table.classList.replace("bo-tight", "bo-stacked"); }
     });
   }
   var places = new ResizeObserver(function (entries) { entries.forEach(function (entry) { fit(entry.target); }); });

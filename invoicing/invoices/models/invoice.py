@@ -303,6 +303,11 @@ class Invoice(models.Model):
         return self.amount_unpaid - self.amount_written_off
 
     @property
+    def is_credited_alone(self) -> bool:
+        """Say whether credit notes took something off it, and nobody has paid anything."""
+        return bool(self.amount_credited.amount) and not self.amount_paid.amount
+
+    @property
     def stage(self) -> InvoiceStage:
         """Where it stands in its life; held and ready are known where `gate.queries.with_gate_state` asked for it."""
         return stage_of(

@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 from pypdf import PdfReader
 
+from billing_site.display.pills import state_of_invoice
 from invoicing.approvals.models import ApprovedDeed
 from invoicing.approvals.operations import set_limit
 from invoicing.credit_notes.models import CreditNote
@@ -85,6 +86,19 @@ def test_with_nothing_open_nobody_is_asked_to_leave_nothing_over(finance: Client
     assert "What becomes of what is more than open" not in unpaid, "nothing can be more than what is open"
     assert "Nothing is left over" not in settled
     assert "Pay it back" in settled
+
+
+def test_what_credit_notes_alone_took_off_is_called_credited_not_paid(finance: Client) -> None:
+    invoice = once(a_customer(settlement_channel="manual"), item("10", "10"))
+    page = f"/admin/invoicing/invoice/{invoice.pk}/change/"
+
+    credited(invoice, of_line(1, amount="40"), at=invoice.issued_at)
+    in_part = state_of_invoice(Invoice.objects.get(pk=invoice.pk), at=invoice.issued_at)
+    credited(invoice, of_line(1, amount="60"), at=invoice.issued_at)
+    in_full = state_of_invoice(Invoice.objects.get(pk=invoice.pk), at=invoice.issued_at)
+
+    assert (in_part, in_full) == ("part-credited", "credited in full")
+    assert "credited in full" in text_of(finance.get(page))
 
 
 def test_the_form_says_the_average_price_and_what_counts_towards_the_limit(finance: Client) -> None:

@@ -133,6 +133,7 @@ def test_a_step_that_waits_says_so_with_the_earliest_day_on_case_list_and_rehear
     assert re.findall(r"earliest (\S+ \S+ UTC)", ahead)[:4] == days and "2026-08-18" not in ahead
     assert "waits earliest 2026-09-01 08:00 UTC" in text_of(finance.get(CASES))
     rehearsed = text_of(finance.get(f"{CASES}rehearsal/"))
+    assert "0 steps, 0 of them take something from a customer. 1 waits and is not taken by then." in rehearsed
     assert "waits earliest 2026-09-01 08:00 UTC" in rehearsed and "2026-09-12" in rehearsed, "the grave day"
     pay(case.anchor_invoice, at, "10.00")
     assert "waits earliest 2026-09-22 08:00 UTC" in text_of(finance.get(CASES))

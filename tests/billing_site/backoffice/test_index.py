@@ -71,7 +71,7 @@ def test_a_push_that_stripe_refused_is_work_with_stripes_reason(drafts: list[Inv
     issue_invoice(invoice_id=drafts[1].pk, at=AT, actor="test", reason="test")
     PushIntent.objects.update(status="refused", last_error="customer tax id is invalid")
 
-    queue = queue_named(index_page(at=AT), "Pushes that failed")
+    queue = queue_named(index_page(at=AT), "Invoices that Stripe did not take")
 
     assert (queue.count, queue.money, queue.why) == (1, (Money(4000, "JPY"),), "customer tax id is invalid")
 
