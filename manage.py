@@ -4,9 +4,12 @@
 import os
 import sys
 
+from billing_site.kernel.garbage import look_seldom
+
 
 def main() -> None:
     """Run one Django management command with the project's settings."""
+    look_seldom()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
     from django.core.management import execute_from_command_line
     from django.db import ProgrammingError

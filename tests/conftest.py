@@ -14,8 +14,11 @@ from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 from hypothesis import HealthCheck, settings
 
-from billing_site.kernel.garbage import set_aside_for_good
+from billing_site.kernel.garbage import look_seldom, set_aside_for_good
 from tests.contract.stripe_requests import misfits_since
+
+# Seven thousand tests are loaded, and migrations.
+look_seldom()
 
 # How fast the machine is, and what else it does, is no property of what is tested.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])

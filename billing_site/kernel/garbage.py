@@ -8,6 +8,15 @@ from contextlib import contextmanager
 _is_set_aside = False
 
 
+def look_seldom() -> None:
+    """Let Python look for garbage after ten thousand new objects instead of seven hundred.
+
+    For who loads much that stays: a command makes a quarter of a million objects before it begins, migrations millions, and each look at
+    all of them finds nothing: a sixth of the CPU of both.
+    """
+    gc.set_threshold(10_000, 10, 10)
+
+
 def set_aside_for_good() -> None:
     """Leave what is there now, all that a process has loaded, out of every search for as long as the process lives."""
     global _is_set_aside

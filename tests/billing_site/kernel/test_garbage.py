@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from billing_site.kernel import garbage
-from billing_site.kernel.garbage import set_aside, set_aside_for_good, uncollected
+from billing_site.kernel.garbage import look_seldom, set_aside, set_aside_for_good, uncollected
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,9 @@ def nothing_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As in a process that has just begun: the one that tests has set aside what it has loaded."""
     monkeypatch.setattr(garbage, "_is_set_aside", False)
     gc.unfreeze()
+    thresholds = gc.get_threshold()
     yield
+    gc.set_threshold(*thresholds)
     gc.freeze()
 
 
@@ -60,3 +62,11 @@ def test_what_is_set_aside_for_good_stays_so() -> None:
         pass
 
     assert gc.get_freeze_count() > 0
+
+
+def test_a_command_looks_for_garbage_seldom() -> None:
+    gc.set_threshold(700, 10, 10)
+
+    look_seldom()
+
+    assert gc.get_threshold() == (10_000, 10, 10)
