@@ -10,6 +10,7 @@ from calendar import monthrange
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from billing_site.kernel.errors import InvalidInput
@@ -25,26 +26,26 @@ LAST_YEAR = 9990
 
 def billing_periods(*, anchor: datetime, cadence: Cadence, timezone: str, until: datetime) -> Iterator[Period]:
     """Yield the periods from the anchor on, the last being the one that holds `until`; none if that is earlier."""
-    zone, until = ZoneInfo(timezone), _on_calendar(until)
-    wall = _wall_time(anchor, zone)
+    until = _on_calendar(until)
+    wall = _wall_time(anchor, timezone)
     index, start = 0, as_utc(anchor)
     while start <= until:
-        end = _boundary(wall, index + 1, cadence)
+        end = _boundary(wall, timezone, index + 1, cadence)
         yield Period(start, end)
         index, start = index + 1, end
 
 
 def period_containing(*, anchor: datetime, cadence: Cadence, timezone: str, moment: datetime) -> Period:
     """Return the period that holds the moment, without counting through all before; it may not be before the anchor."""
-    zone, moment = ZoneInfo(timezone), _on_calendar(moment)
+    moment = _on_calendar(moment)
     start = as_utc(anchor)
     assert start <= moment, f"{moment} is before the anchor {anchor}"
-    wall = _wall_time(anchor, zone)
+    wall = _wall_time(anchor, timezone)
 
     def boundary(index: int) -> datetime:
-        return start if index == 0 else _boundary(wall, index, cadence)
+        return start if index == 0 else _boundary(wall, timezone, index, cadence)
 
-    index = max(_periods_between(wall, moment.astimezone(zone), cadence) - 1, 0)
+    index = max(_periods_between(wall, moment.astimezone(ZoneInfo(timezone)), cadence) - 1, 0)
     while boundary(index + 1) <= moment:
         index += 1
     return Period(boundary(index), boundary(index + 1))
@@ -52,8 +53,7 @@ def period_containing(*, anchor: datetime, cadence: Cadence, timezone: str, mome
 
 def period_before(*, moment: datetime, cadence: Cadence, timezone: str) -> Period:
     """Return the period of a cadence that ends at a moment: what an opening invoice stands for."""
-    zone = ZoneInfo(timezone)
-    return Period(_boundary(_wall_time(moment, zone), -1, cadence), as_utc(moment))
+    return Period(_boundary(_wall_time(moment, timezone), timezone, -1, cadence), as_utc(moment))
 
 
 def calendar_anchor(*, start: datetime, cadence: Cadence, timezone: str) -> datetime:
@@ -78,21 +78,24 @@ def share_of(*, service: Period, period: Period) -> Fraction:
     return Fraction(service.duration // MICROSECOND, period.duration // MICROSECOND)
 
 
-def _boundary(wall: datetime, index: int, cadence: Cadence) -> datetime:
-    """Return the moment `index` periods after the anchor's wall time."""
+# Whoever is billed by the calendar there has the same ones.
+@lru_cache(maxsize=4096)
+def _boundary(wall: datetime, timezone: str, index: int, cadence: Cadence) -> datetime:
+    """Return the moment `index` periods after the anchor's wall time in a zone, which has to be named: times of two zones may be equal."""
+    zone = ZoneInfo(timezone)
     if cadence is Cadence.WEEK:
-        return as_utc(wall + index * WEEK)
+        return as_utc((wall + index * WEEK).replace(tzinfo=zone))
     months = wall.year * 12 + wall.month - 1 + index * MONTHS[cadence]
     year, month = divmod(months, 12)
     day = min(wall.day, monthrange(year, month + 1)[1])
-    return as_utc(wall.replace(year=year, month=month + 1, day=day))
+    return as_utc(wall.replace(year=year, month=month + 1, day=day, tzinfo=zone))
 
 
-def _wall_time(anchor: datetime, zone: ZoneInfo) -> datetime:
-    """Return the anchor's local time; a day that begins late because of a clock change counts from midnight."""
-    local = as_utc(anchor).astimezone(zone).replace(fold=0)
+def _wall_time(anchor: datetime, timezone: str) -> datetime:
+    """Return the anchor's local time, without its zone; a day that begins late because of a clock change counts from midnight."""
+    local = as_utc(anchor).astimezone(ZoneInfo(timezone)).replace(fold=0)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight if as_utc(midnight) == as_utc(anchor) else local
+    return (midnight if as_utc(midnight) == as_utc(anchor) else local).replace(tzinfo=None)
 
 
 def _periods_between(wall: datetime, local: datetime, cadence: Cadence) -> int:
