@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from moneyed import Money
 
-from billing_site.kernel.among import among
+from billing_site.kernel.among import among, among_found
 from billing_site.kernel.bulk import insert_rows
 from billing_site.kernel.history import create_all_with_reason, delete_with_reason, save_with_reason
 from billing_site.kernel.period import Period, as_utc
@@ -136,11 +136,15 @@ def _stored(drafts: Sequence[NewDraft]) -> dict[Place, Invoice]:
     """
     customers = {draft.customer.pk: draft.customer for draft in drafts}
     ends = {draft.assembled.period.end for draft in drafts}
-    rows = Invoice.objects.filter(among("customer", customers), kind=InvoiceKind.PERIOD, period_end__in=ends)
+    rows = Invoice.objects.filter(
+        among("customer", customers), among_found("period_end", ends), kind=InvoiceKind.PERIOD
+    )
     found = {}
     for row in (
         *rows.exclude(status__in=(InvoiceStatus.DRAFT, InvoiceStatus.VOID)),
-        *rows.filter(status=InvoiceStatus.DRAFT).order_by("customer_id", "id").select_for_update(),
+        *rows.filter(among_found("status", [InvoiceStatus.DRAFT.value]))
+        .order_by("customer_id", "id")
+        .select_for_update(),
     ):
         row.customer = customers[row.customer_id]
         found[row.customer_id, Period(as_utc(row.period_start), as_utc(row.period_end))] = row

@@ -9,7 +9,7 @@ from django.db.models import F, Q, Sum, Window
 from django.db.models.functions import RowNumber
 from moneyed import Money
 
-from billing_site.kernel.among import among
+from billing_site.kernel.among import among, among_found
 from billing_site.kernel.money import from_minor_units, round_money
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.anomaly import Direction
@@ -57,7 +57,9 @@ def _earlier(customers: Sequence[Customer]) -> dict[int, list[EarlierInvoice]]:
     """Return the newest issued invoices of each customer, newest first."""
     newest = (
         Invoice.objects.filter(
-            among("customer", [one.pk for one in customers]), kind=InvoiceKind.PERIOD, status__in=OWED
+            among("customer", [one.pk for one in customers]),
+            among_found("status", OWED),
+            kind=InvoiceKind.PERIOD,
         )
         .annotate(
             place=Window(RowNumber(), partition_by="customer_id", order_by=[F("period_end").desc(), F("id").desc()])

@@ -9,7 +9,7 @@ from functools import cached_property
 from django.db import DataError, IntegrityError
 from moneyed import Money
 
-from billing_site.kernel.among import among
+from billing_site.kernel.among import among, among_found
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.garbage import set_aside, uncollected
 from billing_site.kernel.period import Period, as_utc
@@ -162,7 +162,8 @@ def _drop_stale_drafts(customers: Sequence[Customer], agreements: Agreements) ->
     """Delete the drafts of customers that stand for no period in which they are charged, and return how many."""
     drafts: dict[int, dict[Period, int]] = {}
     rows = Invoice.objects.filter(
-        among("customer", [customer.pk for customer in customers]), status=InvoiceStatus.DRAFT
+        among("customer", [customer.pk for customer in customers]),
+        among_found("status", [InvoiceStatus.DRAFT.value]),
     )
     for number, customer_id, start, end in rows.values_list("id", "customer_id", "period_start", "period_end"):
         drafts.setdefault(customer_id, {})[Period(as_utc(start), as_utc(end))] = number

@@ -1,9 +1,10 @@
 """Rows are asked for by many values at once, and found as one by one."""
 
 import pytest
+from django.db import connection
 from django.db.models import Q
 
-from billing_site.kernel.among import among
+from billing_site.kernel.among import among, among_found
 from invoicing.customers.models import Customer
 from tests.factories import a_customer
 
@@ -41,3 +42,17 @@ def test_a_column_of_another_table_is_asked_as_filters_name_it() -> None:
     found = Customer.objects.filter(Q(among("billed_to__key", ["cust_payer"])) | Q(among("billed_to", [account.pk])))
 
     assert [row.key for row in found] == ["cust_account"]
+
+
+def test_the_same_is_found_where_no_index_is_asked() -> None:
+    first, second, third = (a_customer(f"cust_{number}") for number in range(3))
+    Customer.objects.filter(pk=second.pk).update(billed_to=first)
+
+    assert set(Customer.objects.filter(among_found("key", ["cust_0", "cust_2", "nobody"]))) == {first, third}
+    assert set(Customer.objects.filter(among_found("billed_to", [first.pk]))) == {second}
+    assert set(Customer.objects.filter(among_found("created_at", {first.created_at}))) == {first}
+    assert not Customer.objects.filter(among_found("key", [])).exists()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    assert "key" in Customer.objects.filter(among("key", ["cust_0"])).explain().partition("Index Cond")[2]
+    assert "Index Cond" not in Customer.objects.filter(among_found("key", ["cust_0"])).explain()
