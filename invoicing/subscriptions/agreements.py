@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from django.db.models import Prefetch, Q, QuerySet
 
-from billing_site.kernel.among import among
+from billing_site.kernel.among import among, among_found
 from billing_site.kernel.money import EXACT
 from billing_site.kernel.period import Period, as_utc
 from invoicing.catalog.models import PlanVersion, Price
@@ -250,8 +250,8 @@ def _issued(customers: Iterable[int]) -> dict[int, frozenset[Period]]:
 def _taken_in_advance(customers: Iterable[int]) -> dict[int, tuple[TakenInAdvance, ...]]:
     lines = Subscription.objects.filter(
         among("customer", customers),
+        among_found("invoice_lines__invoice__status", ("draft", *STANDING)),
         invoice_lines__adjustment__in=IN_ADVANCE,
-        invoice_lines__invoice__status__in=("draft", *STANDING),
     )
     found: dict[int, tuple[TakenInAdvance, ...]] = {}
     for number, start, end, status, amount in lines.values_list(
