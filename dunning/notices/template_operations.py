@@ -6,7 +6,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields, NotFound
-from billing_site.kernel.history import save_with_reason
+from billing_site.kernel.history import create_all_with_reason, save_with_reason
 from billing_site.kernel.reasons import checked_reason
 from dunning.core.built_in import BUILT_IN
 from dunning.core.notice_kinds import NoticeKind
@@ -22,16 +22,45 @@ class SamePerson(Conflict):
     code = "same_person"
 
 
+@transaction.atomic
 def install_built_ins(*, at: datetime) -> int:
     """Make sure that every kind can be told in every language that the product speaks; returns how many versions are new.
 
-    Words that changed with a release are a new version; a house's own approved version stands before them all the same.
+    Words that changed with a release are a new version; a house's own approved version stands before them all the same. A few queries, however many there are.
     """
-    return sum(
-        _install(kind=kind, language=language, words=words, at=at)
-        for language, kinds in BUILT_IN.items()
-        for kind, words in kinds.items()
+    words = {(kind.value, language): words for language, kinds in BUILT_IN.items() for kind, words in kinds.items()}
+    known = set(NoticeTemplate.objects.values_list("kind", "language"))
+    NoticeTemplate.objects.bulk_create(
+        [NoticeTemplate(kind=kind, language=language) for kind, language in words if (kind, language) not in known],
+        ignore_conflicts=True,
     )
+    # Locked: versions of one template are made one after the other, so that their numbers have no gap.
+    templates = [
+        one for one in NoticeTemplate.objects.select_for_update().order_by("pk") if (one.kind, one.language) in words
+    ]
+    built_in = TemplateVersion.objects.filter(is_built_in=True).order_by("template_id", "-number")
+    newest = {one.template_id: one.words for one in built_in.distinct("template_id")}
+    last = dict(TemplateVersion.objects.values_list("template_id").annotate(Max("number")))
+    versions = [
+        _numbered(
+            template,
+            last.get(template.pk, 0) + 1,
+            words[template.kind, template.language],
+            is_built_in=True,
+            state=VersionState.APPROVED.value,
+            drafted_at=at,
+            asked_at=at,
+            decided_at=at,
+            drafted_by=HOUSE,
+            decided_by=HOUSE,
+            reason=CAME_WITH_PRODUCT,
+            decision_reason=CAME_WITH_PRODUCT,
+        )
+        for template in templates
+        if newest.get(template.pk) != words[template.kind, template.language]
+    ]
+    create_all_with_reason(versions, actor=HOUSE, reason=CAME_WITH_PRODUCT)
+    return len(versions)
 
 
 @transaction.atomic
@@ -104,30 +133,6 @@ def decide_version(
     return version
 
 
-@transaction.atomic
-def _install(*, kind: NoticeKind, language: str, words: Words, at: datetime) -> int:
-    """Make the words the product's newest version of their template, where they are not; returns how many versions are new."""
-    template = _template(kind=kind, language=language)
-    newest = template.versions.filter(is_built_in=True).order_by("-number").first()
-    if newest is not None and newest.words == words:
-        return 0
-    version = _new_version(
-        template,
-        words,
-        is_built_in=True,
-        state=VersionState.APPROVED.value,
-        drafted_at=at,
-        asked_at=at,
-        decided_at=at,
-        drafted_by=HOUSE,
-        decided_by=HOUSE,
-        reason=CAME_WITH_PRODUCT,
-        decision_reason=CAME_WITH_PRODUCT,
-    )
-    save_with_reason(version, actor=HOUSE, reason=CAME_WITH_PRODUCT)
-    return 1
-
-
 def _template(*, kind: NoticeKind, language: str) -> NoticeTemplate:
     """Return the template, locked: versions of one template are made one after the other, so that their numbers have no gap."""
     NoticeTemplate.objects.get_or_create(kind=kind, language=language)
@@ -136,8 +141,12 @@ def _template(*, kind: NoticeKind, language: str) -> NoticeTemplate:
 
 def _new_version(template: NoticeTemplate, words: Words, **fields: object) -> TemplateVersion:
     last = template.versions.aggregate(number=Max("number"))["number"] or 0
+    return _numbered(template, last + 1, words, **fields)
+
+
+def _numbered(template: NoticeTemplate, number: int, words: Words, **fields: object) -> TemplateVersion:
     return TemplateVersion(
-        template=template, number=last + 1, subject=words.subject, body=words.body, button=words.button, **fields
+        template=template, number=number, subject=words.subject, body=words.body, button=words.button, **fields
     )
 
 

@@ -1,6 +1,7 @@
 """Finance drafts, Legal approves: versions of templates, each with who, when and why; the newest approved is in force."""
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from billing_site.kernel.errors import Conflict, InvalidFields, InvalidInput, NotFound
 from dunning.core.built_in import BUILT_IN
@@ -43,8 +44,11 @@ def in_force(language: str = "en") -> TemplateVersion | None:
     return version_in_force(kind=NoticeKind.REMINDER, language=language)
 
 
-def test_the_products_own_words_are_installed_once_and_stand_behind_those_of_the_house() -> None:
-    assert install_built_ins(at=NOW) == len(NoticeKind) * 2
+def test_the_products_own_words_are_installed_once_and_stand_behind_those_of_the_house(
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    with django_assert_max_num_queries(12):
+        assert install_built_ins(at=NOW) == len(NoticeKind) * 2
     assert install_built_ins(at=NOW) == 0
     assert (found := in_force()) is not None
     assert (found.is_built_in, found.drafted_by, found.number) == (True, HOUSE, 1)
