@@ -54,7 +54,7 @@ INVOICES: Final = {
     "The PDF names the root over them: change, add or drop a single one, and the root is another.": "Das PDF nennt die Wurzel darüber: wird ein einziges geändert, hinzugefügt oder weggelassen, ist die Wurzel eine andere.",
     "Usage events": "Nutzungsereignisse",
     "one a line, NDJSON": "eines je Zeile, NDJSON",
-    "This invoice for the checker": "Diese Rechnung für das Prüfprogramm",
+    "This invoice for the checker": "Rechnung zum Prüfen",
     "prices, quantities and roots, JSON": "Preise, Mengen und Wurzeln, JSON",
     "The checker": "Das Prüfprogramm",
     "one file to read; Python 3.10 runs it, nothing is sent anywhere": "eine lesbare Datei; Python 3.10 führt sie aus, nichts wird irgendwohin gesendet",
@@ -71,7 +71,7 @@ INVOICES: Final = {
     "Who": "Wer",
     "Billed to": "Rechnungsempfänger",
     "From": "Von",
-    "Tax number {number}": "Steuernummer {number}",
+    "Tax number {number}": "USt-IdNr./St.-Nr. {number}",
     "All days and times are those of {zone}.": "Alle Tage und Zeiten sind die von {zone}.",
     # A line.
     "The days together come to {total}: {late} of them reached us after this invoice was made and are not part of it.": "Die Tage ergeben zusammen {total}: {late} davon erreichten uns, nachdem diese Rechnung erstellt war, und gehören nicht dazu.",

@@ -1,8 +1,8 @@
 """What ties recurring revenue to the books: the fees that were invoiced are its rates by their shares, and with all other lines what was booked."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -32,12 +32,17 @@ def currencies_invoiced(*, span: Period) -> set[str]:
 
 @dataclass(frozen=True)
 class _FeeLine:
-    """A line for a fee: what the rate in force makes of it, what it came to, and whether its invoice is void by now."""
+    """A line for a fee: what the rate in force makes of it, what it came to, and whether its invoice is void by now.
+
+    `whole` is what all of its period costs, `monthly` what that is in a month, at the rate that was in force when its service began.
+    """
 
     fee: tuple[int, str]
     again: Money
     invoiced: Money
     is_void: bool
+    whole: Fraction
+    monthly: Fraction
 
 
 def recurring_ties(
@@ -91,21 +96,34 @@ def _with_ledger(invoiced: Money, of_void: Money, currency: str, span: Period) -
 
 
 def _bridge(fees: Mapping[int, Sequence[FeeInForce]], lines: Sequence[_FeeLine], closing: Money, span: Period) -> Tie:
-    """Return what parts the fees on a month's invoices from MRR at its end: fees that had ended, fees that were not invoiced, and all else."""
+    """Return what parts the fees on a month's invoices from MRR at its end, each part worked out from the lines for itself: fees that had ended,
+    fees that were not invoiced or more than once, periods that are no month or not whole, changed prices; cents of rounding are what is left.
+    """
     currency = closing.currency.code
     monthly: dict[tuple[int, str], Fraction] = {}
     for fee in (one for mine in fees.values() for one in mine if one.holds_at(span.end - INSTANT)):
         name = (fee.subscription, fee.price_key)
         monthly[name] = monthly.get(name, Fraction(0)) + fee.monthly
-    seen = {line.fee for line in lines}
     invoiced = total((line.invoiced for line in lines), currency)
     ended = total((line.invoiced for line in lines if line.fee not in monthly), currency)
-    waiting = -round_money(sum((one for name, one in monthly.items() if name not in seen), Fraction(0)), currency)
-    parts = (
+    running = [line for line in lines if line.fee in monthly]
+    # The last line of a fee stands for its month.
+    last = list({line.fee: line for line in running}.values())
+
+    def money(parts: Iterable[Fraction]) -> Money:
+        return round_money(sum(parts, Fraction(0)), currency)
+
+    seen = {line.fee for line in running}
+    explained = (
         (ended, "of fees that had ended by then, or were paused"),
-        (waiting, "not invoiced in the month"),
-        (invoiced - closing - ended - waiting, "of parts of periods, other cadences and changed prices"),
+        (-money(one for name, one in monthly.items() if name not in seen), "not invoiced in the month"),
+        (money(Fraction(line.invoiced.amount) - line.whole for line in running), "of periods that are not whole"),
+        (money(line.whole - line.monthly for line in running), "of periods that are no month"),
+        (money(line.monthly for line in running) - money(line.monthly for line in last), "of more than one period"),
+        (money(line.monthly - monthly[line.fee] for line in last), "of prices that have changed"),
     )
+    rounding = invoiced - closing - total((amount for amount, _ in explained), currency)
+    parts = (*explained, (rounding, "of rounding"))
     named = [f"{_text(amount)} {words}" for amount, words in parts if amount.amount]
     first = f"MRR of {_text(closing)} at the month's end"
     about = " and ".join(filter(None, (", ".join((first, *named[:-1])), *named[-1:])))
@@ -131,21 +149,23 @@ def _fees_again(
     if customer is not None:
         lines = lines.filter(Q(invoice__customer=customer) | Q(subscription__customer=customer))
     share = KeyTextTransform("share", "rated__inputs")
-    rows = lines.annotate(share=share).values_list(
-        "subscription_id", "price__key", "service_start", "share", "amount", "invoice__status"
+    rows = (
+        lines.annotate(share=share)
+        .order_by("service_start", "id")
+        .values_list("subscription_id", "price__key", "service_start", "share", "amount", "invoice__status")
     )
     for subscription, price_key, service_start, share_text, amount, status in rows.iterator():
-        rate = _rate_at(known.get((subscription, price_key), ()), as_utc(service_start))
+        began = as_utc(service_start)
+        fees_then = [fee for fee in known.get((subscription, price_key), ()) if fee.holds_at(began)][:1]
+        rate = sum((fee.period_amount for fee in fees_then), Fraction(0))
         yield _FeeLine(
             (subscription, price_key),
             round_money(rate * Fraction(share_text), currency),
             round_money(getattr(amount, "amount", amount), currency),
             status == InvoiceStatus.VOID,
+            whole=rate,
+            monthly=sum((fee.monthly for fee in fees_then), Fraction(0)),
         )
-
-
-def _rate_at(fees: Sequence[FeeInForce], moment: datetime) -> Fraction:
-    return next((fee.period_amount for fee in fees if fee.holds_at(moment)), Fraction(0))
 
 
 def _invoices(span: Period) -> "QuerySet[Invoice]":

@@ -263,6 +263,13 @@ def test_fees_of_part_periods_and_own_prices_come_to_the_rates_in_force() -> Non
     [fees, lines] = report.sections[0].ties
     assert fees.reported == fees.booked != Money(0, "USD")
     assert lines.reported - fees.reported == Money("2.50", "USD")
+    august = answer("mrr", Question(as_of=date(2026, 8, 31), start=date(2026, 8, 1), end=date(2026, 8, 31)))
+    of_august, _, bridge = august.sections[0].ties
+    not_whole = of_august.booked - Money("110.00", "USD")
+    assert bridge.about == (
+        f"MRR of USD 100.00 at the month's end, USD {not_whole.amount} of periods that are not whole and USD 10.00 of more than one period"
+    )
+    assert bridge.reported == bridge.booked == of_august.booked
 
 
 def test_the_fee_of_a_void_invoice_is_not_counted_beside_its_successor_and_what_parts_fees_from_mrr_is_named() -> None:
