@@ -7,7 +7,7 @@ import yaml
 
 from billing_site.demo.agreements import agree_terms
 from billing_site.demo.company import AMERICAN, CUSTOMERS, GOOD_CARDS, DemoCustomer
-from billing_site.demo.taxes import charge_tax, place_customer
+from billing_site.demo.taxes import COUNTRY_OF_ZONE, charge_tax, place_customer
 from billing_site.kernel.errors import NotFound
 from invoicing.catalog.operations import load_catalog
 from invoicing.catalog.queries import published_version
@@ -44,6 +44,7 @@ def sign_up(*, number: int, first_day: datetime) -> None:
             currency=wanted.currency,
             timezone=wanted.timezone,
             address=wanted.address,
+            language="de" if COUNTRY_OF_ZONE[wanted.timezone] in ("DE", "AT") else "",
             settlement_channel=wanted.channel,
             net_terms_days=30 if wanted.channel == "manual" else 14,
             payment_method=""

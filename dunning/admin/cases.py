@@ -114,7 +114,10 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
             return NOTHING
         if case.waits_for_somebody:
             return pill("waits", why="until somebody acts")
-        return format_html("{} {}", pill("waits", why="earliest"), moment(comes_at)) if waits else moment(comes_at)
+        if not waits:
+            return moment(comes_at)
+        # One element, so that it breaks where the row is a list.
+        return format_html("<span>{} {}</span>", pill("waits", why="earliest"), moment(comes_at))
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Ask once for all rows what is against their steps."""
@@ -175,6 +178,7 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
             grave=grave_count(rows),
             going=sum(not row.against for row in rows),
             held_back=sum(bool(row.against) for row in rows),
+            at=at,
         )
         return TemplateResponse(request, "backoffice/dunning_rehearsal.html", context)
 
