@@ -171,7 +171,11 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
     shares = [f"{AllocationKind.PAYMENT}|{invoice.id}|{part.amount}" for invoice, part in candidate.parts]
     if candidate.beyond.amount:
         shares.append(f"{AllocationKind.ON_ACCOUNT}|{candidate.customer_id}|{candidate.beyond.amount}")
-    return {"candidate": candidate, "shares": shares, "reason": "; ".join(candidate.reasons)[:300]}
+    return {
+        "candidate": candidate,
+        "shares": shares,
+        "reason": f"accepted as proposed: {'; '.join(candidate.reasons)}"[:300],
+    }
 
 
 def _share(text: str, currency: str) -> Share | None:
