@@ -37,7 +37,7 @@ from dunning.sweep import sweep_dunning
 from invoicing.customers.models import Customer, SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus, Objection
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
-from invoicing.workflows.settle_payment import settle_payment
+from invoicing.workflows.settle_payment import FOLLOW_JOB, settle_payment
 
 # Days after the due date on which a step of one of the policies is due, or something else happens.
 DAYS = (1, 3, 4, 5, 7, 8, 11, 14, 15, 17, 21, 28)
@@ -66,8 +66,9 @@ def chase_late_payers(*, console: Console) -> None:
                 _sweep(moment)
     finally:
         settings.EMAIL_BACKEND = before
-    # What they were queued for is sent, by the clock of the past.
+    # What they were queued for is sent, and done below, by the clock of the past.
     withdraw(SEND)
+    withdraw(FOLLOW_JOB)
     sweep_life_cycles(at=at)
     _draft_words(at)
 
