@@ -26,6 +26,7 @@ class Bill:
     left: Decimal
     is_charged: bool
     is_pushed: bool = False
+    is_paid_twice: bool = False
     objected: Decimal = Decimal(0)
     refusals: list[tuple[datetime, str, str]] = field(default_factory=list)
 
@@ -145,6 +146,9 @@ class Oracle:
             case "pushed":
                 assert bill is not None
                 bill.is_pushed = True
+            case "paid twice":
+                assert bill is not None
+                bill.is_paid_twice = True
             case "refused":
                 assert bill is not None and fact.moment is not None
                 bill.refusals.append((fact.moment, fact.said, self.card))
@@ -277,8 +281,9 @@ class Oracle:
         self._tell_new(at)
 
     def _cannot_be_asked(self, look: Look, numbers: tuple[int, ...]) -> bool:
-        """Say whether Stripe has invoices among these and does not answer: then nothing is done."""
-        return look.is_without_stripe and any(self.bills[n].is_pushed and self.bills[n].left > 0 for n in numbers)
+        """Say whether Stripe has invoices among these and does not answer, or says that it took more than is open: then nothing is done."""
+        asked = [self.bills[n] for n in numbers if self.bills[n].is_pushed and self.bills[n].left > 0]
+        return any(look.is_without_stripe or bill.is_paid_twice for bill in asked)
 
     def _is_held(self, at: datetime) -> bool:
         return any(until is None or until > at for until in self.holds.values())

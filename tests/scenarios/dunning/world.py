@@ -354,6 +354,9 @@ class World:
     def _paid(self, remote: str) -> None:
         life, place = self._paper_of(remote)
         paper = life.papers[place]
+        if paper.open < paper.total:
+            # Stripe takes all of it, whatever has come otherwise: what is too much is not booked before somebody pays it back.
+            self._log(life, "paid twice", invoice=place)
         paper.paid += paper.total
         paper.payments.append((next(self.numbers), paper.total))
 
