@@ -57,23 +57,28 @@ class Acting:
 
 
 def advance_case(*, case_id: int, at: datetime) -> CaseStep | None:
-    """Take the next step of a case if it is due and nothing is against it; returns it, or None with the reason kept on the case.
+    """Take the next step of a case if it is due and nothing is against it, as `advance_due` does."""
+    case = DunningCase.objects.select_related("customer", "policy").get(pk=case_id)
+    late = debts_of(customers=[case.customer_id], at=at).get(case.customer_id, [])
+    return advance_due(case=case, late=late, at=at)
+
+
+def advance_due(*, case: DunningCase, late: Sequence[Debt], at: datetime) -> CaseStep | None:
+    """Take the next step of a case that was read a moment ago, with what its customer was late with then; returns it, or None with the reason kept on the case.
 
     Stripe is asked first, outside of any transaction; then the customer and its invoices are locked and read again. What nobody foresaw is
     kept on the case, too, and raised.
     """
-    case = DunningCase.objects.select_related("customer", "policy").get(pk=case_id)
     try:
         _wait_unless_planned(case, at=at)
-        late = debts_of(customers=[case.customer_id], at=at).get(case.customer_id, [])
         # Before Stripe is asked: what is not chased for months would ask it at every sweep.
         _wait_if(why_not_chased(case=case, debts=chased_by(debts=late, case=case)))
         _ask_stripe(late, at=at)
-        return _take_due(case_id, at=at)
+        return _take_due(case.pk, at=at)
     except Waits as waits:
         wait(case=case, because=str(waits))
     except BillingError as problem:
-        logger.warning("the next step of case %s has to wait: %s", case_id, problem)
+        logger.warning("the next step of case %s has to wait: %s", case.pk, problem)
         wait(case=case, because=problem.message)
     except Exception as problem:
         # What was begun is taken back by now. It is told to whoever looks at the case; the sweep logs it and goes on.

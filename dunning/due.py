@@ -63,7 +63,7 @@ def why_not_charged_yet(*, case: DunningCase, debts: Sequence[Debt], untried: Co
     return f"not charged yet: {number} is not at Stripe, and the customer has a card" if is_untried else ""
 
 
-def due_cases(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> list[int]:
+def due_cases(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> list[DunningCase]:
     """Return the cases whose next step is due and that nothing is against, those that were looked at longest ago first.
 
     Of one that waits, why is kept on it; nobody locks it, or asks Stripe about it. `debts` are what everybody is late with. Before a
@@ -100,5 +100,5 @@ def due_cases(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> list[int]
         if because:
             wait(case=case, because=because)
         else:
-            found.append(case.pk)
+            found.append(case)
     return found

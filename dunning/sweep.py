@@ -11,7 +11,7 @@ from django.db import InterfaceError
 from django.db.models import Exists, F, OuterRef
 
 from billing_site.kernel.errors import BillingError
-from dunning.acting import advance_case
+from dunning.acting import advance_due
 from dunning.arrangements.models import Promise
 from dunning.arrangements.queries import days_of_promises, open_promises
 from dunning.cases.arrears import Debt, all_debts
@@ -88,9 +88,9 @@ def sweep_dunning(*, at: datetime, budget: timedelta = BUDGET) -> SweepReport:
         with _told(report, f"customer {customer_id}"):
             opened = open_case(customer_id=customer_id, at=at)
             report.opened += [opened] if opened else []
-    for case_id in report.within(_marked(due_cases(debts=debts, at=at), at=at)):
-        with _told(report, f"case {case_id}"):
-            step = advance_case(case_id=case_id, at=at)
+    for case in report.within(_marked(due_cases(debts=debts, at=at), at=at)):
+        with _told(report, f"case {case.pk}"):
+            step = advance_due(case=case, late=debts.get(case.customer_id, []), at=at)
             report.steps += [step] if step else []
     for case_id, invoice_ids in report.within(retries_due(debts=debts, at=at).items()):
         with _told(report, f"case {case_id}"):
@@ -124,26 +124,27 @@ def _to_be_chased(debts: Mapping[int, Sequence[Debt]], *, at: datetime) -> list[
 def _promises(debts: Mapping[int, Sequence[Debt]], *, at: datetime) -> Iterator[Promise]:
     """Yield the open promises of which something is to be said or done by now; the others are read in a few queries."""
     found = open_promises().select_related("case__customer")
+    promises = list(found.order_by(F("case__looked_at").asc(nulls_first=True), "pk"))
+    waited_for = days_of_promises(cases=[promise.case_id for promise in promises]) if promises else {}
     of_cases = {
-        promise.case_id: promise for promise in found.order_by(F("case__looked_at").asc(nulls_first=True), "pk")
-    }
-    waited_for = days_of_promises(cases=list(of_cases)) if of_cases else {}
-    wanted = [
-        case_id
-        for case_id, promise in of_cases.items()
+        promise.case: promise
+        for promise in promises
         if is_to_be_looked_at(
-            promise=promise, waited_for=waited_for.get(case_id), debts=debts.get(promise.case.customer_id, ()), at=at
+            promise=promise,
+            waited_for=waited_for.get(promise.case_id),
+            debts=debts.get(promise.case.customer_id, ()),
+            at=at,
         )
-    ]
-    for case_id in _marked(wanted, at=at):
-        yield of_cases[case_id]
+    }
+    for case in _marked(of_cases, at=at):
+        yield of_cases[case]
 
 
-def _marked(case_ids: Iterable[int], *, at: datetime) -> Iterator[int]:
+def _marked(cases: Iterable[DunningCase], *, at: datetime) -> Iterator[DunningCase]:
     """Yield cases, each marked as looked at before: should the worker die of it, the next sweep begins with others."""
-    for case_id in case_ids:
-        DunningCase.objects.filter(pk=case_id).update(looked_at=at)
-        yield case_id
+    for case in cases:
+        DunningCase.objects.filter(pk=case.pk).update(looked_at=at)
+        yield case
 
 
 def _with_news(debts: dict[int, list[Debt]]) -> list[int]:

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.reasons import checked_reason
+from billing_site.kernel.written_query import WrittenQuery
 from dunning.cases.arrears import Debt, locked_debts, oldest, owed
 from dunning.cases.models import SWEEP, CaseStep, DunningCase
 from dunning.core.calendar import Planned, local_day, plan
@@ -61,10 +62,17 @@ def worth_chasing(*, debts: Sequence[Debt], terms: PolicyTerms) -> list[Debt]:
 def lock_case(*, case_id: int) -> DunningCase:
     """Return a case as it is now, with its customer, both locked until the transaction ends: the customer first, as everybody does."""
     assert connection.in_atomic_block, "a lock lasts as long as its transaction"
-    customer = lock_customer(customer_id=DunningCase.objects.values_list("customer", flat=True).get(pk=case_id))
+    found = _CUSTOMER_OF.rows(case=case_id)
+    if not found:
+        raise DunningCase.DoesNotExist(f"there is no dunning case {case_id}")
+    customer = lock_customer(customer_id=found[0][0])
     case = DunningCase.objects.select_for_update(no_key=True, of=("self",)).select_related("policy").get(pk=case_id)
     case.customer = customer
     return case
+
+
+# A case stays its customer's: asked before each act, written once.
+_CUSTOMER_OF = WrittenQuery(lambda case: DunningCase.objects.filter(pk=case).values_list("customer"), case=int)
 
 
 def move_case(*, case: DunningCase, to: CaseState, at: datetime, actor: str, reason: str) -> DunningCase:

@@ -82,7 +82,7 @@ def test_what_was_looked_at_longest_ago_comes_first() -> None:
     DunningCase.objects.filter(pk=cases[0].pk).update(looked_at=at + timedelta(days=2))
 
     later = at + timedelta(days=4)
-    assert due_cases(debts=all_debts(at=later), at=later) == [cases[1].pk, cases[0].pk]
+    assert due_cases(debts=all_debts(at=later), at=later) == [cases[1], cases[0]]
     chase(at + timedelta(days=4))
     assert [case_of(one.customer).looked_at for one in (first, second)] == [at + timedelta(days=4)] * 2
 

@@ -262,9 +262,11 @@ class Oracle:
         is_deaf = pledge is not None and self._must_judge(at) and self._cannot_be_asked(look, pledge.bills)
         if self._must_judge(at) and not is_deaf:
             # Before a promise is broken Stripe is asked; what it says counts from here on.
+            assert pledge is not None
             for fact in meanwhile:
                 self._hear(fact)
             meanwhile = []
+            is_deaf = self._cannot_be_asked(look, pledge.bills)
         if not is_deaf:
             self._judge(at)
         self._close(at)
@@ -421,6 +423,8 @@ class Oracle:
         for fact in meanwhile:
             self._hear(fact)
         meanwhile.clear()
+        if self._cannot_be_asked(look, tuple(self._late(at))):
+            return
         chased = self._chased(at)
         untried = {n for n, bill in chased.items() if self._is_never_charged(bill)}
         if chase.anchor not in chased or chase.anchor in untried:

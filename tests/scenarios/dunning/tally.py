@@ -27,7 +27,7 @@ def tally(world: World, *, seconds: float, cpu_seconds: float, size: str) -> str
     told = "\n".join(f"  {name}: {said}" for name, said in rows.items())
     return (
         f"seed {world.seed}: {count} customers, {days} days, {seconds:.0f} s ({cpu_seconds:.0f} s of this process),"
-        f" {count * days / seconds:,.0f} days of customers a second\n{told}"
+        f" {count * days / seconds:,.0f} days of customers a second, {days / seconds * 60:,.0f} days of the clock a minute\n{told}"
     )
 
 
