@@ -92,15 +92,16 @@ def test_a_card_is_not_charged_for_what_is_paid_while_the_sweep_looks(sandbox, m
     nothing_is_checked_before_issue()
     invoice = an_issued_invoice(a_card_customer(card="pm_card_chargeCustomerFail"))
     run_queued_jobs()
-    refused_at = PaymentFailure.objects.get().occurred_at
-    chase(refused_at + timedelta(days=1))
+    # At noon: at whatever hour the test runs, it is none in which nobody is written to.
+    noon = PaymentFailure.objects.get().occurred_at.replace(hour=12)
+    chase(noon + timedelta(days=1))
     present = gateway.retrieve_invoice(str(PushIntent.objects.get().stripe_invoice_id))
 
     def paid_just_now(_: str):
         return replace(present, status="paid", amount_paid=present.total, payment_reference="ch_just_now")
 
     monkeypatch.setattr(gateway, "retrieve_invoice", paid_just_now)
-    report = sweep_dunning(at=refused_at + timedelta(days=4))
+    report = sweep_dunning(at=noon + timedelta(days=4))
 
     invoice.refresh_from_db()
     assert (report.steps, invoice.status, invoice.charge_attempts.count()) == ([], "paid", 0)
