@@ -14,15 +14,18 @@ from metering.core.aggregation import Hour
 from metering.models import Meter
 from metering.queries.counted import Counted
 
-# The cursors and the hours are of one moment. A period that lacks raw events says so, as it does where one is asked for.
+# The cursors and the hours are of one moment. Hours are looked up for each that is asked for, whatever PostgreSQL believes of a table
+# that has just grown. A period that lacks raw events says so, as it does where one is asked for.
 _WINDOWS = """
     WITH asked AS MATERIALIZED (
         SELECT * FROM unnest(%(meters)s::bigint[], %(customers)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
             WITH ORDINALITY AS one(meter, customer, first_moment, end_moment, place)
     )
     SELECT 'hour', asked.place, w.start, w.grouping, w.value, w.event_count, w.first_at, w.last_at, w.last_value
-    FROM asked JOIN metering_usagewindow w ON w.meter_id = asked.meter AND w.customer_id = asked.customer
-         AND w.start >= asked.first_moment AND w.start < asked.end_moment AND w.event_count > 0
+    FROM asked CROSS JOIN LATERAL (
+        SELECT * FROM metering_usagewindow w WHERE w.meter_id = asked.meter AND w.customer_id = asked.customer
+           AND w.start >= asked.first_moment AND w.start < asked.end_moment AND w.event_count > 0 OFFSET 0
+    ) AS w
     UNION ALL
     SELECT 'cursor', m.id, NULL, NULL, NULL, m.rolled_up_to, NULL, NULL, NULL
     FROM metering_meter m WHERE m.id = ANY(%(meters)s::bigint[])
