@@ -220,7 +220,7 @@ def test_in_the_back_office_a_draft_says_its_dates_and_a_version_is_taken_off_sa
     first = PlanVersion.objects.get()
     draft = draft_next_version(plan_id=first.plan_id, actor="test", reason="dearer")
     terms = {"cadence": "month", "proration": "second", "tiers_on_change": "reset"}
-    terms |= {"spend-TOTAL_FORMS": "0", "spend-INITIAL_FORMS": "0"}
+    terms |= {"spend-TOTAL_FORMS": "0", "spend-INITIAL_FORMS": "0", "reason": "dearer from August on"}
     edit, publish = (f"/admin/invoicing/planversion/{draft.pk}/{page}" for page in ("change/?edit=1", "publish/"))
 
     admin_client.post(edit, terms | {"effective_from_0": "2096-08-01", "effective_from_1": "00:00:00"})
