@@ -15,15 +15,16 @@ def _charges(row: str) -> str:
 def _charged_by_another(row: str) -> str:
     """Return the query for a line that charges a moment of a line's service, too.
 
-    Found by the subscription alone: the index of charges is one by invoice, and would be gone through from one to the next.
+    Found by the subscription alone, and each asked for its invoice: PostgreSQL would begin with the invoices, and go through all of them
+    for each line, where it knows too little of the tables.
     """
     return f"""
         SELECT line.id FROM invoicing_invoiceline line
-          JOIN invoicing_invoice invoice ON invoice.id = line.invoice_id AND invoice.status <> 'void'
          WHERE line.subscription_id = {row}.subscription_id AND line.price_id IS NOT DISTINCT FROM {row}.price_id
            AND line.id IS DISTINCT FROM {row}.id AND line.kind IS NOT DISTINCT FROM {row}.kind
            AND line.adjustment = {row}.adjustment AND line.service_start < {row}.service_end
            AND {row}.service_start < line.service_end
+           AND (SELECT invoice.status FROM invoicing_invoice invoice WHERE invoice.id = line.invoice_id) <> 'void'
          LIMIT 1
     """
 
