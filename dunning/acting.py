@@ -56,13 +56,6 @@ class Acting:
     reason: str
 
 
-def advance_case(*, case_id: int, at: datetime) -> CaseStep | None:
-    """Take the next step of a case if it is due and nothing is against it, as `advance_due` does."""
-    case = DunningCase.objects.select_related("customer", "policy").get(pk=case_id)
-    late = debts_of(customers=[case.customer_id], at=at).get(case.customer_id, [])
-    return advance_due(case=case, late=late, at=at)
-
-
 def advance_due(*, case: DunningCase, late: Sequence[Debt], at: datetime) -> CaseStep | None:
     """Take the next step of a case that was read a moment ago, with what its customer was late with then; returns it, or None with the reason kept on the case.
 

@@ -14,7 +14,7 @@ from billing_site.kernel.clock import now
 from invoicing.core.life_cycle import FROM_EACH_STATE, Driver, State, Transition, trial_timer
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.subscriptions.agreements import billed_to
-from invoicing.workflows.customer_standing import CustomerStanding, standings
+from invoicing.workflows.customer_standing import CustomerStanding, standing_now
 from invoicing.workflows.move_life_cycle import move_customer
 from invoicing.workflows.offboarding import Offboarding, offboarding_of
 
@@ -36,7 +36,7 @@ class LifeCycleCard:
 
 def life_cycle_card(*, customer: Customer, at: datetime, may_move: bool) -> LifeCycleCard:
     """Return the card of one customer at a moment; the state counts moves that the sweep has still to record."""
-    [standing] = standings(customers=Customer.objects.filter(pk=customer.pk), at=at)
+    standing = standing_now(customer_id=customer.pk, at=at)
     state = standing.state
     return LifeCycleCard(
         state=state_words(state),
@@ -72,7 +72,7 @@ class LifeCyclePages(TrackedAdmin):
         """Say what a move does to billing, ask why, and make it."""
         customer: Customer = self.row_or_404(request, object_id)
         at = now()
-        [standing] = standings(customers=Customer.objects.filter(pk=customer.pk), at=at)
+        standing = standing_now(customer_id=customer.pk, at=at)
         row = next((row for row in _moves_of_a_person(standing.state) if row.to.value == to), None)
         if row is None:
             raise Http404(f"a customer that is {state_words(standing.state)} is not moved to {to} by a person")

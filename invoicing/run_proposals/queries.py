@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from billing_site.kernel.period import as_utc
 from billing_site.kernel.words import counted
@@ -19,11 +19,8 @@ def open_signed_runs() -> list[RunProposal]:
         pk__gt=OuterRef("pk"),
         as_of__gte=OuterRef("as_of"),
     )
-    signed = RunProposal.objects.filter(
-        committed_at=None, approval__decision=Decision.APPROVED, approval__digest=F("figures_digest")
-    )
     waits = Q(asked_at=None) | Q(asked_at__lt=F("approval__decided_at")) | ~Q(refusal="")
-    return list(signed.filter(waits).exclude(Exists(later)).order_by("id"))
+    return list(_signed().filter(waits).exclude(Exists(later)).order_by("id"))
 
 
 def issued_since(*, proposal: RunProposal) -> str:
@@ -56,11 +53,12 @@ def signed_run_with(*, draft: Invoice) -> RunProposal | None:
         "period_start": as_utc(draft.period_start).isoformat(),
         "state": ISSUED,
     }
-    signed = RunProposal.objects.filter(
-        committed_at=None,
-        refusal="",
-        approval__decision=Decision.APPROVED,
-        approval__digest=F("figures_digest"),
-        figures__rows__contains=[row],
-    )
+    signed = _signed().filter(refusal="", figures__rows__contains=[row])
     return next((one for one in signed.order_by("-id") if not issued_since(proposal=one)), None)
+
+
+def _signed() -> "QuerySet[RunProposal]":
+    """Return the runs that are not issued and are signed as they are."""
+    return RunProposal.objects.filter(
+        committed_at=None, approval__decision=Decision.APPROVED, approval__digest=F("figures_digest")
+    )

@@ -6,8 +6,7 @@ from datetime import date, datetime
 from billing_site.kernel.errors import NotFound
 from invoicing.core.access import Verdict, access_at
 from invoicing.core.life_cycle import State, access_in_state
-from invoicing.customers.models import Customer
-from invoicing.workflows.customer_standing import standing_of, standings
+from invoicing.workflows.customer_standing import standing_now, standing_of
 
 # What debts have made of who pays for an account is so of the account.
 OF_WHO_PAYS = (State.PAST_DUE, State.SUSPENDED, State.CHURNED)
@@ -36,7 +35,7 @@ def answer_access(*, customer_key: str, at: datetime) -> Access:
         raise NotFound(f"there is no customer {customer_key!r}", field="key")
     payer = standing
     if standing.billed_to is not None:
-        [payer] = standings(customers=Customer.objects.filter(pk=standing.billed_to), at=at)
+        payer = standing_now(customer_id=standing.billed_to, at=at)
     state = payer.state if payer.state in OF_WHO_PAYS else standing.state
     stops = [until for until in (standing.stopped_until, payer.stopped_until) if until is not None]
     verdict = access_at(

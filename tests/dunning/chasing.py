@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 
 from moneyed import Money
 
+from dunning.acting import advance_due
+from dunning.cases.arrears import debts_of
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.notices.models import Notice
 from dunning.notices.sending import send_notice
@@ -55,6 +57,13 @@ def chase(at: datetime) -> SweepReport:
     assert report.failures == []
     deliver(at)
     return report
+
+
+def advance_case(*, case_id: int, at: datetime) -> CaseStep | None:
+    """Take the next step of a case if it is due and nothing is against it, by what is late now, as a sweep does."""
+    case = DunningCase.objects.select_related("customer", "policy").get(pk=case_id)
+    late = debts_of(customers=[case.customer_id], at=at).get(case.customer_id, [])
+    return advance_due(case=case, late=late, at=at)
 
 
 def deliver(at: datetime) -> None:

@@ -7,7 +7,6 @@ import pytest
 from django.db import connection, transaction
 
 from billing_site.kernel.clock import now
-from dunning.acting import advance_case
 from dunning.arrangements.operations import hold_dunning, object_to
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import open_case
@@ -20,7 +19,18 @@ from invoicing.customers.operations import change_customer
 from invoicing.payments import gateway
 from invoicing.payments.models import PaymentFailure, PushIntent
 from invoicing.workflows.answer_access import answer_access
-from tests.dunning.chasing import WHO, access, by_policy, case_of, chase, deliver, late_customer, local, pay
+from tests.dunning.chasing import (
+    WHO,
+    access,
+    advance_case,
+    by_policy,
+    case_of,
+    chase,
+    deliver,
+    late_customer,
+    local,
+    pay,
+)
 from tests.factories import nothing_is_checked_before_issue
 from tests.invoicing.payments.building import a_card_customer, an_issued_invoice, run_queued_jobs
 from tests.invoicing.test_attack_races import at_once, unexpected

@@ -10,7 +10,6 @@ from django.db import connection
 from moneyed import Money
 
 from billing_site.kernel.guard import Guard
-from dunning.acting import advance_case
 from dunning.arrangements.operations import NewInstalment, promise_to_pay
 from dunning.cases.operations import hand_over, open_case
 from dunning.handover.operations import make_files, take_file
@@ -45,6 +44,7 @@ from invoicing.workflows.use_money_on_account import pay_money_back
 from invoicing.workflows.watch_spend import sweep_spend
 from invoicing.workflows.write_off_invoice import write_off_invoice
 from metering.correcting import cancel_event
+from tests.dunning.chasing import advance_case
 from tests.factories import (
     AUGUST,
     JULY,
