@@ -82,6 +82,9 @@ class IdempotencyMiddleware:
             return problem_of(failure).http_response()
         if api_key is None:
             return None
+        if len(request.body) < _declared_length(request):
+            # Its client was killed while it sent: half a request must neither act nor spend the key.
+            return Problem(400, "malformed", "the request ended before its body was complete").http_response()
         return answer_once(request=request, api_key=api_key, answer=lambda: view(request, *args, **kwargs).render())
 
 

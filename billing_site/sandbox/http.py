@@ -220,6 +220,9 @@ def _check_key(authorization: str) -> None:
 def _form(request: Request) -> str:
     if len(request.body) > BODY_BYTES_MAX:
         raise invalid("The request body is too large.", status=413)
+    if len(request.body) < int(request.headers.get("content-length") or 0):
+        # Its client was killed while it sent: half a request is none, and may not be what its idempotency key stands for.
+        raise invalid("The request ended before its body was complete.")
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if request.body and kind not in ("", "application/x-www-form-urlencoded"):
         raise invalid(f"Invalid content type: {kind[:100]}; requests are form-encoded.")

@@ -22,7 +22,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     headers = {
         name.removeprefix("HTTP_").replace("_", "-").lower(): value
         for name, value in environ.items()
-        if name.startswith("HTTP_") or name == "CONTENT_TYPE"
+        if name.startswith("HTTP_") or name in ("CONTENT_TYPE", "CONTENT_LENGTH")
     }
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     close_old_connections()

@@ -1,8 +1,10 @@
 """One effect for one Idempotency-Key, however often and at whatever moment it comes."""
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -42,6 +44,23 @@ def test_the_same_key_with_another_request_is_refused():
 
     assert other_body.status_code == other_path.status_code == 422
     assert fields_of(other_body) == fields_of(other_path) == {"Idempotency-Key": "reused"}
+
+
+@pytest.mark.django_db
+def test_half_of_a_request_has_no_effect_and_does_not_spend_its_key():
+    caller = Caller()
+    whole = json.dumps(ACME).encode()
+
+    killed = caller.client.post(
+        "/api/v1/customers",
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {caller.key}", "Idempotency-Key": "one"},
+        **{"CONTENT_LENGTH": str(len(whole)), "wsgi.input": BytesIO(whole[:20])},
+    )
+
+    assert (killed.status_code, killed.json()["title"]) == (400, "Bad Request")
+    assert "before its body was complete" in killed.json()["detail"]
+    assert caller.post("/api/v1/customers", ACME, Idempotency_Key="one").status_code == 201
 
 
 @pytest.mark.django_db

@@ -1,8 +1,11 @@
 """A request under one idempotency key has one effect, whatever happens to its answers."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode, urlsplit
 
 import pytest
+from django.conf import settings as django_settings
 
 pytestmark = pytest.mark.requirement("S3-033")
 
@@ -100,3 +103,26 @@ def test_what_fails_inside_leaves_neither_effect_nor_event_nor_key(sandbox, monk
     assert "RuntimeError" not in response.text
     assert sandbox.state()["objects"] == {}
     assert sandbox.call("POST", "/v1/customers", {"name": "Ada"}, key="one").status_code == 200
+
+
+@pytest.mark.parametrize("sent", [0, 5], ids=["nothing of its body", "a part of its body"])
+def test_a_request_whose_client_is_killed_while_it_sends_has_no_effect_and_does_not_spend_its_key(sandbox, sent):
+    body = urlencode({"name": "Ada", "email": "ada@example.com"}).encode()
+    head = [
+        "POST /v1/customers HTTP/1.1",
+        "Host: sandbox",
+        f"Authorization: Bearer {django_settings.SANDBOX_SECRET_KEY}",
+        "Content-Type: application/x-www-form-urlencoded",
+        f"Content-Length: {len(body)}",
+        "Idempotency-Key: one",
+    ]
+    address = urlsplit(sandbox.url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+        client.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body[:sent])
+        client.shutdown(socket.SHUT_WR)
+        told = client.recv(1000)
+
+    assert told.startswith(b"HTTP/1.1 400")
+    assert "customer" not in sandbox.state()["objects"]
+    again = sandbox.call("POST", "/v1/customers", {"name": "Ada", "email": "ada@example.com"}, key="one")
+    assert (again.status_code, again.json()["name"]) == (200, "Ada")
