@@ -57,7 +57,7 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "django.contrib.postgres",
     "simple_history",
-    "pgtrigger",
+    "billing_site.database.triggers.TriggersConfig",
     "djmoney",
     "djstripe",
     "django_q",

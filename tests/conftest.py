@@ -20,6 +20,9 @@ from tests.contract.stripe_requests import misfits_since
 # Seven thousand tests are loaded, and migrations.
 look_seldom()
 
+# Processes that tests start keep what they have compiled for the next one.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # How fast the machine is, and what else it does, is no property of what is tested.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
