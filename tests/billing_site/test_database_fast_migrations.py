@@ -11,7 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
-from billing_site.database.fast_migrations import APPS, create_tables_at_once
+from billing_site.database.fast_migrations import APPS, create_tables_at_once, migrate_what_stands_apart
 
 CATALOG_QUERIES = {
     "columns": """
@@ -127,6 +127,22 @@ def test_a_second_time_and_a_run_for_another_app_make_nothing(app: str, django_d
 
         assert create_tables_at_once(connection=database, targets=leaves_of(database, app), app=app) is False
         assert catalog(database, app) == before
+
+
+def test_what_stands_apart_is_migrated_first_in_a_new_database_and_in_no_other(django_db_blocker: Any) -> None:
+    def apps_of(connection: BaseDatabaseWrapper) -> set[str]:
+        return {app for app, _name in MigrationRecorder(connection).applied_migrations()}
+
+    with django_db_blocker.unblock(), throwaway_database(name="test_apart") as database:
+        leaves = MigrationExecutor(database).loader.graph.leaf_nodes()
+        migrate_what_stands_apart(connection=database, targets=leaves)
+        assert apps_of(database) >= {"auth", "metering", "django_q", "sessions"}
+        assert apps_of(database).isdisjoint(APPS)
+
+    with django_db_blocker.unblock(), throwaway_database(name="test_not_new") as database:
+        MigrationExecutor(database).migrate([("contenttypes", "0001_initial")])
+        migrate_what_stands_apart(connection=database, targets=leaves)
+        assert apps_of(database) == {"contenttypes"}
 
 
 def test_a_failure_on_the_way_leaves_no_table_behind(django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 
 from billing_site.database.errors import ApplicationRoleError
-from billing_site.database.fast_migrations import APPS, create_tables_at_once, migrating_alone
+from billing_site.database.fast_migrations import (
+    APPS,
+    create_tables_at_once,
+    migrate_what_stands_apart,
+    migrating_alone,
+)
 from billing_site.database.privileges import grant_privileges
 
 # With any of these the command only looks, or changes the record instead of the database.
@@ -40,6 +45,8 @@ class Command(migrate.Command):
         """Take the short way for each app that the targets of this run include, where the database is new."""
         leaves = MigrationLoader(connection).graph.leaf_nodes()
         targets = [key for key in leaves if app_label in (None, key[0])]
+        if app_label is None:
+            migrate_what_stands_apart(connection=connection, targets=targets)
         for app in APPS:
             made = create_tables_at_once(connection=connection, targets=targets, app=app)
             if made and self.verbosity >= 1:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -162,10 +163,16 @@ def advance_cases() -> list[ChangeCase]:
     return list(each("advances", _change_cases))
 
 
+@cache
+def pages(path: Path) -> list[dict[str, Any]]:
+    """The pages of a file, read once for all kinds of examples."""
+    return list(yaml.safe_load(path.read_text()))
+
+
 def each(kind: str, cases: Callable[[Source, Mapping[str, Any]], Iterator[Case]]) -> Iterator[Case]:
     """Yield the examples of a kind, page by page."""
     for path in sorted(FOLDER.glob("*.yaml")):
-        for page in yaml.safe_load(path.read_text()):
+        for page in pages(path):
             known(page, PAGE, path.name)
             source = Source(page["provider"], page["title"], page["url"], page.get("read_in", ""))
             for entry in page.get(kind, ()):
