@@ -175,7 +175,7 @@ def _sweep(at: datetime) -> None:
 def _draft_words(at: datetime) -> None:
     """Draft a friendlier reminder, which waits for Legal."""
     words = BUILT_IN["en"][NoticeKind.REMINDER]
-    friendlier = replace(words, subject=f"A short reminder: {words.subject}")
+    friendlier = replace(words, subject=words.subject.replace("Reminder", "A short reminder"))
     who = {"actor": FINANCE_LOGIN, "reason": "customers find ours stiff"}
     version = draft_version(kind=NoticeKind.REMINDER, language="en", words=friendlier, at=at, **who)
     ask_for_approval(version_id=version.pk, at=at, **who)

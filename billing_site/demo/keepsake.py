@@ -12,6 +12,7 @@ from django.contrib.contenttypes.models import ContentType
 
 from billing_site.api.models import ApiKey
 from billing_site.api.operations import create_api_key, digest_of_key
+from billing_site.backoffice.responsibilities import Role
 from billing_site.backoffice.roles import APPROVERS, FINANCE, ensure_roles
 from billing_site.demo.company import CUSTOMERS
 from invoicing.customers.models import Customer
@@ -22,6 +23,8 @@ LOGIN = "admin"
 FINANCE_LOGIN = "fiona"
 # The second person, of Finance and Approvers.
 APPROVER_LOGIN = "anton"
+# Of Legal: approves the words of notices, and nothing of Finance.
+LEGAL_LOGIN = "lena"
 PASSWORD = "demo"  # noqa: S105 - made by the demo only, on loopback, and printed
 KEY_NAME = "Demo company"
 KEY_SCOPES = (
@@ -61,9 +64,13 @@ def ensure_login() -> User:
 
 
 def ensure_staff_logins() -> None:
-    """Make the demo's member of Finance, and the one who approves what Finance asks for, on the first run."""
+    """Make the demo's member of Finance, the one who approves what Finance asks for, and the one of Legal, on the first run."""
     ensure_roles()
-    for login, groups in ((FINANCE_LOGIN, (FINANCE,)), (APPROVER_LOGIN, (FINANCE, APPROVERS))):
+    for login, groups in (
+        (FINANCE_LOGIN, (FINANCE,)),
+        (APPROVER_LOGIN, (FINANCE, APPROVERS)),
+        (LEGAL_LOGIN, (Role.LEGAL.value,)),
+    ):
         user = User.objects.filter(username=login).first()
         user = user or User.objects.create_user(username=login, password=PASSWORD, is_staff=True)
         user.groups.add(*Group.objects.filter(name__in=groups))

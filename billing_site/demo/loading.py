@@ -28,7 +28,13 @@ from billing_site.demo.keepsake import (
 )
 from billing_site.demo.months import Leg, legs_until, openings_at
 from billing_site.demo.sending import send_events
-from billing_site.demo.settling import record_transfers, settled_count, wait_for_payments, wait_for_pushes
+from billing_site.demo.settling import (
+    record_transfers,
+    settled_count,
+    turn_stripes_clock,
+    wait_for_payments,
+    wait_for_stripe,
+)
 from billing_site.demo.tidying import tidy_up
 from billing_site.demo.usage import usage_of
 from billing_site.kernel.clock import now
@@ -41,6 +47,8 @@ from metering.rollup import roll_up
 
 # So far the last month that is billed has come when some customers have used what they have on credit.
 RUN_FOR = timedelta(days=20)
+# A card is charged as soon as its invoice is at Stripe.
+CHARGED_AFTER = timedelta(minutes=20)
 
 
 def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[], None]) -> Completion:
@@ -53,8 +61,10 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
     key = ensure_api_key()
     columns = TextColumn("{task.description:<34}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
+        turn = partial(turn_stripes_clock, sandbox_url=sandbox_url)
         created_at = _found(progress)
         legs = legs_until(created_at=created_at)
+        turn(to=openings_at(legs=legs) + CHARGED_AFTER)
         _bill(openings_at(legs=legs), progress=progress)
         repeated = 0
         for leg in legs:
@@ -62,14 +72,19 @@ def load_demo(*, url: str, sandbox_url: str, console: Console, look: Callable[[]
             look()
             if not leg.is_billed:
                 continue
+            # What was billed before is charged by the clock of its days, while usage was sent.
+            wait_for_stripe(sandbox_url=sandbox_url, look=look)
             if leg is _last_billed(legs):
+                turn(to=leg.start + RUN_FOR + CHARGED_AFTER)
                 bill_while_the_month_runs(at=leg.start + RUN_FOR)
-                wait_for_pushes(look=look)
+                wait_for_stripe(sandbox_url=sandbox_url, look=look)
                 let_cards_go_bad()
+            turn(to=leg.end + CHARGED_AFTER)
             _bill(leg.end, progress=progress)
             record_transfers(last_leg_end=_last_billed(legs).end, legs=legs)
         roll_up()
         _collect(progress, sandbox_url=sandbox_url, look=look)
+        turn(to=now())
         bring_bank_statement()
         dispute_payments(sandbox_url=sandbox_url)
         send_aftermath(legs=legs, created_at=created_at, url=url, key=key)

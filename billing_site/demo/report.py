@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from billing_site.demo.company import CUSTOMERS
-from billing_site.demo.keepsake import APPROVER_LOGIN, FINANCE_LOGIN, LOGIN, PASSWORD, Completion
+from billing_site.demo.keepsake import APPROVER_LOGIN, FINANCE_LOGIN, LEGAL_LOGIN, LOGIN, PASSWORD, Completion
 from invoicing.closing.queries import closes_in_force
 from invoicing.customers.portal_links import link_for
 from invoicing.invoices.models import Invoice, InvoiceStatus
@@ -97,7 +97,8 @@ def show_where_to_look(*, console: Console, url: str, api_key: str, noted: Compl
         finance = f"login [bold]{FINANCE_LOGIN}[/bold], password [bold]{PASSWORD}[/bold]: Finance"
         lines.insert(
             1,
-            f"             {finance}, who closed {closed.month:%B %Y}; [bold]{APPROVER_LOGIN}[/bold], same password: approves",
+            f"             {finance}, who closed {closed.month:%B %Y}; [bold]{APPROVER_LOGIN}[/bold], same password: approves;"
+            f" [bold]{LEGAL_LOGIN}[/bold]: Legal, approves the words of notices",
         )
     lines.append(f"In it        {len(CUSTOMERS)} customers, {noted.events:,} events ({noted.duplicates:,} sent twice)")
     if not is_served:

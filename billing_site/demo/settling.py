@@ -7,15 +7,16 @@ from datetime import datetime, timedelta
 
 import requests
 from django.conf import settings
+from django.db.models import Max
 
 from billing_site.demo.company import CUSTOMERS
 from billing_site.demo.errors import DemoFailed
 from billing_site.demo.months import Leg
 from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import queue_state
+from billing_site.sandbox.faults import CLOCK_BEHIND_SECONDS
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.models import Invoice, InvoiceStatus
-from invoicing.payments.models import PushIntent, PushStatus
 from invoicing.payments.queries import delayed_notices, delayed_pushes, payment_health
 from invoicing.tasks import sweep_payments
 from invoicing.workflows.settle_payment import settle_payment
@@ -23,6 +24,7 @@ from invoicing.workflows.settle_payment import settle_payment
 POLL_SECONDS = 0.25
 # So long nothing may move before we give up.
 PATIENCE_SECONDS = 90.0
+TIMEOUT_SECONDS = 10
 # What failed once is due again only later; the demo does not wait for the minute.
 SWEEP_EVERY_SECONDS = 5.0
 TRANSFER_TAKES = timedelta(days=9)
@@ -61,9 +63,27 @@ class Waiting:
         return not (self.pushes or self.notices or self.jobs or self.deliveries)
 
 
-def wait_for_pushes(*, look: Callable[[], None]) -> None:
-    """Return when every issued invoice has reached Stripe."""
-    _wait(lambda: PushIntent.objects.filter(status=PushStatus.PENDING).count(), look=look)
+def turn_stripes_clock(*, sandbox_url: str, to: datetime) -> None:
+    """Let it be a moment of the past at Stripe, so that what is paid there is paid then, by its own news; never before the newest invoice, of which that may be.
+
+    Raises DemoFailed.
+    """
+    newest = Invoice.objects.aggregate(at=Max("issued_at"))["at"]
+    behind = int((now() - max(to, newest or to)).total_seconds())
+    asked = {"kind": CLOCK_BEHIND_SECONDS, "level": str(max(behind, 0))}
+    answer = _asked("POST", f"{sandbox_url}/_sandbox/levels", data=asked)
+    if not answer.ok:
+        raise DemoFailed(f"Stripe's clock was not turned: {answer.status_code}: {answer.text[:500]}")
+
+
+def wait_for_stripe(*, sandbox_url: str, look: Callable[[], None]) -> None:
+    """Return when every issued invoice has reached Stripe, and what came of it is told here."""
+
+    def left() -> int:
+        waiting = _waiting(sandbox_url=sandbox_url)
+        return waiting.pushes + waiting.notices + waiting.deliveries
+
+    _wait(left, look=look)
 
 
 def wait_for_payments(*, sandbox_url: str, look: Callable[[], None], progress: Callable[[int], None]) -> None:
@@ -134,12 +154,16 @@ def _waiting(*, sandbox_url: str) -> Waiting:
 
 
 def _deliveries(*, sandbox_url: str) -> int:
+    answer = _asked("GET", f"{sandbox_url}/_sandbox/state")
+    answer.raise_for_status()
+    return int(answer.json()["pending_deliveries"])
+
+
+def _asked(method: str, address: str, *, data: dict[str, str] | None = None) -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False
         authorisation = {"Authorization": f"Bearer {settings.SANDBOX_SECRET_KEY}"}
-        answer = session.get(f"{sandbox_url}/_sandbox/state", headers=authorisation, timeout=10)
-        answer.raise_for_status()
-        return int(answer.json()["pending_deliveries"])
+        return session.request(method, address, data=data, headers=authorisation, timeout=TIMEOUT_SECONDS)
 
 
 def _wait(left: Callable[[], int], *, look: Callable[[], None]) -> None:

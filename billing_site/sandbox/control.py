@@ -12,7 +12,8 @@ from billing_site.sandbox.stripe.errors import invalid
 from billing_site.sandbox.stripe.forms import Params
 
 TIMES_MAX = 10_000
-LEVEL_MAX = 100_000
+# Three years in seconds.
+LEVEL_MAX = 100_000_000
 
 
 def state(params: Params) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def order_fault(params: Params) -> dict[str, Any]:
 
 
 def set_level(params: Params) -> dict[str, Any]:
-    """POST /_sandbox/levels with `kind` and `level`: how many calls in a second, how many seconds its clock is wrong."""
+    """POST /_sandbox/levels with `kind` and `level`: how many calls in a second, how many seconds the clock of its signatures is wrong, how many seconds ago it lives."""
     kind, level = params.required("kind"), params.integer("level", low=-LEVEL_MAX, high=LEVEL_MAX)
     params.refuse_the_rest()
     if kind not in faults.LEVELS:

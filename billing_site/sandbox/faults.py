@@ -27,10 +27,11 @@ KINDS = (
     DELAY_WEBHOOKS,
     REORDER_WEBHOOKS,
 )
-# Numbers that stand until they are changed: how many calls it takes in any second, and by how much its clock is wrong.
+# Numbers that stand until they are changed: how many calls it takes in any second, by how much the clock of its signatures is wrong, and how long ago it is for it.
 CALLS_PER_SECOND = "calls_per_second"
 CLOCK_SKEW_SECONDS = "clock_skew_seconds"
-LEVELS = (CALLS_PER_SECOND, CLOCK_SKEW_SECONDS)
+CLOCK_BEHIND_SECONDS = "clock_behind_seconds"
+LEVELS = (CALLS_PER_SECOND, CLOCK_SKEW_SECONDS, CLOCK_BEHIND_SECONDS)
 
 Ordered = dict[str, SandboxFault]
 

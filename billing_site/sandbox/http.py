@@ -17,6 +17,7 @@ from billing_site.kernel.digest import digest_of
 from billing_site.sandbox import control, faults, hosted
 from billing_site.sandbox.limiter import limiter
 from billing_site.sandbox.models import SandboxRequest
+from billing_site.sandbox.stripe import store
 from billing_site.sandbox.stripe.call import Call
 from billing_site.sandbox.stripe.errors import Refusal, invalid
 from billing_site.sandbox.stripe.events import API_VERSION, record_news
@@ -77,6 +78,7 @@ def answer(request: Request) -> Answer:
 
 def _dispatch(request: Request, request_id: str) -> Answer:
     if hosted.is_page(request.path):
+        _keep_time(faults.ordered())
         return _page(request)
     _check_key(request.headers.get("authorization", ""))
     form = request.query if request.method == "GET" else _form(request)
@@ -87,6 +89,7 @@ def _dispatch(request: Request, request_id: str) -> Answer:
     if ours:
         return Answer(200, ours(Params(tree)))
     ordered = faults.ordered()
+    _keep_time(ordered)
     if not limiter.takes(per_second=faults.level_of(faults.CALLS_PER_SECOND, ordered)):
         return _too_many("Request rate limit exceeded: more calls in a second than were ordered.")
     for kind in (faults.HTTP_500, *((faults.HTTP_500_ON_WRITES,) if request.method == "POST" else ())):
@@ -103,6 +106,10 @@ def _dispatch(request: Request, request_id: str) -> Answer:
     if had_effect and faults.strikes(faults.TIMEOUT_AFTER_EFFECT, ordered):
         return Answer(given.status, given.body, given.headers, lost=True)
     return given
+
+
+def _keep_time(ordered: faults.Ordered) -> None:
+    store.live_behind(seconds=faults.level_of(faults.CLOCK_BEHIND_SECONDS, ordered))
 
 
 def _log(request: Request, form: str) -> None:

@@ -282,9 +282,18 @@ def test_the_whole_demo_is_loaded_billed_paid_and_verified_and_a_second_start_ch
         "key bbk_" in shown
         and "password demo" in shown
         and "Finance, who closed" in shown
-        and "anton, same password: approves" in shown
+        and "anton, same password: approves; lena: Legal" in shown
     )
     assert _without_links(second) in _without_links(first)
+    # Cards were charged when their invoices were issued, by Stripe's clock of those days.
+    late = manage(
+        "shell",
+        "-c",
+        "from datetime import timedelta; from django.db.models import F; from invoicing.payments.models import Payment;"
+        " paid = Payment.objects.filter(channel='stripe'); day = timedelta(days=1);"
+        " print(paid.filter(received_at__gt=F('invoice__issued_at') + day).count(), paid.count() > 60)",
+    )
+    assert late.splitlines()[-1] == "0 True"
     assert "all equal" in manage("verify")
     assert "wrong" not in manage("doctor")
 

@@ -3,6 +3,7 @@
 import secrets
 import string
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from billing_site.kernel.clock import now
@@ -41,11 +42,18 @@ PREFIXES = {
 PAGE_DEFAULT, PAGE_MAX = 10, 100
 
 Body = dict[str, Any]
+# How long ago it is for the request that is being answered: Stripe's test clocks stand in the past, too.
+_behind_seconds: ContextVar[int] = ContextVar("behind_seconds", default=0)
+
+
+def live_behind(*, seconds: int) -> None:
+    """Let it be so many seconds ago for the request that this thread answers next."""
+    _behind_seconds.set(seconds)
 
 
 def timestamp() -> int:
-    """Return the present second as Stripe writes times."""
-    return int(now().timestamp())
+    """Return the present second as Stripe writes times, by the clock of the request."""
+    return int(now().timestamp()) - _behind_seconds.get()
 
 
 def new_id(kind: str) -> str:

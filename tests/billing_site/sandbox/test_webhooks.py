@@ -1,8 +1,12 @@
 """News reach the product signed, in order, at least once, and survive whatever happens on the way."""
 
+from datetime import timedelta
+
 import pytest
 import stripe
 
+from billing_site.demo.settling import turn_stripes_clock
+from billing_site.kernel.clock import now
 from billing_site.sandbox.models import SandboxDelivery
 from billing_site.sandbox.server import running
 
@@ -22,6 +26,22 @@ def test_a_payment_is_told_by_a_webhook_that_the_sdk_accepts(sandbox, listener):
     assert event.data.object["id"] == invoice
     assert event["request"]["idempotency_key"] == "pay"
     assert sandbox.get(f"/v1/events/{event.id}")["type"] == "invoice.paid"
+
+
+def test_what_is_paid_by_the_clock_of_an_earlier_day_is_told_of_that_day(sandbox, listener):
+    customer, day = sandbox.customer(), 86_400
+    turn_stripes_clock(sandbox_url=sandbox.url, to=now() - timedelta(days=40))
+    invoice = sandbox.open_invoice(customer)
+    sandbox.post(f"/v1/invoices/{invoice}/pay")
+    turn_stripes_clock(sandbox_url=sandbox.url, to=now())
+    later = sandbox.open_invoice(customer)
+    sandbox.post(f"/v1/invoices/{later}/pay")
+    sandbox.wait_until_delivered()
+
+    before, after = listener.events()
+    assert (after.created - before.created) // day in (39, 40)
+    paid = sandbox.get("/v1/balance_transactions")["data"]
+    assert sorted((one["created"] - before.created) // day for one in paid)[:1] == [0]
 
 
 def test_a_webhook_that_was_tampered_with_is_not_accepted(sandbox, listener, settings):
