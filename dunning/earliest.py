@@ -14,10 +14,13 @@ from dunning.hearing import all_not_told
 
 @dataclass(frozen=True)
 class Earliest:
-    """A step that is to come, with the first moment at which it can be taken; `waits` where that is not the day that was planned, or something is against it."""
+    """A step that is to come, with the first moment at which it can be taken; `waits` where that is not the day that was planned, or something is against it,
+    `waits_for_somebody` where nobody knows the end of that: a hold until it is lifted, an address that is to be mended.
+    """
 
     planned: Planned
     waits: bool
+    waits_for_somebody: bool
 
 
 def hindered_until(*, cases: Collection[DunningCase], at: datetime) -> dict[int, datetime]:
@@ -57,7 +60,8 @@ def steps_at_the_earliest(*, case: DunningCase, at: datetime) -> Sequence[Earlie
     """Return what is still to come of a case, each at its earliest: what follows a step that waits keeps its distance to it."""
     last = last_step(case=case)
     ahead = steps_after(case=case, last=last)
-    comes_at, waits = next_at_the_earliest(case=case, hindered=hindered_until(cases=[case], at=at), at=at)
+    hindered = hindered_until(cases=[case], at=at)
+    comes_at, waits = next_at_the_earliest(case=case, hindered=hindered, at=at)
     if not ahead or comes_at is None:
         return []
     first, later = ahead[0], ahead[1:]
@@ -70,4 +74,5 @@ def steps_at_the_earliest(*, case: DunningCase, at: datetime) -> Sequence[Earlie
             zone=ZoneInfo(case.customer.timezone),
             delay_days=last.delay_days if last else 0,
         )
-    return [Earliest(replace(one, due_at=max(comes_at, one.due_at)), waits) for one in (first, *later)]
+    for_somebody = hindered.get(case.pk) == at
+    return [Earliest(replace(one, due_at=max(comes_at, one.due_at)), waits, for_somebody) for one in (first, *later)]

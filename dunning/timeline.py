@@ -12,6 +12,7 @@ from dunning.arrangements.models import Hold
 from dunning.cases.models import DunningCase
 from dunning.core.case_life import CaseState, state_words
 from dunning.core.retries import DECLINE_WORDS, decline_kind, refusal_words
+from dunning.handover.models import HandOverDownload, HandOverFile
 from dunning.notices.models import Notice
 from dunning.overdue.models import OverdueCharge
 from invoicing.invoices.models import Invoice, Objection
@@ -36,7 +37,16 @@ class Told:
 def timeline_of(*, case: DunningCase) -> list[Told]:
     """Return what has happened in a case, oldest first."""
     opened, *moves = _moves(case)
-    told = [opened, *_money(case), *_arrangements(case), *_steps(case), *_notices(case), *_late_payment(case), *moves]
+    told = [
+        opened,
+        *_money(case),
+        *_arrangements(case),
+        *_steps(case),
+        *_notices(case),
+        *_late_payment(case),
+        *_handed_over(case),
+        *moves,
+    ]
     # Of one moment in this order: what was done, then what that made of the case.
     return sorted(told, key=lambda one: one.at)
 
@@ -135,6 +145,16 @@ def _notices(case: DunningCase) -> Iterator[Told]:
     for notice in notices:
         told_at, words = notice.settled_at or notice.planned_at, f"Notice: {notice.get_kind_display()}"
         yield Told(told_at, notice.state, words, "", notice.why, notice=notice)
+
+
+def _handed_over(case: DunningCase) -> Iterator[Told]:
+    file = HandOverFile.objects.filter(case=case).defer("content").first()
+    if file is None:
+        return
+    words = f"The file for collectors was made, over {money_text(money=file.amount)}"
+    yield Told(file.made_at, "made", words, reason=f"{file.name}, SHA-256 {file.digest}")
+    for one in HandOverDownload.objects.filter(file=file).order_by("pk"):
+        yield Told(one.downloaded_at, "downloaded", "The file for collectors was downloaded", one.actor)
 
 
 def _late_payment(case: DunningCase) -> Iterator[Told]:

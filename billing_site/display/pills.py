@@ -114,6 +114,8 @@ TONES = {
     "open": BLUE,
     "exhausted": AMBER,
     "handed over": AMBER,
+    "made": GREEN,
+    "downloaded": AMBER,
     "superseded": GREY,
     "promised": BLUE,
     "broken": RED,

@@ -20,6 +20,7 @@ from billing_site.display.admin import (
 from billing_site.display.figures import NOTHING, day, link, moment, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
+from billing_site.kernel.words import counted
 from dunning.acting import take_step_by_hand
 from dunning.admin.case_filter import StateFilter
 from dunning.admin.figures import figure_urls
@@ -191,18 +192,23 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
         debts = debts_of(customers=[case.customer_id], at=at).get(case.customer_id, []) if case.is_live else []
         is_open = case.state == CaseState.OPEN
         hold, promise = hold_of(customer_id=case.customer_id, at=at), open_promise(case_id=case.pk)
+        file = HandOverFile.objects.filter(case=case).defer("content").first()
+        late = owed(debts, currency=case.customer.currency)
+        is_taken = file is not None and file.downloads.exists()
         context = self.page_context(
             request,
             title=f"Dunning of {case.customer}",
             row=case,
             word=_word(case),
-            late=owed(debts, currency=case.customer.currency),
+            late=late,
             debts=[(debt, refusal_words(debt.refusal) if debt.refusal else "") for debt in debts],
             charges=accrued_total(accrued=accrued_of(customer=case.customer, at=at), currency=case.customer.currency),
             may_charge=request.user.has_perm(ARRANGE) and request.user.has_perm(CHARGE),
             may_waive=request.user.has_perm(ARRANGE),
             owner=escalation_of(case_id=case.pk),
-            may_download=request.user.has_perm(DOWNLOAD) and HandOverFile.objects.filter(case=case).exists(),
+            may_download=file is not None and request.user.has_perm(DOWNLOAD),
+            file_is_coming=case.state == CaseState.HANDED_OVER and file is None,
+            outdated_file=file if file is not None and is_taken and file.amount != late else None,
             ahead=[
                 (
                     one,
@@ -317,11 +323,15 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
 
     def hand_over(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """Let people go on."""
+        case = self.row_or_404(request, str(object_id))
+        debts = debts_of(customers=[case.customer_id], at=now()).get(case.customer_id, [])
+        late = money_text(owed(debts, currency=case.customer.currency))
         return self._confirm(
             request,
             object_id,
             title="Hand over to people",
-            effect="No step of the policy is taken any more; the case stands in its queue until it is paid or written off.",
+            effect=f"{late} on {len(debts)} {counted('invoice', len(debts))} are late. Within minutes the file for collectors is made: the claims with interest and fees so far, the invoices as PDF,"
+            " the statement, what was sent. No step of the policy is taken any more; the case stands in its queue until it is paid or written off.",
             deed=lambda case, **who: hand_over(case_id=case.pk, at=now(), **who),
         )
 

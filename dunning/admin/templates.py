@@ -319,7 +319,9 @@ def story_of(version: TemplateVersion) -> list[tuple[str, SafeString, str, str]]
     """Return what happened to a version: what, when, by whom and why."""
     told = [("drafted", moment(version.drafted_at), version.drafted_by, version.reason)]
     if version.asked_at and not version.is_built_in:
-        told.append(("asked for approval", moment(version.asked_at), version.drafted_by, ""))
+        asked = version.history.filter(state=VersionState.ASKED).order_by("-history_id").first()
+        _, _, why = ((asked and asked.history_change_reason) or "").partition(": ")
+        told.append(("asked for approval", moment(version.asked_at), version.drafted_by, why))
     if version.decided_at and not version.is_built_in:
         told.append((version.state, moment(version.decided_at), version.decided_by, version.decision_reason))
     return told

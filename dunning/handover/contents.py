@@ -17,6 +17,7 @@ from dunning.notices.models import Notice
 from dunning.overdue.queries import Accrued, accrued_of
 from dunning.telling import REFERENCE
 from invoicing.customers.models import Customer
+from invoicing.customers.portal_links import without_entry
 from invoicing.invoices.models import Invoice
 from invoicing.reports.asking import Question
 from invoicing.reports.statement import statement_report
@@ -28,7 +29,10 @@ CLAIM_COLUMNS = ("invoice", "due_date", "currency", "total", "paid", "credited",
 
 
 def file_of(*, case: DunningCase, debts: Sequence[Debt], at: datetime) -> bytes:
-    """Return the file over what a case is late with at a moment; each of its parts is named with its SHA-256 in SHA256SUMS."""
+    """Return the file over what a case is late with at a moment; each of its parts is named with its SHA-256 in SHA256SUMS.
+
+    It leaves the house: of what was sent, the links that open the customer's portal do not.
+    """
     return zipped(parts=_parts(case, debts, at), at=at)
 
 
@@ -44,7 +48,10 @@ def _parts(case: DunningCase, debts: Sequence[Debt], at: datetime) -> Iterator[t
     for place, notice in enumerate(_sent(case), start=1):
         assert notice.sending_at is not None, "what was sent was written down"
         head = f"Date: {notice.sending_at:%Y-%m-%d %H:%M} UTC\nTo: {notice.to_address}\nSubject: {notice.subject}\n\n"
-        yield f"notices/{place:02}-{notice.kind}-{notice.sending_at:%Y-%m-%d}.txt", (head + notice.text).encode()
+        yield (
+            f"notices/{place:02}-{notice.kind}-{notice.sending_at:%Y-%m-%d}.txt",
+            (head + without_entry(text=notice.text)).encode(),
+        )
 
 
 def _told(case: DunningCase, debts: Sequence[Debt], accrued: Sequence[Accrued]) -> dict[str, Any]:

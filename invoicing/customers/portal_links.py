@@ -1,5 +1,6 @@
 """Links that open a customer's portal: signed, for a while, and where they are for a page, at that page."""
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -41,6 +42,12 @@ def opened_link(*, token: str) -> OpenedLink:
     except signing.BadSignature:
         raise NotFound("this link is not valid any more") from None
     return OpenedLink(customer_key=str(opened["customer"]), path=str(opened.get("path", reverse("portal:home"))))
+
+
+def without_entry(*, text: str) -> str:
+    """Return a text whose links open nobody's portal: for readers who are not the customer to whom it was written."""
+    enter = reverse("portal:enter", args=["-"]).removesuffix("-/")
+    return re.sub(rf"{re.escape(enter)}[^\s/]+/", reverse("portal:home"), text)
 
 
 def _signed(stated: dict[str, str]) -> str:

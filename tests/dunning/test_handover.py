@@ -19,6 +19,7 @@ from dunning.handover.contents import file_of
 from dunning.handover.models import Escalation, HandOverFile
 from dunning.handover.operations import assign_case, escalate, make_files
 from dunning.handover.queries import overdue_escalations
+from dunning.notices.models import Notice
 from dunning.policies.operations import assign_policy, ensure_presets, publish_policy
 from tests.dunning.chasing import WHO, case_of, chase, late_customer, local, pay, turn
 from tests.factories import AUGUST
@@ -54,6 +55,9 @@ def test_the_file_holds_the_claim_its_documents_and_what_was_sent_each_with_its_
     told = json.loads(archive.read("case.json"))
     assert (told["debtor"]["name"], told["claimed"]) == ("Acme GmbH", {"amount": "31.00", "currency": "USD"})
     assert archive.read(names[3]).startswith(b"%PDF") and b"To: ap@acme.example" in archive.read(archive.namelist()[4])
+    # It leaves the house: what was sent opens the customer's portal, the file must not.
+    assert "/portal/enter/" in Notice.objects.get(state="sent").text
+    assert b"/portal/enter/" not in archive.read(archive.namelist()[4])
     for line in archive.read("SHA256SUMS").decode().splitlines():
         digest, _, name = line.partition("  ")
         assert hashlib.sha256(archive.read(name)).hexdigest() == digest

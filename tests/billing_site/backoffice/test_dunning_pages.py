@@ -83,6 +83,9 @@ def test_people_hold_promise_object_and_take_a_step_by_hand(finance: Client, cas
     assert "a hold ends later than it begins" in past.context["form"].errors["until"]
     held = finance.post(f"{page}hold/", WHY | {"kind": "vip", "until_0": "", "until_1": ""})
     assert held.status_code == 302 and Hold.objects.get().reason == "as they asked"
+    # Nobody knows when it ends: it says no day, and not now.
+    told = text_of(finance.get(f"{page}change/"))
+    assert "Next, once somebody acts: write to the customer." in told and "earliest" not in told
     assert finance.post(f"{page}lift/", WHY).status_code == 302
     assert Hold.objects.get().ended_because == "as they asked"
     assert 'value="31.00"' in finance.get(f"{page}promise/").content.decode(), "the whole, to begin with"
@@ -294,14 +297,23 @@ def test_the_hand_over_file_is_downloaded_by_who_may_and_each_download_is_kept(
 ) -> None:
     page = f"{CASES}{case.pk}/"
 
+    asked_first = text_of(finance.get(f"{page}hand_over/"))
+    assert "USD 31.00 on 1 invoice are late. Within minutes the file for collectors is made" in asked_first
     assert finance.post(f"{page}hand_over/", WHY).status_code == 302
     assert finance.get(f"{page}file/").status_code == 302, "it is not made yet"
+    assert "The file for collectors is made within minutes." in text_of(finance.get(f"{page}change/"))
     make_files(at=case.opened_at + timedelta(days=1))
     assert "Download the hand-over file" in text_of(finance.get(f"{page}change/"))
     assert support.get(f"{page}file/").status_code == 403
     answer = finance.get(f"{page}file/")
     assert (answer["Content-Type"], answer.content[:2]) == ("application/zip", b"PK")
     assert HandOverDownload.objects.get().file.digest == answer["X-SHA256"]
+    story = text_of(finance.get(f"{page}change/"))
+    assert f"SHA-256 {answer['X-SHA256']}" in story and "The file for collectors was downloaded" in story
+    assert "tell whoever has it" not in story
+    pay(case.anchor_invoice, case.opened_at + timedelta(days=1, hours=1), "11")
+    part_paid = text_of(finance.get(f"{page}change/"))
+    assert "says USD 31.00 ; USD 20.00 are late now: tell whoever has it." in part_paid
     asked = WHY | {"owner": "Legal", "until": "2026-08-20"}
     nobody = finance.post(f"{page}assign/", asked | {"owner": "nobody"})
     assert "nobody is not one of the available choices" in str(nobody.context["form"].errors["owner"])

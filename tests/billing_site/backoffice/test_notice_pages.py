@@ -80,6 +80,7 @@ def test_legal_approves_what_finance_asks_for_and_nobody_else_does(
 
     assert [client.get(approve).status_code for client in (finance, support)] == [403, 403]
     assert queue_named(index_page(at=AT), "Templates to approve").count == 1
+    assert "please look" in legal.get(page("templateversion_change", asked.pk)).content.decode(), "why it was asked for"
     legal.post(approve, {"reason": "kind and exact"})
 
     asked.refresh_from_db()
