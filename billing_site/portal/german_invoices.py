@@ -22,6 +22,7 @@ INVOICES: Final = {
     "overdue": "überfällig",
     "void": "storniert",
     "written off": "ausgebucht",
+    "credited in full": "ganz gutgeschrieben",
     "in advance": "im Voraus",
     "progressive": "Abschlag",
     "one-off, {day}": "einmalig, {day}",

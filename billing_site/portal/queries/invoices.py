@@ -20,6 +20,7 @@ from invoicing.invoices.queries import period_shown, with_service
 INVOICES_PER_PAGE = 24
 OVERDUE = "overdue"
 WRITTEN_OFF = "written off"
+CREDITED = "credited in full"
 
 _STATES = {InvoiceStatus.WRITTEN_OFF.value: WRITTEN_OFF}
 
@@ -119,7 +120,7 @@ def open_invoices(*, customer: Customer, at: datetime) -> OpenInvoices:
 def invoice_row(*, invoice: Invoice, at: datetime) -> InvoiceRow:
     """Return an invoice as the customer sees it: it is overdue when its due date is over where the customer is.
 
-    What was written off is not open, as in our books; it can still be paid.
+    What was written off is not open, as in our books; it can still be paid. What credit notes alone have settled nobody has paid.
     """
     zone = ZoneInfo(invoice.timezone)
     first_day = last_day = invoice.period_start.astimezone(zone).date()
@@ -127,10 +128,13 @@ def invoice_row(*, invoice: Invoice, at: datetime) -> InvoiceRow:
     if period is not None:
         first_day, last_day = days_of(period=period, zone=zone)
     owed = invoice.status == InvoiceStatus.ISSUED
+    state = _STATES.get(invoice.status, invoice.status)
+    if invoice.status == InvoiceStatus.PAID and invoice.is_credited_alone:
+        state = CREDITED
     is_overdue = owed and invoice.due_date is not None and invoice.due_date < at.astimezone(zone).date()
     return InvoiceRow(
         invoice=invoice,
-        state=OVERDUE if is_overdue else _STATES.get(invoice.status, invoice.status),
+        state=OVERDUE if is_overdue else state,
         first_day=first_day,
         last_day=last_day,
         is_in_advance=period is not None and period.start >= invoice.period_end,

@@ -24,7 +24,16 @@ BAR_GAP = 4
 # A figure of more characters is set smaller, so that it stays on one line of a telephone.
 LONG_FIGURE = 13
 LONGEST_FIGURE = 20
-MARKS = {"issued": "●", "paid": "✓", "overdue": "!", "void": "×", "written off": "–", "equal": "✓", "different": "!"}
+MARKS = {
+    "issued": "●",
+    "paid": "✓",
+    "overdue": "!",
+    "void": "×",
+    "written off": "–",
+    "credited in full": "✓",
+    "equal": "✓",
+    "different": "!",
+}
 
 
 @register.filter

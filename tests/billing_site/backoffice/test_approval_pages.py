@@ -157,7 +157,8 @@ def test_who_may_not_approve_is_told_so_in_a_page_with_a_way_back(proposal: RunP
     refused = finance.post(page_of(proposal, "sign"), {"digest": proposal.figures_digest, "reason": "me myself"})
 
     assert refused.status_code == 403
-    assert "Approving takes the group Approvers, and never who asked" in refused.content.decode()
+    told = "Approving takes the group Approvers, and never who asked; the words of notices take Legal."
+    assert told in refused.content.decode()
     assert reverse("admin:index") in refused.content.decode()
 
 

@@ -9,6 +9,7 @@ from moneyed import Money
 from billing_site.portal.queries import invoice_page as queries
 from billing_site.portal.queries.invoice_page import invoice_page
 from billing_site.portal.queries.lines import Check
+from invoicing.customers.models import Customer
 from invoicing.customers.queries import customer_by_key
 from invoicing.entities.operations import change_entity, first_entity
 from invoicing.invoices.models import Invoice
@@ -19,6 +20,7 @@ from metering.rollup import roll_up
 from tests.billing_site.portal.conftest import NOW
 from tests.billing_site.portal.reading import text_of
 from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription, usd_fee, usd_per_action, use
+from tests.invoicing.crediting import credited, of_line
 
 pytestmark = pytest.mark.django_db
 
@@ -29,6 +31,16 @@ def the_page(invoice: Invoice) -> queries.InvoicePage:
 
 def read(client, invoice: Invoice) -> str:
     return text_of(client.get(f"/portal/invoices/{invoice.number}/").content.decode())
+
+
+def test_what_credit_notes_alone_took_down_is_not_called_paid(july, visit):
+    credited(july, of_line(1), of_line(2), at=NOW)
+    client = visit("cust_acme")
+
+    assert f"Invoice {july.number} ✓ credited in full" in read(client, july)
+    assert "✓ credited in full" in text_of(client.get("/portal/invoices/").content.decode())
+    Customer.objects.update(language="de")
+    assert f"Rechnung {july.number} ✓ ganz gutgeschrieben" in read(client, july)
 
 
 def test_an_invoice_tells_its_lines_tiers_days_and_events(july, visit):
