@@ -19,8 +19,6 @@ SHOWN_LENGTH = 120
 WHOLE_LENGTH = 2_000
 # Reasons of the first billing runs wrote times for machines.
 MACHINE_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d)?(?:\.\d+)?(?:\+00:00|Z)")
-# Whose name is a number that says nothing without what it belongs to.
-NAMED_WITH = {"invoicing.planversion": "plan"}
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -112,7 +110,8 @@ def changes_of(*, rows: Iterable[Any]) -> list[Change]:
 
 
 def _names_with(tracked: type[models.Model], keys: list[Any]) -> dict[Any, str]:
-    other = NAMED_WITH.get(tracked._meta.label_lower)
+    # A model says it whose name is a number that says nothing without what it belongs to.
+    other = getattr(tracked, "named_with", None)
     if other is None:
         return {}
     return {row.pk: str(row) for row in tracked._default_manager.filter(pk__in=keys).select_related(other)}

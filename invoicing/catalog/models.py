@@ -56,6 +56,9 @@ class Plan(models.Model):
 class PlanVersion(models.Model):
     """One state of a plan; immutable with all its prices from the moment it is published."""
 
+    # Its changes are told with the plan's name, which is read with it (`display/changes.py`).
+    named_with = "plan"
+
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
     cadence = models.CharField(max_length=20, choices=_choices(Cadence), default=Cadence.MONTH.value)
