@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
+from billing_site.kernel.errors import Conflict
 from dunning.arrangements.models import Instalment, Promise, PromiseOutcome
 from dunning.arrangements.operations import end_promise
 from dunning.arrangements.queries import hold_of, money_held, open_promise, paid_for, promised_until
@@ -118,12 +119,17 @@ def look_at_promise(*, promise_id: int, at: datetime) -> str:
     """See whether a promise is kept so far: remind of what is due soon, end it once it is kept or broken; returns its outcome.
 
     It is broken a bank day after an instalment that was not paid, and when nobody is kept awake by that; Stripe is asked before, and money
-    on account is applied before. Something else that is late for a week ends it, too: what is late is chased together. Raises GatewayUnavailable.
+    on account is applied before. Where Stripe received what a person has to apply, that is waited for. Something else that is late for a week
+    ends it, too: what is late is chased together. Raises GatewayUnavailable.
     """
     promise = Promise.objects.select_related("case__customer", "case__policy").get(pk=promise_id)
     if _missed(promise, at=at) is not None and _may_tell(promise.case, at=at):
         for intent in PushIntent.objects.filter(invoice__in=promise.invoices, stripe_invoice_id__isnull=False):
-            follow_invoice(intent_id=intent.pk, at=at)
+            try:
+                follow_invoice(intent_id=intent.pk, at=at)
+            except Conflict:
+                # Stripe and we cannot both be right: a person decides that, from the queue of what Stripe told.
+                return ""
     return _judge(promise_id, at=at)
 
 

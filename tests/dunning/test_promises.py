@@ -13,6 +13,9 @@ from dunning.core.calendar import next_weekday
 from dunning.notices.models import Notice
 from invoicing.bank.models import BankAllocation
 from invoicing.invoices.models import Invoice
+from invoicing.payments import gateway
+from invoicing.payments.models import PushIntent
+from invoicing.payments.remote import RemoteInvoice
 from invoicing.workflows.allocate_bank_line import Share
 from invoicing.workflows.use_money_on_account import apply_money_on_account
 from tests.dunning.chasing import WHO, case_of, chase, late_customer, local, pay, turn
@@ -124,6 +127,37 @@ def test_a_promise_is_not_broken_while_we_hold_money_of_who_made_it() -> None:
     chase(at)
     promise.refresh_from_db()
     assert promise.outcome == "kept"
+
+
+def test_a_promise_is_not_broken_while_a_person_has_to_apply_what_stripe_received(monkeypatch) -> None:
+    invoice = late_customer()
+    customer = invoice.customer
+    promise = promised(invoice, "2026-08-20", "31")
+    pay(invoice, local("2026-08-19 09:00", customer), "20.66")
+    PushIntent.objects.create(
+        invoice=invoice, status="pushed", stripe_invoice_id="in_1", pushed_at=AUGUST, next_attempt_at=AUGUST
+    )
+    whole = Money("31.00", "USD")
+    paid = RemoteInvoice(
+        id="in_1",
+        customer="cus_1",
+        number=str(invoice.number),
+        status="paid",
+        currency="USD",
+        total=whole,
+        amount_paid=whole,
+        payment_reference="ch_1",
+        failure_code="",
+        failure_message="",
+        hosted_url="",
+        is_charged=True,
+    )
+    monkeypatch.setattr(gateway, "retrieve_invoice", lambda _: paid)
+
+    report = chase(local("2026-08-25 09:00", customer))
+
+    promise.refresh_from_db()
+    assert (report.failures, promise.outcome, Notice.objects.filter(kind="promise_broken").exists()) == ([], "", False)
 
 
 def test_an_instalment_is_told_with_what_is_to_be_paid_of_it_not_with_all_that_is_open() -> None:

@@ -25,7 +25,7 @@ from typing import Any
 from tests.scenarios.dunning.parts import Part, keep, summed
 
 ROOT = Path(__file__).resolve().parents[2]
-DIFFERENCES_SHOWN = 20
+DIFFERENCES_SHOWN = 200
 
 
 @dataclass(frozen=True)
