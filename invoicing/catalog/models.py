@@ -56,9 +56,6 @@ class Plan(models.Model):
 class PlanVersion(models.Model):
     """One state of a plan; immutable with all its prices from the moment it is published."""
 
-    # Its changes are told with the plan's name, which is read with it (`display/changes.py`).
-    named_with = "plan"
-
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
     cadence = models.CharField(max_length=20, choices=_choices(Cadence), default=Cadence.MONTH.value)
@@ -94,8 +91,8 @@ class PlanVersion(models.Model):
     digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the published rate card.")
     published_at = models.DateTimeField(null=True, blank=True, help_text="Empty: a draft that may still change.")
     history = tracked()
-
     objects = models.Manager["PlanVersion"]()
+    named_with = "plan"  # `display/changes.py` tells its changes with the name of its plan
 
     class Meta:
         constraints = [
