@@ -46,10 +46,10 @@ def test_a_limit_of_ones_own_is_set_seen_and_removed(july, visit):
     ("field", "wrong", "words"),
     [
         ("amount", "0", "It must be more than nothing."),
-        ("amount", "much", "It must be a plain decimal"),
-        ("amount", "1.001", "It must be whole minor units of USD."),
+        ("amount", "much", "Write a number with a point"),
+        ("amount", "1.001", "It has more decimals than your currency."),
         ("thresholds", "half", "Write whole percents"),
-        ("thresholds", "2000", "It must be from 1 to 1000 percent."),
+        ("thresholds", "2000", "Each percent must be from 1 to 1000."),
         ("name", "", "This field is required."),
     ],
 )

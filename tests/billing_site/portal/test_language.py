@@ -8,7 +8,8 @@ from string import Formatter
 
 import pytest
 
-from billing_site.portal.forms import AT_LIMIT, PERCENTS, BudgetForm
+from billing_site.portal.forms import AT_LIMIT, PERCENTS, REFUSED_OTHERWISE, BudgetForm
+from billing_site.portal.forms import REFUSED as REFUSED_OF_BUDGETS
 from billing_site.portal.german import GERMAN
 from billing_site.portal.queries.credit import WORDS
 from billing_site.portal.templatetags.portal import MARKS
@@ -41,6 +42,8 @@ NAMED = {
     *(words for _, words in AT_LIMIT),
     *(str(field.label) for field in BudgetForm.base_fields.values()),
     *(str(field.help_text) for field in BudgetForm.base_fields.values() if field.help_text),
+    *(REFUSED_OF_BUDGETS.values()),
+    REFUSED_OTHERWISE,
     *(PERCENTS, PAY_HERE, ASK_THE_BANK, LEAVE_ANOTHER, OTHER_CHANNEL, REFUSED, "When the whole amount is spent"),
     *("before tax", "with tax", "this link is not valid any more"),
     *("Only fixed fees are charged in this period.", "There is no invoice of one plan alone yet."),
@@ -118,6 +121,41 @@ def test_a_german_customer_reads_every_page_in_german(july, visit) -> None:
     assert "Nächste 500.000,5 action zu 20,00 USD je Million" in of_july and "● offen" in of_july
     assert f"1. August 2026 Rechnung {number} geschuldet 64,00 USD" in pages["statement/"]
     assert "Sie haben keine Rechnung nothing." in pages["invoices/nothing/"]
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "told"),
+    [
+        ("amount", "viel", "Schreiben Sie eine Zahl mit Punkt"),
+        ("amount", "NaN", "Schreiben Sie eine Zahl mit Punkt"),
+        ("amount", "-1", "Es muss mehr als nichts sein."),
+        ("amount", "0", "Es muss mehr als nichts sein."),
+        ("amount", "1.001", "Es hat mehr Nachkommastellen als Ihre Währung."),
+        ("amount", "1" + "0" * 25, "Das ist zu viel."),
+        ("amount", "1" + "0" * 30, "Das ist zu viel."),
+        ("thresholds", "2000", "Jeder Prozentsatz muss von 1 bis 1000 sein."),
+        ("projected_thresholds", "2000", "Jeder Prozentsatz muss von 1 bis 1000 sein."),
+        ("thresholds", ", ".join(map(str, range(1, 22))), "Schreiben Sie höchstens 20 Prozentsätze."),
+    ],
+)
+def test_what_an_operation_refuses_of_a_budget_is_told_in_german(acme, visit, field, wrong, told) -> None:
+    Customer.objects.update(language="de")
+    right = {"name": "Mein Budget", "amount": "5", "thresholds": "50", "at_limit": "notify"}
+
+    page = visit("cust_acme").post("/portal/alerts/", right | {field: wrong})
+
+    assert told in page.context["form"].errors[field][0]
+
+
+def test_each_code_by_which_a_budget_may_be_refused_has_words_in_the_portal() -> None:
+    told = {code for _, code in REFUSED_OF_BUDGETS}
+    # Of the key and of what the form reads or offers itself nothing can be wrong.
+    never = {"required", "wrong_type", "unknown", "currency_differs", "not_changeable"}
+    source = (ROOT / "invoicing/spend/operations.py").read_text(encoding="utf-8")
+    named = {*re.findall(r'FieldError\([^,()]+, "(\w+)"', source), *re.findall(r'code="(\w+)"', source)}
+    numbers = re.findall(r'Mistake\("(\w+)"', (ROOT / "invoicing/core/numbers.py").read_text(encoding="utf-8"))
+
+    assert {*named, *numbers} - never == told
 
 
 def test_a_refused_budget_is_told_in_german(july, visit) -> None:
