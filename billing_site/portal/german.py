@@ -11,6 +11,8 @@ OWED: Final = {
     "due {day}": "fällig am {day}",
     "and more": "und weitere",
     "{amount} that you object to are not in it.": "{amount}, denen Sie widersprochen haben, sind nicht dabei.",
+    "As agreed:": "Wie vereinbart:",
+    "{amount} by {day}": "{amount} bis zum {day}",
     "Please pay before {day}.": "Bitte zahlen Sie vor dem {day}.",
     "Open it to see what to do.": "Öffnen Sie sie: dort steht, was zu tun ist.",
     "Open an invoice to see what to do.": "Öffnen Sie eine Rechnung: dort steht, was zu tun ist.",

@@ -48,6 +48,7 @@ from dunning.due import arranged_against
 from dunning.earliest import hindered_until, next_at_the_earliest, steps_at_the_earliest
 from dunning.handover.models import HandOverFile
 from dunning.handover.queries import escalation_of
+from dunning.hearing import why_not_told
 from dunning.overdue.queries import accrued_of, accrued_total
 from dunning.rehearsal import grave_count, rehearse, tomorrow_ends, words_of
 from dunning.timeline import timeline_of
@@ -217,7 +218,9 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
                 )
                 for one in steps_at_the_earliest(case=case, at=at)
             ],
-            waits_because=case.waits_because or (is_open and arranged_against(hold=hold, is_promised=bool(promise))),
+            waits_because=(is_open and why_not_told(case=case, at=at))
+            or case.waits_because
+            or (is_open and arranged_against(hold=hold, is_promised=bool(promise))),
             story=timeline_of(case=case),
             hold=hold,
             promise=promise,

@@ -11,7 +11,10 @@ from moneyed import Money
 from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import total
 from billing_site.portal.phrases import phrase
+from dunning.arrangements.queries import open_promises, paid_for
+from dunning.cases.models import DunningCase
 from dunning.core.notice_life import NoticeState
+from dunning.handover.operations import ENDED
 from dunning.notices.facts import objected_of
 from dunning.notices.models import Notice
 from invoicing.customers.models import Customer
@@ -25,13 +28,14 @@ NOTICES_PER_PAGE = 24
 class OverdueBar:
     """What should have been paid by now; `before` is the day of the next step, where a notice has told of one.
 
-    What is objected to of these invoices, `objected`, is no part of the amount. `is_payable_online` says of the only one that Stripe has a page for it.
+    What is objected to of these invoices, `objected`, is no part of the amount; `agreed` is what is still to come of promised instalments. `is_payable_online` says of the only one that Stripe has a page for it.
     """
 
     amount: Money
     invoices: tuple[Invoice, ...]
     before: date | None
     objected: Money
+    agreed: tuple[tuple[date, Money], ...] = ()
     is_payable_online: bool = False
 
     @property
@@ -82,10 +86,29 @@ def overdue_bar(*, customer: Customer, at: datetime) -> OverdueBar | None:
         return None
     told = sent_notices(customer=customer).filter(acts_on__gt=today, about__invoice__status=InvoiceStatus.ISSUED)
     newest = told.order_by("-settled_at", "-id").values_list("acts_on", flat=True).first()
+    if newest is not None and DunningCase.objects.filter(customer=customer, state__in=ENDED).exists():
+        # Its steps are over: people decide, on no day that anybody was told.
+        newest = None
     amount = total((amount for _, amount in rest if amount.amount > 0), customer.currency)
     online = len(overdue) == 1 and is_payable_online(invoice=overdue[0])
     apart = total((objected[one.pk] for one in overdue if one.pk in objected), customer.currency)
-    return OverdueBar(amount=amount, invoices=overdue, before=newest, objected=apart, is_payable_online=online)
+    agreed = _agreed(customer)
+    return OverdueBar(
+        amount=amount, invoices=overdue, before=newest, objected=apart, agreed=agreed, is_payable_online=online
+    )
+
+
+def _agreed(customer: Customer) -> tuple[tuple[date, Money], ...]:
+    """Return the days and amounts that are still to come of what a customer has promised; nothing where nobody waits for it."""
+    promise = open_promises().filter(case__customer=customer).select_related("case__customer").first()
+    if promise is None:
+        return ()
+    nothing, left, found = Money(0, customer.currency), paid_for(promise=promise), []
+    for one in promise.instalments.order_by("number"):
+        to_come, left = max(one.amount - left, nothing), max(left - one.amount, nothing)
+        if to_come.amount:
+            found.append((one.due_date, to_come))
+    return tuple(found)
 
 
 def sent_notices(*, customer: Customer) -> QuerySet[Notice]:

@@ -1,12 +1,17 @@
 """What is overdue stands on every page of the portal, with until when and where to pay; notices that were sent can be read again."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from moneyed import Money
 
-from dunning.arrangements.operations import object_to
+from dunning.arrangements.operations import NewInstalment, object_to, promise_to_pay, withdraw_promise
+from dunning.cases.models import DunningCase
+from dunning.cases.operations import hand_over
 from dunning.core.notice_kinds import NoticeKind
+from dunning.policies.operations import ensure_presets
+from dunning.sweep import sweep_dunning
+from invoicing.customers.models import Customer
 from invoicing.payments.models import PushIntent
 from tests.billing_site.portal.conftest import NOW
 from tests.billing_site.portal.reading import text_of
@@ -57,6 +62,29 @@ def test_the_day_of_the_next_step_is_the_one_that_was_told_last(visit):
 
     assert "2 invoices are overdue: USD 150.00" in page
     assert "Please pay before 20 August 2026. See what is open" in page
+
+
+def test_what_was_agreed_stands_in_place_of_the_next_step_and_no_day_is_told_once_people_decide(visit):
+    invoice = an_open_invoice()
+    sent(planned(invoice, reference="one", acts_on=date(2026, 8, 20)), at=NOW)
+    ensure_presets()
+    sweep_dunning(at=NOW)
+    case, who = DunningCase.objects.get(), {"actor": "fiona", "reason": "on the phone"}
+    parts = [
+        NewInstalment(date(2026, 8, day), Money(amount, "USD")) for day, amount in ((18, "50"), (25, "40"), (31, "30"))
+    ]
+    promise = promise_to_pay(case_id=case.pk, instalments=parts, at=NOW, **who)
+    paid(invoice, "60", at=NOW + timedelta(minutes=1))
+    client = visit("cust_acme")
+
+    assert "As agreed: USD 30.00 by 25 August 2026, USD 30.00 by 31 August 2026." in pages(client)[0]
+    Customer.objects.update(language="de")
+    assert "Wie vereinbart: 30,00 USD bis zum 25. August 2026, 30,00 USD bis zum 31. August 2026." in pages(client)[0]
+    Customer.objects.update(language="en")
+    withdraw_promise(promise_id=promise.pk, at=NOW + timedelta(minutes=2), **who)
+    assert "Please pay before 20 August 2026." in pages(client)[0]
+    hand_over(case_id=case.pk, at=NOW + timedelta(minutes=3), **who)
+    assert "Please pay before" not in pages(client)[0] and "Open it to see what to do." in pages(client)[0]
 
 
 def test_a_day_that_is_over_is_not_told_any_more(visit):
