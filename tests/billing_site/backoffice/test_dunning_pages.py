@@ -10,6 +10,7 @@ from django.urls import reverse
 from billing_site.backoffice.dunning_queue import dunning_queues
 from billing_site.kernel import clock
 from dunning.arrangements.models import Hold, Promise
+from dunning.cases.operations import wait
 from dunning.handover.models import HandOverDownload
 from dunning.handover.operations import make_files
 from dunning.overdue.models import OverdueTerms
@@ -18,7 +19,7 @@ from dunning.policies.operations import ensure_presets
 from dunning.sweep import sweep_dunning
 from invoicing.invoices.models import Invoice, Objection
 from tests.billing_site.backoffice.test_what_if_pages import text_of
-from tests.dunning.chasing import case_of, late_customer, local, pay
+from tests.dunning.chasing import by_policy, case_of, late_customer, local, pay, turn
 from tests.factories import a_customer
 from tests.invoicing.selling import item, once
 
@@ -63,6 +64,22 @@ def instalments(*rows: tuple[str, str]) -> dict[str, list[str]]:
     """What the rows of a promise send."""
     days, amounts = zip(*rows, strict=True)
     return {"instalments-day": list(days), "instalments-amount": list(amounts)}
+
+
+def test_a_case_that_nobody_was_told_of_says_so_though_it_was_looked_at_in_quiet_hours(
+    finance: Client, monkeypatch
+) -> None:
+    customer = late_customer(email="").customer
+    by_policy("short", customer)
+    turn(local("2026-08-16 09:00", customer), local("2026-08-19 12:00", customer))
+    monkeypatch.setattr("dunning.admin.cases.now", lambda: local("2026-08-19 21:00", customer))
+    case = case_of(customer)
+    wait(case=case, because="quiet hours, or a day off, where the customer is")
+
+    page = text_of(finance.get(f"{CASES}{case.pk}/change/"))
+
+    why = "was never told (Warning is undeliverable, the customer has no e-mail address)"
+    assert f"Waits: {why}. Next, once somebody acts: restrict service." in page and "quiet hours" not in page
 
 
 def test_the_story_has_no_payment_of_what_was_not_late(finance: Client, case) -> None:
