@@ -100,6 +100,8 @@ def test_an_invoice_that_is_at_stripe_is_paid_there(visit):
     page = visit("cust_acme").get("/portal/invoices/").content.decode()
 
     assert f'href="/portal/invoices/{invoice.number}/pay/"' in page
+    # One child: between several a button keeps no space.
+    assert '<span>Pay <span class="money">USD 120.00</span></span></a>' in page
 
 
 def test_only_what_was_sent_is_listed_and_only_to_whom_it_was_sent(visit):
