@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from django.db.models import F
 from moneyed import Money
 
+from billing_site.kernel.written_query import WrittenObjects
 from dunning.arrangements.models import Hold
 from dunning.arrangements.queries import all_money_held, holds_at, open_promises
 from dunning.cases.arrears import Debt, owed
@@ -69,8 +70,7 @@ def due_cases(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> list[Dunn
     Of one that waits, why is kept on it; nobody locks it, or asks Stripe about it. `debts` are what everybody is late with. Before a
     step is taken all is read again, locked.
     """
-    due = DunningCase.objects.filter(state=CaseState.OPEN, next_due_at__lte=at).select_related("customer", "policy")
-    cases = list(due.order_by(F("looked_at").asc(nulls_first=True), "next_due_at", "pk"))
+    cases = _DUE.all(at=at)
     if not cases:
         return []
     customers = [case.customer_id for case in cases]
@@ -102,3 +102,14 @@ def due_cases(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> list[Dunn
         else:
             found.append(case)
     return found
+
+
+# Each sweep asks it: written once.
+_DUE = WrittenObjects(
+    lambda at: (
+        DunningCase.objects.filter(state=CaseState.OPEN, next_due_at__lte=at)
+        .select_related("customer", "policy")
+        .order_by(F("looked_at").asc(nulls_first=True), "next_due_at", "pk")
+    ),
+    at=datetime,
+)

@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
+from billing_site.kernel.among import among
+from billing_site.kernel.written_query import WrittenQuery
 from dunning.arrangements.queries import hold_of, money_held, open_promise
 from dunning.cases.arrears import Debt, locked_debts
 from dunning.cases.operations import lock_case
@@ -30,9 +32,19 @@ def never_charged(*, debts: Sequence[Debt]) -> set[int]:
     untried = [debt.invoice_id for debt in debts if debt.refused_at is None]
     if not untried:
         return set()
-    ours = Invoice.objects.filter(pk__in=untried, settlement_channel=SettlementChannel.STRIPE)
-    rows = ours.exclude(customer__payment_method="").exclude(push__status=PushStatus.PUSHED)
-    return set(rows.values_list("pk", flat=True))
+    return {number for (number,) in _NEVER_CHARGED.rows(invoices=untried)}
+
+
+# Asked before each act: written once.
+_NEVER_CHARGED = WrittenQuery(
+    lambda invoices: (
+        Invoice.objects.filter(among("pk", invoices), settlement_channel=SettlementChannel.STRIPE)
+        .exclude(customer__payment_method="")
+        .exclude(push__status=PushStatus.PUSHED)
+        .values_list("pk")
+    ),
+    invoices=list,
+)
 
 
 def fitting_kind(*, kind: NoticeKind, customer: Customer, at: datetime) -> tuple[NoticeKind, bool]:

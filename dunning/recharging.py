@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
+from billing_site.kernel.among import among
+from billing_site.kernel.written_query import WrittenObjects, WrittenQuery
 from dunning.arrangements.queries import (
     all_money_held,
     hold_of,
@@ -38,16 +40,24 @@ def retries_due(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> dict[in
         for customer_id, late in debts.items()
         if any(debt.refusal for debt in late)
     }
-    cases = DunningCase.objects.filter(state__in=LIVE, customer__in=refused).select_related("customer", "policy")
-    held = set(holds_at(at=at).filter(customer__in=refused).values_list("customer", flat=True))
+    if not refused:
+        return {}
+    cases = _LIVE_CASES.all(customers=list(refused))
+    if not cases:
+        return {}
+    held = {number for (number,) in _HELD.rows(customers=list(refused), at=at)}
     held |= all_money_held(customers=refused).keys()
-    promised = set(open_promises().values_list("case", flat=True))
-    going_on = [case for case in cases.order_by("pk") if case.customer_id not in held and case.pk not in promised]
+    promised = {number for (number,) in _PROMISED.rows()}
+    going_on = [case for case in cases if case.customer_id not in held and case.pk not in promised]
     numbers = [number for case in going_on for number in refused[case.customer_id]]
-    pushed = PushIntent.objects.filter(invoice__in=numbers, status=PushStatus.PUSHED)
-    chargeable = set(pushed.values_list("invoice", flat=True)) - objected_to(invoice_ids=numbers)
+    if not numbers:
+        return {}
+    chargeable = {number for (number,) in _PUSHED.rows(invoices=numbers)} - objected_to(invoice_ids=numbers)
     refusals = _refusals(chargeable, at=at)
-    another = _other_cards([case.customer_id for case in going_on])
+    # Only of whom one may be charged the cards are read: of many years that is much.
+    another = _other_cards(
+        [case.customer_id for case in going_on if not chargeable.isdisjoint(refused[case.customer_id])]
+    )
     tries = {
         number: tried
         for case in going_on
@@ -55,6 +65,8 @@ def retries_due(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> dict[in
         if number in chargeable
         and (tried := _next_try(case, refusals[number], another(case.customer, refusals[number][-1]), at=at))
     }
+    if not tries:
+        return {}
     known = ChargeAttempt.objects.filter(reference__in=[reference for reference, _ in tries.values()])
     planned = set(known.values_list("reference", flat=True))
     found = {
@@ -62,6 +74,37 @@ def retries_due(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> dict[in
         for case in going_on
     }
     return {case_id: invoice_ids for case_id, invoice_ids in found.items() if invoice_ids}
+
+
+# Each sweep asks them: written once.
+_LIVE_CASES = WrittenObjects(
+    lambda customers: (
+        DunningCase.objects.filter(among("customer", customers), state__in=LIVE)
+        .select_related("customer", "policy")
+        .order_by("pk")
+    ),
+    customers=list,
+)
+_HELD = WrittenQuery(
+    lambda customers, at: holds_at(at=at).filter(among("customer", customers)).values_list("customer"),
+    customers=list,
+    at=datetime,
+)
+_PROMISED = WrittenQuery(lambda: open_promises().values_list("case"))
+_PUSHED = WrittenQuery(
+    lambda invoices: PushIntent.objects.filter(among("invoice", invoices), status=PushStatus.PUSHED).values_list(
+        "invoice"
+    ),
+    invoices=list,
+)
+_CARDS = WrittenQuery(
+    lambda customers: (
+        Customer.history.model.objects.filter(among("id", customers))  # type: ignore[attr-defined]
+        .order_by("history_id")
+        .values_list("id", "history_date", "payment_method")
+    ),
+    customers=list,
+)
 
 
 def plan_retries(*, case_id: int, invoice_ids: Collection[int], at: datetime) -> int:
@@ -115,17 +158,24 @@ def _next_try(
 def _refusals(invoice_ids: Collection[int], *, at: datetime) -> dict[int, list[PaymentFailure]]:
     """Return the refusals of invoices, the newest last; what a customer tried on Stripe's page is no charge of ours that would be repeated."""
     found: dict[int, list[PaymentFailure]] = defaultdict(list)
-    rows = PaymentFailure.objects.filter(invoice__in=invoice_ids, occurred_at__lte=at, by_customer=False)
-    for row in rows.order_by("occurred_at", "pk"):
+    for row in _REFUSALS.all(invoices=list(invoice_ids), at=at) if invoice_ids else ():
         found[row.invoice_id].append(row)
     return found
+
+
+_REFUSALS = WrittenObjects(
+    lambda invoices, at: PaymentFailure.objects.filter(
+        among("invoice", invoices), occurred_at__lte=at, by_customer=False
+    ).order_by("occurred_at", "pk"),
+    invoices=list,
+    at=datetime,
+)
 
 
 def _other_cards(customers: Collection[int]) -> OtherCard:
     """Return what says which means of payment a customer has given since a refusal; "" where it is the one that was refused. One query."""
     kept: dict[int, list[tuple[datetime, str]]] = defaultdict(list)
-    rows = Customer.history.model.objects.filter(id__in=customers).order_by("history_id")  # type: ignore[attr-defined]
-    for number, since, method in rows.values_list("id", "history_date", "payment_method"):
+    for number, since, method in _CARDS.rows(customers=list(customers)) if customers else ():
         kept[number].append((since, method))
 
     def another(customer: Customer, refusal: PaymentFailure) -> str:

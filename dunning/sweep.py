@@ -11,6 +11,7 @@ from django.db import InterfaceError
 from django.db.models import Exists, F, OuterRef
 
 from billing_site.kernel.errors import BillingError
+from billing_site.kernel.written_query import WrittenObjects, WrittenQuery
 from dunning.acting import advance_due
 from dunning.arrangements.models import Promise
 from dunning.arrangements.queries import days_of_promises, open_promises
@@ -83,7 +84,7 @@ def sweep_dunning(*, at: datetime, budget: timedelta = BUDGET) -> SweepReport:
     for customer_id in report.within(sorted(set(restricted_customers()) - set(debts))):
         with _told(report, f"customer {customer_id}"):
             lift_if_settled(customer_id=customer_id, at=at)
-    chased = set(DunningCase.objects.filter(state__in=LIVE).values_list("customer", flat=True))
+    chased = {number for (number,) in _CHASED.rows()}
     for customer_id in report.within(_to_be_chased({one: debts[one] for one in debts.keys() - chased}, at=at)):
         with _told(report, f"customer {customer_id}"):
             opened = open_case(customer_id=customer_id, at=at)
@@ -123,8 +124,7 @@ def _to_be_chased(debts: Mapping[int, Sequence[Debt]], *, at: datetime) -> list[
 
 def _promises(debts: Mapping[int, Sequence[Debt]], *, at: datetime) -> Iterator[Promise]:
     """Yield the open promises of which something is to be said or done by now; the others are read in a few queries."""
-    found = open_promises().select_related("case__customer")
-    promises = list(found.order_by(F("case__looked_at").asc(nulls_first=True), "pk"))
+    promises = _PROMISES.all()
     waited_for = days_of_promises(cases=[promise.case_id for promise in promises]) if promises else {}
     of_cases = {
         promise.case: promise
@@ -149,15 +149,25 @@ def _marked(cases: Iterable[DunningCase], *, at: datetime) -> Iterator[DunningCa
 
 def _with_news(debts: dict[int, list[Debt]]) -> list[int]:
     """Return the cases that have come to their end whose customer is late with something that no notice has told: no step of them tells of that any more."""
-    ended = dict(
-        DunningCase.objects.filter(state__in=(CaseState.EXHAUSTED, CaseState.HANDED_OVER)).values_list("customer", "pk")
-    )
+    ended: dict[int, int] = dict(_ENDED.rows())
     new = untold(invoice_ids=[debt.invoice_id for customer_id in ended for debt in debts.get(customer_id, ())])
     return [
         case_id
         for customer_id, case_id in sorted(ended.items())
         if any(debt.invoice_id in new for debt in debts.get(customer_id, ()))
     ]
+
+
+# Each sweep asks them: written once.
+_CHASED = WrittenQuery(lambda: DunningCase.objects.filter(state__in=LIVE).values_list("customer"))
+_ENDED = WrittenQuery(
+    lambda: DunningCase.objects.filter(state__in=(CaseState.EXHAUSTED, CaseState.HANDED_OVER)).values_list(
+        "customer", "pk"
+    )
+)
+_PROMISES = WrittenObjects(
+    lambda: open_promises().select_related("case__customer").order_by(F("case__looked_at").asc(nulls_first=True), "pk")
+)
 
 
 class _told:  # noqa: N801 - reads as a statement

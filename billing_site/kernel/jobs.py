@@ -15,6 +15,7 @@ from django_q.models import OrmQ, Schedule, Task
 from django_q.tasks import async_task
 
 from billing_site.kernel.clock import now
+from billing_site.kernel.written_query import WrittenQuery
 
 # The scheduler looks every half minute; a schedule that is later than this has nobody to run it.
 LATE_AFTER = timedelta(seconds=120)
@@ -108,8 +109,14 @@ def queue_state(*, at: datetime) -> QueueState:
 
 def oldest_waiting(*, at: datetime) -> datetime:
     """Return since when the oldest job waits that a worker could take; the given moment where none waits."""
-    oldest: datetime | None = OrmQ.objects.filter(lock__lte=at).aggregate(oldest=Min("lock"))["oldest"]
-    return oldest or at
+    found = _OLDEST.rows(at=at)
+    return found[0][0] if found else at
+
+
+# Each sweep of an outbox asks it: written once.
+_OLDEST = WrittenQuery(
+    lambda at: OrmQ.objects.filter(lock__lte=at).order_by("lock").values_list("lock")[:1], at=datetime
+)
 
 
 def stands_still(*, at: datetime, since: datetime) -> bool:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from django.db.models import F, Q, QuerySet, Sum
 from moneyed import Money
 
+from billing_site.kernel.among import among
 from billing_site.kernel.money import round_money, total
 from billing_site.kernel.written_query import WrittenQuery
 from dunning.arrangements.models import Hold, Instalment, Promise
@@ -45,19 +46,34 @@ def money_held(*, customer: Customer) -> Money | None:
 
 def all_money_held(*, customers: Collection[int]) -> dict[int, Money]:
     """Return the same of each of the customers who has something on account in its currency, by its number; one query."""
-    lots = money_on_account().filter(customer__in=customers, currency=F("customer__currency"))
     found: dict[int, Decimal] = {}
     currencies: dict[int, str] = {}
-    for customer, rest, currency in lots.values_list("customer", "rest", "currency"):
+    for customer, rest, currency in _HELD_OF.rows(customers=list(customers)) if customers else ():
         found[customer] = found.get(customer, Decimal(0)) + rest
         currencies[customer] = currency
     return {customer: round_money(amount, currencies[customer]) for customer, amount in found.items()}
 
 
+# Each sweep asks it twice: written once.
+_HELD_OF = WrittenQuery(
+    lambda customers: (
+        money_on_account()
+        .filter(among("customer", customers), currency=F("customer__currency"))
+        .values_list("customer", "rest", "currency")
+    ),
+    customers=list,
+)
+
+
 def objected_to(*, invoice_ids: Collection[int]) -> set[int]:
     """Return those of the invoices of which a part is objected to and nobody has decided yet."""
-    found = Objection.objects.filter(invoice__in=invoice_ids, ended_at=None)
-    return set(found.values_list("invoice", flat=True))
+    return {number for (number,) in _OBJECTED.rows(invoices=list(invoice_ids))} if invoice_ids else set()
+
+
+_OBJECTED = WrittenQuery(
+    lambda invoices: Objection.objects.filter(among("invoice", invoices), ended_at=None).values_list("invoice"),
+    invoices=list,
+)
 
 
 def open_promises() -> "QuerySet[Promise]":

@@ -73,7 +73,7 @@ def debts_of(*, customers: Collection[int], at: datetime) -> dict[int, list[Debt
 
 def all_debts(*, at: datetime) -> dict[int, list[Debt]]:
     """Return what everybody is late with; one query."""
-    return _read(_late(at=at), at)
+    return _read(_OF_ALL.rows(at=at), at)
 
 
 def locked_debts(*, customer_id: int, at: datetime) -> list[Debt]:
@@ -122,7 +122,8 @@ def _locked(customer: int, at: datetime) -> "QuerySet[Invoice, tuple[Any, ...]]"
     return _late(at=at).filter(customer=customer).order_by("pk").select_for_update(no_key=True)
 
 
-# Asked several times for each step: written once.
+# Asked at each sweep, or several times for each step: written once.
+_OF_ALL = WrittenQuery(lambda at: _late(at=at), at=datetime)
 _OF_ONE = WrittenQuery(lambda customer, at: _late(at=at).filter(customer=customer), customer=int, at=datetime)
 _LOCKED = WrittenQuery(_locked, customer=int, at=datetime)
 

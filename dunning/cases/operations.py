@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.reasons import checked_reason
-from billing_site.kernel.written_query import WrittenQuery
+from billing_site.kernel.written_query import WrittenObjects, WrittenQuery
 from dunning.cases.arrears import Debt, locked_debts, oldest, owed
 from dunning.cases.models import SWEEP, CaseStep, DunningCase
 from dunning.core.calendar import Planned, local_day, plan
@@ -66,12 +66,18 @@ def lock_case(*, case_id: int) -> DunningCase:
     if not found:
         raise DunningCase.DoesNotExist(f"there is no dunning case {case_id}")
     customer = lock_customer(customer_id=found[0][0])
-    case = DunningCase.objects.select_for_update(no_key=True, of=("self",)).select_related("policy").get(pk=case_id)
+    case = _LOCKED.get(case=case_id)
     case.customer = customer
     return case
 
 
-# A case stays its customer's: asked before each act, written once.
+# A case stays its customer's. Asked before each act: written once.
+_LOCKED = WrittenObjects(
+    lambda case: (
+        DunningCase.objects.select_for_update(no_key=True, of=("self",)).select_related("policy").filter(pk=case)
+    ),
+    case=int,
+)
 _CUSTOMER_OF = WrittenQuery(lambda case: DunningCase.objects.filter(pk=case).values_list("customer"), case=int)
 
 
@@ -110,7 +116,10 @@ def planned_after(*, case: DunningCase, last: CaseStep | None) -> Sequence[Plann
 
 def last_step(*, case: DunningCase) -> CaseStep | None:
     """Return the step that was taken last."""
-    return case.steps.order_by("-number").first()
+    return _LAST_STEP.first(case=case.pk)
+
+
+_LAST_STEP = WrittenObjects(lambda case: CaseStep.objects.filter(case=case).order_by("-number")[:1], case=int)
 
 
 def plan_next(*, case: DunningCase, ahead: Sequence[Planned]) -> None:

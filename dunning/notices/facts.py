@@ -7,7 +7,9 @@ from typing import Any
 
 from moneyed import Money
 
+from billing_site.kernel.among import among
 from billing_site.kernel.money import round_money, total
+from billing_site.kernel.written_query import WrittenObjects
 from dunning.core.notice_kinds import TOLD_WHEN_GIVEN_UP, NoticeKind, is_demanding
 from invoicing.invoices.models import Invoice, InvoiceStatus, Objection
 
@@ -76,8 +78,14 @@ def facts_of(*, kind: NoticeKind, invoices: Sequence[Invoice]) -> Facts:
 
 def objected_of(*, invoices: Sequence[Invoice]) -> dict[int, Money]:
     """Return what customers object to of invoices, by number; it is not asked for until that is decided. One query."""
-    open_ones = Objection.objects.filter(invoice__in=[invoice.pk for invoice in invoices], ended_at=None)
+    open_ones = _OBJECTIONS.all(invoices=[invoice.pk for invoice in invoices])
     return {objection.invoice_id: objection.amount for objection in open_ones}
+
+
+# Asked for each mail: written once.
+_OBJECTIONS = WrittenObjects(
+    lambda invoices: Objection.objects.filter(among("invoice", invoices), ended_at=None), invoices=list
+)
 
 
 def _facts(told: Sequence[tuple[Invoice, Money]]) -> Facts:

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce
 
+from billing_site.kernel.written_query import WrittenObjects
 from dunning.core.calendar import QUIET
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.notice_life import NoticeState
@@ -27,10 +28,18 @@ def language_for(*, customer: Customer) -> str:
 
 def version_in_force(*, kind: NoticeKind, language: str) -> TemplateVersion | None:
     """Return the newest approved words of a kind in a language, a house's own before those of the product; None where there are none."""
-    approved = TemplateVersion.objects.filter(
-        template__kind=kind, template__language=language, state=VersionState.APPROVED
-    )
-    return approved.select_related("template").order_by("is_built_in", "-number").first()
+    return _IN_FORCE.first(kind=kind.value, language=language)
+
+
+_IN_FORCE = WrittenObjects(
+    lambda kind, language: (
+        TemplateVersion.objects.filter(template__kind=kind, template__language=language, state=VersionState.APPROVED)
+        .select_related("template")
+        .order_by("is_built_in", "-number")[:1]
+    ),
+    kind=str,
+    language=str,
+)
 
 
 def words_for(*, kind: NoticeKind, language: str) -> TemplateVersion | None:
@@ -66,4 +75,7 @@ def blocked_addresses() -> QuerySet[BlockedAddress]:
 
 def block_of(*, address: str) -> BlockedAddress | None:
     """Return why an address is not written to; None where it is."""
-    return blocked_addresses().filter(address=address.lower()).first()
+    return _BLOCK.first(address=address.lower())
+
+
+_BLOCK = WrittenObjects(lambda address: blocked_addresses().filter(address=address)[:1], address=str)

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 
 from billing_site.kernel.digest import digest_of
+from billing_site.kernel.written_query import WrittenObjects
 from dunning.arrangements.queries import hold_of, open_promises
 from dunning.core.calendar import QUIET
 from dunning.core.notice_kinds import NoticeKind, is_demanding
@@ -53,7 +54,7 @@ def send_notice(*, notice_id: int, at: datetime) -> Notice:
     Ends as sent, as not needed or undeliverable with the reason, is planned again after a refusal, or stays `sending` where nobody knows. Does nothing to one
     that is not planned: another worker has it, or it is over.
     """
-    planned = Notice.objects.get(pk=notice_id)
+    planned = _NOTICE.get(notice=notice_id)
     if planned.state != NoticeState.PLANNED:
         return planned
     try:
@@ -236,12 +237,24 @@ def _put_off(notice: Notice, why: str, *, at: datetime) -> bool:
 
 
 def _locked(notice_id: int) -> Notice:
-    rows = Notice.objects.select_for_update(of=("self",)).select_related("customer__legal_entity")
-    return rows.get(pk=notice_id)
+    return _LOCKED.get(notice=notice_id)
 
 
 def _invoices(notice: Notice) -> list[Invoice]:
-    return list(Invoice.objects.filter(notices__notice=notice).order_by("due_date", "id"))
+    return _INVOICES.all(notice=notice.pk)
+
+
+# Asked for each mail: written once.
+_NOTICE = WrittenObjects(lambda notice: Notice.objects.filter(pk=notice), notice=int)
+_LOCKED = WrittenObjects(
+    lambda notice: (
+        Notice.objects.select_for_update(of=("self",)).select_related("customer__legal_entity").filter(pk=notice)
+    ),
+    notice=int,
+)
+_INVOICES = WrittenObjects(
+    lambda notice: Invoice.objects.filter(notices__notice=notice).order_by("due_date", "id"), notice=int
+)
 
 
 def _sender(seller: LegalEntity) -> str:

@@ -4,6 +4,7 @@ import re
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from billing_site.kernel.written_query import WrittenObjects
 from dunning.cases.models import CaseStep, DunningCase, Outcome
 from dunning.cases.operations import steps_to_come
 from dunning.core.calendar import first_allowed, local_day, next_grave_day
@@ -28,8 +29,7 @@ def quiet_until(*, notice: Notice, at: datetime) -> datetime | None:
     """Return when a notice of dunning may be sent, where its customer is not written to now; None: now."""
     if not notice.reference.startswith(REFERENCE):
         return None
-    cases = DunningCase.objects.filter(customer=notice.customer_id, state__in=LIVE)
-    case = cases.select_related("policy").first()
+    case = _LIVE_CASE.first(customer=notice.customer_id)
     if case is None:
         return None
     allowed = first_allowed(at=at, terms=case.policy.read, zone=ZoneInfo(notice.customer.timezone))
@@ -58,5 +58,21 @@ def step_of(*, notice: Notice) -> CaseStep | None:
     found = _OF_A_STEP.fullmatch(notice.reference)
     if found is None:
         return None
-    steps = CaseStep.objects.select_related("case__customer", "case__policy")
-    return steps.filter(case=int(found[1]), number=int(found[2]), case__customer=notice.customer_id).first()
+    return _STEP.first(case=int(found[1]), number=int(found[2]), customer=notice.customer_id)
+
+
+# Asked for each mail: written once.
+_LIVE_CASE = WrittenObjects(
+    lambda customer: (
+        DunningCase.objects.filter(customer=customer, state__in=LIVE).select_related("policy").order_by("pk")[:1]
+    ),
+    customer=int,
+)
+_STEP = WrittenObjects(
+    lambda case, number, customer: CaseStep.objects.select_related("case__customer", "case__policy").filter(
+        case=case, number=number, case__customer=customer
+    ),
+    case=int,
+    number=int,
+    customer=int,
+)

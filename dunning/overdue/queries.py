@@ -93,15 +93,21 @@ class _Terms:
     """The terms that fit one customer, and which of them hold on a day."""
 
     def __init__(self, customer: Customer, *, at: datetime) -> None:
+        # The terms are few, and most houses have none: then nobody asks further.
+        every = list(OverdueTerms.objects.order_by("valid_from", "pk"))
+        self.currency, self.rows = customer.currency, []
+        if not every:
+            return
         tax = CustomerTax.objects.filter(customer=customer).first()
         audience = Audience.BUSINESS if tax is not None and tax.vat_id else Audience.CONSUMER
-        rows = OverdueTerms.objects.filter(
-            policy__in=("", policy_for(customer=customer, at=at).key),
-            country__in=("", tax.country if tax else ""),
-            audience__in=("", audience.value),
-        )
-        self.rows = list(rows.order_by("valid_from", "pk"))
-        self.currency = customer.currency
+        policy = policy_for(customer=customer, at=at).key
+        self.rows = [
+            row
+            for row in every
+            if row.policy in ("", policy)
+            and row.country in ("", tax.country if tax else "")
+            and row.audience in ("", audience.value)
+        ]
 
     def on(self, day: date) -> OverdueTerms | None:
         """Return the terms of a day."""

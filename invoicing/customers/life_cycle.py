@@ -3,10 +3,11 @@
 from datetime import datetime
 
 from django.db import connection
-from django.db.models import CharField, F, OuterRef, QuerySet, Subquery, Value
+from django.db.models import CharField, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from billing_site.kernel.errors import Conflict
+from billing_site.kernel.written_query import WrittenObjects, WrittenQuery
 from invoicing.core.life_cycle import Driver, State, Transition, transition_between
 from invoicing.customers.models import Customer, LifeCycleMove
 
@@ -29,13 +30,22 @@ def state_of(*, customer: Customer) -> State:
 
 def recorded_state(*, customer_id: int) -> State:
     """Return the same of a customer by its number; one column is read."""
-    moves = LifeCycleMove.objects.filter(customer=customer_id).order_by("-number")
-    return State(moves.values_list("to_state", flat=True).first() or State.TRIAL)
+    found = _STATE.rows(customer=customer_id)
+    return State(found[0][0]) if found else State.TRIAL
 
 
 def last_move(*, customer: Customer) -> LifeCycleMove | None:
     """Return the customer's last move; None where it is in the trial that began with its registration."""
-    return customer.moves.order_by(F("number").desc()).first()
+    return _LAST_MOVE.first(customer=customer.pk)
+
+
+def _moves_of(customer: int) -> "QuerySet[LifeCycleMove]":
+    return LifeCycleMove.objects.filter(customer=customer).order_by("-number")
+
+
+# Asked before each act: written once.
+_STATE = WrittenQuery(lambda customer: _moves_of(customer).values_list("to_state")[:1], customer=int)
+_LAST_MOVE = WrittenObjects(lambda customer: _moves_of(customer)[:1], customer=int)
 
 
 def transition_for(*, customer: Customer, to: State, driver: Driver) -> Transition:

@@ -17,6 +17,7 @@ from billing_site.kernel.history import save_with_reason
 from billing_site.kernel.model import AMOUNT_DIGITS, AMOUNT_PLACES
 from billing_site.kernel.money import exponent, plain, round_money
 from billing_site.kernel.text import is_storable
+from billing_site.kernel.written_query import WrittenObjects
 from invoicing.core.languages import LANGUAGES
 from invoicing.core.numbers import Mistake, read_number
 from invoicing.customers.billed_to import payer_errors, payer_of_key, refused_by_database
@@ -167,15 +168,19 @@ def lock_customer(*, customer_id: int) -> Customer:
     billing, starting and ending a subscription, issuing a draft. With an account who is billed for it is locked: its lock is enough to bill all its accounts.
     """
     assert connection.in_atomic_block, "a lock lasts as long as its transaction"
-    rows = Customer.objects.select_for_update(no_key=True)
     # Most are billed themselves: one query. Of an account who is billed for it is locked before.
-    itself = rows.filter(pk=customer_id, billed_to=None).first()
+    itself = _ITSELF.first(customer=customer_id)
     if itself is not None:
         return itself
     found = lock_customers(customer_ids=[customer_id])
     if customer_id not in found:
         raise Customer.DoesNotExist(f"there is no customer {customer_id}")
     return found[customer_id]
+
+
+_ITSELF = WrittenObjects(
+    lambda customer: Customer.objects.select_for_update(no_key=True).filter(pk=customer, billed_to=None), customer=int
+)
 
 
 def lock_customers(*, customer_ids: Collection[int]) -> dict[int, Customer]:

@@ -18,6 +18,7 @@ from django.db import DatabaseError, connection, transaction
 from billing_site.kernel.clock import server_moment
 from billing_site.kernel.errors import Conflict
 from billing_site.kernel.jobs import queue, queue_later
+from billing_site.kernel.written_query import WrittenObjects
 from invoicing.payments.charge_attempt import ChargeAttempt, ChargeStatus
 from invoicing.payments.models import PushIntent, PushStatus, StripeNotice
 from invoicing.payments.outage import FailureStreak, Outage
@@ -49,7 +50,11 @@ _is_probe: ContextVar[bool] = ContextVar("_is_probe", default=False)
 
 def outage_now() -> Outage | None:
     """Return the outage that lasts at this moment, if there is one; one query."""
-    return Outage.objects.filter(name=STRIPE, closed_at=None).first()
+    return _OUTAGE.first()
+
+
+# Asked before each call of Stripe: written once.
+_OUTAGE = WrittenObjects(lambda: Outage.objects.filter(name=STRIPE, closed_at=None).order_by("pk")[:1])
 
 
 def refuse_while_closed() -> Sequence[str]:

@@ -30,6 +30,8 @@ def queue_due(*, waiting: "QuerySet[Any]", job: str, at: datetime, first: tuple[
         .order_by(*first, "next_attempt_at", "pk")
         .values_list("pk", flat=True)[:SWEEP_MAX]
     )
+    if not due:
+        return 0
     queue_each(job, due)
     waiting.model._default_manager.filter(pk__in=due).update(next_attempt_at=at + QUEUE_PATIENCE)
     return len(due)

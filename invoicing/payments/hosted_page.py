@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
+from billing_site.kernel.written_query import WrittenObjects
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments import gateway
 from invoicing.payments.models import PushIntent, PushStatus
@@ -47,9 +48,16 @@ def hosted_page(*, invoice: Invoice) -> HostedPage:
 
     Stripe asks for the whole total: what was paid or credited otherwise has no page there.
     """
-    intent = PushIntent.objects.filter(invoice=invoice, status=PushStatus.PUSHED).first()
+    intent = _PUSHED.first(invoice=invoice.pk)
     if intent is None or not intent.stripe_invoice_id:
         return NO_PAGE
     present = gateway.retrieve_invoice(intent.stripe_invoice_id)
     is_payable = present.status == "open" and invoice.amount_unpaid == invoice.total
     return HostedPage(url=present.hosted_url if is_payable else "", is_paid=present.status == "paid")
+
+
+# Asked for each mail: written once.
+_PUSHED = WrittenObjects(
+    lambda invoice: PushIntent.objects.filter(invoice=invoice, status=PushStatus.PUSHED).order_by("pk")[:1],
+    invoice=int,
+)

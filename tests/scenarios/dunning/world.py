@@ -10,12 +10,14 @@ from random import Random
 from typing import Any
 
 import time_machine
+from django.db import connection
 from django.test import override_settings
 from django.utils.module_loading import import_string
 from django_q.models import OrmQ
 from moneyed import Money
 
 from billing_site.kernel.errors import BillingError
+from billing_site.kernel.written_query import WrittenObjects
 from dunning.arrangements.operations import (
     NewInstalment,
     decide_objection,
@@ -73,6 +75,14 @@ JOBS = (
 )
 PLANS = {"month": ("pro", "max"), "quarter": ("pro-quarter", "max-quarter")}
 SETTINGS = {"EMAIL_BACKEND": "tests.scenarios.dunning.mails.Backend", "MAIL_FROM": "billing@house.example"}
+
+
+# What `World.seen` asks for, in its order.
+_NEWEST = "SELECT " + ", ".join(
+    f"coalesce((SELECT max(id) FROM {model._meta.db_table}), 0)" for model in (Invoice, Payment, PaymentFailure)
+)
+# The worker asks for its jobs again and again, and so it is here.
+_WAITING = WrittenObjects(lambda at: OrmQ.objects.filter(lock__lte=at).order_by("id"), at=datetime)
 
 
 class World:
@@ -424,7 +434,7 @@ class World:
         self.faults += [f"{self.at}: {fault}" for fault in faults]
 
     def _run_jobs(self) -> None:
-        while rows := list(OrmQ.objects.filter(lock__lte=self.at).order_by("id")):
+        while rows := _WAITING.all(at=self.at):
             OrmQ.objects.filter(pk__in=[row.pk for row in rows]).delete()
             for row in rows:
                 name, arguments = row.task["func"], row.task["args"]
@@ -442,6 +452,9 @@ class World:
 
     def _learn(self) -> None:
         """Write down what the product knows by now: invoices, payments, refusals, pushes, and which mails have left."""
+        with connection.cursor() as cursor:
+            cursor.execute(_NEWEST)
+            self.newest = dict(zip(self.seen, cursor.fetchone(), strict=True))
         for invoice in self._new(Invoice):
             if invoice.number is not None:
                 self._take_invoice(invoice)
@@ -454,7 +467,8 @@ class World:
             self._log(life, "refused", invoice=place, said=failure.code, moment=failure.occurred_at)
         taken = [pk for pk, _, is_taken in mails.post.handed[self.mailed :] if is_taken]
         self.mailed = len(mails.post.handed)
-        for customer, planned_at in Notice.objects.filter(pk__in=taken).values_list("customer", "planned_at"):
+        mailed = Notice.objects.filter(pk__in=taken).values_list("customer", "planned_at") if taken else ()
+        for customer, planned_at in mailed:
             self._log(self.by_row[customer], "mailed", moment=planned_at)
         if self.pending:
             pushed = PushIntent.objects.filter(invoice__in=self.pending, status=PushStatus.PUSHED)
@@ -464,6 +478,8 @@ class World:
                 self._log(life, "pushed", invoice=place)
 
     def _new(self, model: Any) -> list[Any]:
+        if self.newest[model] == self.seen[model]:
+            return []
         rows = list(model.objects.filter(pk__gt=self.seen[model]).order_by("pk"))
         if rows:
             self.seen[model] = rows[-1].pk
