@@ -188,10 +188,12 @@ RERATING_SAMPLE = env.int("RERATING_SAMPLE", default=1000)
 RERATING_LARGE_AMOUNT = env.int("RERATING_LARGE_AMOUNT", default=10_000)
 # Whether billing runs are issued only as somebody else has signed them; the hourly run drafts.
 BILLING_RUNS_NEED_APPROVAL = env.bool("BILLING_RUNS_NEED_APPROVAL", default=False)
+# Whose the account at Stripe is: a legal entity's key. What it holds of other entities' customers stands between the companies in the books.
+STRIPE_LEGAL_ENTITY = env.str("STRIPE_LEGAL_ENTITY", default="main")
 # Who says by which rates invoices are taxed (invoicing/tax/provider.py): a class that can be imported.
 TAX_PROVIDER = env.str("TAX_PROVIDER", default="invoicing.tax.provider.TaxTable")
 # With Stripe Tax (invoicing.tax.stripe_tax.StripeTax): whose account it is, the product tax code, and for how many days around it an answer holds.
-STRIPE_TAX_LEGAL_ENTITY = env.str("STRIPE_TAX_LEGAL_ENTITY", default="main")
+STRIPE_TAX_LEGAL_ENTITY = env.str("STRIPE_TAX_LEGAL_ENTITY", default=STRIPE_LEGAL_ENTITY)
 STRIPE_TAX_CODE = env.str("STRIPE_TAX_CODE", default="")
 STRIPE_TAX_ANSWER_DAYS = env.int("STRIPE_TAX_ANSWER_DAYS", default=7)
 # A register of VAT ids that speaks the REST interface of VIES; empty: only their syntax is checked.
@@ -200,6 +202,8 @@ VAT_ID_CHECK_URL = env.str("VAT_ID_CHECK_URL", default="")
 # Exports of the journal: for whom DATEV's batch is, the month in which the fiscal year begins, and Xero's rate without tax.
 DATEV_CONSULTANT_NUMBER = env.int("DATEV_CONSULTANT_NUMBER", default=0)
 DATEV_CLIENT_NUMBER = env.int("DATEV_CLIENT_NUMBER", default=0)
+# Of other legal entities than the first, by their keys: us=20002,ch=20003.
+DATEV_CLIENT_NUMBERS = {key: int(number) for key, number in env.dict("DATEV_CLIENT_NUMBERS", default={}).items()}
 FISCAL_YEAR_FIRST_MONTH = env.int("FISCAL_YEAR_FIRST_MONTH", default=1)
 XERO_TAX_RATE = env.str("XERO_TAX_RATE", default="Tax Exempt")
 

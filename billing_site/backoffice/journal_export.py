@@ -9,6 +9,7 @@ from django.template.response import TemplateResponse
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import BillingError
+from invoicing.entities.queries import choices_of_entities
 from invoicing.ledger.models import Account
 from invoicing.ledger.queries import currencies_booked
 from invoicing.reports.asking import Question, read_question
@@ -18,7 +19,7 @@ from invoicing.reports.mapping import codes_in
 from invoicing.reports.models import BookkeepingSystem
 
 VIEW = "invoicing.view_posting"
-ASKED = ("start", "end", "currency")
+ASKED = ("start", "end", "currency", "legal_entity")
 
 
 def journal_export(request: HttpRequest, *, site: AdminSite) -> HttpResponse | StreamingHttpResponse:
@@ -47,6 +48,7 @@ def journal_export(request: HttpRequest, *, site: AdminSite) -> HttpResponse | S
         "form": form,
         "formats": FORMATS,
         "currencies": currencies_booked(),
+        "entities": choices_of_entities(all_of_them="all legal entities"),
         "problems": problems,
         "moved": moved,
         "accounts": _accounts(),

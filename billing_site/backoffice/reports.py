@@ -19,6 +19,7 @@ from billing_site.display import figures
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import InvalidFields
 from invoicing.customers.models import Customer
+from invoicing.entities.queries import choices_of_entities
 from invoicing.ledger.models import Account, JournalEntry
 from invoicing.ledger.queries import currencies_booked
 from invoicing.reports.asking import Question, read_question
@@ -40,7 +41,7 @@ _CSS = {
     ColumnKind.MOMENT: "bo-nowrap",
     ColumnKind.TEXT: "bo-break",
 }
-FIELDS = ("as_of", "start", "end", "customer_id", "account", "currency")
+FIELDS = ("as_of", "start", "end", "customer_id", "account", "legal_entity", "currency")
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def _fields(
         "end": "To the end of (UTC)",
         "customer_id": "Customer's key",
         "account": "Account",
+        "legal_entity": "Books of",
         "currency": "Currency",
     }
     for name in FIELDS:
@@ -139,6 +141,11 @@ def _fields(
         elif name == "account":
             rows = Account.objects.order_by("code").values_list("code", "name")
             choices = [("", "1200 Receivable"), *((code, f"{code} {title}") for code, title in rows)]
+        elif name == "legal_entity":
+            choices = choices_of_entities(all_of_them="all legal entities")
+            if not choices and not problems.get(name):
+                # There is one: nobody is asked.
+                continue
         yield {
             "name": name,
             "title": titles[name],
@@ -229,6 +236,8 @@ def _addresses(rows: list[Row], currency: str, question: Question) -> dict[Door,
                 addresses[door] = reverse("admin:invoicing_invoice_by_number", args=[door.key])
             case DoorKind.ACCOUNT:
                 asked = {"account": door.key, "currency": currency, **_span_of(question)}
+                if question.books:
+                    asked["legal_entity"] = question.books
                 addresses[door] = f"{reverse('admin:backoffice_general_ledger')}?{urlencode(asked)}"
             case DoorKind.STATEMENT:
                 asked = {

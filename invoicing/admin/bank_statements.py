@@ -24,6 +24,7 @@ from billing_site.kernel.text import is_storable
 from invoicing.bank.models import BankFile, BankStatement
 from invoicing.bank.reconciliation import gap_before, reconciliations
 from invoicing.core.bank.csv_statement import DATE_FORMATS, FIELDS, LAYOUTS
+from invoicing.entities.queries import choices_of_entities
 from invoicing.workflows.import_bank_statement import (
     FILE_BYTES_MAX,
     Upload,
@@ -56,9 +57,23 @@ class StatementForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         help_text=f"One a line: text=Memo, or account==DE02100100109307118603 for what no column says. {WAYS}",
     )
+    legal_entity = forms.ChoiceField(
+        required=False,
+        label="Whose account it is",
+        widget=UnfoldAdminSelectWidget,
+        help_text="Of an account that is new here: its lines stand in the books of that company.",
+    )
     # What was looked at, so that it is imported exactly so.
     seen_name = forms.CharField(required=False, widget=forms.HiddenInput())
     seen = forms.CharField(required=False, widget=forms.HiddenInput())
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Ask for a legal entity where there are several."""
+        super().__init__(*args, **kwargs)
+        if entities := choices_of_entities(all_of_them="the one that prints it on documents, else the first"):
+            self.fields["legal_entity"].choices = entities  # type: ignore[attr-defined]
+        else:
+            del self.fields["legal_entity"]
 
     def clean_rules(self) -> dict[str, str]:
         """Split the rules."""
@@ -85,7 +100,14 @@ class StatementForm(forms.Form):
     def upload(self) -> Upload:
         """The file as it is imported."""
         cleaned = self.cleaned_data
-        return Upload(cleaned["name"], cleaned["format"], cleaned["content"], cleaned["layout"], cleaned["rules"])
+        return Upload(
+            cleaned["name"],
+            cleaned["format"],
+            cleaned["content"],
+            cleaned["layout"],
+            cleaned["rules"],
+            cleaned.get("legal_entity", ""),
+        )
 
 
 def _packed(content: bytes) -> str:
@@ -208,11 +230,12 @@ class BankStatementAdmin(ReadOnlyAdmin):
         form = StatementForm(request.POST or None, request.FILES or None)
         looked: list[dict[str, Any]] = []
         seen = ""
+        entities = dict(choices_of_entities())
         if request.method == "POST" and form.is_valid():
             try:
                 if "commit" in request.POST:
                     return self._import(request, form.upload)
-                looked = [_figures(one) for one in look_at_upload(upload=form.upload)]
+                looked = [_figures(one, entities) for one in look_at_upload(upload=form.upload)]
                 seen = _packed(form.upload.content)
             except BillingError as problem:
                 add_field_errors(form, problem, renamed={"map": "rules"})
@@ -248,6 +271,11 @@ class BankStatementAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "backoffice/bank_reconciliation.html", context)
 
 
-def _figures(looked: Any) -> dict[str, Any]:
-    """Return what importing a statement would do, for its page."""
-    return {"statement": looked.statement, "looked": looked, "foreseen": foresee(looked=looked)}
+def _figures(looked: Any, entities: dict[str, str]) -> dict[str, Any]:
+    """Return what importing a statement would do, for its page; whose account it is where there are several companies."""
+    return {
+        "statement": looked.statement,
+        "looked": looked,
+        "foreseen": foresee(looked=looked),
+        "holder": entities.get(looked.holder, ""),
+    }

@@ -11,6 +11,7 @@ from billing_site.display.pills import AMBER, BLUE, GREEN, pill
 from invoicing.closing.models import MonthClose
 from invoicing.core.posting import ACCOUNT_NAMES
 from invoicing.reports.catalogue import REPORTS
+from invoicing.workflows.certificate_document import digests_of_books
 
 CHECK_TONES = {"green": GREEN, "shown": BLUE, "signed": BLUE, "open": AMBER}
 
@@ -22,6 +23,7 @@ def certificate_shown(close: MonthClose) -> dict[str, Any]:
     return {
         **told,
         "close": close,
+        "journals": digests_of_books(told=told),
         "debited": [Money(amount, code) for code, amount in sorted(told["journal"]["debited"].items())],
         "accounts": [
             {

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import F, QuerySet, Sum
+from django.db.models import Exists, F, OuterRef, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.html import format_html_join
@@ -13,7 +13,9 @@ from billing_site.display.admin import ReadOnlyAdmin, moment_column
 from billing_site.display.figures import figure
 from billing_site.display.pills import pill
 from billing_site.kernel.money import total
+from invoicing.entities.queries import choices_of_entities
 from invoicing.ledger.models import Account, JournalEntry, Posting
+from invoicing.ledger.queries import postings_of
 from invoicing.reports.booked import booked_later_words
 
 
@@ -38,13 +40,30 @@ class BookedFilter(admin.SimpleListFilter):
                 return queryset
 
 
+class BooksFilter(admin.SimpleListFilter):
+    """By the legal entity in whose books an entry has postings; where there is one, nobody is asked."""
+
+    title = "books of"
+    parameter_name = "legal_entity"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the legal entities, where there are several."""
+        return choices_of_entities()
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Keep the entries of one."""
+        if not (entity := self.value()):
+            return queryset
+        return queryset.filter(Exists(postings_of(entity=entity).filter(entry=OuterRef("pk"))))
+
+
 @admin.register(JournalEntry)
 class JournalEntryAdmin(ReadOnlyAdmin):
     """One business fact in the books."""
 
     list_display = ("reference", moment_column("booked_at", "Booked"), "what", "debits", "balance")
     list_display_links = ("reference",)
-    list_filter = (BookedFilter, "kind", "currency", "postings__account")
+    list_filter = (BooksFilter, BookedFilter, "kind", "currency", "postings__account")
     search_fields = ("reference", "description")
     date_hierarchy = "booked_at"
     ordering = ("-booked_at", "-id")
@@ -62,13 +81,19 @@ class JournalEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Debits and credits")
     def debits(self, entry: JournalEntry) -> SafeString:
-        """Show every posting with its account; credits in parentheses."""
+        """Show every posting with its account, and in whose books it stands where these are several; credits in parentheses."""
+        postings = sorted(entry.postings.all(), key=lambda posting: posting.pk)
+        are_several = len({posting.legal_entity_id for posting in postings}) > 1
         return format_html_join(
             "",
-            '<span class="bo-line bo-posting"><span>{}</span> {}</span>',
+            '<span class="bo-line bo-posting"><span>{}{}</span> {}</span>',
             (
-                (posting.account, figure(amount=posting.amount.amount, currency=posting.currency))
-                for posting in sorted(entry.postings.all(), key=lambda posting: posting.pk)
+                (
+                    f"{posting.legal_entity_id}: " if are_several else "",
+                    posting.account,
+                    figure(amount=posting.amount.amount, currency=posting.currency),
+                )
+                for posting in postings
             ),
         )
 
@@ -83,12 +108,14 @@ class JournalEntryAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """Show the entry with its postings."""
         entry = self.row_or_404(request, object_id)
-        postings = list(entry.postings.select_related("account").order_by("id"))
+        postings = list(entry.postings.select_related("account", "legal_entity").order_by("id"))
         context = self.page_context(
             request,
             title=entry.description,
             row=entry,
             postings=postings,
+            # Whose books these are is said where there are several companies.
+            entities=dict(choices_of_entities()),
             balance=total((posting.amount for posting in postings), entry.currency),
         )
         return TemplateResponse(request, "backoffice/journal_entry.html", context)

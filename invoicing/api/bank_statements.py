@@ -166,6 +166,11 @@ class BankStatementRequest(StrictSerializer):
         default=dict,
         help_text="Other columns for fields of a CSV ({'text': 'Memo'}), constants ({'account': '=DE02…'}), or ways of writing ({'decimal': ','}).",
     )
+    legal_entity = TextField(
+        max_length=30,
+        default="",
+        help_text="The key of whose account it is, where the account is new here. Default: the one that prints it on documents, else the first.",
+    )
 
 
 @extend_schema_view(
@@ -208,7 +213,12 @@ class BankStatementsView(generics.ListAPIView[BankStatement]):
         """Import a file; 201 where it is new, 200 where it was imported already."""
         fields: dict[str, Any] = read(BankStatementRequest(data=request.data))
         upload = Upload(
-            fields["name"], fields["format"], _decoded(fields["content"]), fields["layout"], fields["columns"]
+            fields["name"],
+            fields["format"],
+            _decoded(fields["content"]),
+            fields["layout"],
+            fields["columns"],
+            fields["legal_entity"],
         )
         imported = import_bank_statement(upload=upload, at=now(), actor=actor_of(request))
         answer = ImportedSerializer({"is_new": imported.is_new, "statements": imported.statements}).data

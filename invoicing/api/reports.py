@@ -15,7 +15,7 @@ from invoicing.reports.asking import read_question
 from invoicing.reports.catalogue import REPORTS, report_kind
 from invoicing.reports.report import Cell, Column, ColumnKind, Report, Section, Tie
 
-QUESTIONS = ("as_of", "start", "end", "currency", "customer_id", "account")
+QUESTIONS = ("as_of", "start", "end", "currency", "customer_id", "account", "legal_entity")
 MONEY = {"amount": "53.00", "currency": "USD"}
 EXAMPLE = {
     "report": "trial-balance",
@@ -119,7 +119,7 @@ class ReportsView(generics.GenericAPIView[Any]):
                             "report": "trial-balance",
                             "title": "Trial balance",
                             "answers": "What stands on every account, as of a day.",
-                            "asks": ["as_of", "currency"],
+                            "asks": ["as_of", "currency", "legal_entity"],
                         }
                     ]
                 },
@@ -153,6 +153,9 @@ class ReportView(generics.GenericAPIView[Any]):
             OpenApiParameter("currency", str, description="ISO 4217. Default: all."),
             OpenApiParameter("customer_id", str, description="The customer's key. The statement needs it."),
             OpenApiParameter("account", str, description="An account's code. Default: 1200, receivable."),
+            OpenApiParameter(
+                "legal_entity", str, description="The key of whose books. Default: those of all together."
+            ),
         ],
         responses=ReportSerializer,
         examples=[OpenApiExample("A trial balance", value=EXAMPLE, response_only=True)],

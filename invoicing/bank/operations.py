@@ -22,6 +22,8 @@ from invoicing.bank.models import (
 from invoicing.bank.queries import uses_in_force
 from invoicing.core.bank.statement import Statement, StatementFault, StatementLine, clipped
 from invoicing.customers.models import Customer
+from invoicing.entities.models import LegalEntity
+from invoicing.entities.operations import entity_by_key, first_entity
 from invoicing.ledger.models import JournalEntry
 from invoicing.payments.models import Payment
 from invoicing.payments.payout import Payout
@@ -121,10 +123,39 @@ def known_identities(*, account: BankAccount, among: Sequence[str]) -> set[str]:
     return set(rows.values_list("identity", flat=True))
 
 
-def locked_account(*, statement: Statement) -> BankAccount:
-    """Return the account of a statement, made by its first and locked: a file that overlaps at the same moment sees these lines, or these see its."""
-    account, _ = BankAccount.objects.get_or_create(identifier=statement.account, currency=statement.currency)
+def locked_account(*, statement: Statement, legal_entity: str = "") -> BankAccount:
+    """Return the account of a statement, made by its first and locked: a file that overlaps at the same moment sees these lines, or these see its.
+
+    A new one is of the legal entity that is named, else of the one that prints it on documents, else of the first. Raises as `holder_of` does.
+    """
+    holder = holder_of(statement=statement, legal_entity=legal_entity)
+    account, _ = BankAccount.objects.get_or_create(
+        identifier=statement.account, currency=statement.currency, defaults={"legal_entity_id": holder}
+    )
     return BankAccount.objects.select_for_update(no_key=True).get(pk=account.pk)
+
+
+def holder_of(*, statement: Statement, legal_entity: str = "") -> str:
+    """Return the key of the legal entity whose account a statement is of, or would be; raises NotFound, Conflict where another is named."""
+    account = BankAccount.objects.filter(identifier=statement.account, currency=statement.currency).first()
+    named = entity_by_key(key=legal_entity).key if legal_entity else ""
+    if account is not None:
+        if named not in ("", account.legal_entity_id):
+            message = (
+                f"{account} is an account of {account.legal_entity}, in whose books its lines stand: it stays there"
+            )
+            raise Conflict(message, field="legal_entity")
+        return str(account.legal_entity_id)
+    if named:
+        return named
+    identifier = _bare(statement.account)
+    printed = (one.key for one in LegalEntity.objects.order_by("pk") if identifier in _bare(one.bank))
+    return next(printed, None) or first_entity().key
+
+
+def _bare(text: str) -> str:
+    """Return a text as IBANs are compared: people write them in groups."""
+    return "".join(text.split()).upper()
 
 
 def _moment(day: date, *, at: datetime, place: str) -> datetime:

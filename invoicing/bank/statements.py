@@ -5,13 +5,23 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from billing_site.kernel.model import amount_field, append_only, fits_currency, money_field
+from invoicing.entities.models import FIRST, LegalEntity
 
 
 class BankAccount(models.Model):
-    """An account of ours at a bank, in one currency; made by its first statement."""
+    """An account of one of our legal entities at a bank, in one currency; made by its first statement."""
 
     identifier = models.CharField(max_length=50, help_text="Its IBAN, or what its bank calls it.")
     currency = models.CharField(max_length=3)
+    legal_entity = models.ForeignKey(
+        LegalEntity,
+        to_field="key",
+        default=FIRST,
+        db_default=models.Value(FIRST),
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Whose account it is: its lines stand in the books of that company.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = models.Manager["BankAccount"]()

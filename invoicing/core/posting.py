@@ -12,8 +12,9 @@ BANK = "1000"
 STRIPE_CLEARING = "1100"
 PAYOUTS_IN_TRANSIT = "1110"
 DISPUTED = "1150"
-ELSEWHERE = "1900"
 RECEIVABLE = "1200"
+INTERCOMPANY = "1300"
+ELSEWHERE = "1900"
 PREPAID = "2100"
 PREPAID_CREDIT = "2110"
 ON_ACCOUNT = "2120"
@@ -37,6 +38,7 @@ ACCOUNT_NAMES = {
     PAYOUTS_IN_TRANSIT: "Stripe payouts in transit",
     DISPUTED: "Disputed payments",
     RECEIVABLE: "Receivable",
+    INTERCOMPANY: "Due from and to affiliated companies",
     ELSEWHERE: "Bank movements booked elsewhere",
     PREPAID: "Prepaid commitments",
     PREPAID_CREDIT: "Prepaid credit",
@@ -57,6 +59,8 @@ ACCOUNT_NAMES = {
 }
 # Where the money of a settlement channel arrives: card payments at Stripe first, transfers at the bank.
 CASH_ACCOUNTS = {"stripe": STRIPE_CLEARING, "manual": BANK}
+# These stand in the books of who has the account at Stripe: its money, and the fees that Stripe invoices to it, whoever's customer caused them.
+AT_STRIPE = (STRIPE_CLEARING, PAYOUTS_IN_TRANSIT, PAYMENT_FEES, DISPUTE_FEES)
 # What an unidentified bank line becomes, beside a payment.
 IDENTIFIED = (BANK, ON_ACCOUNT, STRIPE_CLEARING, PAYOUTS_IN_TRANSIT, ELSEWHERE, BANK_FEES)
 
@@ -71,6 +75,34 @@ class PostingLine:
     def __post_init__(self) -> None:
         assert self.account in ACCOUNT_NAMES, f"no such account: {self.account}"
         assert is_rounded(self.amount), f"the books hold whole minor units: {self.amount}"
+
+
+@dataclass(frozen=True)
+class EntityLine:
+    """A line of an entry in the books of one legal entity, by its key."""
+
+    entity: str
+    line: PostingLine
+
+
+def divided(*, postings: Sequence[PostingLine], entity: str, holders: Mapping[str, str]) -> tuple[EntityLine, ...]:
+    """Return each line in the books of the legal entity that holds its account (`holders`, by account), else of the one whose fact it is.
+
+    Where these are several each of them gets a line more, on the intercompany account: what the others owe it for this entry, or it owes
+    them. So the lines of each sum to zero, and what stands between companies sums to zero over all of them.
+    """
+    assert all(line.account != INTERCOMPANY for line in postings), "what is between companies follows from the rest"
+    lines = tuple(EntityLine(holders.get(one.account, entity), one) for one in postings)
+    entities = {one.entity for one in lines}
+    if len(entities) == 1:
+        return lines
+    currency = postings[0].amount.currency.code
+    rest = {key: sum_of((one.line.amount for one in lines if one.entity == key), currency) for key in entities}
+    between = tuple(
+        EntityLine(key, PostingLine(INTERCOMPANY, rest[key] * -1)) for key in sorted(entities) if rest[key].amount
+    )
+    assert sum_of((one.line.amount for one in between), currency).amount == 0, "what one is owed another owes"
+    return (*lines, *between)
 
 
 def postings_for_issue(

@@ -6,6 +6,8 @@ from django.db.models.functions import Now
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import append_only, fits_currency, money_field, never_truncated, stays
+from invoicing.core.posting import INTERCOMPANY
+from invoicing.entities.models import LegalEntity
 
 
 class Account(models.Model):
@@ -31,7 +33,10 @@ class Account(models.Model):
 
 
 def balanced_guard(*, name: str, entry: str) -> Guard:
-    """Return a deferred trigger by which the entry with this id has two postings or more that sum to zero (S0-118)."""
+    """Return a deferred trigger by which the entry with this id has two postings or more that sum to zero for each legal entity (S0-118).
+
+    What stands between companies sums to zero over all of them. Most entries are of one, and are asked no more than that.
+    """
     return Guard(
         name=name,
         when=pgtrigger.After,
@@ -42,16 +47,34 @@ def balanced_guard(*, name: str, entry: str) -> Guard:
             ("stray", "integer"),
             ("number", "integer"),
             ("balance", "numeric"),
+            ("transferred", "numeric"),
+            ("lowest", "text"),
+            ("highest", "text"),
         ],
         func=f"""
             SELECT * INTO entry FROM invoicing_journalentry WHERE id = {entry};
-            SELECT count(*), coalesce(sum(amount), 0), count(*) FILTER (WHERE currency <> entry.currency)
-              INTO number, balance, stray
+            SELECT count(*), coalesce(sum(amount), 0), count(*) FILTER (WHERE currency <> entry.currency),
+                   min(legal_entity_id), max(legal_entity_id),
+                   sum(amount) FILTER (WHERE account_id = (SELECT id FROM invoicing_account WHERE code = '{INTERCOMPANY}'))
+              INTO number, balance, stray, lowest, highest, transferred
               FROM invoicing_posting WHERE entry_id = entry.id;
             IF number < 2 OR balance <> 0 OR stray > 0 THEN
                 RAISE EXCEPTION 'journal entry % % does not balance: % postings, sum %, % in another currency',
                     entry.kind, entry.reference, number, balance, stray
                     USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            IF transferred <> 0 THEN
+                RAISE EXCEPTION 'journal entry % % leaves % between legal entities', entry.kind, entry.reference, transferred
+                    USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            IF lowest <> highest THEN
+                SELECT legal_entity_id, sum(amount) INTO lowest, balance
+                  FROM invoicing_posting WHERE entry_id = entry.id
+                 GROUP BY legal_entity_id HAVING sum(amount) <> 0 ORDER BY legal_entity_id LIMIT 1;
+                IF FOUND THEN
+                    RAISE EXCEPTION 'journal entry % % does not balance for legal entity %: sum %', entry.kind, entry.reference,
+                        lowest, balance USING ERRCODE = 'integrity_constraint_violation';
+                END IF;
             END IF;
             RETURN NULL;
         """,
@@ -101,7 +124,7 @@ class Books(models.Model):
 
 
 class JournalEntry(models.Model):
-    """One business fact in the books; its postings sum to zero (S0-118). `reference` with `kind` is the idempotency key.
+    """One business fact in the books; its postings sum to zero for each legal entity (S0-118). `reference` with `kind` is the idempotency key.
 
     It is booked when it happened, or, where that month is closed, as the first open month begins: the database says so as it is written.
     """
@@ -212,10 +235,19 @@ class JournalEntry(models.Model):
 
 
 class Posting(models.Model):
-    """One side of a journal entry: a debit is positive, a credit negative."""
+    """One side of a journal entry in the books of a legal entity: a debit is positive, a credit negative."""
 
     entry = models.ForeignKey(JournalEntry, on_delete=models.PROTECT, related_name="postings")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="postings")
+    # Without an index: there are few entities, and whoever asks for one goes by account, entry or span.
+    legal_entity = models.ForeignKey(
+        LegalEntity,
+        to_field="key",
+        db_index=False,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="In whose books it stands.",
+    )
     currency = models.CharField(max_length=3)
     amount = money_field(help_text="Debit positive, credit negative.")
 

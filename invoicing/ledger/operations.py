@@ -1,9 +1,10 @@
 """What may happen in the books: an entry is posted once, balanced, for ever."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Prefetch
 from moneyed import Money
@@ -13,6 +14,7 @@ from billing_site.kernel.among import among
 from billing_site.kernel.bulk import insert_rows
 from invoicing.core.posting import (
     ACCOUNT_NAMES,
+    AT_STRIPE,
     BAD_DEBT,
     BANK,
     BANK_FEES,
@@ -23,6 +25,7 @@ from invoicing.core.posting import (
     DISPUTE_LOSSES,
     DISPUTED,
     ELSEWHERE,
+    INTERCOMPANY,
     ON_ACCOUNT,
     PAYMENT_FEES,
     PAYOUTS_IN_TRANSIT,
@@ -35,8 +38,11 @@ from invoicing.core.posting import (
     STRIPE_CLEARING,
     TAX_PAYABLE,
     UNIDENTIFIED,
+    EntityLine,
     PostingLine,
+    divided,
 )
+from invoicing.entities.operations import entity_by_key
 from invoicing.ledger.models import Account, Books, JournalEntry, Posting
 
 CHART_OF_ACCOUNTS = {
@@ -47,6 +53,7 @@ CHART_OF_ACCOUNTS = {
         (PAYOUTS_IN_TRANSIT, Account.Kind.ASSET),
         (DISPUTED, Account.Kind.ASSET),
         (RECEIVABLE, Account.Kind.ASSET),
+        (INTERCOMPANY, Account.Kind.ASSET),
         (ELSEWHERE, Account.Kind.ASSET),
         (PREPAID, Account.Kind.LIABILITY),
         (PREPAID_CREDIT, Account.Kind.LIABILITY),
@@ -79,13 +86,18 @@ def ensure_accounts() -> dict[str, Account]:
 
 @dataclass(frozen=True)
 class NewEntry:
-    """A journal entry to be written: debits are positive, credits negative. `kind` and `reference` name the fact."""
+    """A journal entry to be written: debits are positive, credits negative. `kind` and `reference` name the fact.
+
+    `entity` is the key of the legal entity whose fact it is; `held` says of accounts in it who else holds them: a bank account is of one company.
+    """
 
     kind: str
     reference: str
     postings: Sequence[PostingLine]
     description: str
     occurred_at: datetime
+    entity: str
+    held: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def currency(self) -> str:
@@ -93,11 +105,23 @@ class NewEntry:
         return self.postings[0].amount.currency.code
 
 
+def stripe_holder() -> str:
+    """Return the key of the legal entity that has the account at Stripe."""
+    return str(settings.STRIPE_LEGAL_ENTITY)
+
+
 def post_entry(
-    *, kind: str, reference: str, postings: Sequence[PostingLine], description: str, occurred_at: datetime
+    *,
+    kind: str,
+    reference: str,
+    postings: Sequence[PostingLine],
+    description: str,
+    occurred_at: datetime,
+    entity: str,
+    held: Mapping[str, str] | None = None,
 ) -> JournalEntry:
     """Write one balanced journal entry (S0-118), as `post_entries` does."""
-    [entry] = post_entries(entries=[NewEntry(kind, reference, postings, description, occurred_at)])
+    [entry] = post_entries(entries=[NewEntry(kind, reference, postings, description, occurred_at, entity, held or {})])
     return entry
 
 
@@ -105,7 +129,8 @@ def post_entry(
 def post_entries(*, entries: Sequence[NewEntry]) -> list[JournalEntry]:
     """Write balanced journal entries (S0-118); the same kind and reference a second time changes nothing.
 
-    The database refuses an entry that does not sum to zero, and books it when it happened, or as the first open month begins: nobody
+    Here, and nowhere else, an entry is divided among the legal entities that hold what it moves (`core.posting.divided`).
+    The database refuses an entry that does not sum to zero for each of them, and books it when it happened, or as the first open month begins: nobody
     else decides it (`booked_at`). An entry that exists with other postings is another fact under the same name: a broken promise of
     the caller. The number of queries does not grow with the entries; what the database says of new ones is not read back.
     """
@@ -127,7 +152,9 @@ def post_entries(*, entries: Sequence[NewEntry]) -> list[JournalEntry]:
     _post(missing, created)
     for entry in entries:
         if (there := written.get((entry.kind, entry.reference))) is not None:
-            said = [(posting.account.code, posting.amount) for posting in there.postings.all()]
+            # Who holds an account may be another by now: what stands between companies follows from that.
+            rows = [posting for posting in there.postings.all() if posting.account.code != INTERCOMPANY]
+            said = [(posting.account.code, posting.amount) for posting in rows]
             wanted = [(line.account, line.amount) for line in entry.postings]
             assert said == wanted, f"{entry.kind} {entry.reference} is in the books with other postings"
     written |= {(row.kind, row.reference): row for row in created}
@@ -154,18 +181,33 @@ def _written(entries: Sequence[NewEntry]) -> dict[tuple[str, str], JournalEntry]
 
 
 def _post(entries: Sequence[NewEntry], rows: Sequence[JournalEntry]) -> None:
-    codes = {line.account for entry in entries for line in entry.postings}
+    divisions = [_divided(entry) for entry in entries]
+    codes = {one.line.account for lines in divisions for one in lines}
     accounts = {account.code: account for account in Account.objects.filter(code__in=codes)}
     if len(accounts) < len(codes):
         accounts = ensure_accounts()
+    if codes & set(AT_STRIPE):
+        # Refused by its name where the settings name none.
+        entity_by_key(key=stripe_holder(), field="STRIPE_LEGAL_ENTITY")
     numbers = {code: account.pk for code, account in accounts.items()}
     insert_rows(
         [
-            Posting(entry_id=row.pk, account_id=numbers[line.account], currency=entry.currency, amount=line.amount)
-            for entry, row in zip(entries, rows, strict=True)
-            for line in entry.postings
+            Posting(
+                entry_id=row.pk,
+                account_id=numbers[one.line.account],
+                legal_entity_id=one.entity,
+                currency=entry.currency,
+                amount=one.line.amount,
+            )
+            for entry, row, lines in zip(entries, rows, divisions, strict=True)
+            for one in lines
         ]
     )
+
+
+def _divided(entry: NewEntry) -> tuple[EntityLine, ...]:
+    holders = {**dict.fromkeys(AT_STRIPE, stripe_holder()), **entry.held}
+    return divided(postings=entry.postings, entity=entry.entity, holders=holders)
 
 
 def lock_books() -> Books:

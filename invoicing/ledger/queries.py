@@ -6,11 +6,12 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models import Count, F, Max, Min, Prefetch, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, Max, Min, OuterRef, Prefetch, Q, QuerySet, Sum
 from moneyed import Money
 
 from billing_site.kernel.money import round_money
 from billing_site.kernel.period import Period
+from invoicing.entities.models import LegalEntity
 from invoicing.ledger.models import Account, Books, JournalEntry, Posting
 
 CHUNK = 2_000
@@ -57,25 +58,40 @@ def books_open_from() -> datetime | None:
     return Books.objects.filter(pk=1).values_list("open_from", flat=True).first()
 
 
-def trial_balance() -> list[Balance]:
-    """Return every account's balance by currency, whatever the time; each currency sums to zero."""
-    return _balances(Posting.objects.all())
+def postings_of(*, entity: str) -> "QuerySet[Posting]":
+    """Return the postings in the books of the legal entity with this key, or, where it is empty, those of all."""
+    return Posting.objects.filter(legal_entity=entity) if entity else Posting.objects.all()
 
 
-def balances_before(*, moment: datetime) -> list[Balance]:
-    """Return every account's balance by currency of all that is booked before a moment; each currency sums to zero."""
-    return _balances(Posting.objects.filter(entry__booked_at__lt=moment))
+def entities_booked(*, span: Period | None = None) -> list[str]:
+    """Return the keys of the legal entities in whose books something is booked, at all or in a span, the first first."""
+    booked = Posting.objects.filter(legal_entity=OuterRef("key"))
+    if span is not None:
+        booked = booked.filter(entry__booked_at__gte=span.start, entry__booked_at__lt=span.end)
+    return list(LegalEntity.objects.filter(Exists(booked)).order_by("pk").values_list("key", flat=True))
 
 
-def balance_of(*, account: str, before: datetime) -> dict[str, Money]:
-    """Return what one account has in each currency of all that is booked before a moment."""
-    rows = Posting.objects.filter(account__code=account, entry__booked_at__lt=before)
+def trial_balance(*, entity: str = "") -> list[Balance]:
+    """Return every account's balance by currency, whatever the time, of one legal entity where it is given; each currency sums to zero."""
+    return _balances(postings_of(entity=entity))
+
+
+def balances_before(*, moment: datetime, entity: str = "") -> list[Balance]:
+    """Return every account's balance by currency of all that is booked before a moment, as above; each currency sums to zero."""
+    return _balances(postings_of(entity=entity).filter(entry__booked_at__lt=moment))
+
+
+def balance_of(*, account: str, before: datetime, entity: str = "") -> dict[str, Money]:
+    """Return what one account has in each currency of all that is booked before a moment, as above."""
+    rows = postings_of(entity=entity).filter(account__code=account, entry__booked_at__lt=before)
     return {one.amount.currency.code: one.amount for one in _balances(rows)}
 
 
-def movements_in(*, span: Period, account: str = "") -> list[AccountMovement]:
-    """Return what moved on every account in a span, or on one, by currency, with the balance before it."""
-    postings = Posting.objects.filter(account__code=account) if account else Posting.objects.all()
+def movements_in(*, span: Period, account: str = "", entity: str = "") -> list[AccountMovement]:
+    """Return what moved on every account in a span, or on one, by currency, with the balance before it; of one legal entity where it is given."""
+    postings = postings_of(entity=entity)
+    if account:
+        postings = postings.filter(account__code=account)
     before = Q(entry__booked_at__lt=span.start)
     within = Q(entry__booked_at__gte=span.start)
     rows = (
@@ -100,17 +116,24 @@ def movements_in(*, span: Period, account: str = "") -> list[AccountMovement]:
     ]
 
 
-def entries_in(*, span: Period, currency: str = "") -> Iterator[JournalEntry]:
-    """Yield the journal entries of a span as they are booked, each with its postings in order; of one currency only where it is given."""
+def entries_in(*, span: Period, currency: str = "", entity: str = "") -> Iterator[JournalEntry]:
+    """Yield the journal entries of a span as they are booked, each with its postings in order; of one currency, or of one legal entity and with
+    its postings alone, where these are given.
+    """
     entries = JournalEntry.objects.filter(booked_at__gte=span.start, booked_at__lt=span.end)
     if currency:
         entries = entries.filter(currency=currency)
-    postings = Prefetch("postings", Posting.objects.select_related("account").order_by("id"))
+    if entity:
+        entries = entries.filter(Exists(postings_of(entity=entity).filter(entry=OuterRef("pk"))))
+    postings = Prefetch("postings", postings_of(entity=entity).select_related("account").order_by("id"))
     return entries.order_by("booked_at", "id").prefetch_related(postings).iterator(chunk_size=CHUNK)
 
 
-def journal_figures(*, span: Period) -> JournalFigures:
-    """Return what the journal of a span comes to; its digest covers every entry and posting, in order, and is made by the database."""
+def journal_figures(*, span: Period, entity: str = "") -> JournalFigures:
+    """Return what the journal of a span comes to; its digest covers every entry and posting, in order, and is made by the database.
+
+    Of one legal entity, where it is given, that is its postings with their entries.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -122,12 +145,14 @@ def journal_figures(*, span: Period) -> JournalFigures:
               FROM invoicing_journalentry entry
               LEFT JOIN invoicing_posting posting ON posting.entry_id = entry.id
               LEFT JOIN invoicing_account account ON account.id = posting.account_id
-             WHERE entry.booked_at >= %s AND entry.booked_at < %s
+             WHERE entry.booked_at >= %s AND entry.booked_at < %s AND (%s = '' OR posting.legal_entity_id = %s)
             """,
-            [span.start, span.end],
+            [span.start, span.end, entity, entity],
         )
         entries, postings, digest = cursor.fetchone()
-    debits = Posting.objects.filter(entry__booked_at__gte=span.start, entry__booked_at__lt=span.end, amount__gt=0)
+    debits = postings_of(entity=entity).filter(
+        entry__booked_at__gte=span.start, entry__booked_at__lt=span.end, amount__gt=0
+    )
     sums = debits.values_list("currency").annotate(sum=Sum("amount")).order_by("currency")
     return JournalFigures(entries, postings, {code: round_money(amount, code) for code, amount in sums}, digest)
 
@@ -137,9 +162,11 @@ def currencies_booked() -> list[str]:
     return list(JournalEntry.objects.order_by("currency").values_list("currency", flat=True).distinct())
 
 
-def currencies_booked_in(*, span: Period) -> list[str]:
-    """Return the currencies in which there are entries of a span."""
+def currencies_booked_in(*, span: Period, entity: str = "") -> list[str]:
+    """Return the currencies in which there are entries of a span, of one legal entity where it is given."""
     entries = JournalEntry.objects.filter(booked_at__gte=span.start, booked_at__lt=span.end)
+    if entity:
+        entries = entries.filter(Exists(postings_of(entity=entity).filter(entry=OuterRef("pk"))))
     return list(entries.order_by("currency").values_list("currency", flat=True).distinct())
 
 
@@ -149,9 +176,9 @@ def days_booked() -> tuple[date, date] | None:
     return None if ends["first"] is None else (ends["first"].date(), ends["last"].date())
 
 
-def accounts_booked_in(*, span: Period) -> set[str]:
-    """Return the codes of the accounts on which something was posted in a span."""
-    within = Posting.objects.filter(entry__booked_at__gte=span.start, entry__booked_at__lt=span.end)
+def accounts_booked_in(*, span: Period, entity: str = "") -> set[str]:
+    """Return the codes of the accounts on which something was posted in a span, by one legal entity where it is given."""
+    within = postings_of(entity=entity).filter(entry__booked_at__gte=span.start, entry__booked_at__lt=span.end)
     return set(within.values_list("account__code", flat=True).distinct())
 
 
@@ -161,16 +188,23 @@ def account_by_code(*, code: str) -> Account | None:
 
 
 def unbalanced_entries() -> list[JournalEntry]:
-    """Return the entries whose postings do not sum to zero or are of another currency; there should be none."""
+    """Return the entries whose postings do not sum to zero, over all or for a legal entity, or are of another currency; there should be none."""
+    of_entities = {entry for entry, _, _ in unbalanced_for_entities()}
     return list(
         JournalEntry.objects.annotate(
             balance=Sum("postings__amount"),
             sides=Count("postings"),
             stray=Count("postings", filter=~Q(postings__currency=F("currency"))),
         )
-        .filter(~Q(balance=0) | Q(balance__isnull=True) | Q(sides__lt=2) | Q(stray__gt=0))
+        .filter(~Q(balance=0) | Q(balance__isnull=True) | Q(sides__lt=2) | Q(stray__gt=0) | Q(pk__in=of_entities))
         .order_by("id")
     )
+
+
+def unbalanced_for_entities() -> list[tuple[int, str, Decimal]]:
+    """Return (number of an entry, key of a legal entity, what its postings come to) where that is not nothing; there should be none."""
+    sums = Posting.objects.values_list("entry", "legal_entity").annotate(sum=Sum("amount"))
+    return list(sums.exclude(sum=0).order_by("entry", "legal_entity"))
 
 
 def _balances(postings: "QuerySet[Posting]") -> list[Balance]:

@@ -62,12 +62,18 @@ def bucket_of(*, due_date: date | None, as_of: date) -> str:
 def _report(question: Question, *, name: str, title: str, columns: Sequence[Column], rows_of: RowsOf) -> Report:
     customer = question.customer
     items = open_items(
-        before=question.before, currency=question.currency, customer_id=customer.pk if customer else None
+        before=question.before,
+        currency=question.currency,
+        customer_id=customer.pk if customer else None,
+        entity=question.books,
     )
-    if customer is not None:
+    if customer is not None and question.books in ("", customer.legal_entity_id):
         booked = booked_for(subledger=OWED, customer_id=customer.pk, before=question.before)
+    elif customer is not None:
+        # It owes another company, and nothing to this one.
+        booked = {}
     else:
-        booked = balance_of(account=RECEIVABLE, before=question.before)
+        booked = balance_of(account=RECEIVABLE, before=question.before, entity=question.books)
     sections = []
     for currency in sorted(
         {item.open.currency.code for item in items} | {code for code, one in booked.items() if one.amount}
@@ -83,7 +89,7 @@ def _report(question: Question, *, name: str, title: str, columns: Sequence[Colu
     return Report(
         name=name,
         title=title + about,
-        asked=f"as of the end of {question.as_of}",
+        asked=f"as of the end of {question.as_of}{question.of_whom}",
         columns=columns,
         sections=sections,
         definition=DEFINITION,

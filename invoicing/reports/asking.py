@@ -1,4 +1,4 @@
-"""What a report may be asked: as of which day, for which span, currency, customer and account; read strictly, refused by the name of the field.
+"""What a report may be asked: as of which day, for which span, currency, legal entity, customer and account; read strictly, refused by the name of the field.
 
 The books are kept in UTC: a day lasts from midnight to midnight UTC, and "as of" a day means when it is over.
 """
@@ -11,6 +11,8 @@ from billing_site.kernel.errors import FieldError, InvalidFields
 from billing_site.kernel.money import exponent
 from billing_site.kernel.period import Period
 from invoicing.customers.models import Customer
+from invoicing.entities.models import LegalEntity
+from invoicing.entities.operations import entity_errors
 from invoicing.ledger.models import Account
 
 YEAR_FIRST, YEAR_LAST = 2000, 2200
@@ -27,6 +29,17 @@ class Question:
     currency: str = ""
     customer: Customer | None = None
     account: Account | None = None
+    entity: LegalEntity | None = None
+
+    @property
+    def books(self) -> str:
+        """The key of the legal entity whose books are asked; empty for those of all."""
+        return self.entity.key if self.entity else ""
+
+    @property
+    def of_whom(self) -> str:
+        """What is said of whose books these are, after what was asked; nothing for those of all."""
+        return f", {self.entity.name}" if self.entity else ""
 
     @property
     def before(self) -> datetime:
@@ -40,7 +53,7 @@ class Question:
 
 
 def read_question(*, asked: Mapping[str, str], today: date) -> Question:
-    """Read what was asked as texts (`as_of`, `start`, `end`, `currency`, `customer_id`, `account`); what is left out or empty has its default.
+    """Read what was asked as texts (`as_of`, `start`, `end`, `currency`, `customer_id`, `account`, `legal_entity`); what is left out or empty has its default.
 
     Defaults: as of today; from the first of the month of the last day, or of today, until today. Raises InvalidFields naming each
     field that cannot be accepted.
@@ -65,9 +78,15 @@ def read_question(*, asked: Mapping[str, str], today: date) -> Question:
         account = None if "\x00" in code else Account.objects.filter(code=code).first()
         if account is None:
             errors.append(FieldError("account", "unknown", f"there is no account {code!r}"))
+    entity = None
+    if seller := asked.get("legal_entity", "").strip():
+        errors += entity_errors(key=seller)
+        entity = LegalEntity.objects.filter(key=seller).first() if not errors else None
     if errors:
         raise InvalidFields(tuple(errors))
-    return Question(as_of=as_of, start=start, end=end, currency=currency, customer=customer, account=account)
+    return Question(
+        as_of=as_of, start=start, end=end, currency=currency, customer=customer, account=account, entity=entity
+    )
 
 
 def midnight(*, day: date) -> datetime:

@@ -15,7 +15,7 @@ from invoicing.reports.statement import statement_report
 from invoicing.reports.tax import tax_report
 from invoicing.reports.trial_balance import trial_balance_report
 
-DAY, SPAN = ("as_of",), ("start", "end")
+DAY, SPAN, OF_BOOKS = ("as_of",), ("start", "end"), ("currency", "legal_entity")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ REPORTS: tuple[ReportKind, ...] = (
         "trial-balance",
         "Trial balance",
         "What stands on every account, as of a day.",
-        (*DAY, "currency"),
+        (*DAY, *OF_BOOKS),
         trial_balance_report,
         "The books are empty as of this day. Issuing the first invoice writes the first entry.",
     ),
@@ -47,7 +47,7 @@ REPORTS: tuple[ReportKind, ...] = (
         "account-movements",
         "Account movements",
         "What moved on every account in a span, from opening to closing balance.",
-        (*SPAN, "currency"),
+        (*SPAN, *OF_BOOKS),
         account_movements_report,
         "Nothing is in the books by the end of this span. Issuing the first invoice writes the first entry.",
     ),
@@ -55,7 +55,7 @@ REPORTS: tuple[ReportKind, ...] = (
         "general-ledger",
         "General ledger",
         "Every posting to one account in a span, with the running balance.",
-        (*SPAN, "account", "currency"),
+        (*SPAN, "account", *OF_BOOKS),
         general_ledger_report,
         "Nothing was posted to this account by the end of this span.",
     ),
@@ -63,7 +63,7 @@ REPORTS: tuple[ReportKind, ...] = (
         "aged-receivables",
         "Aged receivables",
         "Who owes how much, and for how long it is overdue, as of a day.",
-        (*DAY, "customer_id", "currency"),
+        (*DAY, "customer_id", *OF_BOOKS),
         aged_receivables_report,
         "Nobody owed anything as of this day. An issued invoice stands here until it is paid.",
     ),
@@ -71,7 +71,7 @@ REPORTS: tuple[ReportKind, ...] = (
         "open-invoices",
         "Open invoices",
         "Which invoices are open, as of a day.",
-        (*DAY, "customer_id", "currency"),
+        (*DAY, "customer_id", *OF_BOOKS),
         open_invoices_report,
         "No invoice was open as of this day. An issued invoice stands here until it is paid.",
     ),
@@ -87,7 +87,7 @@ REPORTS: tuple[ReportKind, ...] = (
         "deferred-revenue",
         "Deferred revenue",
         "What is paid and not earned yet, and when it becomes revenue.",
-        (*DAY, "currency"),
+        (*DAY, *OF_BOOKS),
         deferred_revenue_report,
         "Nothing was paid before it was earned, as of this day. Fees in advance, prepaid commitments and prepaid credit stand here.",
     ),
@@ -95,7 +95,7 @@ REPORTS: tuple[ReportKind, ...] = (
         "tax",
         "Tax",
         "What was sold and taxed in a span, by registration, place, rate and treatment.",
-        (*SPAN, "currency"),
+        (*SPAN, *OF_BOOKS),
         tax_report,
         "Nothing was invoiced in this span. An issued invoice stands here with its tax, or why there is none.",
     ),
@@ -103,7 +103,7 @@ REPORTS: tuple[ReportKind, ...] = (
         "ec-sales-list",
         "EC sales list",
         "What was sold by reverse charge to companies elsewhere in the European Union in a span, by VAT id.",
-        (*SPAN, "currency"),
+        (*SPAN, *OF_BOOKS),
         ec_sales_report,
         "Nothing was invoiced in this span. What is sold to companies elsewhere in the Union stands here by their VAT ids.",
     ),
@@ -111,7 +111,7 @@ REPORTS: tuple[ReportKind, ...] = (
         "mrr",
         "Monthly recurring revenue",
         "What fees come to in a month, and why that moved: new, expansion, contraction, churn, reactivation.",
-        (*SPAN, "currency"),
+        (*SPAN, *OF_BOOKS),
         mrr_report,
         "No customer has a flat fee in these months. A subscription to a plan with one begins the count.",
     ),
@@ -119,7 +119,7 @@ REPORTS: tuple[ReportKind, ...] = (
         "mrr-by-customer",
         "Recurring revenue by customer",
         "Whose fees moved in these months, and why.",
-        (*SPAN, "customer_id", "currency"),
+        (*SPAN, "customer_id", *OF_BOOKS),
         mrr_by_customer_report,
         "No customer has a flat fee in these months. A subscription to a plan with one begins the count.",
     ),

@@ -57,9 +57,15 @@ def deferred_revenue_report(*, question: Question) -> Report:
     """Return what of each liability account becomes revenue when, as of a day."""
     months = _months_after(question.as_of)
     columns = _columns(question.as_of, months)
-    owed = [one for one in _obligations(before=question.before) if question.currency in ("", one.amount.currency.code)]
+    owed = [
+        one
+        for one in _obligations(before=question.before, entity=question.books)
+        if question.currency in ("", one.amount.currency.code)
+    ]
     sections = []
-    booked = {account: balance_of(account=account, before=question.before) for account in ACCOUNTS}
+    booked = {
+        account: balance_of(account=account, before=question.before, entity=question.books) for account in ACCOUNTS
+    }
     found = {(one.amount.currency.code, one.account) for one in owed}
     found |= {(code, account) for account in ACCOUNTS for code, one in booked[account].items() if one.amount}
     for currency, account in sorted(found):
@@ -74,7 +80,7 @@ def deferred_revenue_report(*, question: Question) -> Report:
     return Report(
         name="deferred-revenue",
         title="Deferred revenue",
-        asked=f"as of the end of {question.as_of}",
+        asked=f"as of the end of {question.as_of}{question.of_whom}",
         columns=columns,
         sections=sections,
         definition=DEFINITION,
@@ -97,22 +103,28 @@ def spread(*, amount: Money, service: tuple[date, date], as_of: date, months: Se
     return dict(zip((key for key, _ in days), allocate(amount, weights), strict=True))
 
 
-def _obligations(*, before: datetime) -> Iterator[Obligation]:
-    yield from _fees_in_advance(before)
-    yield from _commitments(before)
-    yield from _prepaid_credit(before)
-    yield from _sold_credit(before)
+def _obligations(*, before: datetime, entity: str) -> Iterator[Obligation]:
+    yield from _fees_in_advance(before, entity)
+    yield from _commitments(before, entity)
+    yield from _prepaid_credit(before, entity)
+    yield from _sold_credit(before, entity)
 
 
-def _owed(before: datetime, **of: Any) -> "QuerySet[InvoiceLine]":
+def _sold_by(entity: str, *, path: str = "customer") -> dict[str, str]:
+    """Return the condition that the customer at a path buys from this legal entity; none for all of them."""
+    return {f"{path}__legal_entity": entity} if entity else {}
+
+
+def _owed(before: datetime, entity: str, **of: Any) -> "QuerySet[InvoiceLine]":
     """Return the lines of some kinds of the invoices that were owed at a moment: booked before it, and not void by then."""
+    of |= _sold_by(entity, path="invoice__customer")
     lines = with_booked_invoices(InvoiceLine.objects.filter(**of), path="invoice__")
     return lines.filter(Q(invoice__status__in=OWED) | Q(unbooked__gte=before), booked__lt=before)
 
 
-def _fees_in_advance(before: datetime) -> Iterator[Obligation]:
+def _fees_in_advance(before: datetime, entity: str) -> Iterator[Obligation]:
     """Yield what is held of each subscription: it is for the service that the last line in advance was about. Credit notes give some of it back."""
-    lines = _owed(before, adjustment__in=IN_ADVANCE).select_related("invoice", "subscription__customer")
+    lines = _owed(before, entity, adjustment__in=IN_ADVANCE).select_related("invoice", "subscription__customer")
     noted = booked_moment(kind=Kind.CREDIT_NOTE, reference="note__number", happened="note__issued_at")
     given_back = CreditNoteLine.objects.filter(released__gt=0).alias(booked=noted).filter(booked__lt=before)
     released = dict(
@@ -141,9 +153,10 @@ def _fees_in_advance(before: datetime) -> Iterator[Obligation]:
         )
 
 
-def _commitments(before: datetime) -> Iterator[Obligation]:
+def _commitments(before: datetime, entity: str) -> Iterator[Obligation]:
     """Yield what is left of each tranche that was paid in advance; what rolled over is its successor's."""
-    lines = _owed(before, adjustment__in=(*PREPAYING, AdjustmentKind.COMMITMENT_EXPIRY)).select_related(
+    kinds = (*PREPAYING, AdjustmentKind.COMMITMENT_EXPIRY)
+    lines = _owed(before, entity, adjustment__in=kinds).select_related(
         "invoice", "tranche__commitment", "tranche__subscription__customer"
     )
     left: dict[int, Decimal] = defaultdict(Decimal)
@@ -171,8 +184,9 @@ def _commitments(before: datetime) -> Iterator[Obligation]:
             yield Obligation(PREPAID, customer.key, customer.name, about, money)
 
 
-def _prepaid_credit(before: datetime) -> Iterator[Obligation]:
-    entries = with_booked_entries(CreditEntry.objects.filter(grant__kind=CreditKind.PREPAID)).filter(booked__lt=before)
+def _prepaid_credit(before: datetime, entity: str) -> Iterator[Obligation]:
+    prepaid = CreditEntry.objects.filter(grant__kind=CreditKind.PREPAID, **_sold_by(entity, path="grant__customer"))
+    entries = with_booked_entries(prepaid).filter(booked__lt=before)
     sums = entries.values(
         "grant__key", "grant__expires_at", "grant__customer__key", "grant__customer__name", "currency"
     ).annotate(left=Sum("amount"))
@@ -188,9 +202,9 @@ def _prepaid_credit(before: datetime) -> Iterator[Obligation]:
         )
 
 
-def _sold_credit(before: datetime) -> Iterator[Obligation]:
+def _sold_credit(before: datetime, entity: str) -> Iterator[Obligation]:
     """Yield the credit that invoices have sold and that is not granted, because they are not paid."""
-    sold = with_booked_invoices(TopUp.objects.all(), path="invoice__").alias(
+    sold = with_booked_invoices(TopUp.objects.filter(**_sold_by(entity)), path="invoice__").alias(
         granted=payment_booked(invoice="invoice", happened="grant__granted_at")
     )
     waiting = sold.filter(booked__lt=before).filter(

@@ -45,6 +45,7 @@ _TOLD = f"""
     {SOLD}, told AS (
         SELECT *, sign * taxable AS moved FROM sold
          WHERE kind = '{TaxKind.REVERSE_CHARGE.value}' AND ordinal = 1 AND jurisdiction IN ({_UNION})
+           AND (%(entity)s = '' OR seller = %(entity)s)
            AND tax -> 'seller' ->> 'country' IN ({_UNION}) AND tax -> 'seller' ->> 'country' <> jurisdiction
     ), named AS (SELECT DISTINCT entry_kind, reference, currency FROM told)
 """
@@ -113,7 +114,7 @@ def ec_sales_report(*, question: Question) -> Report:
     return Report(
         name="ec-sales-list",
         title="EC sales list",
-        asked=f"invoiced from {question.start} to {question.end}",
+        asked=f"invoiced from {question.start} to {question.end}{question.of_whom}",
         columns=COLUMNS,
         sections=[
             _section(code, told.get(code, ()), in_books.get(code), sold.get(code, ()), checked)

@@ -7,7 +7,7 @@ from moneyed import Money
 from billing_site.kernel.money import round_money
 from invoicing.core.posting import RECEIVABLE
 from invoicing.ledger.models import Account, JournalEntry, Posting
-from invoicing.ledger.queries import AccountMovement, account_by_code, movements_in
+from invoicing.ledger.queries import AccountMovement, account_by_code, movements_in, postings_of
 from invoicing.reports.asking import Question
 from invoicing.reports.booked import booked_later_words
 from invoicing.reports.report import Cell, Column, ColumnKind, Door, DoorKind, Report, Row, Section, Tie, sums_of
@@ -39,7 +39,7 @@ def general_ledger_report(*, question: Question) -> Report:
     return Report(
         name="general-ledger",
         title=f"General ledger: {account}" if account else "General ledger",
-        asked=f"from {question.start} to {question.end}",
+        asked=f"from {question.start} to {question.end}{question.of_whom}",
         columns=LEDGER_COLUMNS,
         sections=sections,
         definition=LEDGER_DEFINITION,
@@ -48,7 +48,8 @@ def general_ledger_report(*, question: Question) -> Report:
 
 def account_movements_report(*, question: Question) -> Report:
     """Return what moved on every account in a span."""
-    moved = [one for one in movements_in(span=question.span) if question.currency in ("", one.opening.currency.code)]
+    found = movements_in(span=question.span, entity=question.books)
+    moved = [one for one in found if question.currency in ("", one.opening.currency.code)]
     sections = []
     for currency in sorted({one.opening.currency.code for one in moved}):
         rows = [_movement_row(one) for one in moved if one.opening.currency.code == currency]
@@ -58,7 +59,7 @@ def account_movements_report(*, question: Question) -> Report:
     return Report(
         name="account-movements",
         title="Account movements",
-        asked=f"from {question.start} to {question.end}",
+        asked=f"from {question.start} to {question.end}{question.of_whom}",
         columns=MOVEMENT_COLUMNS,
         sections=sections,
         definition=MOVEMENT_DEFINITION,
@@ -78,7 +79,7 @@ def _movement_row(one: AccountMovement) -> Row:
 
 
 def _sections(question: Question, account: Account) -> Iterator[Section]:
-    for moved in movements_in(span=question.span, account=account.code):
+    for moved in movements_in(span=question.span, account=account.code, entity=question.books):
         currency = moved.opening.currency.code
         if question.currency not in ("", currency):
             continue
@@ -95,7 +96,7 @@ def _sections(question: Question, account: Account) -> Iterator[Section]:
 
 
 def _postings(question: Question, account: Account, currency: str) -> Iterator[Posting]:
-    within = Posting.objects.filter(
+    within = postings_of(entity=question.books).filter(
         account=account,
         currency=currency,
         entry__booked_at__gte=question.span.start,

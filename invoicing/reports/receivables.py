@@ -156,10 +156,12 @@ class OpenItem:
     open: Money
 
 
-def open_items(*, before: datetime, currency: str = "", customer_id: int | None = None) -> list[OpenItem]:
+def open_items(
+    *, before: datetime, currency: str = "", customer_id: int | None = None, entity: str = ""
+) -> list[OpenItem]:
     """Return each invoice of which something was open before a moment, by customer and due date.
 
-    Of one currency, or of one customer, only where it is given.
+    Of one currency, of one customer, or of the customers of one legal entity, only where it is given.
     """
     of_one = "AND customer_id = %(customer)s" if customer_id else ""
     rows = _fetched(
@@ -171,9 +173,10 @@ def open_items(*, before: datetime, currency: str = "", customer_id: int | None 
                  GROUP BY customer_id, invoice_id, currency HAVING sum(amount) <> 0) open
           JOIN invoicing_customer customer ON customer.id = open.customer_id
           LEFT JOIN invoicing_invoice invoice ON invoice.id = open.invoice_id
+         WHERE %(entity)s = '' OR customer.legal_entity_id = %(entity)s
          ORDER BY customer.name, customer.key, invoice.due_date, invoice.number
         """,
-        {"before": before, "currency": currency, "customer": customer_id},
+        {"before": before, "currency": currency, "customer": customer_id, "entity": entity},
     )
     return [
         OpenItem(key, name, number, due, round_money(amount, code)) for key, name, number, due, code, amount in rows
@@ -214,7 +217,7 @@ def stood_at(*, subledger: Subledger, customer_id: int, before: datetime) -> dic
 
 
 def booked_for(*, subledger: Subledger, customer_id: int, before: datetime) -> dict[str, Money]:
-    """Return what the entries of a customer's documents left on the subledger's account before a moment, by currency."""
+    """Return what the entries of a customer's documents left on the subledger's account, in the books of its seller, before a moment, by currency."""
     rows = _fetched(
         f"""
         WITH movement AS ({subledger.movements})
@@ -223,6 +226,7 @@ def booked_for(*, subledger: Subledger, customer_id: int, before: datetime) -> d
           JOIN invoicing_journalentry entry ON entry.kind = movement.kind AND entry.reference = movement.reference
           JOIN invoicing_posting posting ON posting.entry_id = entry.id
           JOIN invoicing_account account ON account.id = posting.account_id AND account.code = %(account)s
+          JOIN invoicing_customer customer ON customer.id = movement.customer_id AND customer.legal_entity_id = posting.legal_entity_id
          WHERE movement.customer_id = %(customer)s AND entry.booked_at < %(before)s
          GROUP BY posting.currency
         """,
@@ -249,27 +253,36 @@ def customers_of(*, references: Sequence[tuple[str, str]]) -> dict[tuple[str, st
 
 
 def receivable_differences(*, limit: int) -> list[tuple[str, str]]:
-    """Return each journal entry on the receivable account whose document says something else, and the other way round."""
+    """Return each journal entry on the receivable account whose document says something else, or that stands in another's books than those of
+    its customer's seller, and the other way round.
+    """
     rows = _fetched(
         f"""
-        WITH movement AS ({RECEIVABLE_MOVEMENTS}), booked AS (
-            SELECT entry.kind, entry.reference, posting.currency, sum(posting.amount) AS amount, entry.occurred_at
+        WITH movement AS (
+            SELECT told.*, customer.legal_entity_id AS entity FROM ({RECEIVABLE_MOVEMENTS}) told
+              JOIN invoicing_customer customer ON customer.id = told.customer_id
+        ), booked AS (
+            SELECT entry.kind, entry.reference, posting.currency, posting.legal_entity_id AS entity, sum(posting.amount) AS amount,
+                   entry.occurred_at
               FROM invoicing_posting posting
               JOIN invoicing_account account ON account.id = posting.account_id AND account.code = %(account)s
               JOIN invoicing_journalentry entry ON entry.id = posting.entry_id
-             GROUP BY entry.kind, entry.reference, posting.currency, entry.occurred_at
+             GROUP BY entry.kind, entry.reference, posting.currency, posting.legal_entity_id, entry.occurred_at
         )
-        SELECT kind, reference, movement.amount, movement.occurred_at, booked.amount, booked.occurred_at
-          FROM movement FULL JOIN booked USING (kind, reference, currency)
+        SELECT kind, reference, entity, movement.amount, movement.occurred_at, booked.amount, booked.occurred_at
+          FROM movement FULL JOIN booked USING (kind, reference, currency, entity)
          WHERE (movement.amount, movement.occurred_at) IS DISTINCT FROM (booked.amount, booked.occurred_at)
            AND NOT (coalesce(movement.amount, 0) = 0 AND coalesce(booked.amount, 0) = 0)
-         ORDER BY kind, reference LIMIT %(limit)s
+         ORDER BY kind, reference, entity LIMIT %(limit)s
         """,
         {"account": RECEIVABLE, "limit": limit},
     )
     return [
-        (f"{kind} {reference}", f"the document says {_told(amount, at)}, the books {_told(booked, booked_at)}")
-        for kind, reference, amount, at, booked, booked_at in rows
+        (
+            f"{kind} {reference}",
+            f"the document says {_told(amount, at)}, the books of {entity} {_told(booked, booked_at)}",
+        )
+        for kind, reference, entity, amount, at, booked, booked_at in rows
     ]
 
 

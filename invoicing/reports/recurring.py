@@ -108,13 +108,20 @@ def _report(question: Question, name: str, title: str, columns: Sequence[Column]
         customer = question.customer.pk if question.customer else None
         # Fees of several months lie between several ends of a month.
         closing = totals["closing"] if len(months) == 1 else None
-        ties = recurring_ties(fees=book.fees, currency=book.currency, span=span, customer=customer, closing=closing)
+        ties = recurring_ties(
+            fees=book.fees,
+            currency=book.currency,
+            span=span,
+            customer=customer,
+            closing=closing,
+            entity=question.books,
+        )
         if rows or any(tie.booked.amount for tie in ties):
             sections.append(Section(book.currency, rows, totals, ties))
     return Report(
         name=name,
         title=title,
-        asked=f"{months[0]:%Y-%m} to {months[-1]:%Y-%m}",
+        asked=f"{months[0]:%Y-%m} to {months[-1]:%Y-%m}{question.of_whom}",
         columns=columns,
         sections=sections,
         definition=DEFINITION,
@@ -125,7 +132,10 @@ def _books(question: Question, months: list[date], span: Period) -> Iterator[_Bo
     customers = Customer.objects.order_by("name", "key")
     # Who is billed for accounts owes what they agreed to; an account is looked at by itself where it is asked for.
     customers = customers.filter(pk=question.customer.pk) if question.customer else customers.filter(billed_to=None)
-    by_currency: dict[str, dict[int, Customer]] = {code: {} for code in currencies_invoiced(span=span)}
+    if question.entity:
+        customers = customers.filter(legal_entity=question.books)
+    invoiced = currencies_invoiced(span=span, entity=question.books)
+    by_currency: dict[str, dict[int, Customer]] = {code: {} for code in invoiced}
     for customer in customers:
         by_currency.setdefault(customer.currency, {})[customer.pk] = customer
     asked = [code for code in sorted(by_currency) if question.currency in ("", code)]

@@ -16,7 +16,8 @@ from invoicing.core.contract import PriceModel
 from invoicing.core.posting import RECEIVABLE, TAX_PAYABLE
 from invoicing.core.recurring import FeeInForce
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, TaxLine
-from invoicing.ledger.models import JournalEntry, Posting
+from invoicing.ledger.models import JournalEntry
+from invoicing.ledger.queries import postings_of
 from invoicing.reports.booked import invoices_booked
 from invoicing.reports.report import Tie
 
@@ -25,9 +26,9 @@ NOT_OF_LINES = (RECEIVABLE, TAX_PAYABLE)
 INSTANT = timedelta(microseconds=1)
 
 
-def currencies_invoiced(*, span: Period) -> set[str]:
-    """Return the currencies of the invoices that were issued in a span."""
-    return set(_invoices(span).values_list("currency", flat=True).distinct())
+def currencies_invoiced(*, span: Period, entity: str) -> set[str]:
+    """Return the currencies of the invoices that were issued in a span, by one legal entity where it is not empty."""
+    return set(_invoices(span, entity).values_list("currency", flat=True).distinct())
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def recurring_ties(
     span: Period,
     customer: int | None,
     closing: Money | None,
+    entity: str,
 ) -> tuple[Tie, ...]:
     """Return how the fees behind recurring revenue tie to the invoices issued in a span, and these to the ledger.
 
@@ -59,36 +61,39 @@ def recurring_ties(
     covers, rounded once. The second: these fees, those of void invoices and all other lines are what the issues credited; it is of all
     customers, and left out where one was asked for. The third, of a span that is one month and ends with `closing`: what parts fees from MRR.
     """
-    lines = list(_fees_again(fees, currency, span, customer))
+    lines = list(_fees_again(fees, currency, span, customer, entity))
     standing = [line for line in lines if not line.is_void]
     invoiced = total((line.invoiced for line in standing), currency)
     again = total((line.again for line in standing), currency)
     ties = [Tie("fees at the rates in force", again, invoiced, "fees on invoices issued in these months")]
     if customer is None:
-        ties.append(
-            _with_ledger(invoiced, total((one.invoiced for one in lines if one.is_void), currency), currency, span)
-        )
+        of_void = total((one.invoiced for one in lines if one.is_void), currency)
+        ties.append(_with_ledger(invoiced, of_void, currency, span, entity))
     if closing is not None:
         ties.append(_bridge(fees, standing, closing, span))
     return tuple(ties)
 
 
-def _with_ledger(invoiced: Money, of_void: Money, currency: str, span: Period) -> Tie:
+def _with_ledger(invoiced: Money, of_void: Money, currency: str, span: Period, entity: str) -> Tie:
     """Return how fees tie to what the issue of the same invoices credited."""
-    lines = InvoiceLine.objects.filter(invoice__in=_invoices(span), currency=currency)
+    lines = InvoiceLine.objects.filter(invoice__in=_invoices(span, entity), currency=currency)
     of_lines = round_money(lines.aggregate(sum=Sum("amount"))["sum"] or Decimal(0), currency)
-    issues = Posting.objects.filter(
-        entry__kind=JournalEntry.Kind.ISSUE,
-        entry__booked_at__gte=span.start,
-        entry__booked_at__lt=span.end,
-        currency=currency,
-    ).exclude(account__code__in=NOT_OF_LINES)
+    issues = (
+        postings_of(entity=entity)
+        .filter(
+            entry__kind=JournalEntry.Kind.ISSUE,
+            entry__booked_at__gte=span.start,
+            entry__booked_at__lt=span.end,
+            currency=currency,
+        )
+        .exclude(account__code__in=NOT_OF_LINES)
+    )
     booked = round_money(-(issues.aggregate(sum=Sum("amount"))["sum"] or Decimal(0)), currency)
     others = of_lines - invoiced - of_void
     void = f", {_text(of_void)} of fees on invoices that are void" if of_void.amount else ""
     words = f"these fees{void} and {_text(others)} of other lines"
     # Tax that comes on top stands beside the lines; what they contain is the tax office's.
-    taxes = TaxLine.objects.filter(line__invoice__in=_invoices(span), currency=currency, inclusive=True)
+    taxes = TaxLine.objects.filter(line__invoice__in=_invoices(span, entity), currency=currency, inclusive=True)
     contained = round_money(taxes.aggregate(sum=Sum("amount"))["sum"] or Decimal(0), currency)
     if contained.amount:
         words = f"{words}, without {_text(contained)} of tax in them"
@@ -136,7 +141,7 @@ def _text(amount: Money) -> str:
 
 
 def _fees_again(
-    fees: Mapping[int, Sequence[FeeInForce]], currency: str, span: Period, customer: int | None
+    fees: Mapping[int, Sequence[FeeInForce]], currency: str, span: Period, customer: int | None, entity: str
 ) -> Iterator[_FeeLine]:
     """Yield the fee lines of a span with what the rates in force make of them."""
     known: dict[tuple[int, str], list[FeeInForce]] = {}
@@ -144,7 +149,7 @@ def _fees_again(
         for fee in mine:
             known.setdefault((fee.subscription, fee.price_key), []).append(fee)
     lines = InvoiceLine.objects.filter(
-        invoice__in=_invoices(span), currency=currency, kind=LineKind.CHARGE, price__model=PriceModel.FLAT.value
+        invoice__in=_invoices(span, entity), currency=currency, kind=LineKind.CHARGE, price__model=PriceModel.FLAT.value
     )
     if customer is not None:
         lines = lines.filter(Q(invoice__customer=customer) | Q(subscription__customer=customer))
@@ -168,5 +173,6 @@ def _fees_again(
         )
 
 
-def _invoices(span: Period) -> "QuerySet[Invoice]":
-    return invoices_booked(start=span.start, end=span.end)
+def _invoices(span: Period, entity: str) -> "QuerySet[Invoice]":
+    invoices = invoices_booked(start=span.start, end=span.end)
+    return invoices.filter(customer__legal_entity=entity) if entity else invoices

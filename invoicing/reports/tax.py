@@ -12,7 +12,8 @@ from billing_site.kernel.money import round_money, total
 from invoicing.core.posting import ACCOUNT_NAMES, PREPAID_CREDIT, RECEIVABLE, REFUNDS_PAYABLE, TAX_PAYABLE
 from invoicing.core.tax import TaxKind
 from invoicing.core.tax_document import percent_text
-from invoicing.ledger.models import JournalEntry, Posting
+from invoicing.ledger.models import JournalEntry
+from invoicing.ledger.queries import postings_of
 from invoicing.reports.asking import Question
 from invoicing.reports.report import Column, ColumnKind, Door, DoorKind, Report, Row, Section, Tie
 from invoicing.reports.taxed_sales import DOCUMENTS, IS_PREPAID, TREATMENTS, TaxedSales, fetched, taxed_sales
@@ -40,7 +41,9 @@ _PREPAID = f"""
     WITH document AS ({DOCUMENTS})
     SELECT line.currency, sum(document.sign * line.amount)
       FROM document JOIN invoicing_invoiceline line ON line.invoice_id = document.id
-     WHERE {IS_PREPAID} GROUP BY line.currency
+      JOIN invoicing_invoice invoice ON invoice.id = document.id
+      JOIN invoicing_customer buyer ON buyer.id = invoice.customer_id
+     WHERE {IS_PREPAID} AND (%(entity)s = '' OR buyer.legal_entity_id = %(entity)s) GROUP BY line.currency
 """
 
 
@@ -55,7 +58,7 @@ def tax_report(*, question: Question) -> Report:
     return Report(
         name="tax",
         title="Tax",
-        asked=f"invoiced from {question.start} to {question.end}",
+        asked=f"invoiced from {question.start} to {question.end}{question.of_whom}",
         columns=COLUMNS,
         sections=[_section(code, sold.get(code, ()), prepaid, owed, invoiced) for code in sorted(currencies)],
         definition=DEFINITION,
@@ -134,7 +137,7 @@ def _invoiced(question: Question) -> dict[str, Money]:
 
 def _booked(question: Question, which: Q) -> dict[str, Money]:
     """Return what some postings come to in the span, by currency."""
-    postings = Posting.objects.filter(
+    postings = postings_of(entity=question.books).filter(
         which,
         entry__booked_at__gte=question.span.start,
         entry__booked_at__lt=question.span.end,

@@ -100,7 +100,7 @@ _BY_TREATMENT = f"""
     SELECT currency, seller, coalesce(registered_in, ''), coalesce(registration, ''), jurisdiction, kind, name, rate, reason,
            count(DISTINCT id), sum(sign * taxable), coalesce(sum(sign * taxable) FILTER (WHERE ordinal = 1), 0),
            sum(sign * amount)
-      FROM registered GROUP BY currency, seller, registered_in, registration, jurisdiction, kind, name, rate, reason
+      FROM registered WHERE %(entity)s = '' OR seller = %(entity)s GROUP BY currency, seller, registered_in, registration, jurisdiction, kind, name, rate, reason
 """
 
 
@@ -148,7 +148,7 @@ def taxed_sales(*, question: Question) -> dict[str, list[TaxedSales]]:
 
 
 def fetched(*, sql: str, question: Question) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement about the span of a question."""
+    """Return the rows of a statement about the span and legal entity of a question."""
     with connection.cursor() as cursor:
-        cursor.execute(sql, {"start": question.span.start, "end": question.span.end})
+        cursor.execute(sql, {"start": question.span.start, "end": question.span.end, "entity": question.books})
         return list(cursor.fetchall())

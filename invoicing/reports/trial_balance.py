@@ -21,12 +21,14 @@ DEFINITION = (
 
 def trial_balance_report(*, question: Question) -> Report:
     """Return the trial balance as of a day (S0-118)."""
-    balances = [one for one in balances_before(moment=question.before) if _is_asked(one, question)]
+    balances = [
+        one for one in balances_before(moment=question.before, entity=question.books) if _is_asked(one, question)
+    ]
     currencies = sorted({one.amount.currency.code for one in balances})
     return Report(
         name="trial-balance",
         title="Trial balance",
-        asked=f"as of the end of {question.as_of}",
+        asked=f"as of the end of {question.as_of}{question.of_whom}",
         columns=COLUMNS,
         sections=[_section([one for one in balances if one.amount.currency.code == code], code) for code in currencies],
         definition=DEFINITION,

@@ -143,6 +143,8 @@ def _allocate(line: BankLine, share: Share, *, at: datetime, actor: str, reason:
         description=f"{made.get_kind_display()}: {customer or entry or payout or reason}"[:300],
         # What was recorded by hand before the bank booked it is in the books twice from then on.
         occurred_at=max(line.booked_at, entry.occurred_at) if entry else line.booked_at,
+        entity=line.account.legal_entity_id,
+        held=_held_by_others(made),
     )
     return made
 
@@ -165,6 +167,7 @@ def _pay(line: BankLine, share: Share, *, at: datetime, actor: str, reason: str)
         reason=reason,
         actor=actor,
         held_on=UNIDENTIFIED,
+        held_by=line.account.legal_entity_id,
     )
     return record_allocation(
         line=line, kind=AllocationKind.PAYMENT, amount=share.amount, payment=payment, at=at, actor=actor, reason=reason
@@ -192,6 +195,7 @@ def _return(line: BankLine, share: Share, *, at: datetime, actor: str, reason: s
         at=line.booked_at,
         actor=actor,
         reason=reason,
+        held_by=line.account.legal_entity_id,
     )
     return record_allocation(
         line=line,
@@ -286,6 +290,8 @@ def take_back_allocation(*, allocation_id: int, at: datetime, actor: str, reason
         postings=postings_of_reversal(allocation=allocation),
         description=f"Taken back: {allocation.get_kind_display()}, {said}"[:300],
         occurred_at=at,
+        entity=allocation.line.account.legal_entity_id,
+        held=_held_by_others(allocation),
     )
     return reversal
 
@@ -303,7 +309,21 @@ def _pay_again(
         reason=reason,
         actor=actor,
         held_on=UNIDENTIFIED,
+        held_by=allocation.line.account.legal_entity_id,
     )
+
+
+def _held_by_others(allocation: BankAllocation) -> dict[str, str]:
+    """Return which account of an allocation's entry stands with another legal entity than the bank line, and with which.
+
+    A customer's money is its seller's debt, and what is recorded already stands where that was booked.
+    """
+    if allocation.customer is not None:
+        return {ON_ACCOUNT: allocation.customer.legal_entity_id}
+    if allocation.entry is None:
+        return {}
+    booked = allocation.entry.postings.filter(account__code=BANK).values_list("legal_entity_id", flat=True)
+    return {BANK: booked[:1].get()}
 
 
 def postings_of(*, allocation: BankAllocation) -> tuple[PostingLine, ...]:

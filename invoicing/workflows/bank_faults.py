@@ -23,6 +23,7 @@ from invoicing.bank.queries import money_on_account, open_lines, uses_in_force
 from invoicing.bank.reconciliation import reconciliations
 from invoicing.core.bank.statement import identities
 from invoicing.core.posting import (
+    INTERCOMPANY,
     ON_ACCOUNT,
     UNIDENTIFIED,
     PostingLine,
@@ -128,6 +129,8 @@ def _out_of_books() -> Iterator[tuple[str, str]]:
     """Yield what stands in the books otherwise, entries that stand for nothing, and payments from lines that no allocation names."""
     booked: dict[tuple[str, str], dict[str, Money]] = {}
     postings = Posting.objects.filter(entry__kind__in=(*OWN_KINDS, Kind.PAYMENT.value))
+    # What stands between companies follows from who holds the rest.
+    postings = postings.exclude(account__code=INTERCOMPANY)
     rows = postings.values_list("entry__kind", "entry__reference", "account__code", "currency").annotate(Sum("amount"))
     for kind, reference, account, currency, amount in rows:
         booked.setdefault((kind, reference), {})[account] = round_money(amount, currency)

@@ -42,6 +42,7 @@ def certificate_content(*, close: MonthClose) -> dict[str, Any]:
         "digests": [
             ("Digest of the certificate", close.digest),
             ("Digest of the journal", told["journal"]["digest"]),
+            *[(f"Digest of the journal of {key}", digest) for key, digest in digests_of_books(told=told)],
             *([("Digest of the evidence", told["evidence"]["digest"])] if told["evidence"] else []),
         ],
         "checks": [_check(one) for one in told["checklist"]],
@@ -50,6 +51,12 @@ def certificate_content(*, close: MonthClose) -> dict[str, Any]:
         "series": [(one["prefix"], f"{one['count']:,}", one["seal"]) for one in told["series"]],
         "closing": f"Closed by {told['closed_by']} on {closed_at:%-d %B %Y, %H:%M} UTC: {told['reason']}",
     }
+
+
+def digests_of_books(*, told: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return key and digest of the journal of each legal entity of a certificate, where there are several."""
+    books = told.get("books", [])
+    return [(one["legal_entity"], one["journal"]["digest"]) for one in books] if len(books) > 1 else []
 
 
 def _facts(told: dict[str, Any], closed_at: datetime) -> list[tuple[str, str]]:

@@ -3,17 +3,26 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 from billing_site.kernel.errors import InvalidInput
 from invoicing.closing.models import MonthClose
 from invoicing.closing.queries import Month
+from invoicing.entities.models import FIRST
+from invoicing.entities.operations import entity_by_key
 from invoicing.evidence.anchors import series_heads
 from invoicing.evidence.models import EvidenceBlock
-from invoicing.ledger.queries import JournalFigures, currencies_booked_in, journal_figures, movements_in
+from invoicing.ledger.queries import (
+    JournalFigures,
+    currencies_booked_in,
+    entities_booked,
+    journal_figures,
+    movements_in,
+)
 from invoicing.reports.asking import Question
 from invoicing.reports.catalogue import REPORTS, ReportKind
-from invoicing.reports.exports.export import ONE_CURRENCY, account_names, export_settings
+from invoicing.reports.exports.export import ONE_CURRENCY, ONE_ENTITY, account_names, export_settings
 from invoicing.reports.figures import figures_digest
 from invoicing.reports.models import BookkeepingSystem
 from invoicing.reports.report import Report
@@ -31,6 +40,16 @@ def month_reports(*, month: Month) -> Iterator[Report]:
     for kind in REPORTS:
         if kind.name not in LEFT_OUT:
             yield _answered(kind, month)
+
+
+def reports_of_entities(*, month: Month) -> Iterator[tuple[str, Report]]:
+    """Yield (key, report) for each legal entity where several have books: their ties hold for each of them, too."""
+    entities = entities_booked()
+    for entity in entities if len(entities) > 1 else ():
+        question = question_of(month=month, entity=entity)
+        for kind in REPORTS:
+            if kind.name not in LEFT_OUT and "legal_entity" in kind.asks:
+                yield entity, kind.answer(question=question)
 
 
 def certificate_of(
@@ -57,6 +76,7 @@ def certificate_of(
         "checklist_digest": checklist_digest,
         "journal": journal_document(figures=journal_figures(span=month.span)),
         "accounts": accounts_document(month=month),
+        "books": books_document(month=month),
         "reports": {report.name: _report_document(report) for report in reports},
         "exports": _exports(month),
         "series": series_heads(),
@@ -74,15 +94,28 @@ def journal_document(*, figures: JournalFigures) -> dict[str, Any]:
     }
 
 
-def accounts_document(*, month: Month) -> list[dict[str, str]]:
-    """Return what each account had before a month, what moved in it, and what it had after."""
+def books_document(*, month: Month) -> list[dict[str, Any]]:
+    """Return the same of each legal entity whose books have something by the end of a month: a journal with a digest of its own, and its accounts."""
+    return [
+        {
+            "legal_entity": entity,
+            "journal": journal_document(figures=journal_figures(span=month.span, entity=entity)),
+            "accounts": accounts,
+        }
+        for entity in entities_booked()
+        if (accounts := accounts_document(month=month, entity=entity))
+    ]
+
+
+def accounts_document(*, month: Month, entity: str = "") -> list[dict[str, str]]:
+    """Return what each account had before a month, what moved in it, and what it had after; in the books of one legal entity where it is given."""
     return [
         {
             "account": one.account,
             "currency": one.opening.currency.code,
             **{name: amount_text(getattr(one, name)) for name in ("opening", "debit", "credit", "closing")},
         }
-        for one in movements_in(span=month.span)
+        for one in movements_in(span=month.span, entity=entity)
     ]
 
 
@@ -111,23 +144,29 @@ def _exports(month: Month) -> dict[str, Any]:
             "fiscal_month": settings.datev.fiscal_month,
             "xero_tax_rate": settings.xero_tax_rate,
             "title": settings.title,
+            "client_numbers": dict(settings.client_numbers),
         }
     }
+    booked = entities_booked(span=month.span)
     for system in BookkeepingSystem.values:
         currencies = found if system in ONE_CURRENCY else [""]
+        # What the first one has alone is called as it always was.
+        entities = booked if system in ONE_ENTITY and booked not in ([], [FIRST]) else [""]
+        names: dict[str, str] = {}
         try:
-            for currency in currencies:
-                question = question_of(month=month, currency=currency)
-                names = account_names(form=system, question=question, settings=settings)
-                made[system] = {"currencies": currencies, "accounts": names}
+            for currency, entity in product(currencies, entities):
+                question = question_of(month=month, currency=currency, entity=entity)
+                names |= account_names(form=system, question=question, settings=settings)
+                made[system] = {"currencies": currencies, "entities": entities, "accounts": names}
         except InvalidInput as problem:
             made[system] = {"refused": problem.message}
     return made
 
 
-def question_of(*, month: Month, currency: str = "") -> Question:
-    """Return what a report or export of a month is asked."""
-    return Question(as_of=month.last_day, start=month.first_day, end=month.last_day, currency=currency)
+def question_of(*, month: Month, currency: str = "", entity: str = "") -> Question:
+    """Return what a report or export of a month is asked, of one legal entity where its key is given."""
+    seller = entity_by_key(key=entity) if entity else None
+    return Question(as_of=month.last_day, start=month.first_day, end=month.last_day, currency=currency, entity=seller)
 
 
 def _answered(kind: ReportKind, month: Month) -> Report:

@@ -38,6 +38,7 @@ from invoicing.subscriptions.agreements import agreements_of
 from invoicing.subscriptions.queries import who_is_billed
 from invoicing.workflows.bank_faults import bank_faults, bank_gaps
 from invoicing.workflows.booking_faults import booking_faults
+from invoicing.workflows.close_certificate import reports_of_entities
 from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.dispute_faults import dispute_faults
 from invoicing.workflows.late_changes import counted_late_changes
@@ -255,7 +256,7 @@ def _approvals(asked: Asked) -> Iterator[str]:
 
 def _books(asked: Asked) -> Iterator[str]:
     for entry in unbalanced_entries():
-        yield f"journal entry {entry}: its debits and credits differ"
+        yield f"journal entry {entry}: its debits and credits differ, over all or for a legal entity"
     for faults in (booking_faults, credit_faults, dispute_faults, bank_faults, payout_faults, chain_faults):
         for subject, fault in faults():
             yield f"{subject}: {fault}"
@@ -264,11 +265,12 @@ def _books(asked: Asked) -> Iterator[str]:
 
 
 def _ties(asked: Asked) -> Iterator[str]:
-    for report in asked.reports:
+    of_all = (("", report) for report in asked.reports)
+    for entity, report in (*of_all, *reports_of_entities(month=asked.month)):
         for tie in report.ties:
             if not tie.holds:
                 yield (
-                    f"{report.title}: {tie.about} {money_text(money=tie.reported)},"
+                    f"{report.title}{f' of {entity}' if entity else ''}: {tie.about} {money_text(money=tie.reported)},"
                     f" {tie.source} {money_text(money=tie.booked)}"
                 )
 

@@ -69,12 +69,20 @@ def _of_heads(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _of_books(close: MonthClose) -> Iterator[str]:
-    month, told = Month(close.month), close.certificate
-    now = journal_document(figures=journal_figures(span=month.span))
+    """Yield what all books, and those of each legal entity, do not say any more; closes of before there were several books tell of all only."""
+    for told in (close.certificate, *close.certificate.get("books", ())):
+        entity = told.get("legal_entity", "")
+        of_whom = f" of {entity}" if entity else ""
+        for fault in _of_one_book(told, Month(close.month), entity):
+            yield f"{fault}{of_whom}"
+
+
+def _of_one_book(told: dict[str, Any], month: Month, entity: str) -> Iterator[str]:
+    now = journal_document(figures=journal_figures(span=month.span, entity=entity))
     for name, before in told["journal"].items():
         if now[name] != before:
             yield f"its journal had {name} {before}, now {now[name]}"
-    accounts = {(one["account"], one["currency"]): one for one in accounts_document(month=month)}
+    accounts = {(one["account"], one["currency"]): one for one in accounts_document(month=month, entity=entity)}
     for one in told["accounts"]:
         present = accounts.pop((one["account"], one["currency"]), {})
         for name in ("opening", "debit", "credit", "closing"):

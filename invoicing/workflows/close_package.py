@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 from billing_site.kernel.errors import Conflict
@@ -132,12 +133,15 @@ def _journals(close: MonthClose) -> Iterator[JournalFile]:
         datev=DatevClient(told["consultant_number"], told["client_number"], told["fiscal_month"]),
         xero_tax_rate=told["xero_tax_rate"],
         title=told["title"],
+        client_numbers=told.get("client_numbers", {}),
     )
-    wanted: list[tuple[str, str, dict[str, str] | None]] = [(CSV, "", None)]
+    wanted: list[tuple[str, str, str, dict[str, str] | None]] = [(CSV, "", "", None)]
     for system in BookkeepingSystem.values:
         made = exports.get(system, {})
-        wanted += [(system, currency, made["accounts"]) for currency in made.get("currencies", ())]
-    for form, currency, accounts in wanted:
-        question = question_of(month=Month(close.month), currency=currency)
+        # Closes of before there were books of each legal entity name none.
+        of_each = product(made.get("currencies", ()), made.get("entities", [""]))
+        wanted += [(system, currency, entity, made["accounts"]) for currency, entity in of_each]
+    for form, currency, entity, accounts in wanted:
+        question = question_of(month=Month(close.month), currency=currency, entity=entity)
         at: datetime = close.closed_at
         yield export_journal(form=form, question=question, settings=settings, at=at, accounts=accounts)

@@ -7,7 +7,7 @@ from moneyed import Money
 
 from billing_site.kernel.money import round_money, total
 from invoicing.core.dispute_life import CLAIMS, DisputeStatus
-from invoicing.core.posting import DISPUTED
+from invoicing.core.posting import DISPUTED, INTERCOMPANY
 from invoicing.ledger.models import Posting
 from invoicing.ledger.queries import trial_balance
 from invoicing.payments.dispute import Dispute, DisputeMovement
@@ -46,6 +46,8 @@ def _out_of_books() -> Iterator[tuple[str, str]]:
     booked: dict[tuple[str, str], dict[str, Money]] = {}
     kinds = {kind.value for kind in ENTRY_KINDS.values()}
     postings = Posting.objects.filter(entry__kind__in=kinds)
+    # What stands between companies follows from who holds the rest.
+    postings = postings.exclude(account__code=INTERCOMPANY)
     rows = postings.values_list("entry__kind", "entry__reference", "account__code", "currency").annotate(Sum("amount"))
     for kind, reference, account, currency, amount in rows:
         booked.setdefault((kind, reference), {})[account] = round_money(amount, currency)

@@ -15,7 +15,7 @@ from invoicing.core.posting import ELSEWHERE, PAYMENT_FEES, postings_for_explana
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry
-from invoicing.ledger.operations import post_entry
+from invoicing.ledger.operations import post_entry, stripe_holder
 from invoicing.payments.dispute import DisputeMovement, MovementKind
 from invoicing.payments.models import Payment
 from invoicing.payments.payout import GONE_BACK, Payout, StripeTransaction, TransactionExplanation
@@ -176,6 +176,7 @@ def explain_transaction(
         postings=postings_for_explanation(amount=explanation.amount, account=account),
         description=f"{row.kind.replace('_', ' ')} {row.stripe_id} at Stripe: {said}"[:300],
         occurred_at=row.created_at,
+        entity=stripe_holder(),
     )
     note_explained(transactions=[row], at=at)
     return explanation

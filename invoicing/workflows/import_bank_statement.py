@@ -12,7 +12,14 @@ from billing_site.kernel.errors import InvalidInput, TooLarge
 from billing_site.kernel.jobs import queue
 from billing_site.kernel.money import round_money
 from invoicing.bank.models import BankAccount, BankFile, BankLine, BankStatement
-from invoicing.bank.operations import Placed, known_identities, locked_account, store_file, store_statement
+from invoicing.bank.operations import (
+    Placed,
+    holder_of,
+    known_identities,
+    locked_account,
+    store_file,
+    store_statement,
+)
 from invoicing.bank.queries import NOTHING
 from invoicing.bank.reconciliation import check_new_lines, with_balances
 from invoicing.core.bank.camt import read_camt
@@ -29,13 +36,17 @@ MATCH_JOB = "invoicing.tasks.match_bank_file"
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as it was handed in. `layout` says how a CSV is read, `preset` and `changes` as `layout_with` has them."""
+    """A file as it was handed in. `layout` says how a CSV is read, `preset` and `changes` as `layout_with` has them.
+
+    `legal_entity` is the key of whose accounts these are, where somebody says so (`holder_of`).
+    """
 
     name: str
     format: str
     content: bytes
     preset: str = "standard"
     changes: Mapping[str, str] | None = None
+    legal_entity: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,12 +61,13 @@ class Imported:
 
 @dataclass(frozen=True)
 class Looked:
-    """What importing a statement would do: the lines that are not here yet, and how many are."""
+    """What importing a statement would do: the lines that are not here yet, how many are, and the key of the legal entity whose account it is."""
 
     statement: Statement
     new: tuple[StatementLine, ...]
     known_count: int
     is_first: bool
+    holder: str
 
 
 @transaction.atomic
@@ -63,7 +75,7 @@ def import_bank_statement(*, upload: Upload, at: datetime, actor: str) -> Import
     """Import a CAMT.053 or CSV file; the same file, or one that overlaps, adds only the lines that are not here yet.
 
     Each new line is booked as unidentified: the bank account of the books says what the bank says from then on. Raises StatementFault
-    naming place and remedy, InvalidInput for a format or layout that there is not, TooLarge.
+    naming place and remedy, InvalidInput for a format or layout that there is not, TooLarge, NotFound and Conflict at `legal_entity`.
     """
     statements = read_upload(upload=upload)
     layout = _stored_layout(upload)
@@ -77,7 +89,7 @@ def import_bank_statement(*, upload: Upload, at: datetime, actor: str) -> Import
     # Accounts are locked in one order, whatever that of the file.
     ordered = sorted(enumerate(statements, start=1), key=lambda one: (one[1].account, one[1].currency, one[0]))
     for position, statement in ordered:
-        account = locked_account(statement=statement)
+        account = locked_account(statement=statement, legal_entity=upload.legal_entity)
         placed = _place(account, statement, _Earlier())
         check_new_lines(account=account, statement=statement, new=placed.new, of_format=(upload.format, layout))
         row, new = store_statement(file=file, account=account, position=position, placed=placed, at=at)
@@ -103,7 +115,8 @@ def look_at_upload(*, upload: Upload) -> tuple[Looked, ...]:
         if account is not None and placed.new:
             layout = _stored_layout(upload)
             check_new_lines(account=account, statement=statement, new=here.new, of_format=(upload.format, layout))
-        found.append(Looked(statement, placed.new, len(statement.lines) - len(placed.new), account is None))
+        holder = holder_of(statement=statement, legal_entity=upload.legal_entity)
+        found.append(Looked(statement, placed.new, len(statement.lines) - len(placed.new), account is None, holder))
     return tuple(found)
 
 
@@ -199,4 +212,5 @@ def entry_of(*, line: BankLine) -> NewEntry:
         postings=postings_for_bank_line(amount=line.amount),
         description=f"Bank line of {line.booked_on}, {line.account}: {line.name or line.text or 'no name'}"[:300],
         occurred_at=line.booked_at,
+        entity=line.account.legal_entity_id,
     )

@@ -13,7 +13,7 @@ from invoicing.core.posting import PostingLine, postings_for_payout, postings_fo
 from invoicing.customers.models import SettlementChannel
 from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry
-from invoicing.ledger.operations import NewEntry, post_entries
+from invoicing.ledger.operations import NewEntry, post_entries, stripe_holder
 from invoicing.payments.intake import find_payout
 from invoicing.payments.locks import only_worker
 from invoicing.payments.look import looked_to, note_looked, steps_between
@@ -113,14 +113,15 @@ def record_payout(*, present: RemotePayout, listed: bool, at: datetime) -> tuple
 def entries_of(*, payout: Payout) -> list[NewEntry]:
     """Return the journal entries that a payout is: it left Stripe's balance, and, where it failed, came back."""
     left = postings_for_payout(amount=payout.amount)
-    words = f"Payout {payout.stripe_id} of Stripe"
+    words, holder = f"Payout {payout.stripe_id} of Stripe", stripe_holder()
     entries = [
-        NewEntry(JournalEntry.Kind.PAYOUT.value, payout.stripe_id, left, words, payout.created_at),
+        NewEntry(JournalEntry.Kind.PAYOUT.value, payout.stripe_id, left, words, payout.created_at, holder),
     ]
     if payout.returned_at is not None:
         back: Sequence[PostingLine] = postings_for_reversal(postings=left)
         why = f"{words} came back: {payout.failure_message or payout.status}"[:300]
-        entries.append(NewEntry(JournalEntry.Kind.PAYOUT_RETURN.value, payout.stripe_id, back, why, payout.returned_at))
+        kind = JournalEntry.Kind.PAYOUT_RETURN.value
+        entries.append(NewEntry(kind, payout.stripe_id, back, why, payout.returned_at, holder))
     return entries
 
 
@@ -175,6 +176,7 @@ def fee_entry_of(*, one: StripeTransaction) -> NewEntry | None:
         postings=postings_for_stripe_fee(amount=fee),
         description=f"Fee of Stripe: {one.description or one.kind} {one.source}"[:300].rstrip(),
         occurred_at=one.created_at,
+        entity=stripe_holder(),
     )
 
 

@@ -14,7 +14,7 @@ from invoicing.bank.queries import allocations_in_force
 from invoicing.core.posting import PAYOUTS_IN_TRANSIT, STRIPE_CLEARING, postings_for_explanation
 from invoicing.invoices.printed_text import money_text
 from invoicing.ledger.models import JournalEntry, Posting
-from invoicing.ledger.operations import NewEntry
+from invoicing.ledger.operations import NewEntry, stripe_holder
 from invoicing.ledger.queries import trial_balance
 from invoicing.payments.payout import GONE_BACK, Payout, StripeTransaction, TransactionExplanation
 from invoicing.workflows.explain_payouts import CHUNK, explained
@@ -89,7 +89,8 @@ def _expected() -> Iterator[NewEntry]:
             yield entry
     for said in TransactionExplanation.objects.select_related("transaction").order_by("id"):
         postings = postings_for_explanation(amount=said.amount, account=said.account)
-        yield NewEntry(Kind.EXPLANATION.value, said.reference, postings, said.reason, said.transaction.created_at)
+        at = said.transaction.created_at
+        yield NewEntry(Kind.EXPLANATION.value, said.reference, postings, said.reason, at, stripe_holder())
 
 
 def open_payouts(*, before: datetime) -> Iterator[str]:

@@ -52,7 +52,14 @@ def reverse_payment(
     check_approved(deed=ApprovedDeed.PAYMENT_REVERSAL, amount=payment.amount, alone=nothing, approval=approval)
     account = account_of_mistake(payment=payment) if cause == ReversalCause.MISTAKE else BANK
     reversal = take_back(
-        payment=payment, cause=ReversalCause(cause), account=account, at=at, actor=actor, reason=said, approval=approval
+        payment=payment,
+        cause=ReversalCause(cause),
+        account=account,
+        at=at,
+        actor=actor,
+        reason=said,
+        approval=approval,
+        held_by=payment.bank_allocation.line.account.legal_entity_id if account == UNIDENTIFIED else "",
     )
     if account == UNIDENTIFIED:
         assert lines, "what is unidentified again came by a line"
@@ -71,9 +78,13 @@ def take_back(
     actor: str,
     reason: str,
     approval: Approval | None = None,
+    held_by: str = "",
 ) -> PaymentReversal:
-    """Record, book and apply the reversal of a payment whose invoice is locked; the caller has looked at whether it may be."""
-    invoice = Invoice.objects.get(pk=payment.invoice_id)
+    """Record, book and apply the reversal of a payment whose invoice is locked; the caller has looked at whether it may be.
+
+    `held_by` is the legal entity in whose books the account stands, where that is not the customer's seller.
+    """
+    invoice = Invoice.objects.select_related("customer").get(pk=payment.invoice_id)
     reversal = record_reversal(
         payment=payment,
         cause=cause,
@@ -92,6 +103,8 @@ def take_back(
         postings=postings_for_payment_reversal(amount=payment.amount, account=account),
         description=f"Payment {payment.reference} for invoice {invoice.number} taken back: {reason}"[:300],
         occurred_at=reversal.reversed_at,
+        entity=invoice.customer.legal_entity_id,
+        held={account: held_by} if held_by else None,
     )
     return reversal
 

@@ -40,18 +40,21 @@ def settle_payment(
     reason: str = "",
     actor: str = "",
     held_on: str = "",
+    held_by: str = "",
 ) -> Payment:
     """Record money that arrived for an issued invoice, post it and apply it; a second time changes nothing (S0-101).
 
     Where the invoice sold prepaid credit, the payment that completes it grants it. Of who was late it is recorded at once where that has led (S0-126, S0-128). Of one that is written off, the payment recovers its amount first.
 
     `reference` is unique in its channel: Stripe's charge, or the reference of a bank transfer. `held_on` is the account on which the money
-    stands in the books already (a line of a bank statement, money on account); else it arrives now over its channel. Raises
+    stands in the books already (a line of a bank statement, money on account), `held_by` the legal entity in whose books, where that is not
+    the customer's seller; else it arrives now over its channel. Raises
     InvalidInput for an amount that is no payment, NotFound for an unknown invoice, and Conflict for a
     draft or void invoice, another currency, more than is unpaid, or a reference that stands for another payment.
     """
     _check(channel=channel, reference=reference, amount=amount)
-    invoice = Invoice.objects.select_for_update().filter(pk=invoice_id).first()
+    of_invoice = Invoice.objects.select_for_update(of=("self",)).select_related("customer")
+    invoice = of_invoice.filter(pk=invoice_id).first()
     if invoice is None:
         raise NotFound("there is no such invoice", field="invoice")
     if amount.currency.code != invoice.currency:
@@ -72,6 +75,8 @@ def settle_payment(
         postings=postings,
         description=f"Payment {reference} for invoice {invoice.number}"[:300],
         occurred_at=received_at,
+        entity=invoice.customer.legal_entity_id,
+        held={held_on: held_by} if held_by else None,
     )
     why = reason or f"payment {reference}"
     if invoice.status == InvoiceStatus.WRITTEN_OFF and amount <= invoice.amount_unpaid:

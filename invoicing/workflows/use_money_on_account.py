@@ -66,8 +66,14 @@ def pay_money_back(*, lot_id: int, amount: Money, rest: Money, at: datetime, act
         postings=postings_for_paying_back(amount=amount),
         description=f"Paid back to {lot.customer}: {said}"[:300],
         occurred_at=at,
+        entity=_seller_of(lot),
     )
     return use
+
+
+def _seller_of(lot: BankAllocation) -> str:
+    assert lot.customer is not None, "money on account is a customer's"
+    return str(lot.customer.legal_entity_id)
 
 
 def _locked_lot(lot_id: int, *, amount: Money, rest: Money) -> BankAllocation:

@@ -10,6 +10,7 @@ from django.db import ProgrammingError, connection, transaction
 from django.db.models import Count, Prefetch, Q, Sum
 
 from billing_site.kernel.money import plain, total
+from invoicing.core.posting import INTERCOMPANY
 from invoicing.core.proof import carries_of
 from invoicing.evidence.anchors import anchor_faults
 from invoicing.evidence.faults import evidence_faults, history_faults
@@ -24,7 +25,7 @@ from invoicing.invoices.models import (
     UsageCorrection,
 )
 from invoicing.invoices.numbering import number_of
-from invoicing.ledger.queries import trial_balance, unbalanced_entries
+from invoicing.ledger.queries import trial_balance, unbalanced_entries, unbalanced_for_entities
 from invoicing.reports.faults import report_faults
 from invoicing.workflows.account_faults import account_faults
 from invoicing.workflows.advance_faults import advance_faults
@@ -121,10 +122,17 @@ def one_moment() -> Iterator[None]:
 
 
 def check_books_balance() -> Iterator[Finding]:
-    """Every journal entry balances, and so does each currency as a whole (S0-118)."""
+    """Every journal entry balances for each legal entity, each currency as a whole, and so does what stands between companies (S0-118)."""
+    of_entities: dict[int, list[str]] = {}
+    for number, entity, rest in unbalanced_for_entities():
+        of_entities.setdefault(number, []).append(f"by {rest} for legal entity {entity}")
     for entry in unbalanced_entries():
-        yield Finding("books balance", f"journal entry {entry}", "its debits and credits differ")
+        told = " and ".join(of_entities.get(entry.pk, ()))
+        yield Finding("books balance", f"journal entry {entry}", f"its debits and credits differ {told}".rstrip())
     balances = trial_balance()
+    for between in (one for one in balances if one.account == INTERCOMPANY and one.amount.amount):
+        message = f"{between.amount.amount} are owed between legal entities by nobody to anybody"
+        yield Finding("books balance", between.amount.currency.code, message)
     for currency in sorted({balance.amount.currency.code for balance in balances}):
         rest = total((b.amount for b in balances if b.amount.currency.code == currency), currency)
         if rest.amount:

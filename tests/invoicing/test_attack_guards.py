@@ -241,13 +241,13 @@ def test_a_posting_added_after_the_balance_was_checked_is_refused(issued: Invoic
             INSERT INTO invoicing_journalentry (kind, reference, currency, description, occurred_at)
             VALUES ('payment', 'two steps', 'USD', 'balanced at first', now()) RETURNING id
         )
-        INSERT INTO invoicing_posting (entry_id, account_id, currency, amount)
-        SELECT entry.id, account.id, 'USD', CASE account.code WHEN '1000' THEN 10 ELSE -10 END
+        INSERT INTO invoicing_posting (entry_id, account_id, legal_entity_id, currency, amount)
+        SELECT entry.id, account.id, 'main', 'USD', CASE account.code WHEN '1000' THEN 10 ELSE -10 END
         FROM entry, invoicing_account account WHERE account.code IN ('1000', '1200')
     """
     more = """
-        INSERT INTO invoicing_posting (entry_id, account_id, currency, amount)
-        SELECT entry.id, account.id, 'USD', 5 FROM invoicing_journalentry entry, invoicing_account account
+        INSERT INTO invoicing_posting (entry_id, account_id, legal_entity_id, currency, amount)
+        SELECT entry.id, account.id, 'main', 'USD', 5 FROM invoicing_journalentry entry, invoicing_account account
         WHERE entry.reference = 'two steps' AND account.code = '1000'
     """
 
@@ -307,8 +307,8 @@ def test_verify_finds_an_entry_that_stands_for_nothing(issued: Invoice) -> None:
             INSERT INTO invoicing_journalentry (kind, reference, currency, description, occurred_at)
             VALUES ('payment', 'manual:never happened', 'USD', 'forged', now()) RETURNING id
         )
-        INSERT INTO invoicing_posting (entry_id, account_id, currency, amount)
-        SELECT entry.id, account.id, 'USD', CASE account.code WHEN '1000' THEN 10 ELSE -10 END
+        INSERT INTO invoicing_posting (entry_id, account_id, legal_entity_id, currency, amount)
+        SELECT entry.id, account.id, 'main', 'USD', CASE account.code WHEN '1000' THEN 10 ELSE -10 END
         FROM entry, invoicing_account account WHERE account.code IN ('1000', '4000')
     """
     )

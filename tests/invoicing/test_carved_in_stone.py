@@ -156,8 +156,8 @@ def test_an_entry_that_does_not_balance_is_refused_at_commit(issued: Invoice) ->
             INSERT INTO invoicing_journalentry (kind, reference, currency, description, occurred_at)
             VALUES ('payment', 'one-sided', 'USD', 'one side only', now()) RETURNING id
         )
-        INSERT INTO invoicing_posting (entry_id, account_id, currency, amount)
-        SELECT entry.id, account.id, 'USD', CASE account.code WHEN '1000' THEN 10.00 ELSE -9.99 END
+        INSERT INTO invoicing_posting (entry_id, account_id, legal_entity_id, currency, amount)
+        SELECT entry.id, account.id, 'main', 'USD', CASE account.code WHEN '1000' THEN 10.00 ELSE -9.99 END
         FROM entry, invoicing_account account WHERE account.code IN ('1000', '1200')
     """
 
@@ -172,8 +172,8 @@ def test_postings_in_two_currencies_do_not_balance_each_other(issued: Invoice) -
             INSERT INTO invoicing_journalentry (kind, reference, currency, description, occurred_at)
             VALUES ('payment', 'mixed', 'USD', 'mixed currencies', now()) RETURNING id
         )
-        INSERT INTO invoicing_posting (entry_id, account_id, currency, amount)
-        SELECT entry.id, account.id, CASE account.code WHEN '1000' THEN 'USD' ELSE 'EUR' END,
+        INSERT INTO invoicing_posting (entry_id, account_id, legal_entity_id, currency, amount)
+        SELECT entry.id, account.id, 'main', CASE account.code WHEN '1000' THEN 'USD' ELSE 'EUR' END,
                CASE account.code WHEN '1000' THEN 10.00 ELSE -10.00 END
         FROM entry, invoicing_account account WHERE account.code IN ('1000', '1200')
     """
@@ -190,8 +190,8 @@ def test_a_closed_entry_takes_no_further_postings() -> None:
 
     with pytest.raises(IntegrityError, match="is closed"):
         run_sql(
-            "INSERT INTO invoicing_posting (entry_id, account_id, currency, amount)"
-            " SELECT e.id, a.id, e.currency, 5 FROM invoicing_journalentry e, invoicing_account a WHERE a.code = '1000'"
+            "INSERT INTO invoicing_posting (entry_id, account_id, legal_entity_id, currency, amount)"
+            " SELECT e.id, a.id, 'main', e.currency, 5 FROM invoicing_journalentry e, invoicing_account a WHERE a.code = '1000'"
         )
 
 

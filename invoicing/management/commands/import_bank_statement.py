@@ -35,6 +35,12 @@ class Command(BaseCommand):
             help="another column for a field (text=Memo), a constant (account==DE02100100109307118603), or another way of"
             " writing (decimal=, date=%%d.%%m.%%Y delimiter=semicolon encoding=cp1252)",
         )
+        parser.add_argument(
+            "--legal-entity",
+            default="",
+            metavar="KEY",
+            help="whose account it is, where that is new and there are several",
+        )
         parser.add_argument("--actor", default="import_bank_statement", help="who imports it, as it is kept")
         parser.add_argument("--dry-run", action="store_true", help="say what it would do, and change nothing")
 
@@ -46,7 +52,8 @@ class Command(BaseCommand):
             raise CommandError("--map is written FIELD=COLUMN")
         changes = {name: column for name, _, column in pairs}
         try:
-            upload = Upload(path.name, options["format"], path.read_bytes(), options["layout"], changes)
+            content, of = path.read_bytes(), options["legal_entity"]
+            upload = Upload(path.name, options["format"], content, options["layout"], changes, of)
             if options["dry_run"]:
                 self._look(upload)
             else:

@@ -61,7 +61,10 @@ class DatevClient:
 def check_datev(*, client: DatevClient, codes: Mapping[str, str], start: date, end: date, currency: str) -> None:
     """Refuse what a batch cannot say; raises InvalidInput naming the field."""
     if not 1001 <= client.consultant_number <= 9_999_999 or not 1 <= client.client_number <= 99_999:
-        message = "needs DATEV_CONSULTANT_NUMBER and DATEV_CLIENT_NUMBER in the settings: for whom the batch is"
+        message = (
+            "needs DATEV_CONSULTANT_NUMBER and DATEV_CLIENT_NUMBER in the settings: for whom the batch is;"
+            " for another legal entity than the first DATEV_CLIENT_NUMBERS"
+        )
         raise InvalidInput(message, field="system")
     if client.fiscal_year_of(start) != client.fiscal_year_of(end):
         raise InvalidInput("must be in the fiscal year of the first day: a batch names days without year", field="end")

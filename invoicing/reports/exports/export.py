@@ -1,15 +1,15 @@
 """Exporting the journal of a span: which formats there are, what each refuses, and the file."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from django.conf import settings as house
 
 from billing_site.kernel.errors import InvalidInput
-from billing_site.kernel.period import Period
+from invoicing.entities.models import FIRST
 from invoicing.entities.operations import first_entity
-from invoicing.ledger.queries import accounts_booked_in, currencies_booked_in
+from invoicing.ledger.queries import accounts_booked_in, currencies_booked_in, entities_booked
 from invoicing.reports.asking import Question
 from invoicing.reports.exports.beancount_text import journal_as_beancount
 from invoicing.reports.exports.columns import journal_as_quickbooks, journal_as_xero
@@ -28,19 +28,30 @@ FORMATS: tuple[tuple[str, str], ...] = (
 )
 # A file of theirs has no column for the currency, or a rate beside it.
 ONE_CURRENCY = (BookkeepingSystem.DATEV, BookkeepingSystem.XERO)
+# What is imported into these becomes the books of one company.
+ONE_ENTITY = (BookkeepingSystem.DATEV, BookkeepingSystem.XERO, BookkeepingSystem.QUICKBOOKS)
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What the settings say about the systems of others."""
+    """What the settings say about the systems of others; `client_numbers` are those of other legal entities than the first, by key."""
 
     datev: DatevClient
     xero_tax_rate: str
     title: str
+    client_numbers: Mapping[str, int] = field(default_factory=dict)
+
+    def datev_of(self, *, entity: str) -> DatevClient:
+        """Return for whom a batch of a legal entity is."""
+        return (
+            self.datev
+            if entity in ("", FIRST)
+            else replace(self.datev, client_number=self.client_numbers.get(entity, 0))
+        )
 
 
 def export_settings() -> ExportSettings:
-    """Return what the settings say about the systems of others; the books are one, and are called as the first legal entity."""
+    """Return what the settings say about the systems of others; the books of all are called as the first legal entity."""
     return ExportSettings(
         datev=DatevClient(
             consultant_number=house.DATEV_CONSULTANT_NUMBER,
@@ -49,6 +60,7 @@ def export_settings() -> ExportSettings:
         ),
         xero_tax_rate=house.XERO_TAX_RATE,
         title=first_entity().name,
+        client_numbers=house.DATEV_CLIENT_NUMBERS,
     )
 
 
@@ -69,32 +81,37 @@ def export_journal(
     at: datetime,
     accounts: Mapping[str, str] | None = None,
 ) -> JournalFile:
-    """Return the journal of a span in a format of FORMATS, of one currency where it is asked for.
+    """Return the journal of a span in a format of FORMATS, of one currency or legal entity where it is asked for.
 
     `accounts` says what the accounts of the span were called in that system, where they are not to be called as they are today.
 
-    Everything that a format cannot say is refused before the first byte: raises InvalidInput naming `form`, `currency`, `end` or,
-    where an account has no name in their chart, `system`.
+    Everything that a format cannot say is refused before the first byte: raises InvalidInput naming `form`, `currency`,
+    `legal_entity`, `end` or, where an account has no name in their chart, `system`.
     """
     if form not in dict(FORMATS):
         raise InvalidInput(f"must be one of {', '.join(name for name, _ in FORMATS)}", field="form")
     start, end = question.start, question.end
     currency = _currency(form, question)
-    records = journal_in(span=question.span, currency=currency)
-    name = f"journal-{start}-{end}{f'-{currency}' if currency else ''}"
+    booked = [question.books] if question.entity else entities_booked(span=question.span)
+    entity = question.books or _only_one(form, booked)
+    records = journal_in(span=question.span, currency=currency, entity=question.books)
+    of_whom = f"{f'-{question.books}' if question.entity else ''}{f'-{currency}' if currency else ''}"
+    name = f"journal-{start}-{end}{of_whom}"
     if form == CSV:
-        return JournalFile(f"{name}.csv", CSV_TYPE, _encoded(journal_as_csv(records=records)))
+        texts = journal_as_csv(records=records, of_several=len(booked) > 1)
+        return JournalFile(f"{name}.csv", CSV_TYPE, _encoded(texts))
     if form == XLSX:
-        return JournalFile(f"{name}.xlsx", XLSX_TYPE, [journal_as_xlsx(records=records)])
-    codes = _codes(form, question.span) if accounts is None else accounts
+        return JournalFile(f"{name}.xlsx", XLSX_TYPE, [journal_as_xlsx(records=records, of_several=len(booked) > 1)])
+    codes = _codes(form, question) if accounts is None else accounts
     match form:
         case BookkeepingSystem.DATEV:
-            check_datev(client=settings.datev, codes=codes, start=start, end=end, currency=currency)
+            client = settings.datev_of(entity=entity)
+            check_datev(client=client, codes=codes, start=start, end=end, currency=currency)
             lines = journal_as_datev(
-                records=records, client=settings.datev, codes=codes, start=start, end=end, currency=currency, at=at
+                records=records, client=client, codes=codes, start=start, end=end, currency=currency, at=at
             )
             return JournalFile(
-                f"EXTF_Buchungsstapel_{start:%Y%m%d}_{end:%Y%m%d}_{currency}.csv",
+                f"EXTF_Buchungsstapel_{start:%Y%m%d}_{end:%Y%m%d}{of_whom.replace('-', '_')}.csv",
                 "text/csv; charset=windows-1252",
                 lines,
             )
@@ -105,14 +122,24 @@ def export_journal(
             texts = journal_as_quickbooks(records=records, codes=codes)
             return JournalFile(f"quickbooks-{name}.csv", CSV_TYPE, _encoded(texts))
         case _:
-            texts = journal_as_beancount(records=records, codes=codes, start=start, title=settings.title)
+            title = question.entity.name if question.entity else settings.title
+            texts = journal_as_beancount(records=records, codes=codes, start=start, title=title)
             return JournalFile(f"{name}.beancount", "text/plain; charset=utf-8", _encoded(texts))
+
+
+def _only_one(form: str, booked: list[str]) -> str:
+    """Return whose the books of a span are, where they are of one; raises InvalidInput where a file would be of several, and cannot."""
+    if form in ONE_ENTITY and len(booked) > 1:
+        label = BookkeepingSystem(form).label
+        message = f"must be named: the span has books of {', '.join(booked)}, and a file of {label} is those of one"
+        raise InvalidInput(message, field="legal_entity")
+    return booked[0] if len(booked) == 1 else ""
 
 
 def _currency(form: str, question: Question) -> str:
     if form not in ONE_CURRENCY or question.currency:
         return question.currency
-    found = currencies_booked_in(span=question.span)
+    found = currencies_booked_in(span=question.span, entity=question.books)
     if len(found) > 1:
         message = (
             f"must be named: the span has {', '.join(found)}, and a file of {BookkeepingSystem(form).label} has one"
@@ -123,16 +150,15 @@ def _currency(form: str, question: Question) -> str:
 
 def account_names(*, form: str, question: Question, settings: ExportSettings) -> dict[str, str]:
     """Return what the accounts of a span are called in a system today; raises InvalidInput where its file cannot be made."""
-    codes = _codes(form, question.span)
+    codes = _codes(form, question)
     if form == BookkeepingSystem.DATEV:
-        check_datev(
-            client=settings.datev, codes=codes, start=question.start, end=question.end, currency=question.currency
-        )
+        client = settings.datev_of(entity=question.books)
+        check_datev(client=client, codes=codes, start=question.start, end=question.end, currency=question.currency)
     return codes
 
 
-def _codes(form: str, span: Period) -> dict[str, str]:
-    used = accounts_booked_in(span=span)
+def _codes(form: str, question: Question) -> dict[str, str]:
+    used = accounts_booked_in(span=question.span, entity=question.books)
     codes = {code: name for code, name in codes_in(system=form).items() if code in used}
     if missing := [code for code, name in codes.items() if not name]:
         label = BookkeepingSystem(form).label

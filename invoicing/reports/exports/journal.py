@@ -17,11 +17,12 @@ from invoicing.reports.receivables import customers_of
 
 @dataclass(frozen=True)
 class JournalLine:
-    """One posting of an entry: a debit is positive."""
+    """One posting of an entry: a debit is positive. `entity` is the key of the legal entity in whose books it stands."""
 
     account: str
     account_name: str
     amount: Money
+    entity: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,23 @@ class JournalRecord:
         return f"{self.kind_name} {self.reference}"
 
 
-def journal_in(*, span: Period, currency: str = "") -> Iterator[JournalRecord]:
+def journal_in(*, span: Period, currency: str = "", entity: str = "") -> Iterator[JournalRecord]:
     """Yield the entries of a span in the order in which they are booked, of one currency where it is given; any number in little memory.
 
+    Of one legal entity, where it is given, each entry has the postings in its books: they balance by themselves.
     Postings of nothing are left out: they move no account. An entry of such postings alone is left out with them.
     """
-    entries = entries_in(span=span, currency=currency)
+    entries = entries_in(span=span, currency=currency, entity=entity)
     while chunk := list(islice(entries, CHUNK)):
         customers = customers_of(references=[(entry.kind, entry.reference) for entry in chunk])
         for entry in chunk:
             lines = tuple(
-                JournalLine(one.account.code, one.account.name, round_money(one.amount.amount, entry.currency))
+                JournalLine(
+                    one.account.code,
+                    one.account.name,
+                    round_money(one.amount.amount, entry.currency),
+                    one.legal_entity_id,
+                )
                 for one in entry.postings.all()
                 if one.amount.amount
             )

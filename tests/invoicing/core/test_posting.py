@@ -10,10 +10,13 @@ from moneyed import Money
 from billing_site.kernel.money import from_minor_units, total
 from invoicing.core.posting import (
     BANK,
+    INTERCOMPANY,
+    PAYMENT_FEES,
     RECEIVABLE,
     REVENUE,
     STRIPE_CLEARING,
     PostingLine,
+    divided,
     postings_for_issue,
     postings_for_payment,
     postings_for_reversal,
@@ -60,3 +63,38 @@ def test_a_negative_invoice_an_unknown_account_and_unrounded_money_are_bugs() ->
         PostingLine(BANK, eur("0.001"))
     with pytest.raises(AssertionError, match="USD"):
         postings_for_issue(total=eur("1"), currency="USD")
+
+
+@given(
+    units=st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=5),
+    held=st.dictionaries(st.sampled_from([BANK, STRIPE_CLEARING, PAYMENT_FEES, REVENUE]), st.sampled_from("abc")),
+    currency=st.sampled_from(["EUR", "JPY", "KWD"]),
+)
+def test_whoever_holds_the_accounts_of_an_entry_each_company_balances_and_they_owe_each_other_the_same(
+    units: list[int], held: dict[str, str], currency: str
+) -> None:
+    """S0-118."""
+    accounts = [BANK, STRIPE_CLEARING, PAYMENT_FEES, REVENUE, RECEIVABLE]
+    lines = [
+        PostingLine(account, from_minor_units(one, currency)) for account, one in zip(accounts, units, strict=False)
+    ]
+    postings = (*lines, PostingLine(RECEIVABLE, from_minor_units(-sum(units), currency)))
+
+    divided_lines = divided(postings=postings, entity="a", holders=held)
+
+    for entity in {one.entity for one in divided_lines}:
+        assert total((one.line.amount for one in divided_lines if one.entity == entity), currency).amount == 0
+    between = [one for one in divided_lines if one.line.account == INTERCOMPANY]
+    assert total((one.line.amount for one in between), currency).amount == 0
+    assert all(one.line.amount.amount for one in between) and len({one.entity for one in between}) == len(between)
+    others = tuple(one for one in divided_lines if one.line.account != INTERCOMPANY)
+    assert tuple(one.line for one in others) == postings, "nothing else changes"
+    assert all(one.entity == held.get(one.line.account, "a") for one in others)
+
+
+def test_an_entry_of_one_company_stays_as_it_is_and_nobody_books_between_companies_by_hand() -> None:
+    postings = postings_for_payment(amount=eur("1"), channel="stripe")
+
+    assert [one.entity for one in divided(postings=postings, entity="b", holders={STRIPE_CLEARING: "b"})] == ["b", "b"]
+    with pytest.raises(AssertionError, match="follows from the rest"):
+        divided(postings=(PostingLine(INTERCOMPANY, eur("1")),), entity="b", holders={})

@@ -26,7 +26,7 @@ from invoicing.credit_notes.operations import CreditAsked
 from invoicing.credits.operations import GrantTerms, grant_credit
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceKind
-from invoicing.ledger.queries import books_open_from, unbalanced_entries
+from invoicing.ledger.queries import books_open_from, trial_balance, unbalanced_entries
 from invoicing.payments.dispute import Dispute
 from invoicing.payments.models import Payment
 from invoicing.payments.refund import Refund
@@ -41,7 +41,7 @@ from invoicing.subscriptions.cancel import end_subscription
 from invoicing.subscriptions.commit import TrancheWanted, commit_spend
 from invoicing.subscriptions.models import Subscription
 from invoicing.subscriptions.pause import pause_subscription, resume_subscription
-from invoicing.tax.operations import add_rate, add_registration, set_customer_tax
+from invoicing.tax.operations import add_rate, add_registration, set_customer_tax, set_seller_tax
 from invoicing.workflows.advance_faults import advance_faults
 from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.close_certificate import figures_again
@@ -72,6 +72,7 @@ from tests.factories import (
 from tests.invoicing.closing.closing import close
 from tests.invoicing.disputing import as_at_stripe
 from tests.invoicing.selling import item, once
+from tests.invoicing.selling_entities import an_entity
 from tests.invoicing.test_taxes import BY, YEAR, germany
 
 pytestmark = pytest.mark.django_db
@@ -119,9 +120,13 @@ AS_OF_A_DAY = [kind for kind in REPORTS if "as_of" in kind.asks]
 
 
 class Life:
-    """Two customers, one in dollars in Berlin, one in yen in Tokyo, taxed there or not at all, and what may happen to them."""
+    """Two customers, one in dollars in Berlin, one in yen in Tokyo, taxed there or not at all, and what may happen to them.
 
-    def __init__(self, *, is_taxed: bool) -> None:
+    Who is in Tokyo buys from a company there, or from the same as the other; cards are charged by that one alone.
+    """
+
+    def __init__(self, *, is_taxed: bool, are_two: bool) -> None:
+        self.seller = an_entity(key="jp").key if are_two else "main"
         for key, price, terms in (
             ("monthly", {"in_advance": True}, {}),
             ("yearly", {}, {"cadence": "year"}),
@@ -140,7 +145,12 @@ class Life:
         self.customers = [
             a_customer("cust_berlin", timezone="Europe/Berlin", net_terms_days=30, settlement_channel="manual"),
             a_customer(
-                "cust_tokyo", name="Kyoto KK", currency="JPY", timezone="Asia/Tokyo", settlement_channel="manual"
+                "cust_tokyo",
+                name="Kyoto KK",
+                currency="JPY",
+                timezone="Asia/Tokyo",
+                settlement_channel="manual",
+                legal_entity=self.seller,
             ),
         ]
         if is_taxed:
@@ -150,7 +160,9 @@ class Life:
 
     def _tax(self) -> None:
         germany()
-        add_registration(jurisdiction="JP", number="T1234567890123", valid_from=YEAR, **BY)
+        if self.seller != "main":
+            set_seller_tax(valid_from=YEAR, country="JP", legal_entity=self.seller, **BY)
+        add_registration(jurisdiction="JP", number="T1234567890123", valid_from=YEAR, legal_entity=self.seller, **BY)
         add_rate(jurisdiction="JP", name="Consumption tax", rate=Decimal("0.1"), valid_from=YEAR, **BY)
         for customer, country in zip(self.customers, ("DE", "JP"), strict=True):
             set_customer_tax(customer=customer, country=country, **BY)
@@ -342,13 +354,14 @@ def asked(day: date, customer: Customer | None = None) -> Question:
 )
 @given(
     is_taxed=st.booleans(),
+    are_two=st.booleans(),
     steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1), st.integers(1, 99)), min_size=5, max_size=8),
 )
 def test_after_every_step_of_a_life_every_report_ties_and_the_past_stays(
-    is_taxed: bool, steps: list[tuple[str, int, int]]
+    is_taxed: bool, are_two: bool, steps: list[tuple[str, int, int]]
 ) -> None:
     with nothing_kept():
-        life = Life(is_taxed=is_taxed)
+        life = Life(is_taxed=is_taxed, are_two=are_two)
         said: dict[tuple[str, date], str] = {}
         for step in steps:
             life.live(*step)
@@ -358,6 +371,8 @@ def test_after_every_step_of_a_life_every_report_ties_and_the_past_stays(
                     report = kind.answer(question=asked(today, customer))
                     assert report.is_tied, (kind.name, step, [tie for tie in report.ties if not tie.holds])
             assert unbalanced_entries() == []
+            for entity in {"main", life.seller}:
+                assert not sum(one.amount.amount for one in trial_balance(entity=entity)), (entity, step)
             yesterday = today - timedelta(days=1)
             for kind in AS_OF_A_DAY:
                 said[kind.name, yesterday] = report_as_csv(report=kind.answer(question=asked(yesterday)))
