@@ -70,7 +70,7 @@ class StatementForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Ask for a legal entity where there are several."""
         super().__init__(*args, **kwargs)
-        if entities := choices_of_entities(all_of_them="the one that prints it on documents, else the first"):
+        if entities := choices_of_entities(all_of_them="The one that prints it on documents, else the first"):
             self.fields["legal_entity"].choices = entities  # type: ignore[attr-defined]
         else:
             del self.fields["legal_entity"]

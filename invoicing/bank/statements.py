@@ -34,6 +34,11 @@ class BankAccount(models.Model):
         ]
         triggers = [*append_only(noun="bank accounts")]
 
+    @property
+    def holder_key(self) -> str:
+        """The key of the legal entity whose account it is."""
+        return str(self.legal_entity_id)
+
     def __str__(self) -> str:
         return f"{self.identifier} {self.currency}"
 

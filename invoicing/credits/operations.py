@@ -69,7 +69,7 @@ def grant_credit(*, customer: Customer, terms: GrantTerms, at: datetime, actor: 
             postings=postings_for_credit_sale(amount=terms.amount),
             description=f"Prepaid credit {grant.key}, {customer.name}"[:300],
             occurred_at=at,
-            entity=customer.legal_entity_id,
+            entity=customer.seller_key,
         )
     return grant
 
@@ -118,7 +118,7 @@ def expire_credit(*, grant_id: int, at: datetime) -> CreditEntry | None:
             postings=postings_for_breakage(amount=left),
             description=f"Prepaid credit {grant.key} expired, {grant.customer.name}"[:300],
             occurred_at=at,
-            entity=grant.customer.legal_entity_id,
+            entity=grant.customer.seller_key,
         )
     return entry
 

@@ -60,7 +60,7 @@ def books_open_from() -> datetime | None:
 
 def postings_of(*, entity: str) -> "QuerySet[Posting]":
     """Return the postings in the books of the legal entity with this key, or, where it is empty, those of all."""
-    return Posting.objects.filter(legal_entity=entity) if entity else Posting.objects.all()
+    return Posting.objects.filter(legal_entity__key=entity) if entity else Posting.objects.all()
 
 
 def entities_booked(*, span: Period | None = None) -> list[str]:

@@ -39,7 +39,7 @@ class Question:
     @property
     def of_whom(self) -> str:
         """What is said of whose books these are, after what was asked; nothing for those of all."""
-        return f", {self.entity.name}" if self.entity else ""
+        return f", books of {self.entity.key}" if self.entity else ""
 
     @property
     def before(self) -> datetime:

@@ -112,7 +112,7 @@ def _obligations(*, before: datetime, entity: str) -> Iterator[Obligation]:
 
 def _sold_by(entity: str, *, path: str = "customer") -> dict[str, str]:
     """Return the condition that the customer at a path buys from this legal entity; none for all of them."""
-    return {f"{path}__legal_entity": entity} if entity else {}
+    return {f"{path}__legal_entity__key": entity} if entity else {}
 
 
 def _owed(before: datetime, entity: str, **of: Any) -> "QuerySet[InvoiceLine]":

@@ -133,7 +133,7 @@ def _books(question: Question, months: list[date], span: Period) -> Iterator[_Bo
     # Who is billed for accounts owes what they agreed to; an account is looked at by itself where it is asked for.
     customers = customers.filter(pk=question.customer.pk) if question.customer else customers.filter(billed_to=None)
     if question.entity:
-        customers = customers.filter(legal_entity=question.books)
+        customers = customers.filter(legal_entity__key=question.books)
     invoiced = currencies_invoiced(span=span, entity=question.books)
     by_currency: dict[str, dict[int, Customer]] = {code: {} for code in invoiced}
     for customer in customers:

@@ -175,4 +175,4 @@ def _fees_again(
 
 def _invoices(span: Period, entity: str) -> "QuerySet[Invoice]":
     invoices = invoices_booked(start=span.start, end=span.end)
-    return invoices.filter(customer__legal_entity=entity) if entity else invoices
+    return invoices.filter(customer__legal_entity__key=entity) if entity else invoices

@@ -143,7 +143,7 @@ def _allocate(line: BankLine, share: Share, *, at: datetime, actor: str, reason:
         description=f"{made.get_kind_display()}: {customer or entry or payout or reason}"[:300],
         # What was recorded by hand before the bank booked it is in the books twice from then on.
         occurred_at=max(line.booked_at, entry.occurred_at) if entry else line.booked_at,
-        entity=line.account.legal_entity_id,
+        entity=line.account.holder_key,
         held=_held_by_others(made),
     )
     return made
@@ -167,7 +167,7 @@ def _pay(line: BankLine, share: Share, *, at: datetime, actor: str, reason: str)
         reason=reason,
         actor=actor,
         held_on=UNIDENTIFIED,
-        held_by=line.account.legal_entity_id,
+        held_by=line.account.holder_key,
     )
     return record_allocation(
         line=line, kind=AllocationKind.PAYMENT, amount=share.amount, payment=payment, at=at, actor=actor, reason=reason
@@ -195,7 +195,7 @@ def _return(line: BankLine, share: Share, *, at: datetime, actor: str, reason: s
         at=line.booked_at,
         actor=actor,
         reason=reason,
-        held_by=line.account.legal_entity_id,
+        held_by=line.account.holder_key,
     )
     return record_allocation(
         line=line,
@@ -290,7 +290,7 @@ def take_back_allocation(*, allocation_id: int, at: datetime, actor: str, reason
         postings=postings_of_reversal(allocation=allocation),
         description=f"Taken back: {allocation.get_kind_display()}, {said}"[:300],
         occurred_at=at,
-        entity=allocation.line.account.legal_entity_id,
+        entity=allocation.line.account.holder_key,
         held=_held_by_others(allocation),
     )
     return reversal
@@ -309,7 +309,7 @@ def _pay_again(
         reason=reason,
         actor=actor,
         held_on=UNIDENTIFIED,
-        held_by=allocation.line.account.legal_entity_id,
+        held_by=allocation.line.account.holder_key,
     )
 
 
@@ -319,10 +319,10 @@ def _held_by_others(allocation: BankAllocation) -> dict[str, str]:
     A customer's money is its seller's debt, and what is recorded already stands where that was booked.
     """
     if allocation.customer is not None:
-        return {ON_ACCOUNT: allocation.customer.legal_entity_id}
+        return {ON_ACCOUNT: allocation.customer.seller_key}
     if allocation.entry is None:
         return {}
-    booked = allocation.entry.postings.filter(account__code=BANK).values_list("legal_entity_id", flat=True)
+    booked = allocation.entry.postings.filter(account__code=BANK).values_list("legal_entity__key", flat=True)
     return {BANK: booked[:1].get()}
 
 

@@ -99,7 +99,7 @@ def credit_invoice(
         ),
         description=f"Credit note {note.number} for invoice {invoice.number}, {invoice.customer_name}"[:300],
         occurred_at=at,
-        entity=invoice.customer.legal_entity_id,
+        entity=invoice.customer.seller_key,
     )
     return note
 

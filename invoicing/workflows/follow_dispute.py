@@ -154,7 +154,7 @@ def entry_of(*, movement: DisputeMovement, dispute: Dispute) -> NewEntry:
         postings=postings_of(movement=movement),
         description=said[:300],
         occurred_at=movement.occurred_at,
-        entity=invoice.customer.legal_entity_id,
+        entity=invoice.customer.seller_key,
     )
 
 

@@ -212,5 +212,5 @@ def entry_of(*, line: BankLine) -> NewEntry:
         postings=postings_for_bank_line(amount=line.amount),
         description=f"Bank line of {line.booked_on}, {line.account}: {line.name or line.text or 'no name'}"[:300],
         occurred_at=line.booked_at,
-        entity=line.account.legal_entity_id,
+        entity=line.account.holder_key,
     )

@@ -155,7 +155,7 @@ def _entry(invoice: Invoice, lines: Sequence[InvoiceLine]) -> NewEntry:
         ),
         description=f"Invoice {invoice.number}, {invoice.customer_name}"[:300],
         occurred_at=invoice.issued_at,
-        entity=invoice.customer.legal_entity_id,
+        entity=invoice.customer.seller_key,
     )
 
 

@@ -47,6 +47,6 @@ def settle_refund(*, refund_id: int, channel: str, reference: str, paid_at: date
         postings=postings_for_refund(amount=refund.amount, channel=channel),
         description=f"Refund {reference} of credit note {refund.note.number}"[:300],
         occurred_at=paid_at,
-        entity=refund.note.customer.legal_entity_id,
+        entity=refund.note.customer.seller_key,
     )
     return refund

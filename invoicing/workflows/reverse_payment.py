@@ -59,7 +59,7 @@ def reverse_payment(
         actor=actor,
         reason=said,
         approval=approval,
-        held_by=payment.bank_allocation.line.account.legal_entity_id if account == UNIDENTIFIED else "",
+        held_by=payment.bank_allocation.line.account.holder_key if account == UNIDENTIFIED else "",
     )
     if account == UNIDENTIFIED:
         assert lines, "what is unidentified again came by a line"
@@ -103,7 +103,7 @@ def take_back(
         postings=postings_for_payment_reversal(amount=payment.amount, account=account),
         description=f"Payment {payment.reference} for invoice {invoice.number} taken back: {reason}"[:300],
         occurred_at=reversal.reversed_at,
-        entity=invoice.customer.legal_entity_id,
+        entity=invoice.customer.seller_key,
         held={account: held_by} if held_by else None,
     )
     return reversal

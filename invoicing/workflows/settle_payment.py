@@ -75,7 +75,7 @@ def settle_payment(
         postings=postings,
         description=f"Payment {reference} for invoice {invoice.number}"[:300],
         occurred_at=received_at,
-        entity=invoice.customer.legal_entity_id,
+        entity=invoice.customer.seller_key,
         held={held_on: held_by} if held_by else None,
     )
     why = reason or f"payment {reference}"

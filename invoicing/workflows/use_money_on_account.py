@@ -73,7 +73,7 @@ def pay_money_back(*, lot_id: int, amount: Money, rest: Money, at: datetime, act
 
 def _seller_of(lot: BankAllocation) -> str:
     assert lot.customer is not None, "money on account is a customer's"
-    return str(lot.customer.legal_entity_id)
+    return lot.customer.seller_key
 
 
 def _locked_lot(lot_id: int, *, amount: Money, rest: Money) -> BankAllocation:

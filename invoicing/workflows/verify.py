@@ -124,8 +124,8 @@ def one_moment() -> Iterator[None]:
 def check_books_balance() -> Iterator[Finding]:
     """Every journal entry balances for each legal entity, each currency as a whole, and so does what stands between companies (S0-118)."""
     of_entities: dict[int, list[str]] = {}
-    for number, entity, rest in unbalanced_for_entities():
-        of_entities.setdefault(number, []).append(f"by {rest} for legal entity {entity}")
+    for number, entity, left in unbalanced_for_entities():
+        of_entities.setdefault(number, []).append(f"by {left} for legal entity {entity}")
     for entry in unbalanced_entries():
         told = " and ".join(of_entities.get(entry.pk, ()))
         yield Finding("books balance", f"journal entry {entry}", f"its debits and credits differ {told}".rstrip())

@@ -71,7 +71,7 @@ def reverse_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -
         ),
         description=f"Invoice {invoice.number} is void, {invoice.customer_name}"[:300],
         occurred_at=at,
-        entity=invoice.customer.legal_entity_id,
+        entity=invoice.customer.seller_key,
     )
     plan_withdrawal(invoice_id=invoice.pk, at=at)
     return invoice

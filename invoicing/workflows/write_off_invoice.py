@@ -56,7 +56,7 @@ def write_off_invoice(
         postings=postings_for_write_off(amount=write_off.amount),
         description=f"Write-off of invoice {invoice.number}, {invoice.customer_name}"[:300],
         occurred_at=at,
-        entity=invoice.customer.legal_entity_id,
+        entity=invoice.customer.seller_key,
     )
     plan_withdrawal(invoice_id=invoice.pk, at=at)
     return write_off
@@ -112,6 +112,6 @@ def recover(
             :300
         ],
         occurred_at=recovery.recovered_at,
-        entity=invoice.customer.legal_entity_id,
+        entity=invoice.customer.seller_key,
     )
     return recovery
