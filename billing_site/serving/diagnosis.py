@@ -19,7 +19,7 @@ from billing_site.kernel.clock import now, server_moment
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.jobs import LATE_AFTER, queue_state
 from billing_site.serving.readiness import missing_migrations
-from invoicing.entities.models import LegalEntity
+from invoicing.entities.models import FIRST, LegalEntity
 from invoicing.evidence.models import Anchor, EvidenceBlock
 from invoicing.payments.queries import payment_health
 from invoicing.workflows.verify import check_guards_are_on
@@ -182,7 +182,11 @@ def _application_role() -> Iterator[Finding]:
 def _sellers() -> Iterator[Finding]:
     entities = list(LegalEntity.objects.order_by("key").values_list("key", "email"))
     example = [key for key, email in entities if email.endswith("@example.com")]
-    if settings.STRIPE_LIVE_MODE and example:
+    holder = settings.STRIPE_LEGAL_ENTITY
+    if holder not in (FIRST, *(key for key, _ in entities)):
+        found = f"STRIPE_LEGAL_ENTITY names {holder}, and there is none: nothing that Stripe takes can be booked"
+        yield Finding("sellers", State.WRONG, found, "Name the key of a legal entity: who has the account at Stripe.")
+    elif settings.STRIPE_LIVE_MODE and example:
         found = f"documents name the example seller ({', '.join(example)}), and the key of Stripe's is a live one"
         yield Finding("sellers", State.NOTE, found, "Say in the admin, under Legal entities, who sells.")
     else:

@@ -38,7 +38,7 @@ def _choices(words: type[State] | type[Trigger]) -> list[tuple[str, str]]:
 
 
 def _stays_with_its_seller() -> Guard:
-    """Return a trigger by which whoever was invoiced, or has credit, owes the same legal entity for ever.
+    """Return a trigger by which whoever was invoiced, or has credit or money on account, owes the same legal entity for ever.
 
     Credit, fees in advance, commitments and corrections go from one of its invoices to the next: what one company was paid for
     is never settled by another.
@@ -51,6 +51,7 @@ def _stays_with_its_seller() -> Guard:
             IF NEW.legal_entity_id <> OLD.legal_entity_id AND (
                 EXISTS (SELECT 1 FROM invoicing_invoice WHERE customer_id = OLD.id)
                 OR EXISTS (SELECT 1 FROM invoicing_creditgrant WHERE customer_id = OLD.id)
+                OR EXISTS (SELECT 1 FROM invoicing_bankallocation WHERE customer_id = OLD.id)
             ) THEN
                 RAISE EXCEPTION 'customer % stays with its seller %', OLD.key, OLD.legal_entity_id
                     USING ERRCODE = 'integrity_constraint_violation';

@@ -147,7 +147,7 @@ def change_customer(*, customer: Customer, changes: Mapping[str, Any], actor: st
             raise InvalidFields((refused,)) from problem
         if "stays with its seller" not in str(problem):
             raise
-        message = "stays: there are invoices, drafts or credit of the customer. What another sells is sold to another customer"
+        message = "stays: there are invoices, drafts, credit or money on account of the customer. What another sells is sold to another customer"
         raise InvalidFields((FieldError("legal_entity", "invoiced", message),)) from problem
     return locked
 

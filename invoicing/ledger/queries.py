@@ -189,7 +189,7 @@ def account_by_code(*, code: str) -> Account | None:
 
 def unbalanced_entries() -> list[JournalEntry]:
     """Return the entries whose postings do not sum to zero, over all or for a legal entity, or are of another currency; there should be none."""
-    of_entities = {entry for entry, _, _ in unbalanced_for_entities()}
+    of_entities = {entry for entry, *_ in unbalanced_for_entities()}
     return list(
         JournalEntry.objects.annotate(
             balance=Sum("postings__amount"),
@@ -201,10 +201,10 @@ def unbalanced_entries() -> list[JournalEntry]:
     )
 
 
-def unbalanced_for_entities() -> list[tuple[int, str, Decimal]]:
-    """Return (number of an entry, key of a legal entity, what its postings come to) where that is not nothing; there should be none."""
-    sums = Posting.objects.values_list("entry", "legal_entity").annotate(sum=Sum("amount"))
-    return list(sums.exclude(sum=0).order_by("entry", "legal_entity"))
+def unbalanced_for_entities() -> list[tuple[int, str, str, Decimal]]:
+    """Return (number of an entry, key of a legal entity, currency, what its postings come to) where that is not nothing; there should be none."""
+    sums = Posting.objects.values_list("entry", "legal_entity__key", "currency").annotate(sum=Sum("amount"))
+    return list(sums.exclude(sum=0).order_by("entry", "legal_entity", "currency"))
 
 
 def _balances(postings: "QuerySet[Posting]") -> list[Balance]:

@@ -9,8 +9,7 @@ from typing import Any
 from django.db import ProgrammingError, connection, transaction
 from django.db.models import Count, Prefetch, Q, Sum
 
-from billing_site.kernel.money import plain, total
-from invoicing.core.posting import INTERCOMPANY
+from billing_site.kernel.money import plain
 from invoicing.core.proof import carries_of
 from invoicing.evidence.anchors import anchor_faults
 from invoicing.evidence.faults import evidence_faults, history_faults
@@ -25,10 +24,10 @@ from invoicing.invoices.models import (
     UsageCorrection,
 )
 from invoicing.invoices.numbering import number_of
-from invoicing.ledger.queries import trial_balance, unbalanced_entries, unbalanced_for_entities
 from invoicing.reports.faults import report_faults
 from invoicing.workflows.account_faults import account_faults
 from invoicing.workflows.advance_faults import advance_faults
+from invoicing.workflows.balance_faults import balance_faults
 from invoicing.workflows.bank_faults import bank_faults, bank_gaps
 from invoicing.workflows.booking_faults import booking_faults
 from invoicing.workflows.close_faults import close_faults, closed_report_faults
@@ -123,20 +122,8 @@ def one_moment() -> Iterator[None]:
 
 def check_books_balance() -> Iterator[Finding]:
     """Every journal entry balances for each legal entity, each currency as a whole, and so does what stands between companies (S0-118)."""
-    of_entities: dict[int, list[str]] = {}
-    for number, entity, left in unbalanced_for_entities():
-        of_entities.setdefault(number, []).append(f"by {left} for legal entity {entity}")
-    for entry in unbalanced_entries():
-        told = " and ".join(of_entities.get(entry.pk, ()))
-        yield Finding("books balance", f"journal entry {entry}", f"its debits and credits differ {told}".rstrip())
-    balances = trial_balance()
-    for between in (one for one in balances if one.account == INTERCOMPANY and one.amount.amount):
-        message = f"{between.amount.amount} are owed between legal entities by nobody to anybody"
-        yield Finding("books balance", between.amount.currency.code, message)
-    for currency in sorted({balance.amount.currency.code for balance in balances}):
-        rest = total((b.amount for b in balances if b.amount.currency.code == currency), currency)
-        if rest.amount:
-            yield Finding("books balance", currency, f"the trial balance is off by {rest.amount}")
+    for subject, fault in balance_faults():
+        yield Finding("books balance", subject, fault)
 
 
 def check_invoices_are_booked() -> Iterator[Finding]:

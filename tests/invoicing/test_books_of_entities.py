@@ -8,10 +8,12 @@ import pytest
 from django.db import IntegrityError, connection
 from moneyed import Money
 
-from billing_site.kernel.errors import Conflict, InvalidInput
+from billing_site.kernel.errors import Conflict, InvalidFields, InvalidInput, NotFound
+from billing_site.serving.diagnosis import diagnose
 from invoicing.bank.models import BankAllocation
 from invoicing.closing.queries import Month
 from invoicing.core.posting import INTERCOMPANY
+from invoicing.customers.operations import change_customer
 from invoicing.invoices.models import Invoice
 from invoicing.ledger.models import JournalEntry, Posting
 from invoicing.ledger.queries import trial_balance, unbalanced_entries
@@ -171,8 +173,9 @@ def test_the_account_at_stripe_is_whose_the_settings_say_and_one_that_there_is_n
     assert books() == ({}, {"1100": "100.00", "1200": "20.00", "4000": "-120.00"})
 
     settings.STRIPE_LEGAL_ENTITY = "nobody"
-    with pytest.raises(Exception, match="no legal entity 'nobody'"):
+    with pytest.raises(NotFound, match="no legal entity 'nobody'"):
         paid_by_card(invoice, "20", charge="ch_more", at=JULY)
+    assert any("names nobody" in one.found for one in diagnose() if one.subject == "sellers")
 
 
 def test_a_bank_account_is_of_who_prints_it_or_who_is_named_and_stays_there() -> None:
@@ -186,6 +189,18 @@ def test_a_bank_account_is_of_who_prints_it_or_who_is_named_and_stays_there() ->
     upload = Upload("c.xml", "camt053", camt(Entry("2.00"), opening="1001.00", number="9"), legal_entity="main")
     with pytest.raises(Conflict, match="it stays there"):
         import_bank_statement(upload=upload, at=AT, actor="ann")
+
+
+def test_whoever_has_money_on_account_keeps_the_seller_who_owes_it() -> None:
+    an_entity()
+    customer = a_customer()
+    change_customer(customer=customer, changes={"legal_entity": "us"}, **WHY)
+    allocate(one_line(Entry("5.00")), Share("on_account", Money("5", "USD"), customer_id=customer.pk))
+    settle_constraints()
+    assert books_of("us") == {"1300": "5.00", "2120": "-5.00"}
+
+    with pytest.raises(InvalidFields, match="money on account"):
+        change_customer(customer=customer, changes={"legal_entity": "main"}, **WHY)
 
 
 def test_each_report_and_export_is_of_one_company_or_of_all(invoice: Invoice) -> None:
@@ -236,7 +251,7 @@ def test_a_close_names_the_digest_of_each_companys_journal_and_verify_finds_what
     [finding] = list(check_books_balance())
     assert (
         finding.message
-        == "its debits and credits differ by -7.000 for legal entity main and by 7.000 for legal entity us"
+        == "its debits and credits differ by USD -7.000 for legal entity main and by USD 7.000 for legal entity us"
     )
 
 

@@ -83,7 +83,8 @@ def export_journal(
 ) -> JournalFile:
     """Return the journal of a span in a format of FORMATS, of one currency or legal entity where it is asked for.
 
-    `accounts` says what the accounts of the span were called in that system, where they are not to be called as they are today.
+    `accounts` says what the accounts of the span were called in that system, where they are not to be called as they are today; whether a file
+    may be of several legal entities was decided with them.
 
     Everything that a format cannot say is refused before the first byte: raises InvalidInput naming `form`, `currency`,
     `legal_entity`, `end` or, where an account has no name in their chart, `system`.
@@ -93,7 +94,7 @@ def export_journal(
     start, end = question.start, question.end
     currency = _currency(form, question)
     booked = [question.books] if question.entity else entities_booked(span=question.span)
-    entity = question.books or _only_one(form, booked)
+    entity = question.books or (_only_one(form, booked) if accounts is None else "")
     records = journal_in(span=question.span, currency=currency, entity=question.books)
     of_whom = f"{f'-{question.books}' if question.entity else ''}{f'-{currency}' if currency else ''}"
     name = f"journal-{start}-{end}{of_whom}"
