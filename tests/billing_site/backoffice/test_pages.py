@@ -144,7 +144,7 @@ def test_the_pages_cost_a_bounded_number_of_queries(
         ("admin:invoicing_invoice_changelist", [], 14),
         ("admin:invoicing_customer_changelist", [], 10),
         ("admin:invoicing_invoice_change", [issued.pk], 24),
-        ("admin:invoicing_journalentry_changelist", [], 12),
+        ("admin:invoicing_journalentry_changelist", [], 13),
         ("admin:backoffice_changes", [], 24),
     ):
         with django_assert_max_num_queries(limit):
