@@ -101,12 +101,11 @@ def _stand(folder: Path) -> None:
     }
     import django
 
-    from billing_site.kernel.garbage import look_seldom, set_aside_for_good
+    from billing_site.kernel.garbage import look_seldom
 
     # As a worker does it (`manage.py`).
     look_seldom()
     django.setup()
-    set_aside_for_good()
 
 
 def _live_in(given: argparse.Namespace) -> None:
