@@ -35,6 +35,7 @@ dynamic_shared_memory_type = mmap
 fsync = on
 synchronous_commit = on
 full_page_writes = on
+restart_after_crash = off
 wal_level = replica
 max_wal_size = 2GB
 checkpoint_timeout = 15min

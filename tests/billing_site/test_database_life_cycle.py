@@ -110,6 +110,27 @@ def test_after_a_kill_of_the_server_the_next_connection_works_and_acknowledged_r
     assert running_postmaster(data_dir=data_dir) is None
 
 
+def test_after_a_kill_of_one_process_of_the_server_it_is_replaced_and_does_not_begin_again_in_place(
+    data_dir: Path,
+) -> None:
+    # Where its startup process was killed, too, the server that had begun again in place answered nobody ever again.
+    client = Client(data_dir=data_dir)
+    client.ask("create table fact (number int primary key)")
+    client.ask("insert into fact values (1)")
+    before = running_postmaster(data_dir=data_dir)
+    assert before
+    [checkpointer] = [pid for pid in children_of(pid=before.pid) if b"checkpointer" in cmdline(pid=pid)]
+
+    os.kill(checkpointer, signal.SIGKILL)
+
+    wait_until(lambda: not before.is_alive())
+    client.ask("select 1")
+    assert client.ask("select number from fact") == [("1",)]
+    after = running_postmaster(data_dir=data_dir)
+    assert after and after.pid != before.pid
+    assert client.end() == 0
+
+
 def test_a_server_whose_zombie_nobody_reaps_is_replaced(data_dir: Path) -> None:
     client = Client(data_dir=data_dir, role="careless")
     start = client.ask(START_TIME)
@@ -298,6 +319,11 @@ def test_nobody_else_can_enter_where_the_socket_and_the_data_are(data_dir: Path)
     for private in (layout.cluster, layout.socket_directory(), layout.log.parent):
         assert stat.S_IMODE(private.stat().st_mode) == 0o700
     client.end()
+
+
+def cmdline(*, pid: int) -> bytes:
+    """Return what a process calls itself."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def children_of(*, pid: int) -> list[int]:
