@@ -5,7 +5,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from billing_site.kernel.model import amount_field, append_only, fits_currency, money_field
-from invoicing.entities.models import FIRST, LegalEntity
+from invoicing.entities.models import of_entity
 
 
 class BankAccount(models.Model):
@@ -13,15 +13,7 @@ class BankAccount(models.Model):
 
     identifier = models.CharField(max_length=50, help_text="Its IBAN, or what its bank calls it.")
     currency = models.CharField(max_length=3)
-    legal_entity = models.ForeignKey(
-        LegalEntity,
-        to_field="key",
-        default=FIRST,
-        db_default=models.Value(FIRST),
-        on_delete=models.PROTECT,
-        related_name="+",
-        help_text="Whose account it is: its lines stand in the books of that company.",
-    )
+    legal_entity = of_entity(help_text="Whose account it is: its lines stand in the books of that company.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = models.Manager["BankAccount"]()

@@ -12,7 +12,7 @@ from billing_site.kernel.model import amount_field, append_only, fits_currency, 
 from invoicing.core.languages import LANGUAGES
 from invoicing.core.life_cycle import TRANSITIONS, State, Trigger
 from invoicing.customers.accounts import is_billed_within_its_company
-from invoicing.entities.models import FIRST, LegalEntity
+from invoicing.entities.models import of_entity
 
 
 class SettlementChannel(models.TextChoices):
@@ -66,12 +66,7 @@ class Customer(models.Model):
 
     key = models.CharField(max_length=100, unique=True, help_text="The customer_id on usage events: cust_acme.")
     name = models.CharField(max_length=300)
-    legal_entity = models.ForeignKey(
-        LegalEntity,
-        to_field="key",
-        default=FIRST,
-        db_default=models.Value(FIRST),
-        on_delete=models.PROTECT,
+    legal_entity = of_entity(
         related_name="customers",
         help_text="Who sells to it, and issues its invoices. It stays as soon as there is one.",
     )

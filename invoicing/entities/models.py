@@ -100,3 +100,16 @@ class LegalEntity(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+def of_entity(*, related_name: str = "+", help_text: str = "") -> "models.ForeignKey[LegalEntity, LegalEntity]":
+    """Return the column that names a legal entity by its key; where nobody says another one it is the first."""
+    return models.ForeignKey(
+        LegalEntity,
+        to_field="key",
+        default=FIRST,
+        db_default=models.Value(FIRST),
+        on_delete=models.PROTECT,
+        related_name=related_name,
+        help_text=help_text,
+    )

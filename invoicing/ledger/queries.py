@@ -1,6 +1,6 @@
 """What may be asked of the books: balances at any moment, what moved in a span, and the entries themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,6 +16,8 @@ from invoicing.ledger.models import Account, Books, JournalEntry, Posting
 
 CHUNK = 2_000
 NOTHING = Decimal(0)
+# The number of an entry, the key of a legal entity, a currency, and what its postings come to.
+Unbalanced = tuple[int, str, str, Decimal]
 
 
 @dataclass(frozen=True)
@@ -187,9 +189,12 @@ def account_by_code(*, code: str) -> Account | None:
     return Account.objects.filter(code=code).first()
 
 
-def unbalanced_entries() -> list[JournalEntry]:
-    """Return the entries whose postings do not sum to zero, over all or for a legal entity, or are of another currency; there should be none."""
-    of_entities = {entry for entry, *_ in unbalanced_for_entities()}
+def unbalanced_entries(*, for_entities: "Sequence[Unbalanced] | None" = None) -> list[JournalEntry]:
+    """Return the entries whose postings do not sum to zero, over all or for a legal entity, or are of another currency; there should be none.
+
+    `for_entities` is what `unbalanced_for_entities` has told, of whoever has asked already: both read all postings.
+    """
+    of_entities = {entry for entry, *_ in (unbalanced_for_entities() if for_entities is None else for_entities)}
     return list(
         JournalEntry.objects.annotate(
             balance=Sum("postings__amount"),
@@ -201,7 +206,7 @@ def unbalanced_entries() -> list[JournalEntry]:
     )
 
 
-def unbalanced_for_entities() -> list[tuple[int, str, str, Decimal]]:
+def unbalanced_for_entities() -> list[Unbalanced]:
     """Return (number of an entry, key of a legal entity, currency, what its postings come to) where that is not nothing; there should be none."""
     sums = Posting.objects.values_list("entry", "legal_entity__key", "currency").annotate(sum=Sum("amount"))
     return list(sums.exclude(sum=0).order_by("entry", "legal_entity", "currency"))

@@ -11,7 +11,7 @@ from billing_site.kernel.history import tracked
 from billing_site.kernel.model import append_only, carved, stays
 from invoicing.core.tax import TaxRounding
 from invoicing.customers.models import Customer
-from invoicing.entities.models import FIRST, LegalEntity
+from invoicing.entities.models import of_entity
 
 ROUNDINGS = [
     (TaxRounding.PER_INVOICE.value, "Once for each rate of an invoice"),
@@ -54,22 +54,10 @@ def _dated(noun: str) -> list[Guard]:
     return carved(noun=noun, while_open="FALSE", free_columns=["valid_to"])
 
 
-def _of_seller() -> "models.ForeignKey[LegalEntity, LegalEntity]":
-    return models.ForeignKey(
-        LegalEntity,
-        to_field="key",
-        default=FIRST,
-        db_default=Value(FIRST),
-        on_delete=models.PROTECT,
-        related_name="+",
-        help_text="Who sells.",
-    )
-
-
 class SellerTax(models.Model):
     """How a legal entity charges tax, from a day on; of its rows that with the latest day holds, of several the newest."""
 
-    legal_entity = _of_seller()
+    legal_entity = of_entity(help_text="Who sells.")
     valid_from = models.DateField(help_text="Invoices whose period ends on that day or later.")
     country = models.CharField(max_length=2, help_text="Where it is established: DE.")
     rounding = models.CharField(max_length=20, choices=ROUNDINGS)
@@ -102,7 +90,7 @@ class SellerTax(models.Model):
 class TaxRegistration(models.Model):
     """Where a legal entity is registered for tax: a country, a region of one, or EU for the One-Stop Shop."""
 
-    legal_entity = _of_seller()
+    legal_entity = of_entity(help_text="Who sells.")
     jurisdiction = models.CharField(max_length=6, help_text="DE, US-CA; EU for the One-Stop Shop.")
     number = models.CharField(max_length=50, help_text="The number that stands on invoices.")
     valid_from = models.DateField(help_text=SINCE)

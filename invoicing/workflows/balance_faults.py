@@ -10,9 +10,10 @@ from invoicing.ledger.queries import trial_balance, unbalanced_entries, unbalanc
 def balance_faults() -> Iterator[tuple[str, str]]:
     """Yield (entry or currency, what does not balance), and for which legal entity (S0-118)."""
     of_entities: dict[int, list[str]] = {}
-    for number, entity, currency, left in unbalanced_for_entities():
+    for_entities = unbalanced_for_entities()
+    for number, entity, currency, left in for_entities:
         of_entities.setdefault(number, []).append(f"by {currency} {left} for legal entity {entity}")
-    for entry in unbalanced_entries():
+    for entry in unbalanced_entries(for_entities=for_entities):
         told = " and ".join(of_entities.get(entry.pk, ()))
         yield f"journal entry {entry}", f"its debits and credits differ {told}".rstrip()
     balances = trial_balance()

@@ -5,7 +5,7 @@ from django.db import models
 
 from billing_site.kernel.guard import Guard
 from billing_site.kernel.model import never_truncated
-from invoicing.entities.models import FIRST, LegalEntity
+from invoicing.entities.models import of_entity
 
 
 def number_sql(prefix: str, ordinal: str) -> str:
@@ -25,14 +25,7 @@ def ordinal_sql(number: str, prefix: str) -> str:
 class InvoiceSeries(models.Model):
     """A gapless sequence of numbers of a legal entity and a year, of invoices or of credit notes; its row is locked while a number is taken."""
 
-    legal_entity = models.ForeignKey(
-        LegalEntity,
-        to_field="key",
-        default=FIRST,
-        db_default=models.Value(FIRST),
-        on_delete=models.PROTECT,
-        related_name="series",
-    )
+    legal_entity = of_entity(related_name="series")
     prefix = models.CharField(max_length=30, unique=True, help_text="INV-2026")
     next_number = models.PositiveIntegerField(default=1)
     last_seal = models.CharField(max_length=64, blank=True, help_text="The seal of the newest document of the series.")
