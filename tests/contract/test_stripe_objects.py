@@ -6,6 +6,9 @@ import json
 import pytest
 import requests
 import stripe
+from django.conf import settings
+from django.core.management import call_command
+from django.test import override_settings
 from stripe._object_classes import get_object_class
 
 from tests.billing_site.sandbox.running import listening, running_sandbox
@@ -33,15 +36,30 @@ UNPUBLISHED = {"checkout.session", "invoice_payment", "refund", "setup_intent"}
 ON_REQUEST = {"charge": {"refunds"}}
 
 
-@pytest.fixture
-def sandbox(transactional_db, settings, monkeypatch):
-    with listening(settings), running_sandbox(settings, monkeypatch) as client:
-        yield client
+@pytest.fixture(scope="module")
+def told(django_db_setup, django_db_blocker):
+    """Make everything once, for all that is asked of it: the objects of each kind, and some of them expanded."""
+    with django_db_blocker.unblock():
+        try:
+            with (
+                override_settings(),
+                pytest.MonkeyPatch.context() as patch,
+                listening(settings),
+                running_sandbox(settings, patch) as sandbox,
+            ):
+                found = everything(sandbox)
+                return found, expanded_objects(sandbox, found)
+        finally:
+            call_command("flush", verbosity=0, interactive=False)
 
 
 @pytest.fixture
-def objects(sandbox):
+def objects(told):
     """Return everything that is there after each thing that can happen has happened."""
+    return told[0]
+
+
+def everything(sandbox):
     payer, debtor = sandbox.customer(), sandbox.customer("pm_card_chargeCustomerFail")
     sandbox.post("/v1/webhook_endpoints", {"url": "https://example.com/hook", "enabled_events[]": "charge.refunded"})
     sandbox.post("/v1/invoices", {"customer": payer, "collection_method": "send_invoice", "days_until_due": 14})
@@ -113,6 +131,21 @@ def objects(sandbox):
     return found
 
 
+def expanded_objects(sandbox, objects):
+    """Return the invoices and the charges with what they refer to in them."""
+    invoices = [
+        sandbox.get(
+            f"/v1/invoices/{invoice['id']}", **{"expand[]": ["payments.data.payment.payment_intent", "customer"]}
+        )
+        for invoice in objects["invoice"]
+    ]
+    charges = [
+        sandbox.get(f"/v1/charges/{charge['id']}", **{"expand[]": ["balance_transaction", "payment_intent.customer"]})
+        for charge in objects["charge"]
+    ]
+    return invoices, charges
+
+
 def test_every_object_fits_the_types_of_the_installed_sdk(objects):
     wrong = [
         line
@@ -133,17 +166,8 @@ def test_every_event_tells_of_an_object_that_fits(objects):
     assert wrong == []
 
 
-def test_expanded_objects_fit_too(sandbox, objects):
-    invoices = [
-        sandbox.get(
-            f"/v1/invoices/{invoice['id']}", **{"expand[]": ["payments.data.payment.payment_intent", "customer"]}
-        )
-        for invoice in objects["invoice"]
-    ]
-    charges = [
-        sandbox.get(f"/v1/charges/{charge['id']}", **{"expand[]": ["balance_transaction", "payment_intent.customer"]})
-        for charge in objects["charge"]
-    ]
+def test_expanded_objects_fit_too(told):
+    invoices, charges = told[1]
 
     assert [line for invoice in invoices for line in misfits(invoice, stripe.Invoice)] == []
     assert [line for charge in charges for line in misfits(charge, stripe.Charge)] == []
