@@ -20,11 +20,9 @@ ITEMS_PER_PAGE = 200
 
 
 def ageing_figure(*, asked: Asked) -> Figure:
-    """Return what is open by the days that it is overdue; over all legal entities it is tied to the receivable account."""
+    """Return what is open by the days that it is overdue, tied to the receivable account: of all legal entities, or of the one that is asked for."""
     figure = figure_of(source=AGEING, asked=asked)
-    if asked.entity:
-        return figure
-    booked = balance_of(account=RECEIVABLE, before=midnight_after(day=asked.as_of))
+    booked = balance_of(account=RECEIVABLE, before=midnight_after(day=asked.as_of), entity=asked.entity)
     return replace(figure, panels=[replace(panel, tie=_tie(panel, booked)) for panel in figure.panels])
 
 

@@ -108,6 +108,8 @@ def test_each_number_is_what_its_list_says_and_a_currency_or_entity_is_told_alon
     assert all(figure(name=name, asked=alone).panels == [] for name in NAMES for alone in elsewhere)
     here = Asked(asked.start, asked.end, asked.at, entity="main", currency="USD")
     assert all(figure(name=name, asked=here).panels for name in NAMES)
+    [ageing] = figure(name="ageing", asked=here).panels
+    assert ageing.tie is not None and ageing.tie.holds, "the books of one company, too"
 
 
 def assert_lists_say_the_same(of: Figure, asked: Asked) -> None:
