@@ -131,8 +131,8 @@ def carved(*, noun: str, while_open: str, free_columns: Sequence[str]) -> list[G
 def frozen_with_parent(*, noun: str, parent_column: str, open_parent: str) -> list[Guard]:
     """Return triggers by which rows may be added, changed or removed only while their parent is open.
 
-    `open_parent` is an SQL query that finds the parent of the row `{row}` while it is open; it
-    should lock the parent (FOR SHARE), so that nobody closes it at the same moment.
+    `open_parent` is an SQL query that finds the parent of the row `{row}` by `parent_column` alone, while it is open; it
+    should lock the parent (FOR SHARE), so that nobody closes it at the same moment. New rows are looked at together, each parent once.
     """
 
     def refuse_unless_open(row: str) -> str:
@@ -147,9 +147,21 @@ def frozen_with_parent(*, noun: str, parent_column: str, open_parent: str) -> li
     return [
         Guard(
             name="frozen_with_parent_on_insert",
-            when=pgtrigger.Before,
+            level=pgtrigger.Statement,
+            when=pgtrigger.After,
             operation=pgtrigger.Insert,
-            func=f"{refuse_unless_open('NEW')} RETURN NEW;",
+            referencing=pgtrigger.Referencing(new="added"),
+            declare=[("closed", "record")],
+            func=f"""
+                SELECT parent.{parent_column} INTO closed FROM (SELECT DISTINCT {parent_column} FROM added) AS parent
+                  LEFT JOIN LATERAL ({open_parent.format(row="parent")}) AS open_parent(is_open) ON TRUE
+                 WHERE open_parent.is_open IS NULL ORDER BY 1 LIMIT 1;
+                IF FOUND THEN
+                    RAISE EXCEPTION '{noun} % cannot be added, changed or removed', closed.{parent_column}
+                        USING ERRCODE = 'integrity_constraint_violation';
+                END IF;
+                RETURN NULL;
+            """,
         ),
         Guard(
             name="frozen_with_parent",

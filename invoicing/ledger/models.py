@@ -32,18 +32,17 @@ class Account(models.Model):
         return f"{self.code} {self.name}"
 
 
-def balanced_guard(*, name: str, entry: str) -> Guard:
-    """Return a deferred trigger by which the entry with this id has two postings or more that sum to zero for each legal entity (S0-118).
+def has_balanced_postings() -> Guard:
+    """Return a deferred trigger by which an entry has two postings or more that sum to zero for each legal entity (S0-118).
 
     What stands between companies sums to zero over all of them. Most entries are of one, and are asked no more than that.
     """
     return Guard(
-        name=name,
+        name="has_balanced_postings",
         when=pgtrigger.After,
         operation=pgtrigger.Insert,
         timing=pgtrigger.Deferred,
         declare=[
-            ("entry", "invoicing_journalentry%ROWTYPE"),
             ("stray", "integer"),
             ("number", "integer"),
             ("balance", "numeric"),
@@ -52,27 +51,26 @@ def balanced_guard(*, name: str, entry: str) -> Guard:
             ("highest", "text"),
         ],
         func=f"""
-            SELECT * INTO entry FROM invoicing_journalentry WHERE id = {entry};
-            SELECT count(*), coalesce(sum(amount), 0), count(*) FILTER (WHERE currency <> entry.currency),
+            SELECT count(*), coalesce(sum(amount), 0), count(*) FILTER (WHERE currency <> NEW.currency),
                    min(legal_entity_id), max(legal_entity_id),
                    sum(amount) FILTER (WHERE account_id = (SELECT id FROM invoicing_account WHERE code = '{INTERCOMPANY}'))
               INTO number, balance, stray, lowest, highest, transferred
-              FROM invoicing_posting WHERE entry_id = entry.id;
+              FROM invoicing_posting WHERE entry_id = NEW.id;
             IF number < 2 OR balance <> 0 OR stray > 0 THEN
                 RAISE EXCEPTION 'journal entry % % does not balance: % postings, sum %, % in another currency',
-                    entry.kind, entry.reference, number, balance, stray
+                    NEW.kind, NEW.reference, number, balance, stray
                     USING ERRCODE = 'integrity_constraint_violation';
             END IF;
             IF transferred <> 0 THEN
-                RAISE EXCEPTION 'journal entry % % leaves % between legal entities', entry.kind, entry.reference, transferred
+                RAISE EXCEPTION 'journal entry % % leaves % between legal entities', NEW.kind, NEW.reference, transferred
                     USING ERRCODE = 'integrity_constraint_violation';
             END IF;
             IF lowest <> highest THEN
                 SELECT legal_entity_id, sum(amount) INTO lowest, balance
-                  FROM invoicing_posting WHERE entry_id = entry.id
+                  FROM invoicing_posting WHERE entry_id = NEW.id
                  GROUP BY legal_entity_id HAVING sum(amount) <> 0 ORDER BY legal_entity_id LIMIT 1;
                 IF FOUND THEN
-                    RAISE EXCEPTION 'journal entry % % does not balance for legal entity %: sum %', entry.kind, entry.reference,
+                    RAISE EXCEPTION 'journal entry % % does not balance for legal entity %: sum %', NEW.kind, NEW.reference,
                         lowest, balance USING ERRCODE = 'integrity_constraint_violation';
                 END IF;
             END IF;
@@ -222,7 +220,7 @@ class JournalEntry(models.Model):
                     RETURN NEW;
                 """,
             ),
-            balanced_guard(name="has_balanced_postings", entry="NEW.id"),
+            has_balanced_postings(),
         ]
 
     def __str__(self) -> str:
@@ -259,19 +257,31 @@ class Posting(models.Model):
             *append_only(noun="postings"),
             Guard(
                 name="written_with_its_entry",
-                when=pgtrigger.Before,
+                level=pgtrigger.Statement,
+                when=pgtrigger.After,
                 operation=pgtrigger.Insert,
+                referencing=pgtrigger.Referencing(new="added"),
+                declare=[("wrong", "bigint")],
+                # At once: nothing comes after the entry's own check, even if that was made early (SET CONSTRAINTS ... IMMEDIATE). An array is
+                # looked up by the index, however many there are.
                 func="""
-                    IF NOT EXISTS (SELECT 1 FROM invoicing_journalentry
-                                    WHERE id = NEW.entry_id AND recorded_in = txid_current()) THEN
-                        RAISE EXCEPTION 'journal entry % is closed: reverse it with a new one', NEW.entry_id
+                    SELECT entry_id INTO wrong FROM added WHERE entry_id NOT IN (
+                        SELECT id FROM invoicing_journalentry WHERE id = ANY(ARRAY(SELECT DISTINCT entry_id FROM added))
+                           AND recorded_in = txid_current()
+                    ) LIMIT 1;
+                    IF FOUND THEN
+                        RAISE EXCEPTION 'journal entry % is closed: reverse it with a new one', wrong
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
-                    RETURN NEW;
+                    SELECT entry_id INTO wrong FROM invoicing_posting
+                     WHERE entry_id = ANY(ARRAY(SELECT DISTINCT entry_id FROM added)) AND id NOT IN (SELECT id FROM added) LIMIT 1;
+                    IF FOUND THEN
+                        RAISE EXCEPTION 'journal entry % has postings already: all of them are written at once', wrong
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    RETURN NULL;
                 """,
             ),
-            # A posting may come after the entry's own check was made early (SET CONSTRAINTS ... IMMEDIATE).
-            balanced_guard(name="keeps_its_entry_balanced", entry="NEW.entry_id"),
         ]
 
     def __str__(self) -> str:

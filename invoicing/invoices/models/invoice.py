@@ -15,6 +15,7 @@ from invoicing.invoices.models.held import is_not_held
 from invoicing.invoices.models.life import follows_its_lifecycle, is_void_by_two, life_constraints
 from invoicing.invoices.models.paid_ahead import paid_ahead_guards
 from invoicing.invoices.models.series import InvoiceSeries, numbered_guards
+from invoicing.invoices.models.sums import sums_up
 from invoicing.invoices.models.taking_off import progressive_guards
 
 
@@ -254,40 +255,7 @@ class Invoice(models.Model):
                     RETURN NEW;
                 """,
             ),
-            Guard(
-                name="total_is_the_sum_of_its_lines",
-                when=pgtrigger.After,
-                operation=pgtrigger.Insert | pgtrigger.Update,
-                timing=pgtrigger.Deferred,
-                declare=[("line_sum", "numeric"), ("stray", "integer"), ("taxes", "record")],
-                # What was issued by the transaction that made it is asked as it was issued: from then on its lines are frozen.
-                func="""
-                    IF TG_OP = 'INSERT' THEN
-                        IF NOT EXISTS (SELECT 1 FROM invoicing_invoice WHERE id = NEW.id
-                                          AND status IS NOT DISTINCT FROM 'draft') THEN
-                            RETURN NULL;
-                        END IF;
-                    END IF;
-                    SELECT coalesce(sum(amount), 0), count(*) FILTER (WHERE currency <> NEW.currency)
-                      INTO line_sum, stray FROM invoicing_invoiceline WHERE invoice_id = NEW.id;
-                    SELECT coalesce(sum(tax.amount), 0) AS amount, count(*) AS number,
-                           coalesce(sum(tax.amount) FILTER (WHERE NOT tax.inclusive), 0) AS added,
-                           count(*) FILTER (WHERE tax.currency <> NEW.currency) AS stray
-                      INTO taxes FROM invoicing_taxline tax
-                      JOIN invoicing_invoiceline line ON line.id = tax.line_id WHERE line.invoice_id = NEW.id;
-                    IF (line_sum <> NEW.subtotal OR stray + taxes.stray > 0
-                        OR taxes.amount <> coalesce(NEW.tax_amount, 0) OR taxes.added <> coalesce(NEW.tax_added, 0)
-                        OR taxes.number > 0 AND NEW.tax_state <> 'taxed')
-                       AND EXISTS (SELECT 1 FROM invoicing_invoice WHERE id = NEW.id AND total = NEW.total
-                                      AND subtotal = NEW.subtotal
-                                      AND tax_amount IS NOT DISTINCT FROM NEW.tax_amount) THEN
-                        RAISE EXCEPTION 'invoice %: lines sum to %, subtotal says %; taxes to %, it says %', NEW.id,
-                            line_sum, NEW.subtotal, taxes.amount, coalesce(NEW.tax_amount, 0)
-                            USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
-                    RETURN NULL;
-                """,
-            ),
+            *sums_up(),
         ]
 
     @property

@@ -22,6 +22,14 @@ def ordinal_sql(number: str, prefix: str) -> str:
     )
 
 
+# The invoices that a statement has issued, in a guard that refers to the rows as they `were` and as they `became`. Who was none of the drafts
+# is mostly nobody: an array is asked once, where a join may be planned for one row and then meet thousands.
+ISSUED = """
+    SELECT became.* FROM became WHERE became.status <> 'draft'
+       AND became.id <> ALL(ARRAY(SELECT were.id FROM were WHERE were.status <> 'draft'))
+"""
+
+
 class InvoiceSeries(models.Model):
     """A gapless sequence of numbers of a legal entity and a year, of invoices or of credit notes; its row is locked while a number is taken."""
 
@@ -106,26 +114,33 @@ def numbered_guards() -> list[Guard]:
     return [
         Guard(
             name="takes_a_new_number",
-            when=pgtrigger.Before,
+            level=pgtrigger.Statement,
+            when=pgtrigger.After,
             operation=pgtrigger.Update,
-            # Of the numbers that its series has not counted yet; by the end of the transaction it has. The customer is locked: its
+            referencing=pgtrigger.Referencing(old="were", new="became"),
+            declare=[("wrong", "record")],
+            # Of the numbers that its series has not counted yet; by the end of the transaction it has. The customers are locked: their
             # seller stays.
             func=f"""
-                IF OLD.status = 'draft' AND NEW.status <> 'draft' THEN
-                    PERFORM 1 FROM invoicing_invoiceseries series
+                IF NOT EXISTS ({ISSUED}) THEN RETURN NULL; END IF;
+                PERFORM 1 FROM invoicing_customer WHERE id = ANY(ARRAY(
+                    SELECT issued.customer_id FROM ({ISSUED}) AS issued
+                )) ORDER BY id FOR SHARE;
+                SELECT issued.number INTO wrong FROM ({ISSUED}) AS issued
+                  LEFT JOIN (
+                    invoicing_invoiceseries series
                       JOIN invoicing_legalentity entity ON entity.key = series.legal_entity_id
                       JOIN invoicing_customer customer ON customer.legal_entity_id = entity.key
-                     WHERE series.id = NEW.series_id AND customer.id = NEW.customer_id
+                  ) ON series.id = issued.series_id AND customer.id = issued.customer_id
                        AND series.prefix = entity.invoice_prefix || right(series.prefix, 5)
-                       AND entity.name = NEW.seller ->> 'name'
-                       AND {ordinal_sql("NEW.number", "series.prefix")} >= series.next_number
-                       FOR SHARE OF customer;
-                    IF NOT FOUND THEN
-                        RAISE EXCEPTION '% is not a new number of its seller, whom it names', NEW.number
-                            USING ERRCODE = 'integrity_constraint_violation';
-                    END IF;
+                       AND entity.name = issued.seller ->> 'name'
+                       AND {ordinal_sql("issued.number", "series.prefix")} >= series.next_number
+                 WHERE series.id IS NULL LIMIT 1;
+                IF FOUND THEN
+                    RAISE EXCEPTION '% is not a new number of its seller, whom it names', wrong.number
+                        USING ERRCODE = 'integrity_constraint_violation';
                 END IF;
-                RETURN NEW;
+                RETURN NULL;
             """,
         ),
         Guard(
@@ -133,11 +148,12 @@ def numbered_guards() -> list[Guard]:
             when=pgtrigger.After,
             operation=pgtrigger.Update,
             timing=pgtrigger.Deferred,
-            func=f"""
+            # That it is one of its numbers was asked when it was issued.
+            func="""
                 IF OLD.status <> 'draft' OR NEW.status = 'draft' THEN RETURN NULL; END IF;
                 IF NOT EXISTS (
                     SELECT 1 FROM invoicing_invoiceseries
-                     WHERE id = NEW.series_id AND {ordinal_sql("NEW.number", "prefix")} < next_number
+                     WHERE id = NEW.series_id AND next_number > substring(NEW.number FROM length(prefix) + 2)::integer
                 ) THEN
                     RAISE EXCEPTION 'its series does not count invoice %', NEW.number
                         USING ERRCODE = 'integrity_constraint_violation';
