@@ -1,9 +1,10 @@
 """kill -9 of a billing run at random points; run again, nothing is lost, doubled or skipped.
 
-    python -m tests.scenarios.crash_issue [--kills 200] [--invoices 2000] [--seconds 0.5] [--seed 1]
+    python -m tests.scenarios.crash_issue [--kills 200] [--invoices 2000] [--seconds 0.5] [--seed 1] [--processes 1]
 
 Each try is a process of its own that bills whatever is due, and is killed at a random moment after its first batch has begun: while it
-locks, reads, computes, writes drafts, takes numbers, posts or commits. The last one is let live. Then must hold: one issued invoice for each customer, numbers
+locks, reads, computes, writes drafts, takes numbers, posts or commits. With more `--processes`, of which each begins its own, it is killed
+after the first batch that is done, with all of its processes or alone: they end with it. The last one is let live. Then must hold: one issued invoice for each customer, numbers
 without gap, one entry and one proof of each, each row of the history there, `verify` content. A kept BENCH_DATA_DIR is of no use.
 """
 
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--invoices", type=int, default=2000, help="with three lines each (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the moments (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.5, help="it lives at most so long (%(default)s)")
+    parser.add_argument("--processes", type=int, default=1, help="that bill at a time (%(default)s)")
     options = parser.parse_args()
     dice = random.Random(options.seed)
     run_billing.BATCH_INVOICES = AT_ONCE
@@ -45,7 +47,8 @@ def main() -> None:
         killed, within = 0, []
         while killed < options.kills and (left := options.invoices - issued()):
             before = issued()
-            if not killed_while_billing(seconds=dice.uniform(0, options.seconds)):
+            seconds, alone = dice.uniform(0, options.seconds), dice.random() < 0.5
+            if not killed_while_billing(seconds=seconds, processes=options.processes, alone=alone):
                 break
             killed += 1
             within.append(issued() - before)
@@ -54,7 +57,7 @@ def main() -> None:
         assert not report.failures, report.failures[:3]
         check(options.invoices)
         print(
-            f"seed {options.seed}: killed {killed} times, {sum(1 for one in within if not one)} of them before anything was"
+            f"seed {options.seed}, {options.processes} at a time: killed {killed} times, {sum(1 for one in within if not one)} of them before anything was"
             f" committed, after up to {max(within, default=0)} invoices in the others; {left} were left for the last run:"
             f" {options.invoices} invoices, each once, without gap, verified"
         )
@@ -65,13 +68,13 @@ def issued() -> int:
     return Invoice.objects.filter(status=InvoiceStatus.ISSUED).count()
 
 
-def killed_while_billing(*, seconds: float) -> bool:
-    """Bill in a process of its own and kill it after so long; False where it was done before."""
+def killed_while_billing(*, seconds: float, processes: int, alone: bool) -> bool:
+    """Bill in a process of its own and kill it after so long, `alone` or with those that it began; False where it was done before."""
     connections.close_all()
     begun, begins = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _bill(begins)
+        _bill(begins, processes)
     os.close(begins)
     # Ends, too, where the process ends before its first batch.
     os.read(begun, 1)
@@ -79,25 +82,32 @@ def killed_while_billing(*, seconds: float) -> bool:
     time.sleep(seconds)
     done, _ = os.waitpid(pid, os.WNOHANG)
     if done == 0:
-        os.kill(pid, signal.SIGKILL)
+        (os.kill if alone else os.killpg)(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         _wait_for_its_session()
         return os.WIFSIGNALED(status)
     return False
 
 
-def _bill(begins: int) -> NoReturn:
+def _bill(begins: int, processes: int) -> NoReturn:
+    os.setpgid(0, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     plan_anew = run_billing._plan_anew
 
-    def tell() -> None:
+    def tell(*_: int) -> None:
         os.write(begins, b"!")
+
+    def tell_and_plan() -> None:
+        tell()
         plan_anew()
 
-    run_billing._plan_anew = tell
+    if processes == 1:
+        run_billing._plan_anew = tell_and_plan
+    progress = tell if processes > 1 else None
     code = 1
     try:
-        code = 1 if run_billing.issue_billing(as_of=AS_OF, at=AT).failures else 0
+        report = run_billing.issue_billing(as_of=AS_OF, at=AT, processes=processes, progress=progress)
+        code = 1 if report.failures else 0
     finally:
         sys.stdout.flush()
         os._exit(code)
