@@ -8,6 +8,8 @@ OWED: Final = {
     "Overdue": "Überfällig",
     "One invoice is overdue: {amount}": "Eine Rechnung ist überfällig: {amount}",
     "{count} invoices are overdue: {amount}": "{count} Rechnungen sind überfällig: {amount}",
+    "Your service is suspended until this is paid.": "Ihr Dienst ist ausgesetzt, bis das bezahlt ist.",
+    "Your service is restricted until this is paid.": "Ihr Dienst ist eingeschränkt, bis das bezahlt ist.",
     "due {day}": "fällig am {day}",
     "and more": "und weitere",
     "{amount} that you object to are not in it.": "{amount}, denen Sie widersprochen haben, sind nicht dabei.",

@@ -17,9 +17,11 @@ from dunning.core.notice_life import NoticeState
 from dunning.handover.operations import ENDED
 from dunning.notices.facts import objected_of
 from dunning.notices.models import Notice
+from invoicing.core.life_cycle import State
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.payments.queries import is_payable_online
+from invoicing.workflows.customer_standing import standing_now
 
 NOTICES_PER_PAGE = 24
 
@@ -29,6 +31,7 @@ class OverdueBar:
     """What should have been paid by now; `before` is the day of the next step, where a notice has told of one.
 
     What is objected to of these invoices, `objected`, is no part of the amount; `agreed` is what is still to come of promised instalments. `is_payable_online` says of the only one that Stripe has a page for it.
+    `service` says what has become of the service until it is paid: "suspended" or "restricted"; "" where it goes on as usual, or has ended.
     """
 
     amount: Money
@@ -37,6 +40,7 @@ class OverdueBar:
     objected: Money
     agreed: tuple[tuple[date, Money], ...] = ()
     is_payable_online: bool = False
+    service: str = ""
 
     @property
     def only(self) -> Invoice | None:
@@ -94,8 +98,21 @@ def overdue_bar(*, customer: Customer, at: datetime) -> OverdueBar | None:
     apart = total((objected[one.pk] for one in overdue if one.pk in objected), customer.currency)
     agreed = _agreed(customer)
     return OverdueBar(
-        amount=amount, invoices=overdue, before=newest, objected=apart, agreed=agreed, is_payable_online=online
+        amount=amount,
+        invoices=overdue,
+        before=newest,
+        objected=apart,
+        agreed=agreed,
+        is_payable_online=online,
+        service=_service_of(customer, at),
     )
+
+
+def _service_of(customer: Customer, at: datetime) -> str:
+    standing = standing_now(customer_id=customer.pk, at=at)
+    if standing.state is State.SUSPENDED:
+        return "suspended"
+    return "restricted" if standing.restricted_since is not None and standing.state is not State.CHURNED else ""
 
 
 def _agreed(customer: Customer) -> tuple[tuple[date, Money], ...]:

@@ -3,8 +3,10 @@
 from datetime import date, timedelta
 
 import pytest
+from django.test import Client
 from moneyed import Money
 
+from billing_site.kernel import clock
 from dunning.arrangements.operations import NewInstalment, object_to, promise_to_pay, withdraw_promise
 from dunning.cases.models import DunningCase
 from dunning.cases.operations import hand_over
@@ -12,9 +14,11 @@ from dunning.core.notice_kinds import NoticeKind
 from dunning.policies.operations import ensure_presets
 from dunning.sweep import sweep_dunning
 from invoicing.customers.models import Customer
+from invoicing.customers.portal_links import link_for
 from invoicing.payments.models import PushIntent
 from tests.billing_site.portal.conftest import NOW
 from tests.billing_site.portal.reading import text_of
+from tests.dunning.chasing import by_policy, late_customer, local, pay, turn
 from tests.dunning.notices.telling import an_open_invoice, another_invoice, planned, sent
 from tests.invoicing.selling import paid
 
@@ -62,6 +66,28 @@ def test_the_day_of_the_next_step_is_the_one_that_was_told_last(visit):
 
     assert "2 invoices are overdue: USD 150.00" in page
     assert "Please pay before 20 August 2026. See what is open" in page
+
+
+def test_whoever_is_restricted_or_suspended_reads_so_until_it_is_paid(monkeypatch):
+    invoice = late_customer(timezone="Europe/Berlin")
+    customer = invoice.customer
+    by_policy("short", customer)
+    client = Client()
+
+    def bar(day: str) -> str:
+        monkeypatch.setattr(clock, "now", lambda: local(f"{day} 12:00", customer))
+        page = client.get(link_for(customer_key=customer.key).partition("8000")[2], follow=True)
+        return text_of(page.content.decode()).partition("See how to pay")[0]
+
+    turn(local("2026-08-15 12:00", customer), local("2026-08-21 12:00", customer))
+    assert "One invoice is overdue: USD 31.00" in bar("2026-08-21")
+    assert "Your service" not in bar("2026-08-21")
+    turn(local("2026-08-22 00:00", customer), local("2026-08-22 12:00", customer))
+    assert "Your service is restricted until this is paid." in bar("2026-08-22")
+    turn(local("2026-08-23 00:00", customer), local("2026-08-23 12:00", customer))
+    assert "Your service is suspended until this is paid." in bar("2026-08-23")
+    pay(invoice, local("2026-08-23 13:00", customer))
+    assert "is overdue" not in bar("2026-08-24") and "Your service" not in bar("2026-08-24")
 
 
 def test_what_was_agreed_stands_in_place_of_the_next_step_and_no_day_is_told_once_people_decide(visit):
