@@ -61,6 +61,12 @@ class ProposeForm(ReasonForm):
         return at if day.date() == at.date() else day + timedelta(days=1)
 
 
+def _summary(proposal: RunProposal) -> str:
+    if not proposal.figures:
+        return ""
+    return run_summary(figures=proposal.figures, is_issued=proposal.committed_at is not None)
+
+
 def proposal_state(*, proposal: RunProposal) -> tuple[str, str, str]:
     """Return the word, its tone, and what is to be done."""
     approval = proposal.approval
@@ -107,7 +113,7 @@ class RunProposalAdmin(ReadOnlyAdmin):
     @admin.display(description="What it does")
     def summary(self, proposal: RunProposal) -> str:
         """Say in figures what it does."""
-        return run_summary(figures=proposal.figures) if proposal.figures else "–"
+        return _summary(proposal) or "–"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever may issue invoices proposes runs."""
@@ -157,7 +163,7 @@ class RunProposalAdmin(ReadOnlyAdmin):
             state=pill(word, tone=tone),
             todo=todo,
             is_under_way=word in UNDER_WAY,
-            summary=run_summary(figures=figures) if proposal.figures else "",
+            summary=_summary(proposal),
             approval=approval,
             decided=decided_words(approval) if approval else "",
             sums=run_sums(figures=figures),

@@ -121,8 +121,8 @@ def commit_run(*, proposal_id: int, at: datetime) -> RunProposal:
     return proposal
 
 
-def run_summary(*, figures: dict[str, Any]) -> str:
-    """Say in figures what a run does: Issue 412 invoices, EUR 183,220.10, USD 12.00; 3 held stay drafts."""
+def run_summary(*, figures: dict[str, Any], is_issued: bool = False) -> str:
+    """Say in figures what a run does, or has done: Issue 412 invoices, EUR 183,220.10, USD 12.00; 3 held stay drafts."""
     sums = run_sums(figures=figures)
     number = sum(one.counts[ISSUED] for one in sums)
     money = "".join(f", {money_text(money=one.totals[ISSUED])}" for one in sums if one.counts[ISSUED])
@@ -131,8 +131,8 @@ def run_summary(*, figures: dict[str, Any]) -> str:
         for state, word in ((HELD, "held"), (WAITS, "waiting for late usage"))
         if (count := sum(one.counts[state] for one in sums))
     ]
-    rest = f"; {' and '.join(stay)} stay drafts" if stay else ""
-    return f"Issue {number:,} {counted('invoice', number)}{money}{rest}"
+    rest = f"; {' and '.join(stay)} {'stayed' if is_issued else 'stay'} drafts" if stay else ""
+    return f"{'Issued' if is_issued else 'Issue'} {number:,} {counted('invoice', number)}{money}{rest}"
 
 
 def _made(proposal: RunProposal, *, at: datetime, actor: str) -> tuple[BillingRun, dict[str, Any]]:

@@ -88,6 +88,7 @@ def test_a_proposal_shows_what_is_issued_and_held_and_what_changed_and_issues_no
     assert (dollars.counts, dollars.newcomers, dollars.gone) == ({"issue": 1, "held": 1, "waits": 0}, 1, 1)
     assert (dollars.before.amount, dollars.gone_before.amount) == (110, 5)
     assert run_summary(figures=figures) == "Issue 1 invoice, USD 12.00; 1 held stay drafts"
+    assert run_summary(figures=figures, is_issued=True) == "Issued 1 invoice, USD 12.00; 1 held stayed drafts"
     assert Invoice.objects.filter(period_end=month(8)).values_list("status", flat=True).distinct().get() == "draft"
     assert InvoiceHold.objects.get().state == "held", "the drafts are there to be looked at"
 

@@ -85,7 +85,7 @@ def test_a_run_is_proposed_signed_by_another_and_issued_as_signed(
     issue_proposed_run(proposal.pk)
 
     done = finance.get(page_of(proposal)).content.decode()
-    assert "Issued as it was signed" in done
+    assert "Issued as it was signed" in done and "Issued 1 invoice, USD 12.00; 1 held stayed drafts" in done
     assert Invoice.objects.get(customer__key="cust_beta").number is not None
     assert "compared with June" in approver.get(reverse("admin:backoffice_changes")).content.decode()
     assert "Run as of" in finance.get(reverse("admin:invoicing_runproposal_changelist")).content.decode()
