@@ -10,6 +10,8 @@ from invoicing.catalog.models import Plan
 
 def add_on_mistakes(*, plans: Sequence[PlanEntry]) -> list[FieldError]:
     """Return why plans of a catalog document cannot be add-ons to what they name."""
+    if not any(plan.add_on_to for plan in plans):
+        return []
     stored = {
         plan.key: bool(plan.add_on_to.all()) for plan in Plan.objects.prefetch_related("add_on_to").order_by("key")
     }
@@ -35,9 +37,9 @@ def add_on_mistakes(*, plans: Sequence[PlanEntry]) -> list[FieldError]:
 
 def add_to_plans(*, plan_key: str, others: Sequence[str], actor: str, reason: str) -> bool:
     """Sell a plan only with these others (with none: by itself); say whether that is new. Who has it keeps it."""
-    plan = Plan.objects.get(key=plan_key)
-    if set(plan.add_on_to.values_list("key", flat=True)) == set(others):
+    if set(Plan.objects.filter(add_ons__key=plan_key).values_list("key", flat=True)) == set(others):
         return False
+    plan = Plan.objects.get(key=plan_key)
     plan.add_on_to.set(Plan.objects.filter(key__in=others))
     save_with_reason(plan, actor=actor, reason=f"{reason}; add-on to {', '.join(others) or 'nothing'}")
     return True

@@ -104,19 +104,13 @@ def publish_version(*, version_id: int, at: datetime, actor: str, reason: str) -
     """
     version = checked_draft(version_id=version_id)
     take_over(version=version, at=at, actor=actor, reason=reason)
-    version.digest = rate_card_digest(version=version)
     version.published_at = at
     save_with_reason(version, actor=actor, reason=reason)
     return version
 
 
-def rate_card_digest(*, version: PlanVersion) -> str:
-    """Return the digest of all prices and terms of a version: what it is published with."""
-    return digest_of(_rate_card(version))
-
-
 def checked_draft(*, version_id: int) -> PlanVersion:
-    """Return a draft, locked with its plan, that may be published; raises what `publish_version` raises."""
+    """Return a draft, locked with its plan, that may be published, with the digest that it would have; raises what `publish_version` raises."""
     Plan.objects.select_for_update(no_key=True).get(versions=version_id)
     version = PlanVersion.objects.select_for_update(of=("self",)).select_related("plan__product").get(pk=version_id)
     if version.published_at is not None:
@@ -124,27 +118,24 @@ def checked_draft(*, version_id: int) -> PlanVersion:
     later = version.plan.versions.filter(number__gt=version.number, published_at__isnull=False)
     if (newest := later.order_by("-number").first()) is not None:
         raise Conflict(f"{newest} was published meanwhile and would stay in force: draft the next version anew")
-    check_draft(version=version)
+    version.digest = check_draft(version=version)
     if mistake := _carry_mistake(
-        TiersOnChange(version.tiers_on_change), [price.meter for price in version.prices.all()]
+        TiersOnChange(version.tiers_on_change), Meter.objects.filter(pk__in=version.prices.values("meter"))
     ):
         raise InvalidFields((FieldError("tiers_on_change", "not_additive", mistake),))
     return version
 
 
-def check_draft(*, version: PlanVersion) -> None:
-    """Raise InvalidFields with all that keeps a draft from being rated, as for a catalog file with this one plan."""
-    _check_references(read_catalog(document={"plans": [plan_document(version=version)]}))
+def check_draft(*, version: PlanVersion) -> str:
+    """Return the digest of a draft's rate card. Raises InvalidFields with all that keeps it from being rated, as for a catalog file with this one plan."""
+    card = _rate_card(version)
+    _check_references(read_catalog(document={"plans": [_plan_with(version, card)]}))
+    return digest_of(card)
 
 
 def plan_document(*, version: PlanVersion) -> dict[str, Any]:
     """Return a plan version as it would stand in a catalog file."""
-    return {
-        "key": version.plan.key,
-        "name": version.plan.name,
-        "product": version.plan.product.key,
-        **_rate_card(version),
-    }
+    return _plan_with(version, _rate_card(version))
 
 
 def price_document(*, price: Price) -> dict[str, Any]:
@@ -165,6 +156,11 @@ def _load_alone() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CATALOG_LOCK])
 
 
+def _plan_with(version: PlanVersion, card: dict[str, Any]) -> dict[str, Any]:
+    plan = version.plan
+    return {"key": plan.key, "name": plan.name, "product": plan.product.key, **card}
+
+
 def _rate_card(version: PlanVersion) -> dict[str, Any]:
     prices = with_rates(version.prices.all()).order_by("position", "id")
     card: dict[str, Any] = {
@@ -179,10 +175,13 @@ def _rate_card(version: PlanVersion) -> dict[str, Any]:
 
 
 def _check_references(catalog: Catalog) -> None:
-    meters: dict[str, MeterTerms] = {meter.key: meter for meter in Meter.objects.all()}
-    meters |= {meter.key: meter for meter in catalog.meters}
+    meters: dict[str, MeterTerms] = {meter.key: meter for meter in catalog.meters}
+    named = {price.meter for plan in catalog.plans for price in plan.prices if price.meter}
+    meters |= {meter.key: meter for meter in Meter.objects.filter(key__in=named - meters.keys())}
     errors = add_on_mistakes(plans=catalog.plans)
-    products = {product.key for product in catalog.products} | set(Product.objects.values_list("key", flat=True))
+    products = {product.key for product in catalog.products}
+    elsewhere = {plan.product for plan in catalog.plans} - products
+    products |= set(Product.objects.filter(key__in=elsewhere).values_list("key", flat=True))
     for index, plan in enumerate(catalog.plans):
         if plan.product not in products:
             errors.append(FieldError(f"plans[{index}].product", "unknown", f"there is no product {plan.product!r}"))
@@ -192,11 +191,11 @@ def _check_references(catalog: Catalog) -> None:
         raise InvalidFields(tuple(errors))
 
 
-def _carry_mistake(tiers_on_change: TiersOnChange, meters: Iterable[Meter | None]) -> str:
+def _carry_mistake(tiers_on_change: TiersOnChange, meters: Iterable[Meter]) -> str:
     """Say why places in tiers cannot be carried for these meters; "" where they can: parts of sums and counts add up."""
     if tiers_on_change is TiersOnChange.RESET:
         return ""
-    others = sorted({meter.key for meter in meters if meter is not None and meter.aggregation not in ADDS_UP})
+    others = sorted({meter.key for meter in meters if meter.aggregation not in ADDS_UP})
     return f"carry takes meters that add up (sum, count): not {', '.join(others)}" if others else ""
 
 
@@ -241,7 +240,8 @@ def _load_plan(
     plan = _load_named(Plan, entry.key, columns, quiet, actor=actor, reason=reason)
     assert isinstance(plan, Plan)
     digest = digest_of(entry.rate_card())
-    same = _with_same_card(plan, entry, digest=digest, place=place, at=at)
+    is_new = bool(quiet.created)
+    same = None if is_new else _with_same_card(plan, entry, digest=digest, place=place, at=at)
     if same is not None:
         if _end_sale(same, entry, place=place, at=at, actor=actor, reason=reason):
             quiet.changed.append(f"plan {entry.key} v{same.number}")
@@ -249,7 +249,7 @@ def _load_plan(
         summary.changed += quiet.changed
         return
 
-    last = plan.versions.order_by("-number").first()
+    last = None if is_new else plan.versions.order_by("-number").first()
     version = PlanVersion(
         plan=plan,
         number=last.number + 1 if last else 1,
@@ -286,9 +286,8 @@ def _load_plan(
     if mistake := _carry_mistake(entry.tiers_on_change, meters.values()):
         raise InvalidFields((FieldError(f"plans[{place}].tiers_on_change", "not_additive", mistake),))
     with _mistakes_at(place):
-        publish(version_id=version.pk, at=at, actor=actor, reason=reason)
-    version.refresh_from_db()
-    assert version.digest == digest, "what was stored must be what the file says"
+        published = publish(version_id=version.pk, at=at, actor=actor, reason=reason)
+    assert published.digest == digest, "what was stored must be what the file says"
     (summary.changed if last else summary.created).append(f"plan {entry.key} v{version.number}")
 
 

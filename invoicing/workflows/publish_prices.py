@@ -17,7 +17,6 @@ from invoicing.catalog.operations import (
     load_catalog,
     price_document,
     publish_version,
-    rate_card_digest,
 )
 from invoicing.catalog.price_words import price_in_full
 from invoicing.catalog.queries import with_rates
@@ -32,7 +31,7 @@ def publish_or_ask(*, version_id: int, at: datetime, actor: str, reason: str) ->
     return request_approval(
         deed=ApprovedDeed.PRICE_VERSION,
         subject=f"version {version.pk}",
-        digest=rate_card_digest(version=version),
+        digest=version.digest,
         summary=f"Publish {version} with {version.prices.count()} prices, sold from {_from(version)} on",
         at=at,
         actor=actor,
@@ -58,7 +57,7 @@ def publish_as_approved(approval: Approval) -> None:
     if not PlanVersion.objects.filter(pk=_version_of(approval)).exists():
         raise Conflict("the draft is gone: nothing is to be published", code="outdated")
     version = checked_draft(version_id=_version_of(approval))
-    if (rate_card_digest(version=version), _sold(version)) != (approval.digest, approval.asked["sold"]):
+    if (version.digest, _sold(version)) != (approval.digest, approval.asked["sold"]):
         raise Conflict("its prices are others by now: ask again", code="outdated")
     publish_version(version_id=version.pk, at=approval.decided_at, actor=approval.requested_by, reason=approval.reason)
 
