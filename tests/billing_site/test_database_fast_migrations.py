@@ -18,6 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.migrations.state import ProjectState
 
 from billing_site.database.fast_migrations import APPS, create_tables_at_once, migrate_what_stands_apart
 
@@ -114,14 +115,26 @@ def digest_of_all(found: dict[str, list[tuple[Any, ...]]], migrations: set[tuple
 
 
 @pytest.fixture
-def names_that_may_be_swapped_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of each relation that Django copies it asks all models whether they may be swapped, and forgets it with each model that it makes."""
+def models_are_made_anew_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Django make in memory no more models anew than an operation looks at: with each it makes all that are related, a hundred of them.
+
+    Of each relation that it copies it asks all models whether they may be swapped, too. What it says to PostgreSQL stays the same: tables and
+    columns have the names that they had, and where a relation changes all models are made anew.
+    """
+
+    def make_anew(state: ProjectState, app_label: str, model_name: str, delay: bool = False) -> None:
+        if "apps" in state.__dict__ and delay:
+            state._reload({(app_label, model_name)})
+        elif "apps" in state.__dict__:
+            del state.__dict__["apps"]
+
+    monkeypatch.setattr(ProjectState, "reload_model", make_anew)
     ask = functools.partial(Apps.get_swappable_settings_name.__wrapped__, global_apps)
     monkeypatch.setattr(global_apps, "get_swappable_settings_name", functools.cache(ask), raising=False)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("names_that_may_be_swapped_are_kept")
+@pytest.mark.usefixtures("models_are_made_anew_seldom")
 @pytest.mark.parametrize("app", APPS)
 def test_the_tables_made_at_once_equal_those_of_the_migrations(app: str, django_db_blocker: Any) -> None:
     """What dj-stripe's migrations made of the same, as it is written down, is not made again; `WRITE_DOWN=1` makes it and writes it down."""
