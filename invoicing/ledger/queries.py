@@ -1,6 +1,8 @@
 """What may be asked of the books: balances at any moment, what moved in a span, and the entries themselves."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,6 +20,7 @@ CHUNK = 2_000
 NOTHING = Decimal(0)
 # The number of an entry, the key of a legal entity, a currency, and what its postings come to.
 Unbalanced = tuple[int, str, str, Decimal]
+_summed: "ContextVar[dict[str, list[Balance]] | None]" = ContextVar("summed", default=None)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,22 @@ def entities_booked(*, span: Period | None = None) -> list[str]:
 
 def trial_balance(*, entity: str = "") -> list[Balance]:
     """Return every account's balance by currency, whatever the time, of one legal entity where it is given; each currency sums to zero."""
-    return _balances(postings_of(entity=entity))
+    summed = _summed.get()
+    if summed is None:
+        return _balances(postings_of(entity=entity))
+    if entity not in summed:
+        summed[entity] = _balances(postings_of(entity=entity))
+    return list(summed[entity])
+
+
+@contextmanager
+def books_stand_still() -> Iterator[None]:
+    """Sum the trial balance once for all who ask for it meanwhile: for who sees one moment, and books nothing."""
+    token = _summed.set({})
+    try:
+        yield
+    finally:
+        _summed.reset(token)
 
 
 def balances_before(*, moment: datetime, entity: str = "") -> list[Balance]:

@@ -24,6 +24,7 @@ from invoicing.invoices.models import (
     UsageCorrection,
 )
 from invoicing.invoices.numbering import number_of
+from invoicing.ledger.queries import books_stand_still
 from invoicing.reports.faults import report_faults
 from invoicing.workflows.account_faults import account_faults
 from invoicing.workflows.advance_faults import advance_faults
@@ -84,7 +85,7 @@ def verify_chains(*, anchors: Sequence[dict[str, Any]] = ()) -> list[Finding]:
 
 
 def _findings(checks: Sequence[Check], anchors: Sequence[dict[str, Any]]) -> list[Finding]:
-    with one_moment():
+    with one_moment(), books_stand_still():
         found = [finding for check in checks for finding in _as_far_as_it_comes(check)]
         for anchor in anchors:
             subject = f"the anchor of {anchor['made_at']}"
