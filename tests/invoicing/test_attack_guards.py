@@ -257,6 +257,32 @@ def test_a_posting_added_after_the_balance_was_checked_is_refused(issued: Invoic
         run_sql(entry, more)
 
 
+def test_a_posting_added_after_a_check_that_its_own_statement_has_made_is_refused(issued: Invoice) -> None:
+    early = """
+        CREATE FUNCTION pg_temp.amount_of(number integer) RETURNS numeric LANGUAGE plpgsql VOLATILE AS $$
+        BEGIN
+            IF number = 3 THEN
+                SET CONSTRAINTS ALL IMMEDIATE;
+                SET CONSTRAINTS ALL DEFERRED;
+            END IF;
+            RETURN (ARRAY[10, -10, 5])[number];
+        END $$
+    """
+    entry = """
+        INSERT INTO invoicing_journalentry (kind, reference, currency, description, occurred_at)
+        VALUES ('payment', 'in its midst', 'USD', 'balanced at first', now())
+    """
+    postings = """
+        INSERT INTO invoicing_posting (entry_id, account_id, legal_entity_id, currency, amount)
+        SELECT entry.id, account.id, 'main', 'USD', pg_temp.amount_of(number)
+        FROM invoicing_journalentry entry, invoicing_account account, generate_series(1, 3) AS number
+        WHERE entry.reference = 'in its midst' AND account.code = '1000'
+    """
+
+    with pytest.raises(IntegrityError, match="does not balance for legal entity main: sum 5"):
+        run_sql(early, entry, postings)
+
+
 def test_a_draft_line_that_was_tampered_with_is_not_issued(draft: Invoice) -> None:
     run_sql("UPDATE invoicing_invoiceline SET description = 'forged' WHERE position = 1")
 
