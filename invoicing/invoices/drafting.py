@@ -10,6 +10,7 @@ from moneyed import Money
 from billing_site.kernel.among import among, among_found
 from billing_site.kernel.bulk import insert_rows
 from billing_site.kernel.history import create_all_with_reason, delete_with_reason, save_with_reason
+from billing_site.kernel.new_row import new_row
 from billing_site.kernel.period import Period, as_utc
 from invoicing.core.assembly import AssembledInvoice
 from invoicing.customers.models import Customer
@@ -74,13 +75,13 @@ def save_drafts(
     stored = _stored(drafts)
     invoices = [stored.get(_place(draft)) or _new_invoice(draft, at=at) for draft in drafts]
     changing = _changing(drafts, invoices)
-    lines_of = {_place(draft): _lines(invoice, draft.assembled, draft.sources) for draft, invoice in changing}
+    lines_of = {draft.customer.pk: _lines(invoice, draft.assembled, draft.sources) for draft, invoice in changing}
     # The events of all of them are hashed by one query.
     set_event_roots(lines=[line for lines in lines_of.values() for line in lines])
     customers = [draft.customer for draft, _ in changing]
     sellers, accounts = sellers_of(customers=customers), names_of_accounts(customers=customers)
     for draft, invoice in changing:
-        lines = lines_of[_place(draft)]
+        lines = lines_of[draft.customer.pk]
         for line in lines:
             line.digest = line_digest(line=line)
         invoice.billing_run = run
@@ -98,14 +99,14 @@ def save_drafts(
     create_all_with_reason([invoice for _, invoice in changing if invoice.pk is None], actor=actor, reason=reason)
     taxes = []
     for draft, invoice in changing:
-        for line in lines_of[_place(draft)]:
+        for line in lines_of[draft.customer.pk]:
             # The invoice has its number only now.
             line.invoice = invoice
     insert_rows([line for lines in lines_of.values() for line in lines])
     for draft, _ in changing:
-        taxes += rows_of_tax(tax=draft.assembled.tax, lines=lines_of[_place(draft)])
+        taxes += rows_of_tax(tax=draft.assembled.tax, lines=lines_of[draft.customer.pk])
     insert_rows(taxes)
-    return SavedDrafts(invoices, {invoice.pk: lines_of[_place(draft)] for draft, invoice in changing})
+    return SavedDrafts(invoices, {invoice.pk: lines_of[draft.customer.pk] for draft, invoice in changing})
 
 
 @transaction.atomic
@@ -174,7 +175,8 @@ def _changing(drafts: Sequence[NewDraft], invoices: Sequence[Invoice]) -> list[t
 
 def _new_invoice(draft: NewDraft, *, at: datetime) -> Invoice:
     nothing = Money(0, draft.assembled.currency)
-    return Invoice(
+    return new_row(
+        Invoice,
         customer=draft.customer,
         period_start=draft.assembled.period.start,
         period_end=draft.assembled.period.end,
@@ -192,7 +194,8 @@ def _lines(invoice: Invoice, assembled: AssembledInvoice, sources: dict[str, Con
     charged = zip(assembled.lines, assembled.documents, strict=True)
     for position, (rated, document) in enumerate(charged, start=1):
         source = sources[rated.reference]
-        line = InvoiceLine(
+        line = new_row(
+            InvoiceLine,
             invoice=invoice,
             position=position,
             subscription=source.subscription,

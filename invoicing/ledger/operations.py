@@ -12,6 +12,7 @@ from moneyed import Money
 from billing_site.kernel import money
 from billing_site.kernel.among import among
 from billing_site.kernel.bulk import insert_rows
+from billing_site.kernel.new_row import new_row
 from invoicing.core.posting import (
     ACCOUNT_NAMES,
     AT_STRIPE,
@@ -162,7 +163,8 @@ def post_entries(*, entries: Sequence[NewEntry]) -> list[JournalEntry]:
 
 
 def _row(entry: NewEntry) -> JournalEntry:
-    return JournalEntry(
+    return new_row(
+        JournalEntry,
         kind=entry.kind,
         reference=entry.reference,
         currency=entry.currency,
@@ -192,7 +194,8 @@ def _post(entries: Sequence[NewEntry], rows: Sequence[JournalEntry]) -> None:
     numbers = {code: account.pk for code, account in accounts.items()}
     insert_rows(
         [
-            Posting(
+            new_row(
+                Posting,
                 entry_id=row.pk,
                 account_id=numbers[one.line.account],
                 legal_entity_id=one.entity,

@@ -27,7 +27,7 @@ def fees_in_force(*, customers: Sequence[Customer]) -> dict[int, list[FeeInForce
             fees = [
                 fee
                 for subscription in agreements.of_customer(customer=customer)
-                for phase in subscription.phases.all()
+                for phase in subscription.known_phases()
                 if phase.kind == PhaseKind.ACTIVE
                 for fee in _fees_of(agreements, subscription, phase)
             ]

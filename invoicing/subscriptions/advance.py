@@ -169,7 +169,7 @@ def _fees(
     agreements: Agreements, subscription: Subscription, timeline: Timeline, *riding: AdvancePeriod
 ) -> list[tuple[str, Charge]]:
     """Return the fees of coming periods that are in advance, as agreed today, each with the key of its plan."""
-    versions = {row.plan_version_id: row.plan_version for row in subscription.phases.all()}
+    versions = {row.plan_version_id: row.plan_version for row in subscription.known_phases()}
     fees: list[tuple[str, Charge]] = []
     for period, service in ((coming.period, service) for coming in riding for service in coming.services):
         version = versions[service.plan]

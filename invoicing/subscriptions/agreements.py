@@ -88,7 +88,7 @@ class Agreements:
         version = next(
             row.plan_version
             for subscription in self.of_customer(customer=customer)
-            for row in subscription.phases.all()
+            for row in subscription.known_phases()
             if row.plan_version_id == plan_version_id
         )
         offered = self.prices_of(version=version, currency=customer.currency)
@@ -105,7 +105,7 @@ class Agreements:
             currency = subscription.customer.currency
             found = self._in_advance[subscription.pk] = any(
                 price.in_advance
-                for row in subscription.phases.all()
+                for row in subscription.known_phases()
                 for price, _ in self.prices_of(version=row.plan_version, currency=currency)
             )
         return found
@@ -185,13 +185,12 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
     prices = with_rates(Price.objects.filter(currency__in=currencies))
     offered = Prefetch("prices", prices.order_by("position", "id"), to_attr="prices_offered")
     versions = PlanVersion.objects.select_related("plan").prefetch_related(offered, "spend")
-    phases = SubscriptionPhase.objects.order_by("starts_at").prefetch_related(Prefetch("plan_version", versions))
-    rows = Subscription.objects.filter(among("customer", by_id)).prefetch_related(Prefetch("phases", phases))
+    rows = Subscription.objects.filter(among("customer", by_id)).order_by("started_at", "id")
     found: dict[int, list[Subscription]] = {number: [] for number in asked}
-    by_number: dict[int, Subscription] = {}
-    for row in rows.order_by("started_at", "id"):
+    by_number = {row.pk: row for row in rows}
+    _read_phases(by_number, versions)
+    for row in by_number.values():
         row.customer = by_id[row.customer_id]
-        by_number[row.pk] = row
         for number in {row.customer_id, row.customer.payer_id} & asked.keys():
             found[number].append(row)
     for number, those in found.items():
@@ -222,6 +221,18 @@ def agreements_of(*, customers: Iterable[Customer]) -> Agreements:
     }
     looked_at = in_advance | set(progressive)
     return replace(agreements, issued=_issued(looked_at)) if looked_at else agreements
+
+
+def _read_phases(subscriptions: Mapping[int, Subscription], versions: "QuerySet[PlanVersion]") -> None:
+    """Read the phases of subscriptions and the versions that they are of: Django would make a query set for each subscription."""
+    phases: dict[int, list[SubscriptionPhase]] = {number: [] for number in subscriptions}
+    for row in SubscriptionPhase.objects.filter(among("subscription", subscriptions)).order_by("starts_at"):
+        phases[row.subscription_id].append(row)
+    by_number = versions.in_bulk({row.plan_version_id for of_one in phases.values() for row in of_one})
+    for number, of_one in phases.items():
+        for row in of_one:
+            row.plan_version = by_number[row.plan_version_id]
+        subscriptions[number].know_phases(of_one)
 
 
 def billed_to(*, customers: Iterable[int]) -> "QuerySet[Subscription]":

@@ -148,7 +148,7 @@ def contract_agreed(
         for service in services_in(timeline=timeline, period=period)
     ]
     versions = {
-        row.plan_version_id: row.plan_version for subscription, _, _ in services for row in subscription.phases.all()
+        row.plan_version_id: row.plan_version for subscription, _, _ in services for row in subscription.known_phases()
     }
     cards = _cards_by_number(versions, in_place)
     references: set[str] = set()
@@ -303,7 +303,7 @@ def _timeline_in_place(subscription: Subscription, in_place: InPlace) -> core.Ti
         return agreed
     cards = {
         row.plan_version_id: (row.plan_version, in_place.get(row.plan_version.plan.key))
-        for row in subscription.phases.all()
+        for row in subscription.known_phases()
     }
     if not any(card for _, card in cards.values()):
         return agreed

@@ -8,7 +8,7 @@ from invoicing.subscriptions.models import Anchor, Subscription, SubscriptionPha
 
 def timeline_of(*, subscription: Subscription) -> core.Timeline:
     """Return the phases of a subscription as the core sees them; `with_phases` reads them beforehand."""
-    rows = sorted(subscription.phases.all(), key=lambda row: row.starts_at)
+    rows = sorted(subscription.known_phases(), key=lambda row: row.starts_at)
     phases, parent = tuple(core_phase(row=row) for row in rows), subscription.parent
     return core.Timeline(
         phases=phases,
