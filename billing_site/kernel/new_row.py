@@ -62,9 +62,11 @@ def _blank(model: type[models.Model]) -> _Blank:
         default = values[field.attname] = field.get_default()
         if callable(getattr(field, "default", None)):
             made[field.attname] = field.get_default
-        if field.many_to_one:
+        if field.many_to_one and isinstance(field, models.ForeignKey):
             relations[field.name] = (field.attname, field.target_field.attname)
         elif field.is_relation or hasattr(model.__dict__.get(field.attname), "__set__"):
-            assert default is None or isinstance(default, BaseExpression), "what looks at its values has no default here"
+            assert default is None or isinstance(default, BaseExpression), (
+                "what looks at its values has no default here"
+            )
             careful.add(field.name)
     return _Blank(values, made, relations, frozenset(careful))
