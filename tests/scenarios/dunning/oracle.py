@@ -175,7 +175,8 @@ class Oracle:
                 bill.objected = Decimal(0)
             case "mailed":
                 told = self.chase.told if self.chase else {}
-                if fact.moment in told and told[fact.moment] is None:
+                # That a promise is broken may be told in the same moment as a step, and be there sooner.
+                if fact.said == "step" and fact.moment in told and told[fact.moment] is None:
                     sent, decided = (one.astimezone(self.zone).date() for one in (fact.at, fact.moment))
                     told[fact.moment] = (sent - decided).days
             case "starts":

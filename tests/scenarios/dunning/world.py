@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -82,6 +83,8 @@ _NEWEST = "SELECT " + ", ".join(
     f"coalesce((SELECT max(id) FROM {model._meta.db_table}), 0)" for model in (Invoice, Payment, PaymentFailure)
 )
 # The worker asks for its jobs again and again, and so it is here.
+# How notices name the step of a case that they tell of.
+_OF_A_STEP = re.compile(r"dunning:\d+:\d+")
 _WAITING = WrittenObjects(lambda at: OrmQ.objects.filter(lock__lte=at).order_by("id"), at=datetime)
 
 
@@ -178,7 +181,7 @@ class World:
     def _happen(self, *, until: datetime, after: bool) -> None:
         while self.coming and (self.coming[0][0], self.coming[0][1]) <= (until, after):
             at, _, _, what, life, coming = heapq.heappop(self.coming)
-            self._turn(at)
+            self._turn(max(at, self.at))
             try:
                 getattr(self, f"_do_{what}")(life, coming, at)
             except BillingError as refusal:
@@ -236,6 +239,9 @@ class World:
             self._log(life, "lifted", said=str(life.hold))
 
     def _do_card(self, life: Life, coming: Coming, at: datetime) -> None:
+        if coming.after:
+            # What comes after a refusal is later: of two in the same microsecond the product cannot tell which was refused.
+            self._turn(self.at + timedelta(seconds=1))
         life.card = f"pm_{int(life.card[3:]) + 1}"
         change_customer(customer=_customer(life), changes={"payment_method": life.card}, **WHO)
         self._log(life, "card", said=life.card)
@@ -427,7 +433,7 @@ class World:
         self.looks.append(Look(at, begins, next(self.numbers), lives, self.twin.is_down))
         # Between what was decided and what is told somebody pays.
         self._happen(until=at, after=True)
-        self._turn(at)
+        self._turn(max(at, self.at))
         self._run_jobs()
 
     def _note(self, faults: Iterator[str]) -> None:
@@ -467,9 +473,10 @@ class World:
             self._log(life, "refused", invoice=place, said=failure.code, moment=failure.occurred_at)
         taken = [pk for pk, _, is_taken in mails.post.handed[self.mailed :] if is_taken]
         self.mailed = len(mails.post.handed)
-        mailed = Notice.objects.filter(pk__in=taken).values_list("customer", "planned_at") if taken else ()
-        for customer, planned_at in mailed:
-            self._log(self.by_row[customer], "mailed", moment=planned_at)
+        mailed = Notice.objects.filter(pk__in=taken).values_list("customer", "planned_at", "reference") if taken else ()
+        for customer, planned_at, reference in mailed:
+            said = "step" if _OF_A_STEP.fullmatch(reference) else ""
+            self._log(self.by_row[customer], "mailed", said=said, moment=planned_at)
         if self.pending:
             pushed = PushIntent.objects.filter(invoice__in=self.pending, status=PushStatus.PUSHED)
             for row in sorted(pushed.values_list("invoice", flat=True)):
