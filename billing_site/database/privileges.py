@@ -141,7 +141,10 @@ def grant_privileges(*, connection: BaseDatabaseWrapper, role: str) -> None:
     # In one transaction: who works meanwhile never finds a table closed.
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         for statement in (
-            "GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {role}",
+            "GRANT CONNECT ON DATABASE {database} TO {role}",
+            # Guards read other tables by their names, and a table of the caller's own would stand in the place of ours.
+            "GRANT TEMPORARY ON DATABASE {database} TO CURRENT_USER",
+            "REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC, {role}",
             "GRANT USAGE ON SCHEMA {schema} TO {role}",
             # What no migration has stated, the months of events among it, can be read and no more.
             "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {role}",
@@ -187,6 +190,22 @@ def missing_privileges(*, connection: BaseDatabaseWrapper, role: str) -> list[st
             [[relation for relation, _ in wanted], [action for _, action in wanted], role],
         )
         return [row[0] for row in cursor.fetchall()]
+
+
+def may_shadow(*, connection: BaseDatabaseWrapper, role: str) -> bool:
+    """Tell whether a role can make tables or functions, temporary ones too, that guards would find in the place of ours."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT has_database_privilege(rolname, current_database(), 'TEMPORARY')
+                OR has_database_privilege(rolname, current_database(), 'CREATE')
+                OR has_schema_privilege(rolname, current_schema(), 'CREATE')
+            FROM pg_roles WHERE rolname = %s
+            """,
+            [role],
+        )
+        row = cursor.fetchone()
+    return row is not None and bool(row[0])
 
 
 def owns_nothing(*, connection: BaseDatabaseWrapper, role: str) -> bool:

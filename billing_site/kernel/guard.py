@@ -43,6 +43,10 @@ class Carving:
     free_columns: tuple[str, ...] = ()
 
 
+# How PostgreSQL keeps at which rows, when and upon what a trigger fires (pg_trigger.tgtype).
+FIRES = {"ROW": 1, "BEFORE": 2, "INSERT": 4, "DELETE": 8, "UPDATE": 16, "TRUNCATE": 32}
+
+
 class Guard(pgtrigger.Trigger):
     """A trigger that guards rows, whoever asks and whatever his session is set to.
 
@@ -64,3 +68,11 @@ class Guard(pgtrigger.Trigger):
     def source(self, model: type[models.Model]) -> str:
         """Return the body of the guard's function as PostgreSQL keeps it."""
         return str(self.compile(model).install_sql).split("$$")[1]
+
+    def fires(self, model: type[models.Model]) -> str:
+        """Return when it fires as PostgreSQL keeps it, as one text: its type, of how many columns it sees updates alone, whether it waits for the commit."""
+        told = self.compile(model).sql.kwargs
+        operation, _, columns = str(told["operation"]).partition(" OF ")
+        words = {str(told["level"]), str(told["when"]), *operation.replace(" OR ", " ").split()}
+        of = str(columns.count(",") + 1) if columns else ""
+        return f"({sum(FIRES.get(word, 0) for word in words)},{of},{'t' if 'DEFERRED' in str(told['timing']) else 'f'})"

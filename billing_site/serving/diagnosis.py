@@ -13,7 +13,7 @@ from django.core import checks
 from django.db import DatabaseError, connection
 from django_q.models import Failure
 
-from billing_site.database.privileges import missing_privileges, owns_nothing
+from billing_site.database.privileges import may_shadow, missing_privileges, owns_nothing
 from billing_site.database.settings import EMBEDDED_ENGINE
 from billing_site.kernel.clock import now, server_moment
 from billing_site.kernel.errors import BillingError
@@ -172,6 +172,10 @@ def _application_role() -> Iterator[Finding]:
     elif not owns_nothing(connection=connection, role=role):
         remedy = "Let it be a role of its own: NOSUPERUSER NOCREATEROLE, owner of no table, member of no owner."
         yield Finding("application role", State.WRONG, f"{role} is missing, or could become the owner", remedy)
+    elif may_shadow(connection=connection, role=role):
+        found = f"{role} can make tables of its own, which guards would find in the place of ours"
+        remedy = "As the owner of the database: REVOKE TEMPORARY, CREATE ON DATABASE ... FROM PUBLIC; REVOKE CREATE ON SCHEMA ... FROM PUBLIC."
+        yield Finding("application role", State.WRONG, found, remedy)
     elif missing := missing_privileges(connection=connection, role=role):
         found = f"{role} lacks {len(missing)} privileges: {', '.join(missing[:3])}"
         yield Finding("application role", State.WRONG, found, "Run `manage.py migrate`, which grants them.")

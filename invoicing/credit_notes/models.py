@@ -7,13 +7,20 @@ from django.db.models.functions import Now
 from moneyed import Money
 
 from billing_site.kernel.guard import Guard
-from billing_site.kernel.model import EXACT_DIGITS, EXACT_PLACES, append_only, fits_currency, money_field
+from billing_site.kernel.model import (
+    EXACT_DIGITS,
+    EXACT_PLACES,
+    append_only,
+    fits_currency,
+    money_field,
+    sees_all_that_is_written,
+)
 from billing_site.kernel.money import round_money, total
 from invoicing.approvals.models import Approval, ApprovedDeed, is_approved
 from invoicing.core.invoice_life import STANDING_IN_SQL
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
-from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceSeries, TaxLine, number_sql
+from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceSeries, TaxLine, is_of_the_year_sql, number_sql
 
 
 class Disposition(models.TextChoices):
@@ -121,6 +128,7 @@ class CreditNote(models.Model):
                           JOIN invoicing_customer customer ON customer.legal_entity_id = entity.key
                          WHERE series.id = NEW.series_id AND customer.id = NEW.customer_id
                            AND series.prefix = entity.credit_note_prefix || right(series.prefix, 5)
+                           AND {is_of_the_year_sql("series.prefix", "NEW.issued_at")}
                            AND NEW.previous_seal = series.last_seal
                            AND NEW.number = {number_sql("series.prefix", "series.next_number")}
                     ) THEN
@@ -139,6 +147,7 @@ class CreditNote(models.Model):
                 # The invoice's row is locked: two that credit it at once see each other's notes. What prepaid credit paid is
                 # given back as credit, so that it counts as received.
                 func=f"""
+                    {sees_all_that_is_written(deed="credit notes are written")}
                     SELECT * INTO credited FROM invoicing_invoice WHERE id = NEW.invoice_id FOR NO KEY UPDATE;
                     SELECT coalesce(sum(total), 0) AS total, coalesce(sum(refund_amount), 0) AS refund,
                            coalesce(sum(balance_amount + refund_amount), 0) AS returned, coalesce(sum(offset_amount), 0) AS taken
@@ -247,6 +256,7 @@ class CreditNoteLine(models.Model):
                 operation=pgtrigger.Insert,
                 declare=[("owed", "record"), ("noted", "record"), ("held", "numeric")],
                 func=f"""
+                    {sees_all_that_is_written(deed="credit notes are written")}
                     PERFORM 1 FROM invoicing_invoice invoice JOIN invoicing_creditnote note ON note.invoice_id = invoice.id
                       WHERE note.id = NEW.note_id FOR NO KEY UPDATE OF invoice;
                     SELECT line.* INTO owed FROM invoicing_invoiceline line

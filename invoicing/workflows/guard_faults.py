@@ -15,20 +15,25 @@ def guard_faults() -> Iterator[tuple[str, str]]:
     """Yield (what, how it is) of triggers that are missing, off or not what the code says, and constraints that are missing."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT relname, tgname, tgenabled IN ('O', 'A') AND tgqual IS NULL, prosrc FROM pg_trigger"
+            "SELECT relname, tgname, tgenabled IN ('O', 'A') AND tgqual IS NULL, prosrc,"
+            " (tgtype, array_length(tgattr::int[], 1), tginitdeferred)::text FROM pg_trigger"
             " JOIN pg_class ON pg_class.oid = tgrelid JOIN pg_proc ON pg_proc.oid = tgfoid"
             " WHERE NOT tgisinternal AND tgname LIKE 'pgtrigger_%'"
         )
-        installed = {(table, name): (enabled, source) for table, name, enabled, source in cursor.fetchall()}
+        installed = {
+            (table, name): (enabled, source, fires) for table, name, enabled, source, fires in cursor.fetchall()
+        }
     for model, trigger in pgtrigger.registered():
         subject = f"trigger {trigger.name} on {model._meta.db_table}"
-        enabled, source = installed.get((model._meta.db_table, trigger.get_pgid(model)), (None, ""))
+        enabled, source, fires = installed.get((model._meta.db_table, trigger.get_pgid(model)), (None, "", ""))
         if enabled is None:
             yield subject, "is missing"
         elif not enabled:
             yield subject, "is switched off"
         elif isinstance(trigger, Guard) and source != trigger.source(model):
             yield subject, "does something else than the code says"
+        elif isinstance(trigger, Guard) and fires != trigger.fires(model):
+            yield subject, "fires at other times than the code says"
     yield from _missing_constraints()
 
 

@@ -9,9 +9,15 @@ import pytest
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import IntegrityError, connection
 
-from billing_site.database.privileges import grant_privileges, missing_privileges, owns_nothing, stated_privileges
+from billing_site.database.privileges import (
+    grant_privileges,
+    may_shadow,
+    missing_privileges,
+    owns_nothing,
+    stated_privileges,
+)
 from billing_site.database.settings import application_user, database_settings
 from billing_site.serving.diagnosis import State, diagnose
 from billing_site.serving.programs import Address, programs
@@ -75,6 +81,10 @@ def test_the_application_owns_nothing_and_lacks_nothing() -> None:
         "DROP TABLE invoicing_posting",
         "DROP TRIGGER pgtrigger_never_truncated_47f2d ON metering_usageevent",
         "CREATE TABLE mine (id int)",
+        "CREATE TEMPORARY TABLE invoicing_invoice AS SELECT * FROM invoicing_invoice",
+        "CREATE TEMPORARY VIEW invoicing_books AS SELECT 1",
+        "CREATE FUNCTION pg_temp.to_jsonb(anyelement) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb'",
+        "CREATE SCHEMA mine",
         "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "SET session_replication_role = replica",
         "SET ROLE billing",
@@ -124,12 +134,26 @@ def test_the_open_month_cannot_be_dropped(application: psycopg.Connection) -> No
         application.execute("SELECT metering_drop_month(metering_month_name(now()))")
 
 
-def test_a_table_of_the_callers_does_not_take_the_place_of_ours(application: psycopg.Connection) -> None:
-    application.execute("CREATE TEMPORARY TABLE metering_keyhorizon (consolidated_before timestamptz)")
-    application.execute("INSERT INTO metering_keyhorizon VALUES ('infinity')")
+@pytest.mark.django_db
+def test_a_table_of_the_callers_does_not_take_the_place_of_ours() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE metering_keyhorizon (consolidated_before timestamptz) ON COMMIT DROP")
+        cursor.execute("INSERT INTO metering_keyhorizon VALUES ('infinity')")
+        with pytest.raises(IntegrityError, match="is not closed"):
+            cursor.execute("SELECT metering_drop_month(metering_month_name(now()))")
 
-    with pytest.raises(psycopg.errors.IntegrityConstraintViolation, match="is not closed"):
-        application.execute("SELECT metering_drop_month(metering_month_name(now()))")
+
+@pytest.mark.django_db
+def test_doctor_names_a_role_that_could_stand_tables_in_the_place_of_ours() -> None:
+    assert not may_shadow(connection=connection, role=ROLE)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_database()")
+        cursor.execute(f'GRANT TEMPORARY ON DATABASE "{cursor.fetchone()[0]}" TO PUBLIC')
+
+    assert may_shadow(connection=connection, role=ROLE)
+    [finding] = [one for one in diagnose() if one.subject == "application role"]
+    assert finding.state is State.WRONG
+    assert "REVOKE TEMPORARY" in finding.remedy
 
 
 def test_a_busy_house_is_run_billed_and_verified_by_the_application(as_application: None) -> None:

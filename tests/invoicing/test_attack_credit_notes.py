@@ -21,7 +21,7 @@ NOTE = (
     "INSERT INTO invoicing_creditnote (series_id, number, key, customer_id, invoice_id, disposition, currency, total, offset_amount,"
     " balance_amount, refund_amount, issued_at, actor, reason, asked_digest, previous_seal, seal)"
     " SELECT series.id, 'CN-2026-00002', 'forged', invoice.customer_id, invoice.id, '{disposition}', '{currency}', {total}, {offset},"
-    " 0, {refund}, now(), 'x', 'x', '', series.last_seal, 'x' FROM invoicing_invoiceseries series, invoicing_invoice invoice"
+    " 0, {refund}, invoice.issued_at, 'x', 'x', '', series.last_seal, 'x' FROM invoicing_invoiceseries series, invoicing_invoice invoice"
     " WHERE series.prefix = 'CN-2026' AND invoice.id = {invoice}"
 )
 LINE = (

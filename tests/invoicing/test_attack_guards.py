@@ -292,6 +292,15 @@ def test_a_draft_line_that_was_tampered_with_is_not_issued(draft: Invoice) -> No
     assert "not what was rated" in report.failures[0].message
 
 
+@pytest.mark.parametrize("status", ["paid", "issued"])
+def test_an_invoice_is_not_paid_without_a_payment(issued: Invoice, status: str) -> None:
+    paid = "total" if status == "paid" else "1.000"
+    when = "now()" if status == "paid" else "NULL"
+
+    with pytest.raises(IntegrityError, match="has no payments of"):
+        run_sql(f"UPDATE invoicing_invoice SET amount_paid = {paid}, status = '{status}', paid_at = {when}")
+
+
 @pytest.mark.parametrize("rated", ["{}", '{"inputs": {}}', '{"inputs": {"engine": "0"}}', "[]", "null", '"x"'])
 def test_verify_names_a_line_whose_inputs_are_nonsense_and_goes_on(issued: Invoice, rated: str) -> None:
     behind_the_triggers(f"UPDATE invoicing_invoiceline SET rated = '{rated}' WHERE position = 2")
@@ -314,6 +323,16 @@ def test_verify_names_a_line_whose_inputs_are_nonsense_and_goes_on(issued: Invoi
             "invoice_is_paid_or_credited_in_full",
         ),
         ("DROP INDEX invoice_is_one_per_customer_and_period", "invoice_is_one_per_customer_and_period"),
+        (
+            "DROP TRIGGER {function} ON invoicing_invoice; CREATE TRIGGER {function} BEFORE UPDATE OF events_root"
+            " ON invoicing_invoice FOR EACH ROW EXECUTE FUNCTION {function}()",
+            "carved",
+        ),
+        (
+            "DROP TRIGGER {function} ON invoicing_invoice; CREATE TRIGGER {function} BEFORE DELETE"
+            " ON invoicing_invoice FOR EACH ROW EXECUTE FUNCTION {function}()",
+            "carved",
+        ),
     ],
 )
 def test_verify_finds_a_guard_that_was_hollowed_out(issued: Invoice, statement: str, subject: str) -> None:

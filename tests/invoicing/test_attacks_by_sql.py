@@ -105,6 +105,36 @@ def test_every_attack_on_a_carved_row_is_refused_to_whoever_does_not_own_the_tab
     assert (went_through, truncated, switched_off) == ([], [], []), f"ATTACK_SEED={SEED}"
 
 
+@pytest.mark.requirement("S0-106")
+def test_no_decimal_is_added_to_a_carved_amount_or_cut_off_it(house: dict[str, list[int]]) -> None:
+    amounts = [column for column in attackable(rows=house) if column.kind == "numeric"]
+    went_through, refused = [], set()
+
+    with taken_back():
+        be_the_application()
+        for column in amounts:
+            for change in (f'trim_scale("{column.name}" + 0.0000)', f'"{column.name}" + 0.00000'):
+                # Where the column has a number of decimals, nothing is another text, and nothing changes.
+                statement = (
+                    f'UPDATE {column.table} SET "{column.name}" = {change}'
+                    f' WHERE "{column.key}" = ANY(ARRAY{house[column.table]}) AND "{column.name}"::text'
+                    f" <> (({change})::numeric)::text AND NOT EXISTS (SELECT FROM information_schema.columns WHERE"
+                    f" table_name = '{column.table}' AND column_name = '{column.name}' AND numeric_scale IS NOT NULL)"
+                    " RETURNING 1"
+                )
+                with connection.cursor() as cursor:
+                    try:
+                        with transaction.atomic():
+                            cursor.execute(statement)
+                            went_through += [statement] if cursor.rowcount else []
+                    except DatabaseError as problem:
+                        refused |= {column.name} if "cannot be changed" in str(problem) else set()
+
+    assert went_through == []
+    # By the guard and not for want of a privilege.
+    assert {"total", "subtotal"} <= refused
+
+
 def behind_the_triggers(attacks: list[Attack]) -> list[Attack]:
     """Make attacks as a superuser with triggers off; return those that no constraint has refused."""
     with connection.cursor() as cursor:

@@ -12,7 +12,7 @@ from invoicing.invoices.models.life import written_off_sql
 from invoicing.invoices.models.line import STATED, InvoiceLine, LineKind
 from invoicing.invoices.models.objection import Objection
 from invoicing.invoices.models.progressive import ProgressiveInvoice
-from invoicing.invoices.models.series import InvoiceSeries, number_sql
+from invoicing.invoices.models.series import InvoiceSeries, is_of_the_year_sql, number_sql
 from invoicing.invoices.models.tax import TaxLine
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "TaxLine",
     "TaxState",
     "UsageCorrection",
+    "is_of_the_year_sql",
     "number_sql",
     "written_off_sql",
 ]

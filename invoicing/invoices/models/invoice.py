@@ -235,7 +235,7 @@ class Invoice(models.Model):
                     "voided_at",
                 ],
             ),
-            stays(noun="invoice", columns=["kind", "key"]),
+            stays(noun="invoice", columns=["kind", "key", "customer_id"]),
             follows_its_lifecycle(),
             is_void_by_two(),
             *numbered_guards(),

@@ -110,13 +110,13 @@ def follows_its_lifecycle() -> Guard:
                 RAISE EXCEPTION 'the moment at which invoice % became void cannot be changed', OLD.id
                     USING ERRCODE = 'integrity_constraint_violation';
             END IF;
-            -- A payment that was taken back stands in a row of its own.
-            IF OLD.status <> 'draft' AND (NEW.amount_credited < OLD.amount_credited OR NEW.amount_paid < OLD.amount_paid) THEN
+            -- A payment, and that it was taken back, stand in rows of their own, which are written first.
+            IF OLD.status <> 'draft' AND (NEW.amount_credited < OLD.amount_credited OR NEW.amount_paid <> OLD.amount_paid) THEN
                 IF NEW.amount_credited < OLD.amount_credited
                    OR NEW.amount_paid <> (
                         SELECT coalesce(sum(amount), 0) FROM invoicing_payment payment WHERE invoice_id = NEW.id
                            AND NOT EXISTS (SELECT 1 FROM invoicing_paymentreversal WHERE payment_id = payment.id)) THEN
-                    RAISE EXCEPTION 'payments and credits of invoice % cannot be taken back', OLD.id
+                    RAISE EXCEPTION 'invoice % has no payments of %, and what was paid or credited cannot be taken back', OLD.id, NEW.amount_paid
                         USING ERRCODE = 'integrity_constraint_violation';
                 END IF;
             END IF;

@@ -22,6 +22,14 @@ def ordinal_sql(number: str, prefix: str) -> str:
     )
 
 
+def is_of_the_year_sql(prefix: str, moment: str) -> str:
+    """Return as an SQL condition that a series is of the year of a moment, somewhere on earth: the program knows the customer's zone."""
+    years = ", ".join(
+        f"to_char(({moment} {sign} interval '14 hours') AT TIME ZONE 'UTC', '-YYYY')" for sign in ("-", "+")
+    )
+    return f"right({prefix}, 5) IN ({years})"
+
+
 # The invoices that a statement has issued, in a guard that refers to the rows as they `were` and as they `became`. Who was none of the drafts
 # is mostly nobody: an array is asked once, where a join may be planned for one row and then meet thousands.
 ISSUED = """
@@ -133,6 +141,7 @@ def numbered_guards() -> list[Guard]:
                       JOIN invoicing_customer customer ON customer.legal_entity_id = entity.key
                   ) ON series.id = issued.series_id AND customer.id = issued.customer_id
                        AND series.prefix = entity.invoice_prefix || right(series.prefix, 5)
+                       AND {is_of_the_year_sql("series.prefix", "issued.issued_at")}
                        AND entity.name = issued.seller ->> 'name'
                        AND {ordinal_sql("issued.number", "series.prefix")} >= series.next_number
                  WHERE series.id IS NULL LIMIT 1;

@@ -3,6 +3,7 @@
 import pgtrigger
 
 from billing_site.kernel.guard import Guard
+from billing_site.kernel.model import sees_all_that_is_written
 from invoicing.invoices.models.series import ISSUED
 
 MESSAGE = "invoice %: lines sum to %, subtotal says %; taxes to %, it says %"
@@ -62,6 +63,7 @@ def sums_up() -> list[Guard]:
             referencing=pgtrigger.Referencing(old="were", new="became"),
             declare=[("wrong", "record")],
             func=f"""
+                {sees_all_that_is_written(deed="invoices are issued", where=f"EXISTS ({ISSUED})")}
                 SELECT issued.id, issued.subtotal, issued.tax_amount, sums.* INTO wrong
                   FROM ({ISSUED}) AS issued CROSS JOIN LATERAL ({_sums("issued")}) AS sums
                  WHERE {_differs("issued", "sums")} LIMIT 1;
