@@ -82,9 +82,9 @@ SETTINGS = {"EMAIL_BACKEND": "tests.scenarios.dunning.mails.Backend", "MAIL_FROM
 _NEWEST = "SELECT " + ", ".join(
     f"coalesce((SELECT max(id) FROM {model._meta.db_table}), 0)" for model in (Invoice, Payment, PaymentFailure)
 )
-# The worker asks for its jobs again and again, and so it is here.
 # How notices name the step of a case that they tell of.
 _OF_A_STEP = re.compile(r"dunning:\d+:\d+")
+# The worker asks for its jobs again and again, and so it is here.
 _WAITING = WrittenObjects(lambda at: OrmQ.objects.filter(lock__lte=at).order_by("id"), at=datetime)
 
 
