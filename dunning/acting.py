@@ -19,8 +19,8 @@ from dunning.core.case_life import CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.policy import Act
 from dunning.core.retries import DeclineKind, decline_kind
-from dunning.due import chased_by, why_not_charged_yet, why_not_chased, why_not_now, why_on_account
-from dunning.fairness import fitting_kind, never_charged
+from dunning.due import chased_by, why_not_charged_yet, why_not_chased, why_not_now, why_on_account, why_under_way
+from dunning.fairness import WITHOUT_SERVICE, fitting_kind, never_charged
 from dunning.hearing import why_not_told
 from dunning.telling import tell
 from invoicing.core.life_cycle import Driver, State
@@ -30,11 +30,13 @@ from invoicing.invoices.models import Invoice
 from invoicing.invoices.printed_text import money_text
 from invoicing.payments.charging import plan_charge
 from invoicing.payments.models import PushIntent
+from invoicing.workflows.customer_standing import standing_now
 from invoicing.workflows.follow_stripe import follow_invoice
 from invoicing.workflows.move_life_cycle import move_customer
 
 logger = logging.getLogger(__name__)
 
+IN_TRIAL = "the customer is in its trial: nothing is taken from it before that is over"
 UNFORESEEN = "it fails ({problem}): it is tried again, and the log says more"
 
 
@@ -65,7 +67,9 @@ def advance_due(*, case: DunningCase, late: Sequence[Debt], at: datetime) -> Cas
     try:
         _wait_unless_planned(case, at=at)
         # Before Stripe is asked: what is not chased for months would ask it at every sweep.
-        _wait_if(why_not_chased(case=case, debts=chased_by(debts=late, case=case)))
+        _wait_if(
+            why_under_way(case=case, debts=late) or why_not_chased(case=case, debts=chased_by(debts=late, case=case))
+        )
         _ask_stripe(late, at=at)
         return _take_due(case.pk, at=at)
     except Waits as waits:
@@ -94,8 +98,9 @@ def take_step_by_hand(*, case_id: int, number: int, at: datetime, actor: str, re
         if ahead and ahead[0].number != number:
             raise Conflict(f"step {number} is not the next one any more: look at the case again", field="case")
         try:
-            debts = chased_by(debts=locked_debts(customer_id=customer_id, at=at), case=case)
-            return _take(case, debts, at=at, actor=actor, reason=said)
+            late = locked_debts(customer_id=customer_id, at=at)
+            _wait_if(why_under_way(case=case, debts=late))
+            return _take(case, chased_by(debts=late, case=case), at=at, actor=actor, reason=said)
         except Waits as waits:
             raise Conflict(str(waits), field="case") from waits
 
@@ -132,7 +137,9 @@ def _take_due(case_id: int, *, at: datetime) -> CaseStep | None:
     case = lock_case(case_id=case_id)
     _wait_unless_due(case, at=at)
     _wait_if(why_on_account(held=money_held(customer=case.customer)))
-    debts = chased_by(debts=locked_debts(customer_id=case.customer_id, at=at), case=case)
+    late = locked_debts(customer_id=case.customer_id, at=at)
+    _wait_if(why_under_way(case=case, debts=late))
+    debts = chased_by(debts=late, case=case)
     untried = never_charged(debts=debts)
     _wait_if(why_not_charged_yet(case=case, debts=debts, untried=untried))
     return _take(case, [debt for debt in debts if debt.invoice_id not in untried], at=at, actor=SWEEP, reason="")
@@ -185,11 +192,21 @@ def _act(acting: Acting) -> str:
         case Act.RETRY:
             return _charge(acting)
         case Act.RESTRICT:
-            restrict_service(customer=acting.case.customer, at=acting.at, actor=acting.actor, reason=_because(acting))
+            return _restrict(acting)
         case Act.SUSPEND:
             return _move(acting, to=State.SUSPENDED)
         case Act.CLOSE:
             return _move(acting, to=State.CHURNED)
+    return ""
+
+
+def _restrict(acting: Acting) -> str:
+    customer = acting.case.customer
+    state = standing_now(customer_id=customer.pk, at=acting.at).state
+    _wait_if(IN_TRIAL if state is State.TRIAL else "")
+    if state in WITHOUT_SERVICE:
+        return f"the customer is {state.value} already"
+    restrict_service(customer=customer, at=acting.at, actor=acting.actor, reason=_because(acting))
     return ""
 
 
@@ -213,6 +230,9 @@ def _move(acting: Acting, *, to: State) -> str:
             state_of(customer=customer) in (State.ACTIVE, State.PAST_DUE) and to is State.SUSPENDED
         ):
             raise Waits(conflict.message) from conflict
+        # A trial ends one way or the other: what would be left out now would never come.
+        standing = standing_now(customer_id=customer.pk, at=acting.at)
+        _wait_if(IN_TRIAL if standing.state is State.TRIAL else "")
         return conflict.message
     return ""
 

@@ -10,12 +10,13 @@ from billing_site.kernel.errors import Conflict
 from dunning.arrangements.models import Instalment, Promise, PromiseOutcome
 from dunning.arrangements.operations import end_promise
 from dunning.arrangements.queries import hold_of, money_held, open_promise, paid_for, promised_until
-from dunning.cases.arrears import Debt, locked_debts
+from dunning.cases.arrears import Debt, debts_of, locked_debts
 from dunning.cases.models import SWEEP, DunningCase
-from dunning.cases.operations import is_chased, lock_case, move_case
+from dunning.cases.operations import is_chased, lock_case, move_case, worth_chasing
 from dunning.core.calendar import is_allowed, local_day, next_weekday
 from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind
+from dunning.fairness import never_charged
 from dunning.restoring import is_refused, tell_restored
 from dunning.telling import OF_AN_INSTALMENT, tell
 from invoicing.core.life_cycle import State, Trigger
@@ -108,23 +109,22 @@ def is_to_be_looked_at(*, promise: Promise, waited_for: date | None, debts: Sequ
     `waited_for` is the day of the first instalment that what was paid does not cover, None where all is paid; `debts` what its customer is late with.
     """
     today = local_day(at=at, zone=ZoneInfo(promise.case.customer.timezone))
-    return (
-        waited_for is None
-        or waited_for - TOLD_AHEAD <= today
-        or any(debt.invoice_id not in promise.invoices and debt.due_date + TOLERATED < today for debt in debts)
-    )
+    return waited_for is None or waited_for - TOLD_AHEAD <= today or bool(_late_besides(promise, debts, at=at))
 
 
 def look_at_promise(*, promise_id: int, at: datetime) -> str:
     """See whether a promise is kept so far: remind of what is due soon, end it once it is kept or broken; returns its outcome.
 
-    It is broken a bank day after an instalment that was not paid, and when nobody is kept awake by that; Stripe is asked before, and money
-    on account is applied before. Where Stripe received what a person has to apply, that is waited for. Something else that is late for a week
-    ends it, too: what is late is chased together. Raises GatewayUnavailable.
+    It is broken a bank day after an instalment that was not paid. Something else that is late for a week, and that dunning would chase, ends it, too:
+    what is late is chased together. Neither is done while a hold or quiet hours are in the way, money is on account or a payment under way; Stripe
+    is asked before. Where Stripe received what a person has to apply, that is waited for. Raises GatewayUnavailable.
     """
     promise = Promise.objects.select_related("case__customer", "case__policy").get(pk=promise_id)
-    if _missed(promise, at=at) is not None and _may_tell(promise.case, at=at):
-        for intent in PushIntent.objects.filter(invoice__in=promise.invoices, stripe_invoice_id__isnull=False):
+    late = debts_of(customers=[promise.case.customer_id], at=at).get(promise.case.customer_id, [])
+    besides = _chased_besides(promise, late, at=at)
+    if (besides or _missed(promise, at=at) is not None) and _may_go_on(promise.case, at=at):
+        asked = {*promise.invoices, *(debt.invoice_id for debt in besides)}
+        for intent in PushIntent.objects.filter(invoice__in=asked, stripe_invoice_id__isnull=False).order_by("pk"):
             try:
                 follow_invoice(intent_id=intent.pk, at=at)
             except Conflict:
@@ -140,30 +140,42 @@ def _judge(promise_id: int, *, at: datetime) -> str:
     if promise.ended_at is not None:
         return str(promise.outcome)
     promise.case = case
-    today = local_day(at=at, zone=ZoneInfo(case.customer.timezone))
-    late = locked_debts(customer_id=case.customer_id, at=at)
-    debts = [debt for debt in late if debt.invoice_id in promise.invoices]
-    others = [debt for debt in late if debt not in debts and debt.due_date + TOLERATED < today]
-    if others:
-        reason = f"{others[0].number} is late, too: what is late is chased together"
-        return _end(promise, PromiseOutcome.WITHDRAWN, reason, at=at)
     waited_for = _unpaid(promise)
     if waited_for is None:
         return _end(promise, PromiseOutcome.KEPT, "all that was promised is paid", at=at)
-    if not debts or not _may_tell(case, at=at):
+    if not _may_go_on(case, at=at):
+        return ""
+    late = locked_debts(customer_id=case.customer_id, at=at)
+    besides = _chased_besides(promise, late, at=at)
+    if besides:
+        reason = f"{besides[0].number} is late, too: what is late is chased together"
+        return _end(promise, PromiseOutcome.WITHDRAWN, reason, at=at)
+    debts = [debt for debt in late if debt.invoice_id in promise.invoices]
+    if not debts or any(debt.is_under_way for debt in debts):
         return ""
     missed = _missed(promise, at=at)
-    if missed is not None and money_held(customer=case.customer) is not None:
-        # It came: somebody applies it first.
-        return ""
     if missed is not None:
         promised, paid = promised_until(instalment=missed), paid_for(promise=promise)
         reason = f"{money_text(money=promised)} were promised by {missed.due_date}, {money_text(money=paid)} came"
         _tell_of(NoticeKind.PROMISE_BROKEN, f"promise:{promise.pk}:broken", case, debts, at=at)
         return _end(promise, PromiseOutcome.BROKEN, reason, at=at)
-    if waited_for.due_date - TOLD_AHEAD <= today:
+    if waited_for.due_date - TOLD_AHEAD <= local_day(at=at, zone=ZoneInfo(case.customer.timezone)):
         _tell_instalment(waited_for, case, debts, at=at)
     return ""
+
+
+def _late_besides(promise: Promise, debts: Sequence[Debt], *, at: datetime) -> list[Debt]:
+    """Return what its customer is late with for so long that no promise about other invoices holds."""
+    today = local_day(at=at, zone=ZoneInfo(promise.case.customer.timezone))
+    return [debt for debt in debts if debt.invoice_id not in promise.invoices and debt.due_date + TOLERATED < today]
+
+
+def _chased_besides(promise: Promise, debts: Sequence[Debt], *, at: datetime) -> list[Debt]:
+    """Return what of that dunning would chase: no trifle, nothing that is being paid, no invoice whose card was never charged."""
+    besides = _late_besides(promise, debts, at=at)
+    untried = never_charged(debts=besides)
+    charged = [debt for debt in besides if debt.invoice_id not in untried]
+    return worth_chasing(debts=charged, terms=promise.case.policy.read)
 
 
 def _end(promise: Promise, outcome: PromiseOutcome, reason: str, *, at: datetime) -> str:
@@ -184,9 +196,11 @@ def _unpaid(promise: Promise) -> Instalment | None:
     return next((one for one in instalments if promised_until(instalment=one) > paid), None)
 
 
-def _may_tell(case: DunningCase, *, at: datetime) -> bool:
-    is_held = hold_of(customer_id=case.customer_id, at=at) is not None
-    return not is_held and is_allowed(at=at, terms=case.policy.read, zone=ZoneInfo(case.customer.timezone))
+def _may_go_on(case: DunningCase, *, at: datetime) -> bool:
+    """Say whether nothing is against going on with a customer: no hold, no quiet hours, no money that somebody has to apply first."""
+    if hold_of(customer_id=case.customer_id, at=at) is not None or money_held(customer=case.customer) is not None:
+        return False
+    return is_allowed(at=at, terms=case.policy.read, zone=ZoneInfo(case.customer.timezone))
 
 
 def _tell_instalment(one: Instalment, case: DunningCase, debts: Sequence[Debt], *, at: datetime) -> None:

@@ -38,7 +38,7 @@ def why_not_now(*, case: DunningCase, hold: Hold | None, is_promised: bool, at: 
 
 
 def chased_by(*, debts: Sequence[Debt], case: DunningCase) -> list[Debt]:
-    """Return what of debts the policy of a case chases already."""
+    """Return what of debts the policy of a case chases already: nothing that is being paid."""
     terms = case.policy.read
     return [debt for debt in debts if debt.counts(terms=terms)]
 
@@ -55,6 +55,12 @@ def why_not_chased(*, case: DunningCase, debts: Sequence[Debt]) -> str:
 def why_on_account(*, held: Money | None) -> str:
     """Return what money of the customer that we hold is waited for; "": none."""
     return f"money on account: {money_text(money=held)} are to be applied first" if held is not None else ""
+
+
+def why_under_way(*, case: DunningCase, debts: Sequence[Debt]) -> str:
+    """Return that a payment of the case's invoice is under way at Stripe; "": none is."""
+    paying = [debt.number for debt in debts if debt.invoice_id == case.anchor_invoice_id and debt.is_under_way]
+    return f"a payment of {paying[0]} is under way at Stripe: nobody is chased before it is decided" if paying else ""
 
 
 def why_not_charged_yet(*, case: DunningCase, debts: Sequence[Debt], untried: Collection[int]) -> str:
@@ -90,6 +96,7 @@ def due_cases(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> list[Dunn
             why_not_now(case=case, hold=holds.get(case.customer_id), is_promised=case.pk in promised, at=at)
             or (not_told[case.pk].why if case.pk in not_told else "")
             or why_on_account(held=held.get(case.customer_id))
+            or why_under_way(case=case, debts=debts.get(case.customer_id, ()))
             or why_not_charged_yet(case=case, debts=chased[case.pk], untried=untried)
             or why_not_chased(case=case, debts=left)
         )

@@ -12,7 +12,7 @@ from dunning.arrangements.queries import hold_of, money_held, open_promise
 from dunning.cases.arrears import Debt, locked_debts
 from dunning.cases.operations import lock_case
 from dunning.core.calendar import is_allowed
-from dunning.core.case_life import LIVE, CaseState
+from dunning.core.case_life import CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.notices.models import NoticeInvoice
 from dunning.telling import tell
@@ -25,6 +25,9 @@ from invoicing.payments.models import PushStatus
 
 # They tell that service goes on as usual, at least until a day.
 ASSURING = (NoticeKind.PAYMENT_FAILED, NoticeKind.ACTION_REQUIRED, NoticeKind.REMINDER)
+# They tell what would be taken from whoever has it still.
+THREATENING = (NoticeKind.WARNING, NoticeKind.FINAL_NOTICE)
+WITHOUT_SERVICE = (State.SUSPENDED, State.CHURNED)
 
 
 def never_charged(*, debts: Sequence[Debt]) -> set[int]:
@@ -48,12 +51,18 @@ _NEVER_CHARGED = WrittenQuery(
 
 
 def fitting_kind(*, kind: NoticeKind, customer: Customer, at: datetime) -> tuple[NoticeKind, bool]:
-    """Return as what a notice is told, and whether it names the next grave day: nobody without service hears that it goes on as usual."""
-    is_suspended = state_of(customer=customer) is State.SUSPENDED
+    """Return as what a notice is told, and whether it names the next grave day.
+
+    Nobody without service hears that it goes on as usual, or is about to be taken; whoever is suspended may still lose the account.
+    """
+    state = state_of(customer=customer)
+    is_warned_in_vain = state is State.CHURNED or (state is State.SUSPENDED and kind is NoticeKind.WARNING)
+    if kind in THREATENING and is_warned_in_vain:
+        return NoticeKind.REMINDER, False
     restrictions = ServiceRestriction.objects.filter(customer=customer, lifted_at=None, restricted_at__lte=at)
-    if kind in ASSURING and (is_suspended or restrictions.exists()):
+    if kind in ASSURING and (state in WITHOUT_SERVICE or restrictions.exists()):
         return NoticeKind.REMINDER if kind is NoticeKind.PAYMENT_FAILED else kind, False
-    return kind, not (kind is NoticeKind.WARNING and is_suspended)
+    return kind, True
 
 
 def untold(*, invoice_ids: Collection[int]) -> set[int]:
@@ -66,7 +75,7 @@ def untold(*, invoice_ids: Collection[int]) -> set[int]:
 def tell_what_is_new(*, case_id: int, at: datetime) -> bool:
     """Remind once of what a customer is late with since its case has come to its end; returns whether anything was told."""
     case = lock_case(case_id=case_id)
-    if CaseState(case.state) not in LIVE or case.state == CaseState.OPEN:
+    if case.state != CaseState.EXHAUSTED:
         return False
     if hold_of(customer_id=case.customer_id, at=at) is not None or open_promise(case_id=case.pk) is not None:
         return False

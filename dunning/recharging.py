@@ -21,7 +21,7 @@ from dunning.arrangements.queries import (
 from dunning.cases.arrears import Debt, locked_debts
 from dunning.cases.models import SWEEP, DunningCase
 from dunning.cases.operations import lock_case
-from dunning.core.case_life import LIVE
+from dunning.core.case_life import CaseState
 from dunning.core.retries import DECLINE_WORDS, Refusal, decline_kind, next_try
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
@@ -29,20 +29,22 @@ from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.charging import plan_charge
 from invoicing.payments.models import PaymentFailure, PushIntent, PushStatus
 
+# Once a case is handed over people collect it: a card that is charged besides would pay twice.
+CHARGED_IN = (CaseState.OPEN, CaseState.EXHAUSTED)
 # Says which other means of payment a customer has given since a refusal, "" for none.
 OtherCard = Callable[[Customer, PaymentFailure], str]
 
 
 def retries_due(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> dict[int, list[int]]:
-    """Return the invoices whose next try has come and is not planned yet, by their live case; the number of queries does not grow with them."""
+    """Return the invoices whose next try has come and is not planned yet, by their case, unless people have it; the number of queries does not grow with them."""
     refused = {
-        customer_id: [debt.invoice_id for debt in late if debt.refusal]
+        customer_id: refused_here
         for customer_id, late in debts.items()
-        if any(debt.refusal for debt in late)
+        if (refused_here := [debt.invoice_id for debt in late if debt.refusal and not debt.is_under_way])
     }
     if not refused:
         return {}
-    cases = _LIVE_CASES.all(customers=list(refused))
+    cases = _CHARGED_CASES.all(customers=list(refused))
     if not cases:
         return {}
     held = {number for (number,) in _HELD.rows(customers=list(refused), at=at)}
@@ -77,9 +79,9 @@ def retries_due(*, debts: Mapping[int, Sequence[Debt]], at: datetime) -> dict[in
 
 
 # Each sweep asks them: written once.
-_LIVE_CASES = WrittenObjects(
+_CHARGED_CASES = WrittenObjects(
     lambda customers: (
-        DunningCase.objects.filter(among("customer", customers), state__in=LIVE)
+        DunningCase.objects.filter(among("customer", customers), state__in=CHARGED_IN)
         .select_related("customer", "policy")
         .order_by("pk")
     ),
@@ -108,17 +110,17 @@ _CARDS = WrittenQuery(
 
 
 def plan_retries(*, case_id: int, invoice_ids: Collection[int], at: datetime) -> int:
-    """Plan to charge late invoices of a live case again whose next try has come, each refusal once, also after its last step; returns how many are new or known.
+    """Plan to charge late invoices of a case again whose next try has come, each refusal once, also after its last step, but not once people have it; returns how many are new or known.
 
     What is late is read again, locked: what was paid meanwhile is not charged.
     """
     with transaction.atomic():
         case = lock_case(case_id=case_id)
-        if not case.is_live or _waits(case, at=at):
+        if case.state not in CHARGED_IN or _waits(case, at=at):
             return 0
         # The whole invoice would be charged, and a part of it is objected to.
         objected = objected_to(invoice_ids=invoice_ids)
-        late = [debt.invoice_id for debt in locked_debts(customer_id=case.customer_id, at=at)]
+        late = [debt.invoice_id for debt in locked_debts(customer_id=case.customer_id, at=at) if not debt.is_under_way]
         wanted = [number for number in late if number in invoice_ids and number not in objected]
         refusals, another = _refusals(wanted, at=at), _other_cards([case.customer_id])
         return sum(_plan_retry(case, number, refusals[number], another, at=at) for number in wanted)

@@ -148,7 +148,7 @@ def _marked(cases: Iterable[DunningCase], *, at: datetime) -> Iterator[DunningCa
 
 
 def _with_news(debts: dict[int, list[Debt]]) -> list[int]:
-    """Return the cases that have come to their end whose customer is late with something that no notice has told: no step of them tells of that any more."""
+    """Return the cases of which all steps are done, and that nobody has taken over, whose customer is late with something that no notice has told: no step of them tells of that any more."""
     ended: dict[int, int] = dict(_ENDED.rows())
     new = untold(invoice_ids=[debt.invoice_id for customer_id in ended for debt in debts.get(customer_id, ())])
     return [
@@ -160,11 +160,7 @@ def _with_news(debts: dict[int, list[Debt]]) -> list[int]:
 
 # Each sweep asks them: written once.
 _CHASED = WrittenQuery(lambda: DunningCase.objects.filter(state__in=LIVE).values_list("customer"))
-_ENDED = WrittenQuery(
-    lambda: DunningCase.objects.filter(state__in=(CaseState.EXHAUSTED, CaseState.HANDED_OVER)).values_list(
-        "customer", "pk"
-    )
-)
+_ENDED = WrittenQuery(lambda: DunningCase.objects.filter(state=CaseState.EXHAUSTED).values_list("customer", "pk"))
 _PROMISES = WrittenObjects(
     lambda: open_promises().select_related("case__customer").order_by(F("case__looked_at").asc(nulls_first=True), "pk")
 )

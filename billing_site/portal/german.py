@@ -269,6 +269,7 @@ PAGES: Final = {
     "there is no such notice": "diese Mitteilung gibt es nicht",
     "You object to a part of invoice {number}, and Stripe's page would ask for all of it: transfer the rest.": "Sie haben einem Teil der Rechnung {number} widersprochen, und die Seite von Stripe würde nach der ganzen fragen: bitte überweisen Sie den Rest.",
     "Invoice {number} is paid: it takes a moment until this is told here.": "Die Rechnung {number} ist bezahlt: es dauert einen Moment, bis das hier steht.",
+    "A payment of invoice {number} is under way: a direct debit takes a few days.": "Eine Zahlung der Rechnung {number} ist unterwegs: eine Lastschrift braucht ein paar Tage.",
     "Invoice {number} cannot be paid by card. Its page says what to do.": "Die Rechnung {number} kann nicht mit Karte bezahlt werden. Auf ihrer Seite steht, was zu tun ist.",
 }
 GERMAN: Final = {**OWED, **PAGES, **INVOICES}

@@ -235,6 +235,10 @@ def pay(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
         return _page(request, "no_stripe.html", {"customer": customer, "invoice": owed, "here": "invoices"}, status=503)
     if hosted.is_paid:
         raise Conflict(phrase("Invoice {number} is paid: it takes a moment until this is told here.", number=number))
+    if hosted.is_under_way:
+        raise Conflict(
+            phrase("A payment of invoice {number} is under way: a direct debit takes a few days.", number=number)
+        )
     if not hosted.url:
         raise Conflict(phrase("Invoice {number} cannot be paid by card. Its page says what to do.", number=number))
     return redirect(hosted.url)

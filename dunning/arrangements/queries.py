@@ -12,7 +12,9 @@ from billing_site.kernel.among import among
 from billing_site.kernel.money import round_money, total
 from billing_site.kernel.written_query import WrittenQuery
 from dunning.arrangements.models import Hold, Instalment, Promise
+from dunning.cases.models import DunningCase
 from dunning.core.calendar import local_day, local_moment
+from dunning.core.case_life import CaseState
 from invoicing.bank.queries import money_on_account, on_account_of
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice, Objection
@@ -150,12 +152,17 @@ def still_to_pay(*, instalment_id: int) -> Money:
 
 
 def why_not_charged(*, invoice: Invoice, at: datetime) -> str:
-    """Return what is against charging an invoice: a hold, a promise, money that we hold, an objection to a part, since Stripe charges all of it; "": nothing."""
+    """Return what is against charging an invoice; "": nothing.
+
+    That is a hold, a promise, a case that people have, money that we hold, an objection to a part, since Stripe charges all of it.
+    """
     hold = hold_of(customer_id=invoice.customer_id, at=at)
     if hold is not None:
         return f"held: {hold}"
     if open_promises().filter(case__customer=invoice.customer_id).exists():
         return "the customer has promised to pay"
+    if DunningCase.objects.filter(customer=invoice.customer_id, state=CaseState.HANDED_OVER).exists():
+        return "its customer's case is handed over: people collect it"
     held = money_held(customer=invoice.customer)
     if held is not None:
         return f"money on account: {money_text(money=held)} are to be applied first"

@@ -15,7 +15,7 @@ from billing_site.kernel.written_query import WrittenQuery
 from dunning.core.calendar import Anchor, local_day
 from dunning.core.policy import CountsFrom, PolicyTerms
 from invoicing.invoices.models import Invoice, InvoiceStatus, Objection
-from invoicing.payments.models import PaymentFailure
+from invoicing.payments.models import PaymentFailure, PushIntent
 
 # What is read of an invoice: at each sweep, of all that are late, a small part of what it has.
 _READ = (
@@ -32,6 +32,7 @@ _READ = (
     "objected",
     "refused_at",
     "refusal",
+    "under_way_since",
 )
 
 
@@ -40,7 +41,7 @@ class Debt:
     """One invoice that is late: its due date has passed where the customer is, or its charge was refused.
 
     `amount` is what is open of it and not objected to, `refused_at` when a charge was refused first, `refusal` the code of
-    the newest refusal ("": none).
+    the newest refusal ("": none). `is_under_way`: Stripe has begun a payment of it that is not decided.
     """
 
     invoice_id: int
@@ -50,9 +51,12 @@ class Debt:
     is_overdue: bool
     refused_at: datetime | None
     refusal: str
+    is_under_way: bool = False
 
     def counts(self, *, terms: PolicyTerms) -> bool:
-        """Say whether a policy chases it already: with days from the due date a refusal before that is only told."""
+        """Say whether a policy chases it already: with days from the due date a refusal before that is only told; nobody is chased while he pays."""
+        if self.is_under_way:
+            return False
         return self.is_overdue or terms.counts_from is CountsFrom.FAILURE
 
     def anchor(self, *, terms: PolicyTerms, zone: ZoneInfo) -> Anchor:
@@ -105,6 +109,7 @@ def _late(*, at: datetime) -> "QuerySet[Invoice, tuple[Any, ...]]":
     # Who mistypes a card on Stripe's page before the due date is late with nothing by that.
     refusals = PaymentFailure.objects.filter(invoice=OuterRef("pk"), occurred_at__lte=at, by_customer=False)
     objections = Objection.objects.filter(invoice=OuterRef("pk"), ended_at=None)
+    pushes = PushIntent.objects.filter(invoice=OuterRef("pk"))
     return (
         # Nowhere is it later than a day after UTC.
         Invoice.objects.filter(Q(due_date__lte=at.date()) | Exists(refusals), status=InvoiceStatus.ISSUED)
@@ -112,6 +117,7 @@ def _late(*, at: datetime) -> "QuerySet[Invoice, tuple[Any, ...]]":
             objected=Subquery(objections.values("amount")[:1]),
             refused_at=Subquery(refusals.order_by("occurred_at", "pk").values("occurred_at")[:1]),
             refusal=Subquery(refusals.order_by("-occurred_at", "-pk").values("code")[:1]),
+            under_way_since=Subquery(pushes.values("under_way_since")[:1]),
         )
         .order_by("due_date", "pk")
         .values_list(*_READ)
@@ -130,7 +136,7 @@ _LOCKED = WrittenQuery(_locked, customer=int, at=datetime)
 
 def _read(rows: Iterable[tuple[Any, ...]], at: datetime) -> dict[int, list[Debt]]:
     found: dict[int, list[Debt]] = {}
-    for pk, customer, number, due_date, timezone, currency, *amounts, refused_at, refusal in rows:
+    for pk, customer, number, due_date, timezone, currency, *amounts, refused_at, refusal, under_way_since in rows:
         assert due_date is not None, "an issued invoice has a due date"
         is_overdue = due_date < local_day(at=at, zone=ZoneInfo(timezone))
         billed, paid, credited, written_off, objected = amounts
@@ -146,6 +152,7 @@ def _read(rows: Iterable[tuple[Any, ...]], at: datetime) -> dict[int, list[Debt]
                 is_overdue=is_overdue,
                 refused_at=refused_at,
                 refusal=refusal or "",
+                is_under_way=under_way_since is not None,
             )
         )
     for debts in found.values():

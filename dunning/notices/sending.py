@@ -44,6 +44,11 @@ ASKING = (
     NoticeKind.WARNING,
     NoticeKind.FINAL_NOTICE,
 )
+# What has happened is told, whoever is about to pay.
+TELLING_WHAT_WAS_DONE = (NoticeKind.RESTRICTED, NoticeKind.SUSPENDED, NoticeKind.CLOSED)
+# A direct debit takes days.
+ASK_WHILE_PAYING_AFTER = timedelta(hours=6)
+PAYING_AT_STRIPE = "a payment of {number} is under way at Stripe: what became of it is waited for"
 ASK_STRIPE_AGAIN_AFTER = timedelta(minutes=10)
 PAID_AT_STRIPE = "Stripe says that {number} is paid: waiting for its payment to arrive here"
 
@@ -106,6 +111,12 @@ def _write_down(notice: Notice, *, pages: dict[int, HostedPage], at: datetime) -
     waits_until = quiet_until(notice=notice, at=at) if is_demanding(kind) else None
     if waits_until is not None:
         notice.why, notice.next_attempt_at = QUIET, waits_until
+        notice.save(update_fields=["why", "next_attempt_at"])
+        return False
+    paying = [invoice for invoice in invoices if pages.get(invoice.pk, NO_PAGE).is_under_way]
+    if paying and kind not in TELLING_WHAT_WAS_DONE:
+        notice.why = PAYING_AT_STRIPE.format(number=paying[0].number)
+        notice.next_attempt_at = at + ASK_WHILE_PAYING_AFTER
         notice.save(update_fields=["why", "next_attempt_at"])
         return False
     paid = [invoice for invoice in invoices if pages.get(invoice.pk, NO_PAGE).is_paid and invoice.amount_due.amount > 0]

@@ -29,12 +29,14 @@ from invoicing.payments.patience import (
 from invoicing.payments.push import refuse_unless_owed
 from invoicing.payments.remote import CardDeclined, GatewayRefused, GatewayUnavailable
 from invoicing.payments.told import told_customer
+from invoicing.payments.under_way import note_under_way
 
 logger = logging.getLogger(__name__)
 
 # Whoever asks for attempts knows what speaks against one when its time has come.
 JOB = "dunning.tasks.charge_again"
 LOOK_JOB = "invoicing.tasks.follow_invoice"
+UNDER_WAY = "a payment is under way at Stripe: what became of it is told later"
 
 
 def plan_charge(*, invoice: Invoice, reference: str, at: datetime, actor: str, reason: str) -> ChargeAttempt | None:
@@ -68,9 +70,9 @@ def nothing_against(invoice: Invoice) -> str:
 def charge_again(
     *, attempt_id: int, at: datetime, against: Callable[[Invoice], str] = nothing_against
 ) -> ChargeAttempt:
-    """Charge what was planned, unless it is paid, withdrawn, disputed or cannot be charged by now; returns the attempt as it is then.
+    """Charge what was planned, unless it is paid, withdrawn, or cannot be charged by now, or another attempt came first; returns the attempt as it is then.
 
-    While `against` tells a reason not to, it stays planned.
+    While `against` tells a reason not to, or a payment of the customer is disputed, it stays planned.
     The invoice is read again here and at Stripe right before. Raises GatewayUnavailable while a worker is pushing it.
     """
     attempt = ChargeAttempt.objects.select_related("invoice__customer").get(pk=attempt_id)
@@ -82,7 +84,7 @@ def charge_again(
         attempt.refresh_from_db(fields=["status", "attempt_count", "failure_count", "key_round"])
         if attempt.status != ChargeStatus.PLANNED or outage_now() is not None:
             return attempt
-        reason = against(attempt.invoice)
+        reason = against(attempt.invoice) or _frozen(attempt)
         if reason:
             _record(attempt, outcome=reason[:500])
             return attempt
@@ -151,18 +153,21 @@ def _put_off(attempt: ChargeAttempt, error: GatewayUnavailable, *, at: datetime)
 def _charge(attempt: ChargeAttempt, intent: PushIntent, *, at: datetime) -> tuple[str, str]:
     assert intent.stripe_invoice_id, "what was pushed is at Stripe"
     present = gateway.retrieve_invoice(intent.stripe_invoice_id)
+    note_under_way(present=present, invoice_id=attempt.invoice_id, at=at)
     if present.status == "paid":
         queue(LOOK_JOB, intent.pk)
         return ChargeStatus.DROPPED, "it is paid at Stripe already"
+    if present.is_under_way:
+        return ChargeStatus.DROPPED, UNDER_WAY
+    if _came_first(attempt):
+        return ChargeStatus.DROPPED, "it was charged another time since this was planned"
     refuse_unless_owed(attempt.invoice_id)
     if present.status != "open":
         return ChargeStatus.DROPPED, f"it is {present.status} at Stripe"
-    if is_frozen(customer_id=attempt.invoice.customer_id):
-        return ChargeStatus.DROPPED, "a payment of this customer is disputed: its card is not charged"
     if not told_customer(intent, at=at, key_round=attempt.key_round).payment_method:
         return ChargeStatus.DROPPED, "there is no means of payment that could be charged"
     try:
-        gateway.pay_invoice(invoice=present.id, idempotency_key=f"{attempt.key}:{attempt.key_round}:pay")
+        present = gateway.pay_invoice(invoice=present.id, idempotency_key=f"{attempt.key}:{attempt.key_round}:pay")
     except CardDeclined as declined:
         code = declined.decline_code or declined.code
         reference = gateway.retrieve_invoice(present.id).payment_reference
@@ -176,8 +181,22 @@ def _charge(attempt: ChargeAttempt, intent: PushIntent, *, at: datetime) -> tupl
             invoice_id=attempt.invoice_id, reference=reference, code=code, message=declined.message, occurred_at=at
         )
         return ChargeStatus.REFUSED, f"{code}: {declined.message}"
+    note_under_way(present=present, invoice_id=attempt.invoice_id, at=at)
     queue(LOOK_JOB, intent.pk)
-    return ChargeStatus.PAID, "the bank has accepted the charge"
+    return ChargeStatus.PAID, UNDER_WAY if present.is_under_way else "the bank has accepted the charge"
+
+
+def _frozen(attempt: ChargeAttempt) -> str:
+    is_disputed = is_frozen(customer_id=attempt.invoice.customer_id)
+    return (
+        "a payment of this customer is disputed: its card is not charged until that is decided" if is_disputed else ""
+    )
+
+
+def _came_first(attempt: ChargeAttempt) -> bool:
+    """Say whether the same invoice was charged by another attempt since this one was planned: one refusal is not charged twice."""
+    others = ChargeAttempt.objects.filter(invoice=attempt.invoice_id).exclude(pk=attempt.pk)
+    return others.filter(status__in=(ChargeStatus.REFUSED, ChargeStatus.PAID), done_at__gte=attempt.planned_at).exists()
 
 
 def _record(attempt: ChargeAttempt, **changes: object) -> None:

@@ -14,10 +14,11 @@ from invoicing.payments.queries import is_withdrawn
 
 @dataclass(frozen=True)
 class HostedPage:
-    """An invoice's page at Stripe ("" where there is none to pay on), and whether Stripe says that it is paid."""
+    """An invoice's page at Stripe ("" where there is none to pay on), and whether Stripe says that it is paid, or that a payment of it is under way."""
 
     url: str
     is_paid: bool
+    is_under_way: bool = False
 
 
 # Stripe's address of a page works longer.
@@ -53,7 +54,11 @@ def hosted_page(*, invoice: Invoice) -> HostedPage:
         return NO_PAGE
     present = gateway.retrieve_invoice(intent.stripe_invoice_id)
     is_payable = present.status == "open" and invoice.amount_unpaid == invoice.total
-    return HostedPage(url=present.hosted_url if is_payable else "", is_paid=present.status == "paid")
+    return HostedPage(
+        url=present.hosted_url if is_payable else "",
+        is_paid=present.status == "paid",
+        is_under_way=present.is_under_way,
+    )
 
 
 # Asked for each mail: written once.

@@ -74,6 +74,12 @@ class PushIntent(models.Model):
     )
     created_at = models.DateTimeField(db_default=Now())
     pushed_at = models.DateTimeField(null=True, blank=True)
+    under_way_since = models.DateTimeField(
+        "payment under way since",
+        null=True,
+        blank=True,
+        help_text="Since when Stripe says that a payment of it is begun and not decided: a direct debit takes days.",
+    )
 
     objects = models.Manager["PushIntent"]()
 

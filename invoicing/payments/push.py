@@ -61,6 +61,7 @@ from invoicing.payments.remote import (
     RemoteInvoice,
 )
 from invoicing.payments.told import new_lines, told_customer
+from invoicing.payments.under_way import note_under_way
 
 logger = logging.getLogger(__name__)
 
@@ -343,7 +344,8 @@ def _collect(intent: PushIntent, remote: RemoteInvoice, *, at: datetime) -> None
     """Charge the customer's payment method; a refusal is recorded under the attempt that the webhook will name too."""
     refuse_unless_owed(intent.invoice_id)
     try:
-        gateway.pay_invoice(invoice=remote.id, idempotency_key=_key(intent, "pay"))
+        present = gateway.pay_invoice(invoice=remote.id, idempotency_key=_key(intent, "pay"))
+        note_under_way(present=present, invoice_id=intent.invoice_id, at=at)
     except CardDeclined as declined:
         present = gateway.retrieve_invoice(remote.id)
         record_failure(

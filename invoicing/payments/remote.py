@@ -17,6 +17,8 @@ from invoicing.payments.minor_units import from_stripe_minor_units
 NULL_CHARACTER = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 # What Stripe calls an event that names its subject, and whose content has to be fetched.
 THIN_EVENT = "v2.core.event"
+# Stripe's word for a payment that is begun and not decided.
+PROCESSING = "processing"
 
 
 class GatewayUnavailable(BillingError):
@@ -104,6 +106,7 @@ class RemoteInvoice:
 
     `status` is draft, open, paid, void or uncollectible; `payment_reference` the id of the latest charge
     (or of the payment intent while there is none, "" without either). `is_charged` says whether we charge it; else its customer pays it.
+    `is_under_way` says that a payment of it is begun and not decided: a direct debit takes days (docs.stripe.com/payments/paymentintents/lifecycle).
     """
 
     id: str
@@ -119,6 +122,7 @@ class RemoteInvoice:
     hosted_url: str
     is_charged: bool
     metadata: Mapping[str, str] = field(default_factory=dict)
+    is_under_way: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,7 @@ def remote_invoice(invoice: Any) -> RemoteInvoice:
         hosted_url=invoice.hosted_invoice_url or "",
         is_charged=invoice.collection_method != "send_invoice",
         metadata=invoice.metadata.to_dict() if invoice.metadata else {},
+        is_under_way=member_of(intent, "status") == PROCESSING,
     )
 
 

@@ -44,6 +44,7 @@ from invoicing.payments.remote import (
     RemoteInvoice,
 )
 from invoicing.payments.reversal import PaymentReversal
+from invoicing.payments.under_way import note_under_way
 from invoicing.workflows.follow_dispute import follow_dispute
 from invoicing.workflows.follow_subscription import follow_subscription
 from invoicing.workflows.leave_card import follow_card
@@ -60,7 +61,9 @@ UNTOLD = "It failed again and again without a foreseen reason: the log of the wo
 MIRRORED_KINDS = ("customer", "payment_intent", "payment_method", "charge")
 METER_ERRORS = "v1.billing.meter.error_report_triggered"
 DISPUTE_CLOSED = "charge.dispute.closed"
+# The customer has to confirm a payment; one is begun that takes days. News of neither names the invoice.
 CONFIRM_EVENT = "payment_intent.requires_action"
+UNDER_WAY_EVENT = "payment_intent.processing"
 # Stripe's word for an object that it does not have.
 MISSING = "resource_missing"
 STALE = "stale: the invoice is paid already"
@@ -167,8 +170,8 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
         return _close(notice, at=at, outcome=_payout_outcome(notice, at=at))
     if kind == "checkout.session":
         return _close(notice, at=at, outcome=follow_card(session=notice.object_id))
-    if notice.event_type == CONFIRM_EVENT:
-        return _follow_confirmation(notice, subject, happened_at=happened_at, at=at)
+    if notice.event_type in (CONFIRM_EVENT, UNDER_WAY_EVENT):
+        return _follow_payment(notice, subject, happened_at=happened_at, at=at)
     if kind == "subscription":
         followed = follow_subscription(stripe_id=notice.object_id, customer=str(subject.get("customer")), at=at)
         return _close(notice, at=at, outcome=followed)
@@ -188,10 +191,10 @@ def _follow(notice: StripeNotice, *, at: datetime) -> StripeNotice:
         return _close(notice, at=at, outcome=outcome)
 
 
-def _follow_confirmation(
+def _follow_payment(
     notice: StripeNotice, subject: Mapping[str, Any], *, happened_at: datetime, at: datetime
 ) -> StripeNotice:
-    """Follow that a customer has to confirm a payment: if it is for an invoice of ours, the customer is led to the page for it (S0-048)."""
+    """Follow that a customer has to confirm a payment, or that one is under way: if it is for an invoice of ours, the customer is led to the page for it (S0-048), or left alone."""
     outcome = _other_outcome(notice, "payment_intent", subject)
     if outcome != "mirrored":
         return _close(notice, at=at, outcome=outcome)
@@ -206,7 +209,7 @@ def _follow_confirmation(
         outcome = _apply(
             present,
             invoice_id=intent.invoice_id,
-            cause=CONFIRM_INVOICE_EVENT,
+            cause=CONFIRM_INVOICE_EVENT if notice.event_type == CONFIRM_EVENT else "",
             happened_at=happened_at,
             actor="stripe",
         )
@@ -250,6 +253,7 @@ def _apply(
     present: RemoteInvoice, *, invoice_id: int, cause: str, happened_at: datetime, actor: str = "daily look"
 ) -> str:
     """Do what the present state asks for; raises Conflict where Stripe and we cannot both be right."""
+    is_decided = note_under_way(present=present, invoice_id=invoice_id, at=happened_at)
     if present.status == "paid":
         return _settle(present, invoice_id=invoice_id, cause=cause, received_at=happened_at, actor=actor)
     invoice = Invoice.objects.get(pk=invoice_id)
@@ -263,7 +267,10 @@ def _apply(
         return "nothing to do: withdrawn here, it is void at Stripe; what is open of it is paid another way"
     if present.status in ("void", "uncollectible"):
         raise Conflict(f"the invoice is {present.status} at Stripe, but not here", field="status")
-    if cause in REFUSED_EVENTS:
+    if present.is_under_way:
+        return "a payment is under way at Stripe: what became of it is told later"
+    # Of a debit that comes back after days the news may be lost.
+    if cause in REFUSED_EVENTS or (is_decided and present.failure_code):
         action = ACTION_REQUIRED if not present.failure_code else (present.failure_code, present.failure_message)
         code, message = action
         _, new = record_failure(

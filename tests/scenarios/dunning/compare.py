@@ -20,6 +20,9 @@ from tests.scenarios.dunning.lives import Life
 from tests.scenarios.dunning.oracle import Oracle
 from tests.scenarios.dunning.world import World
 
+# They tell what has happened.
+TOLD_ANYWAY = ("restricted", "suspended", "closed")
+
 
 def differences(world: World) -> Iterator[str]:
     """Each difference between what was done and what should have been, with both timelines and how to live it again."""
@@ -74,6 +77,8 @@ def _touched_after_paying(world: World) -> Iterator[str]:
         life, place = world.papers[invoice]
         if life.papers[place].open_at(places[at].begins) <= 0:
             yield f"{life.key}: {act} at {at}, though invoice {place} was paid by then; {_again(world, life)}"
+        if life.papers[place].is_being_paid_at(places[at].begins):
+            yield f"{life.key}: {act} at {at}, though a debit for invoice {place} was under way; {_again(world, life)}"
 
 
 def _mailed_after_paying(world: World) -> Iterator[str]:
@@ -94,6 +99,9 @@ def _mailed_after_paying(world: World) -> Iterator[str]:
         sent |= {pk} if is_taken else set()
         if kind == "restored" or not is_taken:
             continue
+        paying = [row for row in invoices if life.papers[world.papers[row][1]].is_being_paid_at(number)]
+        if paying and kind not in TOLD_ANYWAY:
+            yield f"{life.key}: {kind} asked for money while a debit was under way; {_again(world, life)}"
         truly = sum((life.papers[world.papers[row][1]].open_at(number) for row in invoices), Decimal(0))
         if Decimal(said["total"]) > truly:
             yield f"{life.key}: {kind} asked for {said['total']} where {truly} were open; {_again(world, life)}"

@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.scenarios.dunning.facts import Record
+from tests.scenarios.dunning.twin import UNDER_WAY
 
 ZONES = (
     "Asia/Kathmandu",
@@ -59,10 +60,16 @@ class Paper:
     objection: int = 0
     is_paid_elsewhere_meanwhile: bool = False
     payments: list[tuple[int, Decimal]] = field(default_factory=list)
+    # From where in the world to where a debit was under way.
+    debits: list[list[int | None]] = field(default_factory=list)
 
     @property
     def open(self) -> Decimal:
         return self.total - self.paid - self.credited
+
+    def is_being_paid_at(self, number: int) -> bool:
+        """Whether a debit was truly under way at a place of the world."""
+        return any(begun is not None and begun < number and (end is None or number < end) for begun, end in self.debits)
 
     def open_at(self, number: int) -> Decimal:
         """What was truly open at a place of the world."""
@@ -149,6 +156,12 @@ def on_invoice(life: Life, place: int, *, at: datetime, looks: list[datetime]) -
                 if what != "wait":
                     found.append(_snapped(Coming(paid_at, what, place), chance, looks))
         paper.is_paid_elsewhere_meanwhile = chance.random() < 0.01
+        if how != "never" and chance.random() < 0.15:
+            # From its account, which takes days: at once, or on Stripe's page. Some debits come back.
+            if chance.random() < 0.5:
+                paper.answers.insert(0, UNDER_WAY)
+            else:
+                found.append(_snapped(Coming(paid_at, "debit", place), chance, looks))
     elif how != "never":
         parts = chance.choice((1, 1, 1, 2, 3))
         shares = [Decimal("0.30"), Decimal("0.25"), Decimal(1)][-parts:] if parts > 1 else [Decimal(1)]

@@ -12,6 +12,7 @@ BY_CUSTOMER = ("authentication_required", "expired_card")
 AFTER_PAYDAY = ("insufficient_funds",)
 SOON = ("processing_error", "try_again_later")
 GRAVE = ("restrict", "suspend", "close", "hand_over")
+GONE = ("suspended", "churned")
 HOURS = (1, 6, 24, 72)
 DAYS = (3, 4, 5, 7)
 WEEK, TRIAL = timedelta(days=7), timedelta(days=14)
@@ -27,6 +28,7 @@ class Bill:
     is_charged: bool
     is_pushed: bool = False
     is_paid_twice: bool = False
+    is_under_way: bool = False
     objected: Decimal = Decimal(0)
     refusals: list[tuple[datetime, str, str]] = field(default_factory=list)
 
@@ -68,6 +70,7 @@ class Chase:
     delay: int = 0
     last_on: date | None = None
     is_open: bool = True
+    is_handed_over: bool = False
     since: datetime | None = None
     pledge: Pledge | None = None
     # The moments of the steps that told something, and by how many days its mail was late; None: it never left.
@@ -146,6 +149,9 @@ class Oracle:
             case "pushed":
                 assert bill is not None
                 bill.is_pushed = True
+            case "under way" | "debit decided":
+                assert bill is not None
+                bill.is_under_way = fact.what == "under way"
             case "paid twice":
                 assert bill is not None
                 bill.is_paid_twice = True
@@ -200,7 +206,11 @@ class Oracle:
 
     def _chased(self, at: datetime) -> dict[int, Bill]:
         today = at.astimezone(self.zone).date()
-        return {n: bill for n, bill in self._late(at).items() if self.ladder.from_failure or bill.due < today}
+        return {
+            n: bill
+            for n, bill in self._late(at).items()
+            if not bill.is_under_way and (self.ladder.from_failure or bill.due < today)
+        }
 
     # The life of the customer.
 
@@ -260,14 +270,15 @@ class Oracle:
             self._follow(at)
             self.is_followed = True
         pledge = self.chase.pledge if self.chase else None
-        is_deaf = pledge is not None and self._must_judge(at) and self._cannot_be_asked(look, pledge.bills)
+        is_deaf = pledge is not None and self._must_judge(at) and self._cannot_be_asked(look, self._asked(pledge, at))
         if self._must_judge(at) and not is_deaf:
             # Before a promise is broken Stripe is asked; what it says counts from here on.
             assert pledge is not None
+            asked = self._asked(pledge, at)
             for fact in meanwhile:
                 self._hear(fact)
             meanwhile = []
-            is_deaf = self._cannot_be_asked(look, pledge.bills)
+            is_deaf = self._cannot_be_asked(look, asked)
         if not is_deaf:
             self._judge(at)
         self._close(at)
@@ -287,6 +298,9 @@ class Oracle:
         """Say whether Stripe has invoices among these and does not answer, or says that it took more than is open: then nothing is done."""
         asked = [self.bills[n] for n in numbers if self.bills[n].is_pushed and self.bills[n].left > 0]
         return any(look.is_without_stripe or bill.is_paid_twice for bill in asked)
+
+    def _asked(self, pledge: Pledge, at: datetime) -> tuple[int, ...]:
+        return (*pledge.bills, *self._besides(pledge, at))
 
     def _is_held(self, at: datetime) -> bool:
         return any(until is None or until > at for until in self.holds.values())
@@ -309,7 +323,16 @@ class Oracle:
 
     def _must_judge(self, at: datetime) -> bool:
         pledge = self.chase.pledge if self.chase else None
-        return pledge is not None and self._missed(pledge, at) and not self._is_held(at) and self._is_allowed(at)
+        if pledge is None or self._is_held(at) or not self._is_allowed(at):
+            return False
+        return self._missed(pledge, at) or bool(self._besides(pledge, at))
+
+    def _besides(self, pledge: Pledge, at: datetime) -> tuple[int, ...]:
+        """What else has been late for a week and is worth chasing."""
+        today = at.astimezone(self.zone).date()
+        found = [n for n, bill in self._chased(at).items() if n not in pledge.bills and bill.due + WEEK < today]
+        found = [n for n in found if not self._is_never_charged(self.bills[n])]
+        return tuple(found) if sum(self.bills[n].open for n in found) >= self.ladder.minimum else ()
 
     def _missed(self, pledge: Pledge, at: datetime) -> bool:
         day = pledge.missing()
@@ -326,9 +349,13 @@ class Oracle:
             return
         pledge, today, late = chase.pledge, at.astimezone(self.zone).date(), self._late(at)
         of_it = [number for number in late if number in pledge.bills]
-        if any(late[number].due + WEEK < today for number in late if number not in of_it) or pledge.missing() is None:
+        if pledge.missing() is None:
             chase.pledge = None
-        elif of_it and not self._is_held(at) and self._is_allowed(at):
+        elif self._is_held(at) or not self._is_allowed(at):
+            return
+        elif self._besides(pledge, at):
+            chase.pledge = None
+        elif of_it and not any(late[number].is_under_way for number in of_it):
             day = pledge.missing()
             assert day is not None
             if self._missed(pledge, at):
@@ -446,7 +473,7 @@ class Oracle:
             chase.told[at] = None
         self.steps.append((chase.number, chase.done, rule.act, outcome, notice, at))
         if rule.act == "hand_over" or chase.done == len(self.ladder.rules):
-            chase.is_open, chase.since = False, at
+            chase.is_open, chase.since, chase.is_handed_over = False, at, rule.act == "hand_over"
 
     def _has_heard(self, chase: Chase, due: datetime, at: datetime) -> bool:
         """Nothing is taken from whoever was never written to, nor sooner after a mail than it was decided before."""
@@ -466,6 +493,9 @@ class Oracle:
             self.charges += [(number, at) for number in found]
             return "done" if found else "skipped"
         if rule.act == "restrict":
+            state = self.state_at(at)
+            if state in ("trial", *GONE):
+                return "waits" if state == "trial" else "skipped"
             self.is_restricted = True
         if rule.act in ("suspend", "close"):
             to = "suspended" if rule.act == "suspend" else "churned"
@@ -481,6 +511,8 @@ class Oracle:
                 return "done"
             self.state, self.since, self.moves, self.recoveries, self.came_back = kept
             self.runs = runs
+            if self.state_at(at) == "trial":
+                return "waits"
             return "waits" if self.state in ("active", "past_due") and to == "suspended" else "skipped"
         return "done"
 
@@ -495,7 +527,10 @@ class Oracle:
         if kind == "payment_failed":
             kind = "reminder" if not codes else kind
             kind = "action_required" if "authentication_required" in codes else kind
-        if kind == "payment_failed" and (self.is_restricted or self.state == "suspended"):
+        if kind == "payment_failed" and (self.is_restricted or self.state in GONE):
+            kind = "reminder"
+        # Nobody is warned of what he has lost.
+        if (kind == "warning" and self.state in GONE) or (kind == "final_notice" and self.state == "churned"):
             kind = "reminder"
         self._tell(kind, bills, at)
         return kind
@@ -504,10 +539,10 @@ class Oracle:
 
     def _charge_again(self, at: datetime, known: set[int]) -> None:
         chase = self.chase
-        if chase is None or chase.pledge is not None or self._is_held(at):
+        if chase is None or chase.is_handed_over or chase.pledge is not None or self._is_held(at):
             return
         for number, bill in self._late(at).items():
-            if number not in known or not bill.refusals or bill.objected or not bill.is_pushed:
+            if number not in known or not bill.refusals or bill.objected or not bill.is_pushed or bill.is_under_way:
                 continue
             moment, code, card = self._newest(bill)
             assert moment is not None
@@ -544,7 +579,9 @@ class Oracle:
 
     def _tell_new(self, at: datetime) -> None:
         chase = self.chase
-        if chase is None or chase.is_open or chase.pledge is not None or self._is_held(at) or not self._is_allowed(at):
+        if chase is None or chase.is_open or chase.is_handed_over or chase.pledge is not None:
+            return
+        if self._is_held(at) or not self._is_allowed(at):
             return
         new = [n for n, b in self._chased(at).items() if n not in self.told and not self._is_never_charged(b)]
         if new:

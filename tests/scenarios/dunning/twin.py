@@ -28,6 +28,8 @@ PLAYED = (
     "verified_event",
 )
 DOWN = "Stripe is down."
+# What the bank answers to a debit that takes days.
+UNDER_WAY = "under way"
 
 
 @dataclass
@@ -109,25 +111,51 @@ class Twin:
         return known
 
     def _charge(self, invoice: str) -> RemoteInvoice | CardDeclined:
+        assert not self.invoices[invoice].is_under_way, "nobody is charged while a payment is under way"
         self.charges += 1
         reference, code = f"ch_{self.charges}_{invoice}", self.bank(invoice)
+        if code == UNDER_WAY:
+            return self._change(invoice, is_under_way=True, payment_reference=reference, failure_code="")
         if code:
-            refused = self._change(
-                invoice, payment_reference=reference, failure_code=code, failure_message=f"declined: {code}"
-            )
-            self.tell("invoice.payment_failed", refused)
+            self._refuse(invoice, reference, code)
             return CardDeclined(f"declined: {code}", code="card_declined", decline_code=code)
         return self._settle(invoice, reference)
 
+    def _refuse(self, invoice: str, reference: str, code: str) -> None:
+        told = {"payment_reference": reference, "failure_code": code, "failure_message": f"declined: {code}"}
+        self.tell("invoice.payment_failed", self._change(invoice, is_under_way=False, **told))
+
     def pay_on_page(self, invoice: str) -> None:
         """The customer pays on Stripe's page, if it is open there."""
-        if self.invoices[invoice].status == "open":
+        if self.is_payable(invoice):
             self.charges += 1
             self._settle(invoice, f"ch_{self.charges}_{invoice}")
 
+    def is_payable(self, invoice: str) -> bool:
+        """Say whether an invoice's page asks for money."""
+        present = self.invoices.get(invoice)
+        return present is not None and present.status == "open" and not present.is_under_way
+
+    def debit_on_page(self, invoice: str) -> None:
+        """The customer has its account debited on Stripe's page: that takes days, and nobody is told of it."""
+        self.charges += 1
+        self._change(invoice, is_under_way=True, payment_reference=f"ch_{self.charges}_{invoice}", failure_code="")
+
+    def decide(self, invoice: str, code: str) -> None:
+        """The bank has decided about a debit that was under way: a code refuses it, "" pays."""
+        present = self.invoices[invoice]
+        if not present.is_under_way:
+            # It was withdrawn, and the debit with it.
+            return
+        if code:
+            self._refuse(invoice, present.payment_reference, code)
+        else:
+            self._settle(invoice, present.payment_reference)
+
     def _settle(self, invoice: str, reference: str) -> RemoteInvoice:
+        paid = self.invoices[invoice].total
         settled = self._change(
-            invoice, status="paid", amount_paid=self.invoices[invoice].total, payment_reference=reference
+            invoice, status="paid", is_under_way=False, amount_paid=paid, payment_reference=reference
         )
         self.paid(invoice)
         self.tell("invoice.paid", settled)
@@ -135,11 +163,11 @@ class Twin:
 
     def void_invoice(self, *, invoice: str, **_: Any) -> RemoteInvoice:
         self._answer()
-        return self._change(invoice, status="void")
+        return self._change(invoice, status="void", is_under_way=False)
 
     def mark_uncollectible(self, *, invoice: str, **_: Any) -> RemoteInvoice:
         self._answer()
-        return self._change(invoice, status="uncollectible")
+        return self._change(invoice, status="uncollectible", is_under_way=False)
 
     def retrieve_invoice(self, invoice: str) -> RemoteInvoice:
         self._answer()

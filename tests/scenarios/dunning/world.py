@@ -18,7 +18,7 @@ from django_q.models import OrmQ
 from moneyed import Money
 
 from billing_site.kernel.errors import BillingError
-from billing_site.kernel.written_query import WrittenObjects
+from billing_site.kernel.written_query import WrittenObjects, WrittenQuery
 from dunning.arrangements.operations import (
     NewInstalment,
     decide_objection,
@@ -55,7 +55,7 @@ from tests.scenarios.dunning import mails
 from tests.scenarios.dunning.clock import DatabaseClock
 from tests.scenarios.dunning.facts import LADDERS, Fact, Look
 from tests.scenarios.dunning.lives import Coming, Life, Paper, a_life, on_invoice, what_comes
-from tests.scenarios.dunning.twin import DOWN, Twin, event_of
+from tests.scenarios.dunning.twin import DOWN, UNDER_WAY, Twin, event_of
 from tests.scenarios.dunning.weather import Weather
 
 BEGIN = datetime(2027, 1, 1, tzinfo=UTC)
@@ -84,6 +84,8 @@ _NEWEST = "SELECT " + ", ".join(
 )
 # How notices name the step of a case that they tell of.
 _OF_A_STEP = re.compile(r"dunning:\d+:\d+")
+# Of which invoices the product knows that a debit is under way.
+_DEBITED = WrittenQuery(lambda: PushIntent.objects.filter(under_way_since__isnull=False).values_list("invoice"))
 # The worker asks for its jobs again and again, and so it is here.
 _WAITING = WrittenObjects(lambda at: OrmQ.objects.filter(lock__lte=at).order_by("id"), at=datetime)
 
@@ -106,6 +108,7 @@ class World:
         self.faults: list[str] = []
         self.seen = {Invoice: 0, Payment: 0, PaymentFailure: 0}
         self.pending: set[int] = set()
+        self.debited: set[int] = set()
         self.is_sweeping = False
         self.mailed = 0
         self.at = FOUNDED
@@ -273,6 +276,26 @@ class World:
         if remote in self.twin.invoices:
             self.twin.pay_on_page(remote)
 
+    def _do_debit(self, life: Life, coming: Coming, at: datetime) -> None:
+        paper = life.papers[coming.invoice]
+        remote = f"in_{Invoice.objects.values_list('number', flat=True).get(pk=paper.row)}"
+        if self.twin.is_payable(remote):
+            self.twin.debit_on_page(remote)
+            self._let_decide(life, coming.invoice)
+
+    def _let_decide(self, life: Life, place: int) -> None:
+        """A debit is decided after some days: it comes back now and then."""
+        chance = Random(f"{self.seed} {life.key} {place} debit {self.at}")
+        said = "insufficient_funds" if chance.random() < 0.2 else ""
+        after = timedelta(days=chance.randrange(2, 12), minutes=chance.randrange(1440))
+        life.papers[place].debits.append([next(self.numbers), None])
+        self._push(life, Coming(self.at + after, "decide_debit", place, said=said))
+
+    def _do_decide_debit(self, life: Life, coming: Coming, at: datetime) -> None:
+        paper = life.papers[coming.invoice]
+        paper.debits[-1][1] = next(self.numbers)
+        self.twin.decide(f"in_{Invoice.objects.values_list('number', flat=True).get(pk=paper.row)}", coming.said)
+
     def _do_promise(self, life: Life, coming: Coming, at: datetime) -> None:
         case = DunningCase.objects.filter(customer=life.row, state__in=LIVE).first()
         late = sum(self._late_amounts(life, at), Decimal(0))
@@ -365,7 +388,10 @@ class World:
         paper = life.papers[place]
         if paper.is_paid_elsewhere_meanwhile and paper.open > 0:
             self._transfer(life, paper, paper.open, self.at)
-        return paper.answers.pop(0) if paper.answers else ""
+        answer = paper.answers.pop(0) if paper.answers else ""
+        if answer == UNDER_WAY:
+            self._let_decide(life, place)
+        return answer
 
     def _paid(self, remote: str) -> None:
         life, place = self._paper_of(remote)
@@ -471,6 +497,7 @@ class World:
             life, place = self.papers[failure.invoice_id]
             assert not failure.by_customer, "nobody mistypes a card here"
             self._log(life, "refused", invoice=place, said=failure.code, moment=failure.occurred_at)
+        self._learn_of_debits()
         taken = [pk for pk, _, is_taken in mails.post.handed[self.mailed :] if is_taken]
         self.mailed = len(mails.post.handed)
         mailed = Notice.objects.filter(pk__in=taken).values_list("customer", "planned_at", "reference") if taken else ()
@@ -483,6 +510,13 @@ class World:
                 self.pending.discard(row)
                 life, place = self.papers[row]
                 self._log(life, "pushed", invoice=place)
+
+    def _learn_of_debits(self) -> None:
+        now = {row for (row,) in _DEBITED.rows()}
+        for row in sorted(now ^ self.debited):
+            life, place = self.papers[row]
+            self._log(life, "under way" if row in now else "debit decided", invoice=place)
+        self.debited = now
 
     def _new(self, model: Any) -> list[Any]:
         if self.newest[model] == self.seen[model]:
