@@ -7,6 +7,7 @@ from django.db import IntegrityError, connection, transaction
 
 from billing_site.kernel.clock import now
 from billing_site.kernel.errors import NotFound
+from billing_site.sandbox.stripe import invoice_payments, store
 from invoicing.customers.operations import change_customer
 from invoicing.payments import gateway
 from invoicing.payments.charge_attempt import ChargeAttempt
@@ -14,12 +15,14 @@ from invoicing.payments.charging import charge_again, plan_charge, retry_charges
 from invoicing.payments.models import Payment, PaymentFailure, PushIntent
 from invoicing.payments.patience import DATABASE_AWAY, GAPS, UNFORESEEN
 from invoicing.payments.rail import CallBucket
+from invoicing.workflows.follow_stripe import follow_notice
 from invoicing.workflows.settle_payment import settle_payment
 from tests.invoicing.payments.building import (
     a_card_customer,
     an_issued_invoice,
     database_is_away,
     queued_jobs,
+    receive,
     run_queued_jobs,
 )
 from tests.invoicing.test_attack_races import at_once, unexpected
@@ -202,3 +205,55 @@ def test_what_an_attempt_is_made_for_stays(refused):
         with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(statement)
     assert ChargeAttempt.objects.count() == 1
+
+
+def test_one_refusal_planned_for_two_reasons_is_charged_once(refused):
+    by_step, by_reason = planned(refused, "dunning:1:2"), planned(refused, "retry:1")
+    run_queued_jobs()
+
+    by_step.refresh_from_db()
+    by_reason.refresh_from_db()
+    assert sorted([by_step.status, by_reason.status]) == ["dropped", "refused"]
+    assert PaymentFailure.objects.filter(invoice=refused).count() == 2, "one from the push, one from an attempt"
+
+
+def test_while_a_payment_is_disputed_an_attempt_waits_and_is_made_when_that_is_over(refused, monkeypatch):
+    attempt = planned(refused)
+    monkeypatch.setattr("invoicing.payments.charging.is_frozen", lambda **_: True)
+    run_queued_jobs()
+    attempt.refresh_from_db()
+    assert (attempt.status, attempt.outcome.partition(":")[0]) == ("planned", "a payment of this customer is disputed")
+
+    monkeypatch.setattr("invoicing.payments.charging.is_frozen", lambda **_: False)
+    charge_again(attempt_id=attempt.pk, at=now())
+    attempt.refresh_from_db()
+    assert attempt.status == "refused"
+
+
+def test_nothing_is_charged_while_another_payment_is_under_way_at_stripe(refused):
+    push = PushIntent.objects.get(invoice=refused)
+    invoice = store.retrieve("invoice", str(push.stripe_invoice_id))
+    [payment] = invoice_payments.of_invoice(invoice["id"])
+    intent = store.retrieve("payment_intent", payment["payment"]["payment_intent"])
+    store.save(intent | {"status": "processing", "last_payment_error": None})
+    attempt = planned(refused)
+
+    run_queued_jobs()
+
+    attempt.refresh_from_db()
+    push.refresh_from_db()
+    assert (attempt.status, attempt.outcome.partition(":")[0]) == ("dropped", "a payment is under way at Stripe")
+    assert push.under_way_since is not None
+    assert PaymentFailure.objects.filter(invoice=refused).count() == 1
+
+
+def test_news_of_a_payment_under_way_is_kept_with_its_invoice(refused):
+    push = PushIntent.objects.get(invoice=refused)
+    [payment] = invoice_payments.of_invoice(str(push.stripe_invoice_id))
+    intent = store.retrieve("payment_intent", payment["payment"]["payment_intent"])
+    store.save(intent | {"status": "processing", "last_payment_error": None})
+    notice = receive("payment_intent.processing", {"object": "payment_intent", **intent})
+
+    assert follow_notice(notice_id=notice.pk, at=now()).outcome.startswith("a payment is under way at Stripe")
+    push.refresh_from_db()
+    assert push.under_way_since is not None

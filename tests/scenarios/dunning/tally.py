@@ -19,7 +19,7 @@ def tally(world: World, *, seconds: float, cpu_seconds: float, size: str) -> str
     """Return the figures of a world that has lived."""
     count, days = len(world.lives), world.weather.days
     rows = {
-        **_rows(),
+        **_rows(world),
         "looks": f"{len(world.looks)} of {len(world.weather.looks)}, the worker was down for the others",
         "refused": dict(Counter(world.refused).most_common(12)),
         "size": size,
@@ -34,7 +34,7 @@ def tally(world: World, *, seconds: float, cpu_seconds: float, size: str) -> str
 def figures_of(world: World, *, seconds: float, cpu_seconds: float) -> dict[str, Any]:
     """Return the figures of a world that has lived, such that those of several can be added up."""
     counts: dict[str, int] = {}
-    for name, said in _rows().items():
+    for name, said in _rows(world).items():
         counts |= (
             {f"{name} {kind}".strip(): count for kind, count in said.items()}
             if isinstance(said, dict)
@@ -50,11 +50,12 @@ def figures_of(world: World, *, seconds: float, cpu_seconds: float) -> dict[str,
     }
 
 
-def _rows() -> dict[str, Any]:
+def _rows(world: World) -> dict[str, Any]:
     return {
         "invoices": Invoice.objects.count(),
         "payments": Payment.objects.count(),
         "refusals": PaymentFailure.objects.count(),
+        "debits": sum(len(paper.debits) for life in world.lives for paper in life.papers),
         "webhooks": StripeNotice.objects.count(),
         "cases": _by(DunningCase, "state"),
         "steps": _by(CaseStep, "act"),
