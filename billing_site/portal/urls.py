@@ -10,7 +10,6 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("invoices/", views.invoices, name="invoices"),
     path("invoices/<str:number>/", views.invoice, name="invoice"),
-    path("invoices/<str:number>/pay/", views.pay, name="pay"),
     path("invoices/<str:number>/proof.json", views.proof, name="proof"),
     path("invoices/<str:number>/events.ndjson", views.events, name="events"),
     path("invoices/<str:number>/inclusion.json", views.inclusion, name="inclusion"),

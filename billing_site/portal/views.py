@@ -32,8 +32,8 @@ from billing_site.portal.queries.invoices import invoice_list, invoice_row
 from billing_site.portal.queries.late_payment import late_payment
 from billing_site.portal.queries.notices import letter_of, notice_list, notice_of, overdue_bar
 from billing_site.portal.queries.parts import part_page, part_rows
+from billing_site.portal.queries.paying import page_to_pay_on, refuse_if_objected
 from billing_site.portal.queries.statement import statement_page
-from dunning.arrangements.queries import objected_to
 from dunning.notices.queries import language_for
 from invoicing.checker import CHECKER
 from invoicing.customers.models import Customer, SettlementChannel
@@ -219,13 +219,7 @@ def invoice(request: HttpRequest, customer: Customer, number: str) -> HttpRespon
 def pay(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
     """Go on to Stripe's page of an invoice, where it is paid, or a payment confirmed that the bank asks about."""
     owed = invoice_of(customer=customer, number=number)
-    if objected_to(invoice_ids=[owed.pk]):
-        raise Conflict(
-            phrase(
-                "You object to a part of invoice {number}, and Stripe's page would ask for all of it: transfer the rest.",
-                number=number,
-            )
-        )
+    refuse_if_objected(invoice=owed)
     try:
         with somebody_waits():
             hosted = hosted_page(invoice=owed)
@@ -233,15 +227,7 @@ def pay(request: HttpRequest, customer: Customer, number: str) -> HttpResponse:
         if kept := _page_instead(owed, problem):
             return redirect(kept)
         return _page(request, "no_stripe.html", {"customer": customer, "invoice": owed, "here": "invoices"}, status=503)
-    if hosted.is_paid:
-        raise Conflict(phrase("Invoice {number} is paid: it takes a moment until this is told here.", number=number))
-    if hosted.is_under_way:
-        raise Conflict(
-            phrase("A payment of invoice {number} is under way: a direct debit takes a few days.", number=number)
-        )
-    if not hosted.url:
-        raise Conflict(phrase("Invoice {number} cannot be paid by card. Its page says what to do.", number=number))
-    return redirect(hosted.url)
+    return redirect(page_to_pay_on(invoice=owed, hosted=hosted))
 
 
 def _page_instead(owed: Invoice, problem: BillingError) -> str:
