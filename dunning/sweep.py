@@ -8,7 +8,7 @@ from time import monotonic_ns
 from typing import TypeVar
 
 from django.db import InterfaceError
-from django.db.models import Exists, F, OuterRef
+from django.db.models import F
 
 from billing_site.kernel.errors import BillingError
 from billing_site.kernel.written_query import WrittenObjects, WrittenQuery
@@ -18,6 +18,7 @@ from dunning.arrangements.queries import days_of_promises, open_promises
 from dunning.cases.arrears import Debt, all_debts
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import open_case, worth_chasing
+from dunning.cases.queries import with_return
 from dunning.closing import close_if_settled, is_to_be_looked_at, lift_if_settled, look_at_promise
 from dunning.core.case_life import LIVE, CaseState
 from dunning.due import due_cases
@@ -25,8 +26,6 @@ from dunning.fairness import tell_what_is_new, untold
 from dunning.policies.queries import policies_for
 from dunning.recharging import plan_retries, retries_due
 from dunning.restoring import restored_untold, tell_recovered
-from invoicing.core.life_cycle import Trigger
-from invoicing.customers.models import LifeCycleMove
 from invoicing.customers.restrictions import restricted_customers
 
 logger = logging.getLogger(__name__)
@@ -106,13 +105,10 @@ def sweep_dunning(*, at: datetime, budget: timedelta = BUDGET) -> SweepReport:
 
 
 def _perhaps_settled(debts: dict[int, list[Debt]]) -> Iterator[DunningCase]:
-    """Yield the live cases whose invoice is late no more, or whose customer has come back since they came to their end."""
-    back = LifeCycleMove.objects.filter(
-        customer=OuterRef("customer"), trigger=Trigger.CAME_BACK.value, moved_at__gte=OuterRef("state_since")
-    )
-    for case in DunningCase.objects.filter(state__in=LIVE).annotate(is_back=Exists(back)).order_by("pk"):
+    """Yield the live cases whose invoice is late no more, or whose customer has come back since."""
+    for case in with_return(cases=DunningCase.objects.filter(state__in=LIVE)).order_by("pk"):
         late = {debt.invoice_id for debt in debts.get(case.customer_id, ())}
-        if case.anchor_invoice_id not in late or (case.state != CaseState.OPEN and case.is_back):
+        if case.anchor_invoice_id not in late or case.is_back:
             yield case
 
 

@@ -12,6 +12,7 @@ from dunning.core.calendar import Anchor
 from dunning.core.case_life import CLOSED, LIVE, CaseState, case_moves_in_sql, state_words
 from dunning.core.policy import ACT_WORDS, Act
 from dunning.policies.models import PolicyVersion
+from invoicing.core.life_cycle import Trigger
 from invoicing.customers.accounts import is_of_who_pays
 from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
@@ -115,6 +116,11 @@ class DunningCase(models.Model):
                         SELECT FROM invoicing_invoice invoice
                          WHERE invoice.id = NEW.anchor_invoice_id AND {_in_arrears("NEW.state_since")}) THEN
                         RAISE EXCEPTION 'dunning case % is not settled: the invoice that it began with is owed', OLD.id
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    ELSIF OLD.state <> NEW.state AND NEW.state = 'superseded' AND NOT EXISTS (
+                        SELECT FROM invoicing_lifecyclemove move WHERE move.customer_id = NEW.customer_id
+                           AND move.trigger = '{Trigger.CAME_BACK}' AND move.moved_at >= OLD.opened_at) THEN
+                        RAISE EXCEPTION 'dunning case % is not superseded: its customer has not come back', OLD.id
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;

@@ -1,10 +1,13 @@
 """What may be asked about cases."""
 
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Case, Exists, F, Max, OuterRef, Q, QuerySet, Subquery, When
 
 from dunning.arrangements.models import Promise
-from dunning.cases.models import DunningCase
+from dunning.cases.models import CaseStep, DunningCase
 from dunning.core.case_life import LIVE, CaseState
+from dunning.core.policy import Act
+from invoicing.core.life_cycle import Trigger
+from invoicing.customers.models import LifeCycleMove
 
 
 def cases_with_broken_promises() -> "QuerySet[DunningCase]":
@@ -14,6 +17,16 @@ def cases_with_broken_promises() -> "QuerySet[DunningCase]":
     cases = DunningCase.objects.filter(state__in=LIVE, pk__in=broken).exclude(pk__in=waiting)
     cases = cases.annotate(broken_at=Max("promises__ended_at", filter=Q(promises__outcome="broken")))
     return cases.select_related("customer").order_by("broken_at", "pk")
+
+
+def with_return(*, cases: "QuerySet[DunningCase]") -> "QuerySet[DunningCase]":
+    """Return cases with `is_back`: their customer has come back since the case came to its end, or, while steps are to come, since it was closed by one."""
+    closed = CaseStep.objects.filter(case=OuterRef("pk"), act=Act.CLOSE.value).values("done_at")[:1]
+    back = LifeCycleMove.objects.filter(
+        customer=OuterRef("customer"), trigger=Trigger.CAME_BACK.value, moved_at__gte=OuterRef("gone_since")
+    )
+    gone_since = Case(When(state=CaseState.OPEN.value, then=Subquery(closed)), default=F("state_since"))
+    return cases.alias(gone_since=gone_since).annotate(is_back=Exists(back))
 
 
 def ended_cases() -> "QuerySet[DunningCase]":

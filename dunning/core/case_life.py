@@ -41,6 +41,7 @@ CASE_MOVES = (
     CaseMove(CaseState.OPEN, CaseState.WRITTEN_OFF, _GIVEN_UP),
     CaseMove(CaseState.OPEN, CaseState.EXHAUSTED, "all steps of its policy are done, and it is not paid"),
     CaseMove(CaseState.OPEN, CaseState.HANDED_OVER, "the policy, or somebody, hands it over to people"),
+    CaseMove(CaseState.OPEN, CaseState.SUPERSEDED, _CAME_BACK),
     CaseMove(CaseState.EXHAUSTED, CaseState.HANDED_OVER, "somebody hands it over to people"),
     CaseMove(CaseState.EXHAUSTED, CaseState.SETTLED, _PAID),
     CaseMove(CaseState.EXHAUSTED, CaseState.WRITTEN_OFF, _GIVEN_UP),

@@ -14,6 +14,7 @@ class NoticeKind(StrEnum):
     SUSPENDED = "suspended"
     FINAL_NOTICE = "final_notice"
     CLOSED = "closed"
+    COLLECTION_NOTICE = "collection_notice"
     RESTORED = "restored"
     PROMISE_BROKEN = "promise_broken"
     INSTALMENT_DUE = "instalment_due"
@@ -28,6 +29,7 @@ KIND_WORDS = {
     NoticeKind.SUSPENDED: "Suspended",
     NoticeKind.FINAL_NOTICE: "Final notice",
     NoticeKind.CLOSED: "Account closed",
+    NoticeKind.COLLECTION_NOTICE: "Notice of collection",
     NoticeKind.RESTORED: "Restored",
     NoticeKind.PROMISE_BROKEN: "Promise not kept",
     NoticeKind.INSTALMENT_DUE: "Instalment due",

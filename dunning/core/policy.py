@@ -138,9 +138,10 @@ def check_terms(terms: PolicyTerms) -> None:
         raise TermsMistake("whoever is closed was suspended before")
     if any(acts.count(act) > 1 for act in GRAVE):
         raise TermsMistake("what takes something from the customer happens once")
-    ends = [place for place, act in enumerate(acts) if act in (Act.CLOSE, Act.HAND_OVER)]
-    if ends and ends[0] != len(acts) - 1:
-        raise TermsMistake("closing, or handing over, is the last step")
+    if Act.HAND_OVER in acts[:-1]:
+        raise TermsMistake("handing over is the last step")
+    if Act.CLOSE in acts and not set(acts[acts.index(Act.CLOSE) + 1 :]) <= {Act.NOTICE, Act.HAND_OVER}:
+        raise TermsMistake("whoever is closed is only written to, and handed over")
     if not 0 <= terms.retries_max <= RETRIES_MAX:
         raise TermsMistake(f"a card is charged again at most {RETRIES_MAX} times")
     if len(set(terms.weekend)) > 6 or not set(terms.weekend) <= set(range(7)):

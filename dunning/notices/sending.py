@@ -43,6 +43,7 @@ ASKING = (
     NoticeKind.REMINDER,
     NoticeKind.WARNING,
     NoticeKind.FINAL_NOTICE,
+    NoticeKind.COLLECTION_NOTICE,
 )
 # What has happened is told, whoever is about to pay.
 TELLING_WHAT_WAS_DONE = (NoticeKind.RESTRICTED, NoticeKind.SUSPENDED, NoticeKind.CLOSED)

@@ -26,7 +26,7 @@ from invoicing.payments.models import Payment
 from invoicing.tax.models import CustomerTax
 
 # What costs a fee where there is one.
-WITH_FEE = (NoticeKind.REMINDER, NoticeKind.WARNING, NoticeKind.FINAL_NOTICE)
+WITH_FEE = (NoticeKind.REMINDER, NoticeKind.WARNING, NoticeKind.FINAL_NOTICE, NoticeKind.COLLECTION_NOTICE)
 LATE = (InvoiceStatus.ISSUED, InvoiceStatus.PAID)
 
 

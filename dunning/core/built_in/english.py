@@ -174,6 +174,29 @@ If you want to open it again, or to agree on how to pay, reply to this e-mail.
 Kind regards
 {seller}""",
     ),
+    NoticeKind.COLLECTION_NOTICE: Words(
+        subject="Last notice before others collect {total}",
+        button="Pay {total}",
+        body="""\
+Please pay {total}, so that nobody else has to ask you for it.
+
+{payment_link}
+
+Hello {customer},
+
+we have written to you about these invoices, and they are still open:
+
+{invoices}
+
+Interest and fees for late payment come to {charges} so far; we invoice them separately.
+
+If they are still open on {acts_on}, we hand the claim over to a collection agency or a lawyer on that day. What that costs may be claimed from you, too.
+
+If something is not right, or if you want to pay in instalments, please reply to this e-mail before that day: we look into it.
+
+Kind regards
+{seller}""",
+    ),
     NoticeKind.RESTORED: Words(
         subject="Thank you: {total} is settled, and your service is back",
         button="See your invoices",

@@ -174,6 +174,29 @@ Falls Sie es wieder öffnen oder eine Zahlung vereinbaren möchten, antworten Si
 Mit freundlichen Grüßen
 {seller}""",
     ),
+    NoticeKind.COLLECTION_NOTICE: Words(
+        subject="Letzte Nachricht, bevor andere {total} einziehen",
+        button="{total} bezahlen",
+        body="""\
+Bitte bezahlen Sie {total}, damit niemand sonst Sie darum bitten muss.
+
+{payment_link}
+
+Guten Tag {customer},
+
+wir haben Ihnen zu diesen Rechnungen geschrieben, und sie sind noch offen:
+
+{invoices}
+
+Verzugszinsen und Gebühren betragen bisher {charges}; wir berechnen sie gesondert.
+
+Sind sie am {acts_on} noch offen, übergeben wir die Forderung an diesem Tag einem Inkassounternehmen oder einem Anwalt. Was das kostet, kann ebenfalls von Ihnen verlangt werden.
+
+Falls etwas nicht stimmt oder Sie in Raten zahlen möchten, antworten Sie bitte vorher auf diese E-Mail: Wir sehen es uns an.
+
+Mit freundlichen Grüßen
+{seller}""",
+    ),
     NoticeKind.RESTORED: Words(
         subject="Vielen Dank: {total} sind beglichen, Ihr Dienst ist wieder da",
         button="Rechnungen ansehen",
