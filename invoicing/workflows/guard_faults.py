@@ -16,16 +16,20 @@ def guard_faults() -> Iterator[tuple[str, str]]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname, tgname, tgenabled IN ('O', 'A') AND tgqual IS NULL, prosrc,"
-            " (tgtype, array_length(tgattr::int[], 1), tginitdeferred)::text FROM pg_trigger"
+            " (tgtype, array_length(tgattr::int[], 1), tginitdeferred)::text,"
+            " proconfig IS NOT NULL OR prosecdef OR prolang <> (SELECT oid FROM pg_language WHERE lanname = 'plpgsql')"
+            " FROM pg_trigger"
             " JOIN pg_class ON pg_class.oid = tgrelid JOIN pg_proc ON pg_proc.oid = tgfoid"
             " WHERE NOT tgisinternal AND tgname LIKE 'pgtrigger_%'"
         )
         installed = {
-            (table, name): (enabled, source, fires) for table, name, enabled, source, fires in cursor.fetchall()
+            (table, name): (enabled, source, fires, is_bent)
+            for table, name, enabled, source, fires, is_bent in cursor.fetchall()
         }
     for model, trigger in pgtrigger.registered():
         subject = f"trigger {trigger.name} on {model._meta.db_table}"
-        enabled, source, fires = installed.get((model._meta.db_table, trigger.get_pgid(model)), (None, "", ""))
+        known = installed.get((model._meta.db_table, trigger.get_pgid(model)), (None, "", "", False))
+        enabled, source, fires, is_bent = known
         if enabled is None:
             yield subject, "is missing"
         elif not enabled:
@@ -34,6 +38,8 @@ def guard_faults() -> Iterator[tuple[str, str]]:
             yield subject, "does something else than the code says"
         elif isinstance(trigger, Guard) and fires != trigger.fires(model):
             yield subject, "fires at other times than the code says"
+        elif is_bent:
+            yield subject, "runs with settings, rights or a language of its own, which the code does not give it"
     yield from _missing_constraints()
 
 

@@ -333,6 +333,8 @@ def test_verify_names_a_line_whose_inputs_are_nonsense_and_goes_on(issued: Invoi
             " ON invoicing_invoice FOR EACH ROW EXECUTE FUNCTION {function}()",
             "carved",
         ),
+        ("ALTER FUNCTION {function}() SET session_replication_role = replica", "carved"),
+        ("ALTER FUNCTION {function}() SECURITY DEFINER", "carved"),
     ],
 )
 def test_verify_finds_a_guard_that_was_hollowed_out(issued: Invoice, statement: str, subject: str) -> None:

@@ -79,6 +79,25 @@ def test_a_run_as_of_a_moment_within_the_grace_does_not_issue_however_late_it_ru
     assert report.invoices[0].status == InvoiceStatus.DRAFT
 
 
+@pytest.mark.requirement("S3-005")
+def test_with_a_day_of_grace_an_invoice_is_made_and_stored_a_day_before_it_is_issued_and_issued_as_it_stands() -> None:
+    a_plan()
+    a_subscription(a_customer(grace_hours=24))
+    use("cust_acme", "1200", at=JULY)
+    ended_at = AUGUST
+
+    [stored] = issue_billing(as_of=ended_at, at=ended_at).invoices
+    figures = (stored.pk, stored.total, stored.content_digest)
+    assert (stored.status, stored.number) == (InvoiceStatus.DRAFT, None) and stored.total.amount > 0
+    a_moment_before = ended_at + timedelta(days=1, microseconds=-1)
+    assert issue_billing(as_of=a_moment_before, at=a_moment_before).invoices[0].status == InvoiceStatus.DRAFT
+    due_at = ended_at + timedelta(days=1)
+    [issued] = issue_billing(as_of=due_at, at=due_at).invoices
+
+    assert issued.status == InvoiceStatus.ISSUED
+    assert (issued.pk, issued.total, issued.content_digest) == figures
+
+
 @pytest.mark.requirement("S0-062")
 def test_bill_says_which_periods_wait_for_their_grace(capsys: pytest.CaptureFixture[str]) -> None:
     a_plan()
