@@ -53,7 +53,10 @@ class CheckForm(ReasonForm):
 
     is_on = forms.BooleanField(required=False, label="This check is made", widget=UnfoldBooleanSwitchWidget)
     threshold = forms.DecimalField(widget=UnfoldAdminTextInputWidget)
-    field_order = ("is_on", "threshold", "reason")
+    takes_two = forms.BooleanField(
+        required=False, label="Two people release what it holds, however small", widget=UnfoldBooleanSwitchWidget
+    )
+    field_order = ("is_on", "threshold", "takes_two", "reason")
 
     def __init__(self, *args: Any, terms: CheckTerms, **options: Any) -> None:
         """Ask for a threshold where the check has one."""
@@ -79,7 +82,11 @@ def checks_page() -> list[CheckRow]:
 def check_page(request: HttpRequest, *, admin: StaffAdmin, check: Check) -> HttpResponse:
     """Show the form of one check with its earlier settings, and set it."""
     terms, rule = CHECKS[check], rules_in_force()[check]
-    initial = {"is_on": rule.is_on, "threshold": None if rule.threshold is None else plain(rule.threshold)}
+    initial = {
+        "is_on": rule.is_on,
+        "threshold": None if rule.threshold is None else plain(rule.threshold),
+        "takes_two": rule.takes_two,
+    }
     form = CheckForm(request.POST or None, terms=terms, initial=initial)
     back = reverse("admin:invoicing_gate_checks")
     if request.method == "POST" and form.is_valid() and _set(request, form, check):
@@ -88,7 +95,12 @@ def check_page(request: HttpRequest, *, admin: StaffAdmin, check: Check) -> Http
     history = ConfirmedTable(
         titles=("Set by", "When", "How", "Why"),
         rows=[
-            (one.actor, moment(one.set_at), _threshold_words(terms, Rule(one.is_on, one.threshold)), one.reason)
+            (
+                one.actor,
+                moment(one.set_at),
+                _threshold_words(terms, Rule(one.is_on, one.threshold, one.takes_two)),
+                one.reason,
+            )
             for one in settings
         ],
         caption="Earlier settings",
@@ -112,6 +124,7 @@ def _set(request: HttpRequest, form: CheckForm, check: Check) -> bool:
             check=check,
             is_on=asked["is_on"],
             threshold=asked.get("threshold"),
+            takes_two=asked["takes_two"],
             at=now(),
             actor=actor_of(request),
             reason=asked["reason"],
@@ -126,4 +139,5 @@ def _set(request: HttpRequest, form: CheckForm, check: Check) -> bool:
 def _threshold_words(terms: CheckTerms, rule: Rule) -> str:
     if not rule.is_on:
         return "off"
-    return "on" if rule.threshold is None else terms.threshold.format(plain(rule.threshold))
+    how = "on" if rule.threshold is None else terms.threshold.format(plain(rule.threshold))
+    return f"{how}; two people release" if rule.takes_two else how

@@ -32,7 +32,7 @@ from invoicing.core.gate import CHECKS, Check
 from invoicing.core.gate_states import GateState
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.operations import subject_of
-from invoicing.workflows.approve import release_invoice, release_takes_two_from
+from invoicing.workflows.approve import release_invoice, why_two_release
 
 RELEASE = "invoicing.release_invoicehold"
 
@@ -194,7 +194,7 @@ class InvoiceHoldAdmin(ReadOnlyAdmin):
         page = reverse("admin:invoicing_invoicehold_change", args=[held.pk])
         if request.method != "POST" and not _may_be_released(held):
             return go(page)
-        large_from = release_takes_two_from(held=held)
+        why_two = why_two_release(held=held)
         form = ReasonForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             attempt(
@@ -217,11 +217,11 @@ class InvoiceHoldAdmin(ReadOnlyAdmin):
             title=f"Release the invoice for {held.customer.name}",
             effect=f"Release the draft over {money_text(held.total)} as it is. It may be issued then; should it say something else before, it is checked again.",
             warnings=[
-                *([f"From {money_text(large_from)} on {TWO_DECIDE}"] if large_from else []),
+                *([f"{why_two} {TWO_DECIDE}"] if why_two else []),
                 *(one["message"] for one in held.findings),
             ],
             form=form,
-            submit="Ask for its release" if large_from else "Release it as it is",
+            submit="Ask for its release" if why_two else "Release it as it is",
             hidden=[("digest", held.content_digest)],
             back=page,
             row=held,

@@ -114,10 +114,11 @@ CHECKS: dict[Check, CheckTerms] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """Whether a check is made, and its threshold."""
+    """Whether a check is made, its threshold, and whether what it held is released by two, however small."""
 
     is_on: bool
     threshold: Decimal | None
+    takes_two: bool = False
 
 
 RULES = {check: Rule(terms.is_on, terms.usual) for check, terms in CHECKS.items()}

@@ -35,6 +35,12 @@ class GateSetting(models.Model):
     threshold: "models.DecimalField[Decimal | None, Decimal | None]" = models.DecimalField(
         max_digits=EXACT_DIGITS, decimal_places=EXACT_PLACES, null=True, blank=True
     )
+    takes_two = models.BooleanField(
+        "two people release",
+        default=False,
+        db_default=False,
+        help_text="What it held is released by two, however small.",
+    )
     set_at = models.DateTimeField()
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=300)
@@ -183,7 +189,7 @@ class InvoiceHold(models.Model):
                 name="follows_the_gate",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Update | pgtrigger.Delete,
-                declare=[("large_from", "numeric")],
+                declare=[("large_from", "numeric"), ("is_odd", "boolean")],
                 func=f"""
                     IF TG_OP = 'DELETE' THEN
                         RAISE EXCEPTION 'held invoice % cannot be deleted', OLD.id
@@ -218,13 +224,17 @@ class InvoiceHold(models.Model):
                     IF OLD.state <> NEW.state AND NEW.state = '{GateState.READY.value}' THEN
                         SELECT amount INTO large_from FROM invoicing_approvallimit
                          WHERE deed = '{ApprovedDeed.RELEASE.value}' AND currency = NEW.currency ORDER BY number DESC LIMIT 1;
-                        IF NEW.total >= large_from AND NOT EXISTS (
+                        SELECT bool_or(newest.takes_two) INTO is_odd FROM (
+                            SELECT DISTINCT ON (check_name) check_name, takes_two FROM invoicing_gatesetting
+                             ORDER BY check_name, number DESC) newest
+                         WHERE newest.check_name IN (SELECT why.value ->> 'check' FROM jsonb_array_elements(NEW.findings) why(value));
+                        IF (NEW.total >= large_from OR is_odd) AND NOT EXISTS (
                             SELECT 1 FROM invoicing_approval
                              WHERE deed = '{ApprovedDeed.RELEASE.value}' AND subject = 'hold ' || NEW.id
                                AND digest = NEW.content_digest AND decision = '{Decision.APPROVED.value}'
                                AND lower(decided_by) <> lower(NEW.released_by)
                         ) THEN
-                            RAISE EXCEPTION 'held invoice % is large: nobody else has approved its release', OLD.id
+                            RAISE EXCEPTION 'held invoice % is large or odd: nobody else has approved its release', OLD.id
                                 USING ERRCODE = 'integrity_constraint_violation';
                         END IF;
                     END IF;

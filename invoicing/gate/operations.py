@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.reasons import checked_reason
-from invoicing.core.gate import CHECKS, Check, Finding
+from invoicing.core.gate import CHECKS, Check, Finding, Rule
 from invoicing.core.gate_states import GateState, may_move
 from invoicing.gate.models import GateSetting, HoldOutcome, InvoiceHold
 from invoicing.gate.queries import rules_in_force
@@ -20,15 +20,22 @@ PLACES_MAX = 6
 
 @transaction.atomic
 def set_check(
-    *, check: Check, is_on: bool, threshold: Decimal | None, at: datetime, actor: str, reason: str
+    *,
+    check: Check,
+    is_on: bool,
+    threshold: Decimal | None,
+    at: datetime,
+    actor: str,
+    reason: str,
+    takes_two: bool = False,
 ) -> GateSetting:
-    """Set a check from now on; what is set already is left as it is. Raises InvalidFields at `threshold`, InvalidInput at `reason`."""
+    """Set a check from now on, and whether two people release what it holds; what is set already is left as it is. Raises InvalidFields at `threshold`, InvalidInput at `reason`."""
     if errors := _wrong_threshold(check, threshold):
         raise InvalidFields(tuple(errors))
     said = checked_reason(reason=reason)
     last = GateSetting.objects.filter(check_name=check.value).order_by("-number").first()
     rule = rules_in_force()[check]
-    if last is not None and (rule.is_on, rule.threshold) == (is_on, threshold):
+    if last is not None and rule == Rule(is_on, threshold, takes_two):
         return last
     try:
         with transaction.atomic():
@@ -37,6 +44,7 @@ def set_check(
                 number=last.number + 1 if last else 1,
                 is_on=is_on,
                 threshold=threshold,
+                takes_two=takes_two,
                 set_at=max(at, last.set_at) if last else at,
                 actor=actor,
                 reason=said,

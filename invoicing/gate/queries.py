@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from billing_site.kernel.among import among
-from invoicing.core.gate import RULES, Check, Rule
+from invoicing.core.gate import CHECKS, RULES, Check, Rule
 from invoicing.core.gate_states import GateState
 from invoicing.customers.models import Customer
 from invoicing.gate.models import IN_FORCE, GateSetting, HoldOutcome, InvoiceHold
@@ -38,7 +38,14 @@ class HitRate:
 def rules_in_force() -> dict[Check, Rule]:
     """Return how each check is made now: as it was set last, or as the house sets it."""
     newest = GateSetting.objects.order_by("check_name", "-number").distinct("check_name")
-    return RULES | {Check(one.check_name): Rule(one.is_on, one.threshold) for one in newest}
+    return RULES | {Check(one.check_name): Rule(one.is_on, one.threshold, one.takes_two) for one in newest}
+
+
+def odd_checks(*, held: InvoiceHold) -> list[str]:
+    """Return the titles of the checks that held a draft and of which two people release what they hold."""
+    rules = rules_in_force()
+    found = [Check(one["check"]) for one in held.findings]
+    return [CHECKS[check].title for check in found if rules[check].takes_two]
 
 
 def held_now() -> "QuerySet[InvoiceHold]":

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from django.db import transaction
-from moneyed import Money
 
 from billing_site.kernel.money import round_money
 from invoicing.approvals.models import Approval, ApprovedDeed, Decision
@@ -13,6 +12,7 @@ from invoicing.approvals.queries import limit_of
 from invoicing.closing.operations import lock_for_reopening, reopen_as_approved
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.operations import checked_release, release_hold, subject_of
+from invoicing.gate.queries import odd_checks
 from invoicing.invoices.operations import locked_invoice
 from invoicing.invoices.printed_text import money_text
 from invoicing.workflows.agree_price import agree_as_approved, lock_subscription_of
@@ -44,12 +44,12 @@ def decide(*, approval_id: int, digest: str, decision: Decision, at: datetime, a
 
 @transaction.atomic
 def release_invoice(*, hold_id: int, digest: str, at: datetime, actor: str, reason: str) -> Approval | None:
-    """Release a held draft as it is, or, from the limit of its currency on, ask for a second person; returns what is asked then.
+    """Release a held draft as it is, or, where it is large or odd, ask for a second person; returns what is asked then.
 
     Raises what `release_hold` raises.
     """
     held = checked_release(hold_id=hold_id, digest=digest, reason=reason)
-    if release_takes_two_from(held=held) is None or held.released_at is not None:
+    if not why_two_release(held=held) or held.released_at is not None:
         release_hold(hold_id=hold_id, digest=digest, at=at, actor=actor, reason=reason)
         return None
     return request_approval(
@@ -63,10 +63,13 @@ def release_invoice(*, hold_id: int, digest: str, at: datetime, actor: str, reas
     )
 
 
-def release_takes_two_from(*, held: InvoiceHold) -> Money | None:
-    """Return the limit from which on a release takes two people, where this draft reaches it; None: one is enough."""
+def why_two_release(*, held: InvoiceHold) -> str:
+    """Return why this draft is released by two people: it is large, or a check held it that takes two; "": one is enough."""
     limit = limit_of(deed=ApprovedDeed.RELEASE, currency=held.currency)
-    return None if limit is None or held.total.amount < limit else round_money(limit, held.currency)
+    if limit is not None and held.total.amount >= limit:
+        return f"From {money_text(money=round_money(limit, held.currency))} on"
+    odd = odd_checks(held=held)
+    return f"What is held by {' and '.join(odd)}:" if odd else ""
 
 
 def _hold_of(approval: Approval) -> int:

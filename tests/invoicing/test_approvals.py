@@ -11,10 +11,11 @@ from billing_site.kernel.errors import Conflict, InvalidFields, InvalidInput
 from invoicing.approvals.models import Approval, ApprovalLimit, ApprovedDeed, Decision
 from invoicing.approvals.operations import SamePerson, set_limit
 from invoicing.approvals.queries import limit_of
+from invoicing.core.gate import Check
 from invoicing.gate.models import InvoiceHold
-from invoicing.gate.operations import release_hold
+from invoicing.gate.operations import release_hold, set_check
 from invoicing.invoices.models import InvoiceStatus
-from invoicing.workflows.approve import decide, release_invoice
+from invoicing.workflows.approve import decide, release_invoice, why_two_release
 from invoicing.workflows.loosen_limit import set_limit_or_ask
 from tests.factories import settle_constraints, use
 from tests.invoicing.test_gate import bill, month, three_usual_months
@@ -76,6 +77,30 @@ def test_a_release_takes_two_from_the_limit_on(amount: str | None, takes_two: bo
 
     held.refresh_from_db()
     assert (held.state, asked is not None) == (("held", True) if takes_two else ("ready", False))
+
+
+def test_what_an_odd_check_holds_is_released_by_two_however_small() -> None:
+    held = a_held_invoice(None)
+    set_check(
+        check=Check.SPIKE,
+        is_on=True,
+        threshold=Decimal(3),
+        takes_two=True,
+        at=AT,
+        actor="otto",
+        reason="a spike is looked at twice",
+    )
+
+    asked = release(held)
+    with pytest.raises(IntegrityError, match="large or odd"), transaction.atomic():
+        release_hold(hold_id=held.pk, digest=held.content_digest, at=AT, actor="fiona", reason="past the program")
+
+    held.refresh_from_db()
+    assert asked is not None and held.state == "held"
+    assert why_two_release(held=held) == "What is held by Spike:"
+    decided(asked)
+    held.refresh_from_db()
+    assert held.state == "ready"
 
 
 def test_what_another_approves_is_released_by_who_asked_and_the_next_run_issues_it() -> None:
