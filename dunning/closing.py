@@ -13,7 +13,7 @@ from dunning.arrangements.queries import hold_of, money_held, open_promise, paid
 from dunning.cases.arrears import Debt, debts_of, locked_debts
 from dunning.cases.models import SWEEP, DunningCase
 from dunning.cases.operations import is_chased, lock_case, move_case, worth_chasing
-from dunning.cases.queries import with_return
+from dunning.cases.queries import returned
 from dunning.core.calendar import is_allowed, local_day, next_weekday
 from dunning.core.case_life import LIVE, CaseState
 from dunning.core.notice_kinds import NoticeKind
@@ -48,7 +48,7 @@ def close_if_settled(*, case_id: int, at: datetime) -> bool:
     promise = open_promise(case_id=case.pk)
     if is_chased(debts=debts, case=case):
         # Else nobody would wait for the promise any more, and its customer would still be told of it.
-        if promise is None and with_return(cases=DunningCase.objects.filter(pk=case.pk)).filter(is_back=True).exists():
+        if promise is None and returned(cases=DunningCase.objects.filter(pk=case.pk)):
             move_case(
                 case=case,
                 to=CaseState.SUPERSEDED,

@@ -18,7 +18,7 @@ from dunning.arrangements.queries import days_of_promises, open_promises
 from dunning.cases.arrears import Debt, all_debts
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import open_case, worth_chasing
-from dunning.cases.queries import with_return
+from dunning.cases.queries import returned
 from dunning.closing import close_if_settled, is_to_be_looked_at, lift_if_settled, look_at_promise
 from dunning.core.case_life import LIVE, CaseState
 from dunning.due import due_cases
@@ -106,9 +106,11 @@ def sweep_dunning(*, at: datetime, budget: timedelta = BUDGET) -> SweepReport:
 
 def _perhaps_settled(debts: dict[int, list[Debt]]) -> Iterator[DunningCase]:
     """Yield the live cases whose invoice is late no more, or whose customer has come back since."""
-    for case in with_return(cases=DunningCase.objects.filter(state__in=LIVE)).order_by("pk"):
+    live = DunningCase.objects.filter(state__in=LIVE)
+    back = returned(cases=live)
+    for case in live.order_by("pk"):
         late = {debt.invoice_id for debt in debts.get(case.customer_id, ())}
-        if case.anchor_invoice_id not in late or case.is_back:
+        if case.anchor_invoice_id not in late or case.pk in back:
             yield case
 
 

@@ -19,14 +19,14 @@ def cases_with_broken_promises() -> "QuerySet[DunningCase]":
     return cases.select_related("customer").order_by("broken_at", "pk")
 
 
-def with_return(*, cases: "QuerySet[DunningCase]") -> "QuerySet[DunningCase]":
-    """Return cases with `is_back`: their customer has come back since the case came to its end, or, while steps are to come, since it was closed by one."""
+def returned(*, cases: "QuerySet[DunningCase]") -> set[int]:
+    """Return those of the cases whose customer has come back since the case came to its end, or, while steps are to come, since one closed it."""
     closed = CaseStep.objects.filter(case=OuterRef("pk"), act=Act.CLOSE.value).values("done_at")[:1]
+    gone_since = Case(When(state=CaseState.OPEN.value, then=Subquery(closed)), default=F("state_since"))
     back = LifeCycleMove.objects.filter(
         customer=OuterRef("customer"), trigger=Trigger.CAME_BACK.value, moved_at__gte=OuterRef("gone_since")
     )
-    gone_since = Case(When(state=CaseState.OPEN.value, then=Subquery(closed)), default=F("state_since"))
-    return cases.alias(gone_since=gone_since).annotate(is_back=Exists(back))
+    return set(cases.alias(gone_since=gone_since).filter(Exists(back)).values_list("pk", flat=True))
 
 
 def ended_cases() -> "QuerySet[DunningCase]":
