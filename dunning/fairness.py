@@ -49,9 +49,17 @@ _NEVER_CHARGED = WrittenQuery(
 
 def fitting_kind(*, kind: NoticeKind, customer: Customer, at: datetime) -> tuple[NoticeKind, bool]:
     """Return as what a notice is told, and whether it names the next grave day: nobody without service hears that it goes on as usual."""
-    is_suspended = state_of(customer=customer) is State.SUSPENDED
     restrictions = ServiceRestriction.objects.filter(customer=customer, lifted_at=None, restricted_at__lte=at)
-    if kind in ASSURING and (is_suspended or restrictions.exists()):
+    return fitting(
+        kind=kind,
+        is_suspended=state_of(customer=customer) is State.SUSPENDED,
+        is_restricted=kind in ASSURING and restrictions.exists(),
+    )
+
+
+def fitting(*, kind: NoticeKind, is_suspended: bool, is_restricted: bool) -> tuple[NoticeKind, bool]:
+    """Return the same of a customer whose service is known."""
+    if kind in ASSURING and (is_suspended or is_restricted):
         return NoticeKind.REMINDER if kind is NoticeKind.PAYMENT_FAILED else kind, False
     return kind, not (kind is NoticeKind.WARNING and is_suspended)
 
