@@ -18,10 +18,10 @@ from dunning.core.calendar import Planned, next_grave_day, plan_after
 from dunning.core.case_life import CaseState
 from dunning.core.notice_kinds import NoticeKind
 from dunning.core.policy import Act
-from dunning.core.retries import DeclineKind, decline_kind
 from dunning.due import chased_by, why_not_charged_yet, why_not_chased, why_not_now, why_on_account, why_under_way
-from dunning.fairness import WITHOUT_SERVICE, fitting_kind, never_charged
+from dunning.fairness import fitting_kind, never_charged
 from dunning.hearing import why_not_told
+from dunning.skipping import LEADS_TO, NO_CARD, WITHOUT_SERVICE, already, may_be_charged
 from dunning.telling import tell
 from invoicing.core.life_cycle import Driver, State
 from invoicing.customers.life_cycle import state_of
@@ -194,9 +194,9 @@ def _act(acting: Acting) -> str:
         case Act.RESTRICT:
             return _restrict(acting)
         case Act.SUSPEND:
-            return _move(acting, to=State.SUSPENDED)
+            return _move(acting, to=LEADS_TO[Act.SUSPEND])
         case Act.CLOSE:
-            return _move(acting, to=State.CHURNED)
+            return _move(acting, to=LEADS_TO[Act.CLOSE])
     return ""
 
 
@@ -205,7 +205,7 @@ def _restrict(acting: Acting) -> str:
     state = standing_now(customer_id=customer.pk, at=acting.at).state
     _wait_if(IN_TRIAL if state is State.TRIAL else "")
     if state in WITHOUT_SERVICE:
-        return f"the customer is {state.value} already"
+        return already(state=state)
     restrict_service(customer=customer, at=acting.at, actor=acting.actor, reason=_because(acting))
     return ""
 
@@ -213,7 +213,7 @@ def _restrict(acting: Acting) -> str:
 def _move(acting: Acting, *, to: State) -> str:
     customer = acting.case.customer
     if state_of(customer=customer) is to:
-        return f"the customer is {to.value} already"
+        return already(state=to)
     try:
         with transaction.atomic():
             move_customer(
@@ -248,10 +248,9 @@ def _charge(acting: Acting) -> str:
             reason=_because(acting),
         )
         for debt in acting.debts
-        # The whole invoice would be charged, and a part of it is objected to.
-        if decline_kind(debt.refusal) is not DeclineKind.NEVER and debt.invoice_id not in objected
+        if may_be_charged(debt=debt, objected=objected)
     ]
-    return "" if any(planned) else "there is no card that may be charged again"
+    return "" if any(planned) else NO_CARD
 
 
 def _tell(acting: Acting) -> str:

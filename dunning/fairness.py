@@ -5,6 +5,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 
 from billing_site.kernel.among import among
 from billing_site.kernel.written_query import WrittenQuery
@@ -14,8 +15,10 @@ from dunning.cases.operations import lock_case
 from dunning.core.calendar import is_allowed
 from dunning.core.case_life import CaseState
 from dunning.core.notice_kinds import NoticeKind
-from dunning.notices.models import NoticeInvoice
-from dunning.telling import tell
+from dunning.core.notice_life import NoticeState
+from dunning.notices.models import Notice, NoticeDecision, NoticeInvoice
+from dunning.skipping import WITHOUT_SERVICE
+from dunning.telling import REFERENCE, tell
 from invoicing.core.life_cycle import State
 from invoicing.customers.life_cycle import state_of
 from invoicing.customers.models import Customer, SettlementChannel
@@ -27,7 +30,6 @@ from invoicing.payments.models import PushStatus
 ASSURING = (NoticeKind.PAYMENT_FAILED, NoticeKind.ACTION_REQUIRED, NoticeKind.REMINDER)
 # They tell what would be taken from whoever has it still.
 THREATENING = (NoticeKind.WARNING, NoticeKind.FINAL_NOTICE)
-WITHOUT_SERVICE = (State.SUSPENDED, State.CHURNED)
 
 
 def never_charged(*, debts: Sequence[Debt]) -> set[int]:
@@ -55,20 +57,42 @@ def fitting_kind(*, kind: NoticeKind, customer: Customer, at: datetime) -> tuple
 
     Nobody without service hears that it goes on as usual, or is about to be taken; whoever is suspended may still lose the account.
     """
-    state = state_of(customer=customer)
+    restrictions = ServiceRestriction.objects.filter(customer=customer, lifted_at=None, restricted_at__lte=at)
+    return fitting(
+        kind=kind, state=state_of(customer=customer), is_restricted=kind in ASSURING and restrictions.exists()
+    )
+
+
+def fitting(*, kind: NoticeKind, state: State, is_restricted: bool) -> tuple[NoticeKind, bool]:
+    """Return the same of a customer whose state and service are known."""
     is_warned_in_vain = state is State.CHURNED or (state is State.SUSPENDED and kind is NoticeKind.WARNING)
     if kind in THREATENING and is_warned_in_vain:
         return NoticeKind.REMINDER, False
-    restrictions = ServiceRestriction.objects.filter(customer=customer, lifted_at=None, restricted_at__lte=at)
-    if kind in ASSURING and (state in WITHOUT_SERVICE or restrictions.exists()):
+    if kind in ASSURING and (state in WITHOUT_SERVICE or is_restricted):
         return NoticeKind.REMINDER if kind is NoticeKind.PAYMENT_FAILED else kind, False
     return kind, True
 
 
 def untold(*, invoice_ids: Collection[int]) -> set[int]:
-    """Return those of the invoices that no notice of dunning has named yet; one query."""
-    about = NoticeInvoice.objects.filter(invoice__in=invoice_ids, notice__reference__startswith="dunning:")
+    """Return those of the invoices that no notice of dunning has named yet; one query.
+
+    What was not needed when it was to be sent has told nothing, unless somebody has dropped it.
+    """
+    dropped = NoticeDecision.objects.filter(notice=OuterRef("notice"), kind=NoticeDecision.Kind.DROP)
+    about = NoticeInvoice.objects.filter(
+        ~Q(notice__state=NoticeState.NOT_NEEDED.value) | Exists(dropped),
+        invoice__in=invoice_ids,
+        notice__reference__startswith=REFERENCE,
+    )
     return set(invoice_ids) - set(about.values_list("invoice", flat=True))
+
+
+def _reference_of_news(*, case_id: int, invoice_id: int) -> str:
+    """Return a reference under which nothing was planned yet: what was not needed before is told as another notice."""
+    first = f"{case_id}:new:{invoice_id}"
+    known = Q(reference=f"{REFERENCE}{first}") | Q(reference__startswith=f"{REFERENCE}{first}:")
+    before = Notice.objects.filter(known).count()
+    return f"{first}:{before + 1}" if before else first
 
 
 @transaction.atomic
@@ -88,7 +112,7 @@ def tell_what_is_new(*, case_id: int, at: datetime) -> bool:
     tell(
         customer=case.customer,
         kind=NoticeKind.REMINDER,
-        reference=f"{case.pk}:new:{new[0]}",
+        reference=_reference_of_news(case_id=case.pk, invoice_id=new[0]),
         invoice_ids=new,
         acts_on=None,
         at=at,

@@ -1,6 +1,6 @@
 """Who gets what until a moment, if nobody pays: asked of the cases and of who would be late by then; nothing is written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -8,28 +8,46 @@ from zoneinfo import ZoneInfo
 from moneyed import Money
 
 from dunning.acting import kind_told
-from dunning.arrangements.queries import holds_at, open_promises
+from dunning.arrangements.queries import holds_at, objected_to, open_promises
 from dunning.cases.arrears import Debt, all_debts, oldest, owed
 from dunning.cases.models import CaseStep, DunningCase
 from dunning.cases.operations import steps_after
 from dunning.core.calendar import Anchor, Planned, first_allowed, next_grave_day, plan, plan_after
 from dunning.core.case_life import LIVE, CaseState
-from dunning.core.notice_kinds import NoticeKind
+from dunning.core.notice_kinds import KIND_WORDS, NoticeKind
+from dunning.core.policy import Act
 from dunning.due import arranged_against
 from dunning.earliest import hindered_until
-from dunning.fairness import never_charged
+from dunning.fairness import fitting, never_charged
 from dunning.hearing import all_not_told
 from dunning.notices.queries import language_for, words_for
 from dunning.notices.templates import TemplateVersion
 from dunning.policies.models import PolicyVersion
 from dunning.policies.queries import policies_for
+from dunning.skipping import LEADS_TO, why_skipped
 from invoicing.bank.queries import money_on_account
 from invoicing.customers.models import Customer
+from invoicing.payments.models import PushIntent, PushStatus
+from invoicing.workflows.customer_standing import CustomerStanding, standings
+
+
+class Mailed:
+    """Something of which a mail of a kind ("": none) tells in a language."""
+
+    notice: str
+    language: str
+
+    @property
+    def notice_words(self) -> str:
+        """Return the kind as staff read it."""
+        return KIND_WORDS[NoticeKind(self.notice)] if self.notice else ""
 
 
 @dataclass(frozen=True)
-class Rehearsed:
+class Rehearsed(Mailed):
     """A step that is to come: for whom, when, over what, in which language; `against` says why it would not be taken, "" where it would.
+
+    `skipped` says why it would be taken and do nothing, nor tell anything; `notice` is the kind of mail that is really sent.
 
     `comes_at` is when it is taken: as planned, or at the earliest where it waits.
     """
@@ -44,6 +62,7 @@ class Rehearsed:
     comes_at: datetime
     acts_on: date | None
     against: str
+    skipped: str = ""
 
     @property
     def waits(self) -> bool:
@@ -54,13 +73,15 @@ class Rehearsed:
 def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
     """Return the steps that are due until a moment, as things are now, earliest first; those of cases that would be opened by then among them."""
     debts = all_debts(at=until)
-    against = _against(debts, at=at, until=until)
     rows: list[Rehearsed] = []
     chased = set(DunningCase.objects.filter(state__in=LIVE).values_list("customer", flat=True))
     due = DunningCase.objects.filter(state=CaseState.OPEN, next_due_at__lte=until).select_related("customer", "policy")
     last_steps = CaseStep.objects.filter(case__in=due).order_by("case", "-number").distinct("case")
     last = {step.case_id: step for step in last_steps}
     cases = list(due.order_by("pk"))
+    customers = list(Customer.objects.filter(pk__in=set(debts) - chased).order_by("pk"))
+    concerned = {case.customer_id for case in cases} | {customer.pk for customer in customers}
+    against = _against(debts, concerned, at=at, until=until)
     untold = all_not_told(cases=cases, at=until)
     hindered = hindered_until(cases=cases, at=at)
     for case in cases:
@@ -70,7 +91,6 @@ def rehearse(*, until: datetime, at: datetime) -> list[Rehearsed]:
         begins, anchor_id = hindered.get(case.pk, at), case.anchor_invoice_id
         chase = Chase(case.customer, case, case.policy, anchor_id, case.anchor, delay_days, begins, why_not)
         rows += _steps(chase, ahead, debts.get(case.customer_id, []), against, at, until)
-    customers = list(Customer.objects.filter(pk__in=set(debts) - chased).order_by("pk"))
     policies = policies_for(customers=[customer.pk for customer in customers], at=at)
     for customer in customers:
         policy = policies[customer.pk]
@@ -109,11 +129,17 @@ class Chase:
 
 @dataclass(frozen=True)
 class Against:
-    """What is against steps until then: reasons by customer, until when holds last that end before it, and invoices that were never charged."""
+    """What is against steps until then: reasons by customer, until when holds last that end before it, and invoices that were never charged.
+
+    What steps find besides: how customers stand by then, which invoices are at Stripe and which are objected to.
+    """
 
     reasons: dict[int, str]
     held_until: dict[int, datetime]
     untried: set[int]
+    standings: dict[int, CustomerStanding]
+    at_stripe: set[int]
+    objected: set[int]
 
 
 def _steps(
@@ -132,6 +158,8 @@ def _steps(
     elif amount.amount < terms.minimum(customer.currency):
         why_not = "less than what is chased"
     delay_days, untold = chase.delay_days, chase.untold
+    standing = against.standings[customer.pk]
+    state, is_restricted = standing.state, standing.restricted_since is not None
     while ahead and ahead[0].due_at <= until:
         one = ahead[0]
         # What is behind is taken now, or when nothing is against it any more, and what follows keeps its distance from that.
@@ -141,17 +169,27 @@ def _steps(
         delay_days, ahead = plan_after(
             taken=one, done_at=taken_at, terms=terms, anchor=chase.anchor, zone=zone, delay_days=delay_days
         )
-        kind = kind_told(step_notice=one.step.notice, debts=chased)
-        acts_on = next_grave_day(later=ahead, zone=zone)
-        told = kind.value if kind else ""
-        because = why_not or untold
-        yield Rehearsed(customer, chase.case, chase.policy, one, amount, told, language, taken_at, acts_on, because)
+        act, because = one.step.act, why_not or untold
+        skipped = why_skipped(
+            act=act, state=state, debts=chased, objected=against.objected, at_stripe=against.at_stripe
+        )
+        if not (skipped or because):
+            # What comes after finds the customer as this step leaves it.
+            state, is_restricted = LEADS_TO.get(act, state), is_restricted or act is Act.RESTRICT
+        kind = None if skipped else kind_told(step_notice=one.step.notice, debts=chased)
+        told, acts_on = "", next_grave_day(later=ahead, zone=zone)
+        if kind is not None:
+            fits, names_day = fitting(kind=kind, state=state, is_restricted=is_restricted)
+            told, acts_on = fits.value, acts_on if names_day else None
+        yield Rehearsed(
+            customer, chase.case, chase.policy, one, amount, told, language, taken_at, acts_on, because, skipped
+        )
         # Only of the next step is known that nobody was told.
         untold = ""
 
 
-def _against(debts: dict[int, list[Debt]], *, at: datetime, until: datetime) -> Against:
-    """Return what is against the steps of customers, as things are now; a bounded number of queries."""
+def _against(debts: dict[int, list[Debt]], customers: Collection[int], *, at: datetime, until: datetime) -> Against:
+    """Return what is against the steps of customers, and what they find, as things are now; a bounded number of queries."""
     reasons: dict[int, str] = {}
     held_until: dict[int, datetime] = {}
     for lot in money_on_account().filter(customer__in=debts).select_related("customer"):
@@ -165,10 +203,20 @@ def _against(debts: dict[int, list[Debt]], *, at: datetime, until: datetime) -> 
         else:
             held_until[hold.customer_id] = max(hold.until, held_until.get(hold.customer_id, hold.until))
     untried = never_charged(debts=[debt for late in debts.values() for debt in late])
-    return Against(reasons, held_until, untried)
+    standing = standings(customers=Customer.objects.filter(pk__in=customers), at=until)
+    late_ones = [debt.invoice_id for customer in customers for debt in debts.get(customer, ())]
+    pushed = PushIntent.objects.filter(invoice__in=late_ones, status=PushStatus.PUSHED)
+    return Against(
+        reasons=reasons,
+        held_until=held_until,
+        untried=untried,
+        standings={one.customer_id: one for one in standing},
+        at_stripe=set(pushed.values_list("invoice", flat=True)),
+        objected=objected_to(invoice_ids=late_ones),
+    )
 
 
-def words_of(rows: Sequence[Rehearsed]) -> dict[tuple[str, str], TemplateVersion | None]:
+def words_of(rows: Iterable[Mailed]) -> dict[tuple[str, str], TemplateVersion | None]:
     """Return the words that are in force for the notices of steps, by kind and language."""
     return {
         (kind, language): words_for(kind=NoticeKind(kind), language=language)
@@ -178,4 +226,4 @@ def words_of(rows: Sequence[Rehearsed]) -> dict[tuple[str, str], TemplateVersion
 
 def grave_count(rows: Sequence[Rehearsed]) -> int:
     """Return how many of the steps take something from a customer, and would be taken."""
-    return sum(row.planned.step.is_grave and not row.against for row in rows)
+    return sum(row.planned.step.is_grave and not row.against and not row.skipped for row in rows)

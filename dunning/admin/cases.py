@@ -41,7 +41,7 @@ from dunning.cases.arrears import debts_of, owed
 from dunning.cases.models import DunningCase
 from dunning.cases.operations import hand_over, steps_to_come
 from dunning.core.case_life import CaseState, state_words
-from dunning.core.notice_kinds import KIND_WORDS, NoticeKind
+from dunning.core.notice_kinds import KIND_WORDS
 from dunning.core.policy import ACT_WORDS
 from dunning.core.retries import refusal_words
 from dunning.due import arranged_against
@@ -51,6 +51,7 @@ from dunning.handover.queries import escalation_of
 from dunning.hearing import why_not_told
 from dunning.overdue.queries import accrued_of, accrued_total
 from dunning.rehearsal import grave_count, rehearse, tomorrow_ends, words_of
+from dunning.rehearsing_beside import rehearse_beside
 from dunning.timeline import timeline_of
 from invoicing.invoices.models import Invoice, Objection
 
@@ -163,19 +164,13 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
         at = now()
         # What is taken stands above what waits.
         rows = sorted(rehearse(until=tomorrow_ends(at=at), at=at), key=lambda row: (bool(row.against), row.comes_at))
-        words = words_of(rows)
+        beside = rehearse_beside(until=tomorrow_ends(at=at), at=at)
+        words = words_of([*rows, *beside])
         context = self.page_context(
             request,
             title="Who gets what until tomorrow",
-            rows=[
-                (
-                    row,
-                    ACT_WORDS[row.planned.step.act],
-                    KIND_WORDS[NoticeKind(row.notice)] if row.notice else "",
-                    words.get((row.notice, row.language)),
-                )
-                for row in rows
-            ],
+            rows=[(row, ACT_WORDS[row.planned.step.act], words.get((row.notice, row.language))) for row in rows],
+            beside=[(row, words.get((row.notice, row.language))) for row in beside],
             until=tomorrow_ends(at=at),
             grave=grave_count(rows),
             going=sum(not row.against for row in rows),

@@ -18,11 +18,14 @@ def with_instalment(*, facts: Facts, notice: Notice) -> Facts:
     head, of_an_instalment, number = notice.reference.partition(f"{REFERENCE}{OF_AN_INSTALMENT}")
     if facts.why_not or head or not of_an_instalment:
         return facts
-    instalment = Instalment.objects.filter(pk=int(number), promise__case__customer=notice.customer_id)
-    rest = still_to_pay(instalment_id=instalment.get().pk)
+    of_customer = Instalment.objects.filter(pk=int(number), promise__case__customer=notice.customer_id)
+    instalment = of_customer.select_related("promise").get()
+    rest = still_to_pay(instalment_id=instalment.pk)
     assert facts.total is not None, "an instalment is of what is open"
     if not rest.amount:
         return Facts(why_not="the instalment was paid before it was sent")
+    if instalment.promise.ended_at is not None:
+        return Facts(why_not=f"the promise ended before it was sent: {instalment.promise.outcome}")
     return replace(facts, instalment=min(rest, facts.total))
 
 

@@ -44,6 +44,8 @@ ASKING = (
     NoticeKind.WARNING,
     NoticeKind.FINAL_NOTICE,
     NoticeKind.COLLECTION_NOTICE,
+    NoticeKind.PROMISE_BROKEN,
+    NoticeKind.INSTALMENT_DUE,
 )
 # What has happened is told, whoever is about to pay.
 TELLING_WHAT_WAS_DONE = (NoticeKind.RESTRICTED, NoticeKind.SUSPENDED, NoticeKind.CLOSED)
@@ -134,12 +136,15 @@ def _write_down(notice: Notice, *, pages: dict[int, HostedPage], at: datetime) -
 
 
 def _arranged(notice: Notice, kind: NoticeKind, *, at: datetime) -> str:
-    """Return what was arranged since a step of dunning asked for money; "" where nothing was, or where it tells of what was done."""
+    """Return what was arranged since dunning asked for money; "" where nothing was, or where it tells of what was done."""
     if kind not in ASKING:
         return ""
     hold = hold_of(customer_id=notice.customer_id, at=at)
     if hold is not None:
         return f"held before it was sent: {hold}"
+    if kind is NoticeKind.INSTALMENT_DUE:
+        # It tells of the promise itself: whether that is open still, its figures say (`beside.py`).
+        return ""
     is_promised = open_promises().filter(case__customer=notice.customer_id).exists()
     return "the customer promised to pay before it was sent" if is_promised else ""
 

@@ -15,6 +15,7 @@ from dunning.cases.operations import open_case, plan_next
 from dunning.core.calendar import Planned
 from dunning.core.policy import SHORT, terms_stored
 from dunning.fairness import never_charged
+from dunning.notices.decisions import drop_notice
 from dunning.notices.models import Notice
 from dunning.policies.operations import assign_policy, ensure_presets, publish_policy
 from dunning.recharging import plan_retries, retries_due
@@ -27,7 +28,19 @@ from invoicing.payments.charge_attempt import ChargeAttempt
 from invoicing.payments.models import PaymentFailure, PushIntent
 from invoicing.workflows.allocate_bank_line import Share
 from invoicing.workflows.use_money_on_account import pay_money_back
-from tests.dunning.chasing import WHO, by_policy, case_of, chase, days_told, late_customer, local, pay, told, turn
+from tests.dunning.chasing import (
+    WHO,
+    by_policy,
+    case_of,
+    chase,
+    days_told,
+    deliver,
+    late_customer,
+    local,
+    pay,
+    told,
+    turn,
+)
 from tests.factories import AUGUST
 from tests.invoicing.bank.statements import Entry, allocate, one_line
 from tests.invoicing.selling import item, once
@@ -220,3 +233,40 @@ def test_stripe_is_not_asked_about_what_is_too_little_to_chase() -> None:
 
     assert chase(at + timedelta(days=4)).steps == []
     assert case_of(customer).waits_because == "USD 16.00 are less than what is chased", "and not: Stripe cannot answer"
+
+
+def test_news_that_were_not_needed_are_told_once_they_are_owed_again() -> None:
+    customer = late_customer().customer
+    by_policy("short", customer)
+    turn(local("2026-08-16 09:00", customer), local("2026-08-24 09:00", customer))
+    another = once(customer, item("10"), at=AUGUST + timedelta(days=9))
+    at = local("2026-08-27 09:00", customer)
+    sweep_dunning(at=at)
+    objection = object_to(invoice_id=another.pk, amount=Money("10", "USD"), at=at, **WHO)
+    deliver(at)
+    decide_objection(objection_id=objection.pk, at=at, **WHO)
+
+    def news() -> list[str]:
+        about = Notice.objects.filter(about__invoice=another)
+        return list(about.order_by("pk").values_list("state", flat=True))
+
+    assert news() == ["not_needed"]
+    for hours in (1, 2, 3):
+        chase(at + timedelta(hours=hours))
+    assert news() == ["not_needed", "sent"]
+
+
+def test_what_a_person_has_dropped_is_not_told_by_itself() -> None:
+    customer = late_customer().customer
+    by_policy("short", customer)
+    turn(local("2026-08-16 09:00", customer), local("2026-08-24 09:00", customer))
+    Customer.objects.filter(pk=customer.pk).update(email="")
+    another = once(customer, item("10"), at=AUGUST + timedelta(days=9))
+    at = local("2026-08-27 09:00", customer)
+    chase(at)
+    notice = Notice.objects.get(about__invoice=another)
+    drop_notice(notice_id=notice.pk, at=at, **WHO)
+
+    chase(at + timedelta(hours=1))
+
+    assert Notice.objects.filter(about__invoice=another).count() == 1

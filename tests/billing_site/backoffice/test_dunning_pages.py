@@ -19,7 +19,7 @@ from dunning.policies.operations import ensure_presets
 from dunning.sweep import sweep_dunning
 from invoicing.invoices.models import Invoice, Objection
 from tests.billing_site.backoffice.test_what_if_pages import text_of
-from tests.dunning.chasing import by_policy, case_of, late_customer, local, pay, turn
+from tests.dunning.chasing import by_policy, case_of, deliver, late_customer, local, pay, turn
 from tests.factories import a_customer
 from tests.invoicing.selling import item, once
 
@@ -164,6 +164,16 @@ def test_the_rehearsal_says_who_gets_what_in_which_words(finance: Client, case) 
 
     assert "Acme GmbH" in rehearsed and "USD 31.00" in rehearsed and "Reminder" in rehearsed
     assert "2026-08-29" in rehearsed, "the day of the suspension, which the notice tells"
+
+
+def test_the_rehearsal_shows_what_is_told_besides_the_steps(finance: Client, case) -> None:
+    deliver(case.opened_at)
+    finance.post(f"{CASES}{case.pk}/promise/", WHY | instalments(("2026-08-19", "10.00"), ("2026-09-18", "21.00")))
+
+    rehearsed = text_of(finance.get(f"{CASES}rehearsal/")).partition("Besides the steps")[2]
+
+    assert "Acme GmbH USD 10.00 An instalment is due Instalment due English, version 1" in rehearsed
+    assert "came with the product 2026-08-19" in rehearsed
 
 
 def test_the_next_version_of_a_policy_is_written_step_by_step(finance: Client, case) -> None:

@@ -91,7 +91,8 @@ class Oracle:
         self.since: datetime | None = None
         self.runs: list[list[datetime | None]] = []
         self.is_restricted = False
-        self.told: set[int] = set()
+        # What was told when of which invoices; what was not needed by then has told nothing.
+        self.told: dict[tuple[str, datetime], set[int]] = {}
         self.restored: set[int] = set()
         self.recoveries: list[datetime] = []
         self.came_back: datetime | None = None
@@ -185,6 +186,9 @@ class Oracle:
                 if fact.said == "step" and fact.moment in told and told[fact.moment] is None:
                     sent, decided = (one.astimezone(self.zone).date() for one in (fact.at, fact.moment))
                     told[fact.moment] = (sent - decided).days
+            case "dropped":
+                assert fact.moment is not None
+                self.told.pop((fact.said, fact.moment), None)
             case "starts":
                 self.runs.append([fact.moment, None])
             case "ends":
@@ -317,7 +321,7 @@ class Oracle:
 
     def _tell(self, kind: str, bills: Any, at: datetime) -> None:
         self.notices.append((kind, at))
-        self.told |= set(bills)
+        self.told[kind, at] = set(bills)
 
     # Promises.
 
@@ -583,6 +587,7 @@ class Oracle:
             return
         if self._is_held(at) or not self._is_allowed(at):
             return
-        new = [n for n, b in self._chased(at).items() if n not in self.told and not self._is_never_charged(b)]
+        told = {number for bills in self.told.values() for number in bills}
+        new = [n for n, b in self._chased(at).items() if n not in told and not self._is_never_charged(b)]
         if new:
             self._tell("reminder", new, at)

@@ -477,10 +477,18 @@ class World:
                     import_string(name)(*arguments)
                 except BillingError as problem:
                     self.refused[f"{name}: {type(problem).__name__} {problem.code}"] += 1
+                if name == outbox.JOB:
+                    self._learn_dropped(arguments[0])
                 if name == FOLLOW_JOB:
                     self._learn()
                     self._log(self.by_row[arguments[0]], "followed")
             self._learn()
+
+    def _learn_dropped(self, number: int) -> None:
+        """Write down that a notice was not needed any more when it was to be sent: it has told nothing."""
+        notice = Notice.objects.filter(pk=number, state="not_needed").values_list("customer", "kind", "planned_at")
+        for customer, kind, planned_at in notice:
+            self._log(self.by_row[customer], "dropped", said=kind, moment=planned_at)
 
     def _learn(self) -> None:
         """Write down what the product knows by now: invoices, payments, refusals, pushes, and which mails have left."""
