@@ -17,7 +17,7 @@ from dunning.cases.operations import last_step, lock_case, move_case, plan_next,
 from dunning.core.calendar import Planned, next_grave_day, plan_after
 from dunning.core.case_life import CaseState
 from dunning.core.notice_kinds import NoticeKind
-from dunning.core.policy import Act
+from dunning.core.policy import Act, PolicyTerms
 from dunning.due import chased_by, why_not_charged_yet, why_not_chased, why_not_now, why_on_account, why_under_way
 from dunning.fairness import fitting_kind, never_charged
 from dunning.hearing import why_not_told
@@ -37,6 +37,8 @@ from invoicing.workflows.move_life_cycle import move_customer
 logger = logging.getLogger(__name__)
 
 IN_TRIAL = "the customer is in its trial: nothing is taken from it before that is over"
+# The code of a refusal that the customer undoes by confirming the payment (3-D Secure).
+TO_BE_CONFIRMED = "authentication_required"
 UNFORESEEN = "it fails ({problem}): it is tried again, and the log says more"
 
 
@@ -255,7 +257,7 @@ def _charge(acting: Acting) -> str:
 
 def _tell(acting: Acting) -> str:
     """Plan the notice of a step; returns its kind, "" for none."""
-    kind = kind_told(step_notice=acting.planned.step.notice, debts=acting.debts)
+    kind = kind_told(planned=acting.planned, terms=acting.case.policy.read, debts=acting.debts)
     if kind is None:
         return ""
     zone = ZoneInfo(acting.case.customer.timezone)
@@ -271,14 +273,20 @@ def _tell(acting: Acting) -> str:
     return kind.value
 
 
-def kind_told(*, step_notice: NoticeKind | None, debts: Sequence[Debt]) -> NoticeKind | None:
-    """Return what is told of a step: that a payment failed is told of one that did, or that it is to be confirmed; of no other."""
-    if step_notice is not NoticeKind.PAYMENT_FAILED:
-        return step_notice
+def kind_told(*, planned: Planned, terms: PolicyTerms, debts: Sequence[Debt]) -> NoticeKind | None:
+    """Return what is told of a step: that a payment failed is told of one that did, or that it is to be confirmed; of no other.
+
+    Where a policy begins with a reminder, and the bank waits for a confirmation of the oldest debt, it asks for that.
+    """
+    notice = planned.step.notice
+    if notice is NoticeKind.REMINDER and debts and not any(step.notice for step in terms.steps[: planned.number - 1]):
+        return NoticeKind.ACTION_REQUIRED if debts[0].refusal == TO_BE_CONFIRMED else notice
+    if notice is not NoticeKind.PAYMENT_FAILED:
+        return notice
     refusals = [debt.refusal for debt in debts if debt.refusal]
     if not refusals:
         return NoticeKind.REMINDER
-    return NoticeKind.ACTION_REQUIRED if "authentication_required" in refusals else NoticeKind.PAYMENT_FAILED
+    return NoticeKind.ACTION_REQUIRED if TO_BE_CONFIRMED in refusals else NoticeKind.PAYMENT_FAILED
 
 
 def _go_on(acting: Acting) -> None:

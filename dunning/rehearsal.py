@@ -176,7 +176,7 @@ def _steps(
         if not (skipped or because):
             # What comes after finds the customer as this step leaves it.
             state, is_restricted = LEADS_TO.get(act, state), is_restricted or act is Act.RESTRICT
-        kind = None if skipped else kind_told(step_notice=one.step.notice, debts=chased)
+        kind = None if skipped else kind_told(planned=one, terms=terms, debts=chased)
         told, acts_on = "", next_grave_day(later=ahead, zone=zone)
         if kind is not None:
             fits, names_day = fitting(kind=kind, state=state, is_restricted=is_restricted)

@@ -21,7 +21,7 @@ def notices_page() -> str:
             "## Escalation paths",
             "",
             *(line for name, terms in PATHS for line in _path(name, terms)),
-            "A payment that failed is told as *Payment failed*, or as *Confirmation needed* where the bank asks for 3-D Secure; whoever has paid is told *Restored* where",
+            "A payment that failed is told as *Payment failed*, or as *Confirmation needed* where the bank asks for 3-D Secure, also by a policy that begins with a reminder; whoever has paid is told *Restored* where",
             "service was limited; promises and instalments have notices of their own. Policies of a house are data: other days, other steps.",
             "",
             "## Placeholders",

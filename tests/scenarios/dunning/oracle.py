@@ -528,6 +528,10 @@ class Oracle:
             return ""
         kind = rule.notice
         codes = [self._newest(bill)[1] for bill in bills.values() if bill.refusals]
+        is_first = not any(before.notice for before in self.ladder.rules[: self.ladder.rules.index(rule)])
+        oldest = min(bills.values(), key=lambda one: (one.due, one.number), default=None)
+        if kind == "reminder" and is_first and oldest and self._newest(oldest)[1] == "authentication_required":
+            kind = "action_required"
         if kind == "payment_failed":
             kind = "reminder" if not codes else kind
             kind = "action_required" if "authentication_required" in codes else kind
