@@ -12,6 +12,7 @@ from billing_site.kernel.errors import NotFound
 from billing_site.kernel.money import total
 from billing_site.portal.phrases import phrase
 from dunning.arrangements.queries import open_promises, paid_for
+from dunning.cases.arrears import debts_of, owed
 from dunning.cases.models import DunningCase
 from dunning.core.notice_life import NoticeState
 from dunning.handover.operations import ENDED
@@ -28,7 +29,7 @@ NOTICES_PER_PAGE = 24
 
 @dataclass(frozen=True)
 class OverdueBar:
-    """What should have been paid by now; `before` is the day of the next step, where a notice has told of one.
+    """What should have been paid by now: what is overdue, and what a card was refused for before its day; `before` is the day of the next step, where a notice has told of one.
 
     What is objected to of these invoices, `objected`, is no part of the amount; `agreed` is what is still to come of promised instalments. `is_payable_online` says of the only one that Stripe has a page for it.
     `service` says what has become of the service until it is paid: "suspended" or "restricted"; "" where it goes on as usual, or has ended.
@@ -36,6 +37,7 @@ class OverdueBar:
 
     amount: Money
     invoices: tuple[Invoice, ...]
+    overdue_count: int
     before: date | None
     objected: Money
     agreed: tuple[tuple[date, Money], ...] = ()
@@ -44,8 +46,13 @@ class OverdueBar:
 
     @property
     def only(self) -> Invoice | None:
-        """The one invoice that is overdue; None where there are several."""
+        """The one invoice that is late; None where there are several."""
         return self.invoices[0] if len(self.invoices) == 1 else None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Say whether all of it is past its due date: else the charge of some, or of all, was refused before."""
+        return self.overdue_count == len(self.invoices)
 
 
 @dataclass(frozen=True)
@@ -75,33 +82,30 @@ def letter_of(*, notice: Notice) -> Letter:
 
 
 def overdue_bar(*, customer: Customer, at: datetime) -> OverdueBar | None:
-    """Return what is overdue of a customer; None where nothing is, and for an account that another pays for."""
+    """Return what a customer is late with; None where nothing is, and for an account that another pays for."""
     if customer.billed_to_id is not None:
         return None
-    today = at.astimezone(ZoneInfo(customer.timezone)).date()
-    owed = customer.invoices.filter(status=InvoiceStatus.ISSUED, due_date__lt=today)
-    late = list(owed.order_by("due_date", "id"))
-    objected = objected_of(invoices=late) if late else {}
-    nothing = Money(0, customer.currency)
-    # What the customer objects to is not asked for until that is decided.
-    rest = [(invoice, invoice.amount_unpaid - objected.get(invoice.pk, nothing)) for invoice in late]
-    overdue = tuple(invoice for invoice, amount in rest if amount.amount > 0)
-    if not overdue:
+    # What is late is what dunning calls so: what the customer objects to is not asked for until that is decided, nor what a debit is about to pay.
+    late_with = debts_of(customers=[customer.pk], at=at).get(customer.pk, [])
+    debts = {one.invoice_id: one for one in late_with if not one.is_under_way}
+    if not debts:
         return None
+    late = tuple(customer.invoices.filter(pk__in=debts).order_by("due_date", "id"))
+    objected = objected_of(invoices=late)
+    today = at.astimezone(ZoneInfo(customer.timezone)).date()
     told = sent_notices(customer=customer).filter(acts_on__gt=today, about__invoice__status=InvoiceStatus.ISSUED)
     newest = told.order_by("-settled_at", "-id").values_list("acts_on", flat=True).first()
     if newest is not None and DunningCase.objects.filter(customer=customer, state__in=ENDED).exists():
         # Its steps are over: people decide, on no day that anybody was told.
         newest = None
-    amount = total((amount for _, amount in rest if amount.amount > 0), customer.currency)
-    online = len(overdue) == 1 and is_payable_online(invoice=overdue[0])
-    apart = total((objected[one.pk] for one in overdue if one.pk in objected), customer.currency)
+    online = len(late) == 1 and is_payable_online(invoice=late[0])
     agreed = _agreed(customer)
     return OverdueBar(
-        amount=amount,
-        invoices=overdue,
+        amount=owed(debts.values(), currency=customer.currency),
+        invoices=late,
+        overdue_count=sum(one.is_overdue for one in debts.values()),
         before=newest,
-        objected=apart,
+        objected=total(objected.values(), customer.currency),
         agreed=agreed,
         is_payable_online=online,
         service=_service_of(customer, at),

@@ -15,7 +15,7 @@ from dunning.policies.operations import ensure_presets
 from dunning.sweep import sweep_dunning
 from invoicing.customers.models import Customer
 from invoicing.customers.portal_links import link_for
-from invoicing.payments.models import PushIntent
+from invoicing.payments.models import PaymentFailure, PushIntent
 from tests.billing_site.portal.conftest import NOW
 from tests.billing_site.portal.reading import text_of
 from tests.dunning.chasing import by_policy, late_customer, local, pay, turn
@@ -88,6 +88,53 @@ def test_whoever_is_restricted_or_suspended_reads_so_until_it_is_paid(monkeypatc
     assert "Your service is suspended until this is paid." in bar("2026-08-23")
     pay(invoice, local("2026-08-23 13:00", customer))
     assert "is overdue" not in bar("2026-08-24") and "Your service" not in bar("2026-08-24")
+
+
+def test_whoever_was_refused_before_the_due_date_reads_so_in_the_bar_with_what_became_of_the_service(visit, present):
+    invoice = late_customer()
+    customer = invoice.customer
+    by_policy("short", customer)
+    refused_at = local("2026-08-03 10:00", customer)
+    turn(refused_at, local("2026-08-03 22:00", customer))
+    client, noon = visit(customer.key), local("2026-08-10 12:00", customer)
+    present(noon)
+    assert not any("did not go through" in page for page in pages(client))
+    refusal = {"code": "card_declined", "message": "declined", "occurred_at": refused_at}
+    PaymentFailure.objects.create(invoice=invoice, reference="ch_1", by_customer=True, **refusal)
+    assert not any("did not go through" in page for page in pages(client)), "a card that was mistyped"
+    PaymentFailure.objects.create(invoice=invoice, reference="ch_2", **refusal)
+    turn(refused_at, noon)
+
+    assert all(
+        f"The payment of one invoice did not go through: USD 31.00 Your service is restricted until this is paid. {invoice.number}"
+        in page
+        for page in pages(client)
+    )
+    Customer.objects.update(language="de")
+    german = (
+        "Die Zahlung einer Rechnung ist nicht angekommen: 31,00 USD Ihr Dienst ist eingeschränkt, bis das bezahlt ist."
+    )
+    assert german in pages(client)[0]
+    Customer.objects.update(language="en")
+    another_invoice(customer, key="due-in-july")
+    both = "2 invoices are overdue, or their payment did not go through: USD 61.00"
+    assert both in pages(client)[0]
+    present(local("2026-08-16 12:00", customer))
+    assert "2 invoices are overdue: USD 61.00" in pages(client)[0]
+
+
+def test_what_a_debit_is_about_to_pay_is_not_asked_for_in_the_bar(visit):
+    invoice = an_open_invoice(settlement_channel="stripe")
+    client = visit("cust_acme")
+    push = PushIntent.objects.filter(invoice=invoice)
+    push.update(status="pushed", stripe_invoice_id="in_1", pushed_at=NOW)
+    assert "One invoice is overdue" in pages(client)[0]
+
+    push.update(under_way_since=NOW)
+    assert not any("is overdue" in page for page in pages(client))
+
+    push.update(under_way_since=None)
+    assert "One invoice is overdue" in pages(client)[0], "it has come back"
 
 
 def test_what_was_agreed_stands_in_place_of_the_next_step_and_no_day_is_told_once_people_decide(visit):
