@@ -20,6 +20,7 @@ from invoicing.credits.models import CreditEntry, CreditGrant
 from invoicing.customers.models import Customer, LifeCycleMove
 from invoicing.customers.restriction import ServiceRestriction
 from invoicing.documents.models import RenderedDocument, RenderingFailure
+from invoicing.draft_edits.models import LineEdit
 from invoicing.entities.logo import SellerLogo
 from invoicing.entities.models import LegalEntity
 from invoicing.evidence.models import Anchor, EvidenceBlock, EvidenceRow, EvidenceShape
@@ -115,6 +116,7 @@ __all__ = [
     "KeyRound",
     "LegalEntity",
     "LifeCycleMove",
+    "LineEdit",
     "MeterReport",
     "MeterReporting",
     "MonthClose",

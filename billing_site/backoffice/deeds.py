@@ -243,6 +243,15 @@ DEEDS = {
             page=("invoicing_invoice_change", "invoice_id"),
         ),
         Deed(
+            label="invoicing.lineedit",
+            at="made_at",
+            actor="actor",
+            reason="reason",
+            verb=lambda row: "changed by hand",
+            subject=lambda row: f"of {row.customer}: {row.description}",
+            page=("invoicing_lineedit_change", "pk"),
+        ),
+        Deed(
             label="invoicing.checksignoff",
             at="signed_at",
             actor="actor",

@@ -45,6 +45,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             _list("Invoices", "receipt_long", "invoicing", "invoice"),
             _list("Held invoices", "front_hand", "invoicing", "invoicehold"),
+            _list("Changes of drafts", "edit_note", "invoicing", "lineedit"),
             _list("Proposed runs", "draw", "invoicing", "runproposal"),
             _list("Billing runs", "playlist_play", "invoicing", "billingrun"),
             _list("Credit notes", "receipt", "invoicing", "creditnote"),

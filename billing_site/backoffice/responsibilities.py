@@ -53,6 +53,7 @@ BUSINESS = ("invoicing", "metering", "dunning", "marketplaces")
 MONEY_DEEDS = (
     "invoicing.move_customer",
     "invoicing.issue_invoice",
+    "invoicing.edit_draft",
     "invoicing.release_invoicehold",
     "invoicing.set_gatesetting",
     "invoicing.record_transfer",

@@ -25,6 +25,7 @@ from invoicing.closing.models import MonthClose
 from invoicing.credit_notes.models import CreditNote
 from invoicing.credits.models import CreditGrant
 from invoicing.customers.models import Customer
+from invoicing.draft_edits.models import LineEdit
 from invoicing.entities.models import LegalEntity
 from invoicing.gate.models import GateSetting, InvoiceHold
 from invoicing.invoices.models import Invoice, UsageCorrection
@@ -51,6 +52,7 @@ FINANCE, APPROVERS, SUPPORT = Role.FINANCE.value, Role.APPROVERS.value, Role.SUP
 DEEDS: tuple[tuple[type[Model], str, str], ...] = (
     (Customer, "move_customer", "Can suspend and close customers"),
     (Invoice, "issue_invoice", "Can issue invoices"),
+    (LineEdit, "edit_draft", "Can change drafts by hand"),
     (InvoiceHold, "release_invoicehold", "Can release held invoices"),
     (GateSetting, "set_gatesetting", "Can set the checks before issue"),
     (Invoice, "record_transfer", "Can record bank transfers"),

@@ -55,6 +55,7 @@ ORDINARY = (
     "invoicing_invoiceseries",
     "invoicing_keyround",
     "invoicing_legalentity",
+    "invoicing_lineedit",
     "invoicing_meterreport",
     "invoicing_meterreporting",
     "invoicing_objection",

@@ -18,11 +18,14 @@ from invoicing.admin.dispute_words import dispute_moments, disputed_words
 from invoicing.admin.gate_moments import gate_moments
 from invoicing.admin.invoice_entries import entries_of
 from invoicing.approvals.models import Approval
+from invoicing.core.contract import AdjustmentKind
 from invoicing.core.gate_states import GateState
 from invoicing.core.invoice_life import COLLECTABLE, STANDING, InvoiceStage
 from invoicing.credit_notes.creditable import creditable_of
 from invoicing.credit_notes.models import CreditNote
 from invoicing.customers.models import SettlementChannel
+from invoicing.draft_edits.models import LineEdit
+from invoicing.draft_edits.queries import edits_of
 from invoicing.e_invoices.statement import why_no_e_invoice
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.queries import hold_in_force
@@ -45,6 +48,7 @@ ISSUE = "invoicing.issue_invoice"
 RETRY = "invoicing.retry_push"
 SETTLE = "invoicing.record_transfer"
 CREDIT = "invoicing.issue_creditnote"
+EDIT = "invoicing.edit_draft"
 WRITE_OFF = "invoicing.write_off_invoice"
 
 # What happened this close together is told in the order of cause: clocks differ, and Stripe's know whole seconds only.
@@ -108,6 +112,8 @@ class InvoicePage:
     changes: list[Change]
     may_issue: bool
     may_refresh: bool
+    may_edit: bool
+    edits: list[LineEdit]
     may_retry: bool
     may_settle: bool
     may_void: bool
@@ -137,8 +143,8 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
     settled = disputed_words(disputes) or _credited_words(invoice, notes)
     changes = history_of(invoice)
     state = state_of_invoice(invoice, at=at)
-    held = hold_in_force(invoice=invoice) if invoice.status == InvoiceStatus.DRAFT else None
-    is_open = invoice.status == InvoiceStatus.ISSUED
+    is_open, is_draft = invoice.status == InvoiceStatus.ISSUED, invoice.status == InvoiceStatus.DRAFT
+    held = hold_in_force(invoice=invoice) if is_draft else None
     with_rows = with_consumers(invoice.lines.select_related("price__plan_version__plan")).prefetch_related("taxes")
     lines = list(with_rows.order_by("position"))
     sections = sections_of(invoice=invoice, lines=lines)
@@ -163,7 +169,9 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         and not missing_tax(invoice=invoice)
         and allowed(ISSUE)
         and (held is None or held.state == GateState.READY),
-        may_refresh=invoice.status == InvoiceStatus.DRAFT and allowed(ISSUE),
+        may_refresh=is_draft and allowed(ISSUE),
+        may_edit=is_draft and invoice.kind == InvoiceKind.PERIOD and allowed(EDIT),
+        edits=_edits(invoice) if is_draft or any(line.adjustment == AdjustmentKind.EDIT for line in lines) else [],
         may_retry=push is not None and push.status in FAILED_STATUSES and is_open and allowed(RETRY),
         may_settle=invoice.status in COLLECTABLE and allowed(SETTLE),
         may_void=can_be_void(invoice) and allowed(ISSUE),
@@ -181,6 +189,11 @@ def invoice_page(*, invoice: Invoice, at: datetime, allowed: Callable[[str], boo
         taking_off=list(taking_off(invoice=invoice)) if invoice.kind == InvoiceKind.PROGRESSIVE else [],
         runs=billed_progressively(invoice=invoice),
     )
+
+
+def _edits(invoice: Invoice) -> list[LineEdit]:
+    found = edits_of(customer_id=invoice.customer_id, period_start=invoice.period_start, period_end=invoice.period_end)
+    return list(found)
 
 
 def _credited_words(invoice: Invoice, notes: list[CreditNote]) -> str:

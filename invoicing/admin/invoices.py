@@ -29,6 +29,7 @@ from billing_site.kernel.errors import BillingError
 from invoicing.admin.credit_form import CreditPages
 from invoicing.admin.customer_page import amount_due
 from invoicing.admin.deeds_in_numbers import InvoiceToIssue, issue_effect
+from invoicing.admin.draft_edits import EditPages
 from invoicing.admin.failed_charges import FailedCharges
 from invoicing.admin.invoice_files import FilesOfInvoices
 from invoicing.admin.invoice_filters import PeriodFilter, StateFilter
@@ -55,8 +56,8 @@ STILL_AT_STRIPE = (
 
 
 @admin.register(Invoice)
-class InvoiceAdmin(FilesOfInvoices, FailedCharges, CreditPages, ReissuePages, OneOffPages, WriteOffPages):
-    """What customers owe. Nothing here is edited: drafts come from billing, issued documents are carved in stone."""
+class InvoiceAdmin(FilesOfInvoices, FailedCharges, CreditPages, ReissuePages, OneOffPages, WriteOffPages, EditPages):
+    """What customers owe. Drafts come from billing, and a change by hand is a line beside; issued documents are carved in stone."""
 
     list_display = ("document", "customer_link", "billed_period", "state", "total_amount", "due_amount", "dates")
     list_display_links = ("document",)
@@ -84,6 +85,7 @@ class InvoiceAdmin(FilesOfInvoices, FailedCharges, CreditPages, ReissuePages, On
     actions_detail = (
         "issue",
         "refresh",
+        "edit",
         "retry",
         "record_transfer",
         "credit",
@@ -387,7 +389,7 @@ class InvoiceAdmin(FilesOfInvoices, FailedCharges, CreditPages, ReissuePages, On
         return go(reverse("admin:invoicing_invoice_change", args=[invoice.pk]))
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nothing on an invoice is edited by hand."""
+        """Nothing is edited in place: what is changed by hand is decided beside, with a reason."""
         return False
 
 

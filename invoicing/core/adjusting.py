@@ -31,6 +31,7 @@ from invoicing.core.adjustments.commitment import (
 )
 from invoicing.core.adjustments.credits import Draw, adjust_draw, draw_document, draw_members
 from invoicing.core.adjustments.discounts import Discount, adjust_discount, discount_document, discount_members
+from invoicing.core.adjustments.edits import Edit, adjust_edit, edit_document, edit_members
 from invoicing.core.adjustments.progressive import (
     InvoicedProgressively,
     adjust_progressive,
@@ -68,6 +69,7 @@ FAMILIES: Mapping[AdjustmentKind, Family] = {
     AdjustmentKind.MAXIMUM_SPEND: Family(MaximumSpend, adjust_spend, spend_document, spend_members),
     **{family.kind: _of_commitment(family) for family in COMMITMENT},
     AdjustmentKind.DISCOUNT: Family(Discount, adjust_discount, discount_document, discount_members),
+    AdjustmentKind.EDIT: Family(Edit, adjust_edit, edit_document, edit_members),
     **{family.kind: _of_advance(family) for family in ADVANCE},
     AdjustmentKind.INVOICED_PROGRESSIVELY: Family(
         InvoicedProgressively, adjust_progressive, progressive_document, progressive_members

@@ -69,6 +69,7 @@ class StepKind(StrEnum):
     HELD = "held"
     SETTLED = "settled"
     CREDIT = "credit"
+    EDITED = "edited"
 
     @property
     def is_bound(self) -> bool:
@@ -87,6 +88,7 @@ class AdjustmentKind(StrEnum):
     COMMITMENT_EXPIRY = "commitment_expiry"
     COMMITMENT_DRAWDOWN = "commitment_drawdown"
     DISCOUNT = "discount"
+    EDIT = "edit"
     INVOICED_IN_ADVANCE = "invoiced_in_advance"
     IN_ADVANCE = "in_advance"
     ADVANCE_CREDIT = "advance_credit"

@@ -15,7 +15,7 @@ from moneyed import Money
 from billing_site.kernel.money import is_rounded, plain, total
 from billing_site.kernel.period import Period
 from billing_site.kernel.words import counted
-from invoicing.core.contract import AssembledInvoice
+from invoicing.core.contract import AdjustmentKind, AssembledInvoice
 
 # What is usual is the middle of so many invoices, and of no fewer than the second figure.
 USUAL_INVOICES = 6
@@ -34,6 +34,7 @@ class Check(StrEnum):
     MISSING_DATA = "missing_data"
     CURRENCY = "currency"
     NEGATIVE_LINE = "negative_line"
+    EDITED = "edited"
     RELEASED_TOTAL = "released_total"
 
 
@@ -49,6 +50,7 @@ class CheckTerms:
     high: Decimal = Decimal(0)
     is_whole: bool = False
     is_on: bool = True
+    takes_two: bool = False
 
 
 CHECKS: dict[Check, CheckTerms] = {
@@ -106,6 +108,11 @@ CHECKS: dict[Check, CheckTerms] = {
         Decimal("0.01"),
         Decimal(1),
     ),
+    Check.EDITED: CheckTerms(
+        "Changed by hand",
+        "Somebody has changed a line of the draft, or added one: another person looks at it.",
+        takes_two=True,
+    ),
     Check.RELEASED_TOTAL: CheckTerms(
         "Other than released", "Somebody released this invoice, and by now its total is another."
     ),
@@ -121,7 +128,7 @@ class Rule:
     takes_two: bool = False
 
 
-RULES = {check: Rule(terms.is_on, terms.usual) for check, terms in CHECKS.items()}
+RULES = {check: Rule(terms.is_on, terms.usual, terms.takes_two) for check, terms in CHECKS.items()}
 
 
 @dataclass(frozen=True)
@@ -261,6 +268,11 @@ def _negative_line(invoice: AssembledInvoice, facts: GateFacts, threshold: Decim
     return f"corrections of earlier invoices take {_words(-taken)} off {_words(charged)} charged, {percent} %"
 
 
+def _edited(invoice: AssembledInvoice, facts: GateFacts, threshold: Decimal) -> str:
+    edits = [line for line in invoice.adjustments if line.kind is AdjustmentKind.EDIT]
+    return f"changed by hand: {_first([f'{one.description} {_words(one.amount)}' for one in edits])}" if edits else ""
+
+
 def _released_total(invoice: AssembledInvoice, facts: GateFacts, threshold: Decimal) -> str:
     if facts.released is None or facts.released == invoice.total:
         return ""
@@ -276,6 +288,7 @@ _LOOKS: dict[Check, Callable[[AssembledInvoice, GateFacts, Decimal], str]] = {
     Check.MISSING_DATA: _missing_data,
     Check.CURRENCY: _currency,
     Check.NEGATIVE_LINE: _negative_line,
+    Check.EDITED: _edited,
     Check.RELEASED_TOTAL: _released_total,
 }
 assert set(_LOOKS) == set(CHECKS) == set(Check), "each check has its terms and its look"

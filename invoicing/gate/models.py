@@ -22,6 +22,8 @@ from invoicing.customers.models import Customer
 from invoicing.invoices.models import Invoice
 
 IN_FORCE = [GateState.HELD.value, GateState.READY.value]
+# Of what these held two people release it while the house has set nothing else.
+TWO_BY_DEFAULT = ", ".join(f"'{check.value}'" for check, terms in CHECKS.items() if terms.takes_two)
 
 
 class GateSetting(models.Model):
@@ -224,10 +226,11 @@ class InvoiceHold(models.Model):
                     IF OLD.state <> NEW.state AND NEW.state = '{GateState.READY.value}' THEN
                         SELECT amount INTO large_from FROM invoicing_approvallimit
                          WHERE deed = '{ApprovedDeed.RELEASE.value}' AND currency = NEW.currency ORDER BY number DESC LIMIT 1;
-                        SELECT bool_or(newest.takes_two) INTO is_odd FROM (
-                            SELECT DISTINCT ON (check_name) check_name, takes_two FROM invoicing_gatesetting
-                             ORDER BY check_name, number DESC) newest
-                         WHERE newest.check_name IN (SELECT why.value ->> 'check' FROM jsonb_array_elements(NEW.findings) why(value));
+                        SELECT bool_or(coalesce(
+                            (SELECT takes_two FROM invoicing_gatesetting
+                              WHERE check_name = why.value ->> 'check' ORDER BY number DESC LIMIT 1),
+                            why.value ->> 'check' IN ({TWO_BY_DEFAULT})
+                        )) INTO is_odd FROM jsonb_array_elements(NEW.findings) why(value);
                         IF (NEW.total >= large_from OR is_odd) AND NOT EXISTS (
                             SELECT 1 FROM invoicing_approval
                              WHERE deed = '{ApprovedDeed.RELEASE.value}' AND subject = 'hold ' || NEW.id

@@ -117,7 +117,7 @@ def _parts_then(
     stood = {
         line.rated["inputs"]["reference"]: adjusted_again(inputs=(_link_held(line, correction) or line).rated["inputs"])
         for line in before
-        if line.tranche_id in settled
+        if line.tranche_id in settled or line.adjustment == AdjustmentKind.EDIT
     }
     adjusted = adjust_amounts(terms=terms, amounts=charges, currency=by.currency, settled=stood)
     return {rows[line.reference]: adjustment_document(line=line).get("parts", ()) for line in adjusted}
@@ -185,11 +185,11 @@ def _adjusted(
 ) -> list[tuple[InvoiceLine, AdjustmentLine]]:
     if not rows:
         return []
-    # What was taken in advance, and settled, was so: what late usage costs is invoiced by itself.
+    # What was taken in advance, and settled, or decided by hand, was so: what late usage costs is invoiced by itself.
     settled = {
         row.rated["inputs"]["reference"]: adjustment_held(line=row)
         for row in rows
-        if row.tranche_id in ended or row.adjustment in (*IN_ADVANCE, *INVOICED_BEFORE)
+        if row.tranche_id in ended or row.adjustment in (*IN_ADVANCE, *INVOICED_BEFORE, AdjustmentKind.EDIT)
     }
     amounts = amounts_held(lines=[line for line in lines if line.kind == LineKind.CHARGE]) | dict(changed)
     by_reference = {row.rated["inputs"]["reference"]: row for row in rows}

@@ -22,6 +22,8 @@ from invoicing.core.figures import CompiledPrices, InvoiceFigures, figures_of
 from invoicing.core.rating import rate_charge
 from invoicing.core.tax import TaxMissing, TaxTerms
 from invoicing.customers.models import Customer
+from invoicing.draft_edits.models import LineEdit
+from invoicing.draft_edits.queries import edit_terms, edits_in_force
 from invoicing.invoices.corrections import customers_with_open_corrections, open_corrections
 from invoicing.invoices.credits import customers_with_credit, open_lots
 from invoicing.invoices.taxes import tax_terms
@@ -57,10 +59,15 @@ class Ground:
     credited: Collection[int]
     book: TaxBook
     provider: TaxProvider
+    edits: Mapping[int, Sequence[LineEdit]]
 
     def contract(self, *, customer: Customer, period: Period) -> Contract:
-        """Return what one of the customers is charged for a period."""
-        return contract_agreed(agreements=self.agreements, customer=customer, period=period)
+        """Return what one of the customers is charged for a period, with what people have changed on its draft by hand."""
+        contract = contract_agreed(agreements=self.agreements, customer=customer, period=period)
+        edited = edit_terms(edits=self.edits.get(customer.pk, ()), snapshot=contract.snapshot)
+        if not edited:
+            return contract
+        return replace(contract, snapshot=replace(contract.snapshot, terms=(*contract.snapshot.terms, *edited)))
 
     def corrections(self, *, customer: Customer, period: Period) -> Sequence[OpenCorrection]:
         """Return what the invoice of a period may take of late usage."""
@@ -94,6 +101,7 @@ def ground_of(*, customers: Sequence[Customer], agreements: Agreements | None = 
         credited=customers_with_credit(customers=customers),
         book=tax_book(customers=numbers),
         provider=tax_provider(customers=numbers),
+        edits=edits_in_force(customers=numbers),
     )
 
 

@@ -46,7 +46,7 @@ def issue_invoice(*, invoice_id: int, at: datetime, actor: str, reason: str) -> 
         draft = locked_invoice(invoice_id=invoice_id)
         held = None
         if draft.status == InvoiceStatus.DRAFT and draft.kind == InvoiceKind.PERIOD:
-            _refuse_signed(draft)
+            refuse_signed(draft=draft)
             today = _as_of_today(draft).assembled
             _refuse_outdated(draft, today)
             held = _ask_gate(draft, today, at=at)
@@ -64,11 +64,12 @@ def _ask_gate(draft: Invoice, assembled: AssembledInvoice, *, at: datetime) -> I
 def refresh_draft(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
     """Compute a draft again from today's usage and contract; one that says the same, or is issued, stays untouched."""
     roll_up()
-    return hashing_ahead(partial(_refreshed, invoice_id, at=at, actor=actor, reason=reason), at=at)
+    return hashing_ahead(partial(refresh_from_windows, invoice_id=invoice_id, at=at, actor=actor, reason=reason), at=at)
 
 
 @transaction.atomic
-def _refreshed(invoice_id: int, *, at: datetime, actor: str, reason: str) -> Invoice:
+def refresh_from_windows(*, invoice_id: int, at: datetime, actor: str, reason: str) -> Invoice:
+    """Do what `refresh_draft` does, from the usage that is in the windows already."""
     draft = locked_invoice(invoice_id=invoice_id)
     if draft.status != InvoiceStatus.DRAFT or draft.kind != InvoiceKind.PERIOD:
         return draft
@@ -166,7 +167,8 @@ def _paid_where_nothing_is_due(invoice: Invoice, *, at: datetime, actor: str) ->
     return apply_payment(invoice_id=invoice.pk, amount=nothing, paid_at=at, actor=actor, reason="nothing is due")
 
 
-def _refuse_signed(draft: Invoice) -> None:
+def refuse_signed(*, draft: Invoice) -> None:
+    """Raise Conflict (code `signed`) where a draft is part of a signed run: the run would be another one."""
     if run := signed_run_with(draft=draft):
         raise Conflict(
             f"it is part of a signed run ({run}): issue that run, or make its figures again to take the signature back",

@@ -10,12 +10,12 @@ from invoicing.subscriptions.agreements import IN_ADVANCE
 def lines_outside_service(*, lines: "QuerySet[InvoiceLine]") -> "QuerySet[InvoiceLine]":
     """Return those of the lines whose plan version was not in force, or not charged, all the time of their service.
 
-    A discount reduces, credit pays, and a commitment counts what a whole billing period is charged: they have no service of their own,
+    A discount and a change by hand reduce or add, credit pays, and a commitment counts what a whole billing period is charged: they have no service of their own,
     nor has what is stated once, or was invoiced before. What is taken in advance may change before it is served.
     """
     counted = (
         lines.exclude(invoice__status=InvoiceStatus.VOID)
-        .exclude(adjustment__in=("discount", "credit", "invoiced_progressively", *IN_ADVANCE))
+        .exclude(adjustment__in=("discount", "edit", "credit", "invoiced_progressively", *IN_ADVANCE))
         .filter(tranche=None)
         .exclude(kind__in=STATED)
     )

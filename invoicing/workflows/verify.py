@@ -37,6 +37,7 @@ from invoicing.workflows.credit_faults import credit_faults
 from invoicing.workflows.credit_note_faults import credit_note_faults
 from invoicing.workflows.dispute_faults import dispute_faults
 from invoicing.workflows.document_faults import document_faults
+from invoicing.workflows.edit_faults import edit_faults
 from invoicing.workflows.explain_invoice import NOT_RATABLE, prove_correction
 from invoicing.workflows.guard_faults import guard_faults
 from invoicing.workflows.lines_in_service import lines_outside_service
@@ -247,6 +248,8 @@ def check_adjustments_hold() -> Iterator[Finding]:
             if held[now.reference] != now.amount:
                 message = f"it stands with {held[now.reference].amount}, its charges make it {now.amount.amount}"
                 yield Finding("adjustments hold", f"invoice {invoice.number} line {line.position}", message)
+    for subject, fault in edit_faults():
+        yield Finding("adjustments hold", subject, fault)
 
 
 def check_commitments_hold() -> Iterator[Finding]:

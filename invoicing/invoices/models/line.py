@@ -8,6 +8,7 @@ from billing_site.kernel.model import exact_field, fits_currency, frozen_with_pa
 from invoicing.catalog.models import Price
 from invoicing.core.contract import AdjustmentKind
 from invoicing.credits.models import CreditGrant
+from invoicing.invoices.models.changed import says_what_was_changed
 from invoicing.invoices.models.charged_once import is_charged_once
 from invoicing.invoices.models.consumer import stands_with_who_pays_for_it
 from invoicing.invoices.models.invoice import ROOT, Invoice
@@ -156,7 +157,7 @@ class InvoiceLine(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(subscription__isnull=False) & ~models.Q(kind__in=STATED)
-                | models.Q(adjustment__in=["discount", "credit", "invoiced_progressively"])
+                | models.Q(adjustment__in=["discount", "credit", "invoiced_progressively", "edit"])
                 | models.Q(subscription__isnull=True, kind__in=STATED),
                 name="invoice_line_has_a_subscription_or_is_of_all",
             ),
@@ -207,6 +208,10 @@ class InvoiceLine(models.Model):
                 condition=models.Q(kind="adjustment")
                 | ~models.Q(adjustment__in=["in_advance", "invoiced_in_advance", "advance_credit"]),
                 name="invoice_line_in_advance_is_not_corrected",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="adjustment") | ~models.Q(adjustment="edit"),
+                name="invoice_line_edit_is_not_corrected",
             ),
             models.CheckConstraint(
                 condition=models.Q(adjustment="credit", credit_grant__isnull=False, kind="adjustment", amount__lt=0)
@@ -308,6 +313,7 @@ class InvoiceLine(models.Model):
                 """,
             ),
             *is_charged_once(),
+            says_what_was_changed(),
             Guard(
                 name="settles_at_most_what_is_held",
                 when=pgtrigger.After,
