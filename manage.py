@@ -14,6 +14,9 @@ def main() -> None:
     from django.core.management import execute_from_command_line
     from django.db import ProgrammingError
 
+    from billing_site.kernel.requests import begin, new_name
+
+    begin(new_name(of=sys.argv[1] if len(sys.argv) > 1 else "help"))
     try:
         execute_from_command_line(sys.argv)
     except ProgrammingError as error:

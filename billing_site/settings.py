@@ -78,6 +78,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "billing_site.kernel.requests.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "billing_site.api.middleware.MachineFaceMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -367,8 +368,9 @@ SILENCED_SYSTEM_CHECKS = ["djstripe.W002"]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"request": {"()": "billing_site.kernel.requests.WithRequestId"}},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request"]}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="WARNING")},
     # An answer 4xx is told to the caller; only our own failures are worth a line.
     "loggers": {"django.request": {"level": "ERROR"}},

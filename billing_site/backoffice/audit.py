@@ -32,6 +32,7 @@ class ChangesPage:
     model: str
     actor: str
     words: str
+    request: str
     number: int
     has_more: bool
 
@@ -45,38 +46,42 @@ def tracked_models() -> dict[str, type[Any]]:
     }
 
 
-def changes_page(*, model: str, actor: str, words: str, page_number: str) -> ChangesPage:
+def changes_page(*, model: str, actor: str, words: str, page_number: str, request: str = "") -> ChangesPage:
     """Return one page of changes, newest first, of one model or all, by one actor or everyone, with some words in the reason or the name.
 
+    Of one `request` (HTTP request, job or command) these are what histories tell of it: deeds that are rows of their own do not say theirs.
     One query finds the page over all histories; each kind of row on it then costs two.
     """
     tracked = tracked_models()
     names = {label: str(one._meta.verbose_name_plural) for label, one in tracked.items()}
     names |= {label: str(deed.model._meta.verbose_name_plural) for label, deed in DEEDS.items()}
-    chosen = [model] if model in names else list(names)
+    chosen = [label for label in ([model] if model in names else names) if not request or label in tracked]
     number = min(int(page_number), 1_000) if page_number.isdecimal() and int(page_number) > 0 else 1
     first = (number - 1) * PAGE_LENGTH
     parts = [
         DEEDS[label].numbers(actor=actor, words=words)
         if label in DEEDS
-        else _numbers(label, tracked[label], actor=actor, words=words)
+        else _numbers(label, tracked[label], actor=actor, words=words, request=request)
         for label in chosen
     ]
-    union = parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]
-    rows = list(union.order_by("-history_date", "-history_id")[first : first + PAGE_LENGTH + 1])
+    rows = []
+    if parts:
+        union = parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]
+        rows = list(union.order_by("-history_date", "-history_id")[first : first + PAGE_LENGTH + 1])
     return ChangesPage(
         changes=_changes(rows[:PAGE_LENGTH], tracked),
         models=sorted(names.items(), key=lambda named: named[1]),
         model=model if model in names else "",
         actor=actor,
         words=words,
+        request=request,
         number=number,
         has_more=len(rows) > PAGE_LENGTH,
     )
 
 
-def _numbers(label: str, model: type[Any], *, actor: str, words: str) -> QuerySet[Any]:
-    history = model.history.all()
+def _numbers(label: str, model: type[Any], *, actor: str, words: str, request: str) -> QuerySet[Any]:
+    history = model.history.filter(history_request_id=request) if request else model.history.all()
     if actor:
         history = history.filter(
             Q(history_change_reason__istartswith=f"{actor}: ") | Q(history_user__username__iexact=actor)

@@ -19,6 +19,7 @@ from billing_site.backoffice.usage_problems import usage_problems
 from billing_site.display.charts import Series, bar_chart
 from billing_site.display.figures import figure_text
 from billing_site.kernel.clock import now
+from billing_site.kernel.requests import NAME_MAX
 from invoicing.payments.breaker import outage_now
 
 
@@ -78,6 +79,7 @@ class BackofficeSite(UnfoldAdminSite):
             actor=request.GET.get("actor", "").replace("\x00", "").strip(),
             words=request.GET.get("words", "").replace("\x00", "").strip()[:200],
             page_number=request.GET.get("page", "1"),
+            request=request.GET.get("request", "").replace("\x00", "").strip()[:NAME_MAX],
         )
         context = {**self.each_context(request), "title": "Changes", "page": page, "changes": page.changes}
         return TemplateResponse(request, "backoffice/changes.html", context)

@@ -43,6 +43,7 @@ class Change:
     actor: str
     reason: str
     fields: tuple[FieldChange, ...]
+    request: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ def _change(row: Any, before: Any | None, *, name: str) -> Change:
         actor=actor,
         reason=reason,
         fields=tuple(_field_changes(row, before)) if before is not None else (),
+        request=row.history_request_id,
     )
 
 

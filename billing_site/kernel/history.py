@@ -1,4 +1,4 @@
-"""The audit trail of rows that people may change: who, when, what and why (S0-113), append-only."""
+"""The audit trail of rows that people may change: who, when, what and why (S0-113), and on which request, append-only."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,24 @@ from simple_history.models import HistoricalRecords
 from billing_site.kernel.among import as_array
 from billing_site.kernel.bulk import insert_rows, update_rows
 from billing_site.kernel.model import append_only
+from billing_site.kernel.requests import NAME_MAX, request_id
+
+
+class Requested(models.Model):
+    """The column of a history that says which request, job or command made the change; "" of before it was kept, and in a shell."""
+
+    history_request_id = models.CharField(
+        "request", max_length=NAME_MAX, blank=True, default=request_id, db_default=models.Value(""), editable=False
+    )
+
+    class Meta:
+        abstract = True
 
 
 def tracked(**options: Any) -> HistoricalRecords:
-    """Return a history for a model: every save writes a row with actor and reason."""
-    return HistoricalRecords(history_change_reason_field=models.TextField(null=True), **options)
+    """Return a history for a model: every save writes a row with actor, reason and request."""
+    reason = models.TextField(null=True)
+    return HistoricalRecords(history_change_reason_field=reason, bases=[Requested], **options)
 
 
 def guard_history(*tracked_models: type[models.Model]) -> None:
@@ -56,14 +69,15 @@ def _note_all(rows: Sequence[models.Model], *, actor: str, reason: str, are_new:
         # As the database holds them: what it has filled in by itself is kept, too.
         cursor.execute(
             f"INSERT INTO {connection.ops.quote_name(kept._meta.db_table)}"
-            f" ({columns}, history_date, history_change_reason, history_type, history_user_id)"
-            f" SELECT {columns}, %s, %s, %s, %s FROM {connection.ops.quote_name(stored._meta.db_table)}"
+            f" ({columns}, history_date, history_change_reason, history_type, history_user_id, history_request_id)"
+            f" SELECT {columns}, %s, %s, %s, %s, %s FROM {connection.ops.quote_name(stored._meta.db_table)}"
             " WHERE id = ANY(%s) ORDER BY id",
             [
                 timezone.now(),
                 f"{actor}: {reason}",
                 "+" if are_new else "~",
                 user and user.pk,
+                request_id(),
                 as_array([row.pk for row in rows]),
             ],
         )

@@ -7,14 +7,18 @@ at least once, so every job must have one effect however often it runs.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Count, Min
+from django.dispatch import receiver
 from django_q.brokers import Broker
 from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule, Task
+from django_q.signals import pre_execute
 from django_q.tasks import async_task
 
 from billing_site.kernel.clock import now
+from billing_site.kernel.requests import begin, new_name, request_id
 from billing_site.kernel.written_query import WrittenQuery
 
 # The scheduler looks every half minute; a schedule that is later than this has nobody to run it.
@@ -39,15 +43,21 @@ class RegularJob:
     cron: str
 
 
+@receiver(pre_execute)
+def _begin_as_requested(task: dict[str, Any], **signal: object) -> None:
+    """Let a job be told under the name of the request that queued it; of one that the scheduler queued, under its own."""
+    begin(task.get("group") or new_name(of="job"))
+
+
 def queue(task: str, *arguments: int | str) -> None:
     """Queue a task by its dotted name; arguments are ids, never objects."""
-    async_task(task, *arguments)
+    async_task(task, *arguments, group=request_id())
 
 
 def queue_later(task: str, *arguments: int | str, due_at: datetime) -> None:
     """Queue a task that no worker takes before a moment."""
     gathered = _Gathering()
-    async_task(task, *arguments, broker=gathered)
+    async_task(task, *arguments, group=request_id(), broker=gathered)
     OrmQ.objects.create(key=gathered.list_key, payload=gathered.payloads[0], lock=due_at)
 
 
@@ -55,7 +65,7 @@ def queue_each(task: str, ids: Iterable[int]) -> None:
     """Queue a task once for each id, in this order, with one statement for all of them."""
     gathered = _Gathering()
     for number in ids:
-        async_task(task, number, broker=gathered)
+        async_task(task, number, group=request_id(), broker=gathered)
     moment = now()
     OrmQ.objects.bulk_create(
         [OrmQ(key=gathered.list_key, payload=payload, lock=moment) for payload in gathered.payloads]

@@ -12,6 +12,7 @@ import django
 from django.db import connection
 
 from billing_site.kernel.garbage import set_aside_for_good
+from billing_site.kernel.requests import begin, request_id
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -40,7 +41,9 @@ def done_beside_each_other(
                 problems.append(problem)
 
     # Not forked: a connection cannot be shared.
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin, initargs=(name,)) as pool:
+    with ProcessPoolExecutor(
+        processes, get_context("spawn"), initializer=_begin, initargs=(name, request_id())
+    ) as pool:
         for task in tasks:
             touched = touches(task)
             while not problems and (len(running) == processes or any(touched & other for _, other in running.values())):
@@ -54,9 +57,10 @@ def done_beside_each_other(
         raise problems[0]
 
 
-def _begin(database: str) -> None:
-    """Set the project up as it is in the process that asked, in its database."""
+def _begin(database: str, request: str) -> None:
+    """Set the project up as it is in the process that asked, in its database and on its request."""
     django.setup()
+    begin(request)
     connection.settings_dict["NAME"] = database
     Thread(target=_end_with_parent, daemon=True).start()
     # What is loaded is garbage at no time: no search of a task looks through it.

@@ -14,7 +14,14 @@ from invoicing.evidence.tables import CarvedTable, carved_tables, row_digest_sql
 Fault = tuple[str, str]
 # Of one table so many rows are named; the rest is counted.
 NAMED_MAX = 1000
-HISTORY_COLUMNS = ("history_id", "history_date", "history_change_reason", "history_type", "history_user_id")
+HISTORY_COLUMNS = (
+    "history_id",
+    "history_date",
+    "history_change_reason",
+    "history_type",
+    "history_user_id",
+    "history_request_id",
+)
 
 
 def evidence_faults() -> Iterator[Fault]:
