@@ -7,6 +7,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from moneyed import Money
 from unfold.decorators import action
@@ -21,10 +22,9 @@ from billing_site.display.admin import (
     confirm_with_reason,
     confirmation,
     go,
-    moment_column,
 )
 from billing_site.display.amount_field import AmountField
-from billing_site.display.figures import NOTHING, link, money, money_text
+from billing_site.display.figures import NOTHING, link, moment, money, money_text
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from invoicing.admin.invoice_page import EDIT
@@ -145,17 +145,7 @@ def _done(invoice: Invoice, *, before: Money) -> str:
 class LineEditAdmin(ReadOnlyAdmin):
     """What people changed on drafts."""
 
-    list_display = (
-        "words",
-        "customer_link",
-        moment_column("period_end", "Period ended"),
-        "what",
-        "decided_amount",
-        "state",
-        "reason",
-        "actor",
-        moment_column("made_at", "Changed"),
-    )
+    list_display = ("words", "customer_link", "what", "decided_amount", "reason", "made", "state")
     list_filter = ("currency", ("made_at", admin.DateFieldListFilter))
     search_fields = ("description", "reason", "actor", "customer__key", "customer__name")
     list_select_related = ("customer",)
@@ -170,6 +160,7 @@ class LineEditAdmin(ReadOnlyAdmin):
         "period_start",
         "period_end",
         "what",
+        "line",
         "decided_amount",
         "made_at",
         "actor",
@@ -193,15 +184,21 @@ class LineEditAdmin(ReadOnlyAdmin):
         """Link to the customer."""
         return link(reverse("admin:invoicing_customer_change", args=[edit.customer_id]), edit.customer.name)
 
-    @admin.display(description="Line", ordering="line")
+    @admin.display(description="Line", ordering="line_name")
     def what(self, edit: LineEdit) -> str:
         """Name the line that is changed."""
-        return edit.line or OWN_LINE
+        return edit.line_name or OWN_LINE
 
     @admin.display(description="Comes to", ordering="amount")
     def decided_amount(self, edit: LineEdit) -> SafeString:
         """Show what was decided."""
         return money(edit.amount)
+
+    @admin.display(description="Changed", ordering="made_at")
+    def made(self, edit: LineEdit) -> SafeString:
+        """Show when, and below it who."""
+        words = '<span class="bo-line">{}</span><span class="bo-line bo-small bo-faint">{}</span>'
+        return format_html(words, moment(edit.made_at), edit.actor)
 
     @admin.display(description="State")
     def state(self, edit: LineEdit) -> SafeString:

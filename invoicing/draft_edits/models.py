@@ -23,6 +23,7 @@ class LineEdit(models.Model):
     line = models.CharField(
         max_length=300, blank=True, help_text="Reference of the line that it changes; empty where it is one of its own."
     )
+    line_name = models.CharField(max_length=300, blank=True, help_text="What that line was called then.")
     description = models.CharField(max_length=200, help_text="What the customer reads on the invoice.")
     currency = models.CharField(max_length=3)
     amount = money_field(help_text="What the line comes to, or, of a line of its own, its amount.")

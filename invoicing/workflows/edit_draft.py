@@ -83,13 +83,15 @@ def _made(
     if line and _edits(invoice).filter(line=line, ended_at=None).exists():
         message = "this line is changed already: take that back first, then change it again"
         raise Conflict(message, field="line", code="changed_already")
-    if line and line not in {one.reference for one in changeable_lines(invoice=invoice)}:
+    named = {one.reference: one.description for one in changeable_lines(invoice=invoice)} if line else {"": ""}
+    if line not in named:
         raise NotFound(f"the draft has no line {line} that may be changed: look at it again", field="line")
     edit = LineEdit.objects.create(
         customer=invoice.customer,
         period_start=invoice.period_start,
         period_end=invoice.period_end,
         line=line,
+        line_name=named[line],
         description=description.strip(),
         currency=invoice.currency,
         amount=round_money(amount, invoice.currency),
