@@ -51,6 +51,7 @@ from invoicing.payments.reversal import PaymentReversal
 from invoicing.payments.withdrawal import Withdrawal
 from invoicing.plan_migrations.models import PlanMigration
 from invoicing.progressive.models import ProgressiveThreshold
+from invoicing.recognition.models import RecognisedRevenue
 from invoicing.reports.models import AccountMapping
 from invoicing.rerating.models import ReratingFinding, ReratingReview, ReratingRun
 from invoicing.run_proposals.models import RunProposal
@@ -141,6 +142,7 @@ __all__ = [
     "ProgressiveThreshold",
     "PushAttempt",
     "PushIntent",
+    "RecognisedRevenue",
     "Recovery",
     "Refund",
     "RenderedDocument",

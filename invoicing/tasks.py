@@ -34,6 +34,7 @@ from invoicing.workflows.mirror_payouts import look_at_payouts as mirror_payouts
 from invoicing.workflows.move_life_cycle import follow_customer, sweep_life_cycles
 from invoicing.workflows.pay_refund import push_refund
 from invoicing.workflows.rate_again import rate_again_at_night
+from invoicing.workflows.recognise_revenue import recognise_due
 from invoicing.workflows.render_documents import sweep_documents
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.settle_late_usage import settle_late_changes
@@ -69,6 +70,7 @@ REGULAR_JOBS = (
     RegularJob(name="Find unusual usage", task="invoicing.tasks.find_anomalies", cron="47 * * * *"),
     RegularJob(name="Print documents", task="invoicing.tasks.print_documents", cron="* * * * *"),
     RegularJob(name="Forget old prints", task="invoicing.tasks.forget_prints", cron="45 3 * * *"),
+    RegularJob(name="Recognise revenue", task="invoicing.tasks.recognise_revenue", cron="50 0 * * *"),
     RegularJob(name="Rate issued lines again", task="invoicing.tasks.rate_again", cron="10 2 * * *"),
     RegularJob(name="Take evidence", task="invoicing.tasks.take_evidence", cron="*/10 * * * *"),
     RegularJob(name="Anchor the chains", task="invoicing.tasks.anchor_chains", cron="35 0 * * *"),
@@ -306,6 +308,11 @@ def compute_what_if(what_if_id: int) -> str:
 def take_evidence() -> str:
     """Take the rows that were carved in stone since the last time into the chain of evidence."""
     return f"{extend_chain(at=now())} rows"
+
+
+def recognise_revenue() -> str:
+    """Book what was served by the end of a month of what was paid in advance."""
+    return f"{recognise_due(at=now())} entries"
 
 
 def rate_again() -> str:

@@ -123,6 +123,7 @@ GROUPS: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             _list("Months", "calendar_month", "invoicing", "monthclose"),
             _list("Journal", "menu_book", "invoicing", "journalentry"),
+            _list("Recognised revenue", "event_available", "invoicing", "recognisedrevenue"),
             _list("Accounts", "account_tree", "invoicing", "account"),
             _list("Lines that rate otherwise", "difference", "invoicing", "reratingfinding"),
             _list("Nightly re-rating", "nights_stay", "invoicing", "reratingrun"),

@@ -229,9 +229,7 @@ class ContractSnapshot:
 class Step:
     """One rung of the written-out arithmetic; `amount` is exact.
 
-    `quantity` is how much of the usage this rung prices; over all rungs that is what was not free.
-    `count` is what `unit_amount` is multiplied by: the quantity, or the number of started packages.
-    amount = count × unit_amount + quantity × rate + flat_amount × share, on FLAT_FEE times `count` where there are several; on the rungs TRUE_UP and
+    `quantity` is how much of the usage this rung prices; over all rungs that is what was not free. `count` is what `unit_amount` is multiplied by: the quantity, or the number of started packages. amount = count × unit_amount + quantity × rate + flat_amount × share, on FLAT_FEE times `count` where there are several; on the rungs TRUE_UP and
     CAP `flat_amount` is the bound and the amount what is missing to it (negative for a cap). The rungs of a correction carry rounded amounts and nothing else. `values` are those of the cell that it prices.
     """
 

@@ -132,6 +132,11 @@ def postings_for_breakage(*, amount: Money) -> tuple[PostingLine, ...]:
     return _transfer(amount, amount.currency.code, debit=PREPAID_CREDIT, credit=CREDIT_BREAKAGE)
 
 
+def postings_for_recognition(*, amount: Money) -> tuple[PostingLine, ...]:
+    """Service that was paid in advance was served by the end of a month: it is revenue of that month; a negative amount was too much."""
+    return _moved(amount, to=DEFERRED, out_of=REVENUE)
+
+
 def postings_for_payment(*, amount: Money, channel: str) -> tuple[PostingLine, ...]:
     """A payment arrives over a channel of CASH_ACCOUNTS, and the customer owes that much less."""
     assert channel in CASH_ACCOUNTS, f"money arrives over {tuple(CASH_ACCOUNTS)}, not {channel}"

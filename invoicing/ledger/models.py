@@ -120,6 +120,8 @@ class JournalEntry(models.Model):
         STRIPE_FEE = "stripe_fee", "Fee of Stripe"
         EXPLANATION = "explanation", "Transaction of Stripe explained"
         PAID_BACK = "paid_back", "Money on account paid back"
+        RECOGNITION = "recognition", "Service paid in advance was served"
+        RECOGNITION_END = "recognition_end", "Counted on in the next month"
 
     kind = models.CharField(max_length=20, choices=Kind)
     reference = models.CharField(

@@ -5,7 +5,7 @@ Sources: IFRS 15.106 (a contract liability is what was paid before the service) 
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -25,6 +25,7 @@ from invoicing.invoices.crediting import PREPAYING, credited_beside
 from invoicing.invoices.models import InvoiceLine
 from invoicing.invoices.queries import OWED
 from invoicing.ledger.queries import balance_of
+from invoicing.recognition.queries import recognised_before
 from invoicing.reports.asking import Question
 from invoicing.reports.booked import Kind, booked_moment, payment_booked, with_booked_entries, with_booked_invoices
 from invoicing.reports.report import Column, ColumnKind, Door, DoorKind, Report, Row, Section, Tie, sums_of
@@ -36,8 +37,8 @@ MONTHS_SHOWN = 6
 ACCOUNTS = (DEFERRED, PREPAID, PREPAID_CREDIT)
 DEFINITION = (
     "What stands on the liability accounts at the end of the day (UTC), by what it was paid for. Fees in advance are earned evenly over "
-    "their service period, in the customer's days; what is served by the day is released by the invoice of that period, or given back "
-    "after the end of a subscription. Commitments and credit are earned when they are drawn, or when they expire."
+    "their service period, in the customer's days; what is served by the end of a month is revenue of that month, and released for good by the invoice "
+    "of that period, or given back after the end of a subscription. Commitments and credit are earned when they are drawn, or when they expire."
 )
 
 
@@ -51,14 +52,28 @@ class Obligation:
     about: str
     amount: Money
     service: tuple[date, date] | None = None
+    subscription_id: int | None = None
+    recognised: Money | None = None
+
+    @property
+    def left(self) -> Money:
+        """What is not revenue yet: what is recognised at the end of a month is no liability at that moment."""
+        return self.amount if self.recognised is None else self.amount - self.recognised
+
+    def served_by(self, day: date) -> Money:
+        """Return what of it was served by the end of a day; nothing of what is earned when it is used."""
+        if self.service is None:
+            return total((), self.amount.currency.code)
+        return spread(amount=self.amount, service=self.service, as_of=day, months=_months_after(day))["served"]
 
 
 def deferred_revenue_report(*, question: Question) -> Report:
     """Return what of each liability account becomes revenue when, as of a day."""
     months = _months_after(question.as_of)
     columns = _columns(question.as_of, months)
+    recognised = recognised_before(moment=question.before, entity=question.books)
     owed = [
-        one
+        replace(one, recognised=recognised.get(one.subscription_id)) if one.subscription_id else one
         for one in _obligations(before=question.before, entity=question.books)
         if question.currency in ("", one.amount.currency.code)
     ]
@@ -104,7 +119,7 @@ def spread(*, amount: Money, service: tuple[date, date], as_of: date, months: Se
 
 
 def _obligations(*, before: datetime, entity: str) -> Iterator[Obligation]:
-    yield from _fees_in_advance(before, entity)
+    yield from fees_in_advance(before=before, entity=entity)
     yield from _commitments(before, entity)
     yield from _prepaid_credit(before, entity)
     yield from _sold_credit(before, entity)
@@ -122,7 +137,7 @@ def _owed(before: datetime, entity: str, **of: Any) -> "QuerySet[InvoiceLine]":
     return lines.filter(Q(invoice__status__in=OWED) | Q(unbooked__gte=before), booked__lt=before)
 
 
-def _fees_in_advance(before: datetime, entity: str) -> Iterator[Obligation]:
+def fees_in_advance(*, before: datetime, entity: str) -> Iterator[Obligation]:
     """Yield what is held of each subscription: it is for the service that the last line in advance was about. Credit notes give some of it back."""
     lines = _owed(before, entity, adjustment__in=IN_ADVANCE).select_related("invoice", "subscription__customer")
     noted = booked_moment(kind=Kind.CREDIT_NOTE, reference="note__number", happened="note__issued_at")
@@ -150,6 +165,7 @@ def _fees_in_advance(before: datetime, entity: str) -> Iterator[Obligation]:
             subscription.key,
             amount,
             None if last is None else _days_of(last),
+            subscription_id=subscription.pk,
         )
 
 
@@ -224,13 +240,14 @@ def _days_of(line: InvoiceLine) -> tuple[date, date]:
 
 
 def _row(one: Obligation, as_of: date, months: Sequence[date]) -> Row:
-    cells: dict[str, str | Money | None] = {"customer": one.customer_name, "about": one.about, "held": one.amount}
+    cells: dict[str, str | Money | None] = {"customer": one.customer_name, "about": one.about, "held": one.left}
     if one.service is None:
         cells["used"] = one.amount
     else:
         first, after = one.service
         cells["about"] = f"{one.about}, {first} to {after - timedelta(days=1)}"
         parts = spread(amount=one.amount, service=one.service, as_of=as_of, months=months)
+        parts["served"] -= one.amount - one.left
         cells |= {key: part for key, part in parts.items() if part.amount}
     return Row(cells, {"customer": Door(DoorKind.CUSTOMER, one.customer)})
 

@@ -57,6 +57,8 @@ NOT_RECEIVABLE = frozenset(
     for kind in (
         JournalEntry.Kind.CREDIT_SALE,
         JournalEntry.Kind.BREAKAGE,
+        JournalEntry.Kind.RECOGNITION,
+        JournalEntry.Kind.RECOGNITION_END,
         JournalEntry.Kind.REFUND,
         JournalEntry.Kind.DISPUTE,
         JournalEntry.Kind.DISPUTE_RETURN,

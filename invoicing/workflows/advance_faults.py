@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
+from invoicing.core.posting import DEFERRED
 from invoicing.invoices.models import InvoiceLine, InvoiceStatus
+from invoicing.ledger.models import JournalEntry
+from invoicing.recognition.models import RecognisedRevenue
 from invoicing.subscriptions.agreements import IN_ADVANCE
 
 
 def advance_faults() -> Iterator[tuple[str, str]]:
-    """Yield each subscription of which less than nothing is held in advance; the books are compared with commitments'."""
+    """Yield each subscription of which less than nothing is held in advance, and each entry that recognises it otherwise than its rows say.
+
+    The books are compared with commitments'.
+    """
     lines = InvoiceLine.objects.filter(adjustment__in=IN_ADVANCE).exclude(invoice__status=InvoiceStatus.VOID)
     sums = lines.values("subscription__key", "currency").annotate(held=Sum("amount")).order_by("subscription__key")
     released = dict(
@@ -22,3 +28,22 @@ def advance_faults() -> Iterator[tuple[str, str]]:
         held = row["held"] - released.get(row["subscription__key"], 0)
         if held < 0:
             yield f"subscription {row['subscription__key']}", f"{held} {row['currency']} of it are held in advance"
+    yield from _recognised_otherwise()
+
+
+def _recognised_otherwise() -> Iterator[tuple[str, str]]:
+    """Yield each entry of recognised revenue that is not the sum of its rows, or that the next month does not take back as it begins."""
+    deferred = Sum("postings__amount", filter=Q(postings__account__code=DEFERRED))
+    kinds = (JournalEntry.Kind.RECOGNITION, JournalEntry.Kind.RECOGNITION_END)
+    booked = {
+        (entry.kind, entry.reference): entry
+        for entry in JournalEntry.objects.filter(kind__in=kinds).annotate(deferred=deferred).order_by("id")
+    }
+    # An entry is of one currency, and its rows are.
+    rows = dict(RecognisedRevenue.objects.order_by().values_list("entry").annotate(sum=Sum("amount")))
+    for (kind, reference), entry in booked.items():
+        other = booked.get((kinds[0] if kind == kinds[1] else kinds[1], reference))
+        if other is None or other.deferred != -entry.deferred:
+            yield f"journal entry {entry}", "what a month recognises the next one takes back as it begins: it does not"
+        if kind == kinds[0] and rows.get(entry.pk) != entry.deferred:
+            yield f"journal entry {entry}", f"it recognises {entry.deferred}, its subscriptions {rows.get(entry.pk)}"

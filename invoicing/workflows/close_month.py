@@ -18,6 +18,7 @@ from invoicing.reports.report import Report
 from invoicing.reports.tabular import report_as_csv
 from invoicing.workflows.close_certificate import certificate_of, file_digest, month_reports
 from invoicing.workflows.close_checks import CHECKS, Asked, Checked, check_to_sign_off, made
+from invoicing.workflows.recognise_revenue import recognise_month
 from invoicing.workflows.verify import one_moment
 from metering.rollup import roll_up
 
@@ -151,6 +152,7 @@ def _closed(*, month: Month, digest: str, at: datetime, actor: str, reason: str)
     refuse_unless_next(month=month)
     if at < month.span.end:
         raise InvalidInput(f"is not over: it ends on {month.last_day}", field="month", code="too_early")
+    recognise_month(month=month, at=at)
     checklist = _checked(month=month, at=at)
     if checklist.open_checks:
         titles = "; ".join(f"{one.checked.title}: {one.checked.summary}" for one in checklist.open_checks)

@@ -54,6 +54,7 @@ from invoicing.workflows.dispute_faults import dispute_faults
 from invoicing.workflows.expire_credits import expire_credits
 from invoicing.workflows.follow_dispute import settle_dispute
 from invoicing.workflows.pay_refund import settle_refund
+from invoicing.workflows.recognise_revenue import recognise_due
 from invoicing.workflows.run_billing import issue_billing
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.workflows.void_invoice import void_invoice
@@ -187,6 +188,7 @@ class Life:
             case "bill":
                 self.at += timedelta(days=17)
                 expire_credits(at=self.at)
+                recognise_due(at=self.at)
                 issue_billing(as_of=self.at, at=self.at)
             case "use":
                 use(customer.key, str(number * 37), at=self.at)
