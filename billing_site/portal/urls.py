@@ -13,6 +13,7 @@ urlpatterns = [
     path("invoices/<str:number>/proof.json", views.proof, name="proof"),
     path("invoices/<str:number>/events.ndjson", views.events, name="events"),
     path("invoices/<str:number>/inclusion.json", views.inclusion, name="inclusion"),
+    path("invoices/<str:number>/lines/<int:position>/", views.line_usage, name="line-usage"),
     path("invoices/<str:number>/event/", views.event, name="event"),
     path("invoices/<str:number>/pay/", views.pay, name="pay"),
     path("statement/", views.statement_of_a_year, name="statement-page"),

@@ -30,6 +30,7 @@ from billing_site.portal.queries.home import home_page
 from billing_site.portal.queries.invoice_page import invoice_of, invoice_page
 from billing_site.portal.queries.invoices import invoice_list, invoice_row
 from billing_site.portal.queries.late_payment import late_payment
+from billing_site.portal.queries.line_usage import line_usage_page
 from billing_site.portal.queries.notices import letter_of, notice_list, notice_of, overdue_bar
 from billing_site.portal.queries.parts import part_page, part_rows
 from billing_site.portal.queries.paying import page_to_pay_on, refuse_if_objected
@@ -336,6 +337,14 @@ def event(request: HttpRequest, customer: Customer, number: str) -> HttpResponse
     """Show whether an invoice counts one event, and its way to the root."""
     page = event_page(customer=customer, number=number, key=request.GET.get("key", "")[:255])
     return _page(request, "event.html", {"customer": customer, **vars(page), "here": "invoices"})
+
+
+@require_safe
+@_for_customer
+def line_usage(request: HttpRequest, customer: Customer, number: str, position: int) -> HttpResponse:
+    """Show what was counted behind a line: in which hour, and event by event."""
+    page = line_usage_page(customer=customer, number=number, position=position, after=request.GET.get("after", ""))
+    return _page(request, "line_usage.html", {"customer": customer, "page": page, "here": "invoices"})
 
 
 @require_safe

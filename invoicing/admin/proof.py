@@ -1,5 +1,6 @@
 """The data of the proof page: one line from its amount down to the raw events, rated again this moment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,9 +17,9 @@ from billing_site.kernel.period import Period, hours_in
 from invoicing.invoices.consumers import consumer_of
 from invoicing.invoices.models import Invoice, InvoiceLine, UsageCorrection
 from invoicing.workflows.explain_invoice import LineProof, prove_line
-from metering.queries import KnownEvent, KnownWindow, LateUsage, events_as_known, late_usage, windows_as_known
+from invoicing.workflows.line_usage import LineUsage, usage_of_line
+from metering.queries import KnownEvent, KnownWindow, LateUsage, late_usage
 
-EVENTS_PER_PAGE = 50
 # Wider spans are drawn by day.
 HOURS_DRAWN_MAX = 400
 
@@ -31,12 +32,12 @@ class ProofPage:
     state: str
     lines: list[InvoiceLine]
     proof: LineProof
-    windows: list[KnownWindow]
+    windows: Sequence[KnownWindow]
     windows_equal: bool
     events_equal: bool
     chart: SafeString
     step: str
-    events: list[KnownEvent]
+    events: Sequence[KnownEvent]
     next_page: str
     late: LateUsage | None
     corrections: list[UsageCorrection]
@@ -58,29 +59,25 @@ def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> 
     if line is None:
         raise Http404("this invoice has no lines to prove")
     proof = prove_line(line=line)
-    windows: list[KnownWindow] = []
-    events: list[KnownEvent] = []
+    usage = LineUsage((), (), "")
     late = None
     step, chart = "", SafeString()
     if line.meter_key and not proof.archived:
         span = Period(line.service_start.astimezone(UTC), line.service_end.astimezone(UTC))
-        known = {"meter_key": line.meter_key, "customer_id": consumer_of(line=line), "period": span}
-        windows = windows_as_known(**known, known_through=line.known_through)  # type: ignore[arg-type]
-        events = events_as_known(
-            **known,  # type: ignore[arg-type]
+        usage = usage_of_line(line=line, after=after)
+        late = late_usage(
+            meter_key=line.meter_key,
+            customer_id=consumer_of(line=line),
+            period=span,
             known_through=line.known_through,
-            after=_after(after),
-            limit=EVENTS_PER_PAGE,
         )
-        late = late_usage(**known, known_through=line.known_through)  # type: ignore[arg-type]
-        step, chart = _chart(line, windows, span)
-    last = events[-1] if len(events) == EVENTS_PER_PAGE else None
+        step, chart = _chart(line, usage.windows, span)
     return ProofPage(
         at=at,
         state=state_of_invoice(invoice, at=at),
         lines=lines,
         proof=proof,
-        windows=windows,
+        windows=usage.windows,
         windows_equal=proof.recounted is None or proof.recounted.windows_digest == line.windows_digest,
         events_equal=proof.recounted is None
         or (
@@ -89,26 +86,15 @@ def proof_page(*, invoice: Invoice, position: int, after: str, at: datetime) -> 
         ),
         chart=chart,
         step=step,
-        events=events,
-        next_page=f"{last.timestamp.astimezone(UTC).isoformat()}/{last.number}" if last else "",
+        events=usage.events,
+        next_page=usage.next_page,
         late=late if late is not None and late.event_count else None,
         corrections=list(line.corrections.prefetch_related("lines__invoice").order_by("known_from")),
         quantity=line.correction.quantity_after if line.correction else line.quantity,
     )
 
 
-def _after(text: str) -> tuple[datetime, int] | None:
-    moment, _, number = text.rpartition("/")
-    try:
-        at = datetime.fromisoformat(moment)
-    except ValueError:
-        return None
-    if at.utcoffset() is None or not number.isdecimal() or len(number) > 18:
-        return None
-    return at, int(number)
-
-
-def _chart(line: InvoiceLine, windows: list[KnownWindow], span: Period) -> tuple[str, SafeString]:
+def _chart(line: InvoiceLine, windows: Sequence[KnownWindow], span: Period) -> tuple[str, SafeString]:
     hours = list(hours_in(span))
     by_hour = len(hours) <= HOURS_DRAWN_MAX
     size = timedelta(hours=1) if by_hour else timedelta(days=1)

@@ -38,6 +38,7 @@ from invoicing.workflows.credit_invoice import credit_invoice
 from invoicing.workflows.move_life_cycle import sweep_life_cycles
 from invoicing.workflows.pay_refund import settle_refund
 from invoicing.workflows.propose_run import ask_to_issue, issue_proposed, propose_run, show_run
+from invoicing.workflows.recognise_revenue import recognise_due
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.settle_payment import settle_payment
 from invoicing.workflows.use_money_on_account import pay_money_back
@@ -111,6 +112,10 @@ def a_busy_house() -> None:
     set_customer_tax(customer=second, country="FR", vat_id="FR40303265045", **BY)
     a_subscription(acme)
     a_subscription(second, plan="steps")
+    a_plan("yearly", usd_fee("365") | {"in_advance": True}, cadence="year")
+    yearly = a_customer("cust_year")
+    set_customer_tax(customer=yearly, country="DE", **BY)
+    a_subscription(yearly, plan="yearly", started_at=JULY, anchor="anniversary")
     use("cust_acme", "1500", at=JULY + timedelta(days=3), key="counted")
     use("cust_acme", "7", at=JULY + timedelta(days=3), key="cancelled")
     use("cust_two", "25", at=JULY + timedelta(days=3))
@@ -159,6 +164,7 @@ def a_busy_house() -> None:
     use("cust_two", "5", at=JULY + timedelta(days=5))
     settle_late_changes(at=AUGUST + timedelta(days=3))
     bill(SEPTEMBER)
+    assert recognise_due(at=SEPTEMBER + timedelta(days=1)) == 1
     bank_lines_of(second)
     threshold(second, "5")
     use("cust_two", "40", at=SEPTEMBER + timedelta(days=1))

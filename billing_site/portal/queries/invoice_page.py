@@ -223,6 +223,7 @@ def line_view(line: InvoiceLine, *, counted_again: bool, zone: ZoneInfo) -> Line
         check=check,
         difference=difference,
         events_root=line.events_root,
+        position=line.position if line.meter_key else 0,
     )
 
 

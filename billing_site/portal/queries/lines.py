@@ -57,6 +57,7 @@ class LineView:
     check: Check | None = None
     difference: str = ""
     events_root: str = ""
+    position: int = 0
 
 
 @dataclass(frozen=True)

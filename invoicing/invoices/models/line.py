@@ -313,7 +313,7 @@ class InvoiceLine(models.Model):
                 """,
             ),
             *is_charged_once(),
-            says_what_was_changed(),
+            *says_what_was_changed(),
             Guard(
                 name="settles_at_most_what_is_held",
                 when=pgtrigger.After,
