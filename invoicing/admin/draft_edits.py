@@ -160,7 +160,6 @@ class LineEditAdmin(ReadOnlyAdmin):
         "period_start",
         "period_end",
         "what",
-        "line",
         "decided_amount",
         "made_at",
         "actor",

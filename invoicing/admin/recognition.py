@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from billing_site.display.admin import ReadOnlyAdmin
@@ -82,16 +83,17 @@ class RecognisedRevenueAdmin(ReadOnlyAdmin):
         return row.subscription.customer.name
 
     @admin.display(description="Paid for", ordering="service_start")
-    def service(self, row: RecognisedRevenue) -> str:
+    def service(self, row: RecognisedRevenue) -> SafeString:
         """Show the days of the service, the last one included."""
-        return f"{row.service_start} to {row.service_end - ONE_DAY}"
+        words = '<span class="bo-line bo-nowrap">{}</span><span class="bo-line bo-nowrap">to {}</span>'
+        return format_html(words, row.service_start, row.service_end - ONE_DAY)
 
     @admin.display(description="Held for it", ordering="held")
     def held_amount(self, row: RecognisedRevenue) -> SafeString:
         """Show what stood for the whole service."""
         return money(row.held)
 
-    @admin.display(description="Served by the month's end", ordering="amount")
+    @admin.display(description="Served by then", ordering="amount")
     def served_amount(self, row: RecognisedRevenue) -> SafeString:
         """Show what this row adds to what was served by then."""
         return money(row.amount)
@@ -99,4 +101,6 @@ class RecognisedRevenueAdmin(ReadOnlyAdmin):
     @admin.display(description="Entry")
     def entry_link(self, row: RecognisedRevenue) -> SafeString:
         """Link to the journal entry."""
-        return link(reverse("admin:invoicing_journalentry_change", args=[row.entry_id]), row.entry.reference)
+        return link(
+            reverse("admin:invoicing_journalentry_change", args=[row.entry_id]), "entry", title=row.entry.reference
+        )

@@ -1,8 +1,10 @@
 """A draft is changed by hand: the line stays as it was rated, the change stands beside it with its reason, another person looks, and the invoice proves itself."""
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from django.db import IntegrityError, connection, transaction
 
 from billing_site.kernel.errors import Conflict, InvalidFields, NotFound
 from invoicing.approvals.models import Decision
+from invoicing.checker.check_invoice import main
 from invoicing.core.gate import Check
 from invoicing.customers.models import Customer
 from invoicing.draft_edits.models import LineEdit
@@ -21,6 +24,7 @@ from invoicing.ledger.models import Posting
 from invoicing.workflows.approve import decide, release_invoice
 from invoicing.workflows.credit_invoice import preview_credit
 from invoicing.workflows.edit_draft import changeable_lines, edit_draft, take_edit_back
+from invoicing.workflows.event_evidence import event_file, proof_document
 from invoicing.workflows.explain_invoice import prove_invoice
 from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
 from invoicing.workflows.preview_invoice import preview_invoice
@@ -28,10 +32,12 @@ from invoicing.workflows.reissue_invoice import reissue_invoice
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.verify import verify
 from tests.factories import a_customer, a_plan, a_subscription, settle_constraints, usd_fee, usd_per_action, use
+from tests.invoicing.test_e_invoices import an_invoice, assert_states
 
 pytestmark = pytest.mark.django_db
 JULY, AUGUST = datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 8, 1, tzinfo=UTC)
 AT = AUGUST + timedelta(hours=1)
+LATER = AUGUST + timedelta(days=9)
 FEE, ACTIONS = "base", "actions"
 
 
@@ -371,3 +377,20 @@ def test_an_account_is_changed_on_the_invoice_of_who_pays(draft: Invoice) -> Non
 
 def _own(draft: Invoice) -> set[str]:
     return {line.rated["inputs"]["reference"] for line in draft.lines.filter(subscription__customer=draft.customer_id)}
+
+
+def test_an_e_invoice_states_a_changed_draft_and_its_checker_agrees(tmp_path: Path) -> None:
+    draft = reissue_invoice(invoice_id=an_invoice().pk, at=LATER, actor="fiona", reason="a gift").draft
+    assert draft is not None
+    charge = draft.lines.filter(kind="charge").exclude(meter_key="").get()
+    change(draft, "1", line=str(charge.rated["inputs"]["reference"]), words="Goodwill")
+    change(draft, "30", words="Setup")
+    released(draft)
+
+    issued = issue_invoice(invoice_id=draft.pk, at=LATER, actor="fiona", reason="done")
+
+    assert_states(issued)
+    (tmp_path / "invoice.json").write_text(json.dumps(proof_document(invoice=issued)))
+    (tmp_path / "events.ndjson").write_bytes(b"".join(event_file(invoice=issued)))
+    assert main([str(tmp_path / "invoice.json"), str(tmp_path / "events.ndjson")]) == 0
+    assert verify() == []

@@ -85,15 +85,31 @@ def through(first: date, last: date) -> str:
 @register.filter
 def moment(at: datetime, zone: ZoneInfo) -> SafeString:
     """Write a time where the customer is, with the zone beside it and UTC on hover."""
+    return _moment(at, zone, f" {zone_name(zone)}")
+
+
+@register.filter
+def moment_there(at: datetime, zone: ZoneInfo) -> SafeString:
+    """Write the same in a column whose head names the zone."""
+    return _moment(at, zone, "")
+
+
+def _moment(at: datetime, zone: ZoneInfo, beside: str) -> SafeString:
     local, utc = at.astimezone(zone), at.astimezone(UTC)
     return format_html(
-        '<time datetime="{}" title="{} UTC">{}, {} {}</time>',
+        '<time datetime="{}" title="{} UTC">{}, {}{}</time>',
         utc.isoformat(timespec="seconds"),
         f"{utc:%Y-%m-%d %H:%M:%S}",
         day_words(local.date()),
         f"{local:%H:%M}",
-        zone_name(zone),
+        beside,
     )
+
+
+@register.filter
+def zone_words(zone: ZoneInfo) -> str:
+    """Name a zone as people do."""
+    return zone_name(zone)
 
 
 @register.simple_tag

@@ -28,7 +28,10 @@ def addresses(number: str) -> dict[str, str]:
     """Every address of the portal by its name, for one invoice; walked, so that a new one cannot be forgotten."""
     [portal] = [pattern for pattern in get_resolver().url_patterns if str(pattern.pattern) == "portal/"]
     named = {pattern.name: f"/portal/{pattern.pattern}" for pattern in portal.url_patterns}
-    filled = {name: path.replace("<str:number>", number).replace("<int:number>", "1") for name, path in named.items()}
+    filled = {
+        name: path.replace("<str:number>", number).replace("<int:number>", "1").replace("<int:position>", "2")
+        for name, path in named.items()
+    }
     return filled | {"pdf": f"/billing/invoices/{number}/pdf"}
 
 
@@ -46,6 +49,7 @@ def test_the_walk_sees_every_page():
         "events",
         "inclusion",
         "event",
+        "line-usage",
         "checker",
         "credit",
         "data",
@@ -64,7 +68,7 @@ def test_the_walk_sees_every_page():
 def test_a_customer_opens_their_own_pages_and_the_pdf(july, visit):
     client = visit("cust_acme")
 
-    for name in ("home", "invoices", "invoice", "alerts"):
+    for name in ("home", "invoices", "invoice", "line-usage", "alerts"):
         answer = client.get(addresses(july.number)[name])
         assert answer.status_code == 200
         assert "Acme GmbH" in answer.content.decode()
@@ -83,7 +87,9 @@ def test_no_page_shows_another_customers_name_number_or_amount(july, visit):
         # What was asked for may be repeated; nothing more about it may be known.
         assert "Acme" not in text and str(july.total.amount) not in text and july.seal not in text
         assert answer.status_code == (
-            404 if name in ("invoice", "pay", "notice", "pdf", "proof", "events", "inclusion", "event") else 200
+            404
+            if name in ("invoice", "pay", "notice", "pdf", "proof", "events", "inclusion", "event", "line-usage")
+            else 200
         ), name
 
 
