@@ -3,6 +3,7 @@
 from billing_site.kernel.clock import now
 from billing_site.kernel.jobs import RegularJob
 from dunning.arrangements.queries import why_not_charged
+from dunning.handover import asking
 from dunning.handover.operations import escalate, make_files
 from dunning.notices import outbox, sending
 from dunning.sweep import sweep_dunning
@@ -29,6 +30,11 @@ def charge_again(attempt_id: int) -> str:
         attempt_id=attempt_id, at=at, against=lambda invoice: why_not_charged(invoice=invoice, at=at)
     )
     return attempt.status
+
+
+def tell_owner(escalation_id: int) -> str:
+    """Mail whoever of the house is asked about a case."""
+    return asking.tell_owner(escalation_id=escalation_id, at=now())
 
 
 def send_notice(notice_id: int) -> str:

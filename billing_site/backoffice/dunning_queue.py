@@ -12,12 +12,13 @@ from dunning.cases.models import DunningCase
 from dunning.cases.queries import cases_with_broken_promises, ended_cases
 from dunning.handover.queries import overdue_escalations
 from dunning.hearing import cases_never_told
+from dunning.policies.queries import policies_running_out_of_holidays
 from dunning.rehearsal import grave_count, rehearse, tomorrow_ends
 
 
 def dunning_queues(*, at: datetime) -> list[WorkQueue]:
-    """Return the steps that are due until tomorrow's end, and the cases that people go on with."""
-    return [_tomorrow(at=at), _broken(at=at), _untold(at=at), _people(at=at), _escalated(at=at)]
+    """Return the steps that are due until tomorrow's end, the cases that people go on with, and the policies that they have to look after."""
+    return [_tomorrow(at=at), _broken(at=at), _untold(at=at), _people(at=at), _escalated(at=at), _holidays(at=at)]
 
 
 def _tomorrow(*, at: datetime) -> WorkQueue:
@@ -80,6 +81,17 @@ def _escalated(*, at: datetime) -> WorkQueue:
         link=admin_list("dunningcase", "state=escalated", app="dunning"),
         empty="A case of which somebody was to have done something by now stands here until another one is asked, or it is closed.",
         at=at,
+    )
+
+
+def _holidays(*, at: datetime) -> WorkQueue:
+    policies = policies_running_out_of_holidays(at=at)
+    return WorkQueue(
+        name="Dunning policies without holidays to come",
+        link=admin_list("policyversion", app="dunning"),
+        empty="A policy that keeps holidays stands here 60 days before the last one that it knows: publish its next version with those of the next years.",
+        count=len(policies),
+        why=first_named([version.name for version in policies]),
     )
 
 

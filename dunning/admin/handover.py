@@ -46,7 +46,7 @@ class HandOverPages(HoldPages):
                 done=lambda one: f"Asked: {one}.",
             ):
                 return go(page)
-        effect = "Whoever was asked before is not any more. When the day is over the next one of the policy's path is asked; after the last it stands in the queue."
+        effect = "They hear of it by e-mail; who has no address there, by ALERT_EMAIL. Whoever was asked before is not asked any more. When the day is over the next one of the policy's path is asked; after the last it stands in the queue."
         return confirmation(
             request, admin=self, title=title, effect=effect, form=form, submit=title, back=page, row=case
         )

@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -18,10 +19,22 @@ from billing_site.display.figures import NOTHING, link
 from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from dunning.admin.backtests import show_backtest
-from dunning.admin.terms_field import TermsField
-from dunning.core.policy import ACT_WORDS
+from dunning.admin.terms_field import DAYS, TermsField
+from dunning.core.policy import ACT_WORDS, PolicyTerms
+from dunning.core.public_holidays import YEARS, public_holidays
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import assign_policy, end_assignment, publish_policy
+
+
+def _working_words(terms: PolicyTerms) -> str:
+    """Say on which days anything is done."""
+    if not terms.business_days:
+        return "On every day"
+    weekend = " or ".join(DAYS[day] for day in sorted(terms.weekend))
+    off = [f"on {weekend}"] if weekend else []
+    if terms.holidays:
+        off.append(f"on {len(terms.holidays)} holidays, the last on {max(terms.holidays)}")
+    return f"On business days only: {'not ' + ', nor '.join(off) if off else 'none is off yet'}"
 
 
 class PolicyForm(OperationForm):
@@ -63,9 +76,25 @@ class PolicyVersionAdmin(StaffAdmin):
     change_form_before_template = "backoffice/policy_links.html"
 
     def get_urls(self) -> list[Any]:
-        """Add the page that asks what terms would have done."""
-        page = self.admin_site.admin_view(lambda request: show_backtest(request, admin=self))
-        return [path("backtest/", page, name="dunning_policyversion_backtest"), *super().get_urls()]
+        """Add the page that asks what terms would have done, and what fills in the holidays of a country."""
+        view = self.admin_site.admin_view
+        page = view(lambda request: show_backtest(request, admin=self))
+        return [
+            path("backtest/", page, name="dunning_policyversion_backtest"),
+            path("holidays/", view(self.holidays), name="dunning_policyversion_holidays"),
+            *super().get_urls(),
+        ]
+
+    def holidays(self, request: HttpRequest) -> JsonResponse:
+        """Answer which days are holidays of a place, this year and the next two, and which its weekend is."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        year = now().year
+        try:
+            found = public_holidays(place=request.GET.get("place", ""), years=range(year, year + YEARS))
+        except ValueError as problem:
+            return JsonResponse({"problem": str(problem)})
+        return JsonResponse({"holidays": [day.isoformat() for day in found.days], "weekend": found.weekend})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Take over terms that were tried, or those of the version whose next one is written."""
@@ -95,7 +124,7 @@ class PolicyVersionAdmin(StaffAdmin):
         lines = (
             f"Days count from {'a refused charge' if terms.counts_from == 'failure' else 'the due date'}",
             f"At {terms.at_hour:%H:%M} where the customer is, never from {terms.quiet_from:%H:%M} to {terms.quiet_until:%H:%M}",
-            "On business days only" if terms.business_days else "On every day",
+            _working_words(terms),
             f"A card is charged again at most {terms.retries_max} times",
             *(f"Then {rung.owner} has {rung.days} days" for rung in terms.escalation),
             *(f"From {currency} {amount} on" for currency, amount in terms.minimums),

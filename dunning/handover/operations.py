@@ -4,12 +4,14 @@ import hashlib
 import logging
 from datetime import date, datetime, timedelta
 from time import monotonic_ns
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import InterfaceError, transaction
 from django.db.models import F
 
 from billing_site.kernel.errors import Conflict, InvalidInput, NotFound
+from billing_site.kernel.jobs import queue
 from billing_site.kernel.reasons import checked_reason
 from dunning.cases.arrears import debts_of, owed
 from dunning.cases.models import SWEEP, DunningCase
@@ -21,6 +23,7 @@ from dunning.handover.models import Escalation, HandOverDownload, HandOverFile
 
 logger = logging.getLogger(__name__)
 
+TELL_OWNER = "dunning.tasks.tell_owner"
 OWNER_MAX = 200
 # What the sweep leaves of the two minutes of its job; the rest is made at the next one.
 BUDGET = timedelta(seconds=20)
@@ -108,9 +111,7 @@ def assign_case(*, case_id: int, owner: str, until: date, at: datetime, actor: s
     level = present.level if present else 0
     if present is not None:
         _end(present, at=at, actor=actor, because=said)
-    return Escalation.objects.create(
-        case=case, level=level, owner=owner.strip(), until=until, began_at=at, actor=actor, reason=said
-    )
+    return _ask(case, level=level, owner=owner.strip(), until=until, began_at=at, actor=actor, reason=said)
 
 
 def escalate(*, at: datetime) -> int:
@@ -151,10 +152,15 @@ def _escalate(case_id: int, *, at: datetime) -> bool:
     rung = path[level]
     reason = f"step {level + 1} of the escalation path of {case.policy}"
     until = today + timedelta(days=rung.days)
-    Escalation.objects.create(
-        case=case, level=level + 1, owner=rung.owner, until=until, began_at=at, actor=SWEEP, reason=reason[:300]
-    )
+    _ask(case, level=level + 1, owner=rung.owner, until=until, began_at=at, actor=SWEEP, reason=reason[:300])
     return True
+
+
+def _ask(case: DunningCase, **asked: Any) -> Escalation:
+    """Ask somebody, who hears of it by a job that commits with it."""
+    escalation = Escalation.objects.create(case=case, **asked)
+    queue(TELL_OWNER, escalation.pk)
+    return escalation
 
 
 def _open(case: DunningCase) -> Escalation | None:

@@ -1,7 +1,7 @@
 """Which policy customers are chased by."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Q
 
@@ -9,6 +9,9 @@ from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import STANDARD_KEY, ensure_presets
 from invoicing.customers.models import Customer
 from invoicing.tax.models import CustomerTax
+
+# Whoever fills in the next holidays has so long to do it.
+HOLIDAYS_RUN_OUT = timedelta(days=60)
 
 
 def policy_for(*, customer: Customer, at: datetime) -> PolicyVersion:
@@ -34,6 +37,18 @@ def policies_for(*, customers: Sequence[int], at: datetime) -> dict[int, PolicyV
         number: found.get((number, "")) or found.get((None, countries.get(number, "")), rest) for number in customers
     }
     return {number: _in_force(versions[key], at=at) for number, key in keys.items()}
+
+
+def policies_running_out_of_holidays(*, at: datetime) -> list[PolicyVersion]:
+    """Return the newest versions of the policies that keep holidays, of which none is left 60 days from now, by their keys."""
+    newest = {version.key: version for version in _versions()}.values()
+    return [
+        version
+        for version in newest
+        if (terms := version.read).business_days
+        and terms.holidays
+        and max(terms.holidays) < (at + HOLIDAYS_RUN_OUT).date()
+    ]
 
 
 def _versions() -> Iterable[PolicyVersion]:

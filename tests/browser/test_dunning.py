@@ -77,3 +77,32 @@ def test_a_case_is_read_and_its_customer_promises_to_pay(
     look(page, f"rehearsal-{width}")
     page.goto("/admin/dunning/policyversion/")
     look(page, f"policies-{width}")
+
+
+def test_the_holidays_of_a_country_are_filled_in_beside_those_that_somebody_wrote(
+    new_page: Callable[..., Page], live_server: Any, chased: DunningCase
+) -> None:
+    page = signed_in(new_page(width=DESKTOP), live_server.url)
+    page.goto(f"/admin/dunning/policyversion/add/?from={chased.policy_id}")
+    terms = page.locator(".bo-terms")
+    holidays = terms.get_by_label("Holidays, with commas between them")
+    year = now().year
+    holidays.fill(f"{year}-02-03, {year}-12-25")
+    place = terms.get_by_label("Country whose public holidays are filled in")
+    place.fill("nowhere")
+    terms.get_by_role("button", name="Add this year's").click()
+    expect(terms.get_by_text("'NOWHERE' are not known")).to_be_visible()
+    place.fill("sa")
+    terms.get_by_role("button", name="Add this year's").click()
+    expect(terms.get_by_text("holidays of SA added")).to_be_visible()
+    expect(terms.get_by_label("Friday")).to_be_checked()
+    expect(terms.get_by_label("Sunday")).not_to_be_checked()
+    place.fill("DE")
+    terms.get_by_role("button", name="Add this year's").click()
+    expect(terms.get_by_text("holidays of DE added")).to_be_visible()
+    look(page, "policy-holidays")
+
+    days = [day.strip() for day in holidays.input_value().split(",")]
+    assert days == sorted(set(days)) and {f"{year}-02-03", f"{year}-12-25", f"{year + 2}-10-03"} <= set(days)
+    expect(terms.get_by_label("Only on business days")).to_be_checked()
+    expect(terms.get_by_label("Saturday")).to_be_checked()

@@ -9,12 +9,17 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.core.mail import EmailMessage
 from django.db import IntegrityError, transaction
+from django_q.models import OrmQ
 
 from billing_site.kernel.errors import Conflict, InvalidInput
 from dunning import tasks
 from dunning.cases.models import DunningCase
 from dunning.core.policy import SHORT, TermsMistake, read_terms, terms_stored
+from dunning.handover.asking import tell_owner
 from dunning.handover.contents import file_of
 from dunning.handover.models import Escalation, HandOverFile
 from dunning.handover.operations import assign_case, escalate, make_files
@@ -121,3 +126,57 @@ def test_the_next_one_of_the_path_is_asked_when_nothing_came_of_the_last_and_nob
 def test_a_path_without_an_owner_is_no_path() -> None:
     with pytest.raises(TermsMistake, match="escalation path"):
         read_terms(terms_stored(SHORT) | {"escalation": [{"owner": " ", "days": 3}]})
+
+
+def asked(case: DunningCase, owner: str) -> str:
+    """Ask somebody, and run the job that tells him."""
+    at = local("2026-08-19 12:00", case.customer)
+    escalation = assign_case(case_id=case.pk, owner=owner, until=date(2026, 9, 30), at=at, **WHO)
+    return tell_owner(escalation_id=escalation.pk, at=at)
+
+
+def test_whoever_is_asked_hears_of_it_by_mail_with_what_is_late_and_where_to_look(
+    case: DunningCase, settings: Any, mailoutbox: list[EmailMessage]
+) -> None:
+    settings.ALERT_EMAIL = ["alerts@example.com"]
+    support, accounts = Group.objects.create(name="Collectors"), get_user_model().objects
+    for name, staff in (("carla", True), ("colin", True), ("gone", False)):
+        user = accounts.create_user(name, f"{name}@example.com", is_staff=staff)
+        user.groups.add(support)
+    accounts.create_user("mute", "", is_staff=True)
+    type(case.customer).objects.filter(pk=case.customer_id).update(name="Acme\r\nBcc: all@example.com")
+    mailoutbox.clear()
+
+    told = [asked(case, owner) for owner in ("carla", "Collectors", "legal@example.com", "mute", "Account manager")]
+
+    assert told == ["told 1", "told 2", "told 1", "told 1", "told 1"]
+    assert [sorted(mail.to) for mail in mailoutbox] == [
+        ["carla@example.com"],
+        ["carla@example.com", "colin@example.com"],
+        ["legal@example.com"],
+        ["alerts@example.com"],
+        ["alerts@example.com"],
+    ]
+    mail = mailoutbox[0]
+    assert mail.subject == "You are asked about what Acme Bcc: all@example.com (cust_acme) owes, until 2026-09-30"
+    assert "Late: USD 31.00. The case is handed over." in mail.body
+    assert f"/admin/dunning/dunningcase/{case.pk}/change/" in mail.body and WHO["reason"] in mail.body
+    settings.ALERT_EMAIL = []
+    assert asked(case, "mute").startswith("nobody is told: mute has no address")
+
+
+def test_the_path_tells_each_one_once_and_nobody_who_is_not_asked_any_more(
+    case: DunningCase, mailoutbox: list[EmailMessage]
+) -> None:
+    before = OrmQ.objects.count()
+    mailoutbox.clear()
+
+    for day in ("19", "19", "22", "23", "23"):
+        escalate(at=local(f"2026-08-{day} 12:00", case.customer))
+
+    jobs = [job.task for job in OrmQ.objects.order_by("pk")[before:]]
+    first, second = Escalation.objects.order_by("pk")
+    told = [job["args"] for job in jobs if job["func"] == "dunning.tasks.tell_owner"]
+    assert told == [(first.pk,), (second.pk,)]
+    assert tell_owner(escalation_id=first.pk, at=second.began_at).startswith("nobody is told: somebody else is asked")
+    assert mailoutbox == []

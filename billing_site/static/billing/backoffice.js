@@ -129,6 +129,22 @@
     }
     row.querySelector("input, select").focus();
   });
+  /* The public holidays of a country are added to those that a policy has; its weekend takes the place of the one that was chosen. */
+  document.addEventListener("click", function (event) {
+    var button = event.target.closest("[data-holidays] button");
+    if (!button) { return; }
+    var place = button.parentElement, terms = place.closest(".bo-terms"), told = place.querySelector("[role=status]");
+    var of = place.querySelector("input").value.trim().toUpperCase(), field = terms.querySelector("[name$=-holidays]");
+    fetch(place.dataset.holidays + "?place=" + encodeURIComponent(of)).then(function (answer) { return answer.json(); }).then(function (found) {
+      if (found.problem) { told.textContent = found.problem; return; }
+      var had = field.value.split(",").map(function (day) { return day.trim(); }).filter(Boolean);
+      var added = found.holidays.filter(function (day) { return !had.includes(day); });
+      field.value = had.concat(added).sort().join(", ");
+      terms.querySelectorAll("[name$=-weekend]").forEach(function (day) { day.checked = found.weekend.includes(Number(day.value)); });
+      terms.querySelector("[name$=-business_days]").checked = true;
+      told.textContent = added.length + " holidays of " + of + " added, and its weekend chosen. Look at them before you publish.";
+    }).catch(function () { told.textContent = "They could not be read: try again, or write the days yourself."; });
+  });
   /* What instalments come to, against what they have to, while they are typed; in whole minor units, as money is. */
   function minor(text, places) {
     var parts = text.replace(/[,\s]/g, "").match(/^(\d+)(?:\.(\d*))?$/);

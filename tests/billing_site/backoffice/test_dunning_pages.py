@@ -1,7 +1,7 @@
 """Dunning in the back office: the list, the story of a case, what people arrange, policies, and who gets what tomorrow."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
@@ -11,11 +11,12 @@ from billing_site.backoffice.dunning_queue import dunning_queues
 from billing_site.kernel import clock
 from dunning.arrangements.models import Hold, Promise
 from dunning.cases.operations import wait
+from dunning.core.policy import SHORT, terms_stored
 from dunning.handover.models import HandOverDownload
 from dunning.handover.operations import make_files
 from dunning.overdue.models import OverdueTerms
 from dunning.policies.models import PolicyAssignment, PolicyVersion
-from dunning.policies.operations import ensure_presets
+from dunning.policies.operations import ensure_presets, publish_policy
 from dunning.sweep import sweep_dunning
 from invoicing.invoices.models import Invoice, Objection
 from tests.billing_site.backoffice.test_what_if_pages import text_of
@@ -216,6 +217,30 @@ def test_the_next_version_of_a_policy_is_written_step_by_step(finance: Client, c
     ]
     assert (terms.at_hour.hour, len(terms.holidays), terms.weekend) == (10, 2, ())
     assert (terms.minimum("EUR"), terms.escalation[0].owner) == (10, "Fiona")
+
+
+def test_the_public_holidays_of_a_country_are_offered_and_missed_before_they_run_out(
+    finance: Client, support: Client, case
+) -> None:
+    found = finance.get(f"{POLICIES}holidays/?place=de-by").json()
+
+    assert found["weekend"] == [5, 6] and {"2026-12-25", "2027-01-06", "2028-06-15"} <= set(found["holidays"])
+    wrong = finance.get(f"{POLICIES}holidays/?place=Bavaria")
+    assert "such as DE-BY" in wrong.json()["problem"]
+    assert 'data-holidays="/admin/dunning/policyversion/holidays/"' in finance.get(f"{POLICIES}add/").content.decode()
+    terms = terms_stored(SHORT) | {"business_days": True, "holidays": found["holidays"]}
+    publish_policy(
+        key="short", name="Short", terms=terms, in_force_from=case.opened_at, at=case.opened_at, actor="a", reason="b"
+    )
+    version = PolicyVersion.objects.get(key="short", number=2)
+    shown = text_of(finance.get(f"{POLICIES}{version.pk}/change/"))
+    count = len(found["holidays"])
+    assert f"not on Saturday or Sunday, nor on {count} holidays, the last on {max(found['holidays'])}" in shown
+    counts = [
+        next(one.count for one in dunning_queues(at=at) if "without holidays" in one.name)
+        for at in (case.opened_at, datetime(2028, 11, 15, tzinfo=UTC))
+    ]
+    assert counts == [0, 1]
 
 
 def test_a_policy_is_published_as_the_next_version_and_assigned(finance: Client, case) -> None:
