@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from billing_site.display.figures import quantity
 from dunning.core.comparison import Comparison, Line
-from dunning.core.notice_kinds import KIND_WORDS
-from dunning.core.policy import ACT_WORDS, Act, Step
+from dunning.core.policy import ACT_WORDS, Act
 from invoicing.customers.models import Customer
 from invoicing.reports.tabular import cell_text
 
@@ -19,14 +18,9 @@ COUNTED = (
 )
 
 
-def step_words(step: Step) -> str:
-    """Return a step in words: suspend service, Suspended."""
-    return f"{ACT_WORDS[step.act]} ({KIND_WORDS[step.notice].lower()})" if step.notice else ACT_WORDS[step.act]
-
-
 def line_words(lines: Sequence[Line]) -> list[str]:
     """Return steps by their days."""
-    return [f"{line.day:%m-%d} {step_words(line.step)}" for line in lines]
+    return [f"{line.day:%m-%d} {line.step.words}" for line in lines]
 
 
 def effect_words(found: Comparison) -> str:

@@ -22,7 +22,7 @@ from billing_site.display.figures import quantity
 from billing_site.kernel.clock import now
 from billing_site.kernel.money import round_money
 from dunning.admin.terms_field import TermsField
-from dunning.backtest_words import act_words, count_rows, difference_lines, effect_words, line_words, step_words
+from dunning.backtest_words import act_words, count_rows, difference_lines, effect_words, line_words
 from dunning.backtesting import DAYS, Trial, backtest, late_customers
 from dunning.core.comparison import Comparison, Difference, Side
 from dunning.core.policy import read_terms
@@ -152,7 +152,7 @@ def _ladder(side: Side) -> list[tuple[int, str, int, int, list[Money]]]:
     return [
         (
             one.step.day,
-            step_words(one.step),
+            one.step.words,
             one.taken,
             one.spared,
             [round_money(amount, currency) for currency, amount in sorted(one.paid.items())],

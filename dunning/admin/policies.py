@@ -20,7 +20,7 @@ from billing_site.display.pills import pill
 from billing_site.kernel.clock import now
 from dunning.admin.backtests import show_backtest
 from dunning.admin.terms_field import DAYS, TermsField
-from dunning.core.policy import ACT_WORDS, PolicyTerms
+from dunning.core.policy import PolicyTerms
 from dunning.core.public_holidays import YEARS, public_holidays
 from dunning.policies.models import PolicyAssignment, PolicyVersion
 from dunning.policies.operations import assign_policy, end_assignment, publish_policy
@@ -111,11 +111,8 @@ class PolicyVersionAdmin(StaffAdmin):
     @admin.display(description="Steps")
     def ladder(self, policy: PolicyVersion) -> SafeString:
         """Show its steps."""
-        steps = (
-            (step.day, ACT_WORDS[step.act], f" ({step.notice.replace('_', ' ')})" if step.notice else "")
-            for step in policy.read.steps
-        )
-        return format_html_join("", '<span class="bo-line">Day {}: {}{}</span>', steps)
+        steps = ((step.day, step.words) for step in policy.read.steps)
+        return format_html_join("", '<span class="bo-line">Day {}: {}</span>', steps)
 
     @admin.display(description="Terms")
     def terms_words(self, policy: PolicyVersion) -> SafeString:

@@ -43,3 +43,9 @@ TOLD_WHEN_GIVEN_UP = (NoticeKind.CLOSED,)
 def is_demanding(kind: NoticeKind) -> bool:
     """Say whether a notice asks for money."""
     return kind not in GLAD
+
+
+def kind_within(kind: NoticeKind) -> str:
+    """Return the words of a kind as they stand within a sentence."""
+    words = KIND_WORDS[kind]
+    return words[:1].lower() + words[1:]

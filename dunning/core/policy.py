@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
-from dunning.core.notice_kinds import NoticeKind
+from dunning.core.notice_kinds import NoticeKind, kind_within
 
 DAYS_MAX = 365
 STEPS_MAX = 40
@@ -58,6 +58,11 @@ class Step:
     def is_grave(self) -> bool:
         """Say whether it takes something from the customer."""
         return self.act in GRAVE
+
+    @property
+    def words(self) -> str:
+        """What is done and told: suspend service (suspended)."""
+        return f"{ACT_WORDS[self.act]} ({kind_within(self.notice)})" if self.notice else ACT_WORDS[self.act]
 
 
 @dataclass(frozen=True)

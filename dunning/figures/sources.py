@@ -2,8 +2,8 @@
 
 from dunning.core.case_life import LIVE, state_words, states_in_sql
 from dunning.core.figures import stretches
-from dunning.core.notice_kinds import KIND_WORDS, NoticeKind
-from dunning.core.policy import ACT_WORDS, Act
+from dunning.core.notice_kinds import NoticeKind
+from dunning.core.policy import Act, Step
 from dunning.figures.source import Asked, Drawing, Measure, Source, Unit
 from invoicing.core.life_cycle import State
 from invoicing.ledger.models import JournalEntry
@@ -22,8 +22,8 @@ def _stretches(asked: Asked) -> list[str]:
 
 def _step_words(bar: str) -> str:
     day, act, notice = bar.split("|")
-    told = f" ({KIND_WORDS[NoticeKind(notice)].lower()})" if notice else ""
-    return f"Day {int(day)}: {ACT_WORDS[Act(act)]}{told}"
+    step = Step(int(day), Act(act), NoticeKind(notice) if notice else None)
+    return f"Day {step.day}: {step.words}"
 
 
 def _bucket_words(bar: str) -> str:
