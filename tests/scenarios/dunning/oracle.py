@@ -83,7 +83,8 @@ class Oracle:
     def __init__(self, record: Record) -> None:
         self.record, self.zone, self.ladder = record, record.zone, LADDERS[record.policy]
         self.bills: dict[int, Bill] = {}
-        self.card = ""
+        # The means of payment that it gave, each with the moment; a bank's refusal may be older than its news.
+        self.cards: list[tuple[datetime, str]] = []
         self.chase: Chase | None = None
         self.opened: list[tuple[datetime, int]] = []
         self.holds: dict[str, datetime | None] = {}
@@ -158,12 +159,12 @@ class Oracle:
                 bill.is_paid_twice = True
             case "refused":
                 assert bill is not None and fact.moment is not None
-                bill.refusals.append((fact.moment, fact.said, self.card))
+                bill.refusals.append((fact.moment, fact.said, self._card(fact.moment)))
             case "followed":
                 self.is_followed = True
                 self._follow(fact.at)
             case "card":
-                self.card = fact.said
+                self.cards.append((fact.at, fact.said))
             case "held":
                 self.holds[fact.said] = fact.moment
             case "lifted":
@@ -485,7 +486,7 @@ class Oracle:
         return bool(late) and due.date() + timedelta(days=min(late)) <= at.astimezone(self.zone).date()
 
     def _is_never_charged(self, bill: Bill) -> bool:
-        return not bill.refusals and bill.is_charged and not bill.is_pushed and bool(self.card)
+        return not bill.refusals and bill.is_charged and not bill.is_pushed and bool(self._card())
 
     def _act(self, rule: Rule, bills: dict[int, Bill], at: datetime) -> str:
         if rule.act == "retry":
@@ -554,12 +555,16 @@ class Oracle:
                 continue
             moment, code, card = self._newest(bill)
             assert moment is not None
-            if card != self.card:
-                self._try(bill, (bill.number, moment, self.card), at)
+            if card != self._card():
+                self._try(bill, (bill.number, moment, self._card()), at)
             else:
                 again = self._next_try(moment, code, len(bill.refusals))
                 if again is not None and again <= at and len(bill.refusals) <= self.ladder.retries:
                     self._try(bill, (bill.number, moment), at)
+
+    def _card(self, at: datetime | None = None) -> str:
+        """The means of payment that it had at a moment, or now; "": none."""
+        return next((card for since, card in reversed(self.cards) if at is None or since <= at), "")
 
     def _try(self, bill: Bill, reference: tuple[Any, ...], at: datetime) -> None:
         if reference not in self.tried:
