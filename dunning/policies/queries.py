@@ -41,7 +41,7 @@ def policies_for(*, customers: Sequence[int], at: datetime) -> dict[int, PolicyV
 
 def policies_running_out_of_holidays(*, at: datetime) -> list[PolicyVersion]:
     """Return the newest versions of the policies that keep holidays, of which none is left 60 days from now, by their keys."""
-    newest = {version.key: version for version in _versions()}.values()
+    newest = {version.key: version for version in PolicyVersion.objects.order_by("key", "number")}.values()
     return [
         version
         for version in newest

@@ -243,6 +243,14 @@ def test_the_public_holidays_of_a_country_are_offered_and_missed_before_they_run
     assert counts == [0, 1]
 
 
+def test_looking_at_the_queues_of_a_new_house_writes_no_policies() -> None:
+    assert not PolicyVersion.objects.exists()
+
+    dunning_queues(at=datetime(2026, 8, 1, tzinfo=UTC))
+
+    assert not PolicyVersion.objects.exists()
+
+
 def test_a_policy_is_published_as_the_next_version_and_assigned(finance: Client, case) -> None:
     ensure_presets()
     steps = '{"steps": [{"day": 1, "act": "notice", "notice": "reminder"}, {"day": 30, "act": "hand_over"}]}'

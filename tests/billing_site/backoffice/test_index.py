@@ -21,7 +21,7 @@ from tests.billing_site.backoffice.conftest import AT
 from tests.factories import JULY, a_customer, a_plan, a_subscription, use
 
 pytestmark = pytest.mark.django_db
-QUERIES_MAX = 68
+QUERIES_MAX = 69
 
 
 def queue_named(page: Any, name: str) -> Any:
