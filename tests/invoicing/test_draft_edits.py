@@ -394,3 +394,17 @@ def test_an_e_invoice_states_a_changed_draft_and_its_checker_agrees(tmp_path: Pa
     (tmp_path / "events.ndjson").write_bytes(b"".join(event_file(invoice=issued)))
     assert main([str(tmp_path / "invoice.json"), str(tmp_path / "events.ndjson")]) == 0
     assert verify() == []
+
+
+def test_what_is_taken_off_where_nothing_is_left_is_nothing_and_the_invoice_is_issued(draft: Invoice) -> None:
+    """The database keeps no minus before nothing: the line was not what was rated any more, and nobody could issue it."""
+    change(draft, "-105", words="Goodwill")
+    change(draft, "-10", words="More goodwill")
+    assert [amount for _, amount in lines(draft)][-2:] == ["-105.000", "0.000"]
+    released(draft)
+
+    issue_invoice(invoice_id=draft.pk, at=AT, actor="fiona", reason="as agreed")
+
+    assert total(draft) == "0.00"
+    assert draft.lines.get(description="More goodwill").rated["amount"]["amount"] == "0.00"
+    assert verify() == []

@@ -41,12 +41,13 @@ def adjust_edit(
 
     What comes off is off its line, or off all, by what they have: tax, credit and revenue follow the money. A line that is gone changes nothing.
     """
-    left = total((line.amount for line in base), currency)
+    nothing, left = total((), currency), total((line.amount for line in base), currency)
     asked = round_money(term.amount, currency)
     if not term.line:
-        change = asked if asked.amount >= 0 else max(asked, left * -1)
+        # Not times -1: of nothing that would be -0, which no database keeps.
+        change = asked if asked.amount >= 0 else max(asked, nothing - left)
     else:
-        change = asked - left if base else total((), currency)
+        change = asked - left if base else nothing
     return AdjustmentLine(
         term=term,
         base=base,

@@ -1,0 +1,128 @@
+"""Drafts changed by hand among commitments, bounds, discounts, credit and late usage: previewed, issued, proved, booked."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from moneyed import Money
+
+from billing_site.kernel.money import round_money
+from invoicing.credits.operations import GrantTerms, grant_credit
+from invoicing.invoices.models import Invoice
+from invoicing.workflows.edit_draft import changeable_lines, edit_draft, take_edit_back
+from invoicing.workflows.explain_invoice import explain_invoice
+from invoicing.workflows.preview_billing import preview_billing
+from invoicing.workflows.settle_late_usage import settle_late_changes
+from invoicing.workflows.verify import verify
+from tests.factories import (
+    JULY,
+    a_customer,
+    a_plan,
+    a_subscription,
+    nothing_is_checked_before_issue,
+    usd_fee,
+    usd_per_action,
+    use,
+)
+from tests.invoicing.test_attack_combinations import COMMITTED, DISCOUNTS, SPEND, drafted, nothing_kept, totals
+from tests.invoicing.test_commitments import MONTHS, commit
+from tests.invoicing.test_discounts import a_coupon, redeem
+from tests.invoicing.test_fees_in_advance import billed, fee
+
+pytestmark = pytest.mark.django_db
+WHO = {"actor": "fiona", "reason": "agreed"}
+# Which line (-1: one of its own), to how much of what it comes to or over which amount, and whether it is taken back.
+CHANGES = st.lists(
+    st.tuples(st.integers(-1, 3), st.sampled_from(["-500", "-7.3", "0", "0.4", "1", "2.5", "90"]), st.booleans()),
+    max_size=3,
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_held(db: None) -> None:
+    """Whatever is drawn here is issued."""
+    nothing_is_checked_before_issue()
+
+
+def change(draft: Invoice, changes: list[tuple[int, str, bool]]) -> None:
+    """Make the changes that the draft has lines for, and take some of them back."""
+    at = draft.drafted_at
+    for which, number, is_taken_back in changes:
+        open_to = changeable_lines(invoice=draft)
+        amount, line = round_money(Decimal(number), draft.currency).amount, ""
+        if which >= 0:
+            if which >= len(open_to):
+                continue
+            line = open_to[which].reference
+            amount = round_money(abs(Decimal(number)) * open_to[which].amount.amount, draft.currency).amount
+        if not line and not amount:
+            continue
+        edit = edit_draft(invoice_id=draft.pk, line=line, description="Agreed", amount=amount, at=at, **WHO)
+        if is_taken_back:
+            take_edit_back(edit_id=edit.pk, at=at, **WHO)
+        draft.refresh_from_db()
+        assert draft.total.amount >= 0
+
+
+@settings(
+    max_examples=6,
+    deadline=None,
+    phases=[Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    currency=st.sampled_from(["USD", "JPY", "KWD", "CLF"]),
+    in_advance=st.booleans(),
+    spend=SPEND,
+    discount=DISCOUNTS,
+    commitment=COMMITTED,
+    credit=st.sampled_from([None, ("promotional", 40), ("prepaid", 150)]),
+    usage=st.lists(st.integers(0, 120), min_size=3, max_size=3),
+    late=st.integers(0, 40),
+    changes=st.lists(CHANGES, min_size=3, max_size=3),
+)
+def test_whatever_is_changed_by_hand_the_preview_is_what_is_issued_and_all_of_it_is_proved_and_booked(
+    currency: str,
+    in_advance: bool,
+    spend: dict[str, str],
+    discount: dict[str, Any] | None,
+    commitment: tuple[str, str, bool] | None,
+    credit: tuple[str, int] | None,
+    usage: list[int],
+    late: int,
+    changes: list[list[tuple[int, str, bool]]],
+) -> None:
+    with nothing_kept():
+        terms = {"spend": [{"currency": currency, **spend}]} if spend else {}
+        prices = [fee("31") if in_advance else usd_fee("31"), usd_per_action("0.335")]
+        a_plan("pro", *({**price, "currency": currency} for price in prices), **terms)
+        customer = a_customer(currency=currency, late_usage_policy="next_invoice")
+        subscription = a_subscription(customer)
+        if discount is not None:
+            limits = {"currency": currency} if "amount_off" in discount else {}
+            a_coupon(code="OFF", duration="forever", **limits, **discount)
+            redeem(customer, code="OFF", at=JULY)
+        if commitment is not None:
+            payment, rate, rolls = commitment
+            commit(subscription, (1, "60"), (2, "70"), payment=payment, overage_rate=Decimal(rate), rolls_over=rolls)
+        if credit is not None:
+            kind, amount = credit
+            grant = GrantTerms(key="g", kind=kind, name="G", amount=Money(amount, currency), effective_at=JULY)
+            grant_credit(customer=customer, terms=grant, at=JULY, actor="test", reason="set up")
+        billed(JULY)
+        for month, quantity in enumerate(usage):
+            end = MONTHS[month + 1]
+            if quantity:
+                use("cust_acme", str(quantity), at=MONTHS[month] + timedelta(days=3))
+            for draft in drafted(end):
+                change(draft, changes[month])
+            if month and late:
+                use("cust_acme", str(late), at=MONTHS[month - 1] + timedelta(days=5))
+                assert settle_late_changes(at=end + timedelta(hours=1)).failures == []
+            assert totals(preview_billing(as_of=end).previews) == totals(billed(end))
+        for invoice in Invoice.objects.order_by("id"):
+            assert explain_invoice(number=str(invoice.number))["equal"] is True
+        assert verify() == []
