@@ -195,33 +195,35 @@ def missing_privileges(*, connection: BaseDatabaseWrapper, role: str) -> list[st
 
 def may_shadow(*, connection: BaseDatabaseWrapper, role: str) -> bool:
     """Tell whether a role can make tables or functions, temporary ones too, that guards would find in the place of ours."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT has_database_privilege(rolname, current_database(), 'TEMPORARY')
-                OR has_database_privilege(rolname, current_database(), 'CREATE')
-                OR has_schema_privilege(rolname, current_schema(), 'CREATE')
-            FROM pg_roles WHERE rolname = %s
-            """,
-            [role],
-        )
-        row = cursor.fetchone()
-    return row is not None and bool(row[0])
+    return _holds_of(
+        role,
+        """
+        has_database_privilege(rolname, current_database(), 'TEMPORARY')
+        OR has_database_privilege(rolname, current_database(), 'CREATE')
+        OR has_schema_privilege(rolname, current_schema(), 'CREATE')
+        """,
+        connection=connection,
+    )
 
 
 def owns_nothing(*, connection: BaseDatabaseWrapper, role: str) -> bool:
     """Tell whether a role owns no table and cannot become one that does, or give itself more."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT NOT (rolsuper OR rolcreaterole OR rolbypassrls) AND NOT EXISTS (
-                SELECT FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
-                   AND pg_has_role(rolname, relowner, 'MEMBER')
-            )
-            FROM pg_roles WHERE rolname = %s
-            """,
-            [role],
+    return _holds_of(
+        role,
+        """
+        NOT (rolsuper OR rolcreaterole OR rolbypassrls) AND NOT EXISTS (
+            SELECT FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+               AND pg_has_role(rolname, relowner, 'MEMBER')
         )
+        """,
+        connection=connection,
+    )
+
+
+def _holds_of(role: str, condition: str, *, connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether a condition in SQL about a row of `pg_roles` holds of a role; of one that is not there nothing does."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {condition} FROM pg_roles WHERE rolname = %s", [role])
         row = cursor.fetchone()
     return row is not None and bool(row[0])
 

@@ -87,6 +87,15 @@ def test_files_stay_small_enough_to_read() -> None:
     assert long == {}
 
 
+def test_nothing_is_kept_that_others_wrote_and_packed() -> None:
+    """Libraries are named and pinned, never kept: no wheel, archive or program."""
+    packed = {".whl", ".egg", ".jar", ".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".so", ".exe"}
+    entries = [one for one in ROOT.iterdir() if not one.name.startswith(".") and one.name != "staticfiles"]
+    kept = [path for entry in entries for path in (entry, *entry.rglob("*")) if path.suffix in packed]
+
+    assert kept == []
+
+
 def test_every_public_function_says_what_it_does() -> None:
     silent = []
     for path in sources():
