@@ -38,13 +38,16 @@ ACCOUNTS = (DEFERRED, PREPAID, PREPAID_CREDIT)
 DEFINITION = (
     "What stands on the liability accounts at the end of the day (UTC), by what it was paid for. Fees in advance are earned evenly over "
     "their service period, in the customer's days; what is served by the end of a month is revenue of that month, and released for good by the invoice "
-    "of that period, or given back after the end of a subscription. Commitments and credit are earned when they are drawn, or when they expire."
+    "of that period; what would have been served after the end of a subscription is given back, and no revenue of any month. Commitments and credit are earned when they are drawn, or when they expire."
 )
 
 
 @dataclass(frozen=True)
 class Obligation:
-    """What is owed in service for money that was taken: over a service period, or, where that is None, when it is used."""
+    """What is owed in service for money that was taken: over a service period, or, where that is None, when it is used.
+
+    `ends_on` is the first day without service, where the subscription ends before its service would.
+    """
 
     account: str
     customer: str
@@ -54,6 +57,7 @@ class Obligation:
     service: tuple[date, date] | None = None
     subscription_id: int | None = None
     recognised: Money | None = None
+    ends_on: date | None = None
 
     @property
     def left(self) -> Money:
@@ -64,7 +68,12 @@ class Obligation:
         """Return what of it was served by the end of a day; nothing of what is earned when it is used."""
         if self.service is None:
             return total((), self.amount.currency.code)
-        return spread(amount=self.amount, service=self.service, as_of=day, months=_months_after(day))["served"]
+        return self.spread_over(as_of=day, months=_months_after(day))["served"]
+
+    def spread_over(self, *, as_of: date, months: Sequence[date]) -> dict[str, Money]:
+        """Divide it over the days of its service, as `spread` does."""
+        assert self.service is not None, "what is earned when it is used has no days"
+        return spread(amount=self.amount, service=self.service, as_of=as_of, months=months, ends_on=self.ends_on)
 
 
 def deferred_revenue_report(*, question: Question) -> Report:
@@ -102,18 +111,23 @@ def deferred_revenue_report(*, question: Question) -> Report:
     )
 
 
-def spread(*, amount: Money, service: tuple[date, date], as_of: date, months: Sequence[date]) -> dict[str, Money]:
+def spread(
+    *, amount: Money, service: tuple[date, date], as_of: date, months: Sequence[date], ends_on: date | None = None
+) -> dict[str, Money]:
     """Divide an amount over the days of its service, last day excluded: what is served by a day, each month after it, and later.
 
-    Its parts sum to the amount, to the cent (largest remainder).
+    The days from `ends_on` on are not served: what they would have cost is `used` by no month, but given back. Its parts sum to the
+    amount, to the cent (largest remainder).
     """
     first, after = service
+    served_until = after if ends_on is None else min(after, max(first, ends_on))
     begins = as_of + timedelta(days=1)
     ends = [*months[1:], _next_month(months[-1])]
     bounds = [("served", date.min, begins)]
     bounds += [(_key(month), max(month, begins), end) for month, end in zip(months, ends, strict=True)]
     bounds.append(("later", ends[-1], date.max))
-    days = [(key, (min(after, end) - max(first, start)).days) for key, start, end in bounds]
+    days = [(key, (min(served_until, end) - max(first, start)).days) for key, start, end in bounds]
+    days.append(("used", (after - served_until).days))
     weights = [Decimal(max(number, 0)) for _, number in days]
     return dict(zip((key for key, _ in days), allocate(amount, weights), strict=True))
 
@@ -138,7 +152,10 @@ def _owed(before: datetime, entity: str, **of: Any) -> "QuerySet[InvoiceLine]":
 
 
 def fees_in_advance(*, before: datetime, entity: str) -> Iterator[Obligation]:
-    """Yield what is held of each subscription: it is for the service that the last line in advance was about. Credit notes give some of it back."""
+    """Yield what is held of each subscription: it is for the service that the last line in advance was about. Credit notes give some of it back.
+
+    Once that service is settled, what is left of it is for no service: it is given back.
+    """
     lines = _owed(before, entity, adjustment__in=IN_ADVANCE).select_related("invoice", "subscription__customer")
     noted = booked_moment(kind=Kind.CREDIT_NOTE, reference="note__number", happened="note__issued_at")
     given_back = CreditNoteLine.objects.filter(released__gt=0).alias(booked=noted).filter(booked__lt=before)
@@ -155,7 +172,7 @@ def fees_in_advance(*, before: datetime, entity: str) -> Iterator[Obligation]:
         amount -= round_money(released.get(number, Decimal(0)), those[0].currency)
         if not amount.amount:
             continue
-        last = next((line for line in reversed(those) if line.adjustment == AdjustmentKind.IN_ADVANCE), None)
+        last = _unsettled(those)
         subscription = those[0].subscription
         assert subscription is not None, "fees in advance are of a subscription"
         yield Obligation(
@@ -166,7 +183,18 @@ def fees_in_advance(*, before: datetime, entity: str) -> Iterator[Obligation]:
             amount,
             None if last is None else _days_of(last),
             subscription_id=subscription.pk,
+            ends_on=None if last is None or subscription.ended_at is None else _day_after(subscription.ended_at, last),
         )
+
+
+def _unsettled(lines: Sequence[InvoiceLine]) -> InvoiceLine | None:
+    """Return the last line in advance, unless a later invoice has settled it without taking more in advance."""
+    for line in reversed(lines):
+        if line.adjustment == AdjustmentKind.IN_ADVANCE:
+            return line
+        if not any(one.adjustment == AdjustmentKind.IN_ADVANCE for one in lines if one.invoice_id == line.invoice_id):
+            return None
+    return None
 
 
 def _commitments(before: datetime, entity: str) -> Iterator[Obligation]:
@@ -233,10 +261,14 @@ def _sold_credit(before: datetime, entity: str) -> Iterator[Obligation]:
 
 def _days_of(line: InvoiceLine) -> tuple[date, date]:
     """Return the days of a line's service in its customer's calendar, the last one excluded; a part of a day is a day."""
-    zone = ZoneInfo(line.invoice.timezone)
-    first, end = line.service_start.astimezone(zone), line.service_end.astimezone(zone)
-    after = end.date() if end.time() == datetime.min.time() else end.date() + timedelta(days=1)
-    return first.date(), max(after, first.date() + timedelta(days=1))
+    first = line.service_start.astimezone(ZoneInfo(line.invoice.timezone)).date()
+    return first, max(_day_after(line.service_end, line), first + timedelta(days=1))
+
+
+def _day_after(end: datetime, line: InvoiceLine) -> date:
+    """Return the first day in the calendar of a line's customer that is no part of what ends then."""
+    local = end.astimezone(ZoneInfo(line.invoice.timezone))
+    return local.date() if local.time() == datetime.min.time() else local.date() + timedelta(days=1)
 
 
 def _row(one: Obligation, as_of: date, months: Sequence[date]) -> Row:
@@ -246,7 +278,7 @@ def _row(one: Obligation, as_of: date, months: Sequence[date]) -> Row:
     else:
         first, after = one.service
         cells["about"] = f"{one.about}, {first} to {after - timedelta(days=1)}"
-        parts = spread(amount=one.amount, service=one.service, as_of=as_of, months=months)
+        parts = one.spread_over(as_of=as_of, months=months)
         parts["served"] -= one.amount - one.left
         cells |= {key: part for key, part in parts.items() if part.amount}
     return Row(cells, {"customer": Door(DoorKind.CUSTOMER, one.customer)})
@@ -265,7 +297,7 @@ def _columns(as_of: date, months: Sequence[date]) -> list[Column]:
         money("served", "Served, not released"),
         *(money(_key(month), title) for month, title in zip(months, titles, strict=True)),
         money("later", "Later"),
-        money("used", "When used"),
+        money("used", "When used or given back"),
         Column("held", "Not earned yet", ColumnKind.MONEY),
     ]
 

@@ -18,7 +18,7 @@ from invoicing.reports.report import Report
 from invoicing.reports.tabular import report_as_csv
 from invoicing.workflows.close_certificate import certificate_of, file_digest, month_reports
 from invoicing.workflows.close_checks import CHECKS, Asked, Checked, check_to_sign_off, made
-from invoicing.workflows.recognise_revenue import recognise_month
+from invoicing.workflows.recognise_revenue import lock_recognition, recognise_month
 from invoicing.workflows.verify import one_moment
 from metering.rollup import roll_up
 
@@ -145,6 +145,8 @@ def close_month(*, month: Month, digest: str, at: datetime, actor: str, reason: 
 
 
 def _closed(*, month: Month, digest: str, at: datetime, actor: str, reason: str) -> MonthClose:
+    # In this order, as the night does: recognition, then the books.
+    lock_recognition()
     lock_books()
     done = close_in_force(month=month)
     if done is not None and done.certificate["checklist_digest"] == digest:

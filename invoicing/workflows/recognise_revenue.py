@@ -2,7 +2,7 @@
 
 The invoice of a period settles what was invoiced for it in advance when the period is over, a year later perhaps. Until then each month that ends
 counts what was served by then, from the beginning of the service, and the next month begins by taking that back: so the books of every month end
-say what was earned by then, issuing invoices needs to know nothing of it, and what changes meanwhile (a cancellation, a credit) is never counted on.
+say what was earned by then, issuing invoices needs to know nothing of it, and what changes meanwhile (a cancellation, what a credit note gives back of it) is never counted on.
 """
 
 from collections import defaultdict
@@ -46,13 +46,21 @@ def recognise_month(*, month: Month, at: datetime) -> list[JournalEntry]:
     For each legal entity and currency one entry at the last moment of the month, and one that takes it back as the next begins. Nothing
     of a month that is not over, or closed: it would count in another.
     """
-    opened = books_open_from()
-    if month.span.end > at or (opened is not None and month.span.end <= opened):
+    if month.span.end > at:
         return []
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [RECOGNITION_LOCK])
+        lock_recognition()
+        # Asked after the lock: a close that was waited for has closed it.
+        opened = books_open_from()
+        if opened is not None and month.span.end <= opened:
+            return []
         return [entry for entity in entities_booked() for entry in _recognised(month, entity)]
+
+
+def lock_recognition() -> None:
+    """Let nobody else recognise revenue until the end of the transaction; whoever locks the books, too, locks this first."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [RECOGNITION_LOCK])
 
 
 def _recognised(month: Month, entity: str) -> Iterator[JournalEntry]:

@@ -2,6 +2,8 @@
 
 import re
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,6 +20,8 @@ from invoicing.ledger.queries import balance_of, movements_in, trial_balance
 from invoicing.recognition.models import RecognisedRevenue
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.tasks import recognise_revenue
+from invoicing.workflows import recognise_revenue as recognise_revenue_workflow
+from invoicing.workflows.close_month import checklist_of, close_month, sign_off
 from invoicing.workflows.credit_invoice import credit_invoice
 from invoicing.workflows.recognise_revenue import recognise_due, recognise_month
 from invoicing.workflows.run_billing import issue_billing
@@ -61,6 +65,17 @@ def recognise(*months: datetime) -> None:
     for one in months:
         recognise_month(month=Month(one.date()), at=one + timedelta(days=32))
     settle_constraints()
+
+
+def wait_until_somebody_waits() -> None:
+    """Come back once another session waits for a lock; after ten seconds anyway."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.05)
 
 
 def test_a_year_that_is_paid_in_advance_is_earned_by_its_days_month_after_month() -> None:
@@ -205,6 +220,77 @@ def test_two_nights_at_once_book_it_once() -> None:
 
     assert sorted(done) == [0, 2]
     assert RecognisedRevenue.objects.count() == 2 and earned(first(2026, 9)) == "62.00"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_close_waits_for_the_night_and_the_night_for_a_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They took recognition and books in opposite order: PostgreSQL ended one of them."""
+    a_year()
+    july, at = Month(date(2026, 7, 1)), first(2026, 8) + timedelta(days=3)
+    for one in checklist_of(month=july, at=at).open_checks:
+        sign_off(month=july, check=one.checked.name, digest=one.checked.digest, at=at, actor="ann", reason="month end")
+    digest = checklist_of(month=july, at=at).digest
+    at_work, problems, really = threading.Event(), list[str](), recognise_revenue_workflow._recognised
+
+    def slowly(month: Month, entity: str) -> Any:
+        if threading.current_thread().name == "night":
+            at_work.set()
+            wait_until_somebody_waits()
+        return really(month, entity)
+
+    def run(act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except Exception as problem:
+            problems.append(f"{type(problem).__name__}: {problem}")
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(recognise_revenue_workflow, "_recognised", slowly)
+    night = threading.Thread(target=run, args=[lambda: recognise_due(at=at)], name="night")
+    closing = threading.Thread(
+        target=run, args=[lambda: close_month(month=july, digest=digest, at=at, actor="ann", reason="month end")]
+    )
+    night.start()
+    assert at_work.wait(20)
+    closing.start()
+    night.join()
+    closing.join()
+
+    # The night has booked something: the checklist that was seen is another by now, which is said kindly.
+    assert [one for one in problems if not one.startswith("Conflict")] == []
+    assert earned(first(2026, 8)) == "31.00"
+
+
+def test_a_year_that_was_cancelled_is_earned_up_to_its_end_and_the_rest_is_to_be_given_back() -> None:
+    invoice = a_year()
+    subscription = invoice.customer.subscriptions.get()
+    end_subscription(
+        subscription=subscription, ended_at=datetime(2026, 8, 11, tzinfo=UTC), actor="ann", reason="leaves"
+    )
+
+    recognise(*(first(2026, month) for month in (7, 8, 9, 10)))
+
+    assert [earned(first(2026, month)) for month in (8, 9, 10, 11)] == ["31.00", "41.00", "41.00", "41.00"]
+    [row] = cells(answer("deferred-revenue", as_of("2026-07-31")), "Deferred revenue")
+    assert (row["month_2026_08"], row["used"], row["held"]) == ("10.00", "324.00", "334.00")
+    assert "month_2026_09" not in row, "no month after its end earns anything of it"
+    assert verify() == []
+
+
+def test_what_is_left_after_the_last_invoice_is_no_revenue_of_any_month() -> None:
+    a_plan("pro", usd_fee("31") | {"in_advance": True})
+    subscription = a_subscription(a_customer("cust_acme"), started_at=JULY)
+    bill(JULY)
+    end_subscription(subscription=subscription, ended_at=JULY + timedelta(days=10), actor="ann", reason="leaves")
+
+    last = bill(first(2026, 8))
+    recognise(*(first(2026, month) for month in (7, 8, 9, 10)))
+
+    assert last.lines.get(kind="charge").amount.amount == 10
+    assert [earned(first(2026, month)) for month in (8, 9, 10, 11)] == ["10.00"] * 4
+    assert balance_of(account=DEFERRED, before=first(2026, 11))["USD"].amount == Decimal("-21.00")
+    assert verify() == []
 
 
 @pytest.mark.parametrize(
