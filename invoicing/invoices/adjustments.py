@@ -10,6 +10,7 @@ from moneyed import Money
 from billing_site.kernel.money import EXACT, round_money
 from invoicing.core.adjusting import adjust_amounts, adjustment_line, take_off
 from invoicing.core.adjustments.commitment import CommitmentDrawdown, CommitmentOverage, CommitmentTerm
+from invoicing.core.adjustments.edits import Edit
 from invoicing.core.adjustments.progressive import InvoicedProgressively
 from invoicing.core.assembly import as_credit_sees_it
 from invoicing.core.contract import AdjustmentKind, AdjustmentLine, Term
@@ -112,12 +113,12 @@ def _parts_then(
     rows = {line.rated["inputs"]["reference"]: line.pk for line in before}
     others = {line.rated["inputs"]["reference"] for line in lines if line.kind == LineKind.ADJUSTMENT}
     held = amounts_held(lines=lines, before=correction)
-    terms = [adjusted_again(inputs=line.rated["inputs"]).term for line in before]
+    terms = [_as_decided(line, adjusted_again(inputs=line.rated["inputs"]).term) for line in before]
     charges = {reference: amount for reference, amount in held.items() if reference not in others}
     stood = {
         line.rated["inputs"]["reference"]: adjusted_again(inputs=(_link_held(line, correction) or line).rated["inputs"])
         for line in before
-        if line.tranche_id in settled or line.adjustment == AdjustmentKind.EDIT
+        if line.tranche_id in settled
     }
     adjusted = adjust_amounts(terms=terms, amounts=charges, currency=by.currency, settled=stood)
     return {rows[line.reference]: adjustment_document(line=line).get("parts", ()) for line in adjusted}
@@ -139,7 +140,7 @@ def adjusted_now(
         replace(term, available=left[term.tranche])
         if isinstance(term, CommitmentDrawdown | CommitmentOverage) and term.tranche in left
         else term
-        for term in (line.term for line in held.values())
+        for term in (_as_decided(row, held[row.pk].term) for row in rows)
     ]
     return _adjusted(rows, terms, lines, changed, ended)
 
@@ -147,7 +148,8 @@ def adjusted_now(
 def adjusted_as_held(*, lines: Sequence[InvoiceLine]) -> list[tuple[InvoiceLine, AdjustmentLine]]:
     """Return each adjustment of an invoice with what its terms, as they were last, make of what the charges have come to."""
     rows = _live(lines)
-    return _adjusted(rows, [adjustment_held(line=row).term for row in rows], lines, {}, ended_tranches(lines=rows))
+    terms = [_as_decided(row, adjustment_held(line=row).term) for row in rows]
+    return _adjusted(rows, terms, lines, {}, ended_tranches(lines=rows))
 
 
 def true_up_after(*, line: InvoiceLine) -> InvoiceLine | None:
@@ -185,16 +187,21 @@ def _adjusted(
 ) -> list[tuple[InvoiceLine, AdjustmentLine]]:
     if not rows:
         return []
-    # What was taken in advance, and settled, or decided by hand, was so: what late usage costs is invoiced by itself.
+    # What was taken in advance, and settled, was so: what late usage costs is invoiced by itself.
     settled = {
         row.rated["inputs"]["reference"]: adjustment_held(line=row)
         for row in rows
-        if row.tranche_id in ended or row.adjustment in (*IN_ADVANCE, *INVOICED_BEFORE, AdjustmentKind.EDIT)
+        if row.tranche_id in ended or row.adjustment in (*IN_ADVANCE, *INVOICED_BEFORE)
     }
     amounts = amounts_held(lines=[line for line in lines if line.kind == LineKind.CHARGE]) | dict(changed)
     by_reference = {row.rated["inputs"]["reference"]: row for row in rows}
     adjusted = adjust_amounts(terms=terms, amounts=amounts, currency=rows[0].currency, settled=settled)
     return [(by_reference[line.reference], line) for line in adjusted]
+
+
+def _as_decided(row: InvoiceLine, term: Term) -> Term:
+    """Return the term of an adjustment; of a change by hand as late usage leaves it: what it came to when it was issued."""
+    return replace(term, kept=row.amount.amount) if isinstance(term, Edit) else term
 
 
 def _live(lines: Iterable[InvoiceLine]) -> list[InvoiceLine]:

@@ -7,15 +7,14 @@ from invoicing.core.contract import AdjustmentKind
 from invoicing.core.invoice_life import STANDING
 from invoicing.draft_edits.models import LineEdit
 from invoicing.draft_edits.queries import reference_of_edit
-from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
+from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineKind
 
 
 def edit_faults() -> Iterator[tuple[str, str]]:
     """Yield each line of an issued invoice that stands for no change as somebody made it, and each change that the invoice of its period lacks."""
     edits = {reference_of_edit(edit=edit): edit for edit in LineEdit.objects.order_by("id")}
-    lines = InvoiceLine.objects.filter(adjustment=AdjustmentKind.EDIT.value).exclude(
-        invoice__status=InvoiceStatus.DRAFT
-    )
+    changed = InvoiceLine.objects.filter(kind=LineKind.ADJUSTMENT, adjustment=AdjustmentKind.EDIT.value)
+    lines = changed.exclude(invoice__status=InvoiceStatus.DRAFT)
     told: set[tuple[int, str]] = set()
     for line in lines.select_related("invoice").order_by("invoice_id", "position"):
         reference, term = line.rated["inputs"]["reference"], line.rated["inputs"]["term"]

@@ -121,7 +121,8 @@ def prove_correction(*, correction: UsageCorrection) -> Recount:
             )
         if now["quantity"] != plain(correction.quantity_after):
             differences.append(f"rated quantity is {now['quantity']}, it says {plain(correction.quantity_after)}")
-        if _terms(now) != _terms(original.rated):
+        kept = plain(original.amount.amount)
+        if _terms(now) != _terms(original.rated) or now["inputs"].get("term", {}).get("kept", kept) != kept:
             differences.append("it is rated under another charge than the line that it corrects")
     if original.kind == LineKind.ADJUSTMENT:
         differences += _differences_of_base(original, correction.rated, correction)
@@ -161,8 +162,8 @@ def _terms(rated: dict[str, Any]) -> dict[str, Any]:
     """Return what a rating depended on, but for the usage, or the lines that an adjustment was computed from."""
     terms = {name: value for name, value in rated["inputs"].items() if name not in ("usage", "lines")}
     if "term" in terms:
-        # What is left of a commitment is not agreed: a correction takes what is left of it when it is made.
-        terms["term"] = {name: value for name, value in terms["term"].items() if name != "available"}
+        # What is left of a commitment is not agreed: a correction takes what is left of it when it is made. What is kept of a change by hand is asked for by itself.
+        terms["term"] = {name: value for name, value in terms["term"].items() if name not in ("available", "kept")}
     return terms
 
 

@@ -19,7 +19,8 @@ from invoicing.core.wording import amount_text, money_words
 class Edit(Term):
     """One change by hand, in the words of `description`: `amount` is what the line with the reference `line` comes to, or, where that is "", what is added to the bill, signed.
 
-    `about` is that line, where the bill still has it; of what is taken off the bill, all lines that may give something.
+    `about` is that line, where the bill still has it; of what is taken off the bill, all lines that may give something. `kept` is what the
+    change came to when it was issued: late usage leaves it at that, but for what its lines do not come to any more.
     """
 
     kind: ClassVar[AdjustmentKind] = AdjustmentKind.EDIT
@@ -27,6 +28,7 @@ class Edit(Term):
     description: str
     line: str
     amount: Decimal
+    kept: Decimal | None = None
 
     def __post_init__(self) -> None:
         assert self.amount >= 0 or not self.line, f"a line comes to an amount: {self.amount}"
@@ -43,7 +45,9 @@ def adjust_edit(
     """
     nothing, left = total((), currency), total((line.amount for line in base), currency)
     asked = round_money(term.amount, currency)
-    if not term.line:
+    if term.kept is not None:
+        change = max(round_money(term.kept, currency), nothing - left)
+    elif not term.line:
         # Not times -1: of nothing that would be -0, which no database keeps.
         change = asked if asked.amount >= 0 else max(asked, nothing - left)
     else:
@@ -70,7 +74,8 @@ def adjust_edit(
 
 def edit_document(*, term: Edit) -> dict[str, Any]:
     """Return what is particular to a change by hand as canonical JSON members."""
-    return {"description": term.description, "line": term.line, "amount": plain(term.amount)}
+    kept = {} if term.kept is None else {"kept": plain(term.kept)}
+    return {"description": term.description, "line": term.line, "amount": plain(term.amount)} | kept
 
 
 def edit_members(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,6 +84,7 @@ def edit_members(document: Mapping[str, Any]) -> dict[str, Any]:
         "description": document["description"],
         "line": document["line"],
         "amount": Decimal(document["amount"]),
+        "kept": Decimal(document["kept"]) if "kept" in document else None,
     }
 
 
@@ -86,6 +92,11 @@ def _explanation(term: Edit, left: Money, asked: Money, change: Money, language:
     left_text, asked_text, change_text = (
         money_words(money=abs(money), language=language) for money in (left, asked, change)
     )
+    if term.kept is not None:
+        return language.say(
+            "It was decided by hand, and late usage leaves it at that: {amount}, but no more off than is left.",
+            amount=amount_text(amount=change.amount, currency=change.currency.code),
+        )
     if term.line:
         if not term.about:
             return language.say("The line that it changes is not on this invoice: nothing is changed.")
@@ -104,4 +115,6 @@ def _arithmetic(term: Edit, left: Money, asked: Money, change: Money) -> str:
     left_text, asked_text, change_text = (
         amount_text(amount=money.amount, currency=currency) for money in (left, asked, change)
     )
+    if term.kept is not None:
+        return f"= {change_text}"
     return f"{asked_text} − {left_text} = {change_text}" if term.line and term.about else f"= {change_text}"

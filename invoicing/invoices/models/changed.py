@@ -20,14 +20,17 @@ _REFUSED = """RAISE EXCEPTION 'line % of invoice % stands for no change of its d
 
 
 def says_what_was_changed() -> tuple[Guard, Guard]:
-    """Return the guards by which such a line stands for what somebody decided; new lines are looked at together, they are many."""
+    """Return the guards by which such a line stands for what somebody decided; new lines are looked at together, they are many.
+
+    What late usage makes of one is a line of its own kind, and stands for its correction.
+    """
     return (
         Guard(
             name="says_what_was_changed",
             when=pgtrigger.Before,
             operation=pgtrigger.Update,
             func=f"""
-                IF NEW.adjustment = 'edit' AND NOT {_STANDS_FOR_A_CHANGE.format(row="NEW")} THEN
+                IF NEW.kind = 'adjustment' AND NEW.adjustment = 'edit' AND NOT {_STANDS_FOR_A_CHANGE.format(row="NEW")} THEN
                     {_REFUSED.format(row="NEW")}
                 END IF;
                 RETURN NEW;
@@ -41,7 +44,7 @@ def says_what_was_changed() -> tuple[Guard, Guard]:
             referencing=pgtrigger.Referencing(new="added"),
             declare=[("line", "record")],
             func=f"""
-                FOR line IN SELECT * FROM added WHERE added.adjustment = 'edit' LOOP
+                FOR line IN SELECT * FROM added WHERE added.kind = 'adjustment' AND added.adjustment = 'edit' LOOP
                     IF NOT {_STANDS_FOR_A_CHANGE.format(row="line")} THEN
                         {_REFUSED.format(row="line")}
                     END IF;

@@ -210,10 +210,6 @@ class InvoiceLine(models.Model):
                 name="invoice_line_in_advance_is_not_corrected",
             ),
             models.CheckConstraint(
-                condition=models.Q(kind="adjustment") | ~models.Q(adjustment="edit"),
-                name="invoice_line_edit_is_not_corrected",
-            ),
-            models.CheckConstraint(
                 condition=models.Q(adjustment="credit", credit_grant__isnull=False, kind="adjustment", amount__lt=0)
                 | ~models.Q(adjustment="credit") & models.Q(credit_grant__isnull=True),
                 name="invoice_line_credit_pays_from_a_grant",
