@@ -17,6 +17,7 @@ from invoicing.workflows.explain_invoice import explain_invoice
 from invoicing.workflows.preview_billing import preview_billing
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.verify import verify
+from metering.correcting import cancel_event
 from tests.factories import (
     JULY,
     a_customer,
@@ -82,6 +83,7 @@ def change(draft: Invoice, changes: list[tuple[int, str, bool]]) -> None:
     credit=st.sampled_from([None, ("promotional", 40), ("prepaid", 150)]),
     usage=st.lists(st.integers(0, 120), min_size=3, max_size=3),
     late=st.integers(0, 40),
+    is_cancelled=st.booleans(),
     changes=st.lists(CHANGES, min_size=3, max_size=3),
 )
 def test_whatever_is_changed_by_hand_the_preview_is_what_is_issued_and_all_of_it_is_proved_and_booked(
@@ -93,6 +95,7 @@ def test_whatever_is_changed_by_hand_the_preview_is_what_is_issued_and_all_of_it
     credit: tuple[str, int] | None,
     usage: list[int],
     late: int,
+    is_cancelled: bool,
     changes: list[list[tuple[int, str, bool]]],
 ) -> None:
     with nothing_kept():
@@ -116,11 +119,14 @@ def test_whatever_is_changed_by_hand_the_preview_is_what_is_issued_and_all_of_it
         for month, quantity in enumerate(usage):
             end = MONTHS[month + 1]
             if quantity:
-                use("cust_acme", str(quantity), at=MONTHS[month] + timedelta(days=3))
+                use("cust_acme", str(quantity), at=MONTHS[month] + timedelta(days=3), key=f"month-{month}")
             for draft in drafted(end):
                 change(draft, changes[month])
+            if month and is_cancelled and usage[month - 1]:
+                cancel_event(customer_id="cust_acme", idempotency_key=f"month-{month - 1}", **WHO)
             if month and late:
                 use("cust_acme", str(late), at=MONTHS[month - 1] + timedelta(days=5))
+            if month:
                 assert settle_late_changes(at=end + timedelta(hours=1)).failures == []
             assert totals(preview_billing(as_of=end).previews) == totals(billed(end))
         for invoice in Invoice.objects.order_by("id"):
