@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from moneyed import Money
 
 from billing_site.kernel.money import round_money
-from invoicing.credits.operations import GrantTerms, grant_credit
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.edit_draft import changeable_lines, edit_draft, take_edit_back
 from invoicing.workflows.explain_invoice import explain_invoice
@@ -28,9 +26,8 @@ from tests.factories import (
     usd_per_action,
     use,
 )
-from tests.invoicing.test_attack_combinations import COMMITTED, DISCOUNTS, SPEND, drafted, nothing_kept, totals
-from tests.invoicing.test_commitments import MONTHS, commit
-from tests.invoicing.test_discounts import a_coupon, redeem
+from tests.invoicing.test_attack_combinations import COMMITTED, DISCOUNTS, SPEND, agree, drafted, nothing_kept, totals
+from tests.invoicing.test_commitments import MONTHS
 from tests.invoicing.test_fees_in_advance import billed, fee
 
 pytestmark = pytest.mark.django_db
@@ -80,7 +77,7 @@ def change(draft: Invoice, changes: list[tuple[int, str, bool]]) -> None:
     spend=SPEND,
     discount=DISCOUNTS,
     commitment=COMMITTED,
-    credit=st.sampled_from([None, ("promotional", 40), ("prepaid", 150)]),
+    grants=st.sampled_from([[], [("promotional", 40, {})], [("prepaid", 150, {})]]),
     usage=st.lists(st.integers(0, 120), min_size=3, max_size=3),
     late=st.integers(0, 40),
     is_cancelled=st.booleans(),
@@ -92,7 +89,7 @@ def test_whatever_is_changed_by_hand_the_preview_is_what_is_issued_and_all_of_it
     spend: dict[str, str],
     discount: dict[str, Any] | None,
     commitment: tuple[str, str, bool] | None,
-    credit: tuple[str, int] | None,
+    grants: list[tuple[str, int, dict[str, Any]]],
     usage: list[int],
     late: int,
     is_cancelled: bool,
@@ -104,17 +101,7 @@ def test_whatever_is_changed_by_hand_the_preview_is_what_is_issued_and_all_of_it
         a_plan("pro", *({**price, "currency": currency} for price in prices), **terms)
         customer = a_customer(currency=currency, late_usage_policy="next_invoice")
         subscription = a_subscription(customer)
-        if discount is not None:
-            limits = {"currency": currency} if "amount_off" in discount else {}
-            a_coupon(code="OFF", duration="forever", **limits, **discount)
-            redeem(customer, code="OFF", at=JULY)
-        if commitment is not None:
-            payment, rate, rolls = commitment
-            commit(subscription, (1, "60"), (2, "70"), payment=payment, overage_rate=Decimal(rate), rolls_over=rolls)
-        if credit is not None:
-            kind, amount = credit
-            grant = GrantTerms(key="g", kind=kind, name="G", amount=Money(amount, currency), effective_at=JULY)
-            grant_credit(customer=customer, terms=grant, at=JULY, actor="test", reason="set up")
+        agree(subscription, discount=discount, commitment=commitment, grants=grants)
         billed(JULY)
         for month, quantity in enumerate(usage):
             end = MONTHS[month + 1]

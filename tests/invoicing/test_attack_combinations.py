@@ -1,6 +1,6 @@
 """Commitments, bounds, discounts, fees in advance, late usage and credit on one invoice: previewed, issued, proved, booked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,6 +14,7 @@ from moneyed import Money
 
 from invoicing.credits.operations import GrantTerms, grant_credit
 from invoicing.invoices.models import Invoice
+from invoicing.subscriptions.models import Subscription
 from invoicing.workflows.explain_invoice import explain_invoice
 from invoicing.workflows.preview_billing import preview_billing
 from invoicing.workflows.run_billing import draft_billing
@@ -64,6 +65,29 @@ def nothing_kept() -> Iterator[None]:
         yield
         settle_constraints()
         transaction.set_rollback(True)
+
+
+def agree(
+    subscription: Subscription,
+    *,
+    discount: dict[str, Any] | None,
+    commitment: tuple[str, str, bool] | None,
+    grants: Sequence[tuple[str, int, dict[str, Any]]],
+) -> None:
+    """Give a subscription from July on what was drawn: a coupon, a commitment of two months, credit."""
+    customer, currency = subscription.customer, subscription.customer.currency
+    if discount is not None:
+        limits = {"currency": currency} if "amount_off" in discount else {}
+        a_coupon(code="OFF", duration="forever", **limits, **discount)
+        redeem(customer, code="OFF", at=JULY)
+    if commitment is not None:
+        payment, rate, rolls = commitment
+        commit(subscription, (1, "60"), (2, "70"), payment=payment, overage_rate=Decimal(rate), rolls_over=rolls)
+    for number, (kind, amount, scope) in enumerate(grants):
+        terms = GrantTerms(
+            key=f"g{number}", kind=kind, name="G", amount=Money(amount, currency), effective_at=JULY, **scope
+        )
+        grant_credit(customer=customer, terms=terms, at=JULY, actor="test", reason="set up")
 
 
 SPEND = st.sampled_from(
@@ -134,22 +158,7 @@ def test_whatever_is_on_an_invoice_its_preview_is_what_is_issued_and_all_of_it_i
         subscription = a_subscription(customer)
         if second:
             a_subscription(customer, plan="other", key="sub_other", started_at=JULY + timedelta(days=10))
-        if discount is not None:
-            a_coupon(
-                code="OFF",
-                duration="forever",
-                **({"currency": currency} if "amount_off" in discount else {}),
-                **discount,
-            )
-            redeem(customer, code="OFF", at=JULY)
-        if commitment is not None:
-            payment, rate, rolls = commitment
-            commit(subscription, (1, "60"), (2, "70"), payment=payment, overage_rate=Decimal(rate), rolls_over=rolls)
-        for number, (kind, amount, scope) in enumerate(grants):
-            terms_of_grant = GrantTerms(
-                key=f"g{number}", kind=kind, name="G", amount=Money(amount, currency), effective_at=JULY, **scope
-            )
-            grant_credit(customer=customer, terms=terms_of_grant, at=JULY, actor="test", reason="set up")
+        agree(subscription, discount=discount, commitment=commitment, grants=grants)
         assert totals(preview_billing(as_of=JULY).previews) == totals(billed(JULY))
         for month, quantity in enumerate(usage):
             end = MONTHS[month + 1]
