@@ -49,7 +49,7 @@ class Rehearsed(Mailed):
 
     `skipped` says why it would be taken and do nothing, nor tell anything; `notice` is the kind of mail that is really sent.
 
-    `comes_at` is when it is taken: as planned, or at the earliest where it waits.
+    `comes_at` is when it is taken: as planned, or at the earliest where it waits; `waits_for_somebody` where nobody knows the end of what is against it.
     """
 
     customer: Customer
@@ -62,7 +62,8 @@ class Rehearsed(Mailed):
     comes_at: datetime
     acts_on: date | None
     against: str
-    skipped: str = ""
+    skipped: str
+    waits_for_somebody: bool
 
     @property
     def waits(self) -> bool:
@@ -182,7 +183,19 @@ def _steps(
             fits, names_day = fitting(kind=kind, state=state, is_restricted=is_restricted)
             told, acts_on = fits.value, acts_on if names_day else None
         yield Rehearsed(
-            customer, chase.case, chase.policy, one, amount, told, language, taken_at, acts_on, because, skipped
+            customer=customer,
+            case=chase.case,
+            policy=chase.policy,
+            planned=one,
+            amount=amount,
+            notice=told,
+            language=language,
+            comes_at=taken_at,
+            acts_on=acts_on,
+            against=because,
+            skipped=skipped,
+            # Not by the hour at which it could be taken: where the night is over nobody has lifted a hold.
+            waits_for_somebody=bool(because) and chase.begins <= at,
         )
         # Only of the next step is known that nobody was told.
         untold = ""

@@ -175,7 +175,6 @@ class DunningCaseAdmin(HandOverPages, LatePaymentPages):
             grave=grave_count(rows),
             going=sum(not row.against for row in rows),
             held_back=sum(bool(row.against) for row in rows),
-            at=at,
         )
         return TemplateResponse(request, "backoffice/dunning_rehearsal.html", context)
 

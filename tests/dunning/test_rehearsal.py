@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from moneyed import Money
 
 from dunning.arrangements.operations import NewInstalment, hold_dunning, promise_to_pay
+from dunning.earliest import steps_at_the_earliest
 from dunning.notices.models import Notice
 from dunning.policies.operations import ensure_presets
 from dunning.rehearsal import rehearse, tomorrow_ends
@@ -51,6 +52,24 @@ def test_what_is_against_a_step_tomorrow_is_told_today_and_so_it_comes() -> None
         "promised": "has promised to pay",
     }
     assert {step.case.customer.key for step in taken} == {key for key, why in against.items() if not why}
+
+
+def test_what_waits_for_somebody_waits_for_somebody_at_night_too_as_the_case_says() -> None:
+    """The rehearsal took the end of the quiet hours for the end of a hold that nobody has lifted."""
+    held, promised = (late_customer(key).customer for key in ("held", "promised"))
+    evening = local("2026-08-18 22:30", held)
+    chase(local("2026-08-16 09:00", held))
+    hold_dunning(customer=held, kind="vip", until=None, at=evening, **WHO)
+    instalment = NewInstalment(evening.date() + timedelta(days=30), Money("31", "USD"))
+    promise_to_pay(case_id=case_of(promised).pk, instalments=[instalment], at=evening, **WHO)
+
+    rows = rehearse(until=tomorrow_ends(at=evening), at=evening)
+
+    said = {row.customer.key: row.waits_for_somebody for row in rows}
+    assert said == {"held": True, "promised": False}
+    for customer in (held, promised):
+        first = steps_at_the_earliest(case=case_of(customer), at=evening)[0]
+        assert first.waits and first.waits_for_somebody is said[customer.key]
 
 
 def test_the_rehearsal_names_the_mail_that_is_sent_and_what_is_skipped() -> None:
