@@ -1,7 +1,8 @@
 """What was changed on drafts by hand, as contracts and pages ask for it."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from decimal import Decimal
 
 from django.db.models import QuerySet
 
@@ -45,14 +46,18 @@ def changeable(*, snapshot: ContractSnapshot) -> tuple[Charge | Term, ...]:
     return (*snapshot.charges, *(term for term in snapshot.terms if isinstance(term, MinimumSpend)))
 
 
-def edit_terms(*, edits: Iterable[LineEdit], snapshot: ContractSnapshot) -> tuple[Edit, ...]:
-    """Return the changes of the draft of a contract as its terms."""
+def edit_terms(
+    *, edits: Iterable[LineEdit], snapshot: ContractSnapshot, issued: Mapping[str, Decimal]
+) -> tuple[Edit, ...]:
+    """Return the changes of the draft of a contract as its terms; `issued` is what some came to when they were first issued, by reference."""
     mine = [edit for edit in edits if period_of(edit) == snapshot.period]
     lines = {line.reference: line for line in changeable(snapshot=snapshot)} if mine else {}
-    return tuple(_term(edit, snapshot, lines) for edit in mine)
+    return tuple(_term(edit, snapshot, lines, issued) for edit in mine)
 
 
-def _term(edit: LineEdit, snapshot: ContractSnapshot, lines: dict[str, Charge | Term]) -> Edit:
+def _term(
+    edit: LineEdit, snapshot: ContractSnapshot, lines: dict[str, Charge | Term], issued: Mapping[str, Decimal]
+) -> Edit:
     line = lines.get(edit.line)
     if edit.line:
         about: tuple[str, ...] = (edit.line,) if line else ()
@@ -66,4 +71,5 @@ def _term(edit: LineEdit, snapshot: ContractSnapshot, lines: dict[str, Charge | 
         description=edit.description,
         line=edit.line,
         amount=round_money(edit.amount.amount, edit.currency).amount,
+        kept=issued.get(reference_of_edit(edit=edit)),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from moneyed import Money
 
+from billing_site.kernel.among import among
 from billing_site.kernel.money import EXACT, round_money
 from invoicing.core.adjusting import adjust_amounts, adjustment_line, take_off
 from invoicing.core.adjustments.commitment import CommitmentDrawdown, CommitmentOverage, CommitmentTerm
@@ -200,8 +201,22 @@ def _adjusted(
 
 
 def _as_decided(row: InvoiceLine, term: Term) -> Term:
-    """Return the term of an adjustment; of a change by hand as late usage leaves it: what it came to when it was issued."""
-    return replace(term, kept=row.amount.amount) if isinstance(term, Edit) else term
+    """Return the term of an adjustment; of a change by hand as late usage leaves it: what it came to when it was first issued."""
+    return replace(term, kept=row.amount.amount) if isinstance(term, Edit) and term.kept is None else term
+
+
+def changes_issued(*, customers: Collection[int]) -> dict[str, Decimal]:
+    """Return what the changes by hand of customers (ids) came to when they were first issued, on invoices that are void by now, by reference: one query."""
+    lines = InvoiceLine.objects.filter(
+        among("invoice__customer", customers),
+        kind=LineKind.ADJUSTMENT,
+        adjustment=AdjustmentKind.EDIT.value,
+        invoice__status=InvoiceStatus.VOID,
+    )
+    found: dict[str, Decimal] = {}
+    for line in lines.order_by("invoice_id", "position"):
+        found.setdefault(line.rated["inputs"]["reference"], line.amount.amount)
+    return found
 
 
 def _live(lines: Iterable[InvoiceLine]) -> list[InvoiceLine]:

@@ -24,6 +24,7 @@ from invoicing.core.tax import TaxMissing, TaxTerms
 from invoicing.customers.models import Customer
 from invoicing.draft_edits.models import LineEdit
 from invoicing.draft_edits.queries import edit_terms, edits_in_force
+from invoicing.invoices.adjustments import changes_issued
 from invoicing.invoices.corrections import customers_with_open_corrections, open_corrections
 from invoicing.invoices.credits import customers_with_credit, open_lots
 from invoicing.invoices.taxes import tax_terms
@@ -60,11 +61,14 @@ class Ground:
     book: TaxBook
     provider: TaxProvider
     edits: Mapping[int, Sequence[LineEdit]]
+    issued: Mapping[str, Decimal]
 
     def contract(self, *, customer: Customer, period: Period) -> Contract:
         """Return what one of the customers is charged for a period, with what people have changed on its draft by hand."""
         contract = contract_agreed(agreements=self.agreements, customer=customer, period=period)
-        edited = edit_terms(edits=self.edits.get(customer.pk, ()), snapshot=contract.snapshot)
+        edited = edit_terms(
+            edits=self.edits.get(customer.pk, ()), snapshot=contract.snapshot, issued=self.issued
+        )
         if not edited:
             return contract
         return replace(contract, snapshot=replace(contract.snapshot, terms=(*contract.snapshot.terms, *edited)))
@@ -95,13 +99,15 @@ class Ground:
 def ground_of(*, customers: Sequence[Customer], agreements: Agreements | None = None) -> Ground:
     """Read what invoices of customers are computed from; the number of queries does not grow with them."""
     numbers = [customer.pk for customer in customers]
+    edits = edits_in_force(customers=numbers)
     return Ground(
         agreements=agreements or agreements_of(customers=customers),
         corrected=customers_with_open_corrections(customers=customers),
         credited=customers_with_credit(customers=customers),
         book=tax_book(customers=numbers),
         provider=tax_provider(customers=numbers),
-        edits=edits_in_force(customers=numbers),
+        edits=edits,
+        issued=changes_issued(customers=edits) if edits else {},
     )
 
 

@@ -16,9 +16,12 @@ def edit_faults() -> Iterator[tuple[str, str]]:
     changed = InvoiceLine.objects.filter(kind=LineKind.ADJUSTMENT, adjustment=AdjustmentKind.EDIT.value)
     lines = changed.exclude(invoice__status=InvoiceStatus.DRAFT)
     told: set[tuple[int, str]] = set()
+    first: dict[str, str] = {}
     for line in lines.select_related("invoice").order_by("invoice_id", "position"):
         reference, term = line.rated["inputs"]["reference"], line.rated["inputs"]["term"]
         told.add((line.invoice_id, reference))
+        kept = first.get(reference)
+        first.setdefault(reference, plain(line.amount.amount))
         edit = edits.get(reference)
         if edit is None or (edit.customer_id, edit.period_start, edit.period_end) != (
             line.invoice.customer_id,
@@ -32,6 +35,8 @@ def edit_faults() -> Iterator[tuple[str, str]]:
             plain(edit.amount.amount),
         ):
             yield f"invoice {line.invoice.number}, line {line.position}", "somebody has decided something else"
+        elif term.get("kept") != kept:
+            yield f"invoice {line.invoice.number}, line {line.position}", "it was issued as something else before"
         elif edit.ended_at is not None and line.invoice.status in STANDING:
             yield f"invoice {line.invoice.number}, line {line.position}", "its change was taken back"
     for reference, edit in edits.items():

@@ -121,7 +121,7 @@ def prove_correction(*, correction: UsageCorrection) -> Recount:
             )
         if now["quantity"] != plain(correction.quantity_after):
             differences.append(f"rated quantity is {now['quantity']}, it says {plain(correction.quantity_after)}")
-        kept = plain(original.amount.amount)
+        kept = original.rated["inputs"].get("term", {}).get("kept", plain(original.amount.amount))
         if _terms(now) != _terms(original.rated) or now["inputs"].get("term", {}).get("kept", kept) != kept:
             differences.append("it is rated under another charge than the line that it corrects")
     if original.kind == LineKind.ADJUSTMENT:

@@ -20,7 +20,7 @@ class Edit(Term):
     """One change by hand, in the words of `description`: `amount` is what the line with the reference `line` comes to, or, where that is "", what is added to the bill, signed.
 
     `about` is that line, where the bill still has it; of what is taken off the bill, all lines that may give something. `kept` is what the
-    change came to when it was issued: late usage leaves it at that, but for what its lines do not come to any more.
+    change came to when it was first issued: late usage, and an invoice made again, leave it at that, but for what its lines do not come to any more.
     """
 
     kind: ClassVar[AdjustmentKind] = AdjustmentKind.EDIT
@@ -45,13 +45,15 @@ def adjust_edit(
     """
     nothing, left = total((), currency), total((line.amount for line in base), currency)
     asked = round_money(term.amount, currency)
-    if term.kept is not None:
+    if term.line and not base:
+        change = nothing
+    elif term.kept is not None:
         change = max(round_money(term.kept, currency), nothing - left)
     elif not term.line:
         # Not times -1: of nothing that would be -0, which no database keeps.
         change = asked if asked.amount >= 0 else max(asked, nothing - left)
     else:
-        change = asked - left if base else nothing
+        change = asked - left
     return AdjustmentLine(
         term=term,
         base=base,
@@ -92,14 +94,14 @@ def _explanation(term: Edit, left: Money, asked: Money, change: Money, language:
     left_text, asked_text, change_text = (
         money_words(money=abs(money), language=language) for money in (left, asked, change)
     )
+    if term.line and not term.about:
+        return language.say("The line that it changes is not on this invoice: nothing is changed.")
     if term.kept is not None:
         return language.say(
-            "It was decided by hand, and late usage leaves it at that: {amount}, but no more off than is left.",
+            "It was decided by hand, and stays what it came to when it was first issued: {amount}, but no more off than is left.",
             amount=amount_text(amount=change.amount, currency=change.currency.code),
         )
     if term.line:
-        if not term.about:
-            return language.say("The line that it changes is not on this invoice: nothing is changed.")
         return language.say("In place of {left} the line comes to {asked}.", left=left_text, asked=asked_text)
     if asked.amount >= 0:
         return language.say("{asked} are added.", asked=asked_text)

@@ -230,7 +230,7 @@ TERMS: Final = {
     "There is nothing left that it could reduce.": "Es ist nichts übrig, was er mindern könnte.",
     "{percent} of {left} are taken off.": "{percent} von {left} werden abgezogen.",
     "Of {whole} only {off} are taken off: no more is left to reduce.": "Von {whole} werden nur {off} abgezogen: Mehr ist nicht übrig.",
-    "It was decided by hand, and late usage leaves it at that: {amount}, but no more off than is left.": "Es wurde von Hand entschieden, und verspätete Nutzung ändert daran nichts: {amount}, aber nie mehr Abzug, als übrig ist.",
+    "It was decided by hand, and stays what it came to when it was first issued: {amount}, but no more off than is left.": "Es wurde von Hand entschieden und bleibt, was es bei der ersten Ausstellung ausmachte: {amount}, aber nie mehr Abzug, als übrig ist.",
     "{off} are taken off {left}.": "{off} werden von {left} abgezogen.",
     "Decided by hand": "Von Hand festgelegt",
     "The line that it changes is not on this invoice: nothing is changed.": "Die Position, die geändert wird, steht nicht auf dieser Rechnung: Nichts wird geändert.",
