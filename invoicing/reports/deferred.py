@@ -1,6 +1,7 @@
 """What is paid and not earned yet, and when it becomes revenue: fees in advance by service period, commitments and credit when they are used.
 
-Sources: IFRS 15.106 (a contract liability is what was paid before the service) and 15.120 (when it is expected to become revenue).
+Sources: IFRS 15.106 (a contract liability is what was paid before the service), 15.120 (when it is expected to become revenue), and
+15.87-88 (a price that changes later changes what was served and what is to be served alike).
 """
 
 from collections import defaultdict
@@ -38,7 +39,8 @@ ACCOUNTS = (DEFERRED, PREPAID, PREPAID_CREDIT)
 DEFINITION = (
     "What stands on the liability accounts at the end of the day (UTC), by what it was paid for. Fees in advance are earned evenly over "
     "their service period, in the customer's days; what is served by the end of a month is revenue of that month, and released for good by the invoice "
-    "of that period; what would have been served after the end of a subscription is given back, and no revenue of any month. Commitments and credit are earned when they are drawn, or when they expire."
+    "of that period; what would have been served after the end of a subscription is given back, and no revenue of any month; a credit note while the service "
+    "runs lowers all its days alike. Commitments and credit are earned when they are drawn, or when they expire."
 )
 
 
@@ -46,7 +48,8 @@ DEFINITION = (
 class Obligation:
     """What is owed in service for money that was taken: over a service period, or, where that is None, when it is used.
 
-    `ends_on` is the first day without service, where the subscription ends before its service would.
+    `ends_on` is the first day without service, where the subscription ends before its service would; `conceded` is what credit notes took
+    off its price while it ran: off revenue in the books, although it is for the days to come as well.
     """
 
     account: str
@@ -58,6 +61,7 @@ class Obligation:
     subscription_id: int | None = None
     recognised: Money | None = None
     ends_on: date | None = None
+    conceded: Money | None = None
 
     @property
     def left(self) -> Money:
@@ -71,9 +75,24 @@ class Obligation:
         return self.spread_over(as_of=day, months=_months_after(day))["served"]
 
     def spread_over(self, *, as_of: date, months: Sequence[date]) -> dict[str, Money]:
-        """Divide it over the days of its service, as `spread` does."""
+        """Divide it over the days of its service, as `spread` does; what was conceded is taken off days to come, and is served instead.
+
+        So revenue comes to what the days served cost by now, concession included.
+        """
         assert self.service is not None, "what is earned when it is used has no days"
-        return spread(amount=self.amount, service=self.service, as_of=as_of, months=months, ends_on=self.ends_on)
+        parts = spread(amount=self.amount, service=self.service, as_of=as_of, months=months, ends_on=self.ends_on)
+        if self.conceded is not None and self.conceded.amount:
+            first, after = self.service
+            served = first, after if self.ends_on is None else min(after, max(first, self.ends_on))
+            off = (
+                spread(amount=self.conceded, service=served, as_of=as_of, months=months)
+                if served[0] < served[1]
+                else {}
+            )
+            for key in off.keys() - {"served"}:
+                parts[key] -= off[key]
+                parts["served"] += off[key]
+        return parts
 
 
 def deferred_revenue_report(*, question: Question) -> Report:
@@ -157,11 +176,13 @@ def fees_in_advance(*, before: datetime, entity: str) -> Iterator[Obligation]:
     Once that service is settled, what is left of it is for no service: it is given back.
     """
     lines = _owed(before, entity, adjustment__in=IN_ADVANCE).select_related("invoice", "subscription__customer")
+    released: dict[int, Decimal] = defaultdict(Decimal)
+    conceded: dict[int, Decimal] = defaultdict(Decimal)
     noted = booked_moment(kind=Kind.CREDIT_NOTE, reference="note__number", happened="note__issued_at")
-    given_back = CreditNoteLine.objects.filter(released__gt=0).alias(booked=noted).filter(booked__lt=before)
-    released = dict(
-        given_back.values("line__subscription").annotate(sum=Sum("released")).values_list("line__subscription", "sum")
-    )
+    given_back = CreditNoteLine.objects.filter(line__adjustment=AdjustmentKind.IN_ADVANCE).alias(booked=noted)
+    for one in given_back.filter(booked__lt=before).values("line", "line__subscription", "amount", "released"):
+        released[one["line__subscription"]] += one["released"]
+        conceded[one["line"]] += one["amount"] - one["released"]
     held: dict[int, list[InvoiceLine]] = defaultdict(list)
     ordered = lines.order_by("subscription_id", "invoice__period_end", "invoice__period_start", "position")
     for line in ordered.iterator():
@@ -169,7 +190,7 @@ def fees_in_advance(*, before: datetime, entity: str) -> Iterator[Obligation]:
         held[line.subscription_id].append(line)
     for number, those in held.items():
         amount = total((round_money(line.amount.amount, line.currency) for line in those), those[0].currency)
-        amount -= round_money(released.get(number, Decimal(0)), those[0].currency)
+        amount -= round_money(released[number], those[0].currency)
         if not amount.amount:
             continue
         last = _unsettled(those)
@@ -184,6 +205,7 @@ def fees_in_advance(*, before: datetime, entity: str) -> Iterator[Obligation]:
             None if last is None else _days_of(last),
             subscription_id=subscription.pk,
             ends_on=None if last is None or subscription.ended_at is None else _day_after(subscription.ended_at, last),
+            conceded=None if last is None else round_money(conceded[last.pk], last.currency),
         )
 
 

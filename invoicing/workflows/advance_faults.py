@@ -1,9 +1,12 @@
 """Fees in advance that do not add up: more settled of a subscription than was invoiced for it in advance."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 
-from django.db.models import Q, Sum
+from django.db.models import F, OuterRef, Q, Subquery, Sum
+from django.db.models.functions import Coalesce
 
+from invoicing.core.contract import AdjustmentKind
 from invoicing.core.posting import DEFERRED
 from invoicing.invoices.models import InvoiceLine, InvoiceStatus
 from invoicing.ledger.models import JournalEntry
@@ -12,7 +15,7 @@ from invoicing.subscriptions.agreements import IN_ADVANCE
 
 
 def advance_faults() -> Iterator[tuple[str, str]]:
-    """Yield each subscription of which less than nothing is held in advance, and each entry that recognises it otherwise than its rows say.
+    """Yield each subscription of which less than nothing is held in advance, each entry that recognises it otherwise than its rows say, and each month that recognises what nobody has taken.
 
     The books are compared with commitments'.
     """
@@ -29,6 +32,7 @@ def advance_faults() -> Iterator[tuple[str, str]]:
         if held < 0:
             yield f"subscription {row['subscription__key']}", f"{held} {row['currency']} of it are held in advance"
     yield from _recognised_otherwise()
+    yield from _recognised_of_nothing()
 
 
 def _recognised_otherwise() -> Iterator[tuple[str, str]]:
@@ -47,3 +51,24 @@ def _recognised_otherwise() -> Iterator[tuple[str, str]]:
             yield f"journal entry {entry}", "what a month recognises the next one takes back as it begins: it does not"
         if kind == kinds[0] and rows.get(entry.pk) != entry.deferred:
             yield f"journal entry {entry}", f"it recognises {entry.deferred}, its subscriptions {rows.get(entry.pk)}"
+
+
+def _recognised_of_nothing() -> Iterator[tuple[str, str]]:
+    """Yield each subscription and month of which less than nothing was served, more than was held, or more was held than was ever taken for it."""
+    ever = InvoiceLine.objects.filter(
+        adjustment=AdjustmentKind.IN_ADVANCE, subscription=OuterRef("subscription"), invoice__issued_at__isnull=False
+    )
+    newest = RecognisedRevenue.objects.filter(month=OuterRef("month"), subscription=OuterRef("subscription"))
+    months = (
+        RecognisedRevenue.objects.order_by()
+        .values("month", "subscription", "subscription__key", "currency")
+        .annotate(
+            served=Sum("amount"),
+            held=Subquery(newest.order_by("-id").values("held")[:1]),
+            taken=Subquery(ever.order_by().values("subscription").annotate(sum=Sum("amount")).values("sum")),
+        )
+    )
+    wrong = months.exclude(served__gte=0, served__lte=F("held"), held__lte=Coalesce(F("taken"), Decimal(0)))
+    for row in wrong.order_by("month", "subscription__key"):
+        told = f"{row['served']} {row['currency']} of it are served by the end of {row['month']:%Y-%m}"
+        yield f"subscription {row['subscription__key']}", f"{told}, of {row['held']} held and {row['taken']} taken"

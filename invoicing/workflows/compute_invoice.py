@@ -66,9 +66,7 @@ class Ground:
     def contract(self, *, customer: Customer, period: Period) -> Contract:
         """Return what one of the customers is charged for a period, with what people have changed on its draft by hand."""
         contract = contract_agreed(agreements=self.agreements, customer=customer, period=period)
-        edited = edit_terms(
-            edits=self.edits.get(customer.pk, ()), snapshot=contract.snapshot, issued=self.issued
-        )
+        edited = edit_terms(edits=self.edits.get(customer.pk, ()), snapshot=contract.snapshot, issued=self.issued)
         if not edited:
             return contract
         return replace(contract, snapshot=replace(contract.snapshot, terms=(*contract.snapshot.terms, *edited)))

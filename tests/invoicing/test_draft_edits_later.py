@@ -139,7 +139,9 @@ def test_a_waived_minimum_swallows_no_late_usage() -> None:
 def reissued(invoice: Invoice, *, at: datetime, added: str = "") -> Invoice:
     """The invoice made again, as its preview showed it, and issued, with a line `added` by hand."""
     shown = preview_reissue(invoice_id=invoice.pk, at=at)
-    draft = reissue_invoice(invoice_id=invoice.pk, at=at, actor="fiona", reason="another name", digest=shown.digest).draft
+    draft = reissue_invoice(
+        invoice_id=invoice.pk, at=at, actor="fiona", reason="another name", digest=shown.digest
+    ).draft
     assert draft is not None and draft.total - invoice.total == shown.difference
     if added:
         edit_draft(invoice_id=draft.pk, line="", description="Setup", amount=Decimal(added), **DECIDED)

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,11 +15,14 @@ from moneyed import Money
 
 from invoicing.closing.queries import Month
 from invoicing.core.posting import DEFERRED, REVENUE
+from invoicing.credit_notes.operations import CreditAsked
 from invoicing.invoices.models import Invoice
 from invoicing.ledger.models import JournalEntry
 from invoicing.ledger.queries import balance_of, movements_in, trial_balance
 from invoicing.recognition.models import RecognisedRevenue
+from invoicing.reports.deferred import Obligation
 from invoicing.subscriptions.cancel import end_subscription
+from invoicing.subscriptions.models import Subscription
 from invoicing.tasks import recognise_revenue
 from invoicing.workflows import recognise_revenue as recognise_revenue_workflow
 from invoicing.workflows.close_month import checklist_of, close_month, sign_off
@@ -58,7 +62,8 @@ def bill(until: datetime) -> Invoice:
 
 def earned(before: datetime, *, entity: str = "") -> str:
     """The revenue in the books as they are at a moment."""
-    return str((balance_of(account=REVENUE, before=before, entity=entity).get("USD", Money(0, "USD")) * -1).amount)
+    none = Money(0, "USD")
+    return str((none - balance_of(account=REVENUE, before=before, entity=entity).get("USD", none)).amount)
 
 
 def recognise(*months: datetime) -> None:
@@ -155,6 +160,86 @@ def test_what_is_given_back_in_a_month_is_no_revenue_of_that_month() -> None:
     assert earned(first(2026, 8)) == "31.00"
     assert Decimal(earned(first(2026, 9))) <= 0, "nothing is left of it to be earned"
     assert verify() == []
+
+
+def credited(invoice: Invoice, at: datetime, *, amount: str = "") -> None:
+    asked = [CreditAsked(1, amount=Money(amount, "USD"))] if amount else []
+    who = {"at": at, "actor": "ann", "reason": "a concession"}
+    credit_invoice(invoice_id=invoice.pk, key=f"given-{at:%Y%m%d}", asked=asked, disposition="offset", **who)
+
+
+@pytest.mark.parametrize(
+    ("amount", "by_month"),
+    [
+        # 365 less, or 73: of 365 days each costs that much less, also those that were served.
+        ("", ["31.00", "0.00", "0.00", "0.00"]),
+        ("73", ["31.00", "49.60", "73.60", "98.40"]),
+    ],
+)
+def test_what_a_credit_note_takes_off_a_running_year_is_taken_off_all_its_days(
+    amount: str, by_month: list[str]
+) -> None:
+    invoice = a_year()
+    recognise(first(2026, 7))
+
+    credited(invoice, datetime(2026, 8, 11, tzinfo=UTC), amount=amount)
+    recognise(*(first(2026, month) for month in (8, 9, 10)))
+
+    assert [earned(first(2026, month)) for month in (8, 9, 10, 11)] == by_month
+    kept = 365 - Decimal(amount or 365)
+    held = balance_of(account=DEFERRED, before=first(2026, 9))["USD"].amount * -1
+    assert held == kept - Decimal(by_month[1]), "what is still owed in service, at what it costs by now"
+    for day in ("2026-08-10", "2026-08-15", "2026-08-31", "2026-09-15"):
+        assert answer("deferred-revenue", as_of(day)).is_tied
+    assert verify() == []
+
+
+def test_a_concession_is_earned_once_when_the_year_is_settled() -> None:
+    invoice = a_year()
+    credited(invoice, datetime(2026, 8, 11, tzinfo=UTC), amount="73")
+
+    recognise(*[first(2026, month) for month in range(7, 13)], *[first(2027, month) for month in range(1, 7)])
+    bill(YEAR_LATER)
+    recognise(YEAR_LATER)
+
+    assert earned(YEAR_LATER) == "292.00", "the year costs 292, whatever the months say"
+    assert earned(first(2027, 8)) == "322.92", "and the next one what it says"
+    assert verify() == []
+
+
+def test_a_concession_ends_with_its_subscription_and_what_was_not_served_is_given_back() -> None:
+    invoice = a_year()
+    credited(invoice, datetime(2026, 7, 20, tzinfo=UTC), amount="41")
+    ended = datetime(2026, 8, 11, tzinfo=UTC)
+    end_subscription(subscription=invoice.customer.subscriptions.get(), ended_at=ended, actor="ann", reason="leaves")
+
+    recognise(*(first(2026, month) for month in (7, 8, 9)))
+
+    assert [earned(first(2026, month)) for month in (8, 9, 10)] == ["0.00", "0.00", "0.00"], "41 days at 1, less 41"
+    assert balance_of(account=DEFERRED, before=first(2026, 9))["USD"].amount == Decimal("-324.00")
+    assert answer("deferred-revenue", as_of("2026-07-31")).is_tied and verify() == []
+
+
+@pytest.mark.parametrize(("served", "held"), [("1000000", None), ("-1", None), ("1000000", "1000000"), ("366", "366")])
+def test_verify_names_revenue_of_which_nobody_has_taken_the_money(
+    served: str, held: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As whoever has the application's role could write it: an entry, what takes it back, and a row, which agree with each other."""
+    a_year()
+    subscription = Subscription.objects.get()
+    with monkeypatch.context() as forged:
+        forged.setattr(Obligation, "served_by", lambda self, day: Money(served, "USD"))
+        if held:
+            real = recognise_revenue_workflow.fees_in_advance
+            forged.setattr(
+                recognise_revenue_workflow,
+                "fees_in_advance",
+                lambda **of: [replace(one, amount=Money(held, "USD")) for one in real(**of)],
+            )
+        recognise(JULY)
+
+    [found] = [one for one in verify() if one.subject == f"subscription {subscription.key}"]
+    assert f"{served}" in found.message and "by the end of 2026-07" in found.message
 
 
 def test_a_month_is_corrected_by_what_is_missing_and_says_both() -> None:
