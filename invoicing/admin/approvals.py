@@ -58,6 +58,7 @@ PAGES = {
     ApprovedDeed.OWN_PRICE: ("subscription", "the subscription, with the prices of its own", "Agreed"),
     ApprovedDeed.VOID: ("invoice", "the invoice that is declared void", "Void:"),
     ApprovedDeed.LIMIT: ("approvallimit", "the limit in force until then", "Set"),
+    ApprovedDeed.CHECK: ("", "the checks, as they are set", "Set"),
     ApprovedDeed.PAYMENT_REVERSAL: ("payment", "the payment that is taken back", "Taken back"),
     ApprovedDeed.REOPENING: ("monthclose", "the month, with its certificate", "Opened again"),
 }
@@ -120,6 +121,8 @@ def may_decide(request: HttpRequest, approval: Approval) -> bool:
 def subject_page(approval: Approval) -> str:
     """Return where what is decided about is looked at."""
     page = PAGES[ApprovedDeed(approval.deed)][0]
+    if not page:
+        return reverse("admin:invoicing_gate_checks")
     return reverse(f"admin:invoicing_{page}_change", args=[approval.subject.rpartition(" ")[2]])
 
 
@@ -145,7 +148,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     actions_detail = ("approve", "refuse", "withdraw")
     fields = ("what", "subject_link", "state", "figures", "asked_for", "decided", "outcome", "exactly")
     change_form_after_template = "backoffice/approval_decision.html"
-    empty_message = "What takes two people (a billing run, a large release, credit note or write-off, new prices, a price of a customer's own, a looser limit, a month to be opened again) stands here from when somebody asks for it."
+    empty_message = "What takes two people (a billing run, a large release, credit note or write-off, new prices, a price of a customer's own, a looser limit, a check that takes two, a month to be opened again) stands here from when somebody asks for it."
 
     @admin.display(description="What", ordering="summary")
     def what(self, approval: Approval) -> str:

@@ -35,6 +35,7 @@ from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.workflows.edit_draft import (
     DESCRIPTION_MAX,
     ChangeableLine,
+    can_be_taken_back,
     changeable_lines,
     draft_of,
     edit_draft,
@@ -125,6 +126,10 @@ def can_be_edited(invoice: Invoice) -> bool:
     return invoice.status == InvoiceStatus.DRAFT and invoice.kind == InvoiceKind.PERIOD
 
 
+def _again(edit: LineEdit) -> str:
+    return " The draft is computed again." if draft_of(edit=edit) else " The draft is gone: the next one is without it."
+
+
 def _who_looks() -> str:
     rule = rules_in_force()[Check.EDITED]
     if not rule.is_on:
@@ -205,9 +210,9 @@ class LineEditAdmin(ReadOnlyAdmin):
         return NOTHING if edit.ended_at is None else pill("taken back")
 
     def get_actions_detail(self, request: HttpRequest, object_id: int) -> list[Any]:
-        """Offer to take it back while its draft is one."""
-        edit = LineEdit.objects.filter(pk=object_id, ended_at=None).first()
-        return super().get_actions_detail(request, object_id) if edit and draft_of(edit=edit) else []
+        """Offer to take it back while its invoice is not issued."""
+        edit = LineEdit.objects.filter(pk=object_id).first()
+        return super().get_actions_detail(request, object_id) if edit and can_be_taken_back(edit=edit) else []
 
     @action(description="Take back", url_path="take-back")
     def take_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -219,8 +224,8 @@ class LineEditAdmin(ReadOnlyAdmin):
             row=edit,
             permission=EDIT,
             deed=lambda **who: take_edit_back(edit_id=edit.pk, at=now(), **who),
-            done=lambda done: f"Taken back: {done.description}. The draft is computed again.",
+            done=lambda done: f"Taken back: {done.description}.{_again(done)}",
             title=f"Take back: {edit.description}",
-            effect=f"The draft for {edit.customer.name} is computed again without it. What was decided stays on record.",
+            effect=f"The invoice for {edit.customer.name} is without it then. What was decided stays on record.",
             submit="Take it back",
         )

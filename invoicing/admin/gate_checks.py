@@ -14,22 +14,22 @@ from billing_site.display.admin import (
     ReasonForm,
     StaffAdmin,
     actor_of,
-    add_field_errors,
-    attempt,
+    attempt_asked,
     confirmation,
     go,
 )
 from billing_site.display.figures import moment
 from billing_site.kernel.clock import now
-from billing_site.kernel.errors import BillingError
 from billing_site.kernel.money import plain
+from invoicing.admin.approvals import waits_words
 from invoicing.core.gate import CHECKS, Check, CheckTerms, Rule
 from invoicing.gate.models import GateSetting
-from invoicing.gate.operations import set_check
 from invoicing.gate.queries import HitRate, hit_rates, rules_in_force
+from invoicing.workflows.loosen_check import rule_words, set_check_or_ask
 
 SET_CHECKS = "invoicing.set_gatesetting"
 SETTINGS_SHOWN = 50
+TAKES_TWO = " Two people release what it holds: another one approves what you change here."
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class CheckRow:
     @property
     def threshold(self) -> str:
         """The threshold in words."""
-        return _threshold_words(self.terms, self.rule)
+        return rule_words(check=self.check, rule=self.rule)
 
 
 class CheckForm(ReasonForm):
@@ -98,7 +98,7 @@ def check_page(request: HttpRequest, *, admin: StaffAdmin, check: Check) -> Http
             (
                 one.actor,
                 moment(one.set_at),
-                _threshold_words(terms, Rule(one.is_on, one.threshold, one.takes_two)),
+                rule_words(check=check, rule=Rule(one.is_on, one.threshold, one.takes_two)),
                 one.reason,
             )
             for one in settings
@@ -109,7 +109,7 @@ def check_page(request: HttpRequest, *, admin: StaffAdmin, check: Check) -> Http
         request,
         admin=admin,
         title=terms.title,
-        effect=f"{terms.asks} What is set holds for drafts that are made, refreshed or issued from now on.",
+        effect=f"{terms.asks} What is set holds for drafts that are made, refreshed or issued from now on.{TAKES_TWO if rule.is_on and rule.takes_two else ''}",
         form=form,
         submit="Set the check",
         back=back,
@@ -119,25 +119,10 @@ def check_page(request: HttpRequest, *, admin: StaffAdmin, check: Check) -> Http
 
 def _set(request: HttpRequest, form: CheckForm, check: Check) -> bool:
     asked = form.cleaned_data
-    try:
-        set_check(
-            check=check,
-            is_on=asked["is_on"],
-            threshold=asked.get("threshold"),
-            takes_two=asked["takes_two"],
-            at=now(),
-            actor=actor_of(request),
-            reason=asked["reason"],
-        )
-    except BillingError as problem:
-        add_field_errors(form, problem)
-        return False
-    attempt(request, lambda: None, done=lambda _: f"Set: {CHECKS[check].title}.")
-    return True
-
-
-def _threshold_words(terms: CheckTerms, rule: Rule) -> str:
-    if not rule.is_on:
-        return "off"
-    how = "on" if rule.threshold is None else terms.threshold.format(plain(rule.threshold))
-    return f"{how}; two people release" if rule.takes_two else how
+    rule = Rule(asked["is_on"], asked.get("threshold"), asked["takes_two"])
+    return attempt_asked(
+        request,
+        form,
+        lambda: set_check_or_ask(check=check, rule=rule, at=now(), actor=actor_of(request), reason=asked["reason"]),
+        done=lambda done: waits_words(done) or f"Set: {CHECKS[check].title}.",
+    )

@@ -30,6 +30,7 @@ class ApprovedDeed(models.TextChoices):
     LIMIT = "limit", "Loosening of an approval limit"
     PAYMENT_REVERSAL = "payment_reversal", "Reversal of a payment"
     VOID = "void", "Declaring an invoice void"
+    CHECK = "check", "Change of a check that takes two"
 
 
 # Deeds over an amount, which take a second person from a limit on.

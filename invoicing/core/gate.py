@@ -127,6 +127,10 @@ class Rule:
     threshold: Decimal | None
     takes_two: bool = False
 
+    def binds(self, after: "Rule") -> bool:
+        """Say whether two people set it to `after`: nobody alone takes the second person away from what this check holds, or holds other drafts by it."""
+        return self.is_on and self.takes_two and after != self
+
 
 RULES = {check: Rule(terms.is_on, terms.usual, terms.takes_two) for check, terms in CHECKS.items()}
 

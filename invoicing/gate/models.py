@@ -15,7 +15,7 @@ from billing_site.kernel.model import (
     never_truncated,
     stays,
 )
-from invoicing.approvals.models import ApprovedDeed, Decision
+from invoicing.approvals.models import Approval, ApprovedDeed, Decision
 from invoicing.core.gate import CHECKS, Check
 from invoicing.core.gate_states import GateState, moves_in_sql
 from invoicing.customers.models import Customer
@@ -24,10 +24,17 @@ from invoicing.invoices.models import Invoice
 IN_FORCE = [GateState.HELD.value, GateState.READY.value]
 # Of what these held two people release it while the house has set nothing else.
 TWO_BY_DEFAULT = ", ".join(f"'{check.value}'" for check, terms in CHECKS.items() if terms.takes_two)
+# Those bind whoever sets checks before anybody has set them (`Rule.binds`); the guard knows no threshold of such a one.
+BOUND = [check for check, terms in CHECKS.items() if terms.takes_two and terms.is_on]
+BOUND_BY_DEFAULT = ", ".join(f"'{check.value}'" for check in BOUND)
+assert not any(CHECKS[check].threshold for check in BOUND), "the guard compares their threshold with none"
 
 
 class GateSetting(models.Model):
-    """How a check is made from a moment on: the newest row of a check holds; who changed it, and why."""
+    """How a check is made from a moment on: the newest row of a check holds; who changed it, and why.
+
+    What two people release is set otherwise by two, or the second person would bind nobody who may set checks.
+    """
 
     check_name = models.CharField(
         "check", max_length=20, choices=[(check.value, terms.title) for check, terms in CHECKS.items()]
@@ -46,6 +53,9 @@ class GateSetting(models.Model):
     set_at = models.DateTimeField()
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=300)
+    approval = models.ForeignKey(
+        Approval, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="Where it takes two."
+    )
 
     objects = models.Manager["GateSetting"]()
 
@@ -79,12 +89,27 @@ class GateSetting(models.Model):
                 name="follows_the_setting_before",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert,
-                func="""
-                    IF NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM invoicing_gatesetting
-                                       WHERE check_name = NEW.check_name)
-                       OR NEW.set_at < (SELECT max(set_at) FROM invoicing_gatesetting
-                                         WHERE check_name = NEW.check_name) THEN
+                declare=[("before", "invoicing_gatesetting%ROWTYPE"), ("is_bound", "boolean")],
+                func=f"""
+                    SELECT * INTO before FROM invoicing_gatesetting
+                     WHERE check_name = NEW.check_name ORDER BY number DESC LIMIT 1;
+                    IF NEW.number <> coalesce(before.number, 0) + 1 OR NEW.set_at < before.set_at THEN
                         RAISE EXCEPTION 'setting % of the check % does not follow the one before', NEW.number, NEW.check_name
+                            USING ERRCODE = 'integrity_constraint_violation';
+                    END IF;
+                    is_bound := coalesce(before.is_on AND before.takes_two, NEW.check_name IN ({BOUND_BY_DEFAULT}))
+                        AND NOT (NEW.is_on AND NEW.takes_two AND NEW.threshold IS NOT DISTINCT FROM before.threshold);
+                    IF (NEW.approval_id IS NOT NULL OR is_bound) AND NOT EXISTS (
+                        SELECT 1 FROM invoicing_approval approval
+                         WHERE approval.id = NEW.approval_id AND approval.deed = '{ApprovedDeed.CHECK.value}'
+                           AND approval.subject = 'check ' || NEW.check_name || ' ' || (NEW.number - 1)
+                           AND approval.decision = '{Decision.APPROVED.value}'
+                           AND lower(approval.decided_by) <> lower(NEW.actor)
+                           AND (approval.asked ->> 'is_on')::boolean = NEW.is_on
+                           AND (approval.asked ->> 'takes_two')::boolean = NEW.takes_two
+                           AND (approval.asked ->> 'threshold')::numeric IS NOT DISTINCT FROM NEW.threshold
+                    ) THEN
+                        RAISE EXCEPTION 'the check % takes two: nobody else has approved setting %', NEW.check_name, NEW.number
                             USING ERRCODE = 'integrity_constraint_violation';
                     END IF;
                     RETURN NEW;
@@ -236,6 +261,12 @@ class InvoiceHold(models.Model):
                              WHERE deed = '{ApprovedDeed.RELEASE.value}' AND subject = 'hold ' || NEW.id
                                AND digest = NEW.content_digest AND decision = '{Decision.APPROVED.value}'
                                AND lower(decided_by) <> lower(NEW.released_by)
+                               -- Nor by whoever has changed it by hand: that is what is looked at.
+                               AND NOT EXISTS (
+                                   SELECT 1 FROM invoicing_lineedit edit
+                                    WHERE (edit.customer_id, edit.period_start, edit.period_end)
+                                          = (NEW.customer_id, NEW.period_start, NEW.period_end)
+                                      AND edit.ended_at IS NULL AND lower(edit.actor) = lower(decided_by))
                         ) THEN
                             RAISE EXCEPTION 'held invoice % is large or odd: nobody else has approved its release', OLD.id
                                 USING ERRCODE = 'integrity_constraint_violation';

@@ -8,10 +8,12 @@ from django.db import IntegrityError, transaction
 
 from billing_site.kernel.errors import Conflict, FieldError, InvalidFields
 from billing_site.kernel.reasons import checked_reason
+from invoicing.approvals.models import Approval
+from invoicing.approvals.operations import NeedsApproval
 from invoicing.core.gate import CHECKS, Check, Finding, Rule
 from invoicing.core.gate_states import GateState, may_move
 from invoicing.gate.models import GateSetting, HoldOutcome, InvoiceHold
-from invoicing.gate.queries import rules_in_force
+from invoicing.gate.queries import newest_setting, rules_in_force
 from invoicing.invoices.models import Invoice, InvoiceStatus
 from invoicing.invoices.operations import locked_invoice
 
@@ -24,19 +26,26 @@ def set_check(
     check: Check,
     is_on: bool,
     threshold: Decimal | None,
+    takes_two: bool,
     at: datetime,
     actor: str,
     reason: str,
-    takes_two: bool = False,
+    approval: Approval | None = None,
 ) -> GateSetting:
-    """Set a check from now on, and whether two people release what it holds; what is set already is left as it is. Raises InvalidFields at `threshold`, InvalidInput at `reason`."""
+    """Set a check from now on, and whether two people release what it holds; what is set already is left as it is.
+
+    Raises InvalidFields at `threshold`, InvalidInput at `reason`, and NeedsApproval where two people release what it holds until now
+    and nobody else has approved the change (`workflows/loosen_check.py` asks).
+    """
     if errors := _wrong_threshold(check, threshold):
         raise InvalidFields(tuple(errors))
     said = checked_reason(reason=reason)
-    last = GateSetting.objects.filter(check_name=check.value).order_by("-number").first()
-    rule = rules_in_force()[check]
-    if last is not None and rule == Rule(is_on, threshold, takes_two):
+    last = newest_setting(check=check)
+    rule, after = rules_in_force()[check], Rule(is_on, threshold, takes_two)
+    if last is not None and rule == after:
         return last
+    if approval is None and rule.binds(after):
+        raise NeedsApproval("two people release what it holds: somebody else approves a change", field="takes_two")
     try:
         with transaction.atomic():
             return GateSetting.objects.create(
@@ -48,6 +57,7 @@ def set_check(
                 set_at=max(at, last.set_at) if last else at,
                 actor=actor,
                 reason=said,
+                approval=approval,
             )
     except IntegrityError:
         raise Conflict("somebody else has just set this check: look again", code="outdated") from None

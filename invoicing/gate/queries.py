@@ -41,6 +41,11 @@ def rules_in_force() -> dict[Check, Rule]:
     return RULES | {Check(one.check_name): Rule(one.is_on, one.threshold, one.takes_two) for one in newest}
 
 
+def newest_setting(*, check: Check) -> GateSetting | None:
+    """Return the setting of a check that is in force; None where the house has set nothing."""
+    return GateSetting.objects.filter(check_name=check.value).order_by("-number").first()
+
+
 def odd_checks(*, held: InvoiceHold) -> list[str]:
     """Return the titles of the checks that held a draft and of which two people release what they hold."""
     rules = rules_in_force()

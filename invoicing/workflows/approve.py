@@ -7,9 +7,10 @@ from django.db import transaction
 
 from billing_site.kernel.money import round_money
 from invoicing.approvals.models import Approval, ApprovedDeed, Decision
-from invoicing.approvals.operations import decide_approval, request_approval
+from invoicing.approvals.operations import SamePerson, decide_approval, request_approval
 from invoicing.approvals.queries import limit_of
 from invoicing.closing.operations import lock_for_reopening, reopen_as_approved
+from invoicing.draft_edits.queries import edits_of
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.operations import checked_release, release_hold, subject_of
 from invoicing.gate.queries import odd_checks
@@ -18,6 +19,7 @@ from invoicing.invoices.printed_text import money_text
 from invoicing.workflows.agree_price import agree_as_approved, lock_subscription_of
 from invoicing.workflows.ask_first import credit_as_approved, lock_invoice_of, write_off_as_approved
 from invoicing.workflows.ask_to_void import void_as_approved
+from invoicing.workflows.loosen_check import set_as_approved
 from invoicing.workflows.loosen_limit import loosen_as_approved
 from invoicing.workflows.publish_prices import lock_version_of, publish_as_approved
 from invoicing.workflows.reverse_payment import lock_payment_of, reverse_as_approved
@@ -84,8 +86,13 @@ def _lock_held(approval: Approval) -> None:
 
 def _release(approval: Approval) -> None:
     assert approval.decided_at is not None, "it is approved"
+    held = InvoiceHold.objects.get(pk=_hold_of(approval))
+    edits = edits_of(customer_id=held.customer_id, period_start=held.period_start, period_end=held.period_end)
+    if edits.filter(ended_at=None, actor__iexact=approval.decided_by).exists():
+        message = f"{approval.decided_by} has changed this draft by hand: somebody else approves its release"
+        raise SamePerson(message, field="actor")
     release_hold(
-        hold_id=_hold_of(approval),
+        hold_id=held.pk,
         digest=approval.digest,
         at=approval.decided_at,
         actor=approval.requested_by,
@@ -107,6 +114,7 @@ FOLLOWS: dict[ApprovedDeed, tuple[Callable[[Approval], None], Callable[[Approval
     ApprovedDeed.OWN_PRICE: (lock_subscription_of, agree_as_approved),
     ApprovedDeed.VOID: (lock_invoice_of, void_as_approved),
     ApprovedDeed.LIMIT: (_nothing, loosen_as_approved),
+    ApprovedDeed.CHECK: (_nothing, set_as_approved),
     ApprovedDeed.PAYMENT_REVERSAL: (lock_payment_of, reverse_as_approved),
     ApprovedDeed.REOPENING: (lock_for_reopening, reopen_as_approved),
 }

@@ -15,10 +15,12 @@ from billing_site.kernel.period import Period, as_utc
 from billing_site.kernel.reasons import reason_mistake
 from billing_site.kernel.text import is_storable
 from invoicing.core.numbers import Mistake, read_number
+from invoicing.customers.operations import lock_customer
 from invoicing.draft_edits.models import LineEdit
 from invoicing.draft_edits.queries import changeable, edits_of, period_of
 from invoicing.invoices.models import Invoice, InvoiceKind, InvoiceStatus
 from invoicing.invoices.operations import locked_invoice
+from invoicing.invoices.queries import OWED
 from invoicing.workflows.compute_invoice import compute_invoice
 from invoicing.workflows.hash_events import hashing_ahead
 from invoicing.workflows.issue_invoice import refresh_from_windows, refuse_signed
@@ -108,31 +110,41 @@ def _taken_back(edit_id: int, *, at: datetime, actor: str, reason: str) -> LineE
     if mistake := reason_mistake(reason=reason):
         raise InvalidFields((mistake,))
     edit = LineEdit.objects.select_related("customer").get(pk=edit_id)
+    lock_customer(customer_id=edit.customer_id)
     draft = draft_of(edit=edit)
-    if draft is None:
-        raise Conflict("there is no draft of this period any more: what is issued is credited", field="status")
-    _locked_draft(draft.pk)
+    if _is_issued(edit):
+        raise Conflict("the invoice of this period is issued: what is issued is credited", field="status")
+    if draft is not None:
+        _locked_draft(draft.pk)
     edit = LineEdit.objects.select_for_update().get(pk=edit_id)
     if edit.ended_at is not None:
         return edit
     edit.ended_at, edit.ended_by, edit.ended_because = max(at, edit.made_at), actor, reason.strip()
     edit.save(update_fields=["ended_at", "ended_by", "ended_because"])
-    refresh_from_windows(
-        invoice_id=draft.pk, at=at, actor=actor, reason=f"a change was taken back: {edit.ended_because}"[:300]
-    )
+    if draft is not None:
+        why = f"a change was taken back: {edit.ended_because}"
+        refresh_from_windows(invoice_id=draft.pk, at=at, actor=actor, reason=why[:300])
     return edit
 
 
 def draft_of(*, edit: LineEdit) -> Invoice | None:
     """Return the draft that a change is about; None where it is issued, or gone."""
+    return _invoices_of(edit).filter(status=InvoiceStatus.DRAFT).first()
+
+
+def can_be_taken_back(*, edit: LineEdit) -> bool:
+    """Say whether the invoice of a change is not issued: a draft, or to be drafted again."""
+    return edit.ended_at is None and not _is_issued(edit)
+
+
+def _is_issued(edit: LineEdit) -> bool:
+    return _invoices_of(edit).filter(status__in=OWED).exists()
+
+
+def _invoices_of(edit: LineEdit) -> "QuerySet[Invoice]":
     period = period_of(edit)
-    return Invoice.objects.filter(
-        customer=edit.customer_id,
-        kind=InvoiceKind.PERIOD,
-        period_start=period.start,
-        period_end=period.end,
-        status=InvoiceStatus.DRAFT,
-    ).first()
+    found = Invoice.objects.filter(customer=edit.customer_id, kind=InvoiceKind.PERIOD)
+    return found.filter(period_start=period.start, period_end=period.end)
 
 
 def _edits(invoice: Invoice) -> "QuerySet[LineEdit]":

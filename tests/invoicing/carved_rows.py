@@ -170,7 +170,15 @@ def a_busy_house() -> None:
     use("cust_two", "40", at=SEPTEMBER + timedelta(days=1))
     assert sweep_progressive(at=SEPTEMBER + timedelta(days=2)).made
     sweep_life_cycles(at=SEPTEMBER)
-    set_check(check=Check.FIRST_BILL, is_on=True, threshold=None, at=SEPTEMBER, actor="test", reason="new house")
+    set_check(
+        check=Check.FIRST_BILL,
+        is_on=True,
+        threshold=None,
+        takes_two=False,
+        at=SEPTEMBER,
+        actor="test",
+        reason="new house",
+    )
     set_limit(deed=ApprovedDeed.RELEASE, currency="USD", amount=None, at=SEPTEMBER, actor="test", reason="set up")
     a_signed_run()
     a_chased_customer()

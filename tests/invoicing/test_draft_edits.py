@@ -11,13 +11,14 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from billing_site.kernel.errors import Conflict, InvalidFields, NotFound
-from invoicing.approvals.models import Decision
+from invoicing.approvals.models import Approval, Decision
+from invoicing.approvals.operations import SamePerson
 from invoicing.checker.check_invoice import main
-from invoicing.core.gate import Check
+from invoicing.core.gate import Check, Rule
 from invoicing.customers.models import Customer
 from invoicing.draft_edits.models import LineEdit
 from invoicing.gate.models import InvoiceHold
-from invoicing.gate.operations import set_check
+from invoicing.gate.operations import release_hold
 from invoicing.invoices.drafting import drop_drafts
 from invoicing.invoices.models import Invoice, InvoiceLine, InvoiceStatus
 from invoicing.ledger.models import Posting
@@ -27,6 +28,7 @@ from invoicing.workflows.edit_draft import changeable_lines, edit_draft, take_ed
 from invoicing.workflows.event_evidence import event_file, proof_document
 from invoicing.workflows.explain_invoice import prove_invoice
 from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
+from invoicing.workflows.loosen_check import set_check_or_ask
 from invoicing.workflows.preview_invoice import preview_invoice
 from invoicing.workflows.reissue_invoice import reissue_invoice
 from invoicing.workflows.run_billing import draft_billing, issue_billing
@@ -158,13 +160,49 @@ def test_what_was_changed_by_hand_is_held_until_two_people_release_it_and_then_i
 
 
 def test_a_house_may_let_one_person_release_what_was_changed(draft: Invoice) -> None:
-    set_check(
-        check=Check.EDITED, is_on=True, threshold=None, takes_two=False, at=AT, actor="lena", reason="we are three"
-    )
+    one = Rule(is_on=True, threshold=None, takes_two=False)
+    asked = set_check_or_ask(check=Check.EDITED, rule=one, at=AT, actor="lena", reason="we are three")
+    assert isinstance(asked, Approval), "whoever changes drafts does not take the second person away alone"
+    approved(asked, "anton")
     change(draft, "80", line=reference(draft, metered=True))
     held = InvoiceHold.objects.get()
 
     assert release_invoice(hold_id=held.pk, digest=held.content_digest, at=AT, actor="fiona", reason="fine") is None
+
+
+def approved(asked: Approval, actor: str) -> None:
+    decide(approval_id=asked.pk, digest=asked.digest, decision=Decision.APPROVED, at=AT, actor=actor, reason="seen it")
+
+
+def test_whoever_has_changed_a_draft_does_not_approve_its_release_whoever_asks_for_it(draft: Invoice) -> None:
+    edit = change(draft, "0", line=reference(draft, metered=True))
+    held = InvoiceHold.objects.get()
+    asked = release_invoice(hold_id=held.pk, digest=held.content_digest, at=AT, actor="anton", reason="as agreed")
+    assert asked is not None
+
+    with pytest.raises(SamePerson, match="has changed this draft by hand"):
+        approved(asked, edit.actor)
+    with pytest.raises(IntegrityError, match="nobody else has approved"), transaction.atomic():
+        Approval.objects.filter(pk=asked.pk).update(
+            decision="approved", decided_at=AT, decided_by=edit.actor.upper(), decision_reason="past the program"
+        )
+        release_hold(hold_id=held.pk, digest=held.content_digest, at=AT, actor="anton", reason="past the program")
+    approved(asked, "lena")
+
+    held.refresh_from_db()
+    assert held.state == "ready"
+
+
+def test_a_change_whose_draft_is_gone_is_taken_back_and_the_next_draft_is_without_it(draft: Invoice) -> None:
+    edit = change(draft, "80", line=reference(draft, metered=True))
+    drop_drafts(invoice_ids=[draft.pk], actor="finance", reason="again")
+
+    take_edit_back(edit_id=edit.pk, at=AT, actor="fiona", reason="not agreed")
+
+    [again] = draft_billing(as_of=AUGUST, at=AT).invoices
+    assert total(again) == "105.00" and verify() == []
+    again_taken = take_edit_back(edit_id=edit.pk, at=AT, actor="fiona", reason="not agreed")
+    assert again_taken.ended_because == "not agreed"
 
 
 def test_what_is_issued_is_not_changed_and_its_changes_are_not_taken_back(draft: Invoice) -> None:

@@ -11,6 +11,8 @@ from django.test.utils import CaptureQueriesContext
 
 from billing_site.kernel.errors import BillingError, Conflict
 from billing_site.kernel.period import Period
+from invoicing.approvals.models import Approval, Decision
+from invoicing.approvals.operations import SamePerson
 from invoicing.core.gate import RULES, Check, Rule
 from invoicing.customers.models import Customer
 from invoicing.gate.models import GateSetting, HoldOutcome, InvoiceHold
@@ -18,7 +20,9 @@ from invoicing.gate.operations import release_hold, set_check
 from invoicing.gate.queries import HitRate, hit_rates, rules_in_force
 from invoicing.invoices.drafting import drop_drafts
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceStatus
+from invoicing.workflows.approve import decide
 from invoicing.workflows.issue_invoice import issue_invoice, refresh_draft
+from invoicing.workflows.loosen_check import set_check_or_ask
 from invoicing.workflows.pre_issue_gate import gate_for
 from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.verify import verify
@@ -83,7 +87,15 @@ def test_a_person_cannot_issue_what_is_held_and_what_was_never_looked_at_is_look
     spike_off()
     [draft] = draft_billing(as_of=month(8), at=month(8)).invoices
     assert not InvoiceHold.objects.exists()
-    set_check(check=Check.SPIKE, is_on=True, threshold=Decimal(3), at=month(8), actor="finance", reason="on again")
+    set_check(
+        check=Check.SPIKE,
+        is_on=True,
+        threshold=Decimal(3),
+        takes_two=False,
+        at=month(8),
+        actor="finance",
+        reason="on again",
+    )
 
     with pytest.raises(Conflict, match="it is held: USD 505 charged") as refused:
         issue_invoice(invoice_id=draft.pk, at=month(8), actor="finance", reason="looks right")
@@ -99,6 +111,7 @@ def spike_off() -> None:
         check=Check.SPIKE,
         is_on=False,
         threshold=Decimal(3),
+        takes_two=False,
         at=month(7),
         actor="finance",
         reason="a launch of everybody",
@@ -169,7 +182,13 @@ def test_first_bills_wait_for_a_person_where_the_house_says_so() -> None:
     a_plan()
     a_subscription(a_customer(), started_at=month(6))
     set_check(
-        check=Check.FIRST_BILL, is_on=True, threshold=None, at=month(6), actor="finance", reason="the first month"
+        check=Check.FIRST_BILL,
+        is_on=True,
+        threshold=None,
+        takes_two=False,
+        at=month(6),
+        actor="finance",
+        reason="the first month",
     )
 
     bill(7)
@@ -197,7 +216,15 @@ def test_the_gate_asks_as_much_of_forty_customers_as_of_four() -> None:
 
 
 def test_settings_of_checks_are_kept_with_who_and_why_and_what_is_no_figure_is_refused() -> None:
-    set_check(check=Check.SPIKE, is_on=True, threshold=Decimal("2.5"), at=month(7), actor="finance", reason="too late")
+    set_check(
+        check=Check.SPIKE,
+        is_on=True,
+        threshold=Decimal("2.5"),
+        takes_two=False,
+        at=month(7),
+        actor="finance",
+        reason="too late",
+    )
     spike_off()
     spike_off()
 
@@ -217,7 +244,15 @@ def test_settings_of_checks_are_kept_with_who_and_why_and_what_is_no_figure_is_r
         (Check.DROP, Decimal("0.1"), "x" * 301, "reason"),
     ):
         with pytest.raises(BillingError) as refused:
-            set_check(check=check, is_on=True, threshold=threshold, at=month(7), actor="finance", reason=reason)
+            set_check(
+                check=check,
+                is_on=True,
+                threshold=threshold,
+                takes_two=False,
+                at=month(7),
+                actor="finance",
+                reason=reason,
+            )
         assert [one.field for one in refused.value.field_errors] == [field]
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
         GateSetting.objects.update(is_on=True)
@@ -303,3 +338,73 @@ def test_two_people_who_release_at_once_release_once() -> None:
     held.refresh_from_db()
     assert done == [held.released_by] * 2
     assert held.reason == f"because of {held.released_by}"
+
+
+EDITED_OFF = Rule(is_on=False, threshold=None, takes_two=True)
+
+
+def test_what_two_people_release_is_set_otherwise_by_two() -> None:
+    who = {"at": month(7), "actor": "fiona"}
+    asked = set_check_or_ask(check=Check.EDITED, rule=EDITED_OFF, reason="in the way", **who)
+    assert isinstance(asked, Approval) and rules_in_force()[Check.EDITED].is_on
+    assert asked.summary == "Changed by hand: off"
+    assert set_check_or_ask(check=Check.EDITED, rule=EDITED_OFF, reason="in the way", **who) == asked
+
+    deciding = {"approval_id": asked.pk, "digest": asked.digest, "decision": Decision.APPROVED, "at": month(7)}
+    with pytest.raises(SamePerson):
+        decide(**deciding, actor="Fiona", reason="mine")
+    decide(**deciding, actor="anton", reason="for this week")
+
+    assert rules_in_force()[Check.EDITED] == EDITED_OFF
+    [setting] = GateSetting.objects.all()
+    assert (setting.actor, setting.approval) == ("fiona", asked)
+
+
+def test_one_person_sets_what_one_releases_and_adds_the_second() -> None:
+    who = {"at": month(7), "actor": "fiona", "reason": "odd ones are looked at twice"}
+    for rule in (Rule(True, Decimal(2)), Rule(True, Decimal(4)), Rule(True, Decimal(4), takes_two=True)):
+        assert isinstance(set_check_or_ask(check=Check.SPIKE, rule=rule, **who), GateSetting)
+
+    for looser in (Rule(True, Decimal(40), takes_two=True), Rule(True, Decimal(4)), Rule(False, Decimal(4), True)):
+        assert isinstance(set_check_or_ask(check=Check.SPIKE, rule=looser, **who), Approval)
+    assert Approval.objects.filter(decision="").count() == 1, "the last one asked for waits"
+
+
+def test_a_change_of_a_check_that_was_set_otherwise_meanwhile_is_asked_for_again() -> None:
+    who = {"at": month(7), "reason": "agreed"}
+    asked = set_check_or_ask(check=Check.EDITED, rule=EDITED_OFF, actor="fiona", **who)
+    assert isinstance(asked, Approval)
+    confirmed = Rule(is_on=True, threshold=None, takes_two=True)
+    assert isinstance(set_check_or_ask(check=Check.EDITED, rule=confirmed, actor="lena", **who), GateSetting)
+
+    with pytest.raises(Conflict, match="set otherwise by now"):
+        decide(approval_id=asked.pk, digest=asked.digest, decision=Decision.APPROVED, actor="anton", **who)
+    asked.refresh_from_db()
+    assert asked.decision == ""
+
+
+@pytest.mark.parametrize("kind", ["none", "another check", "refused", "by the same", "other figures"])
+def test_sql_takes_the_second_person_away_from_no_check(kind: str) -> None:
+    setting = {"check_name": "edited", "number": 1, "is_on": False, "takes_two": True, "set_at": month(7)}
+    approval = None
+    if kind != "none":
+        asked = {"is_on": kind == "other figures", "takes_two": True, "threshold": None}
+        approval = Approval.objects.create(
+            deed="check",
+            subject="check spike 0" if kind == "another check" else "check edited 0",
+            digest="0" * 64,
+            summary="forged",
+            asked=asked,
+            requested_at=month(7),
+            requested_by="sam" if kind == "by the same" else "fiona",
+            reason="none",
+        )
+        Approval.objects.filter(pk=approval.pk).update(
+            decision="refused" if kind == "refused" else "approved",
+            decided_at=month(7),
+            decided_by="FIONA" if kind == "by the same" else "anton",
+            decision_reason="none",
+        )
+
+    with pytest.raises(IntegrityError, match="nobody else has approved"), transaction.atomic():
+        GateSetting.objects.create(**setting, actor="fiona", reason="past the program", approval=approval)
