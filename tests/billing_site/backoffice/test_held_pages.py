@@ -8,10 +8,13 @@ from django.test import Client
 from django.urls import reverse
 
 from billing_site.backoffice.queries import index_page
+from billing_site.backoffice.roles import APPROVERS
+from invoicing.approvals.models import Approval
 from invoicing.core.gate import Check
 from invoicing.gate.models import GateSetting, InvoiceHold
 from invoicing.gate.queries import rules_in_force
 from invoicing.workflows.run_billing import draft_billing
+from tests.billing_site.backoffice.conftest import a_member
 from tests.factories import use
 from tests.invoicing.test_gate import month, three_usual_months
 
@@ -79,3 +82,24 @@ def test_a_check_is_set_with_a_reason_and_stands_with_its_hit_rate(
     assert "Earlier settings" in finance.get(page).content.decode()
     finance.post(reverse("admin:invoicing_gate_check", args=["first_bill"]), {"is_on": "on", "reason": "new house"})
     assert rules_in_force()[Check.FIRST_BILL].is_on
+
+
+def test_a_check_that_takes_two_is_switched_off_by_two_who_see_what_is_asked(finance: Client) -> None:
+    page = reverse("admin:invoicing_gate_check", args=["edited"])
+    assert "another one approves what you change here" in finance.get(page).content.decode()
+
+    told = finance.post(page, {"takes_two": "on", "reason": "it is in the way"}, follow=True).content.decode()
+
+    assert "“Change of a check that takes two: Changed by hand: off” waits for somebody else to approve." in told
+    assert rules_in_force()[Check.EDITED].is_on
+    asked = Approval.objects.get()
+    approver = a_member("anton", APPROVERS)
+    request_page = reverse("admin:invoicing_approval_change", args=[asked.pk])
+    shown = approver.get(request_page).content.decode()
+    assert "on; two people release" in shown and reverse("admin:invoicing_gate_checks") in shown
+    assert approver.get(reverse("admin:invoicing_gate_checks")).status_code == 200
+    approver.post(
+        reverse("admin:invoicing_approval_approve", args=[asked.pk]),
+        {"digest": asked.digest, "reason": "for the migration"},
+    )
+    assert not rules_in_force()[Check.EDITED].is_on
