@@ -8,11 +8,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from billing_site.kernel.errors import Conflict
 from billing_site.kernel.money import round_money
 from invoicing.invoices.models import Invoice
 from invoicing.workflows.edit_draft import changeable_lines, edit_draft, take_edit_back
 from invoicing.workflows.explain_invoice import explain_invoice
+from invoicing.workflows.issue_invoice import issue_invoice
 from invoicing.workflows.preview_billing import preview_billing
+from invoicing.workflows.reissue_invoice import preview_reissue, reissue_invoice
 from invoicing.workflows.settle_late_usage import settle_late_changes
 from invoicing.workflows.verify import verify
 from metering.correcting import cancel_event
@@ -65,6 +68,19 @@ def change(draft: Invoice, changes: list[tuple[int, str, bool]]) -> None:
         assert draft.total.amount >= 0
 
 
+def make_again(invoice: Invoice) -> None:
+    """Declare an invoice void, draft its period again and issue it, as the preview says; one that is paid or built on stays."""
+    at = invoice.drafted_at + timedelta(hours=2)
+    try:
+        shown = preview_reissue(invoice_id=invoice.pk, at=at)
+    except Conflict:
+        return
+    again = reissue_invoice(invoice_id=invoice.pk, at=at, digest=shown.digest, **WHO).draft
+    if again is not None:
+        issued = issue_invoice(invoice_id=again.pk, at=at, **WHO)
+        assert issued.total - invoice.total == shown.difference
+
+
 @settings(
     max_examples=6,
     deadline=None,
@@ -82,6 +98,7 @@ def change(draft: Invoice, changes: list[tuple[int, str, bool]]) -> None:
     late=st.integers(0, 40),
     is_cancelled=st.booleans(),
     changes=st.lists(CHANGES, min_size=3, max_size=3),
+    made_again=st.lists(st.booleans(), min_size=3, max_size=3),
 )
 def test_whatever_is_changed_by_hand_the_preview_is_what_is_issued_and_all_of_it_is_proved_and_booked(
     currency: str,
@@ -94,6 +111,7 @@ def test_whatever_is_changed_by_hand_the_preview_is_what_is_issued_and_all_of_it
     late: int,
     is_cancelled: bool,
     changes: list[list[tuple[int, str, bool]]],
+    made_again: list[bool],
 ) -> None:
     with nothing_kept():
         terms = {"spend": [{"currency": currency, **spend}]} if spend else {}
@@ -116,6 +134,8 @@ def test_whatever_is_changed_by_hand_the_preview_is_what_is_issued_and_all_of_it
             if month:
                 assert settle_late_changes(at=end + timedelta(hours=1)).failures == []
             assert totals(preview_billing(as_of=end).previews) == totals(billed(end))
+            if made_again[month]:
+                make_again(Invoice.objects.order_by("-id")[0])
         for invoice in Invoice.objects.order_by("id"):
             assert explain_invoice(number=str(invoice.number))["equal"] is True
         assert verify() == []
