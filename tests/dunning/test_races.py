@@ -33,7 +33,7 @@ from tests.dunning.chasing import (
 )
 from tests.factories import nothing_is_checked_before_issue
 from tests.invoicing.payments.building import a_card_customer, an_issued_invoice, run_queued_jobs
-from tests.invoicing.test_attack_races import at_once, unexpected
+from tests.races import at_once, unexpected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

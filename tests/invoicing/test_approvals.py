@@ -19,7 +19,7 @@ from invoicing.workflows.approve import decide, release_invoice, why_two_release
 from invoicing.workflows.loosen_limit import set_limit_or_ask
 from tests.factories import settle_constraints, use
 from tests.invoicing.test_gate import bill, month, three_usual_months
-from tests.invoicing.test_run_proposals import in_threads
+from tests.races import at_once
 
 pytestmark = pytest.mark.django_db
 AT = month(8) + timedelta(hours=2)
@@ -251,7 +251,7 @@ def test_two_who_approve_at_once_approve_once() -> None:
     asked = release(held)
     assert asked is not None
 
-    results: list[Any] = in_threads(lambda: decided(asked, actor="otto"), lambda: decided(asked, actor="olga"))
+    results: list[Any] = at_once(lambda: decided(asked, actor="otto"), lambda: decided(asked, actor="olga"))
 
     assert sum(isinstance(one, Approval) for one in results) == 1
     assert sum(isinstance(one, Conflict) for one in results) == 1

@@ -21,8 +21,8 @@ from tests.factories import AUGUST, JULY, a_customer, a_plan, a_subscription
 from tests.invoicing.accounts import EAST, a_company, an_account, billed, by_account
 from tests.invoicing.selling_entities import an_entity
 from tests.invoicing.test_attack_guards import behind_the_triggers, run_sql
-from tests.invoicing.test_attack_races import at_once
 from tests.invoicing.test_credits import grant
+from tests.races import at_once
 
 WHO = {"actor": "test", "reason": "agreed"}
 

@@ -15,7 +15,7 @@ from tests.factories import AUGUST, JULY, a_customer, settle_constraints
 from tests.invoicing.crediting import LATER, credited, of_line
 from tests.invoicing.selling import item, once, paid
 from tests.invoicing.test_attack_guards import behind_the_triggers, run_sql
-from tests.invoicing.test_attack_races import at_once, unexpected
+from tests.races import at_once, unexpected
 
 NOTE = (
     "INSERT INTO invoicing_creditnote (series_id, number, key, customer_id, invoice_id, disposition, currency, total, offset_amount,"

@@ -14,7 +14,7 @@ from tests.invoicing.crediting import credited, of_line
 from tests.invoicing.disputing import decided, disputed, paid_by_card
 from tests.invoicing.selling import item, once, paid
 from tests.invoicing.test_attack_guards import behind_the_triggers, run_sql
-from tests.invoicing.test_attack_races import at_once, unexpected
+from tests.races import at_once, unexpected
 
 DISPUTE = (
     "INSERT INTO invoicing_dispute (payment_id, stripe_id, charge, status, reason, network_reason_code, currency, amount,"

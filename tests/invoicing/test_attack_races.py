@@ -1,6 +1,5 @@
 """Many at once, and killed anywhere: whole invoices or none, numbers without a gap, nothing charged that was not in force."""
 
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -37,39 +36,14 @@ from tests.factories import (
     usd_per_action,
     use,
 )
+from tests.races import at_once, unexpected
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def at_once(*deeds: Callable[[], Any]) -> list[Any]:
-    """Do all at the same moment, each on a connection of its own; return what each returned or raised."""
-    barrier = threading.Barrier(len(deeds))
-    outcomes: list[Any] = [None] * len(deeds)
-
-    def do(place: int, deed: Callable[[], Any]) -> None:
-        try:
-            barrier.wait()
-            outcomes[place] = deed()
-        except BaseException as problem:
-            outcomes[place] = problem
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=do, args=pair) for pair in enumerate(deeds)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
 
 
 @pytest.fixture
 def _plan() -> None:
     a_plan("pro", usd_fee("31"), usd_per_action("1"))
-
-
-def unexpected(outcomes: list[Any]) -> list[Any]:
-    return [one for one in outcomes if isinstance(one, BaseException) and not isinstance(one, BillingError)]
 
 
 @pytest.mark.usefixtures("_plan")

@@ -1,6 +1,5 @@
 """Billing runs: every period that is due becomes one invoice, however often and by how many it is run."""
 
-import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -43,6 +42,7 @@ from tests.factories import (
     usd_per_action,
     use,
 )
+from tests.races import at_once, unexpected
 
 pytestmark = pytest.mark.django_db
 
@@ -412,25 +412,9 @@ def test_four_runs_at_once_issue_each_invoice_once_without_a_gap_in_the_numbers(
     a_plan()
     for number in range(8):
         a_subscription(a_customer(f"cust_{number}"))
-    problems: list[BaseException] = []
-    barrier = threading.Barrier(4)
+    outcomes = at_once(*[lambda: issue_billing(as_of=SEPTEMBER, at=SEPTEMBER)] * 4)
 
-    def run() -> None:
-        try:
-            barrier.wait()
-            issue_billing(as_of=SEPTEMBER, at=SEPTEMBER)
-        except BaseException as problem:
-            problems.append(problem)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert problems == []
+    assert not unexpected(outcomes)
     numbers = sorted(Invoice.objects.values_list("number", flat=True))
     assert numbers == [f"INV-2026-{ordinal:05d}" for ordinal in range(1, 17)]
     assert JournalEntry.objects.count() == 16

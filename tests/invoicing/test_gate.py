@@ -1,8 +1,8 @@
 """The gate before issue: what is odd is held with its reasons, waits for a person, and is never issued behind anybody's back."""
 
-import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,6 +28,7 @@ from invoicing.workflows.run_billing import draft_billing, issue_billing
 from invoicing.workflows.verify import verify
 from metering.correcting import cancel_event
 from tests.factories import a_customer, a_plan, a_subscription, settle_constraints, usd_fee, usd_per_action, use
+from tests.races import at_once
 
 pytestmark = pytest.mark.django_db
 
@@ -321,19 +322,9 @@ def test_two_people_who_release_at_once_release_once() -> None:
     use("cust_acme", "500", at=month(7) + timedelta(days=3))
     bill(8)
     held = InvoiceHold.objects.get()
-    barrier = threading.Barrier(2)
-    done: list[str] = []
 
-    def press(actor: str) -> None:
-        barrier.wait()
-        done.append(release(held, actor=actor, reason=f"because of {actor}").released_by)
-        connection.close()
-
-    threads = [threading.Thread(target=press, args=(actor,)) for actor in ("ann", "ben")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    deeds = [partial(release, held, actor=actor, reason=f"because of {actor}") for actor in ("ann", "ben")]
+    done = [one.released_by for one in at_once(*deeds)]
 
     held.refresh_from_db()
     assert done == [held.released_by] * 2

@@ -13,7 +13,7 @@ from invoicing.workflows.settle_late_usage import decide_late_change, settle_lat
 from invoicing.workflows.verify import verify
 from tests.factories import JULY, SEPTEMBER, use
 from tests.invoicing.late import BILLED_AT, a_billed_july, the_change, usage_line, use_late
-from tests.invoicing.test_attack_races import at_once, unexpected
+from tests.races import at_once, unexpected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

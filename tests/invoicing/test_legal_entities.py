@@ -35,10 +35,10 @@ from tests.factories import AUGUST, SEPTEMBER, a_customer, a_plan, a_subscriptio
 from tests.invoicing.crediting import credited, of_line
 from tests.invoicing.selling_entities import AMERICAN, an_entity, changed
 from tests.invoicing.test_attack_guards import behind_the_triggers, run_sql
-from tests.invoicing.test_attack_races import at_once
 from tests.invoicing.test_credits import grant
 from tests.invoicing.test_invoice_document import a_logo
 from tests.invoicing.test_taxes import BY, YEAR, germany
+from tests.races import at_once
 
 pytestmark = pytest.mark.django_db
 

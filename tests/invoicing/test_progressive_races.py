@@ -24,7 +24,7 @@ from tests.factories import (
 )
 from tests.invoicing.progressive import threshold
 from tests.invoicing.selling import books
-from tests.invoicing.test_attack_races import at_once, unexpected
+from tests.races import at_once, unexpected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -35,6 +35,7 @@ from tests.invoicing.closing.closing import close
 from tests.invoicing.reports.building import as_of
 from tests.invoicing.reports.test_deferred_and_recurring import answer, cells
 from tests.invoicing.selling_entities import an_entity
+from tests.races import at_once
 
 pytestmark = pytest.mark.django_db
 JULY = datetime(2026, 7, 1, tzinfo=UTC)
@@ -287,21 +288,8 @@ def test_a_close_books_it_before_it_certifies_and_afterwards_nothing_is_booked()
 @pytest.mark.django_db(transaction=True)
 def test_two_nights_at_once_book_it_once() -> None:
     a_year()
-    done: list[int] = []
-    start = threading.Barrier(2)
 
-    def run() -> None:
-        start.wait()
-        try:
-            done.append(recognise_due(at=first(2026, 9) + NIGHT))
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    done = at_once(*[lambda: recognise_due(at=first(2026, 9) + NIGHT)] * 2)
 
     assert sorted(done) == [0, 2]
     assert RecognisedRevenue.objects.count() == 2 and earned(first(2026, 9)) == "62.00"

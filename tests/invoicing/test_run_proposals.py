@@ -1,7 +1,7 @@
 """A billing run that is looked at first: every figure is shown, another signs their digest, and it is issued as signed or not at all."""
 
-import threading
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from django.test.utils import override_settings
 from billing_site.kernel.errors import Conflict, InvalidInput
 from invoicing.approvals.models import Approval, Decision
 from invoicing.approvals.operations import SamePerson
+from invoicing.draft_edits.models import LineEdit
 from invoicing.gate.models import InvoiceHold
 from invoicing.gate.operations import release_hold
 from invoicing.invoices.models import BillingRun, Invoice, InvoiceSeries, InvoiceStatus
@@ -20,6 +21,7 @@ from invoicing.run_proposals.models import RunProposal
 from invoicing.run_proposals.queries import open_signed_runs
 from invoicing.subscriptions.cancel import end_subscription
 from invoicing.workflows.approve import decide
+from invoicing.workflows.edit_draft import edit_draft
 from invoicing.workflows.issue_invoice import issue_invoice
 from invoicing.workflows.propose_run import (
     ask_to_issue,
@@ -35,6 +37,7 @@ from tests.factories import a_customer, a_subscription, settle_constraints, usd_
 from tests.invoicing.test_credits import grant
 from tests.invoicing.test_gate import bill, month, three_usual_months
 from tests.invoicing.test_taxes import germany
+from tests.races import at_once, unexpected
 
 pytestmark = pytest.mark.django_db
 AT = month(8) + timedelta(hours=2)
@@ -291,40 +294,18 @@ def test_sql_does_not_put_other_figures_under_a_signature_nor_change_an_issued_r
         Approval.objects.update(decided_by="somebody")
 
 
-def in_threads(*deeds: Any) -> list[Any]:
-    """Do all at once, and return what each returned or raised."""
-    barrier = threading.Barrier(len(deeds))
-    results: list[Any] = [None] * len(deeds)
-
-    def run(place: int) -> None:
-        barrier.wait()
-        try:
-            results[place] = deeds[place]()
-        except Exception as problem:
-            results[place] = problem
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(place,)) for place in range(len(deeds))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
-
-
 @pytest.mark.django_db(transaction=True)
 def test_two_who_sign_at_once_sign_once_and_two_jobs_issue_once() -> None:
     a_house()
     proposal = proposed()
 
-    signed = in_threads(lambda: sign(proposal, actor="simon"), lambda: sign(proposal, actor="sue"))
+    signed = at_once(lambda: sign(proposal, actor="simon"), lambda: sign(proposal, actor="sue"))
 
     assert sum(isinstance(one, Approval) for one in signed) == 1
     assert Approval.objects.get().decided_by in ("simon", "sue")
     ask(proposal)
     before = InvoiceSeries.objects.get().next_number
-    issued = in_threads(*[lambda: issue_proposed(proposal_id=proposal.pk, at=AT)] * 2)
+    issued = at_once(*[lambda: issue_proposed(proposal_id=proposal.pk, at=AT)] * 2)
     assert {one.refusal for one in issued} == {""}
     assert InvoiceSeries.objects.get().next_number == before + 1
     assert verify() == []
@@ -337,7 +318,7 @@ def test_usage_and_a_billing_run_at_the_moment_of_the_commit_change_no_signed_fi
     sign(proposal)
     ask(proposal)
 
-    results = in_threads(
+    results = at_once(
         lambda: issue_proposed(proposal_id=proposal.pk, at=AT),
         lambda: use("cust_beta", "1", at=month(7) + timedelta(days=4)),
         lambda: bill(8),
@@ -351,4 +332,43 @@ def test_usage_and_a_billing_run_at_the_moment_of_the_commit_change_no_signed_fi
         assert beta.total.amount == 12
     else:
         assert done.refusal.startswith("nothing was issued, one figure would differ")
+    assert verify() == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_signed_before", [False, True])
+def test_a_change_by_hand_at_the_moment_of_the_signature_or_of_the_commit_is_another_run(
+    is_signed_before: bool,
+) -> None:
+    """Whichever comes first: what is issued is what was signed, and no change is lost."""
+    a_house()
+    proposal = proposed()
+    draft = Invoice.objects.get(customer__key="cust_beta", status=InvoiceStatus.DRAFT)
+    change = {
+        "line": "",
+        "description": "Goodwill",
+        "amount": Decimal("-2"),
+        "at": AT,
+        "actor": "fiona",
+        "reason": "said so",
+    }
+    if is_signed_before:
+        sign(proposal)
+
+    def sign_and_issue() -> RunProposal:
+        if not is_signed_before:
+            sign(proposal)
+        ask(proposal)
+        return issue_proposed(proposal_id=proposal.pk, at=AT)
+
+    done, changed = at_once(sign_and_issue, lambda: edit_draft(invoice_id=draft.pk, **change))
+
+    assert not unexpected([done, changed])
+    draft.refresh_from_db()
+    if isinstance(changed, LineEdit):
+        assert (draft.status, draft.total.amount, done.committed_at) == (InvoiceStatus.DRAFT, 10, None)
+        assert "one figure would differ: Beta" in done.refusal
+    else:
+        assert (draft.status, draft.total.amount, done.refusal) == (InvoiceStatus.ISSUED, 12, "")
+        assert not LineEdit.objects.exists()
     assert verify() == []

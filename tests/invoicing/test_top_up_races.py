@@ -12,8 +12,8 @@ from invoicing.workflows.verify import verify
 from invoicing.workflows.void_invoice import void_invoice
 from tests.factories import JULY, a_customer, a_plan, a_subscription, usd_per_action
 from tests.invoicing.selling import once, paid, sold
-from tests.invoicing.test_attack_races import at_once, unexpected
 from tests.invoicing.test_automatic_top_ups import rule
+from tests.races import at_once, unexpected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,12 +1,8 @@
 """Two workers at once, two plans at once, a block at the moment of sending: a customer is told once, or not at all."""
 
-import threading
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from django.core import mail
-from django.db import connection, transaction
+from django.db import transaction
 
 from dunning.core.notice_kinds import NoticeKind
 from dunning.notices.models import Notice
@@ -16,30 +12,9 @@ from dunning.notices.template_operations import install_built_ins
 from dunning.notices.templates import TemplateVersion
 from invoicing.customers.models import Customer
 from tests.dunning.notices.telling import NOW, an_open_invoice, planned
+from tests.races import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def at_once(*acts: Callable[[], Any]) -> list[Any]:
-    """What each returned or raised, all begun at the same moment."""
-    results: list[Any] = [None] * len(acts)
-    start = threading.Barrier(len(acts))
-
-    def run(place: int, act: Callable[[], Any]) -> None:
-        start.wait()
-        try:
-            results[place] = act()
-        except Exception as problem:
-            results[place] = problem
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(place, act)) for place, act in enumerate(acts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 def test_two_workers_send_one_mail() -> None:

@@ -1,10 +1,8 @@
 """POST /api/v1/usage/report: the count of a running period is set, never added twice."""
 
 from datetime import UTC, datetime
-from threading import Barrier, Thread
 
 import pytest
-from django.db import connection
 
 from billing_site.kernel import clock
 from invoicing.catalog.operations import load_catalog
@@ -12,6 +10,7 @@ from metering.correcting import cancel_event
 from metering.models import UsageEvent
 from tests.billing_site.api.caller import Caller
 from tests.factories import a_customer, a_plan, a_subscription, usd_per_action, use
+from tests.races import at_once
 
 PATH = "/api/v1/usage/report"
 AT = datetime(2026, 7, 10, 12, tzinfo=UTC)
@@ -94,17 +93,9 @@ def test_the_same_count_at_the_same_moment_counts_once(monkeypatch):
     monkeypatch.setattr(clock, "now", lambda: AT)
     a_plan()
     a_subscription(a_customer())
-    caller, gate, added = Caller("events:write"), Barrier(4), []
+    caller = Caller("events:write")
 
-    def one():
-        gate.wait()
-        added.append(caller.post(PATH, BODY).json()["added"])
-        connection.close()
-
-    threads = [Thread(target=one) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = at_once(*[lambda: caller.post(PATH, BODY)] * 4)
+    added = [one.json()["added"] for one in answers]
 
     assert sorted(added) == ["0", "0", "0", "100"]

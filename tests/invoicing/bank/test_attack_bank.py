@@ -32,7 +32,7 @@ from tests.factories import JULY, a_customer, settle_constraints
 from tests.invoicing.bank.statements import AT, Entry, allocate, camt, import_camt, one_line
 from tests.invoicing.selling import item, once, paid
 from tests.invoicing.test_attack_guards import behind_the_triggers, run_sql
-from tests.invoicing.test_attack_races import at_once, unexpected
+from tests.races import at_once, unexpected
 
 WHO = {"at": AT, "actor": "ann", "reason": "agreed"}
 ALLOCATE = (

@@ -16,7 +16,7 @@ from invoicing.workflows.verify import verify
 from tests.factories import AUGUST, SEPTEMBER, a_customer
 from tests.invoicing.closing.closing import AUGUST_MONTH, WHY
 from tests.invoicing.selling import item, once, paid
-from tests.invoicing.test_attack_races import at_once
+from tests.races import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 AT = SEPTEMBER + timedelta(days=2)

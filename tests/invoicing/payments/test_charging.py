@@ -25,7 +25,7 @@ from tests.invoicing.payments.building import (
     receive,
     run_queued_jobs,
 )
-from tests.invoicing.test_attack_races import at_once, unexpected
+from tests.races import at_once, unexpected
 
 REFUSING = "pm_card_chargeCustomerFail"
 

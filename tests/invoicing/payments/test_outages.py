@@ -30,7 +30,7 @@ from tests.invoicing.payments.building import (
     deliver,
     run_queued_jobs,
 )
-from tests.invoicing.test_attack_races import at_once, unexpected
+from tests.races import at_once, unexpected
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from tests.factories import JULY, a_customer, settle_constraints
 from tests.invoicing.bank.statements import AT, Entry, allocate, import_camt, one_line
 from tests.invoicing.selling import books, item, once, paid, sold
 from tests.invoicing.test_attack_guards import run_sql
-from tests.invoicing.test_attack_races import at_once, unexpected
+from tests.races import at_once, unexpected
 
 LATER = AT + timedelta(days=5)
 WHO = {"at": LATER, "actor": "ann", "reason": "the bank says so"}
