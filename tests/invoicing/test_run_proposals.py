@@ -1,5 +1,6 @@
 """A billing run that is looked at first: every figure is shown, another signs their digest, and it is issued as signed or not at all."""
 
+import threading
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,7 @@ from invoicing.ledger.models import JournalEntry
 from invoicing.run_proposals.models import RunProposal
 from invoicing.run_proposals.queries import open_signed_runs
 from invoicing.subscriptions.cancel import end_subscription
+from invoicing.workflows import edit_draft as edit_draft_workflow
 from invoicing.workflows.approve import decide
 from invoicing.workflows.edit_draft import edit_draft
 from invoicing.workflows.issue_invoice import issue_invoice
@@ -335,40 +337,68 @@ def test_usage_and_a_billing_run_at_the_moment_of_the_commit_change_no_signed_fi
     assert verify() == []
 
 
+def goodwill(draft: Invoice) -> LineEdit:
+    return edit_draft(
+        invoice_id=draft.pk,
+        line="",
+        description="Goodwill",
+        amount=Decimal(-2),
+        at=AT,
+        actor="fiona",
+        reason="promised",
+    )
+
+
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("is_signed_before", [False, True])
-def test_a_change_by_hand_at_the_moment_of_the_signature_or_of_the_commit_is_another_run(
-    is_signed_before: bool,
-) -> None:
-    """Whichever comes first: what is issued is what was signed, and no change is lost."""
+def test_of_a_change_by_hand_and_a_signature_at_the_same_moment_what_is_issued_is_what_was_signed() -> None:
     a_house()
     proposal = proposed()
     draft = Invoice.objects.get(customer__key="cust_beta", status=InvoiceStatus.DRAFT)
-    change = {
-        "line": "",
-        "description": "Goodwill",
-        "amount": Decimal("-2"),
-        "at": AT,
-        "actor": "fiona",
-        "reason": "said so",
-    }
-    if is_signed_before:
-        sign(proposal)
 
     def sign_and_issue() -> RunProposal:
-        if not is_signed_before:
-            sign(proposal)
+        sign(proposal)
         ask(proposal)
         return issue_proposed(proposal_id=proposal.pk, at=AT)
 
-    done, changed = at_once(sign_and_issue, lambda: edit_draft(invoice_id=draft.pk, **change))
+    done, changed = at_once(sign_and_issue, lambda: goodwill(draft))
 
     assert not unexpected([done, changed])
     draft.refresh_from_db()
     if isinstance(changed, LineEdit):
         assert (draft.status, draft.total.amount, done.committed_at) == (InvoiceStatus.DRAFT, 10, None)
-        assert "one figure would differ: Beta" in done.refusal
     else:
         assert (draft.status, draft.total.amount, done.refusal) == (InvoiceStatus.ISSUED, 12, "")
         assert not LineEdit.objects.exists()
+    assert verify() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_that_began_before_the_signature_and_ends_after_it_is_another_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a_house()
+    proposal = proposed()
+    draft = Invoice.objects.get(customer__key="cust_beta", status=InvoiceStatus.DRAFT)
+    began, is_signed, compute = threading.Event(), threading.Event(), edit_draft_workflow.refresh_from_windows
+
+    def slowly(**asked: Any) -> Invoice:
+        began.set()
+        assert is_signed.wait(timeout=20)
+        return compute(**asked)
+
+    monkeypatch.setattr(edit_draft_workflow, "refresh_from_windows", slowly)
+
+    def sign_and_issue() -> RunProposal:
+        assert began.wait(timeout=20)
+        sign(proposal)
+        ask(proposal)
+        is_signed.set()
+        return issue_proposed(proposal_id=proposal.pk, at=AT)
+
+    done, changed = at_once(sign_and_issue, lambda: goodwill(draft))
+
+    assert isinstance(changed, LineEdit)
+    draft.refresh_from_db()
+    assert (draft.status, draft.total.amount, done.committed_at) == (InvoiceStatus.DRAFT, 10, None)
+    assert "nothing was issued, one figure would differ: Beta" in done.refusal
     assert verify() == []
